@@ -1,0 +1,45 @@
+# Everything here works on a fresh machine with Python >= 3.10, g++ and make; the cluster tests fetch the rest themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Workers import TensorFlow many times: byte code files turn 15 CPU-seconds an import into 5.
+unexport PYTHONDONTWRITEBYTECODE
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help env demo test lint types test-clusters bench fuzz clean
+
+help:
+	@echo "make env            build $(VENV) with everything that the demo and the tests need"
+	@echo "make demo           336,776 real flights: ingest, analyze, transform, train, evaluate, export"
+	@echo "make test           lint, types, tests"
+	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
+	@echo "make bench          every speed claim, measured against its peer"
+	@echo "make fuzz           the tf.Example decoder under ASan and UBSan (FUZZ_RUNS=5000000)"
+
+env: $(VENV)/.complete
+
+$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*.cc engine/native/*.h)
+	.ci/make-env $(PYTHON) $(VENV)
+	@touch $@
+
+demo: env
+	$(BIN)/fullpass run examples/flights/pipeline.toml
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/python -m pytest tests --ignore tests/clusters -n 2 --dist loadfile
+
+test-clusters: env
+	$(BIN)/python -m pytest tests/clusters
+
+bench: env
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+clean:
+	rm -rf $(VENV) build *.egg-info engine/_native*.so

