@@ -1,0 +1,149 @@
+"""The `fullpass` command: a table of commands, each a module that is imported only when it is the one asked for.
+
+A command module `cluster/cli/commands/NAME.py` has `add_arguments(parser)` and `run(args) -> int`, and may have
+`DESCRIPTION` (what it does, a sentence or two) and `EPILOG` (examples to copy). Its heavy imports sit inside `run`.
+
+Exit codes: 0 done, 1 an error of Fullpass or of the machine, 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from engine.errors import FullpassError
+from engine.version import __version__
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+# In the order of the work. A command whose module is not there yet is not listed.
+COMMANDS: dict[str, str] = {
+    "run": "run a pipeline file: every step that is not finished yet",
+    "ingest": "turn CSV, Parquet or TFRecord files into shards",
+    "inspect": "show format, schema, counts and first rows of a data set",
+    "verify": "read every byte of a data set and check it",
+    "analyze": "make the full passes of a preprocessing_fn: the transform graph",
+    "transform": "apply a transform graph: transformed shards",
+    "train": "train a model through a tf.distribute strategy",
+    "evaluate": "measure an exported model, overall and by segment",
+    "export": "write a SavedModel that takes raw tf.Examples",
+    "push": "make an evaluated version the one that is served, or roll back",
+    "submit": "run a job on this machine, Ray or Kubernetes",
+    "status": "show the state of submitted jobs",
+    "logs": "stream the logs of a submitted job",
+    "cancel": "stop a submitted job",
+    "bench": "measure how fast your own data is read",
+}
+_PACKAGE = "cluster.cli.commands"
+_EPILOG = """\
+examples:
+  fullpass run examples/flights/pipeline.toml          the whole road, on real data
+  fullpass inspect 's3://bucket/train/*.tfrecord.gz'   what is in there
+  fullpass COMMAND --help                              what a command does, by example
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code of the process.
+
+    Args:
+        argv: the words after `fullpass`; those of this process where None.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    debug = "--debug" in words
+    try:
+        module, args = _parse(words)
+        if args.quiet:
+            os.environ["FULLPASS_PROGRESS"] = "0"
+        return int(module.run(args) or 0)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130, debug, kind="")
+    except FullpassError as error:
+        return _fail(str(error), 2, debug)
+    except BrokenPipeError:  # `fullpass logs | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(str(error), 1, debug)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+        return _fail(f"{text} (run it again with --debug for the traceback)", 1, debug, kind="internal error: ")
+
+
+def build_parser(command: str | None = None) -> tuple[argparse.ArgumentParser, ModuleType | None]:
+    """Returns the parser and the module of `command`; of all others it knows only the one-line help."""
+    common = argparse.ArgumentParser(add_help=False)
+    # SUPPRESS: a default given after the command would overwrite what was said before it.
+    common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    common.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="show no progress")
+    parser = argparse.ArgumentParser(
+        prog="fullpass",
+        description="Shard, pass over, train on and serve from data that outgrew one machine, with TensorFlow.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+    )
+    parser.set_defaults(debug=False, quiet=False)
+    parser.add_argument("--version", action="version", version=f"fullpass {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    module = None
+    for name in available_commands():
+        mine = importlib.import_module(f"{_PACKAGE}.{name}") if name == command else None
+        sub = commands.add_parser(
+            name,
+            help=COMMANDS[name],
+            description=getattr(mine, "DESCRIPTION", None) or _sentence(COMMANDS[name]),
+            epilog=getattr(mine, "EPILOG", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[common],
+        )
+        if mine is not None:
+            mine.add_arguments(sub)
+            module = mine
+    return parser, module
+
+
+def available_commands() -> list[str]:
+    """Returns the names of the commands whose modules are there, in the order of the table."""
+    folder = Path(__file__).parent / "commands"
+    return [name for name in COMMANDS if (folder / f"{name}.py").exists()]
+
+
+def _parse(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+    command = next((word for word in words if not word.startswith("-")), None)
+    parser, module = build_parser(command)
+    if command is None and not words:
+        parser.print_help()
+        raise SystemExit(2)
+    if command is not None and module is None:
+        near = difflib.get_close_matches(command, available_commands(), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(available_commands())}"
+        parser.exit(2, f"fullpass: error: no command '{command}'; {hint}\n")
+    args = parser.parse_args(words)
+    if module is None:
+        parser.error("which command? `fullpass --help` lists them")
+    assert module is not None
+    return module, args
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"fullpass: {kind}{' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
