@@ -1,0 +1,64 @@
+"""The position of a feed as a small JSON-able dict, and the refusal of one that belongs to something else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.errors import ConfigError
+from engine.plan.epoch_plan import Cursor, EpochPlan
+
+__all__ = ["STATE_VERSION", "dump_state", "load_state"]
+
+STATE_VERSION = 1
+
+
+def _identity(plan: EpochPlan, fingerprint: str) -> dict[str, Any]:
+    config = plan.config
+    return {
+        "version": STATE_VERSION,
+        "manifest": fingerprint,
+        "num_records": plan.num_records,
+        "seed": config.seed,
+        "global_batch_size": config.global_batch_size,
+        "shuffle": config.shuffle,
+        "remainder": config.remainder.value,
+        "window_blocks": plan.window_blocks,
+        "lanes": plan.lanes,
+    }
+
+
+def dump_state(plan: EpochPlan, fingerprint: str, cursor: Cursor, skipped: Sequence[int] = ()) -> dict[str, Any]:
+    """Returns the state of a feed that goes on at the cursor.
+
+    Args:
+        plan: the plan in use.
+        fingerprint: hash of the manifest.
+        cursor: where the next global batch begins.
+        skipped: global ids of damaged records that were left out so far.
+    """
+    state = _identity(plan, fingerprint)
+    return {**state, "epoch": cursor.epoch, "records_done": cursor.records_done, "skipped": sorted(map(int, skipped))}
+
+
+def load_state(plan: EpochPlan, fingerprint: str, state: dict[str, Any]) -> tuple[Cursor, list[int]]:
+    """Returns the cursor and the skipped record ids of a state made by `dump_state`, on any number of hosts.
+
+    Raises:
+        ConfigError: the state is of another version, data set, seed, global batch size or order: the message names what
+            differs, the value in the state and the value here.
+    """
+    if not isinstance(state, dict) or "version" not in state:
+        raise ConfigError(f"this is no feed state: a dict with a version is expected, got {type(state).__name__}")
+    for name, here in _identity(plan, fingerprint).items():
+        if name not in state or state[name] != here:
+            raise ConfigError(
+                f"the saved feed state does not fit: its {name} is {state.get(name)!r}, here it is {here!r}; "
+                f"give the feed the {name} it was saved with, or start without the state"
+            )
+    missing = [name for name in ("epoch", "records_done") if not isinstance(state.get(name), int)]
+    if missing:
+        raise ConfigError(f"the saved feed state has no integer {' and no '.join(missing)}")
+    cursor = Cursor(state["epoch"], state["records_done"])
+    plan.batch_number(cursor)
+    return cursor, list(state.get("skipped", ()))
