@@ -1,0 +1,225 @@
+"""Distinct tokens with their counts: counted, merged, hash-partitioned, encoded, all in Arrow and numpy."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.errors import DataError
+
+__all__ = ["TokenCounts", "decode_counts", "encode_counts", "merge_counts", "partition_counts"]
+
+_MAGIC = b"FPV1"
+_HEADER = struct.Struct("<4sBBHqqq")  # magic, kind of token, flags, number of measures, tokens, data bytes, distinct
+_KINDS: tuple[Any, ...] = (pa.large_binary(), pa.int64(), pa.uint64())
+_HASH_CHUNK_BYTES = 16 << 20  # temporary memory of hashing is about 40 times this over 8
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenCounts:
+    """Distinct tokens and what was counted of each.
+
+    Attributes:
+        tokens: array of large_binary, int64 or uint64, without nulls.
+        measures: int64 of shape [measures, tokens]: one row of counts, or the limbs of exact weight sums.
+        distinct: number of distinct tokens before any were dropped.
+        ordered: whether the tokens are a sorted run (see `vocabulary_runs`).
+    """
+
+    tokens: pa.Array
+    measures: np.ndarray
+    distinct: int = 0
+    ordered: bool = False
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held, or of the slice that is referred to."""
+        return self.tokens.nbytes + self.measures.nbytes
+
+    def take(self, indices: Any) -> TokenCounts:
+        """Returns the tokens at the indices (numpy integers or Arrow)."""
+        indices = indices if isinstance(indices, np.ndarray) else np.asarray(indices)
+        return TokenCounts(self.tokens.take(pa.array(indices)), self.measures[:, indices], self.distinct, self.ordered)
+
+    def slice(self, start: int, stop: int) -> TokenCounts:
+        """Returns tokens start to stop without a copy."""
+        tokens = self.tokens.slice(start, stop - start)
+        return TokenCounts(tokens, self.measures[:, start:stop], self.distinct, self.ordered)
+
+
+def empty_counts(kind: Any, num_measures: int) -> TokenCounts:
+    """Returns counts of nothing."""
+    return TokenCounts(pa.array([], kind), np.zeros((num_measures, 0), np.int64))
+
+
+def as_tokens(values: Any) -> pa.Array:
+    """Returns a batch of values as an array of one of the token types, nulls dropped."""
+    if isinstance(values, np.ndarray):
+        values = values.reshape(-1)
+        values = pa.array(values, pa.large_binary()) if values.dtype == object else pa.array(values)
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if values.null_count:
+        values = values.drop_null()
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        values = values.cast(pa.large_binary())
+    elif pa.types.is_integer(values.type):
+        kind = pa.uint64() if values.type == pa.uint64() else pa.int64()
+        values = values if values.type == kind else values.cast(kind)
+    return values
+
+
+def wide(tokens: pa.Array) -> pa.Array:
+    """Returns binary tokens with 64-bit offsets, so that no number of bytes overflows them."""
+    return tokens.cast(pa.large_binary()) if tokens.type == pa.binary() else tokens
+
+
+def count_tokens(tokens: pa.Array) -> TokenCounts:
+    """Returns the distinct tokens of a batch with the number of times each occurs."""
+    counted = pc.value_counts(tokens)
+    counts = counted.field(1).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    return TokenCounts(wide(counted.field(0)), counts.reshape(1, -1))
+
+
+def sum_by_token(tokens: pa.Array, measures: np.ndarray) -> TokenCounts:
+    """Returns the distinct tokens with the sums of their measures.
+
+    Args:
+        tokens: tokens, repeated or not.
+        measures: int64 [measures, tokens].
+    """
+    encoded = tokens.dictionary_encode()
+    indices = encoded.indices.to_numpy(zero_copy_only=False)
+    size = len(encoded.dictionary)
+    sums = np.zeros((len(measures), size), np.int64)
+    for row, values in zip(sums, measures):
+        if len(values) and int(values.max()) < 1 << 20 and int(values.min()) >= 0 and len(values) < 1 << 32:
+            row[:] = np.bincount(indices, weights=values, minlength=size)  # exact: every partial sum is below 2 ** 53
+        else:
+            np.add.at(row, indices, values)
+    return TokenCounts(wide(encoded.dictionary), sums)
+
+
+def merge_counts(parts: Sequence[TokenCounts]) -> TokenCounts:
+    """Returns the sum of several counts. Integer sums: the order of the parts changes nothing but the tokens' order."""
+    parts = [part for part in parts if len(part)] or list(parts[:1])
+    if len(parts) == 1:
+        return parts[0]
+    tokens = pa.concat_arrays([wide(part.tokens) for part in parts])
+    return sum_by_token(tokens, np.concatenate([part.measures for part in parts], axis=1))
+
+
+def drop_unwritable(counts: TokenCounts) -> TokenCounts:
+    """Returns the counts without empty tokens and tokens with a line break, which a text file cannot hold."""
+    if not pa.types.is_large_binary(counts.tokens.type) or not len(counts):
+        return counts
+    bad = pc.equal(pc.binary_length(counts.tokens), 0)
+    for line_break in (b"\n", b"\r"):
+        bad = pc.or_(bad, pc.match_substring(counts.tokens, line_break))
+    if not pc.any(bad).as_py():
+        return counts
+    return counts.take(np.flatnonzero(~bad.to_numpy(zero_copy_only=False)))
+
+
+def _hash_integers(values: np.ndarray) -> np.ndarray:
+    mixed = values.astype(np.uint64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    return mixed ^ (mixed >> np.uint64(27))
+
+
+def _buffers(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (offsets from 0 [tokens + 1], bytes) of a large_binary array, without a copy of the bytes."""
+    _, offset_buffer, data_buffer = tokens.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64)[tokens.offset : tokens.offset + len(tokens) + 1]
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.zeros(0, np.uint8)
+    return offsets - offsets[0], data[offsets[0] : offsets[-1]]
+
+
+def _hash_binary(tokens: pa.Array) -> np.ndarray:
+    offsets, data = _buffers(tokens)
+    hashes = np.zeros(len(tokens), np.uint64)
+    start = 0
+    while start < len(tokens):
+        limit = offsets[start] + _HASH_CHUNK_BYTES // 8
+        stop = max(start + 1, int(np.searchsorted(offsets, limit, "right")) - 1)
+        bounds = offsets[start : stop + 1]
+        lengths = np.diff(bounds)
+        piece = data[bounds[0] : bounds[-1]].astype(np.uint64)
+        position = np.arange(len(piece), dtype=np.uint64) - np.repeat(
+            (bounds[:-1] - bounds[0]).astype(np.uint64), lengths
+        )
+        mixed = _hash_integers(piece + (position + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])  # wraps: differences hold
+        hashes[start:stop] = sums[bounds[1:] - bounds[0]] - sums[bounds[:-1] - bounds[0]]
+        start = stop
+    return _hash_integers(hashes)
+
+
+def partition_counts(counts: TokenCounts, num_parts: int) -> list[TokenCounts]:
+    """Returns the counts split by a hash of the token that is the same in every process and run."""
+    if not len(counts):
+        return [counts] * num_parts
+    binary = pa.types.is_large_binary(counts.tokens.type)
+    hashes = _hash_binary(counts.tokens) if binary else _hash_integers(counts.tokens.to_numpy(zero_copy_only=False))
+    numbers = (hashes >> np.uint64(40)) % np.uint64(num_parts)
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers.astype(np.int64), minlength=num_parts))
+    shuffled = counts.take(order)
+    return [shuffled.slice(start, stop) for start, stop in zip([0, *ends[:-1].tolist()], ends.tolist())]
+
+
+def encode_counts(counts: TokenCounts) -> bytes:
+    """Returns the counts as bytes: a header, then measures, offsets and data as they lie in memory (little endian)."""
+    kind = _KINDS.index(counts.tokens.type)
+    measures = np.ascontiguousarray(counts.measures, np.int64)
+    if kind == 0:
+        offsets, data = _buffers(counts.tokens)
+        body = [measures.tobytes(), offsets.astype(np.int64, copy=False).tobytes(), data.tobytes()]
+    else:
+        data = counts.tokens.to_numpy(zero_copy_only=False)
+        body = [measures.tobytes(), data.tobytes()]
+    header = _HEADER.pack(_MAGIC, kind, counts.ordered, len(measures), len(counts), data.nbytes, counts.distinct)
+    return b"".join([header, *body])
+
+
+def decode_counts(blob: Any) -> TokenCounts:
+    """Returns what `encode_counts` was given, without a copy: the blob's memory stays in use.
+
+    Args:
+        blob: bytes or any other buffer, e.g. a memory-mapped file.
+
+    Raises:
+        DataError: when the bytes are damaged or of another version.
+    """
+    buffer = pa.py_buffer(blob)
+    if buffer.size < _HEADER.size:
+        raise DataError(f"expected vocabulary counts, got {buffer.size} bytes: fewer than a header")
+    magic, kind, flags, rows, tokens, data_bytes, distinct = _HEADER.unpack(buffer[: _HEADER.size].to_pybytes())
+    if magic != _MAGIC or kind >= len(_KINDS):
+        raise DataError(
+            f"expected vocabulary counts of version {_MAGIC!r}, got {magic!r}: they were written by another version of "
+            "Fullpass; run the analysis again"
+        )
+    start = _HEADER.size + 8 * rows * tokens
+    end = start + data_bytes + (8 * (tokens + 1) if kind == 0 else 0)
+    if end != buffer.size:
+        raise DataError(f"expected {end} bytes of vocabulary counts, got {buffer.size}: they were cut off")
+    measures = np.frombuffer(buffer, np.int64, rows * tokens, _HEADER.size).reshape(rows, tokens)
+    if kind == 0:
+        data = start + 8 * (tokens + 1)
+        buffers = [None, buffer.slice(start, data - start), buffer.slice(data)]
+        array = pa.Array.from_buffers(pa.large_binary(), tokens, buffers)
+    else:
+        array = pa.Array.from_buffers(_KINDS[kind], tokens, [None, buffer.slice(start)])
+    return TokenCounts(array, measures, distinct, bool(flags & 1))
