@@ -37,6 +37,12 @@ EVALUATORS: dict[str, str] = {
     "VocabularyPrune": "transforms.accumulators.vocabulary_evaluators:prune",
     "VocabularyOrderAndWrite": "transforms.accumulators.vocabulary_evaluators:order_and_write",
     "ExtractVocabularyReservedTokens": "transforms.accumulators.vocabulary_evaluators:reserved_tokens",
+    "CacheableCombineMerge": "transforms.combine_evaluators:combine_merge",
+    "ExtractCombineMergeOutputs": "transforms.combine_evaluators:extract_outputs",
+    "CacheableCombinePerKeyMerge": "transforms.combine_evaluators:per_key_merge",
+    "CacheableCombinePerKeyFormatKeys": "transforms.combine_evaluators:format_keys",
+    "CacheableCombinePerKeyFormatLarge": "transforms.combine_evaluators:format_large",
+    "ScaleAndFlattenPerKeyBucketBouandaries": "transforms.combine_evaluators:scale_and_flatten",
     "FlattenLists": "transforms.accumulators.vocabulary_evaluators:flatten_lists",
 }
 

@@ -13,6 +13,11 @@ __all__ = ["ACCUMULATORS", "accumulator_for"]
 # Names instead of classes, so that only what a pipeline uses is imported.
 ACCUMULATORS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ("VocabularyAccumulate", None): ("transforms.accumulators.vocabulary:VocabularyAccumulator",),
+    ("CacheableCombineAccumulate", "WeightedMeanAndVarCombiner"): (
+        "transforms.accumulators.moments:MomentsAccumulator",
+    ),
+    ("CacheableCombineAccumulate", "QuantilesCombiner"): ("transforms.accumulators.quantiles:QuantilesAccumulator",),
+    ("CacheableCombineAccumulate", None): ("transforms.accumulators.combiner:CombinerAccumulator",),
     ("CacheableCombineAccumulate", "_VocabularyCombiner"): (
         "transforms.accumulators.vocabulary_approximate:ApproximateVocabularyAccumulator",
     ),

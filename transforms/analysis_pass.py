@@ -1,0 +1,157 @@
+"""One pass over the data for one phase: what a worker does with a split, and how its results are merged.
+
+An `AnalysisPass` is picklable and knows nothing of where it runs. A worker opens it once, accumulates split by split,
+and encodes what it has as parts keyed by (analyzer, part). A part is merged from the encoded states of all splits in the
+order of the splits, so that nothing depends on which worker was first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.accumulators import Accumulator, Part
+from transforms.columns import ColumnInput
+from transforms.feeds import FeatureLayout, placeholder_feeds
+from transforms.graph_function import GraphFunction, SavedModelFunction
+
+__all__ = ["AnalysisPass", "OpenPass", "PassAnalyzer", "PassState"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PassAnalyzer:
+    """An analyzer of a pass.
+
+    Attributes:
+        label: unique.
+        accumulator: what does it.
+        inputs: a column, or the index of a fetched tensor with a filter.
+    """
+
+    label: str
+    accumulator: Accumulator
+    inputs: tuple[ColumnInput | int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalysisPass:
+    """All that a worker needs for one phase.
+
+    Attributes:
+        analyzers: in plan order.
+        function: the graph to run on each batch, or None where columns suffice.
+        layouts: how input features stand in batches.
+        columns: columns to read.
+    """
+
+    analyzers: tuple[PassAnalyzer, ...]
+    function: GraphFunction | SavedModelFunction | None
+    layouts: Mapping[str, FeatureLayout]
+    columns: tuple[str, ...]
+
+    def open(self) -> OpenPass:
+        """Returns the pass ready to run in this process."""
+        return OpenPass(self)
+
+    def merge(self, key: tuple[int, int], blobs: Sequence[bytes]) -> bytes:
+        """Returns the merged and sealed part of an analyzer.
+
+        Args:
+            key: (index of the analyzer, part number).
+            blobs: encoded states in the order of their splits.
+        """
+        accumulator = self.analyzers[key[0]].accumulator
+        states = [accumulator.decode(Part(key[1], blob)) for blob in blobs]
+        state = accumulator.seal(states[0] if len(states) == 1 else accumulator.merge(states))
+        parts = [part for part in accumulator.encode(state) if part.number == key[1]]
+        if len(parts) != 1:
+            raise RuntimeError(f"accumulator {accumulator.name!r} gave {len(parts)} parts for part {key[1]}")
+        return parts[0].blob
+
+    def finish(self, parts: Mapping[tuple[int, int], bytes]) -> list[Any]:
+        """Returns one value an analyzer out of all merged parts."""
+        values = []
+        for index, analyzer in enumerate(self.analyzers):
+            numbers = sorted(number for at, number in parts if at == index)
+            states = [analyzer.accumulator.decode(Part(number, parts[index, number])) for number in numbers]
+            values.append(analyzer.accumulator.finish(states))
+        return values
+
+
+@dataclasses.dataclass
+class PassState:
+    """States of all analyzers over some batches.
+
+    Attributes:
+        states: one an analyzer.
+        rows: records seen.
+    """
+
+    states: list[Any]
+    rows: int = 0
+
+
+class OpenPass:
+    """A pass in a worker; `update` may run in several threads on different states.
+
+    Args:
+        plan: the pass.
+    """
+
+    def __init__(self, plan: AnalysisPass) -> None:
+        self.plan = plan
+        self._graph = plan.function.open() if plan.function is not None else None
+
+    def create(self) -> PassState:
+        """Returns empty states."""
+        return PassState([analyzer.accumulator.create() for analyzer in self.plan.analyzers])
+
+    def update(self, state: PassState, batch: pa.RecordBatch) -> None:
+        """Adds a batch to the states."""
+        state.rows += batch.num_rows
+        if not batch.num_rows:
+            return
+        fetched = self._run(batch)
+        columns: dict[ColumnInput, pa.Array] = {}
+        for index, analyzer in enumerate(self.plan.analyzers):
+            arrays = [_array(each, fetched, columns, batch) for each in analyzer.inputs]
+            state.states[index] = analyzer.accumulator.update(state.states[index], arrays)
+
+    def accumulate(self, batches: Iterable[pa.RecordBatch]) -> PassState:
+        """Returns the states over the batches."""
+        state = self.create()
+        for batch in batches:
+            self.update(state, batch)
+        return state
+
+    def encode(self, state: PassState) -> dict[tuple[int, int], bytes]:
+        """Returns the states as bytes by (analyzer, part)."""
+        return {
+            (index, part.number): part.blob
+            for index, analyzer in enumerate(self.plan.analyzers)
+            for part in analyzer.accumulator.encode(state.states[index])
+        }
+
+    def close(self) -> None:
+        """Frees what `open` took."""
+        if self._graph is not None:
+            self._graph.close()
+
+    def _run(self, batch: pa.RecordBatch) -> list[np.ndarray]:
+        if self._graph is None:
+            return []
+        return self._graph(placeholder_feeds(batch, self.plan.function.feeds, self.plan.layouts))
+
+
+def _array(
+    source: ColumnInput | int, fetched: list[np.ndarray], columns: dict[ColumnInput, pa.Array], batch: pa.RecordBatch
+) -> Any:
+    if isinstance(source, int):
+        return fetched[source]
+    if source not in columns:
+        columns[source] = source.read(batch)
+    return columns[source]

@@ -1,0 +1,166 @@
+"""Tracing of a user's preprocessing_fn by TFT, with a note of each per-batch reduction that TFT puts before an analyzer.
+
+TFT's analyzers reduce each batch inside the TensorFlow graph (counts, means, minima) and combine the results. Knowing
+which raw tensor a reduction came from, an accumulator can take that raw tensor, and a column that arrives there
+untouched need not enter TensorFlow at all. The notes are taken by wrapping the functions of `tf_utils` while tracing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_transform import analyzer_nodes, annotators, graph_tools, impl_helper, tf_utils
+
+from engine.errors import ConfigError
+from transforms.accumulators.base import Reduction
+
+__all__ = ["NotedReduction", "Trace", "trace"]
+
+_NOTED = (
+    "reduce_batch_weighted_counts",
+    "reduce_batch_count_mean_and_var",
+    "reduce_batch_count_mean_and_var_per_key",
+    "reduce_batch_minus_min_and_max",
+    "reduce_batch_minus_min_and_max_per_key",
+    "reduce_batch_count_per_key",
+    "reduce_batch_count_l_moments",
+)
+_lock = threading.RLock()  # the wrapped functions are global to the process
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NotedReduction:
+    """A reduction with the tensors it was called on.
+
+    Attributes:
+        reduction: what it is, without tensors.
+        raw: value tensor of each tensor argument (the values of sparse ones, the flat values of ragged ones).
+    """
+
+    reduction: Reduction
+    raw: tuple[tf.Tensor, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A traced preprocessing_fn.
+
+    Attributes:
+        preprocessing_fn: the user's function.
+        specs: type spec of each input feature.
+        graph: the traced `FuncGraph`.
+        inputs: placeholders by feature.
+        outputs: output tensors by feature.
+        sinks: `TensorSink`s: what analyzers must provide.
+        reductions: noted reductions by name of each tensor they returned.
+        fingerprint: what TFT compares later traces with.
+        asset_map: annotated assets, as `tft.annotate_asset` wrote them.
+        temp_dir: directory of temporary assets.
+    """
+
+    preprocessing_fn: Callable[..., Any]
+    specs: Mapping[str, tf.TypeSpec]
+    graph: Any
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    sinks: tuple[Any, ...]
+    reductions: Mapping[str, NotedReduction]
+    fingerprint: Mapping[str, Any]
+    asset_map: Mapping[str, str]
+    temp_dir: str
+
+
+def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec], temp_dir: str) -> Trace:
+    """Returns the traced function.
+
+    Args:
+        preprocessing_fn: as TFT takes it, unchanged.
+        specs: type spec of each input feature.
+        temp_dir: existing directory for temporary assets.
+
+    Raises:
+        ConfigError: when the function does not return a dict with at least one tensor, or makes trainable variables.
+    """
+    noted: dict[str, NotedReduction] = {}
+    with _lock, _noting(noted):
+        graph, inputs, outputs = impl_helper.trace_preprocessing_function(
+            preprocessing_fn, specs, use_tf_compat_v1=False, base_temp_dir=temp_dir
+        )
+    if not isinstance(outputs, dict) or not outputs:
+        raise ConfigError(
+            f"preprocessing_fn must return a dict of at least one tensor by feature name, it returned {outputs!r}"
+        )
+    trainable = graph.get_collection(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)
+    if trainable:
+        raise ConfigError(f"preprocessing_fn made trainable variables, which an analysis cannot train: {trainable}")
+    asset_map = annotators.get_asset_annotations(graph)
+    annotators.clear_asset_annotations(graph)
+    return Trace(
+        preprocessing_fn=preprocessing_fn,
+        specs=dict(specs),
+        graph=graph,
+        inputs=inputs,
+        outputs=outputs,
+        sinks=tuple(graph.get_collection(analyzer_nodes.TENSOR_REPLACEMENTS)),
+        reductions=noted,
+        fingerprint=graph_tools.get_analyzers_fingerprint(graph, inputs),
+        asset_map=asset_map,
+        temp_dir=temp_dir,
+    )
+
+
+@contextlib.contextmanager
+def _noting(noted: dict[str, NotedReduction]) -> Iterator[None]:
+    originals = {name: getattr(tf_utils, name) for name in _NOTED}
+    try:
+        for name, function in originals.items():
+            setattr(tf_utils, name, _note_calls(name, function, noted))
+        yield
+    finally:
+        for name, function in originals.items():
+            setattr(tf_utils, name, function)
+
+
+def _note_calls(name: str, function: Callable[..., Any], noted: dict[str, NotedReduction]) -> Callable[..., Any]:
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        tensors = [value for value in bound.arguments.values() if _kind(value)]
+        raw = tuple(tf_utils.get_values(value) for value in tensors)
+        reduction = Reduction(
+            name=name,
+            arguments={key: value for key, value in bound.arguments.items() if not _kind(value) and value is not None},
+            kinds=tuple(_kind(value) for value in tensors),
+            dtypes=tuple(value.dtype.as_numpy_dtype.__name__.rstrip("_") for value in raw),
+            shapes=tuple(_shape(value) for value in tensors),
+        )
+        entry = NotedReduction(reduction=reduction, raw=raw)
+        for output in result:
+            if isinstance(output, tf.Tensor) and hasattr(output, "op"):
+                noted[output.name] = entry
+        return result
+
+    return noting
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tf.SparseTensor):
+        return "sparse"
+    if isinstance(value, tf.RaggedTensor):
+        return "ragged"
+    return "dense" if isinstance(value, tf.Tensor) else ""
+
+
+def _shape(value: Any) -> tuple[int | None, ...] | None:
+    return None if value.shape.rank is None else tuple(value.shape.as_list())
