@@ -12,7 +12,10 @@ __all__ = ["ACCUMULATORS", "accumulator_for"]
 # Operation definition's class (and, for combines, its combiner's class) → accumulators that may do it, tried in order.
 # Names instead of classes, so that only what a pipeline uses is imported.
 ACCUMULATORS: dict[tuple[str, str | None], tuple[str, ...]] = {
-    ("VocabularyAccumulate", None): ("transforms.accumulators.vocabulary:VocabularyAccumulator",),
+    ("VocabularyAccumulate", None): (
+        "transforms.accumulators.vocabulary:VocabularyAccumulator",
+        "transforms.accumulators.vocabulary_mutual_information:MutualInformationAccumulator",
+    ),
     ("CacheableCombineAccumulate", "WeightedMeanAndVarCombiner"): (
         "transforms.accumulators.moments:MomentsAccumulator",
     ),

@@ -80,7 +80,7 @@ class VocabularyAccumulator(Accumulator):
     @classmethod
     def from_operation(cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()) -> Accumulator | None:
         if operation.vocab_ordering_type not in (_FREQUENCY, _WEIGHTED_FREQUENCY):
-            return None
+            return None  # labels: vocabulary_mutual_information.py
         threshold, top_k = prune_early(downstream)
         weighted = operation.vocab_ordering_type == _WEIGHTED_FREQUENCY
         reduction = source.reduction
@@ -112,7 +112,7 @@ class VocabularyAccumulator(Accumulator):
         return state.nbytes
 
     def merge(self, states: Sequence[CountingState]) -> CountingState:
-        merged = CountingState(1)
+        merged = CountingState(1, states[0].part)
         for state in states:
             counts = state.to_counts()
             if counts is not None:
@@ -121,14 +121,14 @@ class VocabularyAccumulator(Accumulator):
 
     def encode(self, state: CountingState | TokenCounts) -> list[Part]:
         if isinstance(state, TokenCounts):
-            return [Part(0, encode_counts(state))]
+            return [Part(state.part, encode_counts(state))]
         return [Part(number, encode_counts(counts)) for number, counts in state.parts()]
 
     def decode(self, part: Part) -> CountingState | TokenCounts:
         counts = decode_counts(part.blob)
         if counts.ordered:
-            return counts
-        state = CountingState(1)
+            return dataclasses.replace(counts, part=part.number)
+        state = CountingState(1, part.number)
         state.add(counts)
         return state
 
@@ -145,9 +145,9 @@ class VocabularyAccumulator(Accumulator):
         run = Run(as_text(counts.tokens.take(keep)), scores[keep])
         # The order is that of the written text, so integers are sorted as text.
         order = sort_order(run, self.top_k)
-        return TokenCounts(run.tokens.take(order), measures[:, keep[order]], distinct, ordered=True)
+        return TokenCounts(run.tokens.take(order), measures[:, keep[order]], distinct, True, state.part)
 
-    def finish(self, states: Sequence[TokenCounts]) -> Vocabulary:
+    def finish(self, states: Sequence[TokenCounts]) -> Any:
         sealed = [state if isinstance(state, TokenCounts) else self.seal(state) for state in states]
         runs = tuple(Run(state.tokens, sum_of_limbs(state.measures)) for state in sealed)
         return Vocabulary(runs, sum(state.distinct for state in sealed))

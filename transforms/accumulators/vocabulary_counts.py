@@ -18,7 +18,7 @@ __all__ = ["TokenCounts", "decode_counts", "encode_counts", "merge_counts", "par
 _MAGIC = b"FPV1"
 _HEADER = struct.Struct("<4sBBHqqq")  # magic, kind of token, flags, number of measures, tokens, data bytes, distinct
 _KINDS: tuple[Any, ...] = (pa.large_binary(), pa.int64(), pa.uint64())
-_HASH_CHUNK_BYTES = 16 << 20  # temporary memory of hashing is about 40 times this over 8
+_HASH_CHUNK_BYTES = 2 << 20  # hashing takes about 40 bytes of temporary memory a byte of text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,14 @@ class TokenCounts:
         measures: int64 of shape [measures, tokens]: one row of counts, or the limbs of exact weight sums.
         distinct: number of distinct tokens before any were dropped.
         ordered: whether the tokens are a sorted run (see `vocabulary_runs`).
+        part: number of the hash partition that the tokens are of.
     """
 
     tokens: pa.Array
     measures: np.ndarray
     distinct: int = 0
     ordered: bool = False
+    part: int = 0
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -48,12 +50,12 @@ class TokenCounts:
     def take(self, indices: Any) -> TokenCounts:
         """Returns the tokens at the indices (numpy integers or Arrow)."""
         indices = indices if isinstance(indices, np.ndarray) else np.asarray(indices)
-        return TokenCounts(self.tokens.take(pa.array(indices)), self.measures[:, indices], self.distinct, self.ordered)
+        return dataclasses.replace(self, tokens=self.tokens.take(pa.array(indices)), measures=self.measures[:, indices])
 
     def slice(self, start: int, stop: int) -> TokenCounts:
         """Returns tokens start to stop without a copy."""
         tokens = self.tokens.slice(start, stop - start)
-        return TokenCounts(tokens, self.measures[:, start:stop], self.distinct, self.ordered)
+        return dataclasses.replace(self, tokens=tokens, measures=self.measures[:, start:stop])
 
 
 def empty_counts(kind: Any, num_measures: int) -> TokenCounts:
@@ -62,16 +64,16 @@ def empty_counts(kind: Any, num_measures: int) -> TokenCounts:
 
 
 def as_tokens(values: Any) -> pa.Array:
-    """Returns a batch of values as an array of one of the token types, nulls dropped."""
+    """Returns a batch of values as an array of one of the token types, nulls dropped, or dictionary-encoded as it is."""
     if isinstance(values, np.ndarray):
         values = values.reshape(-1)
         values = pa.array(values, pa.large_binary()) if values.dtype == object else pa.array(values)
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
+    if isinstance(values, pa.DictionaryArray):
+        return values
     if values.null_count:
         values = values.drop_null()
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         values = values.cast(pa.large_binary())
     elif pa.types.is_integer(values.type):
@@ -87,9 +89,20 @@ def wide(tokens: pa.Array) -> pa.Array:
 
 def count_tokens(tokens: pa.Array) -> TokenCounts:
     """Returns the distinct tokens of a batch with the number of times each occurs."""
+    if isinstance(tokens, pa.DictionaryArray):
+        return _count_dictionary(tokens)
     counted = pc.value_counts(tokens)
     counts = counted.field(1).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
     return TokenCounts(wide(counted.field(0)), counts.reshape(1, -1))
+
+
+def _count_dictionary(tokens: pa.DictionaryArray) -> TokenCounts:
+    indices = tokens.indices.drop_null().to_numpy(zero_copy_only=False)
+    counts = np.bincount(indices, minlength=len(tokens.dictionary)).astype(np.int64)
+    used = np.flatnonzero(counts)
+    values = as_tokens(tokens.dictionary.take(pa.array(used)))
+    # Dictionaries that readers make may hold a value twice; summing is cheap beside that.
+    return sum_by_token(values, counts[used].reshape(1, -1))
 
 
 def sum_by_token(tokens: pa.Array, measures: np.ndarray) -> TokenCounts:
@@ -99,10 +112,10 @@ def sum_by_token(tokens: pa.Array, measures: np.ndarray) -> TokenCounts:
         tokens: tokens, repeated or not.
         measures: int64 [measures, tokens].
     """
-    encoded = tokens.dictionary_encode()
+    encoded = tokens if isinstance(tokens, pa.DictionaryArray) else tokens.dictionary_encode()
     indices = encoded.indices.to_numpy(zero_copy_only=False)
     size = len(encoded.dictionary)
-    sums = np.zeros((len(measures), size), np.int64)
+    sums: Any = np.zeros((len(measures), size), np.int64)
     for row, values in zip(sums, measures):
         if len(values) and int(values.max()) < 1 << 20 and int(values.min()) >= 0 and len(values) < 1 << 32:
             row[:] = np.bincount(indices, weights=values, minlength=size)  # exact: every partial sum is below 2 ** 53
@@ -112,12 +125,17 @@ def sum_by_token(tokens: pa.Array, measures: np.ndarray) -> TokenCounts:
 
 
 def merge_counts(parts: Sequence[TokenCounts]) -> TokenCounts:
-    """Returns the sum of several counts. Integer sums: the order of the parts changes nothing but the tokens' order."""
+    """Returns the sum of several counts; where one has fewer measures than another, the missing ones are 0.
+
+    Integer sums: the order of the parts changes nothing but the order of the tokens.
+    """
     parts = [part for part in parts if len(part)] or list(parts[:1])
     if len(parts) == 1:
         return parts[0]
     tokens = pa.concat_arrays([wide(part.tokens) for part in parts])
-    return sum_by_token(tokens, np.concatenate([part.measures for part in parts], axis=1))
+    rows = max(len(part.measures) for part in parts)
+    padded = [np.pad(part.measures, ((0, rows - len(part.measures)), (0, 0))) for part in parts]
+    return sum_by_token(tokens, np.concatenate(padded, axis=1))
 
 
 def drop_unwritable(counts: TokenCounts) -> TokenCounts:
@@ -133,7 +151,7 @@ def drop_unwritable(counts: TokenCounts) -> TokenCounts:
 
 
 def _hash_integers(values: np.ndarray) -> np.ndarray:
-    mixed = values.astype(np.uint64)
+    mixed: Any = values.astype(np.uint64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     return mixed ^ (mixed >> np.uint64(27))
 
@@ -148,14 +166,14 @@ def _buffers(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 def _hash_binary(tokens: pa.Array) -> np.ndarray:
     offsets, data = _buffers(tokens)
-    hashes = np.zeros(len(tokens), np.uint64)
+    hashes: Any = np.zeros(len(tokens), np.uint64)
     start = 0
     while start < len(tokens):
-        limit = offsets[start] + _HASH_CHUNK_BYTES // 8
+        limit: Any = offsets[start] + _HASH_CHUNK_BYTES
         stop = max(start + 1, int(np.searchsorted(offsets, limit, "right")) - 1)
         bounds = offsets[start : stop + 1]
         lengths = np.diff(bounds)
-        piece = data[bounds[0] : bounds[-1]].astype(np.uint64)
+        piece: Any = data[bounds[0] : bounds[-1]].astype(np.uint64)
         position = np.arange(len(piece), dtype=np.uint64) - np.repeat(
             (bounds[:-1] - bounds[0]).astype(np.uint64), lengths
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms.accumulators.vocabulary import Vocabulary
 from transforms.accumulators.vocabulary_files import write_vocabulary
@@ -92,13 +93,14 @@ def _coverage_arm(operation: Any, vocabulary: Vocabulary) -> Run:
     runs, _ = _passing(
         vocabulary, operation.coverage_frequency_threshold or 0, operation.coverage_informativeness_threshold
     )
-    chosen, seen = [], {}
+    chosen: list[Run] = []
+    seen: dict[Any, int] = {}
     for block in merged_blocks(runs):
         tokens = block.tokens.to_pylist()
         if operation.coverage_top_k is None:
             chosen.append(block)
             continue
-        keep = np.zeros(len(block), bool)
+        keep: Any = np.zeros(len(block), bool)
         for index, token in enumerate(tokens):  # in vocabulary order: the first of a key are its top
             key = operation.key_fn(token)
             seen[key] = seen.get(key, 0) + 1
@@ -135,7 +137,7 @@ def reserved_tokens(operation: Any, inputs: Sequence[Any], context: EvaluationCo
 def _by_fingerprint(blocks: Iterator[Run]) -> Run:
     run = concat_runs(list(blocks))
     digests = pa.array([hashlib.sha1(token).digest() for token in run.tokens.to_pylist()], pa.large_binary())
-    order = pa.compute.sort_indices(digests)
+    order = pc.sort_indices(digests)
     return Run(run.tokens.take(order), run.scores[order.to_numpy()])
 
 
@@ -144,7 +146,7 @@ def _with_reserved(blocks: Iterator[Run], reserved: np.ndarray) -> Iterator[Run]
     yield Run(tokens, np.full(len(tokens), -1, np.int64))
     taken = set(reserved.tolist())
     for block in blocks:
-        known = pa.compute.is_in(block.tokens, value_set=tokens) if taken else None
+        known = pc.is_in(block.tokens, value_set=tokens) if taken else None
         yield block if known is None else block.where(~known.to_numpy(zero_copy_only=False))
 
 
@@ -157,9 +159,15 @@ def _or_dummy(blocks: Iterator[Run], input_dtype: str) -> Iterator[Run]:
         yield dummy_run(input_dtype)
 
 
+def _pairs(pairs: Sequence[tuple[str, Any]]) -> Run:
+    """Returns (text, key) pairs, as combines per key give them, as a run whose scores are texts."""
+    keys = pa.array([key if isinstance(key, bytes) else str(key).encode() for _, key in pairs], pa.large_binary())
+    return Run(keys, np.array([text for text, _ in pairs], object))
+
+
 def order_and_write(operation: Any, inputs: Sequence[Any], context: EvaluationContext) -> tuple[Any, ...]:
     """Writes the vocabulary file and returns its path (numpy string scalar)."""
-    blocks = inputs[0].blocks()
+    blocks = inputs[0].blocks() if isinstance(inputs[0], PrunedVocabulary) else iter([_pairs(inputs[0])])
     if operation.fingerprint_shuffle:
         blocks = iter([_by_fingerprint(blocks)])
     if len(inputs) > 1:
@@ -172,10 +180,9 @@ def order_and_write(operation: Any, inputs: Sequence[Any], context: EvaluationCo
 
 
 def flatten_lists(operation: Any, inputs: Sequence[Any], context: EvaluationContext) -> tuple[Any, ...]:
-    """Returns (frequency, token) pairs, as an approximate vocabulary gives them, as a vocabulary."""
+    """Returns the first top_k entries of an approximate vocabulary."""
     (value,) = inputs
-    if isinstance(value, Vocabulary):
-        return (PrunedVocabulary(value.runs, sum(map(len, value.runs))),)
-    pairs = [tuple(pair) for pair in np.asarray(value, object).reshape(-1, 2).tolist()]
-    tokens = pa.array([token for _, token in pairs], pa.large_binary())
-    return (PrunedVocabulary((Run(tokens, np.array([score for score, _ in pairs])),), len(pairs)),)
+    kept = min(value.top_k, sum(map(len, value.runs)))
+    if not kept:
+        return (PrunedVocabulary((dummy_run(value.input_dtype),), 1),)
+    return (PrunedVocabulary(value.runs, kept),)

@@ -20,7 +20,8 @@ def format_entries(run: Run, store_frequency: bool) -> pa.Array:
     if run.scores.dtype.kind == "i":
         texts = pa.array(run.scores).cast(pa.string())
     else:
-        texts = pa.array([str(score) for score in run.scores.tolist()], pa.string())
+        # -0.0 is an integer zero: see vocabulary_mutual_information.
+        texts = pa.array(["0" if str(s) == "-0.0" else str(s) for s in run.scores.tolist()], pa.string())
     return pc.binary_join_element_wise(texts.cast(pa.large_binary()), run.tokens, pa.scalar(b" ", pa.large_binary()))
 
 

@@ -123,6 +123,6 @@ def merged_blocks(runs: Sequence[Run], block_tokens: int = BLOCK_TOKENS) -> Iter
             pa.concat_arrays([h.tokens.slice(len(h) - 1, 1) for h in bounds]), np.array([h.scores[-1] for h in bounds])
         )
         first = sort_run(last, 1)
-        ready = [_not_after(head, first.scores[0], first.tokens[0]) if len(head) else 0 for head in heads]
+        ready = [_not_after(head, first.scores[0].item(), first.tokens[0]) if len(head) else 0 for head in heads]
         yield sort_run(concat_runs([head.slice(0, count) for head, count in zip(heads, ready)]))
         positions = [at + count for at, count in zip(positions, ready)]

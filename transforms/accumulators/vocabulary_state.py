@@ -51,11 +51,13 @@ class CountingState:
     """Counts of one analyzer, growing batch by batch.
 
     Args:
-        num_parts: number of hash partitions of `parts`.
+        num_parts: number of hash partitions of `parts`; with 1 all is one part.
+        part: number of that one part.
     """
 
-    def __init__(self, num_parts: int) -> None:
+    def __init__(self, num_parts: int, part: int = 0) -> None:
         self.num_parts = num_parts
+        self.part = part
         self._pending: list[TokenCounts] = []
         self._pending_tokens = 0
         self._merged_tokens = 0
@@ -125,7 +127,7 @@ class CountingState:
                 blocks.append(decode_counts(self._spill.read(size)))
             whole = merge_counts(blocks)
             if len(whole):
-                yield number, whole
+                yield number + self.part, whole
 
     def to_counts(self) -> TokenCounts | None:
         """Returns all counts as one, or None where nothing was added."""
