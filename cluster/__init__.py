@@ -1,1 +1,31 @@
-"""Where a job runs: this machine, Ray, Kubernetes; the pipeline runner and the command line."""
+"""The same steps as one job: on this machine, on Ray, on Kubernetes; the pipeline runner and the command line."""
+
+from cluster.launchers import (
+    JobHandle,
+    JobNotFound,
+    JobState,
+    JobStatus,
+    Launcher,
+    LauncherError,
+    LogLine,
+    TaskStatus,
+    launcher,
+)
+from cluster.spec import JobSpec, Resources, SecretEnv, Toleration, Volume
+
+__all__ = [
+    "JobHandle",
+    "JobNotFound",
+    "JobSpec",
+    "JobState",
+    "JobStatus",
+    "Launcher",
+    "LauncherError",
+    "LogLine",
+    "Resources",
+    "SecretEnv",
+    "TaskStatus",
+    "Toleration",
+    "Volume",
+    "launcher",
+]

@@ -1,0 +1,55 @@
+"""Names as Kubernetes takes them."""
+
+from __future__ import annotations
+
+import re
+
+from engine.errors import ConfigError
+
+__all__ = ["MAX_JOB_NAME", "check_env_name", "check_job_name", "check_label", "check_object_name"]
+
+# The longest pod name made from it is JobSet's NAME-evaluator-0-99 with a suffix of six; a host name ends at 63.
+MAX_JOB_NAME = 40
+_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+_ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def check_job_name(name: str) -> None:
+    """Refuses a name that cannot be a Service, a Job and a host name at once.
+
+    Raises:
+        ConfigError: too long, or other characters than a-z, 0-9 and '-'.
+    """
+    if not isinstance(name, str) or not _LABEL.fullmatch(name):
+        raise ConfigError(
+            f"name = {name!r}: Kubernetes takes a-z, 0-9 and '-', a letter first and no '-' last, e.g. 'clicks-train-3'"
+        )
+    if len(name) > MAX_JOB_NAME:
+        raise ConfigError(
+            f"name = {name!r} has {len(name)} characters; at most {MAX_JOB_NAME} leave room for pod names"
+        )
+
+
+def check_object_name(name: str, key: str) -> None:
+    """Refuses what cannot be the name of a Kubernetes object (DNS subdomain)."""
+    if not isinstance(name, str) or len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
+        raise ConfigError(f"{key} = {name!r}: Kubernetes takes a-z, 0-9, '-' and '.', a letter or digit at both ends")
+
+
+def check_label(label: str, value: str, key: str) -> None:
+    """Refuses a label that Kubernetes would refuse."""
+    prefix, _, name = label.rpartition("/")
+    if prefix and not _SUBDOMAIN.fullmatch(prefix):
+        raise ConfigError(f"{key}: the prefix of label {label!r} is not a DNS name")
+    if not name or len(name) > 63 or not _LABEL_VALUE.fullmatch(name):
+        raise ConfigError(f"{key}: label {label!r} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
+    if not isinstance(value, str) or len(value) > 63 or not _LABEL_VALUE.fullmatch(value):
+        raise ConfigError(f"{key}: the value {value!r} of {label!r} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
+
+
+def check_env_name(name: str, key: str) -> None:
+    """Refuses what cannot be the name of an environment variable."""
+    if not isinstance(name, str) or not _ENV.fullmatch(name):
+        raise ConfigError(f"{key}: {name!r} is not the name of an environment variable (letters, digits, '_')")

@@ -1,0 +1,85 @@
+"""What a pod gets of a node: cores, memory, GPUs, TPU chips."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from cluster.spec.quantity import parse_quantity
+from engine.errors import ConfigError
+
+__all__ = ["Resources"]
+
+_CHIPS_PER_NODE = (1, 4, 8)  # https://cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus
+_LEAST_MEMORY = 32 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What each pod of a role asks for; request and limit are the same, so that no neighbour can starve it.
+
+    Attributes:
+        cpu: cores, e.g. "4" or "500m".
+        memory: bytes, e.g. "8Gi".
+        gpu: number of nvidia.com/gpu.
+        tpu: number of google.com/tpu chips on each pod's node: 1, 4 or 8.
+        tpu_accelerator: value of the node label cloud.google.com/gke-tpu-accelerator, e.g. "tpu-v5-lite-podslice".
+        tpu_topology: chips of the whole slice, e.g. "2x4".
+
+    Raises:
+        ConfigError: an amount that is no quantity or makes no sense.
+    """
+
+    cpu: str = "1"
+    memory: str = "2Gi"
+    gpu: int = 0
+    tpu: int = 0
+    tpu_accelerator: str | None = None
+    tpu_topology: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("cpu", "memory"):
+            object.__setattr__(self, key, str(getattr(self, key)))
+        cores = parse_quantity(self.cpu, "cpu")
+        if cores <= 0 or cores * 1000 != int(cores * 1000):
+            raise ConfigError(f"cpu = {self.cpu!r}: expected a positive number of cores in steps of '1m'")
+        if cores > 1024:
+            raise ConfigError(f"cpu = {self.cpu!r} is more than any node has; a thousandth of a core is written '1m'")
+        if parse_quantity(self.memory, "memory") < _LEAST_MEMORY:
+            raise ConfigError(
+                f"memory = {self.memory!r} is less than 32Mi; write e.g. '512Mi' or '8Gi' ('m' is a thousandth)"
+            )
+        for key in ("gpu", "tpu"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ConfigError(f"{key} = {value!r}: expected a whole number from 0")
+        if self.gpu and self.tpu:
+            raise ConfigError(f"gpu = {self.gpu} and tpu = {self.tpu}: a pod has the one or the other")
+        self._check_tpu()
+
+    def _check_tpu(self) -> None:
+        if not self.tpu:
+            if self.tpu_accelerator or self.tpu_topology:
+                raise ConfigError("tpu_accelerator and tpu_topology need tpu, the number of chips on each pod's node")
+            return
+        if self.tpu not in _CHIPS_PER_NODE:
+            raise ConfigError(f"tpu = {self.tpu}: a TPU node has {', '.join(map(str, _CHIPS_PER_NODE))} chips")
+        if not self.tpu_accelerator or not self.tpu_topology:
+            raise ConfigError("tpu needs tpu_accelerator (e.g. 'tpu-v5-lite-podslice') and tpu_topology (e.g. '2x4')")
+        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", self.tpu_topology):
+            raise ConfigError(f"tpu_topology = {self.tpu_topology!r}: expected e.g. '2x4' or '2x2x2'")
+        if self.tpu_chips % self.tpu:
+            raise ConfigError(
+                f"tpu_topology = {self.tpu_topology!r} has {self.tpu_chips} chips, no multiple of tpu = {self.tpu}"
+            )
+
+    @property
+    def tpu_chips(self) -> int:
+        """Chips of the whole slice; 0 without a topology."""
+        return math.prod(int(n) for n in self.tpu_topology.split("x")) if self.tpu_topology else 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory in bytes."""
+        return int(parse_quantity(self.memory, "memory"))
