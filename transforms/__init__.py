@@ -4,5 +4,6 @@
 """
 
 from transforms.analyze import AnalyzeReport, analyze
+from transforms.transform import TransformReport, transform
 
-__all__ = ["AnalyzeReport", "analyze"]
+__all__ = ["AnalyzeReport", "TransformReport", "analyze", "transform"]

@@ -118,7 +118,7 @@ class OpenPass:
         fetched = self._run(batch)
         columns: dict[ColumnInput, pa.Array] = {}
         for index, analyzer in enumerate(self.plan.analyzers):
-            arrays = [_array(each, fetched, columns, batch) for each in analyzer.inputs]
+            arrays = [_array(each, fetched, columns, batch, analyzer.accumulator.wants_raw) for each in analyzer.inputs]
             state.states[index] = analyzer.accumulator.update(state.states[index], arrays)
 
     def accumulate(self, batches: Iterable[pa.RecordBatch]) -> PassState:
@@ -148,10 +148,14 @@ class OpenPass:
 
 
 def _array(
-    source: ColumnInput | int, fetched: list[np.ndarray], columns: dict[ColumnInput, pa.Array], batch: pa.RecordBatch
+    source: ColumnInput | int,
+    fetched: list[np.ndarray],
+    columns: dict[ColumnInput, pa.Array],
+    batch: pa.RecordBatch,
+    raw: bool,
 ) -> Any:
     if isinstance(source, int):
-        return fetched[source]
+        return fetched[source].reshape(-1) if raw else fetched[source]
     if source not in columns:
         columns[source] = source.read(batch)
     return columns[source]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from engine.progress import Progress
 
-__all__ = ["AnalyzeReport", "analyze"]
+__all__ = ["AnalyzeReport", "analyze", "split_bytes"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def analyze(
     runner_options: Sequence[str] = (),
     *,
     batch_rows: int = 65536,
-    target_split_bytes: int | None = None,
+    targetsplit_bytes: int | None = None,
 ) -> AnalyzeReport:
     """Returns a report after writing the transform graph of a preprocessing_fn, as `tft.TFTransformOutput` reads it.
 
@@ -56,12 +57,13 @@ def analyze(
         runner: "local", "flink", "spark" or the name of a Beam runner.
         runner_options: options of the runner.
         batch_rows: records a batch.
-        target_split_bytes: size of a split; None chooses one.
+        targetsplit_bytes: size of a split; None chooses one.
 
     Raises:
         ConfigError: for a preprocessing_fn or runner that cannot work.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
+    from engine.schema import tensorflow_schema
     from transforms.analyzing import Analysis
     from transforms.layouts import layouts_of, type_specs_of
     from transforms.planning import unsupported_operations
@@ -79,14 +81,14 @@ def analyze(
         if unsupported:
             raise NotImplementedError(unsupported)
         analysis = Analysis(traced, layouts_of(feature_spec))
-        splits = ds.splits(target_split_bytes or _split_bytes(ds))
+        splits = ds.splits(targetsplit_bytes or split_bytes(ds))
         count = 0
         while not analysis.done:
             phase, plan = analysis.next_phase()
             count += len(phase.analyzers)
             parts: dict[tuple[int, int], bytes] = {}
             if plan.analyzers:
-                reader = SplitReader(schema=ds.schema, columns=plan.columns, batch_rows=batch_rows)
+                reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
                 with Progress(f"analyze, pass {phase.number + 1}", ds.num_records, "rows") as progress:
                     result = backend.accumulate(plan, reader, splits, progress)
                 check_counts(splits, result.split_rows, ds.num_records)
@@ -102,9 +104,7 @@ def analyze(
     )
 
 
-def _split_bytes(ds: Any) -> int:
-    """About four splits a core, between 4 and 64 MiB each."""
-    import os
-
+def split_bytes(ds: Any) -> int:
+    """Returns a size of splits: about four splits a core, between 4 and 64 MiB each."""
     total = sum(os.path.getsize(path) for path in ds.paths if os.path.exists(path))
     return min(max(total // (4 * (os.cpu_count() or 1)), 4 << 20), 64 << 20)

@@ -128,7 +128,7 @@ def _plan_analyzer(trace: Trace, node: Any, consumers: dict[str, list[Any]], ana
         raise RuntimeError(f"no accumulator for {definition}")
     noted = _noted(trace, source)
     if accumulator.wants_raw:
-        inputs = _raw_inputs(trace, noted, source)
+        inputs = tuple(find_input(trace, tensor) for tensor in noted.raw)
     else:
         inputs = tuple(find_input(trace, tensor, allow_column=False) for tensor in source.tensors)
     paths = [analyzer.get_unique_path(tensor) for tensor in source.tensors]
@@ -136,18 +136,6 @@ def _plan_analyzer(trace: Trace, node: Any, consumers: dict[str, list[Any]], ana
     return PlannedAnalyzer(
         label=definition.label, accumulator=accumulator, inputs=inputs, path_hash=path_hash, operation=definition
     )
-
-
-def _raw_inputs(trace: Trace, noted: Any, source: Any) -> tuple[ColumnInput | TensorInput, ...]:
-    regex = noted.reduction.arguments.get("filter_regex")
-    inputs = tuple(find_input(trace, tensor) for tensor in noted.raw)
-    if regex is None:
-        return inputs
-    # Columns are filtered in Arrow; a tensor has been filtered by the graph, where TFT's reduction took it.
-    first = inputs[0]
-    if isinstance(first, ColumnInput):
-        return (dataclasses.replace(first, filter_regex=regex), *inputs[1:])
-    return (TensorInput(name=source.tensors[0].name), *inputs[1:])
 
 
 def _source_of(node: Any) -> Any:

@@ -63,11 +63,11 @@ class Part:
 
     Attributes:
         number: from 0 to below `Accumulator.num_parts`. A state that does not split is part 0.
-        blob: the bytes; versioned, never a pickle.
+        blob: the bytes (or a memoryview of a mapped file); versioned, never a pickle.
     """
 
     number: int
-    blob: bytes
+    blob: bytes | memoryview
 
 
 class Accumulator(abc.ABC):
@@ -107,11 +107,10 @@ class Accumulator(abc.ABC):
         """Returns the state with a batch added; the given state may be changed in place.
 
         Args:
-            arrays: with `wants_raw`, one entry a raw tensor argument (where a function has optional ones that were not
-                given, they are left out): flat values as `pyarrow.Array` where a column of the input reaches
-                the analyzer untouched (binary, int64 or float32, without nulls; TFT's vocabulary filter already
-                applied), else `numpy.ndarray` as TensorFlow gives it (strings: object arrays of bytes; of sparse and
-                ragged tensors the flat values). Without it, one `numpy.ndarray` a tensor of the TensorSource.
+            arrays: with `wants_raw`, one entry a raw tensor argument (optional ones that were not given are left out),
+                flat: `pyarrow.Array` where a column of the input reaches the analyzer untouched (binary, int64 or
+                float32, without nulls), else `numpy.ndarray` as TensorFlow gives it (strings: object arrays of bytes;
+                of sparse and ragged tensors the values). Without it, one `numpy.ndarray` a tensor of the source.
         """
 
     @abc.abstractmethod

@@ -72,7 +72,7 @@ class QuantilesAccumulator(Accumulator):
             data = np.frombuffer(state["sketch"].__getstate__(), np.uint8)
             return [Part(0, encode_state(self.name, self.version, {"sketch": data}))]
         columns = self._sorted(state)
-        arrays = {name: column for name, column in zip(("values", "weights"), columns)}
+        arrays = dict(zip(("values", "weights"), columns))
         return [Part(0, encode_state(self.name, self.version, arrays))]
 
     def decode(self, part: Part) -> dict[str, Any]:

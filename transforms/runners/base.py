@@ -14,6 +14,7 @@ import pyarrow as pa
 from engine.errors import DataError
 from engine.progress import Progress
 from transforms.analysis_pass import AnalysisPass
+from transforms.transform_pass import ShardResult, ShardTask, TransformPass
 
 __all__ = ["PassResult", "Runner", "SplitReader", "check_counts"]
 
@@ -67,8 +68,10 @@ class Runner(Protocol):
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits."""
 
-    def transform(self, plan: Any, reader: SplitReader, splits: Sequence[Any], progress: Progress) -> list[Any]:
-        """Runs `plan.write(reader, index, split)` for each split and returns the results in the order of splits."""
+    def transform(
+        self, plan: TransformPass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
+    ) -> list[ShardResult]:
+        """Runs each task and returns the results in the order of tasks. A task may be run again: it is idempotent."""
 
 
 def check_counts(splits: Sequence[Any], split_rows: Mapping[int, int], num_records: int | None) -> int:

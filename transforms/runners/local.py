@@ -18,6 +18,7 @@ from engine.errors import ConfigError
 from engine.progress import Progress
 from transforms.analysis_pass import AnalysisPass
 from transforms.runners.base import PassResult, SplitReader
+from transforms.transform_pass import ShardResult, ShardTask, TransformPass
 
 __all__ = ["LocalRunner"]
 
@@ -63,19 +64,15 @@ class LocalRunner:
             opened.close()
         return PassResult(parts=dict(zip(keys, merged)), split_rows={index: rows for index, rows, _ in results})
 
-    def transform(self, plan: Any, reader: SplitReader, splits: Sequence[Any], progress: Progress) -> list[Any]:
-        """Runs the transformation of each split and returns the results in the order of splits."""
+    def transform(
+        self, plan: TransformPass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
+    ) -> list[ShardResult]:
+        """Runs each task and returns the results in the order of tasks."""
         opened = plan.open()
         watch = _Watch(progress)
         try:
             with concurrent.futures.ThreadPoolExecutor(self.workers) as pool:
-                return _all(
-                    pool,
-                    [
-                        pool.submit(lambda index=index: opened.write(index, watch.count(reader.read(splits[index]))))
-                        for index in range(len(splits))
-                    ],
-                )
+                return _all(pool, [pool.submit(opened.run, task, reader, watch.count) for task in tasks])
         finally:
             opened.close()
 
