@@ -107,7 +107,9 @@ def ensure_programs() -> Path:
     bin_dir = CACHE / "bin"
     missing = [name for name in PROGRAMS if not (bin_dir / name).exists()]
     if missing:
-        _build(_kubernetes_module, {name: f"k8s.io/kubernetes/cmd/{name}" for name in missing}, f"kubernetes-{KUBERNETES}")
+        _build(
+            _kubernetes_module, {name: f"k8s.io/kubernetes/cmd/{name}" for name in missing}, f"kubernetes-{KUBERNETES}"
+        )
     if not (bin_dir / "pause").exists():
         _build_pause(bin_dir)
     return bin_dir
@@ -218,7 +220,12 @@ def _build(write_module, packages: dict[str, str], label: str) -> None:
 
 def _build_pause(bin_dir: Path) -> None:
     source = Path(__file__).with_name("pause.c")
-    _run(["gcc", "-Os", "-static", "-s", "-o", str(bin_dir / "pause"), str(source)], cwd="/", env=dict(os.environ), what="build pause")
+    _run(
+        ["gcc", "-Os", "-static", "-s", "-o", str(bin_dir / "pause"), str(source)],
+        cwd="/",
+        env=dict(os.environ),
+        what="build pause",
+    )
 
 
 def _run(words: list[str], *, cwd, env: dict[str, str], what: str) -> None:

@@ -1,0 +1,178 @@
+"""Starts and removes a cluster: one process tree in pid, mount and network namespaces of its own.
+
+`python -m tests.servers.kubernetes.cluster` starts one, prints its kubeconfig and removes it on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.servers.kubernetes.binaries import Unavailable, ensure_packages, ensure_programs
+from tests.servers.kubernetes.images import make_images
+
+__all__ = ["Cluster"]
+
+
+class Cluster:
+    """A control plane and a node on this machine; use it as a context manager.
+
+    Attributes:
+        state: folder with everything that it writes: logs, certificates, volumes; removed at the end.
+        kubeconfig: file for clients outside the namespaces, as the user admin.
+    """
+
+    def __init__(self) -> None:
+        # Unix sockets lie in it: a short path.
+        self.state = Path(tempfile.mkdtemp(prefix="fpk-", dir="/tmp"))
+        self.kubeconfig = self.state / "kubeconfig-outside"
+        self._cgroup = f"fullpass-{secrets.token_hex(4)}"
+        self._tree: subprocess.Popen | None = None
+        self._forward: subprocess.Popen | None = None
+
+    def __enter__(self) -> Cluster:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def kubectl(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
+        """Returns what kubectl printed.
+
+        Args:
+            words: its arguments.
+            stdin: its input.
+            check: raise where it fails; else return both outputs.
+        """
+        command = [str(ensure_programs() / "kubectl"), "--kubeconfig", str(self.kubeconfig), *words]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True)
+        if check and done.returncode:
+            raise RuntimeError(f"kubectl {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout if check else done.stdout + done.stderr
+
+    def inside(self, *words: str, **options) -> subprocess.Popen:
+        """Starts a program within the cluster's namespaces; options as of Popen."""
+        enter = ["nsenter", "-t", str(self.init_pid), "-n", "-m", "-p"]
+        return subprocess.Popen([*enter, *words], **options)
+
+    @property
+    def init_pid(self) -> int:
+        """Process that holds the namespaces."""
+        assert self._tree is not None
+        children = Path(f"/proc/{self._tree.pid}/task/{self._tree.pid}/children").read_text().split()
+        return int(children[0])
+
+    def stop(self) -> None:
+        """Removes the cluster and all that it wrote."""
+        for process in (self._forward, self._tree):
+            if process is not None and process.poll() is None:
+                with contextlib.suppress(ProcessLookupError, OSError, IndexError):
+                    os.kill(self.init_pid if process is self._tree else process.pid, signal.SIGKILL)
+                process.wait(30)
+        for _ in range(50):  # the kernel takes a moment to empty the control groups
+            if not self._remove_cgroups():
+                break
+            time.sleep(0.1)
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def _start(self) -> None:
+        ensure_packages()
+        programs = ensure_programs()
+        make_images(self.state / "images", programs / "pause", Path(shutil.which("busybox") or "/usr/bin/busybox"))
+        (self.state / "cgroup").write_text(self._cgroup)
+        self._write_certificates()
+        self._write_kubeconfig(self.state / "kubeconfig", 16443)
+        unshare = [
+            "unshare",
+            "--fork",
+            "--pid",
+            "--kill-child",
+            "--mount-proc",
+            "--mount",
+            "--net",
+            "--propagation",
+            "private",
+        ]
+        node = [sys.executable, str(Path(__file__).with_name("node.py")), str(self.state), str(programs)]
+        with open(self.state / "node.log", "wb") as log:
+            self._tree = subprocess.Popen(
+                [*unshare, *node], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        while not (self.state / "ready").exists():
+            if self._tree.poll() is not None or (self.state / "failed").exists():
+                raise Unavailable(f"the cluster did not start: {(self.state / 'node.log').read_text()[-2000:]}")
+            time.sleep(0.1)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        listen = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "socat",
+            f"TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr",
+            f"UNIX-CONNECT:{self.state}/api.sock",
+        ]
+        self._forward = subprocess.Popen(listen, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._write_kubeconfig(self.kubeconfig, port)
+        for _ in range(100):
+            if self.kubectl("get", "--raw", "/readyz", check=False).strip() == "ok":
+                return
+            time.sleep(0.1)
+        raise Unavailable("the API server cannot be reached from outside its namespaces")
+
+    def _write_certificates(self) -> None:
+        names = "IP:127.0.0.1,IP:10.244.0.1,IP:10.96.0.1,DNS:localhost,DNS:kubernetes.default.svc"
+        (self.state / "extensions").write_text(f"subjectAltName={names}\n")
+        # nothing but RSA keys: service account tokens are signed with one of them
+        for words in (
+            "genrsa -out sa.key 2048",
+            "rsa -in sa.key -pubout -out sa.pub",
+            "req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=test-ca -keyout ca.key -out ca.crt",
+            "req -newkey rsa:2048 -nodes -subj /CN=kube-apiserver -keyout apiserver.key -out apiserver.csr",
+            "x509 -req -in apiserver.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -extfile extensions -out apiserver.crt",
+        ):
+            subprocess.run(["openssl", *words.split()], cwd=self.state, capture_output=True, check=True)
+        (self.state / "tokens.csv").write_text(f"{secrets.token_hex(16)},admin,admin,system:masters\n")
+
+    def _write_kubeconfig(self, path: Path, port: int) -> None:
+        authority = base64.b64encode((self.state / "ca.crt").read_bytes()).decode()
+        token = (self.state / "tokens.csv").read_text().split(",")[0]
+        path.write_text(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n"
+            f'clusters: [{{name: test, cluster: {{server: "https://127.0.0.1:{port}", certificate-authority-data: {authority}}}}}]\n'
+            f"users: [{{name: admin, user: {{token: {token}}}}}]\n"
+            "contexts: [{name: test, context: {cluster: test, user: admin}}]\n"
+        )
+        path.chmod(0o600)
+
+    def _remove_cgroups(self) -> bool:
+        left = False
+        for top in (*Path("/sys/fs/cgroup").glob(f"*/{self._cgroup}"), Path("/sys/fs/cgroup", self._cgroup)):
+            for folder, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+            left |= top.exists()
+        return left
+
+
+if __name__ == "__main__":
+    with Cluster() as cluster:
+        print(f"export KUBECONFIG={cluster.kubeconfig}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
