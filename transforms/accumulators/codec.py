@@ -44,7 +44,7 @@ def encode_state(name: str, version: int, arrays: Mapping[str, Any], values: Map
     return b"".join([_MAGIC, struct.pack("<I", len(header)), header, *buffers])
 
 
-def decode_state(name: str, version: int, blob: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def decode_state(name: str, version: int, blob: bytes | memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns what `encode_state` was given: (arrays, values). The arrays own their memory.
 
     Raises:
@@ -54,7 +54,7 @@ def decode_state(name: str, version: int, blob: bytes) -> tuple[dict[str, np.nda
         if blob[:4] != _MAGIC:
             raise ValueError(f"they begin with {blob[:4]!r}, not {_MAGIC!r}")
         (length,) = struct.unpack_from("<I", blob, 4)
-        header = json.loads(blob[8 : 8 + length])
+        header = json.loads(bytes(blob[8 : 8 + length]))
         arrays, offset = {}, 8 + length
         for key, dtype, shape, size in header["arrays"]:
             arrays[key] = _decode_array(blob[offset : offset + size], dtype, shape)
@@ -69,7 +69,7 @@ def decode_state(name: str, version: int, blob: bytes) -> tuple[dict[str, np.nda
     return arrays, header["values"]
 
 
-def _decode_array(data: bytes, dtype: str, shape: list[int]) -> np.ndarray:
+def _decode_array(data: bytes | memoryview, dtype: str, shape: list[int]) -> np.ndarray:
     if dtype != "bytes":
         return np.frombuffer(data, np.dtype(dtype)).reshape(shape).copy()
     count = int(np.prod(shape, dtype=np.int64))
@@ -77,6 +77,6 @@ def _decode_array(data: bytes, dtype: str, shape: list[int]) -> np.ndarray:
     array = np.empty(count, object)
     start = 8 * count
     for index, end in enumerate(ends.tolist()):
-        array[index] = data[start:end]
+        array[index] = bytes(data[start:end])
         start = end
     return array.reshape(shape)

@@ -1,0 +1,57 @@
+"""`fullpass analyze`: full passes over the data, and the transform graph that comes of them."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = (
+    "Runs the analyzers of a TensorFlow Transform preprocessing_fn over all records and writes the transform graph, which "
+    "tft.TFTransformOutput reads."
+)
+EPILOG = """examples:
+  fullpass analyze data/train/*.tfrecord.gz --module features.py --out graph
+  fullpass analyze data/train --module features.py --out graph --runner flink --runner-option=--flink_master=host:8081
+"""
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, globs, directories or a manifest")
+    parser.add_argument("--module", required=True, metavar="FILE.py", help="Python file with preprocessing_fn(inputs)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory of the transform graph")
+    parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
+    parser.add_argument(
+        "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
+    )
+    parser.add_argument("--batch-rows", type=int, default=65536, metavar="N", help="records a batch (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    import dataclasses
+    import json
+
+    from cluster.pipeline.user_module import user_function
+    from engine import Dataset
+    from transforms import analyze
+
+    report = analyze(
+        Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
+        user_function(args.module, "preprocessing_fn"),
+        args.out,
+        runner=args.runner,
+        runner_options=args.runner_option,
+        batch_rows=args.batch_rows,
+    )
+    if args.json:
+        print(json.dumps(dataclasses.asdict(report)))
+        return 0
+    print(
+        f"{report.records:,} records, {report.analyzers} analyzers, {report.phases} passes, {report.seconds:.1f} s: {report.path}"
+    )
+    if report.fallback:
+        print(f"TensorFlow Transform's own implementation ran: {report.fallback}")
+    return 0

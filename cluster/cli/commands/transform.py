@@ -1,0 +1,53 @@
+"""`fullpass transform`: records through a transform graph, into shards."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = "Applies a transform graph to all records and writes them as shards, in the order of the records."
+EPILOG = """examples:
+  fullpass transform data/train/*.tfrecord.gz --graph graph --out data/transformed
+  fullpass transform data/train --graph graph --out data/transformed --format tfrecord --compression gzip --num-shards 64
+"""
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, globs, directories or a manifest")
+    parser.add_argument("--graph", required=True, metavar="DIR", help="transform graph, as analyze wrote it")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory of the shards")
+    parser.add_argument("--format", choices=("parquet", "tfrecord"), default="parquet", help="default: %(default)s")
+    parser.add_argument("--num-shards", type=int, metavar="N", help="shards of equal size (default: one a split)")
+    parser.add_argument("--compression", choices=("none", "gzip", "zstd", "snappy"), default="none")
+    parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
+    parser.add_argument(
+        "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    import dataclasses
+    import json
+
+    from engine import Dataset
+    from transforms import transform
+
+    report = transform(
+        Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
+        args.graph,
+        args.out,
+        format=args.format,
+        num_shards=args.num_shards,
+        runner=args.runner,
+        runner_options=args.runner_option,
+        compression=None if args.compression == "none" else args.compression,
+    )
+    if args.json:
+        print(json.dumps(dataclasses.asdict(report)))
+    else:
+        print(f"{report.records:,} records into {report.shards} shards, {report.seconds:.1f} s: {report.path}")
+    return 0
