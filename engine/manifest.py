@@ -1,0 +1,205 @@
+"""What a data set holds, file by file and block by block: the truth that every pass reconciles its counts with.
+
+Stored as `_fullpass_manifest.json` in the directory of the data, paths relative to it, so that the directory can move.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine import paths as _paths
+from engine.errors import DataError
+from engine.formats import detect, format_module
+from engine.formats.block import Block
+from engine.split import Split
+
+__all__ = ["MANIFEST_NAME", "VERSION", "FileEntry", "Manifest"]
+
+MANIFEST_NAME = "_fullpass_manifest.json"
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of a data set.
+
+    Args:
+        path: file or URI.
+        format: name in `engine.formats.FORMATS`.
+        compression: "gzip" for compressed TFRecord, else None.
+        size_bytes: size on disk.
+        modified_ns: modification mark.
+        records: records in it.
+        blocks: what can be read by itself, in order.
+    """
+
+    path: str
+    format: str
+    compression: str | None
+    size_bytes: int
+    modified_ns: int
+    records: int
+    blocks: tuple[Block, ...]
+
+    @staticmethod
+    def scan(path: str) -> FileEntry:
+        """Returns the entry of a file as it stands now; reads record headers or the footer.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        size_bytes, modified_ns = _paths.stat(path)
+        name = detect(path)
+        module = format_module(name)
+        compression = module.file_compression(path)
+        records, blocks = module.scan_file(path, compression)
+        return FileEntry(
+            path=path,
+            format=name,
+            compression=compression,
+            size_bytes=size_bytes,
+            modified_ns=modified_ns,
+            records=records,
+            blocks=blocks,
+        )
+
+    def split(self, block: Block) -> Split:
+        """Returns the split that reads exactly this block."""
+        return Split(
+            path=self.path,
+            format=self.format,
+            start=block.offset,
+            stop=block.offset + block.length,
+            records=block.records,
+            compression=self.compression,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The files of a data set, in order, and the schema they share.
+
+    Args:
+        files: entries, in the order that gives records their global index.
+        schema: columns; a column is nullable only where a null was seen or may be.
+    """
+
+    files: tuple[FileEntry, ...]
+    schema: pa.Schema
+
+    @property
+    def num_records(self) -> int:
+        """Records in all files."""
+        return sum(entry.records for entry in self.files)
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all files, in order."""
+        return [entry.path for entry in self.files]
+
+    def block_records(self) -> np.ndarray:
+        """Returns the records of every block: int64 [num_blocks], in global record order."""
+        return np.array([block.records for _, block in self._blocks], dtype=np.int64)
+
+    def block_split(self, index: int) -> Split:
+        """Returns the split that reads block `index` of `block_records`."""
+        entry, block = self._blocks[index]
+        return entry.split(block)
+
+    @functools.cached_property
+    def _blocks(self) -> list[tuple[FileEntry, Block]]:
+        return [(entry, block) for entry in self.files for block in entry.blocks if block.records]
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Hex of what the data holds: names, counts and block hashes, not directories or times."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(self.schema.remove_metadata().serialize().to_pybytes())
+        for entry in self.files:
+            digest.update(repr((entry.path.rsplit("/", 1)[-1], entry.records)).encode())
+            for block in entry.blocks:
+                digest.update(repr((block.offset, block.length, block.records, block.hash)).encode())
+        return digest.hexdigest()
+
+    def save(self, directory: str) -> str:
+        """Writes the manifest into a directory, atomically, and returns its path."""
+        path = _paths.join(directory, MANIFEST_NAME)
+        with _paths.open_output(path) as file:
+            file.write(json.dumps(self.to_json(directory), indent=1).encode())
+        return path
+
+    def to_json(self, directory: str = "") -> dict[str, Any]:
+        """Returns the manifest as JSON values, with paths relative to a directory where they lie below it."""
+        prefix = directory.rstrip("/") + "/" if directory else ""
+        files = []
+        for entry in self.files:
+            files.append(
+                {
+                    "path": entry.path.removeprefix(prefix),
+                    "format": entry.format,
+                    "compression": entry.compression,
+                    "size_bytes": entry.size_bytes,
+                    "modified_ns": entry.modified_ns,
+                    "records": entry.records,
+                    "blocks": [[b.offset, b.length, b.records, b.hash] for b in entry.blocks],
+                }
+            )
+        return {
+            "format": "fullpass-manifest",
+            "version": VERSION,
+            "num_records": self.num_records,
+            "hash": self.hash,
+            "columns": {f.name: f"{f.type}{'' if f.nullable else ' not null'}" for f in self.schema},
+            "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
+            "files": files,
+        }
+
+    @staticmethod
+    def load(path: str) -> Manifest:
+        """Returns the manifest stored at a path.
+
+        Raises:
+            DataError: it is not a manifest, or of a version this release cannot read, or does not agree with itself.
+        """
+        with _paths.open_input(path) as file:
+            text = file.read()
+        try:
+            value = json.loads(text)
+            if value["format"] != "fullpass-manifest" or value["version"] != VERSION:
+                raise DataError(
+                    f"is a {value['format']} of version {value['version']}; this release reads version {VERSION}",
+                    path=path,
+                )
+            schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(value["schema"])))
+            files = tuple(_entry_from_json(entry, _paths.parent(path)) for entry in value["files"])
+            manifest = Manifest(files, schema)
+            declared = value["num_records"]
+        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise DataError(f"is not a Fullpass manifest ({error}); delete it or write it anew", path=path) from error
+        if manifest.num_records != declared:
+            raise DataError(
+                f"says {declared} records, its files sum up to {manifest.num_records}; write it anew", path=path
+            )
+        return manifest
+
+    @staticmethod
+    def scan(paths: Sequence[str], schema: pa.Schema) -> Manifest:
+        """Returns the manifest of files as they stand now."""
+        return Manifest(tuple(FileEntry.scan(path) for path in paths), schema)
+
+
+def _entry_from_json(value: dict[str, Any], directory: str) -> FileEntry:
+    path = value["path"]
+    if not (path.startswith("/") or "://" in path):
+        path = _paths.join(directory, path)
+    blocks = tuple(Block(*block) for block in value["blocks"])
+    return FileEntry(**{**value, "path": path, "blocks": blocks})
