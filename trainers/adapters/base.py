@@ -1,0 +1,87 @@
+"""What the training loop asks of a model, whatever it was made with."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["ModelAdapter"]
+
+
+class ModelAdapter(abc.ABC):
+    """A model with optimizer, loss and metrics.
+
+    All methods with tensors run in replica context inside a tf.function.
+    """
+
+    model: Any
+
+    @abc.abstractmethod
+    def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
+        """Creates all variables, in the scope of the strategy, from a batch of zeros of the right shapes."""
+
+    @abc.abstractmethod
+    def set_learning_rate(self, schedule: Any) -> None:
+        """Puts a function of the optimizer step in the place of the optimizer's rate. Called before `prepare`."""
+
+    @abc.abstractmethod
+    def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
+        """Returns the training loss of one replica's examples: their mean, divided by the number of replicas."""
+
+    def scale_loss(self, loss: Any) -> Any:
+        """Returns the loss to differentiate (loss scaling of float16)."""
+        return loss
+
+    def unscaled(self, gradients: Sequence[Any]) -> list[Any]:
+        """Returns the gradients of the loss itself from those of the scaled loss."""
+        return list(gradients)
+
+    @abc.abstractmethod
+    def apply(self, gradients: Sequence[Any]) -> None:
+        """Makes one optimizer step with gradients that are unscaled and summed over the replicas, None where there is none."""
+
+    @abc.abstractmethod
+    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any]:
+        """Updates the metrics and returns (sum of the examples' losses, loss that does not depend on examples).
+
+        `mask`, bool [b] or None, is False for padding, whose weight is 0 already; metrics must not see it.
+        """
+
+    @property
+    @abc.abstractmethod
+    def trainable(self) -> list[Any]:
+        """tf.Variables that the optimizer changes, in a fixed order."""
+
+    @property
+    @abc.abstractmethod
+    def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
+        """Group ("model", "optimizer") to (path, tf.Variable) in a fixed order: what a checkpoint holds."""
+
+    @property
+    @abc.abstractmethod
+    def statistics(self) -> list[Any]:
+        """Float variables that the forward pass changes on each replica by itself (BatchNorm)."""
+
+    @property
+    @abc.abstractmethod
+    def metric_variables(self) -> list[Any]:
+        """tf.Variables of the metrics; their sums over the replicas are what `metric_results` takes."""
+
+    @abc.abstractmethod
+    def metric_results(self, values: Sequence[Any]) -> dict[str, float]:
+        """Returns metric name to value from the summed variables."""
+
+    @abc.abstractmethod
+    def reset_metrics(self) -> None:
+        """Sets the metrics back on this replica."""
+
+    @property
+    @abc.abstractmethod
+    def iterations(self) -> Any:
+        """The optimizer's step counter."""
+
+    @property
+    @abc.abstractmethod
+    def learning_rate(self) -> float:
+        """The rate of the next step."""

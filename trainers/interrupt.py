@@ -1,0 +1,40 @@
+"""SIGTERM during training: noticed, and answered with a save at the next boundary of a call."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+__all__ = ["PREEMPTED_EXIT_CODE", "Preempted", "StopRequest"]
+
+PREEMPTED_EXIT_CODE = 143
+
+
+class Preempted(SystemExit):
+    """The training was asked to stop, saved its state, and goes on from there when started again."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(PREEMPTED_EXIT_CODE)
+        self.step = step
+
+
+class StopRequest:
+    """Within the context SIGTERM sets `requested` and does nothing else."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: Any = None
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)

@@ -1,0 +1,64 @@
+"""The trainer's side of the line to its supervisor: heartbeats, phases, steps, commits."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+
+__all__ = ["SUPERVISOR_ENV", "Link", "current_link"]
+
+SUPERVISOR_ENV = "FULLPASS_SUPERVISOR"
+_BEAT_S = 1.0
+
+
+class Link:
+    """Sends lines of JSON to the supervisor; does nothing where there is none.
+
+    A thread sends a heartbeat every second: a process that is stopped (SIGSTOP, a frozen machine) falls silent.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        if address:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._socket.connect(address)
+            threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
+
+    @property
+    def supervised(self) -> bool:
+        """Whether there is a supervisor."""
+        return self._socket is not None
+
+    def send(self, **message: object) -> None:
+        """Sends one message; a supervisor that is gone is not the trainer's business."""
+        if self._socket is None:
+            return
+        try:
+            with self._lock:
+                self._socket.sendall((json.dumps(message) + "\n").encode())
+        except OSError:
+            pass
+
+    def phase(self, name: str) -> None:
+        """Tells that a part of the start is done: imported, connected, built, restored, stepped."""
+        self.send(phase=name, at=time.time())
+
+    def _beat(self) -> None:
+        while True:
+            self.send(beat=1)
+            time.sleep(_BEAT_S)
+
+
+_link: Link | None = None
+
+
+def current_link() -> Link:
+    """Returns this process's line to its supervisor."""
+    global _link
+    if _link is None:
+        _link = Link(os.environ.get(SUPERVISOR_ENV))
+    return _link
