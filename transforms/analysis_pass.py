@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.accumulators import Accumulator, Part
+from transforms.batch_sources import BatchSource
 from transforms.columns import ColumnInput
-from transforms.feeds import FeatureLayout, placeholder_feeds
 from transforms.graph_function import GraphFunction, SavedModelFunction
 
 __all__ = ["AnalysisPass", "OpenPass", "PassAnalyzer", "PassState"]
@@ -44,14 +44,21 @@ class AnalysisPass:
     Attributes:
         analyzers: in plan order.
         function: the graph to run on each batch, or None where columns suffice.
-        layouts: how input features stand in batches.
-        columns: columns to read.
+        source: takes features out of batches.
     """
 
     analyzers: tuple[PassAnalyzer, ...]
     function: GraphFunction | SavedModelFunction | None
-    layouts: Mapping[str, FeatureLayout]
-    columns: tuple[str, ...]
+    source: BatchSource
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the pass reads."""
+        features = [
+            each.feature for analyzer in self.analyzers for each in analyzer.inputs if isinstance(each, ColumnInput)
+        ]
+        features += [feature for feature, _ in self.function.feeds] if self.function is not None else []
+        return tuple(dict.fromkeys(column for feature in features for column in self.source.columns_of(feature)))
 
     def open(self) -> OpenPass:
         """Returns the pass ready to run in this process."""
@@ -118,7 +125,9 @@ class OpenPass:
         fetched = self._run(batch)
         columns: dict[ColumnInput, pa.Array] = {}
         for index, analyzer in enumerate(self.plan.analyzers):
-            arrays = [_array(each, fetched, columns, batch, analyzer.accumulator.wants_raw) for each in analyzer.inputs]
+            arrays = [
+                self._array(each, analyzer.accumulator.wants_raw, fetched, columns, batch) for each in analyzer.inputs
+            ]
             state.states[index] = analyzer.accumulator.update(state.states[index], arrays)
 
     def accumulate(self, batches: Iterable[pa.RecordBatch]) -> PassState:
@@ -141,21 +150,26 @@ class OpenPass:
         if self._graph is not None:
             self._graph.close()
 
+    def _array(
+        self,
+        source: ColumnInput | int,
+        raw: bool,
+        fetched: list[np.ndarray],
+        columns: dict[ColumnInput, pa.Array],
+        batch: pa.RecordBatch,
+    ) -> Any:
+        if isinstance(source, int):
+            return fetched[source].reshape(-1) if raw else fetched[source]
+        if source not in columns:
+            columns[source] = _column(self.plan.source, source, batch)
+        return columns[source]
+
     def _run(self, batch: pa.RecordBatch) -> list[np.ndarray]:
         if self._graph is None:
             return []
-        return self._graph(placeholder_feeds(batch, self.plan.function.feeds, self.plan.layouts))
+        return self._graph(self.plan.source.arrays(batch, self.plan.function.feeds))
 
 
-def _array(
-    source: ColumnInput | int,
-    fetched: list[np.ndarray],
-    columns: dict[ColumnInput, pa.Array],
-    batch: pa.RecordBatch,
-    raw: bool,
-) -> Any:
-    if isinstance(source, int):
-        return fetched[source].reshape(-1) if raw else fetched[source]
-    if source not in columns:
-        columns[source] = source.read(batch)
-    return columns[source]
+def _column(source: BatchSource, column: ColumnInput, batch: pa.RecordBatch) -> pa.Array:
+    values = source.values(batch, column.feature)
+    return values if column.cast is None else pa.array(values.to_numpy(zero_copy_only=False).astype(column.cast))

@@ -46,7 +46,7 @@ def analyze(
     runner_options: Sequence[str] = (),
     *,
     batch_rows: int = 65536,
-    targetsplit_bytes: int | None = None,
+    target_split_bytes: int | None = None,
 ) -> AnalyzeReport:
     """Returns a report after writing the transform graph of a preprocessing_fn, as `tft.TFTransformOutput` reads it.
 
@@ -57,18 +57,18 @@ def analyze(
         runner: "local", "flink", "spark" or the name of a Beam runner.
         runner_options: options of the runner.
         batch_rows: records a batch.
-        targetsplit_bytes: size of a split; None chooses one.
+        target_split_bytes: size of a split; None chooses one.
 
     Raises:
         ConfigError: for a preprocessing_fn or runner that cannot work.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
-    from engine.schema import tensorflow_schema
-    from transforms.analyzing import Analysis
+    from transforms.analyzing import plan_phases
+    from transforms.batch_sources import LayoutSource
     from transforms.layouts import layouts_of, type_specs_of
+    from transforms.phase_models import replacements, write_phase_model
     from transforms.planning import unsupported_operations
-    from transforms.runners import SplitReader, make_runner
-    from transforms.runners.base import check_counts
+    from transforms.runners import make_runner
     from transforms.tracing import trace
     from transforms.writing import write_transform_output
 
@@ -80,28 +80,40 @@ def analyze(
         unsupported = unsupported_operations(traced)
         if unsupported:
             raise NotImplementedError(unsupported)
-        analysis = Analysis(traced, layouts_of(feature_spec))
-        splits = ds.splits(targetsplit_bytes or split_bytes(ds))
-        count = 0
-        while not analysis.done:
-            phase, plan = analysis.next_phase()
-            count += len(phase.analyzers)
-            parts: dict[tuple[int, int], bytes] = {}
-            if plan.analyzers:
-                reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
-                with Progress(f"analyze, pass {phase.number + 1}", ds.num_records, "rows") as progress:
-                    result = backend.accumulate(plan, reader, splits, progress)
-                check_counts(splits, result.split_rows, ds.num_records)
-                parts = dict(result.parts)
-            analysis.complete(phase, plan.finish(parts))
-        write_transform_output(analysis, out)
+        plans = plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
+        splits = ds.splits(target_split_bytes or split_bytes(ds))
+        bindings = [binding for plan in plans for binding in plan.evaluation.bindings]
+        assets = os.path.join(temp_dir, "assets")
+        os.mkdir(assets)
+        values: dict[str, Any] = {}
+        for plan in plans:
+            model = None
+            if plan.needs_saved_model:
+                known = replacements(values, bindings)
+                model = write_phase_model(preprocessing_fn, traced.specs, temp_dir, known, plan.fetches, plan.number)
+            bound = plan.bind(values, model)
+            parts = _run_pass(backend, bound, ds, splits, batch_rows, plan.number) if plan.analyzers else {}
+            values.update(plan.evaluation.run(bound.finish(parts), assets, traced.graph))
+        write_transform_output(traced, replacements(values, bindings), out)
     return AnalyzeReport(
         path=str(out),
         records=ds.num_records,
-        phases=analysis.phase,
-        analyzers=count,
+        phases=len(plans),
+        analyzers=sum(len(plan.analyzers) for plan in plans),
         seconds=time.perf_counter() - start,
     )
+
+
+def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_rows: int, number: int) -> dict[Any, Any]:
+    from engine.schema import tensorflow_schema
+    from transforms.runners import SplitReader
+    from transforms.runners.base import check_counts
+
+    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
+    with Progress(f"analyze, pass {number + 1}", ds.num_records, "rows") as progress:
+        result = backend.accumulate(plan, reader, splits, progress)
+    check_counts(splits, result.split_rows, ds.num_records)
+    return dict(result.parts)
 
 
 def split_bytes(ds: Any) -> int:

@@ -21,13 +21,6 @@ class ColumnInput:
     feature: str
     cast: str | None = None
 
-    def read(self, batch: pa.RecordBatch) -> pa.Array:
-        """Returns the flat values of the column."""
-        values = flat_values(batch.column(self.feature))
-        if self.cast is not None:
-            values = pa.array(values.to_numpy(zero_copy_only=False).astype(self.cast))
-        return values
-
 
 def flat_values(column: pa.Array) -> pa.Array:
     """Returns the values of a column as one flat array without nulls: lists of any depth are flattened."""

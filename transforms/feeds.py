@@ -7,8 +7,6 @@ indices, values, dense shape; ragged: flat values, then the row splits of each l
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +14,7 @@ import pyarrow as pa
 from engine.errors import DataError
 from transforms.columns import flat_values
 
-__all__ = ["FeatureLayout", "components", "placeholder_feeds", "to_numpy"]
+__all__ = ["FeatureLayout", "components", "dense_values", "to_numpy"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,14 +76,23 @@ def to_numpy(values: pa.Array, dtype: str) -> np.ndarray:
 
 
 def _dense(column: pa.Array, layout: FeatureLayout, num_rows: int) -> np.ndarray:
-    values = to_numpy(flat_values(column), layout.dtype)
+    return to_numpy(dense_values(column, layout, num_rows), layout.dtype).reshape((num_rows, *layout.shape))
+
+
+def dense_values(column: pa.Array, layout: FeatureLayout, num_rows: int) -> pa.Array:
+    """Returns the flat values of a dense feature.
+
+    Raises:
+        DataError: when they are not as many as the records need.
+    """
+    values = flat_values(column)
     expected = num_rows * int(np.prod(layout.shape, dtype=np.int64))
     if len(values) != expected:
         raise DataError(
             f"feature {layout.name!r} needs {expected} values for {num_rows} records of shape {list(layout.shape)}, found "
             f"{len(values)}: declare it as VarLenFeature, give it a default_value, or mend the data"
         )
-    return values.reshape((num_rows, *layout.shape))
+    return values
 
 
 def _lengths(column: pa.Array) -> np.ndarray:
@@ -158,14 +165,3 @@ def _splits(lengths: np.ndarray, layout: FeatureLayout) -> np.ndarray:
 
 def _is_list(data_type: pa.DataType) -> bool:
     return pa.types.is_list(data_type) or pa.types.is_large_list(data_type)
-
-
-def placeholder_feeds(
-    batch: pa.RecordBatch, wanted: Sequence[tuple[str, int]], layouts: Mapping[str, FeatureLayout]
-) -> list[Any]:
-    """Returns one array a wanted (feature, component), in order; each feature is converted once."""
-    converted: dict[str, list[np.ndarray]] = {}
-    for feature, _ in wanted:
-        if feature not in converted:
-            converted[feature] = components(batch, layouts[feature])
-    return [converted[feature][component] for feature, component in wanted]

@@ -21,14 +21,20 @@ class GraphFunction:
         feeds: (feature, component index) of each placeholder, in order of `feed_names`.
         feed_names: placeholder names.
         fetches: tensor names.
-        constants: values of earlier phases by placeholder name.
+        constant_names: placeholders that take results of earlier phases.
+        constants: their values, once they are known.
     """
 
     graph_def: bytes
     feeds: tuple[tuple[str, int], ...]
     feed_names: tuple[str, ...]
     fetches: tuple[str, ...]
-    constants: Mapping[str, np.ndarray]
+    constant_names: tuple[str, ...] = ()
+    constants: tuple[Any, ...] = ()
+
+    def with_constants(self, values: Mapping[str, Any]) -> GraphFunction:
+        """Returns the function with the results of earlier phases, taken by name."""
+        return dataclasses.replace(self, constants=tuple(np.asarray(values[name]) for name in self.constant_names))
 
     def open(self) -> OpenGraph:
         """Returns the graph loaded in this process. Imports TensorFlow."""
@@ -52,8 +58,8 @@ class OpenGraph:
         # Batches are the unit of parallelism: one thread an operation, so that workers do not get in each other's way.
         config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
         self._session = tf.compat.v1.Session(graph=graph, config=config)
-        names = [*function.feed_names, *function.constants]
-        self._constants = list(function.constants.values())
+        names = [*function.feed_names, *function.constant_names]
+        self._constants = list(function.constants)
         self._call = self._session.make_callable(list(function.fetches), feed_list=names)
 
     def __call__(self, feeds: Sequence[Any]) -> list[np.ndarray]:
@@ -71,10 +77,8 @@ class SavedModelFunction:
 
     Attributes:
         path: directory of the SavedModel.
-        features: all input features, in order.
         feeds: (feature, component) of everything to feed.
         fetches: output keys.
-        specs: type spec of each feature, as bytes (`tf.TypeSpec` protos).
     """
 
     path: str
@@ -126,19 +130,19 @@ def _rebuild(tf: Any, parts: list[Any], spec: Any) -> Any:
     return tensors[0]
 
 
-def cut_graph(trace: Any, fetches: Sequence[str], constants: Mapping[str, np.ndarray]) -> GraphFunction | None:
+def cut_graph(trace: Any, fetches: Sequence[str], known: Sequence[str]) -> GraphFunction | None:
     """Returns the part of the traced graph that gives the tensors, or None where it needs tables or other resources.
 
     Args:
         trace: the traced function.
         fetches: names of the tensors.
-        constants: values of earlier phases' sinks by tensor name.
+        known: names of the tensors that earlier phases provide.
     """
     import tensorflow as tf
 
     from transforms.sources import input_components
 
-    graph_def = _graph_def(trace)
+    graph_def = trace.graph.as_graph_def()
     nodes = {name.split(":")[0] for name in fetches}
     cut = tf.compat.v1.graph_util.extract_sub_graph(graph_def, sorted(nodes))
     kept = {node.name for node in cut.node}
@@ -147,7 +151,7 @@ def cut_graph(trace: Any, fetches: Sequence[str], constants: Mapping[str, np.nda
     if captured & kept or any(node.op in stateful for node in cut.node):
         return None
     sinks = {sink.tensor.name: sink for sink in trace.sinks}
-    used = {name: constants[name] for name in constants if name.split(":")[0] in kept}
+    used = [name for name in known if name.split(":")[0] in kept]
     if any(sinks[name].is_asset_filepath for name in used):
         return None
     places = {name: place for name, place in input_components(trace.inputs).items() if name.split(":")[0] in kept}
@@ -156,9 +160,5 @@ def cut_graph(trace: Any, fetches: Sequence[str], constants: Mapping[str, np.nda
         feeds=tuple(places.values()),
         feed_names=tuple(places),
         fetches=tuple(fetches),
-        constants=used,
+        constant_names=tuple(used),
     )
-
-
-def _graph_def(trace: Any) -> Any:
-    return trace.graph.as_graph_def()
