@@ -1,0 +1,27 @@
+"""The training feed: packed, shuffled, exactly resumable batches for tf.data and for plain Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.feed.config import FeedConfig, OnDamage
+from engine.feed.feed import DatasetReader, Feed
+from engine.plan import Remainder
+
+__all__ = ["Feed", "FeedConfig", "OnDamage", "make_feed"]
+
+
+def make_feed(dataset: Any, *, remainder: Remainder | None = None, **options: Any) -> Feed:
+    """Returns a feed of a `Dataset`.
+
+    Args:
+        dataset: an opened `engine.Dataset`.
+        remainder: what becomes of the records that do not fill a last batch; DROP by default.
+        **options: the other fields of `FeedConfig`.
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+    config = FeedConfig(remainder=remainder or Remainder.DROP, **options)
+    manifest = dataset.manifest
+    return Feed(DatasetReader(dataset), manifest.block_records(), manifest.hash, config)

@@ -1,0 +1,99 @@
+"""What a feed is asked to do, checked when it is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping, Sequence
+
+from engine.errors import ConfigError
+from engine.plan import PlanConfig, Remainder
+
+__all__ = ["FeedConfig", "OnDamage"]
+
+
+class OnDamage(enum.Enum):
+    """What happens when a record cannot be read.
+
+    Attributes:
+        RAISE: the feed stops with a DataError that names the record.
+        SKIP: its slot stays in the batch, filled with zeros and False in `mask`, so that every other record keeps its
+            place on every host; its id goes into the state. More than `skip_budget` of them raise.
+    """
+
+    RAISE = "raise"
+    SKIP = "skip"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeedConfig:
+    """Settings of a `Feed`.
+
+    Args:
+        global_batch_size: records in a batch over all hosts together.
+        seed: any integer; the same seed gives the same batches on any machine and number of hosts.
+        host: which slice of each global batch this feed delivers, 0..num_hosts-1.
+        num_hosts: must divide `global_batch_size`.
+        columns: names to deliver, None for all.
+        shuffle: False delivers the records in the order of the files (evaluation).
+        num_epochs: None for an endless feed.
+        remainder: what becomes of the records that do not fill a last batch.
+        with_record_ids: adds `record_ids`, int64 [b]: the global record ids.
+        window_records, lanes: see `engine.plan.PlanConfig`.
+        fill: value by column name that stands for a missing value; such columns are dense instead of ragged.
+        on_damage, skip_budget: see `OnDamage`; the budget counts records over the life of the feed.
+        threads: native threads that read ahead, >= 1.
+        prefetch_batches: finished batches that wait for the consumer, >= 1.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    global_batch_size: int
+    seed: int = 0
+    host: int = 0
+    num_hosts: int = 1
+    columns: Sequence[str] | None = None
+    shuffle: bool = True
+    num_epochs: int | None = None
+    remainder: Remainder = Remainder.DROP
+    with_record_ids: bool = False
+    window_records: int | None = None
+    lanes: int | None = None
+    fill: Mapping[str, float | int | str | bytes] | None = None
+    on_damage: OnDamage = OnDamage.RAISE
+    skip_budget: int = 0
+    threads: int = 2
+    prefetch_batches: int = 4
+
+    def __post_init__(self) -> None:
+        self.plan_config()
+        if not isinstance(self.host, int) or not 0 <= self.host < self.num_hosts:
+            raise ConfigError(f"host is {self.host!r}: with num_hosts {self.num_hosts} give 0 to {self.num_hosts - 1}")
+        for name, least in (("threads", 1), ("prefetch_batches", 1), ("skip_budget", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name} is {value!r}: give an integer >= {least}")
+        if self.num_epochs is not None and (not isinstance(self.num_epochs, int) or self.num_epochs < 1):
+            raise ConfigError(f"num_epochs is {self.num_epochs!r}: give an integer >= 1, or None for an endless feed")
+        if not isinstance(self.on_damage, OnDamage):
+            raise ConfigError(f"on_damage is {self.on_damage!r}: give OnDamage.RAISE or OnDamage.SKIP")
+        if self.columns is not None and (isinstance(self.columns, str) or not self.columns):
+            raise ConfigError(f"columns is {self.columns!r}: give a list of names, or None for all columns")
+
+    def plan_config(self) -> PlanConfig:
+        """Returns the part that the epoch plan needs."""
+        return PlanConfig(
+            global_batch_size=self.global_batch_size,
+            seed=self.seed,
+            num_hosts=self.num_hosts,
+            shuffle=self.shuffle,
+            remainder=self.remainder,
+            window_records=self.window_records,
+            lanes=self.lanes,
+        )
+
+    @property
+    def masked(self) -> bool:
+        """Whether batches carry a `mask`, bool [b], False in slots that hold no record."""
+        return self.remainder is Remainder.PAD or self.on_damage is OnDamage.SKIP

@@ -1,0 +1,203 @@
+"""The training feed: packed batches of one host, exact over restarts and changes of the number of hosts."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.errors import ConfigError
+from engine.feed.assemble import Assembler
+from engine.feed.config import FeedConfig
+from engine.feed.layout import RESERVED, make_layout
+from engine.feed.source import BlockReader, BlockSource
+from engine.feed.windows import WindowLoader
+from engine.plan import Cursor, EpochPlan, dump_state, load_state
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+__all__ = ["Feed"]
+
+_END = object()
+
+
+class Feed:
+    """Batches of a data set for one host of a training job.
+
+    Each iteration (`iter(feed)`, or a pass over `feed.dataset()`) begins at the start state: the very first record, or
+    what `set_state` gave. Batches are packed: see `engine.feed.layout`.
+
+    Args:
+        reader: reads blocks by number.
+        block_records: int [num_blocks], records of each block in the order of the global record ids.
+        fingerprint: hash of the data set's manifest; a state only fits the data it was made on.
+        config: see `FeedConfig`.
+    """
+
+    def __init__(self, reader: BlockReader, block_records: np.ndarray, fingerprint: str, config: FeedConfig) -> None:
+        self.config = config
+        self.plan = EpochPlan(block_records, config.plan_config())
+        self.layout = make_layout(reader.schema, config.columns, config.fill)
+        self._fingerprint = fingerprint
+        first = np.zeros(len(block_records) + 1, np.int64)
+        np.cumsum(block_records, out=first[1:])
+        self._source = BlockSource(reader, self.layout.names, first, config)
+        self._start = Cursor()
+        self._delivered: int | None = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global batches in an epoch; under CARRY the number varies by one: this is the first epoch's."""
+        return self.plan.num_batches()
+
+    @property
+    def host_batch_size(self) -> int:
+        """Records that each batch of this feed holds."""
+        return self.plan.host_batch_size
+
+    @property
+    def skipped(self) -> list[int]:
+        """Global ids of the damaged records that were left out so far, as far as this host saw them."""
+        return self._source.skipped
+
+    def get_state(self, num_batches: int | None = None) -> dict[str, Any]:
+        """Returns the JSON-able state after a number of batches.
+
+        Args:
+            num_batches: batches consumed since the start state; by default those that the latest `iter(feed)` gave out.
+                It must be given when the feed is consumed through `dataset()`, which runs ahead of its consumer.
+
+        Raises:
+            ConfigError: no number was given and it is not known.
+        """
+        count = self._delivered if num_batches is None else num_batches
+        if count is None:
+            raise ConfigError(
+                "the feed is read through tf.data, which runs ahead: give get_state(num_batches=consumed)"
+            )
+        if count < 0:
+            raise ConfigError(f"num_batches is {count}: give a number >= 0")
+        return dump_state(self.plan, self._fingerprint, self.plan.advance(self._start, count), self.skipped)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Makes the state the start of every iteration begun from now on.
+
+        Raises:
+            ConfigError: the state belongs to other data, another seed, global batch size or order; nothing is changed.
+        """
+        self._start, skipped = load_state(self.plan, self._fingerprint, state)
+        self._source.remember(skipped)
+        self._delivered = 0
+
+    def batches_left(self) -> int | None:
+        """Returns the number of batches from the start state to the end, None where there is no end."""
+        if self.config.num_epochs is None:
+            return None
+        return max(0, self.plan.total_batches(self.config.num_epochs) - self.plan.batch_number(self._start))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yields packed numpy batches from the start state on; `get_state()` follows them."""
+        self._delivered = 0
+        delivered = 0
+        for batch in self.batches():
+            delivered += 1
+            self._delivered = delivered
+            yield batch
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """Yields packed numpy batches from the start state on, made ahead in a thread, without counting them."""
+        ready: queue.Queue[Any] = queue.Queue(self.config.prefetch_batches)
+        stop = threading.Event()
+        maker = threading.Thread(
+            target=self._make, args=(self._start, self.batches_left(), ready, stop), name="fullpass-feed", daemon=True
+        )
+        maker.start()
+        try:
+            while (item := ready.get()) is not _END:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+
+    def _make(self, start: Cursor, left: int | None, ready: queue.Queue[Any], stop: threading.Event) -> None:
+        loader = WindowLoader(self._source, self.layout, self.config.threads)
+        assembler = Assembler(self.plan, self.layout, loader, self.config)
+        try:
+            number = self.plan.batch_number(start)
+            while left is None or left > 0:
+                if not _put(ready, assembler.batch(self.plan.cursor(number)), stop):
+                    return
+                number += 1
+                left = None if left is None else left - 1
+            _put(ready, _END, stop)
+        except BaseException as error:
+            _put(ready, error, stop)
+        finally:
+            loader.close()
+
+    def unpack_numpy(self, packed: dict[str, Any]) -> dict[str, Any]:
+        """Returns views by column name: [b, *shape], or (values, row_splits) of a ragged column; and mask, record_ids."""
+        out: dict[str, Any] = {key: packed[key] for key in RESERVED if key in packed}
+        for c in self.layout.columns:
+            if c.ragged:
+                out[c.name] = packed[c.name]
+            else:
+                part = packed[c.kind][:, c.start : c.start + c.width]
+                out[c.name] = part.reshape(len(part), *c.shape) if c.shape != () else part[:, 0]
+        return out
+
+    def dataset(self, num_replicas: int = 1) -> tf.data.Dataset:
+        """Returns a tf.data.Dataset of packed batches that begins at the start state.
+
+        Args:
+            num_replicas: replicas of this host. Each element is then one replica's part, host_batch_size / num_replicas
+                records, replica after replica: what `strategy.distribute_datasets_from_function` wants.
+        """
+        from engine.feed.tensors import make_dataset
+
+        self._delivered = None
+        return make_dataset(self, num_replicas)
+
+    def unpack(self, packed: dict[str, tf.Tensor]) -> dict[str, Any]:
+        """Returns the tensors of a packed batch by feature name, and its `mask` and `record_ids` where it has them.
+
+        Pure TensorFlow: call it inside the training step's tf.function, on a packed batch or on rows sliced from one.
+        """
+        from engine.feed.tensors import unpack
+
+        return unpack(self.layout, packed)
+
+
+def _put(ready: queue.Queue[Any], item: Any, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        try:
+            ready.put(item, timeout=0.2)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+class DatasetReader:
+    """The blocks of a `Dataset`, by its manifest."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.schema: pa.Schema = dataset.schema
+
+    def read_block(self, block: int, columns: Any) -> pa.RecordBatch:
+        from engine import read_split
+
+        split = self._dataset.manifest.block_split(block)
+        batches = list(read_split(split, self.schema, batch_rows=1 << 31, columns=columns))
+        if len(batches) == 1:
+            return batches[0]
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        table = pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema).combine_chunks()
+        return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=schema)

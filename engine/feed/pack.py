@@ -1,0 +1,109 @@
+"""Arrow columns to the rows of packed arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.errors import DataError
+from engine.feed.layout import BYTES, FLOAT32, INT64, Column, Layout
+
+__all__ = ["NUMPY_TYPES", "aligned_empty", "bytes_rows", "pack_rows", "ragged_rows"]
+
+NUMPY_TYPES = {FLOAT32: np.dtype(np.float32), INT64: np.dtype(np.int64)}
+_ARROW_TYPES = {FLOAT32: pa.float32(), INT64: pa.int64(), BYTES: pa.large_binary()}
+_ALIGN = 64  # TensorFlow takes over memory aligned like this without a copy
+_TILE_BYTES = 128 << 10  # rows of the packed array written at a time: they stay in the cache over all columns
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Returns an uninitialised array whose memory begins at a multiple of 64 bytes."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.empty(size + _ALIGN, np.uint8)
+    start = -raw.ctypes.data % _ALIGN
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def pack_rows(batch: pa.RecordBatch, layout: Layout, kind: str, out: np.ndarray) -> None:
+    """Writes the dense columns of a kind into rows.
+
+    Args:
+        batch: n records with the layout's columns.
+        layout: of the packed batch.
+        kind: "float32" or "int64".
+        out: [n, layout.width(kind)], written in full.
+    """
+    pairs = [(c, _values(batch.column(c.name), c).reshape(len(out), -1)) for c in layout.dense(kind)]
+    rows = max(1, _TILE_BYTES // max(1, out.shape[1] * out.itemsize))
+    for first in range(0, len(out), rows):
+        tile = out[first : first + rows]
+        for column, values in pairs:
+            tile[:, column.start : column.start + column.width] = values[first : first + rows]
+
+
+def bytes_rows(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
+    """Returns the dense bytes columns, record after record: large_binary [n * k]."""
+    columns = layout.dense(BYTES)
+    parts = [_flat(batch.column(c.name), c) for c in columns]
+    if len(parts) == 1:
+        return parts[0]
+    widths, starts = [c.width for c in columns], np.cumsum([0] + [len(p) for p in parts[:-1]])
+    slots = np.concatenate([start + np.arange(width) for start, width in zip(starts, widths)])
+    strides = np.repeat(widths, widths)
+    order = np.arange(batch.num_rows)[:, None] * strides[None, :] + slots[None, :]
+    return pa.concat_arrays(parts).take(pa.array(order.reshape(-1)))
+
+
+def ragged_rows(batch: pa.RecordBatch, column: Column) -> pa.Array:
+    """Returns a ragged column as large_list of the column's kind, [n]; a missing value is an empty list."""
+    array = batch.column(column.name)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    wanted = pa.large_list(_ARROW_TYPES[column.kind])
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        return pc.fill_null(_cast(array, wanted, column), pa.scalar([], wanted))
+    present = array.is_valid().to_numpy(zero_copy_only=False)
+    splits = np.zeros(len(array) + 1, np.int64)
+    np.cumsum(present, out=splits[1:])
+    return pa.LargeListArray.from_arrays(splits, _cast(array.drop_null(), wanted.value_type, column))
+
+
+def _values(array: pa.Array, column: Column) -> np.ndarray:
+    return _flat(array, column).to_numpy(zero_copy_only=False)
+
+
+def _flat(array: pa.Array, column: Column) -> pa.Array:
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_fixed_size_list(array.type):
+        if array.null_count and column.fill is not None:
+            fill = column.fill if isinstance(column.fill, list) else [column.fill] * column.width
+            array = pc.fill_null(array, pa.scalar(fill, array.type))
+        _refuse_nulls(array, column)
+        array = array.flatten()
+    if array.null_count and column.fill is not None:
+        fill = column.fill[0] if isinstance(column.fill, list) and len(column.fill) == 1 else column.fill
+        array = pc.fill_null(array, pa.scalar(fill, array.type))
+    _refuse_nulls(array, column)
+    return _cast(array, _ARROW_TYPES[column.kind], column)
+
+
+def _refuse_nulls(array: pa.Array, column: Column) -> None:
+    if array.null_count:
+        row = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(
+            f"column {column.name!r} has a missing value (row {row} of its block) though the schema says that none is: "
+            f"give the feed fill={{{column.name!r}: value}}, or declare the column nullable"
+        )
+
+
+def _cast(array: pa.Array, wanted: pa.DataType, column: Column) -> pa.Array:
+    if array.type == wanted:
+        return array
+    try:
+        if pa.types.is_boolean(array.type) or pa.types.is_temporal(array.type):
+            array = array.cast(pa.int64() if not pa.types.is_date32(array.type) else pa.int32())
+        return array.cast(wanted, safe=column.kind != FLOAT32)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"column {column.name!r} of type {array.type} does not fit {wanted}: {error}") from error

@@ -1,0 +1,125 @@
+"""Reads the windows of a plan ahead of their use, in native threads, and lets them go when no run needs them."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.feed.layout import BYTES, Layout
+from engine.feed.pack import NUMPY_TYPES, aligned_empty, bytes_rows, pack_rows, ragged_rows
+from engine.feed.source import BlockSource
+from engine.plan import Window
+
+__all__ = ["LoadedWindow", "WindowLoader"]
+
+
+class LoadedWindow:
+    """A window's records in packed form.
+
+    Attributes:
+        window: which blocks.
+        dense: "float32" and "int64" -> [num_records, width].
+        arrow: "bytes" -> large_binary [num_records * width], ragged column name -> large_list [num_records].
+        damaged: bool [num_records], or None where no record is.
+    """
+
+    def __init__(self, window: Window, layout: Layout) -> None:
+        self.window = window
+        self.dense: dict[str, np.ndarray] = {}
+        self.arrow: dict[str, pa.Array] = {}
+        self.damaged: np.ndarray | None = None
+        self.users = 0
+        self._layout = layout
+        self._parts: dict[str, list[Any]] = {}
+        self._blocks: list[Future[None]] = []
+        self._lock = threading.Lock()
+
+    def start(self, pool: ThreadPoolExecutor, source: BlockSource) -> None:
+        self._blocks = [pool.submit(self._load, source, i) for i in range(len(self.window.blocks))]
+
+    def wait(self) -> None:
+        """Returns once every block is loaded; raises what the reading of a block raised."""
+        if not self._blocks:
+            return
+        for block in self._blocks:
+            block.result()
+        self._blocks = []
+        self.arrow = {key: pa.concat_arrays(parts) for key, parts in self._parts.items()}
+        self._parts = {}
+
+    def cancel(self) -> None:
+        for block in self._blocks:
+            block.cancel()
+
+    def _allocate(self) -> None:
+        with self._lock:
+            if self.dense or self._parts:
+                return
+            rows = self.window.num_records
+            parts: dict[str, list[Any]] = {c.name: [None] * len(self.window.blocks) for c in self._layout.ragged}
+            if self._layout.width(BYTES):
+                parts[BYTES] = [None] * len(self.window.blocks)
+            self._parts = parts
+            self.dense = {
+                kind: aligned_empty((rows, self._layout.width(kind)), dtype)
+                for kind, dtype in NUMPY_TYPES.items()
+                if self._layout.width(kind)
+            }
+
+    def _load(self, source: BlockSource, i: int) -> None:
+        first, stop = int(self.window.offsets[i]), int(self.window.offsets[i + 1])
+        batch, damaged = source.read(int(self.window.blocks[i]), stop - first)
+        self._allocate()
+        for kind, out in self.dense.items():
+            pack_rows(batch, self._layout, kind, out[first:stop])
+        for key, parts in self._parts.items():
+            if key == BYTES:
+                parts[i] = bytes_rows(batch, self._layout)
+        for column in self._layout.ragged:
+            self._parts[column.name][i] = ragged_rows(batch, column)
+        if damaged is not None:
+            with self._lock:
+                if self.damaged is None:
+                    self.damaged = np.zeros(self.window.num_records, bool)
+                self.damaged[first:stop] = damaged
+
+
+class WindowLoader:
+    """Shares loaded windows between the runs that use them.
+
+    Args:
+        source: reads blocks.
+        layout: of the packed batch.
+        threads: blocks read at the same time.
+    """
+
+    def __init__(self, source: BlockSource, layout: Layout, threads: int) -> None:
+        self._source, self._layout = source, layout
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fullpass-feed")
+        self._live: dict[tuple[int, int], LoadedWindow] = {}
+
+    def acquire(self, window: Window) -> LoadedWindow:
+        """Returns the window, its loading begun; it stays until `release` was called as often."""
+        key = (window.epoch, window.start)
+        loaded = self._live.get(key)
+        if loaded is None:
+            loaded = self._live[key] = LoadedWindow(window, self._layout)
+            loaded.start(self._pool, self._source)
+        loaded.users += 1
+        return loaded
+
+    def release(self, loaded: LoadedWindow) -> None:
+        """Lets the window go when this was its last user."""
+        loaded.users -= 1
+        if loaded.users == 0:
+            del self._live[loaded.window.epoch, loaded.window.start]
+            loaded.cancel()
+
+    def close(self) -> None:
+        """Stops reading; running reads end in the background."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._live.clear()
