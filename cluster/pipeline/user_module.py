@@ -50,7 +50,7 @@ def load_user_module(path: str | Path) -> ModuleType:
 
 
 def user_function(path: str | Path, name: str) -> Callable[..., Any]:
-    """Returns the function `name` of the user's file `path`, wrapped so that what it raises names file, line and function.
+    """Returns the function `name` of the user's file `path`, wrapped whose errors name file, line and function.
 
     Raises:
         ConfigError: the module cannot be loaded or has no such function; and, when called, the function raised.

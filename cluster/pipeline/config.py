@@ -1,0 +1,260 @@
+"""A pipeline as data: one frozen dataclass a step, read from a TOML file or built in Python."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from cluster.pipeline.parse import build, parse_assignment
+from cluster.pipeline.toml import TOMLDecodeError, loads
+from engine.errors import ConfigError
+
+__all__ = [
+    "AnalyzeConfig",
+    "DataConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "IngestConfig",
+    "Pipeline",
+    "PushConfig",
+    "TrainConfig",
+    "TransformConfig",
+    "load_pipeline",
+]
+
+Scalar = str | int | float | bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IngestConfig:
+    """From files as they come to shards, split into train and eval by a hash of a key.
+
+    Attributes:
+        sources: name → path. The first is streamed in batches; the others are read whole and handed to the hook. A path
+            `package:NAME/FILE` lies in an installed Python package.
+        hook: function of the module, `hook(batch, tables) -> pyarrow.RecordBatch` of as many rows; none where empty.
+        require: columns of the first source; a row that has null in one is set aside and counted.
+        split_key: columns of the first source whose hash says which split a row belongs to.
+        eval_percent: how many of 100 hash values go to the eval split.
+        formats: what is written; the first is what the later steps read.
+        num_shards: files a split and format.
+        compression: of the Parquet shards.
+    """
+
+    sources: Mapping[str, str]
+    split_key: tuple[str, ...]
+    hook: str = ""
+    require: tuple[str, ...] = ()
+    eval_percent: float = 20.0
+    formats: tuple[Literal["parquet", "tfrecord", "tfrecord-gzip"], ...] = ("parquet",)
+    num_shards: int = 8
+    compression: Literal["none", "snappy", "zstd", "gzip"] = "zstd"
+
+    def __post_init__(self) -> None:
+        _require(bool(self.sources), "sources", self.sources, "at least one NAME = PATH")
+        _require(bool(self.split_key), "split_key", self.split_key, "at least one column")
+        _require(0 < self.eval_percent < 100, "eval_percent", self.eval_percent, "more than 0 and less than 100")
+        _require(bool(self.formats), "formats", self.formats, "at least one format")
+        _require(self.num_shards >= 1, "num_shards", self.num_shards, "1 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Data that is sharded already, in place of [ingest]: a glob, a directory or a manifest for each split."""
+
+    train: str
+    eval: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalyzeConfig:
+    """The full passes of `preprocessing_fn`, on a Beam runner."""
+
+    preprocessing_fn: str = "preprocessing_fn"
+    runner: str = "local"
+    runner_options: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformConfig:
+    """Transformed shards of both splits."""
+
+    format: Literal["parquet", "tfrecord"] = "parquet"
+    num_shards: int = 8
+    runner: str = "local"
+    runner_options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(self.num_shards >= 1, "num_shards", self.num_shards, "1 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Training with the module's `build_model`.
+
+    Attributes:
+        strategy: the tf.distribute strategy.
+        epochs: passes over the train split.
+        global_batch_size: records a step, over all replicas.
+        checkpoint_every_steps: a killed run goes on from the last checkpoint.
+        seed: of the order of records and of the initial weights.
+        hyperparameters: handed to `build_model` as `context.hyperparameters`.
+        options: further fields of `trainers.TrainerConfig`, by name.
+    """
+
+    build_model: str = "build_model"
+    strategy: Literal["one_device", "mirrored", "multi_worker_mirrored", "parameter_server", "tpu"] = "one_device"
+    epochs: int = 1
+    global_batch_size: int = 1024
+    checkpoint_every_steps: int = 200
+    seed: int = 7
+    hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "global_batch_size", "checkpoint_every_steps"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """A versioned SavedModel that takes raw tf.Examples, the transform inside."""
+
+    check_rows: int = 1024
+
+    def __post_init__(self) -> None:
+        _require(self.check_rows >= 0, "check_rows", self.check_rows, "0 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Metrics of the exported model on the eval split, overall and by segment.
+
+    Attributes:
+        slices: each a list of columns, e.g. [["carrier"], ["carrier", "origin"]].
+        thresholds: metric → least value of a model that may be pushed, e.g. {auc = 0.92}.
+        show: most segments printed for each slice, the largest first.
+    """
+
+    slices: tuple[tuple[str, ...], ...] = ()
+    thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    show: int = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PushConfig:
+    """Where a model that met its thresholds is served from."""
+
+    to: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """What runs: the steps whose configuration is given, in the order of the work.
+
+    Attributes:
+        name: shown, and the directory of the results where `work_dir` is not given.
+        module: the user's Python file.
+        label: the feature that is learned; it stays out of the model's inputs.
+        work_dir: where the results go.
+    """
+
+    name: str
+    module: str
+    label: str
+    work_dir: str = ""
+    ingest: IngestConfig | None = None
+    data: DataConfig | None = None
+    analyze: AnalyzeConfig | None = None
+    transform: TransformConfig | None = None
+    train: TrainConfig | None = None
+    export: ExportConfig | None = None
+    evaluate: EvaluateConfig | None = None
+    push: PushConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not self.work_dir:
+            object.__setattr__(self, "work_dir", str(Path("runs") / self.name))
+        if (self.ingest is None) == (self.data is None):
+            raise ConfigError("a pipeline has either [ingest] or [data] (shards that are there already), not both")
+        for step, needs in _NEEDS.items():
+            if getattr(self, step) is not None and getattr(self, needs) is None:
+                raise ConfigError(f"[{step}] needs the results of [{needs}]; add a line [{needs}]")
+
+
+_NEEDS = {"transform": "analyze", "export": "train", "evaluate": "export", "push": "evaluate"}
+_PIPELINE_KEYS = ("name", "module", "label", "work_dir")
+
+
+def load_pipeline(path: str | Path, overrides: Sequence[str] = (), work_dir: str | None = None) -> Pipeline:
+    """Returns the pipeline of a TOML file. Relative paths in the file are relative to the file.
+
+    Args:
+        path: the file.
+        overrides: settings in place of the file's, each "TABLE.KEY=VALUE", e.g. "train.epochs=2".
+        work_dir: in place of the file's; relative to the current directory.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or has a mistake; the message names the key.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"no pipeline file {path}; `fullpass run --help` shows one")
+    try:
+        tables = loads(file.read_text(encoding="utf-8"))
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    try:
+        for text in overrides:
+            _assign(tables, *parse_assignment(text))
+        head = tables.pop("pipeline", {})
+        if not isinstance(head, Mapping):
+            raise ConfigError("pipeline: expected a table [pipeline]")
+        for key in tables:
+            if key in _PIPELINE_KEYS:
+                raise ConfigError(f"{key}: belongs under [pipeline]")
+        for key in head:
+            if key not in _PIPELINE_KEYS:
+                raise ConfigError(f"pipeline.{key}: unknown key; the keys allowed here are {', '.join(_PIPELINE_KEYS)}")
+        for key in _PIPELINE_KEYS[:3]:
+            if key not in head:
+                raise ConfigError(f"pipeline.{key}: missing; it must be a string")
+        pipeline = build(Pipeline, {**head, **tables}, "")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return _rooted(pipeline, file.resolve().parent, work_dir)
+
+
+def _assign(tables: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    table = tables
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {key}: {parent} is not a table")
+    table[last] = value
+
+
+def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
+    def root(path: str) -> str:
+        return path if "://" in path or path.startswith("package:") else str((folder / path).resolve())
+
+    changes: dict[str, Any] = {
+        "module": root(pipeline.module),
+        "work_dir": str(Path(work_dir).resolve()) if work_dir else root(pipeline.work_dir),
+    }
+    if pipeline.ingest:
+        sources = {name: root(path) for name, path in pipeline.ingest.sources.items()}
+        changes["ingest"] = dataclasses.replace(pipeline.ingest, sources=sources)
+    if pipeline.data:
+        changes["data"] = DataConfig(train=root(pipeline.data.train), eval=root(pipeline.data.eval))
+    if pipeline.push:
+        changes["push"] = PushConfig(to=root(pipeline.push.to))
+    return dataclasses.replace(pipeline, **changes)
+
+
+def _require(condition: bool, key: str, value: Any, allowed: str) -> None:
+    if not condition:
+        raise ConfigError(f"{key} = {value!r}: it must be {allowed}")

@@ -1,0 +1,151 @@
+"""Finished steps on disk.
+
+A step writes into a directory of its own, `WORK_DIR/STEP/KEY-N`; the last thing written there, atomically, is the record
+`fullpass-step.json`. A directory without a record is unfinished work and is never read by a later step. A step that runs
+again gets a new directory, so that the earlier result stays whole until the new one is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.atomic import atomic_file
+
+__all__ = ["Finished", "StepRecord", "begin_directory", "commit", "finished_steps", "prune"]
+
+RECORD = "fullpass-step.json"
+_VERSION = 1
+_KEPT = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """What a finished step leaves behind.
+
+    Attributes:
+        step, key: whose result it is, and the hash of all that it depends on.
+        parts: what the key was made of, so that a change can be named.
+        before: earlier step → name of the directory that was read.
+        rows_in, rows_out, set_aside: the counts.
+        seconds: how long it took.
+        outputs: name → path relative to the directory.
+        notes, info: lines shown and facts kept.
+        files: file → size in bytes; a result with a missing or cut file is not taken for finished.
+        finished_at: local time, ISO 8601.
+    """
+
+    step: str
+    key: str
+    parts: Mapping[str, str]
+    before: Mapping[str, str]
+    rows_in: int
+    rows_out: int
+    set_aside: Mapping[str, int]
+    seconds: float
+    outputs: Mapping[str, str]
+    notes: tuple[str, ...]
+    info: Mapping[str, Any]
+    files: Mapping[str, int]
+    finished_at: str
+    version: int = _VERSION
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A record and the directory it stands in."""
+
+    directory: Path
+    record: StepRecord
+
+    def output(self, name: str) -> str:
+        """Returns the path of an output."""
+        return str(self.directory / self.record.outputs[name])
+
+    def damage(self) -> str | None:
+        """Returns what is wrong with the files, or None where all are there in their full size."""
+        for name, size in self.record.files.items():
+            path = self.directory / name
+            if not path.is_file():
+                return f"{path} is gone"
+            if path.stat().st_size != size:
+                return f"{path} has {path.stat().st_size:,} bytes, was written with {size:,}"
+        return None
+
+
+def finished_steps(step_dir: Path) -> list[Finished]:
+    """Returns the finished results in the directory of a step, the newest first. An unreadable record counts as none."""
+    found = []
+    for path in step_dir.glob(f"*/{RECORD}"):
+        if path.parent.is_symlink():
+            continue
+        try:
+            data = json.loads(path.read_text())
+            if data.get("version") == _VERSION:
+                found.append(
+                    Finished(directory=path.parent, record=StepRecord(**{**data, "notes": tuple(data["notes"])}))
+                )
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+    return sorted(found, key=lambda f: (f.record.finished_at, f.directory.name), reverse=True)
+
+
+def begin_directory(step_dir: Path, key: str, resumable: bool) -> Path:
+    """Returns the directory to work in: the unfinished one of the same key where the step can go on, else a new one.
+
+    Call it while no other run works in `step_dir`: other unfinished directories are deleted.
+    """
+    step_dir.mkdir(parents=True, exist_ok=True)
+    unfinished = sorted(p for p in step_dir.iterdir() if _is_run(p) and not (p / RECORD).exists())
+    mine = [p for p in unfinished if p.name.startswith(key[:12] + "-")] if resumable else []
+    for path in unfinished:
+        if path not in mine[-1:]:
+            shutil.rmtree(path)
+    if mine:
+        return mine[-1]
+    number = 1 + max((int(p.name.rpartition("-")[2]) for p in step_dir.iterdir() if _is_run(p)), default=0)
+    directory = step_dir / f"{key[:12]}-{number}"
+    directory.mkdir()
+    return directory
+
+
+def commit(directory: Path, record: StepRecord) -> Finished:
+    """Writes the record, which makes the directory a finished result, and points `latest` to it."""
+    files = {
+        str(path.relative_to(directory)): path.stat().st_size
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != RECORD
+    }
+    record = dataclasses.replace(record, files=files)
+    with atomic_file(directory / RECORD) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True))
+    point_latest(directory)
+    return Finished(directory=directory, record=record)
+
+
+def point_latest(directory: Path) -> None:
+    """Makes the symbolic link `latest` beside the directory lead to it, atomically."""
+    link = directory.parent / ".latest.new"
+    link.unlink(missing_ok=True)
+    link.symlink_to(directory.name)
+    os.replace(link, directory.parent / "latest")
+
+
+def prune(step_dir: Path, current: Path) -> None:
+    """Deletes all but the newest few results and what the current one replaces."""
+    results = finished_steps(step_dir)
+    key = next(f.record.key for f in results if f.directory == current)
+    others = [f for f in results if f.directory != current]
+    for i, finished in enumerate(others):
+        if i >= _KEPT - 1 or finished.record.key == key:
+            (finished.directory / RECORD).unlink()  # first, so that a kill leaves unfinished work and no damaged result
+            shutil.rmtree(finished.directory)
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and path.name.rpartition("-")[2].isdigit()
