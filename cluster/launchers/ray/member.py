@@ -1,0 +1,107 @@
+"""One member of a job: an actor that runs the member's program as a child process and hands on what it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cluster.spec import JobSpec
+from cluster.spec.job_spec import FILES_MOUNT
+
+__all__ = ["Member"]
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def _die_with_parent() -> None:
+    """Makes the kernel kill the program when its actor dies, however that happens: no orphan goes on training."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Member:
+    """Runs one member's program. Made into a Ray actor by the coordinator.
+
+    Args:
+        spec_json: the job.
+        role: of this member.
+        index: within the role.
+    """
+
+    def __init__(self, spec_json: str, role: str, index: int) -> None:
+        self._spec = JobSpec.from_json(spec_json)
+        self._name = f"{role}-{index}"
+        self._directory = Path(tempfile.mkdtemp(prefix=f"fullpass-{self._spec.name}-{self._name}-"))
+        for name, text in self._spec.files.items():
+            (self._directory / name).write_text(text)
+        self._log = self._directory / ".log"
+        self._log.touch()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def where(self) -> dict[str, str | int]:
+        """Returns {"host": IP of this node, "pid": of this actor, "node": Ray's id of the node}."""
+        import ray
+
+        return {
+            "host": ray.util.get_node_ip_address(),
+            "pid": os.getpid(),
+            "node": ray.get_runtime_context().get_node_id(),
+        }
+
+    def free_ports(self, count: int) -> list[int]:
+        """Returns ports that no program listens on now. Another may take one before it is used: the start is tried again then."""
+        sockets = [socket.socket() for _ in range(count)]
+        try:
+            for each in sockets:
+                each.bind(("", 0))
+            return [each.getsockname()[1] for each in sockets]
+        finally:
+            for each in sockets:
+                each.close()
+
+    def start(self, env: dict[str, str]) -> int:
+        """Starts the program, or starts it again, and returns its process id.
+
+        Args:
+            env: variables for this member alone (TF_CONFIG and the like), over the job's own.
+        """
+        self.stop(grace_s=0)
+        words = [word.replace(FILES_MOUNT, str(self._directory)) for word in self._spec.words(sys.executable)]
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._spec.working_dir,
+                env={**os.environ, **self._spec.env, **env, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        return self._process.pid
+
+    def poll(self, log_offset: int, limit_bytes: int = 1 << 20) -> tuple[int | None, bytes]:
+        """Returns (exit code or None while it runs, what it wrote from `log_offset` on)."""
+        code = self._process.poll() if self._process else None
+        with open(self._log, "rb") as log:
+            log.seek(log_offset)
+            return code, log.read(limit_bytes)
+
+    def stop(self, grace_s: float) -> None:
+        """Asks the program to stop (SIGTERM), kills it and its children after `grace_s` seconds."""
+        process = self._process
+        if process is None:
+            return
+        if grace_s > 0 and process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(grace_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

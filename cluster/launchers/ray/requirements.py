@@ -1,0 +1,63 @@
+"""What a job asks of Ray, and what of a `JobSpec` Ray cannot do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.spec import JobSpec
+from cluster.spec.quantity import parse_quantity
+from engine.errors import ConfigError
+
+__all__ = ["PLACEMENTS", "bundles", "check_supported"]
+
+# https://docs.ray.io/en/latest/ray-core/scheduling/placement-group.html
+PLACEMENTS = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
+_KUBERNETES_ONLY = (
+    "volumes",
+    "secrets",
+    "image_pull_secrets",
+    "node_selector",
+    "tolerations",
+    "priority_class",
+    "queue",
+    "service_account",
+    "run_as_user",
+)
+
+
+def check_supported(spec: JobSpec) -> None:
+    """Refuses what Ray would have to ignore.
+
+    Raises:
+        ConfigError: settings that only Kubernetes has.
+    """
+    given = [key for key in _KUBERNETES_ONLY if getattr(spec, key) not in (None, (), {})]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: Ray has no such thing. Paths must be visible on every node (shared storage), variables go in "
+            "env; or submit to Kubernetes"
+        )
+
+
+def bundles(spec: JobSpec) -> list[dict[str, float]]:
+    """Returns the resources of each member, in the order of `spec.members()`, as a placement group takes them."""
+    return [_bundle(spec, role) for role, _ in spec.members()]
+
+
+def _bundle(spec: JobSpec, role: str) -> dict[str, float]:
+    wanted = spec.resources_of(role)
+    bundle: dict[str, float] = {"CPU": float(parse_quantity(wanted.cpu, "cpu")), "memory": float(wanted.memory_bytes)}
+    if wanted.gpu:
+        bundle["GPU"] = float(wanted.gpu)
+    if wanted.tpu:
+        bundle["TPU"] = float(wanted.tpu)
+    return bundle
+
+
+def actor_options(bundle: dict[str, Any]) -> dict[str, Any]:
+    """Returns the same resources as options of an actor."""
+    other = {key: value for key, value in bundle.items() if key not in ("CPU", "GPU", "memory")}
+    options: dict[str, Any] = {"num_cpus": bundle["CPU"], "memory": bundle["memory"], "resources": other}
+    if bundle.get("GPU"):
+        options["num_gpus"] = bundle["GPU"]
+    return options
