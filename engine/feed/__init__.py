@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.feed.config import FeedConfig, OnDamage
-from engine.feed.feed import DatasetReader, Feed
+from engine.feed.config import FeedConfig
+from engine.feed.dataset_reader import DatasetReader
+from engine.feed.feed import Feed
+from engine.formats.options import OnDamage
 from engine.plan import Remainder
 
 __all__ = ["Feed", "FeedConfig", "OnDamage", "make_feed"]

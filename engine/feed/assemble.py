@@ -25,7 +25,7 @@ class _Strand:
 
     def __init__(self) -> None:
         self.loaded: LoadedWindow | None = None
-        self.rows = np.empty(0, np.int64)
+        self.rows: np.ndarray = np.empty(0, np.int64)
         self.rows_start = 0
         self.ahead: list[LoadedWindow] = []
 
@@ -142,13 +142,14 @@ class Assembler:
     def _finish(self, out: dict[str, Any], pieces: dict[str, Any], size: int, filled: int) -> None:
         width = self._layout.width(BYTES)
         if width:
-            values = np.full((size, width), b"", object)
+            table: np.ndarray = np.full((size, width), b"", object)
             if BYTES in pieces:
-                values[:filled] = pa.concat_arrays(pieces[BYTES]).to_numpy(zero_copy_only=False).reshape(-1, width)
-            out[BYTES] = values
+                table[:filled] = pa.concat_arrays(pieces[BYTES]).to_numpy(zero_copy_only=False).reshape(-1, width)
+            out[BYTES] = table
         for column in self._layout.ragged:
             dtype = NUMPY_TYPES.get(column.kind, np.dtype(object))
-            values, splits = np.empty(0, dtype), np.zeros(size + 1, np.int64)
+            values: np.ndarray = np.empty(0, dtype)
+            splits: np.ndarray = np.zeros(size + 1, np.int64)
             if column.name in pieces:
                 lists = pa.concat_arrays(pieces[column.name])
                 values = lists.flatten().to_numpy(zero_copy_only=False)

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 from collections.abc import Mapping, Sequence
 
 from engine.errors import ConfigError
+from engine.formats.options import OnDamage
 from engine.plan import PlanConfig, Remainder
 
-__all__ = ["FeedConfig", "OnDamage"]
-
-
-class OnDamage(enum.Enum):
-    """What happens when a record cannot be read.
-
-    Attributes:
-        RAISE: the feed stops with a DataError that names the record.
-        SKIP: its slot stays in the batch, filled with zeros and False in `mask`, so that every other record keeps its
-            place on every host; its id goes into the state. More than `skip_budget` of them raise.
-    """
-
-    RAISE = "raise"
-    SKIP = "skip"
+__all__ = ["FeedConfig"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +28,10 @@ class FeedConfig:
         with_record_ids: adds `record_ids`, int64 [b]: the global record ids.
         window_records, lanes: see `engine.plan.PlanConfig`.
         fill: value by column name that stands for a missing value; such columns are dense instead of ragged.
-        on_damage, skip_budget: see `OnDamage`; the budget counts records over the life of the feed.
+        on_damage: OnDamage.RAISE (or "raise") stops with a DataError that names the record. OnDamage.SKIP ("skip") keeps
+            the record's slot in the batch, filled with zeros and False in `mask`, so that every other record keeps its
+            place on every host; its id goes into the state.
+        skip_budget: damaged records that may be skipped over the life of the feed; one more raises.
         threads: native threads that read ahead, >= 1.
         prefetch_batches: finished batches that wait for the consumer, >= 1.
 
@@ -62,7 +52,7 @@ class FeedConfig:
     lanes: int | None = None
     fill: Mapping[str, float | int | str | bytes] | None = None
     on_damage: OnDamage = OnDamage.RAISE
-    skip_budget: int = 0
+    skip_budget: int = 1000
     threads: int = 2
     prefetch_batches: int = 4
 
@@ -76,8 +66,10 @@ class FeedConfig:
                 raise ConfigError(f"{name} is {value!r}: give an integer >= {least}")
         if self.num_epochs is not None and (not isinstance(self.num_epochs, int) or self.num_epochs < 1):
             raise ConfigError(f"num_epochs is {self.num_epochs!r}: give an integer >= 1, or None for an endless feed")
-        if not isinstance(self.on_damage, OnDamage):
-            raise ConfigError(f"on_damage is {self.on_damage!r}: give OnDamage.RAISE or OnDamage.SKIP")
+        try:
+            object.__setattr__(self, "on_damage", OnDamage(self.on_damage))
+        except ValueError:
+            raise ConfigError(f"on_damage is {self.on_damage!r}: give OnDamage.RAISE or OnDamage.SKIP") from None
         if self.columns is not None and (isinstance(self.columns, str) or not self.columns):
             raise ConfigError(f"columns is {self.columns!r}: give a list of names, or None for all columns")
 

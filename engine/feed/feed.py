@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from engine.errors import ConfigError
 from engine.feed.assemble import Assembler
@@ -44,7 +43,7 @@ class Feed:
         self.plan = EpochPlan(block_records, config.plan_config())
         self.layout = make_layout(reader.schema, config.columns, config.fill)
         self._fingerprint = fingerprint
-        first = np.zeros(len(block_records) + 1, np.int64)
+        first: np.ndarray = np.zeros(len(block_records) + 1, np.int64)
         np.cumsum(block_records, out=first[1:])
         self._source = BlockSource(reader, self.layout.names, first, config)
         self._start = Cursor()
@@ -103,10 +102,8 @@ class Feed:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yields packed numpy batches from the start state on; `get_state()` follows them."""
         self._delivered = 0
-        delivered = 0
-        for batch in self.batches():
-            delivered += 1
-            self._delivered = delivered
+        for number, batch in enumerate(self.batches(), 1):
+            self._delivered = number
             yield batch
 
     def batches(self) -> Iterator[dict[str, Any]]:
@@ -182,22 +179,3 @@ def _put(ready: queue.Queue[Any], item: Any, stop: threading.Event) -> bool:
         except queue.Full:
             continue
     return False
-
-
-class DatasetReader:
-    """The blocks of a `Dataset`, by its manifest."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
-        self.schema: pa.Schema = dataset.schema
-
-    def read_block(self, block: int, columns: Any) -> pa.RecordBatch:
-        from engine import read_split
-
-        split = self._dataset.manifest.block_split(block)
-        batches = list(read_split(split, self.schema, batch_rows=1 << 31, columns=columns))
-        if len(batches) == 1:
-            return batches[0]
-        schema = pa.schema([self.schema.field(name) for name in columns])
-        table = pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema).combine_chunks()
-        return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=schema)

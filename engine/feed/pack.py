@@ -20,7 +20,7 @@ _TILE_BYTES = 128 << 10  # rows of the packed array written at a time: they stay
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Returns an uninitialised array whose memory begins at a multiple of 64 bytes."""
     size = int(np.prod(shape)) * dtype.itemsize
-    raw = np.empty(size + _ALIGN, np.uint8)
+    raw: np.ndarray = np.empty(size + _ALIGN, np.uint8)
     start = -raw.ctypes.data % _ALIGN
     return raw[start : start + size].view(dtype).reshape(shape)
 
@@ -50,7 +50,7 @@ def bytes_rows(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
         return parts[0]
     widths, starts = [c.width for c in columns], np.cumsum([0] + [len(p) for p in parts[:-1]])
     slots = np.concatenate([start + np.arange(width) for start, width in zip(starts, widths)])
-    strides = np.repeat(widths, widths)
+    strides: np.ndarray = np.repeat(widths, widths)
     order = np.arange(batch.num_rows)[:, None] * strides[None, :] + slots[None, :]
     return pa.concat_arrays(parts).take(pa.array(order.reshape(-1)))
 
@@ -64,7 +64,7 @@ def ragged_rows(batch: pa.RecordBatch, column: Column) -> pa.Array:
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         return pc.fill_null(_cast(array, wanted, column), pa.scalar([], wanted))
     present = array.is_valid().to_numpy(zero_copy_only=False)
-    splits = np.zeros(len(array) + 1, np.int64)
+    splits: np.ndarray = np.zeros(len(array) + 1, np.int64)
     np.cumsum(present, out=splits[1:])
     return pa.LargeListArray.from_arrays(splits, _cast(array.drop_null(), wanted.value_type, column))
 

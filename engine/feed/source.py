@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from engine.errors import DataError
-from engine.feed.config import FeedConfig, OnDamage
+from engine.feed.config import FeedConfig
+from engine.formats.options import OnDamage
 
 __all__ = ["BlockReader", "BlockSource"]
 
@@ -75,11 +76,11 @@ class BlockSource:
 
     def _skip(self, block: int, num_records: int, error: DataError) -> tuple[pa.RecordBatch, np.ndarray]:
         read = getattr(self._reader, "read_block_skipping", None)
-        kept = np.empty(0, np.int64)
+        kept: np.ndarray = np.empty(0, np.int64)
         batch = None
         if read is not None:
             batch, kept = read(block, self._columns)
-        damaged = np.ones(num_records, bool)
+        damaged: np.ndarray = np.ones(num_records, bool)
         damaged[kept] = False
         self._count(block, damaged, error)
         schema = pa.schema([self._reader.schema.field(name) for name in self._columns])
@@ -87,7 +88,7 @@ class BlockSource:
         if batch is None or batch.num_rows == 0:
             rows = pa.Table.from_batches([blank]).take(np.zeros(num_records, np.int64))
         else:
-            where = np.full(num_records, batch.num_rows, np.int64)
+            where: np.ndarray = np.full(num_records, batch.num_rows, np.int64)
             where[kept] = np.arange(len(kept))
             both = pa.Table.from_batches([batch.cast(schema)]), pa.Table.from_batches([blank])
             rows = pa.concat_tables(both).take(where)

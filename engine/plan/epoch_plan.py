@@ -58,7 +58,7 @@ class EpochPlan:
         self.config = config if config is not None else PlanConfig(**fields)  # type: ignore[arg-type]
         if config is not None and fields:
             raise ConfigError(f"give a PlanConfig or its fields, not both: {', '.join(fields)}")
-        self._first = np.zeros(len(block_records) + 1, np.int64)
+        self._first: np.ndarray = np.zeros(len(block_records) + 1, np.int64)
         np.cumsum(block_records, out=self._first[1:])
         if len(block_records) and int(np.min(block_records)) < 0:
             raise ConfigError("a block has a negative number of records")
@@ -198,7 +198,7 @@ class EpochPlan:
 
     def locate(self, record_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns (block numbers, rows within the block), both int64 [n], of global record ids."""
-        blocks = np.searchsorted(self._first, record_ids, side="right") - 1
+        blocks = np.asarray(np.searchsorted(self._first, record_ids, side="right")) - 1
         return blocks, record_ids - self._first[blocks]
 
 

@@ -61,7 +61,7 @@ class Feistel:
         """
         if self.size == 1:
             return np.zeros(len(values), np.int64)
-        out = np.empty(len(values), np.uint64)
+        out: np.ndarray = np.empty(len(values), np.uint64)
         for start in range(0, len(values), _TILE):
             self._walk(values[start : start + _TILE].astype(np.uint64), out[start : start + _TILE])
         return out.view(np.int64)

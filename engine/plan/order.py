@@ -127,7 +127,7 @@ class ShuffledOrder:
     def _sum_bins(self) -> np.ndarray:
         if self._num_bins == 1:
             return np.array([self._first[-1]], np.int64)
-        sums = np.empty(self._num_bins, np.int64)
+        sums: np.ndarray = np.empty(self._num_bins, np.int64)
         step = max(1, (1 << 18) // self._bin_blocks)
         for first in range(0, self._num_bins, step):
             start, stop = first * self._bin_blocks, min((first + step) * self._bin_blocks, self._num_blocks)
@@ -170,7 +170,7 @@ class ShuffledOrder:
 
 
 def _prefix_sums(counts: np.ndarray) -> np.ndarray:
-    sums = np.zeros(len(counts) + 1, np.int64)
+    sums: np.ndarray = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=sums[1:])
     return sums
 
