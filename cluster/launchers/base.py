@@ -12,7 +12,7 @@ from cluster.launchers.status import JobStatus, LogLine
 from cluster.spec import JobSpec
 from engine.errors import FullpassError
 
-__all__ = ["JobHandle", "JobNotFound", "Launcher", "LauncherError"]
+__all__ = ["ConnectionLost", "JobHandle", "JobNotFound", "Launcher", "LauncherError"]
 
 
 class LauncherError(FullpassError):
@@ -23,10 +23,20 @@ class JobNotFound(LauncherError):
     """No job of that name."""
 
 
-class Launcher(abc.ABC):
-    """A place where jobs run. Options are keyword arguments of each launcher's constructor."""
+class ConnectionLost(LauncherError):
+    """The place cannot be reached just now; the job may well go on."""
 
-    name: str  # as in the registry, with the kind where there are several: "kubernetes/job"
+
+class Launcher(abc.ABC):
+    """A place where jobs run. Options are keyword arguments of each launcher's constructor.
+
+    Attributes:
+        name: as in the registry, with the kind where there are several: "kubernetes/job".
+        patience_s: how long a place may be out of reach before following or waiting gives up.
+    """
+
+    name: str
+    patience_s: float = 300.0
 
     @abc.abstractmethod
     def render(self, spec: JobSpec) -> list[dict[str, Any]]:
@@ -98,11 +108,20 @@ class Launcher(abc.ABC):
 
         Raises:
             TimeoutError: it has not finished in time.
+            ConnectionLost: the place was out of reach for longer than `patience_s`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         last = None
+        reached = time.monotonic()
         while True:
-            status = self.status(name)
+            try:
+                status = self.status(name)
+                reached = time.monotonic()
+            except ConnectionLost:
+                if time.monotonic() - reached > self.patience_s:
+                    raise
+                time.sleep(poll_s)
+                continue
             seen = (status.state, status.message, tuple((t.state, t.restarts, t.message) for t in status.tasks))
             if on_change and seen != last:
                 on_change(status)

@@ -1,0 +1,83 @@
+"""What a kind of Kubernetes job must say; one file each, listed in `KINDS`."""
+
+from __future__ import annotations
+
+import abc
+import importlib
+from typing import Any
+
+from cluster.launchers.status import JobState
+from cluster.spec import JobSpec
+from engine.errors import ConfigError
+
+__all__ = ["KINDS", "Kind", "kind"]
+
+KINDS = {
+    "job": "cluster.launchers.kubernetes.job:IndexedJob",
+    "jobset": "cluster.launchers.kubernetes.jobset:JobSet",
+    "trainjob": "cluster.launchers.kubernetes.trainjob:TrainJob",
+    "tfjob": "cluster.launchers.kubernetes.tfjob:TFJob",
+    "rayjob": "cluster.launchers.kubernetes.rayjob:RayJob",
+}
+
+
+class Kind(abc.ABC):
+    """One kind of object that runs a job.
+
+    Attributes:
+        name: as in `KINDS`.
+        api_version: group/version of the object.
+        object_kind: its kind.
+        plural: its resource.
+        needs: what a cluster must have installed; empty for nothing.
+    """
+
+    name: str
+    api_version: str
+    object_kind: str
+    plural: str
+    needs: str = ""
+
+    @abc.abstractmethod
+    def render(self, spec: JobSpec, run_id: str) -> list[dict[str, Any]]:
+        """Returns the objects of a job: first the one that runs it, then those that it shall own.
+
+        Raises:
+            ConfigError: this kind cannot run such a job.
+        """
+
+    @abc.abstractmethod
+    def state(self, obj: dict[str, Any]) -> tuple[JobState, str]:
+        """Returns the state that the object itself tells, and its message."""
+
+    def member(self, pod: dict[str, Any]) -> tuple[str, int]:
+        """Returns (role, index) of a pod of this kind."""
+        meta = pod["metadata"]
+        index = meta.get("annotations", {}).get("batch.kubernetes.io/job-completion-index", "0")
+        return meta["labels"].get("fullpass/role", "worker"), int(index)
+
+
+def kind(name: str) -> Kind:
+    """Returns the kind of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in KINDS:
+        raise ConfigError(f"kind = {name!r}: expected one of {', '.join(KINDS)}")
+    module, _, cls = KINDS[name].partition(":")
+    return getattr(importlib.import_module(module), cls)()
+
+
+def condition(obj: dict[str, Any], *types: str) -> dict[str, Any] | None:
+    """Returns the first condition of these types that is true."""
+    for wanted in types:
+        for item in obj.get("status", {}).get("conditions") or []:
+            if item["type"] == wanted and item["status"] == "True":
+                return item
+    return None
+
+
+def told(item: dict[str, Any]) -> str:
+    """Returns reason and message of a condition."""
+    return ": ".join(part for part in (item.get("reason"), item.get("message")) if part)

@@ -1,0 +1,173 @@
+"""Kubernetes: the kind's objects, created whole or not at all, followed, explained, removed."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
+from cluster.launchers.kubernetes.api import Api
+from cluster.launchers.kubernetes.diagnose import creation_trouble, pod_state, pod_trouble
+from cluster.launchers.kubernetes.kind import kind as kind_named
+from cluster.launchers.kubernetes.logs import follow_logs, read_logs
+from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
+from cluster.spec import JobSpec
+from cluster.spec.job_spec import ROLES
+
+__all__ = ["KubernetesLauncher"]
+
+_DELETE_WAIT_S = 120.0
+
+
+class KubernetesLauncher(Launcher):
+    """Runs jobs on a Kubernetes cluster.
+
+    Args:
+        kind: "job" (needs nothing installed), "jobset", "trainjob", "tfjob" or "rayjob".
+        namespace: where None, that of the context.
+        context: of the kubeconfig; where None, its current one.
+        kubeconfig: file; where None, as kubectl finds it.
+    """
+
+    def __init__(
+        self,
+        kind: str = "job",
+        namespace: str | None = None,
+        context: str | None = None,
+        kubeconfig: str | None = None,
+    ) -> None:
+        self._kind = kind_named(kind)
+        self.name = f"kubernetes/{kind}"
+        self._connect = (kubeconfig, context, namespace)
+        self._connected: Api | None = None
+
+    @property
+    def api(self) -> Api:
+        """The connection, made when first needed: rendering needs none."""
+        if self._connected is None:
+            self._connected = Api(*self._connect)
+        return self._connected
+
+    def render(self, spec: JobSpec) -> builtins.list[dict[str, Any]]:
+        return self._kind.render(spec, run_id=spec.name)
+
+    def submit(self, spec: JobSpec, *, dry_run: bool = False) -> JobHandle:
+        # A run's id keeps what is left of an earlier run of this name out of the group.
+        main, *owned = self._kind.render(spec, run_id=f"{spec.name}-{secrets.token_hex(4)}")
+        if dry_run:
+            for obj in (main, *owned):
+                self.api.create(obj, self._kind, dry_run=True)
+            return JobHandle(self, spec.name)
+        uid = self.api.create(main, self._kind, dry_run=False)["metadata"]["uid"]
+        owner = {
+            "apiVersion": self._kind.api_version,
+            "kind": self._kind.object_kind,
+            "name": spec.name,
+            "uid": uid,
+            "controller": False,
+            "blockOwnerDeletion": False,
+        }
+        try:
+            for obj in owned:
+                obj["metadata"]["ownerReferences"] = [owner]
+                self.api.create(obj, self._kind, dry_run=False)
+        except BaseException:
+            with contextlib.suppress(LauncherError):
+                self.api.delete(self._kind, spec.name)
+            raise
+        return JobHandle(self, spec.name)
+
+    def status(self, name: str) -> JobStatus:
+        return self._status(self.api.get(self._kind, name))
+
+    def logs(
+        self,
+        name: str,
+        *,
+        follow: bool = False,
+        role: str | None = None,
+        index: int | None = None,
+        tail: int | None = None,
+    ) -> Iterator[LogLine]:
+        self.api.get(self._kind, name)  # no job: said at once
+
+        def wanted(a_role: str, an_index: int) -> bool:
+            return role in (None, a_role) and index in (None, an_index)
+
+        if follow:
+            return follow_logs(self.api, self._kind, name, wanted=wanted, tail=tail, patience_s=self.patience_s)
+        pods = [pod for pod in self.api.pods(name) if wanted(*self._kind.member(pod))]
+        return read_logs(self.api, self._kind, pods, tail)
+
+    def cancel(self, name: str) -> None:
+        self.api.delete(self._kind, name)
+        deadline = time.monotonic() + _DELETE_WAIT_S
+        while self._exists(name):
+            if time.monotonic() > deadline:
+                raise LauncherError(f"{name} is being deleted, but is still there after {_DELETE_WAIT_S:.0f} s")
+            time.sleep(0.5)
+
+    def list(self) -> builtins.list[JobStatus]:
+        found = self.api.jobs(self._kind)
+        newest = sorted(found, key=lambda obj: obj["metadata"]["creationTimestamp"], reverse=True)
+        return [self._status(obj) for obj in newest]
+
+    def _exists(self, name: str) -> bool:
+        with contextlib.suppress(JobNotFound):
+            self.api.get(self._kind, name)
+            return True
+        return bool(self.api.pods(name))
+
+    def _status(self, obj: dict[str, Any]) -> JobStatus:
+        name = obj["metadata"]["name"]
+        state, message = self._kind.state(obj)
+        tasks = self._tasks(name)
+        troubles = [task for task in tasks if task.message and task.state is not JobState.SUCCEEDED]
+        if not state.finished and state is not JobState.QUEUED:
+            trouble = creation_trouble(self.api.events(obj)) if not tasks else ""
+            message = message or trouble
+        if troubles and state is not JobState.SUCCEEDED:
+            first = troubles[0]
+            said = f"{first.role}-{first.index}: {first.message}"
+            message = f"{message}; {said}" if message else said
+        return JobStatus(
+            name=name,
+            launcher=self.name,
+            state=state,
+            message=message,
+            tasks=tasks,
+            submitted=obj["metadata"]["creationTimestamp"],
+            finished=obj.get("status", {}).get("completionTime") or "",
+        )
+
+    def _tasks(self, name: str) -> tuple[TaskStatus, ...]:
+        members: dict[tuple[str, int], builtins.list[dict[str, Any]]] = {}
+        for pod in self.api.pods(name):
+            members.setdefault(self._kind.member(pod), []).append(pod)
+        order = {role: rank for rank, role in enumerate(ROLES)}
+        return tuple(
+            self._task(role, index, members[role, index])
+            for role, index in sorted(members, key=lambda m: (order.get(m[0], len(order)), m))
+        )
+
+    def _task(self, role: str, index: int, pods: builtins.list[dict[str, Any]]) -> TaskStatus:
+        """Returns the state of a member from its pods: the newest lives, the older ones were replaced."""
+        newest, state = pods[-1], pod_state(pods[-1])
+        in_place = sum(s.get("restartCount", 0) for s in newest.get("status", {}).get("containerStatuses") or [])
+        message = ""
+        if state is not JobState.SUCCEEDED:
+            message = pod_trouble(newest, self.api.events(newest) if state is JobState.PENDING else ())
+            if not message and len(pods) > 1:
+                message = f"replaced {pods[-2]['metadata']['name']}: {pod_trouble(pods[-2])}"
+        return TaskStatus(
+            role=role,
+            index=index,
+            state=state,
+            restarts=len(pods) - 1 + in_place,
+            where=newest["metadata"]["name"],
+            message=message,
+        )
