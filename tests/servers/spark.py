@@ -64,11 +64,13 @@ class SparkCluster:
             "PYTHONDONTWRITEBYTECODE": None,
         }
         base = [java, "-Xmx1g", *_JAVA_OPTIONS, "-cp", f"{home / 'jars'}/*"]
+        master = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(self.port)]
+        worker = ["org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1", "--cores", str(cores)]
+        worker += ["--memory", "3g", "--webui-port", str(free_port()), "--work-dir", str(directory / "work")]
         self.servers = [
             Server(
                 "spark-master",
-                [*base, "org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(self.port)]
-                + ["--webui-port", str(self.web_port)],
+                [*base, *master, "--webui-port", str(self.web_port)],
                 directory,
                 env,
             )
@@ -79,9 +81,7 @@ class SparkCluster:
             self.servers.append(
                 Server(
                     "spark-worker",
-                    [*base, "org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1", "--cores", str(cores)]
-                    + ["--memory", "3g", "--webui-port", str(free_port()), "--work-dir", str(directory / "work")]
-                    + [f"spark://127.0.0.1:{self.port}"],
+                    [*base, *worker, f"spark://127.0.0.1:{self.port}"],
                     directory,
                     env,
                 )

@@ -18,17 +18,27 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from engine.errors import FullpassError
+from engine.errors import ConfigError, FullpassError
 from engine.progress import Progress
 from transforms.analysis_pass import AnalysisPass
 from transforms.runners.base import PassResult, SplitReader
-from transforms.runners.beam_stages import AccumulateSplit, MergeParts, WriteShard, rows_done
+from transforms.runners.beam_stages import AccumulateSplit, MergeParts, WriteShard, noted_error, rows_done
 from transforms.runners.exchange import read_parts
 from transforms.transform_pass import ShardResult, ShardTask, TransformPass
 
 __all__ = ["BeamRunner", "RunnerError"]
 
 _POLL_S = 0.5
+
+
+def option_name(option: str) -> str:
+    """Returns KEY of an option --KEY=VALUE or --KEY."""
+    return option.lstrip("-").partition("=")[0]
+
+
+def option_value(options: Sequence[str], name: str) -> str | None:
+    """Returns the value of the last option of that name, or None."""
+    return next((each.partition("=")[2] for each in reversed(options) if option_name(each) == name), None)
 
 
 class RunnerError(FullpassError):
@@ -46,8 +56,30 @@ class BeamRunner:
     name = "beam"
 
     def __init__(self, options: Sequence[str] = ()) -> None:
-        self.work_dir = next((each.split("=", 1)[1] for each in options if each.startswith("--work_dir=")), None)
-        self.options = [each for each in options if not each.startswith("--work_dir=")]
+        for each in options:
+            if not each.startswith("--"):
+                raise ConfigError(f"options of runner {self.name!r} look like --key=value, got {each!r}")
+        self.work_dir = option_value(options, "work_dir")
+        kept = [each for each in options if option_name(each) != "work_dir"]
+        given = {option_name(each) for each in kept}
+        self.options = [*(each for each in self.default_options(kept) if option_name(each) not in given), *kept]
+
+    def default_options(self, options: Sequence[str]) -> list[str]:
+        """Returns options for what the user left out.
+
+        Args:
+            options: the user's.
+        """
+        return []
+
+    @property
+    def num_workers(self) -> int:
+        """Tasks that run at once, as far as the options say."""
+        for name in ("parallelism", "direct_num_workers", "num_workers", "max_num_workers"):
+            value = option_value(self.options, name)
+            if value and value.isdigit() and int(value) > 0:
+                return int(value)
+        return os.cpu_count() or 1
 
     def pipeline_options(self) -> PipelineOptions:
         """Returns the options of a pipeline."""
@@ -98,11 +130,23 @@ class BeamRunner:
         watcher.start()
         try:
             state = str(pipeline.run().wait_until_finish())
+        except Exception as error:
+            known = noted_error(directory)
+            if known is not None:
+                raise known from error
+            raise RunnerError(f"the pass failed on runner {self.name!r}: {_first_line(error)}") from error
         finally:
             stop.set()
             watcher.join()
         if state not in ("DONE", "None"):
-            raise RunnerError(f"the pass ended as {state} on runner {self.name!r}; see the runner's log")
+            raise noted_error(directory) or RunnerError(
+                f"the pass ended as {state} on runner {self.name!r}; see the runner's log"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:500] if lines else type(error).__name__
 
 
 def _watch(directory: str, progress: Progress, stop: threading.Event) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 
 from engine.atomic import atomic_file
-from engine.errors import DataError
+from engine.errors import DataError, FullpassError
 from transforms.analysis_pass import AnalysisPass
 from transforms.runners.base import SplitReader
 from transforms.runners.exchange import write_parts
 from transforms.transform_pass import ShardTask, TransformPass
 
-__all__ = ["AccumulateSplit", "MergeParts", "WriteShard", "key_of", "rows_done"]
+__all__ = ["AccumulateSplit", "MergeParts", "WriteShard", "key_of", "noted_error", "rows_done"]
 
 KEYS = 64  # keys that all parts are spread over: enough for the workers of a large cluster, few for Beam
 _ROWS = -1  # stands for an analyzer where a split's record count travels
@@ -38,6 +39,25 @@ def rows_done(directory: str) -> int:
     return total
 
 
+@contextlib.contextmanager
+def _noting_errors(directory: str) -> Iterator[None]:
+    """Keeps an error that the user can act on for the driver: runners wrap it in pages of Java, or lose it."""
+    try:
+        yield
+    except FullpassError as error:
+        with contextlib.suppress(Exception), atomic_file(os.path.join(directory, "error")) as path:
+            path.write_bytes(pickle.dumps(error))
+        raise
+
+
+def noted_error(directory: str) -> FullpassError | None:
+    """Returns the last error that a worker kept, or None."""
+    with contextlib.suppress(Exception), open(os.path.join(directory, "error"), "rb") as file:
+        error = pickle.load(file)
+        return error if isinstance(error, FullpassError) else None
+    return None
+
+
 class AccumulateSplit(beam.DoFn):
     """Reads a split, accumulates all analyzers, and gives the encoded parts by key.
 
@@ -49,7 +69,7 @@ class AccumulateSplit(beam.DoFn):
 
     def __init__(self, plan: AnalysisPass, reader: SplitReader, directory: str) -> None:
         self._plan, self._reader, self._directory = plan, reader, directory
-        self._opened = None
+        self._opened: Any = None
 
     def setup(self) -> None:
         """Opens the pass once a worker."""
@@ -58,7 +78,8 @@ class AccumulateSplit(beam.DoFn):
     def process(self, element: tuple[int, Any]) -> Iterator[tuple[int, list[tuple[int, int, int, bytes]]]]:
         """Yields (key, [(analyzer, part, split, blob)])."""
         index, split = element
-        state = self._opened.accumulate(self._reader.read(split))
+        with _noting_errors(self._directory):
+            state = self._opened.accumulate(self._reader.read(split))
         grouped: dict[int, list[tuple[int, int, int, bytes]]] = {0: [(_ROWS, state.rows, index, b"")]}
         for (analyzer, part), blob in self._opened.encode(state).items():
             grouped.setdefault(key_of(analyzer, part), []).append((analyzer, part, index, bytes(blob)))
@@ -117,7 +138,7 @@ class WriteShard(beam.DoFn):
 
     def __init__(self, plan: TransformPass, reader: SplitReader, directory: str) -> None:
         self._plan, self._reader, self._directory = plan, reader, directory
-        self._opened = None
+        self._opened: Any = None
 
     def setup(self) -> None:
         """Opens the pass once a worker."""
@@ -125,7 +146,8 @@ class WriteShard(beam.DoFn):
 
     def process(self, task: ShardTask) -> Iterator[int]:
         """Yields the index of the shard when it stands."""
-        result = self._opened.run(task, self._reader)
+        with _noting_errors(self._directory):
+            result = self._opened.run(task, self._reader)
         with atomic_file(os.path.join(self._directory, f"task-{task.index}")) as path:
             path.write_text(f"{result.read} {result.written}")
         with contextlib.suppress(OSError), atomic_file(os.path.join(self._directory, f"rows-{task.index}")) as path:
