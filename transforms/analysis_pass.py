@@ -19,7 +19,7 @@ from transforms.batch_sources import BatchSource
 from transforms.columns import ColumnInput
 from transforms.graph_function import GraphFunction, SavedModelFunction
 
-__all__ = ["AnalysisPass", "OpenPass", "PassAnalyzer", "PassState"]
+__all__ = ["AnalysisPass", "OpenPass", "PassAnalyzer", "PassState", "finish_parts", "merge_part"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,29 +64,44 @@ class AnalysisPass:
         """Returns the pass ready to run in this process."""
         return OpenPass(self)
 
-    def merge(self, key: tuple[int, int], blobs: Sequence[bytes]) -> bytes:
-        """Returns the merged and sealed part of an analyzer.
+    def merge(self, key: tuple[int, int], blobs: Sequence[bytes | memoryview]) -> bytes | memoryview:
+        """Returns the merged and sealed part of an analyzer, see `merge_part`."""
+        return merge_part(self.analyzers, key, blobs)
 
-        Args:
-            key: (index of the analyzer, part number).
-            blobs: encoded states in the order of their splits.
-        """
-        accumulator = self.analyzers[key[0]].accumulator
-        states = [accumulator.decode(Part(key[1], blob)) for blob in blobs]
-        state = accumulator.seal(states[0] if len(states) == 1 else accumulator.merge(states))
-        parts = [part for part in accumulator.encode(state) if part.number == key[1]]
-        if len(parts) != 1:
-            raise RuntimeError(f"accumulator {accumulator.name!r} gave {len(parts)} parts for part {key[1]}")
-        return parts[0].blob
+    def finish(self, parts: Mapping[tuple[int, int], bytes | memoryview]) -> list[Any]:
+        """Returns one value an analyzer out of all merged parts, see `finish_parts`."""
+        return finish_parts(self.analyzers, parts)
 
-    def finish(self, parts: Mapping[tuple[int, int], bytes]) -> list[Any]:
-        """Returns one value an analyzer out of all merged parts."""
-        values = []
-        for index, analyzer in enumerate(self.analyzers):
-            numbers = sorted(number for at, number in parts if at == index)
-            states = [analyzer.accumulator.decode(Part(number, parts[index, number])) for number in numbers]
-            values.append(analyzer.accumulator.finish(states))
-        return values
+
+def merge_part(
+    analyzers: Sequence[PassAnalyzer], key: tuple[int, int], blobs: Sequence[bytes | memoryview]
+) -> bytes | memoryview:
+    """Returns the merged and sealed part of an analyzer.
+
+    Args:
+        analyzers: of the pass.
+        key: (index of the analyzer, part number).
+        blobs: encoded states in the order of their splits.
+    """
+    accumulator = analyzers[key[0]].accumulator
+    states = [accumulator.decode(Part(key[1], blob)) for blob in blobs]
+    state = accumulator.seal(states[0] if len(states) == 1 else accumulator.merge(states))
+    parts = [part for part in accumulator.encode(state) if part.number == key[1]]
+    if len(parts) != 1:
+        raise RuntimeError(f"accumulator {accumulator.name!r} gave {len(parts)} parts for part {key[1]}")
+    return parts[0].blob
+
+
+def finish_parts(analyzers: Sequence[PassAnalyzer], parts: Mapping[tuple[int, int], bytes | memoryview]) -> list[Any]:
+    """Returns one value an analyzer out of all merged parts."""
+    numbers: dict[int, list[int]] = {}
+    for index, number in sorted(parts):
+        numbers.setdefault(index, []).append(number)
+    values = []
+    for index, analyzer in enumerate(analyzers):
+        states = [analyzer.accumulator.decode(Part(each, parts[index, each])) for each in numbers.get(index, [])]
+        values.append(analyzer.accumulator.finish(states))
+    return values
 
 
 @dataclasses.dataclass

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transforms.analysis_pass import AnalysisPass, PassAnalyzer
+from transforms.analysis_pass import AnalysisPass, PassAnalyzer, finish_parts, merge_part
 from transforms.batch_sources import BatchSource
 from transforms.columns import ColumnInput
 from transforms.evaluation import Evaluation, evaluation_of
@@ -42,6 +43,14 @@ class PhasePlan:
     def needs_saved_model(self) -> bool:
         """Whether the graph has tables or other resources, so that TFT must write a SavedModel for the phase."""
         return bool(self.fetches) and self.graph is None
+
+    def merge(self, key: tuple[int, int], blobs: Sequence[bytes]) -> bytes | memoryview:
+        """Returns the merged and sealed part of an analyzer, see `analysis_pass.merge_part`."""
+        return merge_part(self.analyzers, key, blobs)
+
+    def finish(self, parts: Mapping[tuple[int, int], bytes]) -> list[Any]:
+        """Returns one value an analyzer out of all merged parts."""
+        return finish_parts(self.analyzers, parts)
 
     def bind(self, values: dict[str, Any], saved_model: Any = None) -> AnalysisPass:
         """Returns the pass.

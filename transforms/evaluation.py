@@ -30,6 +30,16 @@ class Step:
     analyzer: int | None = None
     constant: tuple[Any, ...] | None = None
 
+    def __reduce__(self) -> Any:
+        """Pickles TFT's definitions, named tuples whose constructors do not take their own fields."""
+        definition = None if self.definition is None else (type(self.definition), tuple(self.definition))
+        return _rebuild_step, (definition, self.inputs, self.analyzer, self.constant)
+
+
+def _rebuild_step(definition: Any, inputs: Any, analyzer: Any, constant: Any) -> Step:
+    rebuilt = None if definition is None else tuple.__new__(definition[0], definition[1])
+    return Step(definition=rebuilt, inputs=inputs, analyzer=analyzer, constant=constant)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Binding:

@@ -21,6 +21,7 @@ ACCUMULATORS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ),
     ("CacheableCombineAccumulate", "QuantilesCombiner"): ("transforms.accumulators.quantiles:QuantilesAccumulator",),
     ("CacheableCombineAccumulate", None): ("transforms.accumulators.combiner:CombinerAccumulator",),
+    ("CacheableCombinePerKeyAccumulate", None): ("transforms.accumulators.per_key:PerKeyAccumulator",),
     ("CacheableCombineAccumulate", "_VocabularyCombiner"): (
         "transforms.accumulators.vocabulary_approximate:ApproximateVocabularyAccumulator",
     ),

@@ -1,0 +1,122 @@
+"""`analyze`: full passes over a data set, and the transform graph that comes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.progress import Progress
+
+__all__ = ["AnalyzeReport", "analyze", "split_bytes"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalyzeReport:
+    """What an analysis did.
+
+    Attributes:
+        path: directory of the transform graph.
+        records: in the data set; each pass read every one exactly once.
+        phases: number of passes over the data.
+        analyzers: number of analyzers.
+        seconds: wall time.
+        fallback: why TFT's own implementation ran instead, or None.
+    """
+
+    path: str
+    records: int
+    phases: int
+    analyzers: int
+    seconds: float
+    fallback: str | None = None
+
+
+def analyze(
+    ds: Any,
+    preprocessing_fn: Callable[..., Any],
+    out: str,
+    runner: Any = "local",
+    runner_options: Sequence[str] = (),
+    *,
+    batch_rows: int = 65536,
+    target_split_bytes: int | None = None,
+) -> AnalyzeReport:
+    """Returns a report after writing the transform graph of a preprocessing_fn, as `tft.TFTransformOutput` reads it.
+
+    Args:
+        ds: `engine.Dataset`.
+        preprocessing_fn: as TensorFlow Transform takes it, unchanged.
+        out: directory to write; it appears whole or not at all.
+        runner: "local", "flink", "spark" or the name of a Beam runner.
+        runner_options: options of the runner.
+        batch_rows: records a batch.
+        target_split_bytes: size of a split; None chooses one.
+
+    Raises:
+        ConfigError: for a preprocessing_fn or runner that cannot work.
+        DataError: for bad data, and when the records read are not those that the manifest counts.
+    """
+    from transforms.analyzing import plan_phases
+    from transforms.batch_sources import LayoutSource
+    from transforms.layouts import layouts_of, type_specs_of
+    from transforms.phase_models import replacements, write_phase_model
+    from transforms.planning import unsupported_operations
+    from transforms.runners import make_runner
+    from transforms.tracing import trace
+    from transforms.writing import write_transform_output
+
+    start = time.perf_counter()
+    backend = make_runner(runner, runner_options)
+    feature_spec = ds.feature_spec()
+    with tempfile.TemporaryDirectory(prefix="fullpass-analyze-") as temp_dir:
+        traced = trace(preprocessing_fn, type_specs_of(feature_spec), temp_dir)
+        unsupported = unsupported_operations(traced)
+        if unsupported:
+            raise NotImplementedError(unsupported)
+        plans = plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
+        splits = ds.splits(target_split_bytes or split_bytes(ds))
+        bindings = [binding for plan in plans for binding in plan.evaluation.bindings]
+        assets = os.path.join(temp_dir, "assets")
+        os.mkdir(assets)
+        values: dict[str, Any] = {}
+        for plan in plans:
+            model = None
+            if plan.needs_saved_model:
+                known = replacements(values, bindings)
+                model = write_phase_model(preprocessing_fn, traced.specs, temp_dir, known, plan.fetches, plan.number)
+            bound = plan.bind(values, model)
+            parts = _run_pass(backend, bound, ds, splits, batch_rows, plan.number) if plan.analyzers else {}
+            values.update(plan.evaluation.run(bound.finish(parts), assets, traced.graph))
+        write_transform_output(traced, replacements(values, bindings), out)
+    return AnalyzeReport(
+        path=str(out),
+        records=ds.num_records,
+        phases=len(plans),
+        analyzers=sum(len(plan.analyzers) for plan in plans),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_rows: int, number: int) -> dict[Any, Any]:
+    from engine.schema import tensorflow_schema
+    from transforms.runners import SplitReader
+    from transforms.runners.base import check_counts
+
+    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
+    with Progress(f"analyze, pass {number + 1}", ds.num_records, "rows") as progress:
+        result = backend.accumulate(plan, reader, splits, progress)
+    check_counts(splits, result.split_rows, ds.num_records)
+    return dict(result.parts)
+
+
+def split_bytes(ds: Any) -> int:
+    """Returns a size of splits: about four splits a core, between 4 and 64 MiB each."""
+    total = sum(os.path.getsize(path) for path in ds.paths if os.path.exists(path))
+    return min(max(total // (4 * (os.cpu_count() or 1)), 4 << 20), 64 << 20)

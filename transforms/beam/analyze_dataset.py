@@ -1,0 +1,175 @@
+"""`AnalyzeDataset` with TFT's signature, inputs and outputs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import apache_beam as beam
+from tensorflow_transform import impl_helper
+from tensorflow_transform.beam import Context
+from tensorflow_transform.beam import impl as tft_impl
+from tensorflow_transform.beam.tft_beam_io import beam_metadata_io
+from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
+from tfx_bsl.tfxio.tensor_adapter import TensorAdapter
+
+from transforms.analyzing import PhasePlan, plan_phases
+from transforms.batch_sources import AdapterSource
+from transforms.beam.stages import AccumulateBundle, MergeKey, evaluate_phase, phase_model
+from transforms.phase_models import replacements
+from transforms.planning import unsupported_operations
+from transforms.tracing import Trace, trace
+
+__all__ = ["AnalyzeDataset"]
+
+_log = logging.getLogger(__name__)
+
+
+class AnalyzeDataset(beam.PTransform):
+    """Returns the transform function of a preprocessing_fn over a data set.
+
+    Args:
+        preprocessing_fn: the user's function, unchanged.
+        pipeline: the pipeline, where the data set does not say it.
+    """
+
+    def __init__(self, preprocessing_fn: Callable[..., Any], pipeline: Any = None) -> None:
+        super().__init__()
+        self._preprocessing_fn = preprocessing_fn
+        self.pipeline = pipeline
+        self._save_options = Context.get_save_options()
+        self._use_tf_compat_v1 = Context.get_use_tf_compat_v1()
+
+    def _extract_input_pvalues(self, dataset: Any) -> Any:
+        data, metadata = dataset
+        pvalues = [data]
+        if isinstance(metadata, beam_metadata_io.BeamDatasetMetadata):
+            pvalues.append(metadata.deferred_metadata)
+        return dataset, pvalues
+
+    def expand(self, dataset: Any) -> Any:
+        """Returns (transform function, metadata)."""
+        if self._use_tf_compat_v1:
+            _log.info("TensorFlow Transform's own analysis runs: the pipeline asks for tf.compat.v1")
+            return dataset | "TFT" >> tft_impl.AnalyzeDataset(self._preprocessing_fn, self.pipeline)
+        values, metadata = dataset
+        original = dataset
+        if isinstance(metadata, dataset_metadata.DatasetMetadata):
+            if Context.get_passthrough_keys():
+                raise ValueError("passthrough_keys need record batches with a TensorAdapterConfig, not instance dicts")
+            to_batches = tft_impl._InstanceDictInputToTFXIOInput(metadata.schema, Context.get_desired_batch_size())
+            config = to_batches.tensor_adapter_config()
+        else:
+            to_batches, config = None, metadata
+        specs = TensorAdapter(config).OriginalTypeSpecs()
+        if not specs:
+            raise ValueError("The input metadata is empty.")
+        temp_dir = Context.create_base_temp_dir()
+        traced = trace(self._preprocessing_fn, specs, temp_dir)
+        unsupported = unsupported_operations(traced)
+        if unsupported:
+            for each in unsupported:
+                _log.warning("TensorFlow Transform's own analysis runs: %s: %s", each.label, each.reason)
+            return original | "TFT" >> tft_impl.AnalyzeDataset(self._preprocessing_fn, self.pipeline)
+        pipeline = self.pipeline or values.pipeline
+        if to_batches is not None:
+            values |= "InstanceDictToRecordBatch" >> to_batches
+        plans = plan_phases(traced, AdapterSource(config))
+        known = self._phases(pipeline, values, traced, plans)
+        bindings = tuple(binding for plan in plans for binding in plan.evaluation.bindings)
+        transform_fn = (
+            pipeline
+            | "CreateSole" >> beam.Create([None])
+            | "WriteTransformFn"
+            >> beam.Map(
+                _write_transform_fn,
+                beam.pvalue.AsSingleton(known),
+                preprocessing_fn=self._preprocessing_fn,
+                specs=traced.specs,
+                temp_dir=temp_dir,
+                fingerprint=traced.fingerprint,
+                bindings=bindings,
+                save_options=self._save_options,
+            )
+        )
+        deferred = transform_fn | "ReadMetadata" >> beam.Map(_read_metadata)
+        schema = dataset_metadata.DatasetMetadata(schema=_static_schema(traced))
+        return transform_fn, beam_metadata_io.BeamDatasetMetadata(schema, deferred, traced.asset_map)
+
+    def _phases(self, pipeline: Any, values: Any, traced: Trace, plans: list[PhasePlan]) -> Any:
+        bindings = tuple(binding for plan in plans for binding in plan.evaluation.bindings)
+        known = pipeline | "Nothing known" >> beam.Create([{}])
+        for plan in plans:
+            label = f"Phase{plan.number}"
+            known_side = beam.pvalue.AsSingleton(known)
+            model = None
+            if plan.needs_saved_model:
+                made = (
+                    pipeline
+                    | f"CreateSole[{label}]" >> beam.Create([None])
+                    | f"WritePhaseModel[{label}]"
+                    >> beam.Map(
+                        phase_model,
+                        known_side,
+                        plan=plan,
+                        preprocessing_fn=self._preprocessing_fn,
+                        specs=traced.specs,
+                        temp_dir=traced.temp_dir,
+                        bindings=bindings,
+                    )
+                )
+                model = beam.pvalue.AsSingleton(made)
+            merged = (
+                values
+                | f"Accumulate[{label}]" >> beam.ParDo(AccumulateBundle(plan), known_side, model)
+                | f"Group[{label}]" >> beam.GroupByKey()
+                | f"Merge[{label}]" >> beam.ParDo(MergeKey(plan))
+            )
+            assets = os.path.join(traced.temp_dir, "assets-" + uuid.uuid4().hex[:8])
+            known = (
+                pipeline
+                | f"CreateOne[{label}]" >> beam.Create([None])
+                | f"Evaluate[{label}]"
+                >> beam.Map(evaluate_phase, beam.pvalue.AsIter(merged), known_side, plan=plan, assets_dir=assets)
+            )
+        return known
+
+
+def _write_transform_fn(
+    _: Any,
+    known: Any,
+    preprocessing_fn: Any,
+    specs: Any,
+    temp_dir: str,
+    fingerprint: Any,
+    bindings: Any,
+    save_options: Any,
+) -> str:
+    path = os.path.join(temp_dir, "transform-" + uuid.uuid4().hex[:8])
+    impl_helper.trace_and_write_v2_saved_model(
+        path, preprocessing_fn, specs, temp_dir, fingerprint, replacements(known, bindings), {}, save_options
+    )
+    return path
+
+
+def _read_metadata(path: str) -> Any:
+    return metadata_io.read_metadata(os.path.join(path, impl_helper.METADATA_DIR_NAME))
+
+
+def _static_schema(traced: Trace) -> Any:
+    """The schema as far as it is known before the data is seen."""
+    from tensorflow_transform import graph_context, schema_inference
+
+    context = graph_context.TFGraphContext(
+        module_to_export=tft_impl.tf.Module(), temp_dir=traced.temp_dir, evaluated_replacements={}
+    )
+    metadata_fn = schema_inference.get_traced_metadata_fn(
+        preprocessing_fn=traced.preprocessing_fn,
+        structured_inputs=traced.inputs,
+        tf_graph_context=context,
+        evaluate_schema_overrides=False,
+    )
+    return schema_inference.infer_feature_schema_v2(traced.outputs, metadata_fn, evaluate_schema_overrides=False)

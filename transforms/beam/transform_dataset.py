@@ -1,0 +1,92 @@
+"""`TransformDataset` and `AnalyzeAndTransformDataset` with TFT's signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.utils.windowed_value import WindowedValue
+from tensorflow_transform.beam import impl as tft_impl
+
+from transforms.beam.analyze_dataset import AnalyzeDataset
+
+__all__ = ["AnalyzeAndTransformDataset", "TransformDataset"]
+
+_MAX_ROWS = 16384
+_MAX_BYTES = 64 << 20
+
+
+class JoinBatches(beam.DoFn):
+    """Joins the record batches of a bundle into larger ones: the graph runs once a batch, whatever its size."""
+
+    def start_bundle(self) -> None:
+        """Begins with nothing held."""
+        self._held: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def process(self, batch: pa.RecordBatch, window: Any = beam.DoFn.WindowParam) -> Iterator[pa.RecordBatch]:
+        """Holds a batch, and yields what has become large enough."""
+        if self._held and (batch.schema != self._held[0].schema or window != self._window):
+            yield self._join()
+        self._window = window
+        self._held.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= _MAX_ROWS or self._bytes >= _MAX_BYTES:
+            yield self._join()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Yields the rest."""
+        if self._held:
+            window = self._window
+            yield WindowedValue(self._join(), window.max_timestamp(), (window,))
+
+    def _join(self) -> pa.RecordBatch:
+        held, self._held, self._rows, self._bytes = self._held, [], 0, 0
+        if len(held) == 1:
+            return held[0]
+        return pa.RecordBatch.from_arrays(
+            [pa.concat_arrays([batch.column(index) for batch in held]) for index in range(held[0].num_columns)],
+            schema=held[0].schema,
+        )
+
+
+class TransformDataset(tft_impl.TransformDataset):
+    """Applies a transform function to a data set: TFT's transform on larger batches.
+
+    Args:
+        exclude_outputs: output features that should not be produced.
+        output_record_batches: True for `pyarrow.RecordBatch`es, else instance dicts.
+    """
+
+    def expand(self, dataset_and_transform_fn: Any) -> Any:
+        """Returns (transformed data, metadata)."""
+        (values, metadata), transform_fn = dataset_and_transform_fn
+        if not hasattr(metadata, "schema") and not tft_impl.Context.get_passthrough_keys():
+            values = values | "JoinBatches" >> beam.ParDo(JoinBatches()).with_output_types(pa.RecordBatch)
+        return super().expand(((values, metadata), transform_fn))
+
+
+class AnalyzeAndTransformDataset(tft_impl.AnalyzeAndTransformDataset):
+    """Returns ((transformed data, metadata), transform function) of a data set.
+
+    Args:
+        preprocessing_fn: the user's function, unchanged.
+        output_record_batches: True for `pyarrow.RecordBatch`es, else instance dicts.
+    """
+
+    def __init__(self, preprocessing_fn: Callable[..., Any], output_record_batches: bool = False) -> None:
+        super().__init__(preprocessing_fn, output_record_batches)
+
+    def expand(self, dataset: Any) -> Any:
+        """Returns ((transformed data, metadata), transform function)."""
+        transform_fn = dataset | "AnalyzeDataset" >> AnalyzeDataset(self._preprocessing_fn)
+        if tft_impl.Context.get_use_deep_copy_optimization():
+            data, metadata = dataset
+            dataset = (tft_impl.deep_copy.deep_copy(data), metadata)
+        transformed = (dataset, transform_fn) | "TransformDataset" >> TransformDataset(
+            output_record_batches=self._output_record_batches
+        )
+        return transformed, transform_fn
