@@ -39,6 +39,8 @@ COMMANDS: dict[str, str] = {
     "status": "show the state of submitted jobs",
     "logs": "stream the logs of a submitted job",
     "cancel": "stop a submitted job",
+    "wait": "wait for a submitted job to finish",
+    "jobs": "list submitted jobs",
     "bench": "measure how fast your own data is read",
 }
 _PACKAGE = "cluster.cli.commands"

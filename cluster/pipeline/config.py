@@ -10,6 +10,7 @@ from typing import Any, Literal
 from cluster.pipeline.parse import build, parse_assignment
 from cluster.pipeline.toml import TOMLDecodeError, loads
 from engine.errors import ConfigError
+from trainers.config import TrainerConfig
 
 __all__ = [
     "AnalyzeConfig",
@@ -23,8 +24,6 @@ __all__ = [
     "TransformConfig",
     "load_pipeline",
 ]
-
-Scalar = str | int | float | bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,31 +90,20 @@ class TransformConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Training with the module's `build_model`.
+class TrainConfig(TrainerConfig):
+    """Training with the module's `build_model`: every setting of `trainers.TrainerConfig`, most with a default here.
 
-    Attributes:
-        strategy: the tf.distribute strategy.
-        epochs: passes over the train split.
-        global_batch_size: records a step, over all replicas.
-        checkpoint_every_steps: a killed run goes on from the last checkpoint.
-        seed: of the order of records and of the initial weights.
-        hyperparameters: handed to `build_model` as `context.hyperparameters`.
-        options: further fields of `trainers.TrainerConfig`, by name.
+    The pipeline itself sets `directory` and `label`.
     """
 
-    build_model: str = "build_model"
-    strategy: Literal["one_device", "mirrored", "multi_worker_mirrored", "parameter_server", "tpu"] = "one_device"
-    epochs: int = 1
+    directory: str = "."
     global_batch_size: int = 1024
-    checkpoint_every_steps: int = 200
-    seed: int = 7
-    hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    build_model: str = "build_model"
 
-    def __post_init__(self) -> None:
-        for name in ("epochs", "global_batch_size", "checkpoint_every_steps"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+    def trainer(self, directory: str | Path, label: str) -> TrainerConfig:
+        """Returns the settings as the trainer takes them."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainerConfig)}
+        return TrainerConfig(**{**values, "directory": str(directory), "label": label})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,13 +122,19 @@ class EvaluateConfig:
 
     Attributes:
         slices: each a list of columns, e.g. [["carrier"], ["carrier", "origin"]].
-        thresholds: metric → least value of a model that may be pushed, e.g. {auc = 0.92}.
+        thresholds: metric → least value of a model that may be pushed, e.g. {auc = 0.92}; or a table for each metric, see
+            `trainers.evaluation.parse_thresholds`.
         show: most segments printed for each slice, the largest first.
     """
 
     slices: tuple[tuple[str, ...], ...] = ()
-    thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    thresholds: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     show: int = 20
+
+    def __post_init__(self) -> None:
+        from trainers.evaluation_thresholds import parse_thresholds
+
+        parse_thresholds(self.thresholds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,6 +215,11 @@ def load_pipeline(path: str | Path, overrides: Sequence[str] = (), work_dir: str
         for key in _PIPELINE_KEYS[:3]:
             if key not in head:
                 raise ConfigError(f"pipeline.{key}: missing; it must be a string")
+        for key in ("directory", "label"):
+            if key in tables.get("train", {}):
+                raise ConfigError(
+                    f"train.{key}: the pipeline sets it" + (" from pipeline.label" if key == "label" else "")
+                )
         pipeline = build(Pipeline, {**head, **tables}, "")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from engine.errors import ConfigError
@@ -85,7 +85,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             hint_text = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(f"{where} = {_show(value)}: {hint_text}allowed are {', '.join(map(repr, allowed))}")
         return value
-    if origin is tuple:
+    if origin is tuple or origin is Sequence:
         inner = typing.get_args(hint)[0]
         if isinstance(value, str) or not isinstance(value, (list, tuple)):
             raise ConfigError(f"{where} = {_show(value)}: expected {_expected(hint)}")
@@ -93,8 +93,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} = {_show(value)}: expected {_expected(hint)}")
-        inner = typing.get_args(hint)[1]
-        return {key: _value(inner, item, _join(where, key)) for key, item in value.items()}
+        keys, inner = typing.get_args(hint)
+        return {_key(keys, key, where): _value(inner, item, _join(where, key)) for key, item in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return value if isinstance(value, hint) else build(hint, value, where)
     if hint is Any:
@@ -106,13 +106,23 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
+def _key(hint: Any, key: str, where: str) -> Any:
+    """TOML has only strings for keys; a table by integers is read as one."""
+    if hint is not int:
+        return key
+    try:
+        return int(key)
+    except ValueError:
+        raise ConfigError(f"{_join(where, key)}: the key must be an integer") from None
+
+
 def _expected(hint: Any) -> str:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_expected(h) for h in args if h is not type(None))
     if origin is Literal:
         return "one of " + ", ".join(map(repr, args))
-    if origin is tuple:
+    if origin is tuple or origin is Sequence:
         return f"a list, each item {_expected(args[0])}"
     if origin is not None:
         return f"a table, each value {_expected(args[1])}"

@@ -1,0 +1,66 @@
+"""`fullpass run`: every step of a pipeline file that is not finished yet."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = "Run a pipeline: each step whose configuration, code or inputs changed since it was last finished."
+
+EPILOG = """\
+examples:
+  fullpass run examples/flights/pipeline.toml
+  fullpass run pipeline.toml --dry-run                     what would run, and why
+  fullpass run pipeline.toml --from train                  train and all after it, again
+  fullpass run pipeline.toml --set train.epochs=5 --set evaluate.thresholds.auc=0.93
+
+a pipeline file:
+  [pipeline]
+  name = "clicks"
+  module = "clicks.py"          # preprocessing_fn(inputs), build_model(context); beside this file
+  label = "clicked"
+  [data]                        # or [ingest], from CSV, Parquet or TFRecord
+  train = "gs://bucket/train/*.tfrecord.gz"
+  eval = "gs://bucket/eval/*.tfrecord.gz"
+  [analyze]
+  runner = "flink"
+  [transform]
+  [train]
+  epochs = 2
+  global_batch_size = 4096
+  [export]
+  [evaluate]
+  slices = [["country"], ["country", "device"]]
+  thresholds = { auc = 0.75 }
+
+A run that was killed goes on from the step it was in. Steps are skipped while nothing that they depend on has changed.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    parser.add_argument("pipeline", metavar="PIPELINE.toml", help="the pipeline file")
+    parser.add_argument("--dry-run", action="store_true", help="show what would run and why; run nothing")
+    parser.add_argument("--force", action="store_true", help="run every step, finished or not")
+    parser.add_argument("--from", dest="start", metavar="STEP", help="run this step and all after it, finished or not")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="in place of the file's setting; repeatable",
+    )
+    parser.add_argument("--work-dir", metavar="DIR", help="where the results go, in place of the file's")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from cluster.pipeline import load_pipeline, run_pipeline
+
+    pipeline = load_pipeline(args.pipeline, overrides=args.overrides, work_dir=args.work_dir)
+    run_pipeline(pipeline, force=args.force, start=args.start, dry_run=args.dry_run, say=_say)
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,7 @@
+"""All steps, in the order of the work. A new one is a module with a `STEP`, a line here and its table in config.py."""
+
+from cluster.pipeline.steps import analyze, evaluate, export, ingest, push, train, transform
+
+__all__ = ["STEPS"]
+
+STEPS = (ingest.STEP, analyze.STEP, transform.STEP, train.STEP, export.STEP, evaluate.STEP, push.STEP)

@@ -1,0 +1,58 @@
+"""analyze: the full passes of the user's preprocessing_fn over the train split."""
+
+from __future__ import annotations
+
+from cluster.pipeline.config import Pipeline
+from cluster.pipeline.step import Counts, Step, StepContext, StepResult
+
+__all__ = ["STEP", "data_inputs"]
+
+_GRAPH = "graph"
+
+
+def _run(context: StepContext) -> StepResult:
+    from cluster.pipeline.user_module import user_function
+    from engine import Dataset
+    from transforms import analyze
+
+    pipeline = context.pipeline
+    config = pipeline.analyze
+    assert config is not None
+    dataset = Dataset.open(context.raw("train"))
+    report = analyze(
+        dataset,
+        user_function(pipeline.module, config.preprocessing_fn),
+        str(context.out / _GRAPH),
+        runner=config.runner,
+        runner_options=config.runner_options,
+    )
+    return StepResult(
+        counts=Counts(rows_in=dataset.num_records, rows_out=report.records),
+        outputs={"graph": _GRAPH},
+        notes=(f"{report.analyzers} analyzers in {report.phases} full passes on {config.runner}",),
+        info={"analyzers": report.analyzers, "phases": report.phases},
+    )
+
+
+def _functions(pipeline: Pipeline) -> tuple[str, ...]:
+    assert pipeline.analyze is not None
+    return (pipeline.analyze.preprocessing_fn,)
+
+
+def data_inputs(pipeline: Pipeline) -> dict[str, str]:
+    """Returns the fingerprints of the shards where the pipeline begins with [data]."""
+    if pipeline.data is None:
+        return {}
+    from cluster.pipeline.sources import fingerprint
+
+    return {split: fingerprint(getattr(pipeline.data, split)) for split in ("train", "eval")}
+
+
+STEP = Step(
+    name="analyze",
+    after=("ingest",),
+    run=_run,
+    functions=_functions,
+    inputs=data_inputs,
+    packages=("tensorflow", "tensorflow-transform"),
+)

@@ -1,0 +1,155 @@
+"""ingest: source files, joined by the user's hook, to shards of a train and an eval split."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cluster.pipeline.config import IngestConfig, Pipeline
+from cluster.pipeline.step import Counts, Step, StepContext, StepResult
+from engine.errors import ConfigError, DataError
+
+__all__ = ["STEP"]
+
+_SPLITS = ("train", "eval")
+
+
+def _run(context: StepContext) -> StepResult:
+    config = context.pipeline.ingest
+    assert config is not None
+    staging = context.out / "staging"
+    try:
+        counts, schema = _stage(context.pipeline, config, staging)
+        for format in config.formats:
+            for split in _SPLITS:
+                _write(staging / f"{split}.parquet", schema, context.out / format / split, format, config)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    main = config.formats[0]
+    rows = sum(counts[split] for split in _SPLITS)
+    return StepResult(
+        counts=Counts(rows_in=counts["in"], rows_out=rows, set_aside=counts["aside"]),
+        outputs={split: f"{main}/{split}" for split in _SPLITS},
+        notes=(
+            f"train {counts['train']:,} + eval {counts['eval']:,} rows, each as {', '.join(config.formats)} "
+            f"in {config.num_shards} shards",
+        ),
+        info={split: counts[split] for split in _SPLITS},
+    )
+
+
+def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dict[str, Any], Any]:
+    """Streams the first source through the hook into one file a split; returns the counts and the schema of both."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from cluster.pipeline.key_split import eval_mask
+    from engine.progress import Progress
+
+    staging.mkdir()
+    counts: dict[str, Any] = {"in": 0, "train": 0, "eval": 0, "aside": {}}
+    writers: dict[str, pq.ParquetWriter] = {}
+    nullable: set[str] = set()
+    schema = None
+    with Progress("ingest", None) as progress:
+        for batch in _batches(pipeline, config, counts):
+            kept, joined = batch
+            if schema is None:
+                schema = joined.schema
+                writers = {s: pq.ParquetWriter(staging / f"{s}.parquet", schema, compression="lz4") for s in _SPLITS}
+            elif joined.schema != schema:
+                raise ConfigError(f"{config.hook} gave other columns or types than before: {_changed(schema, joined)}")
+            nullable |= {name for name in schema.names if joined.column(name).null_count}
+            chosen = eval_mask(kept, config.split_key, config.eval_percent)
+            parts = {"eval": joined.filter(chosen), "train": joined.filter(pa.compute.invert(chosen))}
+            for split, rows in parts.items():
+                writers[split].write_batch(rows)
+                counts[split] += rows.num_rows
+            progress.update(counts["in"])
+    for writer in writers.values():
+        writer.close()
+    for split in _SPLITS:
+        if not counts[split]:
+            raise DataError(
+                f"the {split} split got no row of {counts['in']:,}", path=next(iter(config.sources.values()))
+            )
+    assert schema is not None
+    return counts, pa.schema([field.with_nullable(field.name in nullable) for field in schema])
+
+
+def _batches(pipeline: Pipeline, config: IngestConfig, counts: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Yields the kept rows of each batch of the first source, and what the hook made of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from cluster.pipeline.sources import read_source
+    from cluster.pipeline.user_module import user_function
+
+    (_, first), *others = config.sources.items()
+    tables = {name: pa.Table.from_batches(read_source(path)) for name, path in others}
+    hook = user_function(pipeline.module, config.hook) if config.hook else None
+    for batch in read_source(first):
+        counts["in"] += batch.num_rows
+        for name in config.require:
+            if name not in batch.schema.names:
+                raise ConfigError(f"require: no column '{name}' in {first}; there are {', '.join(batch.schema.names)}")
+            present = pc.is_valid(batch.column(name))
+            missing = batch.num_rows - pc.sum(present).as_py() if batch.num_rows else 0
+            if missing:
+                counts["aside"][f"without {name}"] = counts["aside"].get(f"without {name}", 0) + missing
+                batch = batch.filter(present)
+        if batch.num_rows:
+            yield batch, _joined(hook, config.hook, batch, tables)
+
+
+def _joined(hook: Any, name: str, batch: Any, tables: dict[str, Any]) -> Any:
+    import pyarrow as pa
+
+    result = batch if hook is None else hook(batch, tables)
+    if isinstance(result, pa.Table):
+        pieces = result.combine_chunks().to_batches()
+        result = pieces[0] if pieces else pa.RecordBatch.from_pylist([], result.schema)
+    if not isinstance(result, pa.RecordBatch):
+        raise ConfigError(f"{name} returned {type(result).__name__}; expected a pyarrow.RecordBatch or Table")
+    if result.num_rows != batch.num_rows:
+        raise DataError(
+            f"{name} returned {result.num_rows:,} rows for {batch.num_rows:,}; a join that repeats or drops rows is an error "
+            "(set rows aside with `require`)"
+        )
+    return result
+
+
+def _write(staged: Path, schema: Any, out: Path, format: str, config: IngestConfig) -> None:
+    from engine import Dataset
+
+    kind, _, packing = format.partition("-")
+    compression = packing or None
+    if kind == "parquet":
+        compression = None if config.compression == "none" else config.compression
+    out.parent.mkdir(exist_ok=True)
+    Dataset.open(str(staged), feature_spec=schema).write(
+        str(out), format=kind, num_shards=config.num_shards, compression=compression
+    )
+
+
+def _changed(old: Any, new: Any) -> str:
+    before, after = ({f.name: str(f.type) for f in schema} for schema in (old, new.schema))
+    names = [n for n in {**before, **after} if before.get(n) != after.get(n)]
+    return ", ".join(f"{n}: {before.get(n, 'absent')} → {after.get(n, 'absent')}" for n in names) or "their order"
+
+
+def _inputs(pipeline: Pipeline) -> dict[str, str]:
+    from cluster.pipeline.sources import fingerprint
+
+    assert pipeline.ingest is not None
+    return {name: fingerprint(path) for name, path in pipeline.ingest.sources.items()}
+
+
+def _functions(pipeline: Pipeline) -> tuple[str, ...]:
+    assert pipeline.ingest is not None
+    return (pipeline.ingest.hook,) if pipeline.ingest.hook else ()
+
+
+STEP = Step(name="ingest", after=(), run=_run, functions=_functions, inputs=_inputs, packages=("pyarrow",))

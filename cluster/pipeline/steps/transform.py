@@ -1,0 +1,63 @@
+"""transform: both splits through the transform graph, as shards that training reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.pipeline.step import Counts, Step, StepContext, StepResult
+from cluster.pipeline.steps.analyze import data_inputs
+from engine.errors import ConfigError
+
+__all__ = ["STEP"]
+
+
+def _run(context: StepContext) -> StepResult:
+    from engine import Dataset
+    from transforms import transform
+
+    config = context.pipeline.transform
+    assert config is not None
+    rows_in, rows_out, notes = 0, 0, []
+    for split in ("train", "eval"):
+        dataset = Dataset.open(context.raw(split))
+        report = transform(
+            dataset,
+            context.output("analyze", "graph"),
+            str(context.out / split),
+            format=config.format,
+            num_shards=config.num_shards,
+            runner=config.runner,
+            runner_options=config.runner_options,
+        )
+        rows_in, rows_out = rows_in + dataset.num_records, rows_out + report.written
+        notes.append(f"{split} {report.written:,}")
+        check_label(Dataset.open(str(context.out / split)).schema, context.pipeline.label)
+    return StepResult(
+        counts=Counts(rows_in=rows_in, rows_out=rows_out),
+        outputs={"train": "train", "eval": "eval"},
+        notes=(f"{' + '.join(notes)} rows as {config.format} in {config.num_shards} shards each",),
+    )
+
+
+def check_label(schema: Any, label: str) -> None:
+    """Raises ConfigError where the label is not among the features, or not a number."""
+    import pyarrow as pa
+
+    if label not in schema.names:
+        raise ConfigError(f"pipeline.label: no transformed feature '{label}'; there are {', '.join(schema.names)}")
+    kind = schema.field(label).type
+    value = kind.value_type if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) else kind
+    if not (pa.types.is_integer(value) or pa.types.is_floating(value)):
+        raise ConfigError(
+            f"pipeline.label: '{label}' is {kind}; a label is a number: let preprocessing_fn turn it into one "
+            "(e.g. tft.compute_and_apply_vocabulary, or tf.cast of a comparison)"
+        )
+
+
+STEP = Step(
+    name="transform",
+    after=("ingest", "analyze"),
+    run=_run,
+    inputs=data_inputs,
+    packages=("tensorflow", "tensorflow-transform"),
+)
