@@ -1,0 +1,64 @@
+"""`fullpass submit`: a job on this machine, Ray or Kubernetes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from cluster.cli.jobs import add_launcher_arguments, follow, launcher_options
+from cluster.cli.submit_spec import add_spec_arguments, spec_from_args
+
+__all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
+
+DESCRIPTION = (
+    "Run a pipeline, a step, a training program of your own or any command as a job. Words after `--` go to it. "
+    "The job outlives this command."
+)
+EPILOG = """\
+examples:
+  fullpass submit --name clicks --step train --workers 2 --follow -- --module clicks.py --graph out/graph ...
+  fullpass submit --name clicks --launcher kubernetes --image registry.example/fullpass:1 --step train --workers 4 \\
+      --gpu 1 --memory 16Gi --volume claim=training:/data --file clicks.py -- --module /fullpass/files/clicks.py ...
+  fullpass submit --launcher kubernetes --kind jobset --spec job.json --dry-run          print the YAML
+  fullpass submit --launcher kubernetes --kind jobset --spec job.json --dry-run=server   ask the cluster
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    add_spec_arguments(parser)
+    add_launcher_arguments(parser, default="local")
+    parser.add_argument(
+        "--dry-run",
+        nargs="?",
+        const="client",
+        choices=("client", "server"),
+        help="print what would be created; with =server also ask the cluster to check it",
+    )
+    parser.add_argument("--follow", "-f", action="store_true", help="print the job's lines until it has finished")
+    parser.add_argument("args", nargs="*", metavar="-- WORDS", help="for the program that runs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from cluster.launchers import launcher
+    from cluster.launchers.state import remember
+
+    spec = spec_from_args(args)
+    options = launcher_options(args, args.launcher)
+    place = launcher(args.launcher, **options)
+    if args.dry_run:
+        import yaml
+
+        print(yaml.safe_dump_all(place.render(spec), sort_keys=False), end="")
+        if args.dry_run == "server":
+            place.submit(spec, dry_run=True)
+            print(f"{spec.name}: {place.name} accepts it; nothing was created", file=sys.stderr)
+        return 0
+    place.submit(spec)
+    remember(spec.name, args.launcher, options)
+    print(f"{spec.name} submitted to {place.name} ({spec.num_pods} members)", file=sys.stderr, flush=True)
+    if args.follow:
+        return follow(place, spec.name)
+    print(f"fullpass status {spec.name}; fullpass logs -f {spec.name}; fullpass cancel {spec.name}", file=sys.stderr)
+    return 0

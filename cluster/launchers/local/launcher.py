@@ -1,0 +1,176 @@
+"""This machine: a runner process a job, which outlives the command that started it."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
+from cluster.launchers.local.record import alive, log_path, process_mark, read_status, write_status
+from cluster.launchers.local.runner import member_words, now
+from cluster.launchers.state import state_directory
+from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
+from cluster.spec import JobSpec
+from engine.errors import ConfigError
+
+__all__ = ["LocalLauncher"]
+
+_POLL_S = 0.2
+
+
+class LocalLauncher(Launcher):
+    """Runs jobs as processes of this machine; image, resources and where to schedule them are not used.
+
+    Args:
+        directory: where jobs keep state and logs; where None, below the user's state directory.
+    """
+
+    name = "local"
+
+    def __init__(self, directory: str | None = None) -> None:
+        self._jobs = Path(directory) if directory else state_directory() / "jobs"
+
+    def render(self, spec: JobSpec) -> builtins.list[dict[str, Any]]:
+        words = member_words(spec, self._jobs / spec.name)
+        return [
+            {
+                "member": f"{role}-{index}",
+                "command": words,
+                "env": dict(spec.env),
+                "log": str(self._log(spec.name, role, index)),
+            }
+            for role, index in spec.members()
+        ]
+
+    def submit(self, spec: JobSpec, *, dry_run: bool = False) -> JobHandle:
+        self._check(spec)
+        folder = self._jobs / spec.name
+        if folder.exists():
+            status = self.status(spec.name)
+            if not status.state.finished:
+                raise LauncherError(f"job {spec.name!r} is {status.state.value}; cancel it first, or take another name")
+        if dry_run:
+            return JobHandle(self, spec.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "files").mkdir(parents=True)
+        (folder / "job.json").write_text(spec.to_json())
+        for name, text in spec.files.items():
+            (folder / "files" / name).write_text(text)
+        tasks = tuple(TaskStatus(role=role, index=index, state=JobState.PENDING) for role, index in spec.members())
+        status = JobStatus(name=spec.name, launcher=self.name, state=JobState.PENDING, tasks=tasks, submitted=now())
+        write_status(folder, status, [process_mark(os.getpid())])  # the runner puts itself in its place
+        with open(folder / "runner.log", "wb") as log:
+            _children[folder] = subprocess.Popen(
+                [sys.executable, "-m", "cluster.launchers.local.runner", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return JobHandle(self, spec.name)
+
+    def status(self, name: str) -> JobStatus:
+        status, marks = self._read(name)
+        child = _children.get(self._jobs / name)
+        ended = child is not None and child.poll() is not None
+        if not status.state.finished and (ended or not alive(marks[0])):
+            status, marks = self._read(name)  # it may have ended between the two looks
+            if not status.state.finished:
+                tail = (self._jobs / name / "runner.log").read_text().strip()[-500:]
+                message = (
+                    f"its runner is gone: {tail}"
+                    if tail
+                    else "its runner was killed; cancel the job to end its processes"
+                )
+                return dataclasses.replace(status, state=JobState.FAILED, message=message)
+        return status
+
+    def logs(
+        self,
+        name: str,
+        *,
+        follow: bool = False,
+        role: str | None = None,
+        index: int | None = None,
+        tail: int | None = None,
+    ) -> Iterator[LogLine]:
+        status = self.status(name)
+        members = [(t.role, t.index) for t in status.tasks if role in (None, t.role) and index in (None, t.index)]
+        return self._lines(name, members, follow, tail)
+
+    def cancel(self, name: str) -> None:
+        _, marks = self._read(name)
+        spec = JobSpec.from_json((self._jobs / name / "job.json").read_text())
+        if alive(marks[0]):
+            os.kill(int(marks[0].partition(":")[0]), signal.SIGTERM)
+            deadline = time.monotonic() + spec.grace_s + 10
+            while alive(marks[0]) and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+        _, marks = self._read(name)
+        for mark in marks:
+            if alive(mark):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(int(mark.partition(":")[0]), signal.SIGKILL)
+        shutil.rmtree(self._jobs / name, ignore_errors=True)
+
+    def list(self) -> builtins.list[JobStatus]:
+        found = [self.status(path.parent.name) for path in self._jobs.glob("*/status.json")]
+        return sorted(found, key=lambda status: status.submitted, reverse=True)
+
+    def _read(self, name: str) -> tuple[JobStatus, builtins.list[str]]:
+        try:
+            return read_status(self._jobs / os.path.basename(name))
+        except FileNotFoundError:
+            raise JobNotFound(f"no job {name!r} on this machine (looked in {self._jobs})") from None
+
+    def _log(self, name: str, role: str, index: int) -> Path:
+        return log_path(self._jobs / name, role, index)
+
+    def _check(self, spec: JobSpec) -> None:
+        missing = [item.name for item in spec.secrets if item.name not in os.environ]
+        if missing:
+            raise ConfigError(f"secrets: on this machine set {', '.join(missing)} in the environment")
+        for volume in spec.volumes:
+            if volume.claim or (volume.host_path and volume.host_path.rstrip("/") != volume.mount_path.rstrip("/")):
+                raise ConfigError(
+                    f"volume at {volume.mount_path}: a local job sees this machine's paths as they are; leave it out"
+                )
+
+    def _lines(self, name: str, members, follow: bool, tail: int | None) -> Iterator[LogLine]:
+        offsets = dict.fromkeys(members, 0)
+        first = True
+        while True:
+            finished = not follow or not self._running(name)
+            for role, index in members:
+                path = self._log(name, role, index)
+                with contextlib.suppress(FileNotFoundError), open(path, "rb") as log:
+                    log.seek(offsets[role, index])
+                    data = log.read()
+                    whole = data if finished else data[: data.rfind(b"\n") + 1]
+                    offsets[role, index] += len(whole)
+                    lines = whole.decode(errors="replace").splitlines()
+                    for line in lines[-tail:] if first and tail is not None and tail > 0 else lines:
+                        yield LogLine(role=role, index=index, text=line)
+            if finished:
+                return
+            first = False
+            time.sleep(_POLL_S)
+
+    def _running(self, name: str) -> bool:
+        try:
+            return not self.status(name).state.finished
+        except JobNotFound:
+            return False
+
+
+_children: dict[Path, subprocess.Popen] = {}  # runners that this process started, by their jobs' folders

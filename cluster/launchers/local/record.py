@@ -1,0 +1,64 @@
+"""What a local job keeps in its folder: description, state, process numbers, logs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from cluster.launchers.status import JobState, JobStatus, TaskStatus
+from engine.atomic import atomic_file
+
+__all__ = ["alive", "log_path", "process_mark", "read_status", "write_status"]
+
+_VERSION = 1
+
+
+def log_path(folder: Path, role: str, index: int) -> Path:
+    """Returns the file with what a member wrote."""
+    return folder / "logs" / f"{role}-{index}.log"
+
+
+def write_status(folder: Path, status: JobStatus, processes: list[str]) -> None:
+    """Replaces the state of a job.
+
+    Args:
+        folder: of the job.
+        status: of the job.
+        processes: marks of all that run for it, the runner first.
+    """
+    record = {"version": _VERSION, "status": status.to_dict(), "processes": processes}
+    with atomic_file(folder / "status.json") as path:
+        path.write_text(json.dumps(record, indent=1))
+
+
+def read_status(folder: Path) -> tuple[JobStatus, list[str]]:
+    """Returns the state of a job and the marks of its processes, the runner's first."""
+    record: dict[str, Any] = json.loads((folder / "status.json").read_text())
+    data = record["status"]
+    tasks = tuple(TaskStatus(**{**task, "state": JobState(task["state"])}) for task in data["tasks"])
+    return JobStatus(**{**data, "state": JobState(data["state"]), "tasks": tasks}), record["processes"]
+
+
+def process_mark(pid: int) -> str:
+    """Returns a text that no later process with the same number has: number and start time."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return f"{pid}:{stat.rpartition(')')[2].split()[19]}"
+    except FileNotFoundError:  # gone, or a system without /proc
+        return f"{pid}:"
+
+
+def alive(mark: str) -> bool:
+    """Returns whether the process that a mark was made of still runs."""
+    pid = int(mark.partition(":")[0])
+    try:
+        os.kill(pid, 0)
+        zombie = (
+            Path(f"/proc/{pid}/stat").exists()
+            and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        )
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return process_mark(pid) == mark and not zombie

@@ -1,0 +1,156 @@
+"""The process that stays with a local job: `python -m cluster.launchers.local.runner FOLDER`."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from cluster.launchers.local.member import Member
+from cluster.launchers.local.record import process_mark, write_status
+from cluster.launchers.status import JobState, JobStatus
+from cluster.spec import JobSpec
+from cluster.spec.job_spec import FILES_MOUNT
+
+__all__ = ["Runner", "member_words"]
+
+_LOOK_S = 0.2
+
+
+class Runner:
+    """Starts the members of a job, looks after them, and writes the job's state.
+
+    Args:
+        folder: of the job; holds job.json.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._spec = JobSpec.from_json((folder / "job.json").read_text())
+        self._submitted = now()
+        self._cancelled = False
+        self._members = self._make_members()
+        self._written: tuple | None = None
+
+    def cancel(self, *_: object) -> None:
+        """Makes `run` stop all members and end."""
+        self._cancelled = True
+
+    def run(self) -> JobState:
+        """Returns the final state, after all members have ended."""
+        deadline = None if self._spec.timeout_s is None else time.monotonic() + self._spec.timeout_s
+        for member in self._members:
+            member.start()
+        while True:
+            for member in self._members:
+                member.look()
+            state, message = self._judge()
+            if self._cancelled:
+                state, message = JobState.CANCELLED, ""
+            elif deadline is not None and time.monotonic() > deadline and not state.finished:
+                state, message = (
+                    JobState.FAILED,
+                    f"deadline exceeded: it ran for timeout_s = {self._spec.timeout_s} seconds",
+                )
+            if state.finished:
+                self._stop()
+                self._write(state, message)
+                return state
+            self._write(state, message)
+            time.sleep(_LOOK_S)
+
+    def _judge(self) -> tuple[JobState, str]:
+        # Parameter servers and the evaluator end when training does.
+        trainers = [member for member in self._members if member.role in ("chief", "worker")]
+        for member in self._members:
+            if member.state is JobState.FAILED:
+                return JobState.FAILED, f"{member.role}-{member.index}: {member.message}"
+        if all(member.state is JobState.SUCCEEDED for member in trainers):
+            return JobState.SUCCEEDED, ""
+        if any(member.state is JobState.RESTARTING for member in self._members):
+            return JobState.RESTARTING, ""
+        return JobState.RUNNING, ""
+
+    def _stop(self) -> None:
+        for member in self._members:
+            member.ask_to_stop()
+        deadline = time.monotonic() + self._spec.grace_s
+        while time.monotonic() < deadline and not all(member.stopped() for member in self._members):
+            time.sleep(_LOOK_S)
+        for member in self._members:
+            member.kill()
+
+    def _write(self, state: JobState, message: str) -> None:
+        tasks = tuple(member.status() for member in self._members)
+        if (state, message, tasks) == self._written:
+            return
+        self._written = (state, message, tasks)
+        status = JobStatus(
+            name=self._spec.name,
+            launcher="local",
+            state=state,
+            message=message,
+            tasks=tasks,
+            submitted=self._submitted,
+            finished=now() if state.finished else "",
+        )
+        marks = [member.mark() for member in self._members]
+        write_status(self._folder, status, [process_mark(os.getpid()), *(mark for mark in marks if mark)])
+
+    def _make_members(self) -> list[Member]:
+        from trainers.tf_config import tf_config
+
+        spec = self._spec
+        ports = iter(free_ports(spec.num_pods + 1))
+        rendezvous = f"127.0.0.1:{next(ports)}"
+        addresses = {
+            role: [f"127.0.0.1:{next(ports)}" for _ in range(spec.roles[role])]
+            for role in dict(spec.members())
+            if spec.roles[role]
+        }
+        run_id = f"{spec.name}-{secrets.token_hex(4)}"
+        words = member_words(spec, self._folder)
+        out = []
+        for role, index in spec.members():
+            env = {**os.environ, "FULLPASS_RUN_ID": run_id, "FULLPASS_RENDEZVOUS": rendezvous, **spec.env}
+            env["TF_CONFIG"] = tf_config(addresses, role, index)
+            env["PYTHONUNBUFFERED"] = "1"
+            if spec.files:
+                env["PYTHONPATH"] = os.pathsep.join(
+                    [str(self._folder / "files"), *filter(None, [env.get("PYTHONPATH")])]
+                )
+            out.append(Member(self._folder, role, index, words, env, spec.working_dir, spec.max_restarts))
+        return out
+
+
+def member_words(spec: JobSpec, folder: Path) -> list[str]:
+    """Returns the command line of each member, with the job's files where they are on this machine."""
+    return [word.replace(FILES_MOUNT, str(folder / "files")) for word in spec.words(sys.executable)]
+
+
+def free_ports(count: int) -> list[int]:
+    """Returns ports of loopback that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def now() -> str:
+    """Returns the time in UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    runner = Runner(Path(sys.argv[1]))
+    signal.signal(signal.SIGTERM, runner.cancel)
+    sys.exit(0 if runner.run() is JobState.SUCCEEDED else 1)

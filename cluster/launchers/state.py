@@ -1,0 +1,57 @@
+"""Where this machine remembers jobs: local ones whole, others by launcher and options."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from cluster.launchers.base import JobNotFound
+from engine.atomic import atomic_file
+
+__all__ = ["forget", "recall", "remember", "remembered", "state_directory"]
+
+
+def state_directory() -> Path:
+    """Returns $FULLPASS_STATE_DIR, else fullpass below $XDG_STATE_HOME or ~/.local/state."""
+    if own := os.environ.get("FULLPASS_STATE_DIR"):
+        return Path(own)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fullpass"
+
+
+def remember(name: str, launcher: str, options: dict[str, Any]) -> None:
+    """Keeps with which launcher a job was submitted, so that `fullpass logs NAME` needs no more words."""
+    record = {"version": 1, "launcher": launcher, "options": {k: v for k, v in options.items() if v is not None}}
+    with atomic_file(_path(name)) as path:
+        path.write_text(json.dumps(record))
+
+
+def recall(name: str) -> tuple[str, dict[str, Any]]:
+    """Returns (launcher, options) of a job that was submitted from this machine.
+
+    Raises:
+        JobNotFound: none of that name was.
+    """
+    try:
+        record = json.loads(_path(name).read_text())
+    except FileNotFoundError:
+        known = ", ".join(remembered()) or "none"
+        raise JobNotFound(
+            f"no job {name!r} was submitted from here (known: {known}); one from elsewhere needs --launcher and --kind"
+        ) from None
+    return record["launcher"], record["options"]
+
+
+def forget(name: str) -> None:
+    """Removes what `remember` kept."""
+    _path(name).unlink(missing_ok=True)
+
+
+def remembered() -> list[str]:
+    """Returns the names of the jobs that were submitted from this machine."""
+    return sorted(path.stem for path in (state_directory() / "submitted").glob("*.json"))
+
+
+def _path(name: str) -> Path:
+    return state_directory() / "submitted" / f"{os.path.basename(name)}.json"
