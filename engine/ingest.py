@@ -9,6 +9,7 @@ from typing import Any
 from engine import atomic
 from engine import paths as _paths
 from engine.errors import ConfigError, DataError
+from engine.formats import format_module
 from engine.manifest import FileEntry, Manifest
 from engine.progress import Progress
 from engine.write import check_output, write_shards
@@ -28,6 +29,7 @@ def ingest_dataset(
     if num_shards < 1:
         raise ConfigError(f"num_shards is {num_shards}; it takes at least 1")
     total = dataset.num_records
+    stored = format_module(format).stored_schema(dataset.schema)
     with _output_directory(out) as directory, Progress("write", total) as progress:
         entries = write_shards(
             dataset.read_batches(**options),
@@ -39,11 +41,11 @@ def ingest_dataset(
             num_records=total,
             on_rows=progress.advance,
         )
-        manifest = Manifest(tuple(entries), dataset.schema)
+        manifest = Manifest(tuple(entries), stored)
         if manifest.num_records != total:
             raise DataError(f"read {total} records but wrote {manifest.num_records}; nothing was kept", path=out)
         manifest.save(directory)
-    return Manifest(tuple(_moved(entry, directory, out) for entry in entries), dataset.schema)
+    return Manifest(tuple(_moved(entry, directory, out) for entry in entries), stored)
 
 
 def _moved(entry: FileEntry, old: str, new: str) -> FileEntry:

@@ -15,12 +15,12 @@ from __future__ import annotations
 from types import ModuleType
 
 from engine.errors import ConfigError, DataError
-from engine.formats import parquet
+from engine.formats import parquet, tfrecord
 from engine.paths import open_input
 
 __all__ = ["FORMATS", "detect", "format_module"]
 
-FORMATS: dict[str, ModuleType] = {"parquet": parquet}
+FORMATS: dict[str, ModuleType] = {"parquet": parquet, "tfrecord": tfrecord}
 
 
 def format_module(name: str) -> ModuleType:

@@ -30,6 +30,7 @@ __all__ = [
     "read",
     "scan_file",
     "split_file",
+    "stored_schema",
 ]
 
 EXTENSIONS = (".parquet", ".pq")
@@ -117,6 +118,11 @@ def _columns_with_nulls(metadata: Any, schema: pa.Schema) -> set[str]:
                 found.add(field.name)
                 break
     return found
+
+
+def stored_schema(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema of what a file holds after rows of `schema` were written to it: the same."""
+    return schema
 
 
 def split_file(

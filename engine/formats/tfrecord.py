@@ -1,0 +1,310 @@
+"""TFRecord files of tf.Example: read and written by the native codec; split at any byte by finding the next whole record.
+
+A split that begins inside a file resynchronises on a header whose checksum holds and whose successor's does too, and
+checks the header that follows its own last record, so that no damage between two splits goes unseen. Data that itself
+holds whole TFRecord files inside a feature can look like records; with a manifest splits are cut at its blocks, exactly.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from engine import _native
+from engine.conform import conform, select_fields
+from engine.errors import ConfigError, DataError
+from engine.formats import codec
+from engine.formats.block import Block
+from engine.formats.options import OnDamage, ReadOptions
+from engine.formats.report import DamageLog
+from engine.formats.stream import Window, file_compression, header_holds
+from engine.schema import tensorflow_schema
+from engine.split import Split
+
+__all__ = [
+    "COMPRESSIONS",
+    "EXTENSIONS",
+    "Writer",
+    "file_compression",
+    "infer_schema",
+    "matches",
+    "read",
+    "scan_file",
+    "split_file",
+    "stored_schema",
+]
+
+EXTENSIONS = (".tfrecord", ".tfrecords", ".tfrec")
+COMPRESSIONS = (None, "gzip")
+BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better the feed shuffles; this still reads fast
+MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
+_FIRST_FILL_BYTES = 4 << 20
+_WHOLE_INFERENCE_BYTES = 256 << 20
+_LOG = logging.getLogger("fullpass.engine")
+
+
+def matches(head: bytes) -> bool:
+    """Returns whether a file that begins with these 12 bytes is TFRecord, plain or gzip."""
+    return header_holds(head) or head[:3] == b"\x1f\x8b\x08"
+
+
+def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Block, ...]]:
+    """Returns (records, blocks) by walking the headers. A gzip file is one block, since nothing can jump into it.
+
+    Raises:
+        DataError: a damaged header, or a file that ends within a record.
+    """
+    blocks: list[Block] = []
+    total, size_bytes, digest = 0, 0, 0
+    with Window(path, compression) as window:
+        while True:
+            window.fill(BLOCK_BYTES)
+            start = window.offset
+            records, status, consumed, needed, _ = _scan(window, 1 << 62, BLOCK_RECORDS, BLOCK_BYTES)
+            if len(records):
+                seed = digest if compression else 0
+                digest = _native.checksum_hash(window.buffer, records, seed, 0, len(records))
+                blocks.append(Block(offset=start, length=consumed, records=len(records), hash=f"{digest:016x}"))
+                total += len(records)
+                window.use(consumed)
+                continue
+            if status == _native.NEED_MORE and not window.at_end:
+                window.fill(max(needed, 2 * window.available, BLOCK_BYTES))
+                continue
+            if window.available:
+                raise _framing_fault(window, status, needed, total)
+            break
+        size_bytes = window._raw.tell() if compression else window.offset
+    if compression and blocks:
+        blocks = [Block(offset=0, length=size_bytes, records=total, hash=f"{digest:016x}")]
+    return total, tuple(blocks)
+
+
+def _scan(
+    window: Window, limit: int, max_records: int, max_bytes: int = MAX_BATCH_BYTES, payloads: bool = False
+) -> Any:
+    """Scans the window; `limit` is the file offset at and after which no record begins that is wanted."""
+    stop = max(window.begin + limit - window.offset, 0)
+    return _native.scan(
+        window.buffer, window.begin, window.end, min(stop, len(window.buffer) + 1), max_records, max_bytes, payloads
+    )
+
+
+def _framing_fault(window: Window, status: int, needed: int, record: int | None) -> DataError:
+    """The error for what stands at the window's begin."""
+    if status == _native.BAD_LENGTH:
+        message = "the record header's checksum does not hold: the length is damaged, or this is not a TFRecord file"
+    elif status == _native.TOO_LONG:
+        message = f"the record header says {needed} bytes; a tf.Example has 2 GiB at most"
+    elif needed:
+        message = (
+            f"the file ends within this record: it takes {needed} bytes with its framing, {window.available} are there"
+        )
+    else:
+        message = f"the file ends within this record's header: it takes 12 bytes, {window.available} are there"
+    return DataError(message, path=window.path, record=record, offset_bytes=window.offset)
+
+
+def infer_schema(paths: Sequence[str]) -> pa.Schema:
+    """Returns the schema of the records: of all of them where the files are small, else of the first of every file.
+
+    Raises:
+        DataError: a record that is no tf.Example, or a feature that holds one kind here and another there.
+    """
+    inference = _native.Inference()
+    share = max(_WHOLE_INFERENCE_BYTES // len(paths), 1 << 16)
+    whole, budget = True, 2 * _WHOLE_INFERENCE_BYTES
+    for path in paths:
+        compression = file_compression(path)
+        if budget <= 0:
+            whole = False
+            break
+        with Window(path, compression) as window:
+            used, whole_file = _observe(inference, window, min(share, budget))
+        budget -= used
+        whole = whole and whole_file
+    return codec.inferred_schema(inference, whole, paths)
+
+
+def _observe(inference: Any, window: Window, limit_bytes: int) -> tuple[int, bool]:
+    records_before = 0
+    while window.offset < limit_bytes:
+        window.fill(_FIRST_FILL_BYTES)
+        records, status, consumed, needed, _ = _scan(window, limit_bytes, 1 << 62)
+        if len(records):
+            bad = inference.observe(window.buffer, records)
+            if bad >= 0:
+                offset = window.offset + records.place(bad)[0] - window.begin - 12
+                raise DataError(
+                    "the payload is not a tf.Example",
+                    path=window.path,
+                    record=records_before + bad,
+                    offset_bytes=offset,
+                )
+            records_before += len(records)
+            window.use(consumed)
+        elif status == _native.NEED_MORE and not window.at_end:
+            window.fill(max(needed, 2 * window.available))
+        elif window.available:
+            raise _framing_fault(window, status, needed, records_before)
+        else:
+            return window.offset, True
+    window.fill(1)
+    return window.offset, not window.available
+
+
+def stored_schema(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema of what a file holds after rows of `schema` were written to it."""
+    return codec.example_schema(schema)
+
+
+def split_file(
+    path: str, compression: str | None, size_bytes: int, blocks: Sequence[Block] | None, target_bytes: int
+) -> list[Split]:
+    """Returns splits of about `target_bytes`: at the manifest's blocks where there are some, else at any byte."""
+    if compression or size_bytes <= target_bytes:
+        records = sum(block.records for block in blocks) if blocks is not None else None
+        whole = Split(path=path, format="tfrecord", start=0, stop=size_bytes, records=records, compression=compression)
+        return [whole] if size_bytes else []
+    if blocks is None:
+        count = -(-size_bytes // target_bytes)
+        bounds = [size_bytes * i // count for i in range(count + 1)]
+        return [Split(path=path, format="tfrecord", start=a, stop=b) for a, b in zip(bounds, bounds[1:])]
+    splits, start, records = [], 0, 0
+    for block in blocks:
+        end = block.offset + block.length
+        records += block.records
+        if end - start >= target_bytes or end == size_bytes:
+            splits.append(Split(path=path, format="tfrecord", start=start, stop=end, records=records))
+            start, records = end, 0
+    if start < size_bytes:  # bytes past the last block: reading them finds what they are
+        splits.append(Split(path=path, format="tfrecord", start=start, stop=size_bytes, records=records))
+    return splits
+
+
+def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLog) -> Iterator[pa.RecordBatch]:
+    """Yields the split's records, in order, with exactly the schema's columns."""
+    decoded = codec.example_schema(schema)
+    wanted = select_fields(decoded, options.columns)
+    result = codec.result_schema(select_fields(schema, options.columns), options.dictionary)
+    native = codec.native_schema(decoded, wanted.names, options.dictionary)
+    target = codec.decoded_schema(decoded, wanted.names, options.dictionary)
+    strict = (schema.metadata or {}).get(codec.INFERRED) == b"sample"
+    for arrays, _ in _batches(split, native, strict, options, damage):
+        for array in arrays:
+            batch = pa.RecordBatch._import_from_c_capsule(target.__arrow_c_schema__(), array)
+            batch = codec.reorder(batch, target, result)
+            if batch.num_rows:
+                yield batch
+
+
+def _batches(
+    split: Split, native: Any, strict: bool, options: ReadOptions, damage: DamageLog
+) -> Iterator[tuple[list[Any], int]]:
+    exact = split.start == 0 or split.records is not None
+    skip = options.on_damage is OnDamage.SKIP
+    wanted = options.batch_rows * options.threads
+    record = 0 if split.start == 0 else None  # index within the file, where it is known
+    bytes_a_record = 0.0
+    with Window(split.path, split.compression, split.start) as window:
+        limit = split.stop if split.compression is None else 1 << 62
+        if not exact and not _synchronise(window, limit):
+            return
+        while window.offset < limit:
+            target = int(wanted * bytes_a_record * 1.02) + 4096 if bytes_a_record else _FIRST_FILL_BYTES
+            window.fill(min(target, MAX_BATCH_BYTES, max(limit - window.offset, 0) + (1 << 16)))
+            found, status, consumed, needed, _ = _scan(window, limit, wanted)
+            short = len(found) < wanted and window.offset + consumed < limit
+            if short and status == _native.NEED_MORE and not window.at_end and consumed + needed < MAX_BATCH_BYTES:
+                average = consumed / len(found) if len(found) else 0
+                bytes_a_record = max(average, bytes_a_record)
+                window.fill(max(int(average * wanted * 1.02), 2 * window.available, int(consumed + needed)))
+                continue
+            if len(found):
+                bytes_a_record = consumed / len(found)
+                arrays, faults = _native.decode(
+                    native, window.buffer, found, options.batch_rows, options.threads, True, strict, skip
+                )
+                for code, index, message in faults:
+                    place = window.offset + found.place(index)[0] - window.begin - 12
+                    at = None if record is None else record + index
+                    fault = codec.fault(code, message, path=split.path, record=at, offset_bytes=place)
+                    if not skip:  # what is whole before it is still of use to the caller
+                        yield arrays[: index // options.batch_rows], len(found)
+                    damage.report(fault)
+                yield arrays, len(found)
+                record = None if record is None else record + len(found)
+                window.use(consumed)
+                continue
+            if not window.available:
+                break
+            damage.report(_framing_fault(window, status, needed, record))
+            record = None if record is None else record + 1
+            window.use(1)
+            if not _synchronise(window, limit):
+                return
+        _check_successor(window, split, exact, damage, record)
+
+
+def _check_successor(window: Window, split: Split, exact: bool, damage: DamageLog, record: int | None) -> None:
+    """The next split begins by looking for a header; were it damaged, nobody would miss its record: so look here."""
+    if split.compression or (exact and split.records is not None):
+        return
+    window.fill(12)
+    if window.available and not header_holds(bytes(window.buffer[window.begin : min(window.begin + 12, window.end)])):
+        status = _native.BAD_LENGTH if window.available >= 12 else _native.NEED_MORE
+        damage.report(_framing_fault(window, status, 0, record))
+
+
+def _synchronise(window: Window, limit: int) -> bool:
+    """Moves the window to the next record that begins before `limit`; False where there is none."""
+    while True:
+        window.fill(max(window.available, 1 << 16))
+        stop = min(window.begin + max(limit - window.offset, 0), window.end)
+        found, position = _native.find(window.buffer, window.begin, window.end, stop, window.at_end)
+        if found == 0:
+            window.use(position - window.begin)
+            return True
+        if found == -2:
+            window.use(position - window.begin)
+            if window.at_end:
+                return False
+            window.fill(max(2 * window.available, 1 << 20))
+            continue
+        reached = stop - window.begin
+        if window.at_end or window.offset + reached >= limit:
+            return False
+        window.use(max(reached - 11, 0))
+        window.fill(max(2 * window.available, 1 << 20))
+
+
+class Writer:
+    """Writes batches of one schema to an open file as TFRecord of tf.Example."""
+
+    def __init__(self, file: Any, schema: pa.Schema, compression: str | None, threads: int = 1) -> None:
+        if compression not in COMPRESSIONS:
+            raise ConfigError(f"compression is {compression!r}; TFRecord takes {', '.join(map(repr, COMPRESSIONS))}")
+        self._schema = codec.example_schema(tensorflow_schema(schema))
+        self._file, self._gzip, self._threads = file, None, threads
+        if compression == "gzip":
+            from isal import igzip
+
+            self._gzip = self._file = igzip.IGzipFile(filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0)
+        self.records = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Adds the batch's rows."""
+        for start in range(0, batch.num_rows, 16384):  # what one call encodes stays in cache until it is written
+            piece = conform(batch.slice(start, 16384), self._schema, None, self.records)
+            schema, array = piece.__arrow_c_array__()
+            self._file.write(_native.encode(schema, array, piece.num_rows, self._threads))
+            self.records += piece.num_rows
+
+    def close(self) -> tuple[Block, ...]:
+        """Writes what is pending; the file itself stays open."""
+        if self._gzip is not None:
+            self._gzip.close()
+        return ()

@@ -1,0 +1,208 @@
+#include "encoder.h"
+
+#include <stdexcept>
+
+#include "crc32c.h"
+#include "feature.h"
+#include "framing.h"
+
+namespace fullpass {
+namespace {
+
+inline size_t varint_size(uint64_t value) { return value < 0x80 ? 1 : (64 - __builtin_clzll(value) + 6) / 7; }
+
+inline uint8_t* write_varint(uint8_t* out, uint64_t value) {
+  for (; value >= 0x80; value >>= 7) *out++ = static_cast<uint8_t>(value | 0x80);
+  *out++ = static_cast<uint8_t>(value);
+  return out;
+}
+
+inline bool is_valid(const ArrowArray* array, int64_t index) {
+  const auto* bits = static_cast<const uint8_t*>(array->buffers[0]);
+  if (!bits) return true;
+  index += array->offset;
+  return bits[index / 8] >> (index % 8) & 1;
+}
+
+template <typename T>
+const T* buffer(const ArrowArray* array, int which) {
+  return static_cast<const T*>(array->buffers[which]) + array->offset;
+}
+
+inline Span bytes_at(const ArrowArray* array, int64_t index) {
+  const int32_t* offsets = buffer<int32_t>(array, 1) + index;
+  return {static_cast<const uint8_t*>(array->buffers[2]) + offsets[0], static_cast<size_t>(offsets[1] - offsets[0])};
+}
+
+inline Span text_at(const ArrowArray* values, const ArrowArray* dictionary, int64_t index) {
+  return dictionary ? bytes_at(dictionary, buffer<int32_t>(values, 1)[index]) : bytes_at(values, index);
+}
+
+inline void store_u32(uint8_t* out, uint32_t value) { std::memcpy(out, &value, 4); }
+
+Kind kind_of(const ArrowSchema* schema, const char* column) {
+  const std::string format = schema->format;
+  if (schema->dictionary) {
+    if (format == "i" && std::string(schema->dictionary->format) == "z") return Kind::kBytes;
+  } else if (format == "l") {
+    return Kind::kInt64;
+  } else if (format == "f") {
+    return Kind::kFloat;
+  } else if (format == "z") {
+    return Kind::kBytes;
+  }
+  throw std::invalid_argument("column '" + std::string(column) + "' has Arrow format '" + format +
+                              "'; tf.Example takes int64, float32, binary and lists of those");
+}
+
+}  // namespace
+
+Encoder::Encoder(const ArrowSchema* schema, const ArrowArray* batch) : offset_(batch->offset) {
+  for (int64_t i = 0; i < schema->n_children; ++i) sources_.push_back(make_source(schema->children[i], batch->children[i]));
+}
+
+Encoder::Source Encoder::make_source(const ArrowSchema* schema, const ArrowArray* array) {
+  Source source{};
+  const std::string format = schema->format;
+  source.array = source.values = array;
+  const ArrowSchema* value_schema = schema;
+  source.layout = Layout::kScalar;
+  if (format == "+l" || format == "+L" || format.rfind("+w:", 0) == 0) {
+    source.layout = format == "+l" ? Layout::kList : format == "+L" ? Layout::kLargeList : Layout::kFixedList;
+    if (source.layout == Layout::kFixedList) source.list_size = std::stoll(format.substr(3));
+    value_schema = schema->children[0];
+    source.values = array->children[0];
+  }
+  source.kind = kind_of(value_schema, schema->name);
+  source.dictionary = value_schema->dictionary ? source.values->dictionary : nullptr;
+  const std::string key = schema->name;
+  source.prefix.push_back('\x0a');
+  uint8_t length[10];
+  source.prefix.append(reinterpret_cast<char*>(length), write_varint(length, key.size()) - length);
+  source.prefix.append(key);
+  source.prefix.push_back('\x12');
+  return source;
+}
+
+void Encoder::range(const Source& source, int64_t row, int64_t* begin, int64_t* end) {
+  switch (source.layout) {
+    case Layout::kScalar:
+      *begin = row;
+      *end = row + 1;
+      return;
+    case Layout::kList: {
+      const int32_t* offsets = buffer<int32_t>(source.array, 1) + row;
+      *begin = offsets[0];
+      *end = offsets[1];
+      return;
+    }
+    case Layout::kLargeList: {
+      const int64_t* offsets = buffer<int64_t>(source.array, 1) + row;
+      *begin = offsets[0];
+      *end = offsets[1];
+      return;
+    }
+    case Layout::kFixedList:
+      *begin = (source.array->offset + row) * source.list_size;
+      *end = *begin + source.list_size;
+      return;
+  }
+}
+
+// Bytes of the BytesList, FloatList or Int64List message.
+size_t Encoder::list_bytes(const Source& source, int64_t begin, int64_t end) {
+  if (begin == end) return 0;
+  size_t size = 0;
+  if (source.kind == Kind::kBytes) {
+    for (int64_t i = begin; i < end; ++i) {
+      const size_t length = text_at(source.values, source.dictionary, i).size;
+      size += 1 + varint_size(length) + length;
+    }
+    return size;
+  }
+  if (source.kind == Kind::kFloat) {
+    size = static_cast<size_t>(end - begin) * 4;
+  } else {
+    const int64_t* values = buffer<int64_t>(source.values, 1);
+    for (int64_t i = begin; i < end; ++i) size += varint_size(static_cast<uint64_t>(values[i]));
+  }
+  return 1 + varint_size(size) + size;
+}
+
+uint8_t* Encoder::write_list(const Source& source, int64_t begin, int64_t end, size_t bytes, uint8_t* out) {
+  if (begin == end) return out;
+  if (source.kind == Kind::kBytes) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Span text = text_at(source.values, source.dictionary, i);
+      *out++ = 0x0a;
+      out = write_varint(out, text.size);
+      if (text.size) std::memcpy(out, text.data, text.size);
+      out += text.size;
+    }
+    return out;
+  }
+  *out++ = 0x0a;
+  if (source.kind == Kind::kFloat) {
+    const size_t size = static_cast<size_t>(end - begin) * 4;
+    out = write_varint(out, size);
+    std::memcpy(out, buffer<float>(source.values, 1) + begin, size);
+    return out + size;
+  }
+  // The packed length follows from the message's: one tag byte and the varint that makes up the rest.
+  size_t size = bytes - 2;
+  while (1 + varint_size(size) + size != bytes) --size;
+  out = write_varint(out, size);
+  const int64_t* values = buffer<int64_t>(source.values, 1);
+  for (int64_t i = begin; i < end; ++i) out = write_varint(out, static_cast<uint64_t>(values[i]));
+  return out;
+}
+
+void Encoder::encode(int64_t begin, int64_t end, Buffer* out) const {
+  struct Part {
+    int64_t begin, end;
+    size_t list, feature, entry;
+    bool present;
+  };
+  std::vector<Part> parts(sources_.size());
+  for (int64_t row = begin; row < end; ++row) {
+    size_t features = 0;
+    for (size_t i = 0; i < sources_.size(); ++i) {
+      const Source& source = sources_[i];
+      Part& part = parts[i];
+      const int64_t index = offset_ + row;
+      part.present = is_valid(source.array, index);
+      if (!part.present) continue;
+      range(source, index, &part.begin, &part.end);
+      part.list = list_bytes(source, part.begin, part.end);
+      part.feature = 1 + varint_size(part.list) + part.list;
+      part.entry = source.prefix.size() + varint_size(part.feature) + part.feature;
+      features += 1 + varint_size(part.entry) + part.entry;
+    }
+    const uint64_t payload = 1 + varint_size(features) + features;
+    if (payload > kMaxRecordBytes) throw std::invalid_argument("a record takes more than 2 GiB");
+    out->reserve(kHeaderBytes + payload + kFooterBytes);
+    uint8_t* const start = out->end();
+    std::memcpy(start, &payload, 8);
+    store_u32(start + 8, masked_crc32c(start, 8));
+    uint8_t* p = start + kHeaderBytes;
+    *p++ = 0x0a;
+    p = write_varint(p, features);
+    for (size_t i = 0; i < sources_.size(); ++i) {
+      const Part& part = parts[i];
+      if (!part.present) continue;
+      const Source& source = sources_[i];
+      *p++ = 0x0a;
+      p = write_varint(p, part.entry);
+      std::memcpy(p, source.prefix.data(), source.prefix.size());
+      p += source.prefix.size();
+      p = write_varint(p, part.feature);
+      *p++ = feature_tag(source.kind);
+      p = write_varint(p, part.list);
+      p = write_list(source, part.begin, part.end, part.list, p);
+    }
+    store_u32(p, masked_crc32c(start + kHeaderBytes, payload));
+    out->set_size(out->size() + kHeaderBytes + payload + kFooterBytes);
+  }
+}
+
+}  // namespace fullpass

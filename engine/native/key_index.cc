@@ -1,0 +1,52 @@
+#include "key_index.h"
+
+namespace fullpass {
+
+KeyIndex::KeyIndex(const std::vector<FieldSpec>& fields) : limit_(fields.size() + 256) {
+  int column = 0;
+  for (const FieldSpec& field : fields) columns_[field.name] = field.selected ? column++ : kSkipped;
+}
+
+KeyIndex::Expected KeyIndex::make(std::string_view key, int column) {
+  std::string bytes(1, '\x0a');
+  size_t size = key.size();
+  for (; size >= 0x80; size >>= 7) bytes.push_back(static_cast<char>(size | 0x80));
+  bytes.push_back(static_cast<char>(size));
+  bytes.append(key);
+  bytes.push_back('\x12');
+  Expected expected;
+  expected.size = bytes.size();
+  expected.column = column;
+  expected.words.resize((bytes.size() + 7) / 8);
+  std::memcpy(expected.words.data(), bytes.data(), bytes.size());
+  const size_t tail = bytes.size() % 8;
+  expected.last_mask = tail ? (1ull << (8 * tail)) - 1 : ~0ull;
+  return expected;
+}
+
+int KeyIndex::find(const uint8_t* key, size_t size) {
+  const std::string_view name(reinterpret_cast<const char*>(key), size);
+  const auto found = columns_.find(name);
+  const int column = found == columns_.end() ? kUnknown : found->second;
+  const auto place = places_.find(std::string(name));
+  if (place != places_.end() && order_[place->second].column == column) {
+    // Known, but not expected here: the order has changed. Often so means learning it anew.
+    cursor_ = place->second + 1;
+    if (++misses_ > 4 * order_.size() + 64) {
+      order_.clear();
+      places_.clear();
+      misses_ = 0;
+      cursor_ = 0;
+    }
+    return column;
+  }
+  if (order_.size() < limit_) {
+    order_.insert(order_.begin() + static_cast<std::ptrdiff_t>(cursor_), make(name, column));
+    for (auto& [text, at] : places_)
+      if (at >= cursor_) ++at;
+    places_[std::string(name)] = cursor_++;
+  }
+  return column;
+}
+
+}  // namespace fullpass

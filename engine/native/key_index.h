@@ -1,0 +1,69 @@
+// Which column a feature key belongs to. Records of one file mostly list their keys in one order, so the next key is
+// compared with the expected one before anything is hashed.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "columns.h"
+#include "wire.h"
+
+namespace fullpass {
+
+constexpr int kUnknown = -1;   // a key that the schema does not have
+constexpr int kSkipped = -2;   // a key of the schema that this read leaves out
+constexpr int kNotFound = -3;
+
+class KeyIndex {
+ public:
+  explicit KeyIndex(const std::vector<FieldSpec>& fields);
+
+  // Starts the next record.
+  void rewind() { cursor_ = 0; }
+
+  // Where the bytes at p begin with an expected `key, value tag`, moves p past them and returns the column; else kNotFound.
+  // `readable` is the end of memory that may be read, `end` that of the entry.
+  int predict(const uint8_t** p, const uint8_t* end, const uint8_t* readable) {
+    const size_t stop = cursor_ + kLookAhead < order_.size() ? cursor_ + kLookAhead : order_.size();
+    for (size_t at = cursor_; at < stop; ++at) {
+      const Expected& expected = order_[at];
+      if (!matches(expected, *p, end, readable)) continue;
+      *p += expected.size;
+      cursor_ = at + 1;
+      return expected.column;
+    }
+    return kNotFound;
+  }
+
+  // Looks a key up by its content, and expects it here from now on.
+  int find(const uint8_t* key, size_t size);
+
+ private:
+  static constexpr size_t kLookAhead = 12;  // keys that may be missing in a row before hashing is cheaper
+  struct Expected {
+    std::vector<uint64_t> words;  // key tag, length, key and value tag, padded with zeros
+    uint64_t last_mask;
+    size_t size;
+    int column;
+  };
+  static bool matches(const Expected& expected, const uint8_t* p, const uint8_t* end, const uint8_t* readable) {
+    const size_t words = expected.words.size();
+    if (static_cast<size_t>(end - p) < expected.size || static_cast<size_t>(readable - p) < words * 8) return false;
+    const uint64_t* want = expected.words.data();
+    for (size_t i = 0; i + 1 < words; ++i)
+      if (load_u64(p + i * 8) != want[i]) return false;
+    return (load_u64(p + (words - 1) * 8) & expected.last_mask) == want[words - 1];
+  }
+  static Expected make(std::string_view key, int column);
+
+  std::unordered_map<std::string_view, int> columns_;
+  std::unordered_map<std::string, size_t> places_;  // of keys in order_
+  std::vector<Expected> order_;
+  size_t cursor_ = 0;
+  size_t limit_;
+  size_t misses_ = 0;
+};
+
+}  // namespace fullpass
