@@ -37,13 +37,13 @@ def make_dataset(feed: Feed, num_replicas: int) -> tf.data.Dataset:
     share = size // num_replicas
     spec = _signature(feed, None if partial else share)
     left = feed.batches_left()
+    group = max(1, _RECORDS_AN_ELEMENT // size)
     if feed.layout.ragged:
         dataset = tf.data.Dataset.from_generator(lambda: _parts(feed, share), output_signature=spec)
         dataset = dataset.map(lambda packed: _with_ragged(feed.layout, packed))
-    elif partial:
+    elif partial or group * num_replicas == 1:
         dataset = tf.data.Dataset.from_generator(feed.batches, output_signature=spec)
     else:
-        group = max(1, _RECORDS_AN_ELEMENT // size)
         several = tf.nest.map_structure(lambda s: tf.TensorSpec([None, *s.shape], s.dtype), spec)
         dataset = tf.data.Dataset.from_generator(
             lambda: _grouped(feed.batches(), group, share), output_signature=several
