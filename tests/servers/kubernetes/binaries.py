@@ -14,7 +14,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CACHE", "Unavailable", "ensure_crds", "ensure_packages", "ensure_program", "ensure_programs"]
+__all__ = [
+    "CACHE",
+    "OPERATORS",
+    "Unavailable",
+    "ensure_manifests",
+    "ensure_packages",
+    "ensure_program",
+    "ensure_programs",
+]
 
 KUBERNETES = "v1.34.4"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fullpass" / "kubernetes"
@@ -48,13 +56,15 @@ class Operator:
         module: Go module path.
         version: its version.
         command: package of its program.
-        crds: module whose CRDs it serves → folder within that module.
+        crds: folder of its CRDs within the module.
+        webhooks: file of its admission webhooks within the module.
     """
 
     module: str
     version: str
     command: str
-    crds: dict[str, str]
+    crds: str
+    webhooks: str
 
 
 OPERATORS = {
@@ -62,19 +72,22 @@ OPERATORS = {
         module="github.com/kubeflow/training-operator",
         version="v1.8.1",
         command="github.com/kubeflow/training-operator/cmd/training-operator.v1",
-        crds={"github.com/kubeflow/training-operator@v1.8.1": "manifests/base/crds"},
+        crds="manifests/base/crds",
+        webhooks="manifests/base/webhook/manifests.yaml",
     ),
     "jobset": Operator(
         module="sigs.k8s.io/jobset",
         version="v0.8.2",
         command="sigs.k8s.io/jobset",
-        crds={"sigs.k8s.io/jobset@v0.8.2": "config/components/crd/bases"},
+        crds="config/components/crd/bases",
+        webhooks="config/components/webhook/manifests.yaml",
     ),
     "trainer": Operator(
         module="github.com/kubeflow/trainer/v2",
         version="v2.0.0",
         command="github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager",
-        crds={"github.com/kubeflow/trainer/v2@v2.0.0": "manifests/base/crds"},
+        crds="manifests/base/crds",
+        webhooks="manifests/base/webhook/manifests.yaml",
     ),
 }
 
@@ -123,21 +136,19 @@ def ensure_program(name: str) -> Path:
     return CACHE / "bin" / name
 
 
-def ensure_crds(name: str) -> list[Path]:
-    """Returns the CRD files of the operator `name`, fetched where they are missing."""
-    kept = CACHE / "crds" / name
+def ensure_manifests(name: str) -> tuple[list[Path], Path]:
+    """Returns the CRD files and the webhook file of the operator `name`, fetched where they are missing."""
+    operator, kept = OPERATORS[name], CACHE / "manifests" / name
     if not kept.exists():
-        go = _go_environment()
+        module = _module_folder(f"{operator.module}@{operator.version}", _go_environment())
         temporary = kept.with_name(f".{name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for module, folder in OPERATORS[name].crds.items():
-            where = _module_folder(module, go)
-            for file in sorted((where / folder).glob("*.yaml")):
-                if file.name != "kustomization.yaml":
-                    shutil.copy(file, temporary / file.name)
+        (temporary / "crds").mkdir(parents=True)
+        for file in sorted((module / operator.crds).glob("*_*.yaml")):
+            shutil.copyfile(file, temporary / "crds" / file.name)
+        shutil.copyfile(module / operator.webhooks, temporary / "webhooks.yaml")
         os.replace(temporary, kept)
-    return sorted(kept.glob("*.yaml"))
+    return sorted((kept / "crds").glob("*.yaml")), kept / "webhooks.yaml"
 
 
 def remove_build_caches() -> None:
@@ -238,7 +249,7 @@ if __name__ == "__main__":
     ensure_packages()
     ensure_programs()
     for operator_name in OPERATORS:
-        ensure_crds(operator_name)
+        ensure_manifests(operator_name)
         ensure_program(operator_name)
     if "--keep-go" not in sys.argv:
         remove_build_caches()

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.servers.kubernetes.binaries import Unavailable, ensure_packages, ensure_programs
 from tests.servers.kubernetes.images import make_images
+from tests.servers.kubernetes.operators import HOSTS
 
 __all__ = ["Cluster"]
 
@@ -108,7 +109,7 @@ class Cluster:
             "--propagation",
             "private",
         ]
-        node = [sys.executable, str(Path(__file__).with_name("node.py")), str(self.state), str(programs)]
+        node = [sys.executable, str(Path(__file__).with_name("node.py")), str(self.state), str(programs), *HOSTS]
         with open(self.state / "node.log", "wb") as log:
             self._tree = subprocess.Popen(
                 [*unshare, *node], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

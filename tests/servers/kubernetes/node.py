@@ -1,12 +1,13 @@
 """Init of the cluster's namespaces: network, control plane, containerd, names, kubelet. Its death ends everything in them.
 
-Run by `cluster.py` as `node.py STATE BIN` under `unshare --pid --mount --net`; it imports nothing of the project.
+Run by `cluster.py` as `node.py STATE BIN HOST...` under `unshare --pid --mount --net`; it imports nothing of the project.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,11 @@ def start(state: Path, programs: Path) -> None:
         private.parent.mkdir(parents=True, exist_ok=True)
         private.write_text(Path("/proc/sys", name).read_text())
         run("mount", "--bind", str(private), f"/proc/sys/{name}")
+    # The API server reaches the operators' webhooks, which run beside it, by the names in their certificates.
+    shutil.copyfile("/etc/hosts", state / "hosts")
+    with open(state / "hosts", "a") as hosts:
+        hosts.write("".join(f"127.0.0.1 {name}\n" for name in sys.argv[3:]))
+    run("mount", "--bind", str(state / "hosts"), "/etc/hosts")
     control_plane(state, programs)
     containers(state)
     token = state / "tokens.csv"

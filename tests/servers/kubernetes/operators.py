@@ -1,0 +1,176 @@
+"""Operators of job kinds, as processes beside the control plane, with their CRDs and admission webhooks."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from tests.servers.kubernetes.binaries import Unavailable, ensure_manifests, ensure_program
+
+if TYPE_CHECKING:
+    from tests.servers.kubernetes.cluster import Cluster
+
+__all__ = ["HOSTS", "install_crds", "start_operator"]
+
+_CERTIFICATES = Path("/tmp/k8s-webhook-server")  # where controller-runtime looks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """How an operator runs here.
+
+    Attributes:
+        namespace: that it takes itself to be in.
+        service: name in its webhooks' certificate.
+        secret: where it keeps that certificate.
+        port: of its webhooks.
+        health: port of its readiness.
+        flags: of its program; {config} is a file with `config`.
+        config: text of its configuration file.
+        webhook_names: kind of webhook configuration → name that it looks for.
+    """
+
+    namespace: str
+    service: str
+    secret: str
+    port: int
+    health: int
+    flags: tuple[str, ...]
+    webhook_names: dict[str, str]
+    config: str = ""
+
+
+_VALIDATING, _MUTATING = "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"
+_SETUPS = {
+    "training-operator": Setup(
+        namespace="kubeflow",
+        service="training-operator",
+        secret="training-operator-webhook-cert",
+        port=19443,
+        health=18081,
+        flags=(
+            "--metrics-bind-address=127.0.0.1:18080",
+            "--health-probe-bind-address=127.0.0.1:18081",
+            "--webhook-server-port=19443",
+            "--enable-scheme=tfjob",
+        ),
+        webhook_names={_VALIDATING: "validator.training-operator.kubeflow.org"},
+    ),
+    "jobset": Setup(
+        namespace="jobset-system",
+        service="jobset-webhook-service",
+        secret="jobset-webhook-server-cert",
+        port=19444,
+        health=18083,
+        flags=("--config={config}",),
+        config=json.dumps(
+            {
+                "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
+                "kind": "Configuration",
+                "health": {"healthProbeBindAddress": "127.0.0.1:18083"},
+                "metrics": {"bindAddress": "127.0.0.1:18082"},
+                "webhook": {"port": 19444},
+                "leaderElection": {"leaderElect": False},
+                "internalCertManagement": {"enable": True},
+            }
+        ),
+        webhook_names={
+            _VALIDATING: "jobset-validating-webhook-configuration",
+            _MUTATING: "jobset-mutating-webhook-configuration",
+        },
+    ),
+    "trainer": Setup(
+        namespace="kubeflow-system",
+        service="kubeflow-trainer-controller-manager",
+        secret="kubeflow-trainer-webhook-cert",
+        port=19445,
+        health=18085,
+        flags=("--health-probe-bind-address=127.0.0.1:18085", "--webhook-server-port=19445"),
+        webhook_names={_VALIDATING: "validator.trainer.kubeflow.org"},
+    ),
+}
+HOSTS = tuple(f"{setup.service}.{setup.namespace}.svc" for setup in _SETUPS.values())
+
+
+def install_crds(cluster: Cluster, name: str) -> None:
+    """Makes the API server know the objects of an operator."""
+    crds, _ = ensure_manifests(name)
+    for file in crds:
+        cluster.kubectl("apply", "--server-side", "-f", str(file))
+    for file in crds:
+        crd = yaml.safe_load(file.read_text())["metadata"]["name"]
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{crd}")
+
+
+def start_operator(cluster: Cluster, name: str) -> None:
+    """Installs an operator and returns when it is ready; it ends with the cluster."""
+    setup, program = _SETUPS[name], ensure_program(name)
+    install_crds(cluster, name)
+    cluster.kubectl("create", "namespace", setup.namespace)
+    cluster.kubectl("-n", setup.namespace, "create", "secret", "generic", setup.secret)
+    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(_webhooks(name, setup)))
+    folder = cluster.state / "operators" / name
+    certificates = folder / "serving-certs"
+    certificates.mkdir(parents=True)
+    (folder / "config.json").write_text(setup.config)
+    _CERTIFICATES.mkdir(exist_ok=True)
+    flags = [flag.format(config=folder / "config.json") for flag in setup.flags]
+    # All of them read certificates from the same path: each gets its own there.
+    script = f'mount --bind {folder} {_CERTIFICATES} && exec "$@"'
+    with open(cluster.state / f"{name}.log", "wb") as log:
+        process = cluster.inside(
+            *("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", str(program), *flags),
+            env={**os.environ, "KUBECONFIG": str(cluster.state / "kubeconfig")},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        _wait_for(cluster, name, setup, process, certificates)
+    finally:
+        with contextlib.suppress(OSError):  # the mount point is not seen outside and stays empty
+            _CERTIFICATES.rmdir()
+
+
+def _wait_for(cluster: Cluster, name: str, setup: Setup, process: subprocess.Popen, certificates: Path) -> None:
+    deadline = time.monotonic() + 90
+    copied = False
+    while time.monotonic() < deadline and process.poll() is None:
+        secret = json.loads(cluster.kubectl("-n", setup.namespace, "get", "secret", setup.secret, "-o", "json"))
+        data = secret.get("data") or {}
+        if not copied and "tls.crt" in data:
+            for key in ("ca.crt", "tls.crt", "tls.key"):  # what mounting the secret would do
+                (certificates / key).write_bytes(base64.b64decode(data[key]))
+            copied = True
+        ready = ["curl", "-sf", f"http://127.0.0.1:{setup.health}/readyz"]
+        if copied and cluster.inside(*ready, stdout=subprocess.DEVNULL).wait() == 0:
+            return
+        time.sleep(0.3)
+    raise Unavailable(f"{name} did not become ready: {(cluster.state / f'{name}.log').read_text()[-2000:]}")
+
+
+def _webhooks(name: str, setup: Setup) -> list[dict]:
+    """Returns the operator's webhook configurations, pointed at the process in place of a service."""
+    _, file = ensure_manifests(name)
+    out = []
+    for document in yaml.safe_load_all(file.read_text()):
+        if not document or document["kind"] not in setup.webhook_names:
+            continue
+        document["metadata"]["name"] = setup.webhook_names[document["kind"]]
+        for webhook in document["webhooks"]:
+            path = webhook["clientConfig"]["service"]["path"]
+            webhook["clientConfig"] = {"url": f"https://{setup.service}.{setup.namespace}.svc:{setup.port}{path}"}
+            if any("pods" in rule["resources"] for rule in webhook["rules"]):  # as its own installation has it
+                exists = {"key": "jobset.sigs.k8s.io/jobset-name", "operator": "Exists"}
+                webhook["objectSelector"] = {"matchExpressions": [exists]}
+        out.append(document)
+    return out
