@@ -15,6 +15,7 @@ from engine.progress import Progress
 __all__ = ["AnalyzeReport", "analyze", "split_bytes"]
 
 _log = logging.getLogger(__name__)
+_TFT_BATCH_ROWS = 1024  # what TFT's own sources give
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,25 +64,35 @@ def analyze(
         ConfigError: for a preprocessing_fn or runner that cannot work.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
+    from engine.schema import tensorflow_schema
     from transforms.analyzing import plan_phases
     from transforms.batch_sources import LayoutSource
     from transforms.layouts import layouts_of, type_specs_of
     from transforms.phase_models import replacements, write_phase_model
     from transforms.planning import unsupported_operations
-    from transforms.runners import make_runner
+    from transforms.runners import SplitReader, make_runner
     from transforms.tracing import trace
-    from transforms.writing import write_transform_output
+    from transforms.writing import pause_collection, write_transform_output
 
     start = time.perf_counter()
     backend = make_runner(runner, runner_options)
     feature_spec = ds.feature_spec()
-    with tempfile.TemporaryDirectory(prefix="fullpass-analyze-") as temp_dir:
-        traced = trace(preprocessing_fn, type_specs_of(feature_spec), temp_dir)
+    with tempfile.TemporaryDirectory(prefix="fullpass-analyze-", dir=getattr(backend, "work_dir", None)) as temp_dir:
+        with pause_collection():
+            traced = trace(preprocessing_fn, type_specs_of(feature_spec), temp_dir)
         unsupported = unsupported_operations(traced)
-        if unsupported:
-            raise NotImplementedError(unsupported)
-        plans = plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
         splits = ds.splits(target_split_bytes or split_bytes(ds))
+        if unsupported:
+            from transforms.fallback import analyze_with_tft
+
+            reason = "; ".join(f"{each.label}: {each.reason}" for each in unsupported)
+            _log.warning("TensorFlow Transform's own analysis runs: %s", reason)
+            layouts = layouts_of(feature_spec)
+            columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
+            reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=_TFT_BATCH_ROWS)
+            analyze_with_tft(feature_spec, preprocessing_fn, out, backend, reader, splits, ds.num_records)
+            return _report(out, ds.num_records, [], len(unsupported), start, reason)
+        plans = plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
         bindings = [binding for plan in plans for binding in plan.evaluation.bindings]
         assets = os.path.join(temp_dir, "assets")
         os.mkdir(assets)
@@ -95,12 +106,19 @@ def analyze(
             parts = _run_pass(backend, bound, ds, splits, batch_rows, plan.number) if plan.analyzers else {}
             values.update(plan.evaluation.run(bound.finish(parts), assets, traced.graph))
         write_transform_output(traced, replacements(values, bindings), out)
+    return _report(out, ds.num_records, plans, sum(len(plan.analyzers) for plan in plans), start, None)
+
+
+def _report(
+    out: str, records: int, plans: Sequence[Any], analyzers: int, start: float, fallback: str | None
+) -> AnalyzeReport:
     return AnalyzeReport(
         path=str(out),
-        records=ds.num_records,
+        records=records,
         phases=len(plans),
-        analyzers=sum(len(plan.analyzers) for plan in plans),
+        analyzers=analyzers,
         seconds=time.perf_counter() - start,
+        fallback=fallback,
     )
 
 

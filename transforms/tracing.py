@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_transform import analyzer_nodes, annotators, graph_tools, impl_helper, tf_utils
+from tensorflow_transform import analyzer_nodes, annotators, graph_tools, impl_helper, schema_inference, tf_utils
 
 from engine.errors import ConfigError
 from transforms.accumulators.base import Reduction
@@ -63,6 +63,7 @@ class Trace:
         fingerprint: what TFT compares later traces with.
         asset_map: annotated assets, as `tft.annotate_asset` wrote them.
         temp_dir: directory of temporary assets.
+        ranged_features: outputs whose range of integers the analyzers will tell.
     """
 
     preprocessing_fn: Callable[..., Any]
@@ -75,6 +76,7 @@ class Trace:
     fingerprint: Mapping[str, Any]
     asset_map: Mapping[str, str]
     temp_dir: str
+    ranged_features: tuple[str, ...]
 
 
 def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec], temp_dir: str) -> Trace:
@@ -89,9 +91,17 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
         ConfigError: when the function does not return a dict with at least one tensor, or makes trainable variables.
     """
     noted: dict[str, NotedReduction] = {}
+    ranged: list[str] = []
+
+    def recording(features: Any) -> Any:
+        result = preprocessing_fn(features)
+        if isinstance(result, dict):
+            ranged.extend(_ranged_features(result))
+        return result
+
     with _lock, _noting(noted):
         graph, inputs, outputs = impl_helper.trace_preprocessing_function(
-            preprocessing_fn, specs, use_tf_compat_v1=False, base_temp_dir=temp_dir
+            recording, specs, use_tf_compat_v1=False, base_temp_dir=temp_dir
         )
     if not isinstance(outputs, dict) or not outputs:
         raise ConfigError(
@@ -113,7 +123,15 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
         fingerprint=graph_tools.get_analyzers_fingerprint(graph, inputs),
         asset_map=asset_map,
         temp_dir=temp_dir,
+        ranged_features=tuple(ranged),
     )
+
+
+def _ranged_features(outputs: Mapping[str, Any]) -> list[str]:
+    names = schema_inference._get_tensor_value_to_key_map(outputs)
+    graph = tf.compat.v1.get_default_graph()
+    tensors = graph.get_collection(schema_inference._TF_METADATA_TENSOR_COLLECTION)
+    return [names[tensor.name] for tensor in tensors if tensor.name in names]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
-from tensorflow_transform import impl_helper
+import tensorflow as tf
+from tensorflow_transform import impl_helper, schema_inference
 from tensorflow_transform.beam import Context
 from tensorflow_transform.beam import impl as tft_impl
 from tensorflow_transform.beam.tft_beam_io import beam_metadata_io
@@ -22,6 +23,7 @@ from transforms.beam.stages import AccumulateBundle, MergeKey, evaluate_phase, p
 from transforms.phase_models import replacements
 from transforms.planning import unsupported_operations
 from transforms.tracing import Trace, trace
+from transforms.writing import write_transform_fn
 
 __all__ = ["AnalyzeDataset"]
 
@@ -149,8 +151,8 @@ def _write_transform_fn(
     save_options: Any,
 ) -> str:
     path = os.path.join(temp_dir, "transform-" + uuid.uuid4().hex[:8])
-    impl_helper.trace_and_write_v2_saved_model(
-        path, preprocessing_fn, specs, temp_dir, fingerprint, replacements(known, bindings), {}, save_options
+    write_transform_fn(
+        preprocessing_fn, specs, temp_dir, fingerprint, replacements(known, bindings), path, save_options
     )
     return path
 
@@ -161,15 +163,6 @@ def _read_metadata(path: str) -> Any:
 
 def _static_schema(traced: Trace) -> Any:
     """The schema as far as it is known before the data is seen."""
-    from tensorflow_transform import graph_context, schema_inference
-
-    context = graph_context.TFGraphContext(
-        module_to_export=tft_impl.tf.Module(), temp_dir=traced.temp_dir, evaluated_replacements={}
-    )
-    metadata_fn = schema_inference.get_traced_metadata_fn(
-        preprocessing_fn=traced.preprocessing_fn,
-        structured_inputs=traced.inputs,
-        tf_graph_context=context,
-        evaluate_schema_overrides=False,
-    )
-    return schema_inference.infer_feature_schema_v2(traced.outputs, metadata_fn, evaluate_schema_overrides=False)
+    key = schema_inference._TF_METADATA_TENSOR_COLLECTION
+    ranged = {key: [tf.constant(feature) for feature in traced.ranged_features]}
+    return schema_inference.infer_feature_schema_v2(traced.outputs, lambda: ranged, evaluate_schema_overrides=False)
