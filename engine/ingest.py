@@ -1,72 +1,177 @@
-"""From whatever the data is in to even shards with a manifest."""
+"""From whatever the data is in to even shards with a manifest, split by keys where asked; nothing half written stays."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from engine import atomic
 from engine import paths as _paths
+from engine.csv import CsvOptions
 from engine.errors import ConfigError, DataError
 from engine.formats import format_module
+from engine.key_split import check_fractions, part_of_rows
 from engine.manifest import FileEntry, Manifest
 from engine.progress import Progress
-from engine.write import check_output, write_shards
+from engine.shards import ShardSet
+from engine.sources import Source, open_source
+from engine.write import check_output
 
-__all__ = ["ingest_dataset"]
+__all__ = ["IngestReport", "ingest", "ingest_dataset"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IngestReport:
+    """What an ingest did.
+
+    Args:
+        out: directory.
+        num_records: records read, and written.
+        parts: manifest of each part; the only key is "" where the data was not split.
+        seconds: wall time.
+    """
+
+    out: str
+    num_records: int
+    parts: Mapping[str, Manifest]
+    seconds: float
+
+
+def ingest(
+    sources: Any,
+    out: str | os.PathLike[str],
+    format: str = "parquet",
+    num_shards: int = 64,
+    compression: str | None = None,
+    *,
+    split_by: Sequence[str] = (),
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
+    feature_spec: Any = None,
+    csv_options: CsvOptions | None = None,
+) -> IngestReport:
+    """Writes CSV, Parquet or TFRecord files as even shards into a directory that appears whole.
+
+    Args:
+        sources: files, directories or globs, all of one kind; or a `Source`.
+        out: directory; replaced where it exists. With fractions, one directory below it for each part.
+        format: "parquet" or "tfrecord".
+        num_shards: shards of each part; their record counts differ by one at most.
+        compression: None or "gzip"; Parquet also "zstd" and "snappy".
+        split_by: key columns; records with equal keys stay together, whatever file they are in.
+        fractions: part name to share of the keys; the shares sum to 1.
+        seed: another seed draws other keys.
+        feature_spec: columns of TFRecord sources; None infers them.
+        csv_options: how CSV sources are written.
+
+    Raises:
+        ConfigError: an option that cannot work.
+        DataError: damaged input, or a count that does not reconcile.
+    """
+    check_output(format, compression)
+    if num_shards < 1:
+        raise ConfigError(f"num_shards is {num_shards}; it takes at least 1")
+    if bool(split_by) != bool(fractions):
+        raise ConfigError("split_by and fractions go together: the key columns, and the share of each part")
+    if fractions:
+        check_fractions(fractions)
+    start = time.monotonic()
+    out = os.fspath(out)
+    source = sources if isinstance(sources, Source) else open_source(sources, feature_spec, csv_options)
+    plan = _Plan(source, list(split_by), dict(fractions or {}), seed)
+    stored = format_module(format).stored_schema(source.schema)
+    parts: dict[str, Manifest] = {}
+    with _output_directory(out) as directory, contextlib.ExitStack() as open_sets:
+        sets = [
+            open_sets.enter_context(
+                ShardSet(
+                    _part_path(directory, name),
+                    source.schema,
+                    format=format,
+                    compression=compression,
+                    num_shards=num_shards,
+                    num_records=count,
+                )
+            )
+            for name, count in plan.counts().items()
+        ]
+        with Progress("ingest", source.num_records, "records") as progress:
+            for batch in source.batches():
+                for index, rows in plan.cut(batch):
+                    sets[index].push(rows)
+                progress.advance(batch.num_rows)
+        for name, shards in zip(plan.counts(), sets):
+            entries = shards.finish()
+            Manifest(tuple(entries), stored).save(_part_path(directory, name))
+            parts[name] = Manifest(tuple(_moved(entry, directory, out) for entry in entries), stored)
+        written = sum(manifest.num_records for manifest in parts.values())
+        if written != source.num_records:
+            raise DataError(f"{source.num_records} records were read and {written} written; nothing was kept", path=out)
+    return IngestReport(out=out, num_records=written, parts=parts, seconds=time.monotonic() - start)
 
 
 def ingest_dataset(
     dataset: Any, out: str, *, format: str, num_shards: int, compression: str | None, **options: Any
 ) -> Manifest:
-    """Writes a data set as even shards into a directory that appears whole; returns its manifest.
+    """Writes a data set as even shards into a directory that appears whole; returns its manifest."""
+    source = Source(dataset.schema, dataset.num_records, dataset.paths, lambda rows: dataset.read_batches(rows))
+    return ingest(source, out, format, num_shards, compression, **options).parts[""]
 
-    Raises:
-        DataError: the input is damaged, or the written count is not the read one.
-    """
-    check_output(format, compression)
-    if num_shards < 1:
-        raise ConfigError(f"num_shards is {num_shards}; it takes at least 1")
-    total = dataset.num_records
-    stored = format_module(format).stored_schema(dataset.schema)
-    with _output_directory(out) as directory, Progress("write", total) as progress:
-        entries = write_shards(
-            dataset.read_batches(**options),
-            dataset.schema,
-            directory,
-            format=format,
-            num_shards=num_shards,
-            compression=compression,
-            num_records=total,
-            on_rows=progress.advance,
-        )
-        manifest = Manifest(tuple(entries), stored)
-        if manifest.num_records != total:
-            raise DataError(f"read {total} records but wrote {manifest.num_records}; nothing was kept", path=out)
-        manifest.save(directory)
-    return Manifest(tuple(_moved(entry, directory, out) for entry in entries), stored)
+
+class _Plan:
+    """How many records each part takes; with keys that needs a pass over them, done once."""
+
+    def __init__(self, source: Source, keys: list[str], fractions: dict[str, float], seed: int) -> None:
+        self._source, self._keys, self._fractions, self._seed = source, keys, fractions, seed
+        self._counts: dict[str, int] | None = None
+
+    def counts(self) -> dict[str, int]:
+        if self._counts is None:
+            self._counts = self._count() if self._keys else {"": self._source.num_records}
+        return self._counts
+
+    def _count(self) -> dict[str, int]:
+        totals: np.ndarray = np.zeros(len(self._fractions), np.int64)
+        with Progress("count keys", self._source.num_records, "records") as progress:
+            for batch in self._source.batches():
+                totals += np.bincount(
+                    part_of_rows(batch, self._keys, self._fractions, self._seed), minlength=len(totals)
+                )
+                progress.advance(batch.num_rows)
+        return {name: int(total) for name, total in zip(self._fractions, totals)}
+
+    def cut(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+        if not self._keys:
+            yield 0, batch
+            return
+        parts = part_of_rows(batch, self._keys, self._fractions, self._seed)
+        for index in range(len(self._fractions)):
+            rows = np.flatnonzero(parts == index)
+            if len(rows):
+                yield index, batch.take(pa.array(rows))
+
+
+def _part_path(directory: str, name: str) -> str:
+    return _paths.join(directory, name) if name else directory
 
 
 def _moved(entry: FileEntry, old: str, new: str) -> FileEntry:
-    return dataclasses.replace(
-        entry,
-        path=_paths.join(
-            new, os.path.relpath(entry.path, old) if not _paths.is_remote(new) else entry.path.rsplit("/", 1)[-1]
-        ),
-    )
+    """The entry as it stands after the directory `old` became `new`."""
+    return dataclasses.replace(entry, path=_paths.join(new, entry.path[len(old) :].lstrip("/")))
 
 
-class _output_directory:
-    """A directory to fill: local ones appear whole; in object stores the manifest, written last, makes them valid."""
-
-    def __init__(self, out: str) -> None:
-        self.out = out
-
-    def __enter__(self) -> str:
-        self._context = None if _paths.is_remote(self.out) else atomic.atomic_directory(self.out)
-        return self.out if self._context is None else str(self._context.__enter__())
-
-    def __exit__(self, *error: Any) -> None:
-        if self._context is not None:
-            self._context.__exit__(*error)
+@contextlib.contextmanager
+def _output_directory(out: str) -> Iterator[str]:
+    """A directory to fill: a local one appears whole; in an object store the manifest, written last, makes it valid."""
+    if _paths.is_remote(out):
+        yield out
+        return
+    with atomic.atomic_directory(out) as directory:
+        yield str(directory)

@@ -103,7 +103,7 @@ def open_input(path: str) -> BinaryIO:
     if is_remote(path):
         from engine import remote
 
-        return remote.open_input(path)
+        return remote.open_input(path)  # type: ignore[return-value]
     try:
         return open(path, "rb", buffering=0)  # type: ignore[return-value]
     except OSError as error:

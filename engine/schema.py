@@ -222,7 +222,7 @@ def _fixed_field(name: str, feature: Any, dtype: pa.DataType) -> pa.Field:
 def _ragged_fields(name: str, feature: Any, dtype: pa.DataType) -> list[pa.Field]:
     partitions = []
     for partition in feature.partitions or ():
-        entry = {"kind": type(partition).__name__}
+        entry: dict[str, Any] = {"kind": type(partition).__name__}
         entry |= {"length": int(partition.length)} if entry["kind"] == "UniformRowLength" else {"key": partition.key}
         partitions.append(entry)
     value_key = name if feature.value_key is None else feature.value_key

@@ -1,10 +1,8 @@
-"""Writing shards: one file atomically, or a whole directory of even ones with its manifest."""
+"""Writing one file, whole or not at all."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import pyarrow as pa
 
@@ -12,9 +10,8 @@ from engine import paths as _paths
 from engine.conform import conform
 from engine.errors import ConfigError
 from engine.formats import format_module
-from engine.manifest import FileEntry
 
-__all__ = ["shard_name", "write_batches", "write_shards"]
+__all__ = ["check_output", "shard_name", "write_batches"]
 
 
 def shard_name(index: int, num_shards: int, format: str, compression: str | None, stem: str = "data") -> str:
@@ -59,60 +56,3 @@ def check_output(format: str, compression: str | None) -> None:
     allowed = format_module(format).COMPRESSIONS
     if compression not in allowed:
         raise ConfigError(f"compression is {compression!r}; {format} takes {', '.join(map(repr, allowed))}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardPlan:
-    """How many records each shard takes: as even as whole records allow."""
-
-    num_records: int
-    num_shards: int
-
-    def bounds(self) -> list[int]:
-        """Returns num_shards + 1 record indices: shard i holds [bounds[i], bounds[i + 1])."""
-        return [self.num_records * i // self.num_shards for i in range(self.num_shards + 1)]
-
-
-def write_shards(
-    batches: Iterable[pa.RecordBatch],
-    schema: pa.Schema,
-    directory: str,
-    *,
-    format: str,
-    num_shards: int,
-    compression: str | None,
-    num_records: int,
-    stem: str = "data",
-    on_rows: Any = None,
-) -> list[FileEntry]:
-    """Writes consecutive records into `num_shards` shards of even counts, and returns their entries."""
-    bounds = ShardPlan(num_records=num_records, num_shards=num_shards).bounds()
-    entries = []
-    pieces = _Cutter(batches)
-    for index in range(num_shards):
-        path = _paths.join(directory, shard_name(index, num_shards, format, compression, stem))
-        write_batches(pieces.take(bounds[index + 1] - bounds[index], on_rows), schema, path, format, compression)
-        entries.append(FileEntry.scan(path))
-    return entries
-
-
-class _Cutter:
-    """Cuts a stream of batches at any row, without copying."""
-
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        self._batches = iter(batches)
-        self._rest: pa.RecordBatch | None = None
-
-    def take(self, rows: int, on_rows: Any) -> Iterator[pa.RecordBatch]:
-        while rows:
-            batch = self._rest if self._rest is not None else next(self._batches, None)
-            if batch is None:
-                return
-            piece, self._rest = batch.slice(0, rows), None
-            if batch.num_rows > rows:
-                self._rest = batch.slice(rows)
-            rows -= piece.num_rows
-            if on_rows is not None:
-                on_rows(piece.num_rows)
-            if piece.num_rows:
-                yield piece

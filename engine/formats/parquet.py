@@ -59,7 +59,7 @@ def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Blo
 
 def _group_hash(group: Any) -> str:
     """A hash of what the footer says of a row group: sizes, offsets and statistics of every column chunk."""
-    facts = [(group.num_rows, group.total_byte_size)]
+    facts: list[tuple] = [(group.num_rows, group.total_byte_size)]
     for index in range(group.num_columns):
         chunk = group.column(index)
         facts.append((chunk.path_in_schema, chunk.data_page_offset, chunk.total_compressed_size, chunk.num_values))
@@ -149,7 +149,8 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
     wanted = select_fields(schema, options.columns)
     dictionary = options.dictionary
     file = _open(
-        split.path, tuple(n for n in wanted.names if dictionary is True or n in dictionary) if dictionary else ()
+        split.path,
+        tuple(n for n in wanted.names if dictionary is True or n in tuple(dictionary or ())) if dictionary else (),
     )
     if split.stop > file.metadata.num_row_groups:
         raise DataError(

@@ -48,7 +48,7 @@ class Window:
             self._file = igzip_threaded.open(self._raw, "rb", threads=1)
         elif start:
             self._file.seek(start)
-        self.buffer = np.empty(1 << 20, np.uint8)
+        self.buffer: np.ndarray = np.empty(1 << 20, np.uint8)
         self.offset = start  # of `begin` in the (uncompressed) file
         self.begin = self.end = 0  # what of the buffer is filled and not yet used
         self.at_end = False  # of the file
@@ -82,7 +82,7 @@ class Window:
             self._make_room(size)
         while self.available < size:
             try:
-                count = self._file.readinto(memoryview(self.buffer)[self.end : self.begin + size])
+                count = self._file.readinto(self.buffer[self.end : self.begin + size])
             except (EOFError, zlib.error, OSError) as error:
                 raise DataError(
                     f"cannot be read further: {error or 'it ends within the compressed stream'}",

@@ -7,7 +7,7 @@ holds whole TFRecord files inside a feature can look like records; with a manife
 
 from __future__ import annotations
 
-import logging
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -43,7 +43,6 @@ BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better th
 MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
 _FIRST_FILL_BYTES = 4 << 20
 _WHOLE_INFERENCE_BYTES = 256 << 20
-_LOG = logging.getLogger("fullpass.engine")
 
 
 def matches(head: bytes) -> bool:
@@ -172,7 +171,7 @@ def split_file(
     if blocks is None:
         count = -(-size_bytes // target_bytes)
         bounds = [size_bytes * i // count for i in range(count + 1)]
-        return [Split(path=path, format="tfrecord", start=a, stop=b) for a, b in zip(bounds, bounds[1:])]
+        return [Split(path=path, format="tfrecord", start=a, stop=b) for a, b in itertools.pairwise(bounds)]
     splits, start, records = [], 0, 0
     for block in blocks:
         end = block.offset + block.length
