@@ -15,7 +15,7 @@ __all__ = ["add_launcher_arguments", "chosen_launcher", "follow", "launcher_opti
 
 _OPTIONS = {
     "kubernetes": ("kind", "namespace", "context", "kubeconfig"),
-    "ray": ("address",),
+    "ray": ("address", "placement"),
     "local": (),
 }
 
@@ -28,7 +28,12 @@ def add_launcher_arguments(parser: argparse.ArgumentParser, *, default: str | No
     group.add_argument("--namespace", "-n", help="of Kubernetes; default: that of the context")
     group.add_argument("--context", help="of the kubeconfig; default: its current one")
     group.add_argument("--kubeconfig", metavar="FILE", help="default: as kubectl finds it")
-    group.add_argument("--address", help="of a running Ray, e.g. auto; default: a fresh one")
+    group.add_argument(
+        "--address",
+        help="of Ray: host:6379 or ray://host:10001; default: $RAY_ADDRESS or the one on this machine; "
+        "'local' is a fresh one that ends with this command",
+    )
+    group.add_argument("--placement", help="of Ray: PACK (default), SPREAD, STRICT_PACK, STRICT_SPREAD")
 
 
 def launcher_options(args: argparse.Namespace, name: str) -> dict[str, str]:

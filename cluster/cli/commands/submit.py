@@ -7,6 +7,7 @@ import sys
 
 from cluster.cli.jobs import add_launcher_arguments, follow, launcher_options
 from cluster.cli.submit_spec import add_spec_arguments, spec_from_args
+from engine.errors import ConfigError
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
             place.submit(spec, dry_run=True)
             print(f"{spec.name}: {place.name} accepts it; nothing was created", file=sys.stderr)
         return 0
+    if place.ends_with_process and not args.follow:
+        raise ConfigError("--address local is a Ray that ends with this command: add --follow, or name a running Ray")
     place.submit(spec)
     remember(spec.name, args.launcher, options)
     print(f"{spec.name} submitted to {place.name} ({spec.num_pods} members)", file=sys.stderr, flush=True)

@@ -42,6 +42,7 @@ class RayLauncher(Launcher):
             raise ConfigError(f"placement = {placement!r}: expected one of {', '.join(PLACEMENTS)}")
         self._address, self._namespace, self._placement = address, namespace, placement
         self._autoscaling = autoscaling
+        self.ends_with_process = address == "local"
 
     def render(self, spec: JobSpec) -> list[dict[str, Any]]:
         check_supported(spec)
