@@ -82,6 +82,7 @@ class ServedModel(tf.Module):
         raw_features: a batch of raw features as plain tensors (see `batch_signature`) -> the same.
         transformed_features: a batch of transformed features as plain tensors -> the same.
         transform_features: `examples` -> dense transformed features with the labels, for an evaluation that reads examples.
+        transform_raw_features: a batch of all raw features as plain tensors -> the same.
         """
         examples = tf.TensorSpec([None], tf.string, "examples")
         found = {"serving_default": tf.function(self._answer_examples).get_concrete_function(examples)}
@@ -93,6 +94,9 @@ class ServedModel(tf.Module):
                     self._answer_transformed, batch_signature(self._specs.model)
                 )
             found["transform_features"] = tf.function(self._transform_examples).get_concrete_function(examples)
+            if _is_plain(self._specs.full_raw):
+                signature = batch_signature(self._specs.full_raw)
+                found["transform_raw_features"] = _keyword_function(self._transform_raw, signature)
         return found
 
     def _answer_examples(self, examples: Any) -> dict[str, Any]:
@@ -110,8 +114,14 @@ class ServedModel(tf.Module):
         return self.forward(self._shaped(self.transform_layer(dict(raw)), self._specs.model))
 
     def _transform_examples(self, examples: Any) -> dict[str, Any]:
+        return self._transformed(tf.io.parse_example(examples, self._specs.full_raw))
+
+    def _transform_raw(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return self._transformed(batch_features(tensors, self._specs.full_raw))
+
+    def _transformed(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         assert self.transform_layer is not None
-        transformed = self.transform_layer(tf.io.parse_example(examples, self._specs.full_raw))
+        transformed = self.transform_layer(dict(raw))
         dense = {name: f for name, f in self._specs.transformed.items() if isinstance(f, tf.io.FixedLenFeature)}
         return self._shaped(transformed, dense)
 

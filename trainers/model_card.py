@@ -107,8 +107,7 @@ def tree_digest(directory: str | os.PathLike[str]) -> str:
 def _data(manifest: Any) -> dict[str, Any] | None:
     if manifest is None or isinstance(manifest, str):
         return None if manifest is None else {"manifest": manifest}
-    fingerprint = manifest.fingerprint() if callable(manifest.fingerprint) else manifest.fingerprint
-    return {"manifest": str(fingerprint), "records": manifest.num_records, "files": len(manifest.files)}
+    return {"manifest": manifest.hash, "records": manifest.num_records, "files": len(manifest.files)}
 
 
 def _code() -> dict[str, Any]:
