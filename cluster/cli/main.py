@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     debug = "--debug" in words
+    if debug:
+        os.environ["FULLPASS_DEBUG"] = "1"
     try:
         module, args = _parse(words)
         if args.quiet:

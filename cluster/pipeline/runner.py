@@ -122,6 +122,10 @@ def _work(step: Step, context: StepContext) -> StepResult:
         raise
     except FullpassError as error:
         raise PipelineError(step.name, str(error)) from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise RuntimeError(f"{step.name}: {type(error).__name__}: {error}") from error
 
 
 def _counts(record: StepRecord) -> str:

@@ -35,8 +35,11 @@ class Counts:
 
     def __str__(self) -> str:
         text = f"{self.rows_in:,} rows in = {self.rows_out:,} out"
-        aside = ", ".join(f"{count:,} {reason}" for reason, count in self.set_aside.items())
-        return f"{text} + {sum(self.set_aside.values()):,} set aside ({aside})" if aside else text
+        total, reasons = sum(self.set_aside.values()), list(self.set_aside.items())
+        if not total:
+            return text
+        aside = reasons[0][0] if len(reasons) == 1 else ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+        return f"{text} + {total:,} set aside ({aside})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -55,9 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    from cluster.cli.quiet import import_tensorflow
     from cluster.pipeline import load_pipeline, run_pipeline
 
     pipeline = load_pipeline(args.pipeline, overrides=args.overrides, work_dir=args.work_dir)
+    if not args.dry_run:
+        import_tensorflow()
     run_pipeline(pipeline, force=args.force, start=args.start, dry_run=args.dry_run, say=_say)
     return 0
 
