@@ -43,6 +43,8 @@ class Dataset:
     def open(
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Manifest,
         feature_spec: Mapping[str, Any] | pa.Schema | None = None,
+        *,
+        check_present: bool = True,
     ) -> Dataset:
         """Opens a data set without reading its records.
 
@@ -50,6 +52,7 @@ class Dataset:
             paths: a file, directory, glob, manifest (path or object), or a list of files, directories and globs.
             feature_spec: TensorFlow feature spec or Arrow schema of the columns to read; None takes the manifest's or
                 infers it from the files.
+            check_present: refuse files that are gone or have another size than their manifest says.
 
         Raises:
             DataError: no file, files of two formats, or files that are not what their manifest says.
@@ -65,11 +68,11 @@ class Dataset:
         if isinstance(paths, Manifest):
             known = {entry.path: entry for entry in paths.files}
             names, stored_schema = paths.paths, paths.schema
-            for entry in paths.files:
+            for entry in paths.files if check_present else ():
                 _check_present(entry)
         else:
             names = _paths.expand(paths)
-            known, stored_schema = _find_manifests(names, paths)
+            known, stored_schema = _find_manifests(names, paths, check_present)
         formats = {known[name].format if name in known else detect(name): name for name in names}
         if len(formats) > 1:
             (first, one), (second, other) = list(formats.items())[:2]
@@ -88,6 +91,10 @@ class Dataset:
             return self._stored_schema
         return format_module(self.format).infer_schema(self.paths)
 
+    def schema_of_all_records(self) -> pa.Schema:
+        """Returns the schema as given at `open`, or inferred from every record, however many there are."""
+        return self._given_schema or format_module(self.format).infer_schema(self.paths, sample_bytes=None)
+
     @functools.cached_property
     def manifest(self) -> Manifest:
         """Counts and blocks of every file; those that no stored manifest covers are scanned now."""
@@ -101,6 +108,11 @@ class Dataset:
     def num_records(self) -> int:
         """Records in all files."""
         return sum((self._known.get(path) or self._scan(path)).records for path in self.paths)
+
+    @property
+    def known_entries(self) -> Mapping[str, FileEntry]:
+        """What is known of files by now, from stored manifests or scans."""
+        return dict(self._known)
 
     def _scan(self, path: str) -> FileEntry:
         self._known[path] = FileEntry.scan(path)
@@ -197,7 +209,7 @@ def entry_split(entry: FileEntry) -> Split:
     )
 
 
-def _find_manifests(names: Sequence[str], given: Any) -> tuple[dict[str, FileEntry], pa.Schema | None]:
+def _find_manifests(names: list[str], given: Any, check: bool) -> tuple[dict[str, FileEntry], pa.Schema | None]:
     """Finds the manifests beside the files; a directory opened whole must hold every file its manifest lists."""
     known: dict[str, FileEntry] = {}
     schemas: list[pa.Schema] = []
@@ -210,10 +222,14 @@ def _find_manifests(names: Sequence[str], given: Any) -> tuple[dict[str, FileEnt
         entries = {entry.path: entry for entry in manifest.files}
         if isinstance(given, str | os.PathLike) and os.path.isdir(given):
             for entry in manifest.files:
-                _check_present(entry)
+                if check:
+                    _check_present(entry)
+                elif entry.path not in names:
+                    names.append(entry.path)  # gone, and so to be reported
         for name in names:
             if name in entries:
-                _check_present(entries[name])
+                if check:
+                    _check_present(entries[name])
                 known[name] = entries[name]
                 covered.add(name)
         schemas.append(manifest.schema)

@@ -36,7 +36,7 @@ def format_module(name: str) -> ModuleType:
 
 
 def detect(path: str) -> str:
-    """Returns the format of a file by its first bytes, or for an empty file by its name.
+    """Returns the format of a file by its first bytes, or where those are none or damaged by its name.
 
     Raises:
         DataError: neither tells a format.
@@ -46,10 +46,9 @@ def detect(path: str) -> str:
     for name, module in FORMATS.items():
         if module.matches(head):
             return name
-    if not head:
-        for name, module in FORMATS.items():
-            if any(extension in path.rsplit("/", 1)[-1].lower() for extension in module.EXTENSIONS):
-                return name
+    for name, module in FORMATS.items():
+        if any(extension in path.rsplit("/", 1)[-1].lower() for extension in module.EXTENSIONS):
+            return name  # reading it will say what is wrong with its beginning
     raise DataError(
         f"is neither Parquet nor TFRecord: it begins with {head!r}. A Parquet file begins with b'PAR1'; a TFRecord file with a "
         "record header whose length checksum holds. CSV goes through `fullpass ingest` first",

@@ -50,23 +50,25 @@ def file_compression(path: str) -> None:
 def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Block, ...]]:
     """Returns (records, one block a row group) from the footer."""
     metadata = _open(path).metadata
+    footer = _footer(path)
     blocks = []
     for index in range(metadata.num_row_groups):
-        group = metadata.row_group(index)
-        blocks.append(Block(offset=index, length=1, records=group.num_rows, hash=_group_hash(group)))
+        hash_of = hashlib.blake2b(footer + index.to_bytes(8, "little"), digest_size=8).hexdigest()
+        blocks.append(Block(offset=index, length=1, records=metadata.row_group(index).num_rows, hash=hash_of))
     return metadata.num_rows, tuple(blocks)
 
 
-def _group_hash(group: Any) -> str:
-    """A hash of what the footer says of a row group: sizes, offsets and statistics of every column chunk."""
-    facts: list[tuple] = [(group.num_rows, group.total_byte_size)]
-    for index in range(group.num_columns):
-        chunk = group.column(index)
-        facts.append((chunk.path_in_schema, chunk.data_page_offset, chunk.total_compressed_size, chunk.num_values))
-    return hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
+def _footer(path: str) -> bytes:
+    """The bytes of the footer, which no checksum of the format itself covers."""
+    size_bytes, _ = _paths.stat(path)
+    with _paths.open_input(path) as file:
+        file.seek(size_bytes - 8)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(size_bytes - 8 - length)
+        return hashlib.blake2b(file.read(length), digest_size=16).digest()
 
 
-def infer_schema(paths: Sequence[str], threads: int = 1) -> pa.Schema:
+def infer_schema(paths: Sequence[str], sample_bytes: int | None = None) -> pa.Schema:
     """Returns the files' common schema; a column is not nullable where the footers count no null in it.
 
     Raises:
@@ -218,7 +220,7 @@ class Writer:
     ) -> None:
         if compression not in COMPRESSIONS:
             raise ConfigError(f"compression is {compression!r}; Parquet takes {', '.join(map(repr, COMPRESSIONS))}")
-        self._writer = pq.ParquetWriter(file, schema, compression=compression or "none")
+        self._writer = pq.ParquetWriter(file, schema, compression=compression or "none", write_page_checksum=True)
         self._schema, self._group_rows = schema, row_group_rows
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0

@@ -21,11 +21,13 @@ class DamageLog:
         options: says whether to raise, and the budget.
         faults: every fault met, as errors with path, record and byte.
         records: records left out.
+        quiet: keep the faults without logging them.
     """
 
     options: ReadOptions
     faults: list[DataError] = dataclasses.field(default_factory=list)
     records: int = 0
+    quiet: bool = False
 
     def report(self, fault: DataError, records: int = 1) -> None:
         """Notes a fault that costs `records` records, and returns where it may be skipped.
@@ -44,4 +46,5 @@ class DamageLog:
                 record=fault.record,
                 offset_bytes=fault.offset_bytes,
             ) from fault
-        _LOG.warning("skipped damaged record: %s", fault)
+        if not self.quiet:
+            _LOG.warning("skipped damaged record: %s", fault)

@@ -42,7 +42,6 @@ COMPRESSIONS = (None, "gzip")
 BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better the feed shuffles; this still reads fast
 MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
 _FIRST_FILL_BYTES = 4 << 20
-_WHOLE_INFERENCE_BYTES = 256 << 20
 
 
 def matches(head: bytes) -> bool:
@@ -107,15 +106,20 @@ def _framing_fault(window: Window, status: int, needed: int, record: int | None)
     return DataError(message, path=window.path, record=record, offset_bytes=window.offset)
 
 
-def infer_schema(paths: Sequence[str]) -> pa.Schema:
+def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> pa.Schema:
     """Returns the schema of the records: of all of them where the files are small, else of the first of every file.
+
+    Args:
+        paths: files to look at.
+        sample_bytes: bytes to look at in all, shared evenly among the files; None for all.
 
     Raises:
         DataError: a record that is no tf.Example, or a feature that holds one kind here and another there.
     """
     inference = _native.Inference()
-    share = max(_WHOLE_INFERENCE_BYTES // len(paths), 1 << 16)
-    whole, budget = True, 2 * _WHOLE_INFERENCE_BYTES
+    budget = 1 << 62 if sample_bytes is None else sample_bytes
+    share = max(budget // len(paths), 1 << 16)
+    whole = True
     for path in paths:
         compression = file_compression(path)
         if budget <= 0:
