@@ -81,7 +81,7 @@ def analyze(
         with pause_collection():
             traced = trace(preprocessing_fn, type_specs_of(feature_spec), temp_dir)
         unsupported = unsupported_operations(traced)
-        splits = ds.splits(target_split_bytes or split_bytes(ds))
+        splits = ds.splits(target_split_bytes or split_bytes(ds, backend))
         if unsupported:
             from transforms.fallback import analyze_with_tft
 
@@ -134,7 +134,8 @@ def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_row
     return dict(result.parts)
 
 
-def split_bytes(ds: Any) -> int:
-    """Returns a size of splits: about four splits a core, between 4 and 64 MiB each."""
+def split_bytes(ds: Any, backend: Any) -> int:
+    """Returns a size of splits: about four splits a worker of the runner, between 4 and 64 MiB each."""
+    workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
     total = sum(os.path.getsize(path) for path in ds.paths if os.path.exists(path))
-    return min(max(total // (4 * (os.cpu_count() or 1)), 4 << 20), 64 << 20)
+    return min(max(total // (4 * workers), 4 << 20), 64 << 20)

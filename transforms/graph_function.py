@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,11 +78,13 @@ class SavedModelFunction:
         path: directory of the SavedModel.
         feeds: (feature, component) of everything to feed.
         fetches: output keys.
+        kinds: "dense", "sparse" or "ragged" of each feature.
     """
 
     path: str
     feeds: tuple[tuple[str, int], ...]
     fetches: tuple[str, ...]
+    kinds: Mapping[str, str]
 
     def open(self) -> OpenSavedModel:
         """Returns the model loaded in this process. Imports TensorFlow."""
@@ -102,7 +103,6 @@ class OpenSavedModel:
 
         self._function = function
         self._loader = saved_transform_io_v2.SavedModelLoader(function.path)
-        self._lock = threading.Lock()
 
     def __call__(self, feeds: Sequence[Any]) -> list[np.ndarray]:
         """Returns the fetched arrays for the fed ones."""
@@ -111,8 +111,7 @@ class OpenSavedModel:
         arrays: dict[str, list[Any]] = {}
         for (feature, _), array in zip(self._function.feeds, feeds):
             arrays.setdefault(feature, []).append(array)
-        specs = self._loader.structured_inputs if hasattr(self._loader, "structured_inputs") else {}
-        inputs = {name: _rebuild(tf, parts, specs.get(name)) for name, parts in arrays.items()}
+        inputs = {name: _rebuild(tf, parts, self._function.kinds[name]) for name, parts in arrays.items()}
         outputs = self._loader.apply_transform_model(inputs)
         return [np.asarray(outputs[key]) for key in self._function.fetches]
 
@@ -121,11 +120,11 @@ class OpenSavedModel:
         self._loader = None
 
 
-def _rebuild(tf: Any, parts: list[Any], spec: Any) -> Any:
+def _rebuild(tf: Any, parts: list[Any], kind: str) -> Any:
     tensors = [tf.constant(part) for part in parts]
-    if isinstance(spec, (tf.SparseTensor, tf.SparseTensorSpec)):
+    if kind == "sparse":
         return tf.SparseTensor(*tensors)
-    if isinstance(spec, (tf.RaggedTensor, tf.RaggedTensorSpec)):
+    if kind == "ragged":
         return tf.RaggedTensor.from_nested_row_splits(tensors[0], tensors[1:], validate=False)
     return tensors[0]
 

@@ -44,10 +44,17 @@ def write_phase_model(
     keys = {f"fetch_{index}": name for index, name in enumerate(fetches)}
     impl_helper._trace_and_write_transform_fn(path, preprocessing_fn, specs, temp_dir, dict(known), keys, None)
     feeds = tuple((feature, index) for feature, spec in specs.items() for index in range(_components(spec)))
-    return SavedModelFunction(path=path, feeds=feeds, fetches=tuple(keys))
+    kinds = {feature: _kind(spec) for feature, spec in specs.items()}
+    return SavedModelFunction(path=path, feeds=feeds, fetches=tuple(keys), kinds=kinds)
 
 
 def _components(spec: tf.TypeSpec) -> int:
     if isinstance(spec, tf.SparseTensorSpec):
         return 3
     return 1 + spec.ragged_rank if isinstance(spec, tf.RaggedTensorSpec) else 1
+
+
+def _kind(spec: tf.TypeSpec) -> str:
+    if isinstance(spec, tf.SparseTensorSpec):
+        return "sparse"
+    return "ragged" if isinstance(spec, tf.RaggedTensorSpec) else "dense"

@@ -83,7 +83,7 @@ def transform(
     output = tft.TFTransformOutput(str(graph))
     feature_spec = output.transformed_feature_spec()
     layouts = layouts_of(ds.feature_spec())
-    splits = ds.splits(target_split_bytes or split_bytes(ds))
+    splits = ds.splits(target_split_bytes or split_bytes(ds, backend))
     tasks = shard_tasks(splits, num_shards, ds.num_records, format)
     columns = tuple(dict.fromkeys(name for layout in layouts.values() for name in layout.columns))
     reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=batch_rows)

@@ -33,12 +33,12 @@ class LocalRunner:
     name = "local"
 
     def __init__(self, options: Sequence[str] = ()) -> None:
-        self.workers = os.cpu_count() or 1
+        self.num_workers = os.cpu_count() or 1
         for option in options:
             key, _, value = option.partition("=")
             if key != "--workers" or not value.isdigit() or int(value) < 1:
                 raise ConfigError(f"the local runner takes --workers=N with N of 1 or more, got {option!r}")
-            self.workers = int(value)
+            self.num_workers = int(value)
 
     def accumulate(
         self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
@@ -52,7 +52,7 @@ class LocalRunner:
             return index, state.rows, opened.encode(state)
 
         try:
-            with concurrent.futures.ThreadPoolExecutor(self.workers) as pool:
+            with concurrent.futures.ThreadPoolExecutor(self.num_workers) as pool:
                 results = _all(pool, [pool.submit(run, index) for index in range(len(splits))])
                 grouped: dict[tuple[int, int], list[bytes]] = {}
                 for _, _, parts in sorted(results, key=lambda result: result[0]):
@@ -71,7 +71,7 @@ class LocalRunner:
         opened = plan.open()
         watch = _Watch(progress)
         try:
-            with concurrent.futures.ThreadPoolExecutor(self.workers) as pool:
+            with concurrent.futures.ThreadPoolExecutor(self.num_workers) as pool:
                 return _all(pool, [pool.submit(opened.run, task, reader, watch.count) for task in tasks])
         finally:
             opened.close()
