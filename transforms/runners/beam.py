@@ -9,6 +9,7 @@ files in a directory that driver and workers share, and the driver maps them int
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
@@ -29,6 +30,7 @@ from transforms.transform_pass import ShardResult, ShardTask, TransformPass
 __all__ = ["BeamRunner", "RunnerError"]
 
 _POLL_S = 0.5
+_log = logging.getLogger(__name__)
 
 
 def option_name(option: str) -> str:
@@ -50,7 +52,8 @@ class BeamRunner:
 
     Args:
         options: Beam pipeline options, e.g. "--runner=DirectRunner"; "--work_dir=DIR" names a directory that driver and
-            workers share (default: a temporary one).
+            workers share (default: a temporary one); "--attempts=N" says how often a pass is run before it fails with
+            lost workers (default: 3).
     """
 
     name = "beam"
@@ -60,7 +63,11 @@ class BeamRunner:
             if not each.startswith("--"):
                 raise ConfigError(f"options of runner {self.name!r} look like --key=value, got {each!r}")
         self.work_dir = option_value(options, "work_dir")
-        kept = [each for each in options if option_name(each) != "work_dir"]
+        attempts = option_value(options, "attempts") or "3"
+        if not attempts.isdigit() or int(attempts) < 1:
+            raise ConfigError(f"--attempts must be a number from 1, got {attempts!r}")
+        self.attempts = int(attempts)
+        kept = [each for each in options if option_name(each) not in ("attempts", "work_dir")]
         given = {option_name(each) for each in kept}
         self.options = [*(each for each in self.default_options(kept) if option_name(each) not in given), *kept]
 
@@ -100,9 +107,7 @@ class BeamRunner:
                 | "Merge" >> beam.ParDo(MergeParts(plan, directory))
             )
 
-        with tempfile.TemporaryDirectory(prefix="fullpass-pass-", dir=self.work_dir) as directory:
-            self._run(build, directory, progress)
-            parts, rows = read_parts(directory)
+        parts, rows = self._run(build, read_parts, progress)
         return PassResult(parts=parts, split_rows=rows)
 
     def transform(
@@ -118,11 +123,30 @@ class BeamRunner:
                 | "Transform" >> beam.ParDo(WriteShard(plan, reader, directory))
             )
 
-        with tempfile.TemporaryDirectory(prefix="fullpass-pass-", dir=self.work_dir) as directory:
-            self._run(build, directory, progress)
-            return [_result(directory, task) for task in tasks]
+        return self._run(build, lambda directory: [_result(directory, task) for task in tasks], progress)
 
-    def _run(self, build: Callable[[beam.Pipeline, str], None], directory: str, progress: Progress) -> None:
+    def _run(self, build: Callable[[beam.Pipeline, str], None], read: Callable[[str], Any], progress: Progress) -> Any:
+        """Returns what `read` finds in the directory of a pipeline that succeeded.
+
+        A pass has no effect outside of its directory, so one that was lost with a worker is run again. (Flink retries
+        nothing unless the cluster's configuration says so.) An error that a worker raised would only come again.
+        """
+        for attempt in range(1, self.attempts + 1):
+            with tempfile.TemporaryDirectory(prefix="fullpass-pass-", dir=self.work_dir) as directory:
+                try:
+                    self._run_once(build, directory, progress)
+                    return read(directory)
+                except Exception as error:
+                    known = noted_error(directory)
+                    if known is not None:
+                        raise known from error
+                    problem = f"the pass failed on runner {self.name!r}: {_first_line(error)}"
+                    if attempt == self.attempts:
+                        raise RunnerError(f"{problem} (attempt {attempt} of {self.attempts})") from error
+                    _log.warning("%s; attempt %d of %d follows", problem, attempt + 1, self.attempts)
+        raise AssertionError("unreachable")
+
+    def _run_once(self, build: Callable[[beam.Pipeline, str], None], directory: str, progress: Progress) -> None:
         pipeline = beam.Pipeline(options=self.pipeline_options())
         build(pipeline, directory)
         stop = threading.Event()
@@ -130,18 +154,11 @@ class BeamRunner:
         watcher.start()
         try:
             state = str(pipeline.run().wait_until_finish())
-        except Exception as error:
-            known = noted_error(directory)
-            if known is not None:
-                raise known from error
-            raise RunnerError(f"the pass failed on runner {self.name!r}: {_first_line(error)}") from error
         finally:
             stop.set()
             watcher.join()
         if state not in ("DONE", "None"):
-            raise noted_error(directory) or RunnerError(
-                f"the pass ended as {state} on runner {self.name!r}; see the runner's log"
-            )
+            raise RunnerError(f"the job ended as {state}; see the runner's log")
 
 
 def _first_line(error: Exception) -> str:

@@ -41,12 +41,13 @@ def rows_done(directory: str) -> int:
 
 @contextlib.contextmanager
 def _noting_errors(directory: str) -> Iterator[None]:
-    """Keeps an error that the user can act on for the driver: runners wrap it in pages of Java, or lose it."""
+    """Keeps what a worker raised for the driver: runners wrap it in pages of Java, or lose it."""
     try:
         yield
-    except FullpassError as error:
+    except Exception as error:
+        kept = error if isinstance(error, FullpassError) else FullpassError(f"{type(error).__name__}: {error}")
         with contextlib.suppress(Exception), atomic_file(os.path.join(directory, "error")) as path:
-            path.write_bytes(pickle.dumps(error))
+            path.write_bytes(pickle.dumps(kept))
         raise
 
 
@@ -123,7 +124,8 @@ class MergeParts(beam.DoFn):
             (at[0], at[1], self._plan.merge(at, [found[split] for split in sorted(found)]))
             for at, found in blobs.items()
         )
-        write_parts(self._directory, f"key-{key}", merged, rows)
+        with _noting_errors(self._directory):
+            write_parts(self._directory, f"key-{key}", merged, rows)
         yield key
 
 

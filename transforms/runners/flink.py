@@ -29,8 +29,6 @@ class FlinkRunner(BeamRunner):
             "--flink_version=1.19",
             # Without it Flink starts a Python worker for each stage, and each imports TensorFlow.
             "--environment_cache_millis=300000",
-            # Flink's own default is to fail with the first lost worker.
-            "--number_of_execution_retries=3",
             "--job_server_timeout=300",
         ]
         if option_value(options, "flink_master") is None:

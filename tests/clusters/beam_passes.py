@@ -1,0 +1,130 @@
+"""Data, preprocessing functions and comparisons that the Flink and Spark tests share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS = 60_000
+NUM_VOCABULARIES = 12
+
+
+def write_rows(directory: Path, rows: int = ROWS, files: int = 3) -> Path:
+    """Writes seeded rows as Parquet and returns the directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(11)
+    for number in range(files):
+        count = rows // files
+        columns: dict[str, Any] = {"x": rng.normal(3, 2, count).astype(np.float32)}
+        for index in range(NUM_VOCABULARIES):
+            tokens = rng.zipf(1.2 + index / 10, count) % (500 * (index + 1))
+            columns[f"s{index}"] = pa.array([f"token {token}" for token in tokens])
+        pq.write_table(pa.table(columns), directory / f"rows-{number}.parquet", row_group_size=2_500)
+    return directory
+
+
+def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Two phases, every kind of accumulator that a runner has to carry."""
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    out = {
+        "z": tft.scale_to_z_score(inputs["x"]),
+        "bucket": tft.bucketize(inputs["x"], 7),
+        "range": tft.scale_to_0_1(tf.math.exp(tft.scale_to_z_score(inputs["x"]))),  # second phase
+    }
+    for index in range(NUM_VOCABULARIES):
+        out[f"id{index}"] = tft.compute_and_apply_vocabulary(
+            inputs[f"s{index}"], top_k=300 if index % 2 else None, vocab_filename=f"vocabulary_{index}"
+        )
+    return out
+
+
+def slow_preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Takes about a second a batch of 2,500 rows, so that there is time to kill a worker."""
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    matrix = tf.random.stateless_uniform([400, 400], seed=[1, 2]) / 400
+    batch = tf.cast(tf.size(inputs["x"]), tf.float32)
+    product = tf.while_loop(
+        lambda step, value: step < 150,
+        lambda step, value: (step + 1, tf.clip_by_value(tf.matmul(value, matrix) + 1e-6 * batch, 0.0, 1.0)),
+        [0, matrix],
+        parallel_iterations=1,
+    )[1]
+    zero = tf.reduce_sum(product) * 0.0
+    return {
+        "z": tft.scale_to_z_score(inputs["x"] + zero),
+        "id": tft.compute_and_apply_vocabulary(inputs["s0"], vocab_filename="vocabulary_0"),
+    }
+
+
+def results_of(graph: Path) -> dict[str, Any]:
+    """Returns what an analysis found: vocabulary files and what the graph makes of some values, bit by bit."""
+    import tensorflow as tf
+    from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
+
+    directory = graph / "transform_fn"
+    found: dict[str, Any] = {path.name: path.read_bytes() for path in sorted((directory / "assets").iterdir())}
+    loader = SavedModelLoader(str(directory))
+    names = [f"s{index}" for index in range(NUM_VOCABULARIES)]
+    features = {name: tf.constant([b"token 1", b"no such token"]) for name in names}
+    features["x"] = tf.constant([1.5, -2.0], tf.float32)
+    for name, value in loader.apply_transform_model(features).items():
+        found[f"feature {name}"] = value.numpy().tobytes()
+    return found
+
+
+def rows_of(directory: Path) -> pa.Table:
+    """Returns all rows of the shards, in the order of the shards."""
+    return pa.concat_tables([pq.read_table(path) for path in sorted(directory.glob("*.parquet"))])
+
+
+def _is_worker(command: bytes) -> bool:
+    return b"sdk_worker_main" in command or b"SdkHarness" in command  # started by boot, or by a worker pool
+
+
+def worker_pids(session_id: int) -> list[int]:
+    """Returns the Beam Python workers among the descendants of a server (they share its session)."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(entry.name)
+            if os.getsid(pid) == session_id and _is_worker((entry / "cmdline").read_bytes()):
+                found.append(pid)
+    return found
+
+
+@contextlib.contextmanager
+def killing_a_worker(session_id: int, work_dir: Path) -> Iterator[list[int]]:
+    """Kills the Python workers of a server, once, when the first split is done; yields the list of those killed."""
+    killed: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set() and not killed:
+            if any(work_dir.glob("*/rows-*")):
+                for pid in worker_pids(session_id):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        killed.append(pid)
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
