@@ -182,7 +182,7 @@ class Dataset:
             num_shards: files; each holds as many records as the others, or one more.
             compression: None, "gzip"; Parquet also "zstd" and "snappy".
         """
-        from engine.ingest import ingest_dataset
+        from engine.ingestion import ingest_dataset
 
         return ingest_dataset(
             self, os.fspath(out), format=format, num_shards=num_shards, compression=compression, **options

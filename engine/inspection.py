@@ -20,7 +20,7 @@ def describe(dataset: Any) -> str:
     manifest: Manifest = dataset.manifest
     sizes = [entry.size_bytes for entry in manifest.files]
     blocks = sum(len(entry.blocks) for entry in manifest.files)
-    compression = {entry.compression for entry in manifest.files} - {None}
+    compression = {entry.compression for entry in manifest.files if entry.compression}
     lines = [
         f"{dataset.format}{', ' + '/'.join(sorted(compression)) if compression else ''}: {manifest.num_records:,} records, "
         f"{len(sizes):,} files, {sum(sizes):,} bytes (each {min(sizes):,} to {max(sizes):,}), {blocks:,} blocks",

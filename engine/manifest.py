@@ -72,7 +72,7 @@ class FileEntry:
             blocks=blocks,
         )
 
-    def split(self, block: Block) -> Split:
+    def split(self, block: Block, first_record: int | None = None) -> Split:
         """Returns the split that reads exactly this block."""
         return Split(
             path=self.path,
@@ -81,6 +81,7 @@ class FileEntry:
             stop=block.offset + block.length,
             records=block.records,
             compression=self.compression,
+            first_record=first_record,
         )
 
 
@@ -108,16 +109,23 @@ class Manifest:
 
     def block_records(self) -> np.ndarray:
         """Returns the records of every block: int64 [num_blocks], in global record order."""
-        return np.array([block.records for _, block in self._blocks], dtype=np.int64)
+        return np.array([block.records for _, block, _ in self._blocks], dtype=np.int64)
 
     def block_split(self, index: int) -> Split:
         """Returns the split that reads block `index` of `block_records`."""
-        entry, block = self._blocks[index]
-        return entry.split(block)
+        entry, block, first_record = self._blocks[index]
+        return entry.split(block, first_record)
 
     @functools.cached_property
-    def _blocks(self) -> list[tuple[FileEntry, Block]]:
-        return [(entry, block) for entry in self.files for block in entry.blocks if block.records]
+    def _blocks(self) -> list[tuple[FileEntry, Block, int]]:
+        found = []
+        for entry in self.files:
+            first = 0
+            for block in entry.blocks:
+                if block.records:
+                    found.append((entry, block, first))
+                first += block.records
+        return found
 
     @functools.cached_property
     def hash(self) -> str:

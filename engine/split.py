@@ -21,6 +21,7 @@ class Split:
         stop: one past the last byte or row group. Compressed TFRecord: the file's size (such a file is one split).
         records: number of records where it is known, and then held to; else None.
         compression: "gzip" for a compressed TFRecord file, else None (Parquet compresses inside).
+        first_record: index within the file of the split's first record, where it is known.
     """
 
     path: str
@@ -29,6 +30,7 @@ class Split:
     stop: int
     records: int | None = None
     compression: str | None = None
+    first_record: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.stop:

@@ -197,9 +197,10 @@ def _iterate(
             rows = file.metadata.row_group(group).num_rows
             yield pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
         return
-    missing = [name for name in wanted.names if name not in file.schema_arrow.names]
+    stored = set(file.schema_arrow.names)
+    missing = [name for name in wanted.names if name not in stored]
     if missing:
-        raise DataError(f"has no column {missing[0]!r}; it has {', '.join(file.schema_arrow.names)}")
+        raise DataError(f"has no column {missing[0]!r}; it has {', '.join(sorted(stored))}")
     yield from file.iter_batches(options.batch_rows, groups, wanted.names, use_threads=options.threads > 1)
 
 

@@ -176,13 +176,15 @@ def split_file(
         count = -(-size_bytes // target_bytes)
         bounds = [size_bytes * i // count for i in range(count + 1)]
         return [Split(path=path, format="tfrecord", start=a, stop=b) for a, b in itertools.pairwise(bounds)]
-    splits, start, records = [], 0, 0
+    splits, start, records, first = [], 0, 0, 0
     for block in blocks:
         end = block.offset + block.length
         records += block.records
         if end - start >= target_bytes or end == size_bytes:
-            splits.append(Split(path=path, format="tfrecord", start=start, stop=end, records=records))
-            start, records = end, 0
+            splits.append(
+                Split(path=path, format="tfrecord", start=start, stop=end, records=records, first_record=first)
+            )
+            start, records, first = end, 0, first + records
     if start < size_bytes:  # bytes past the last block: reading them finds what they are
         splits.append(Split(path=path, format="tfrecord", start=start, stop=size_bytes, records=records))
     return splits
@@ -210,7 +212,7 @@ def _batches(
     exact = split.start == 0 or split.records is not None
     skip = options.on_damage is OnDamage.SKIP
     wanted = options.batch_rows * options.threads
-    record = 0 if split.start == 0 else None  # index within the file, where it is known
+    record = 0 if split.start == 0 else split.first_record  # index within the file, where it is known
     bytes_a_record = 0.0
     with Window(split.path, split.compression, split.start) as window:
         limit = split.stop if split.compression is None else 1 << 62

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from engine.csv import CsvOptions
-    from engine.ingest import ingest
+    from engine.ingestion import ingest
 
     report = ingest(
         args.paths if len(args.paths) > 1 else args.paths[0],

@@ -1,0 +1,67 @@
+"""Random tf.Examples on the wire, in every shape protobuf allows, and TensorFlow's reading of them."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from hypothesis import strategies as st
+
+__all__ = ["encode_example", "features", "varint", "wire_examples"]
+
+KEYS = ["a", "b", "label", "a_much_longer_feature_name", "ü", "x" * 130]
+ints = st.integers(-(2**63), 2**63 - 1)
+floats = st.floats(width=32, allow_nan=False)
+texts = st.binary(max_size=40) | st.binary(min_size=120, max_size=300)
+features = st.one_of(
+    st.tuples(st.just(3), st.lists(ints, max_size=5)),
+    st.tuples(st.just(2), st.lists(floats, max_size=5)),
+    st.tuples(st.just(1), st.lists(texts, max_size=4)),
+)
+
+
+def varint(value: int) -> bytes:
+    """Returns protobuf's varint of a 64-bit value."""
+    value &= 2**64 - 1
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def delimited(field: int, payload: bytes) -> bytes:
+    return varint(field << 3 | 2) + varint(len(payload)) + payload
+
+
+def encode_feature(kind: int, values: list[Any], packed: bool) -> bytes:
+    """Returns a tf.Feature; numbers packed or one by one."""
+    if kind == 1:
+        body = b"".join(delimited(1, value) for value in values)
+    elif kind == 2:
+        raw = [struct.pack("<f", value) for value in values]
+        body = (delimited(1, b"".join(raw)) if raw else b"") if packed else b"".join(b"\x0d" + value for value in raw)
+    else:
+        raw = [varint(value) for value in values]
+        body = (delimited(1, b"".join(raw)) if raw else b"") if packed else b"".join(b"\x08" + value for value in raw)
+    return delimited(kind, body)
+
+
+def encode_example(entries: list[tuple[str, bytes]], *, value_first: bool = False) -> bytes:
+    """Returns a tf.Example of (key, serialized feature) entries, in order, duplicates and all."""
+    body = b""
+    for key, value in entries:
+        parts = [delimited(1, key.encode()), delimited(2, value)]
+        body += delimited(1, b"".join(reversed(parts) if value_first else parts))
+    return delimited(1, body)
+
+
+@st.composite
+def wire_examples(draw: Any) -> bytes:
+    """Draws a serialized tf.Example: any order, duplicate keys, empty features, packed and unpacked, keys after values."""
+    entries = draw(st.lists(st.tuples(st.sampled_from(KEYS), features, st.booleans()), max_size=9))
+    encoded = [(key, encode_feature(kind, values, packed)) for key, (kind, values), packed in entries]
+    if draw(st.booleans()):
+        encoded.append((draw(st.sampled_from(KEYS)), b""))  # named, without a kind
+    return encode_example(encoded, value_first=draw(st.booleans()))
