@@ -10,6 +10,7 @@
 #include "crc32c.h"
 #include "decoder.h"
 #include "encoder.h"
+#include "feed_module.h"
 #include "framing.h"
 #include "inference.h"
 
@@ -216,6 +217,7 @@ std::unique_ptr<Bytes> encode(const py::capsule& schema_capsule, const py::capsu
 }  // namespace
 
 PYBIND11_MODULE(_native, m) {
+  register_feed(m);
   m.doc() = "TFRecord framing and tf.Example <-> Arrow.";
   m.attr("OK") = static_cast<int>(ScanStatus::kOk);
   m.attr("NEED_MORE") = static_cast<int>(ScanStatus::kNeedMore);
