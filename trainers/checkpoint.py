@@ -233,6 +233,7 @@ def restore_model(model: Any, path: str, use_average: bool = False) -> Checkpoin
     if use_average:
         if not checkpoint.state["variables"].get("average"):
             raise ConfigError(f"{checkpoint.path}: it has no moving averages: it was trained without ema_decay")
-        trainable = [(getattr(v, "path", v.name), v) for v in model.trainable_variables]
+        trainable = [(getattr(v, "path", v.name), getattr(v, "value", v)) for v in model.trainable_variables]
+        trainable = [(name, v() if callable(v) else v) for name, v in trainable]
         assign_group(checkpoint, "average", trainable)
     return checkpoint

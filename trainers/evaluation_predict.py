@@ -12,9 +12,9 @@ import pyarrow as pa
 from engine.errors import ConfigError, DataError
 from trainers.export import latest_version
 
-__all__ = ["LoadedModel"]
+__all__ = ["LoadedModel", "batch_tensors"]
 
-_LENGTHS = "_row_lengths"
+LENGTHS_SUFFIX = "_row_lengths"  # as `trainers.export_inputs` names them
 
 
 class LoadedModel:
@@ -46,7 +46,7 @@ class LoadedModel:
             raise ConfigError(f"{self.path} has the outputs {', '.join(outputs)}: say which one is evaluated")
         if output is not None and output not in outputs:
             raise ConfigError(f"output={output!r}: {self.path} has {', '.join(outputs)}")
-        self._output = output or outputs[0]
+        self.output = output or outputs[0]
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """Returns the columns of the data that predictions need, with those that the named labels need."""
@@ -61,10 +61,10 @@ class LoadedModel:
 
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
         """Returns float predictions [n], or [n, k] of k outputs."""
-        values = self._answer(**_tensors(batch, self._answer))[self._output].numpy()
+        values = self._answer(**_tensors(batch, self._answer))[self.output].numpy()
         if len(values) != batch.num_rows:
             raise DataError(
-                f"the model answered {len(values)} rows for {batch.num_rows}; output {self._output!r} is no prediction a row"
+                f"the model answered {len(values)} rows for {batch.num_rows}; output {self.output!r} is no prediction a row"
             )
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
@@ -77,7 +77,9 @@ class LoadedModel:
 
 def _features(function: Any) -> list[str]:
     names = _inputs(function)
-    return [name for name in names if not (name.endswith(_LENGTHS) and name.removesuffix(_LENGTHS) in names)]
+    return [
+        name for name in names if not (name.endswith(LENGTHS_SUFFIX) and name.removesuffix(LENGTHS_SUFFIX) in names)
+    ]
 
 
 def _inputs(function: Any) -> dict[str, Any]:
@@ -92,20 +94,46 @@ def _tensors(batch: pa.RecordBatch, function: Any) -> dict[str, Any]:
     tensors: dict[str, Any] = {}
     for name in _features(function):
         spec, column = signature[name], batch.column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        if name + _LENGTHS in signature:
-            lengths = _lengths(column)
-            tensors[name + _LENGTHS] = tf.constant(lengths)
-            tensors[name] = _constant(_flat(column), spec.dtype, [-1], name)
-            continue
-        if column.null_count:
-            row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise DataError(
-                f"column {name!r} has a missing value (row {row} of its batch), and the model was made for one in every row"
-            )
-        tensors[name] = _constant(_flat(column), spec.dtype, [batch.num_rows, *spec.shape[1:]], name)
+        if name + LENGTHS_SUFFIX in signature:
+            values, lengths = _list_arrays(column, spec.dtype.name, name)
+            tensors[name], tensors[name + LENGTHS_SUFFIX] = tf.constant(values, spec.dtype), tf.constant(lengths)
+        else:
+            tensors[name] = tf.constant(_fixed_array(column, spec.dtype.name, spec.shape[1:], name), spec.dtype)
     return tensors
+
+
+def batch_tensors(batch: pa.RecordBatch, feature_spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the columns of a batch as the arrays of `trainers.export_inputs.batch_signature`.
+
+    Raises:
+        DataError: a value is missing in a fixed feature, or does not fit the type.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name, feature in feature_spec.items():
+        if hasattr(feature, "shape"):
+            arrays[name] = _fixed_array(batch.column(name), feature.dtype.name, feature.shape, name)
+        else:
+            arrays[name], arrays[name + LENGTHS_SUFFIX] = _list_arrays(batch.column(name), feature.dtype.name, name)
+    return arrays
+
+
+def _fixed_array(column: pa.Array, dtype: str, shape: Sequence[int], name: str) -> np.ndarray:
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(
+            f"column {name!r} has a missing value (row {row} of its batch), and the model was made for one in every row"
+        )
+    values = _array(_flat(column), dtype, name)
+    expected = len(column) * int(np.prod(shape, dtype=np.int64))
+    if len(values) != expected:
+        raise DataError(
+            f"column {name!r} has {len(values)} values in {len(column)} rows, the model takes {list(shape)} a row"
+        )
+    return values.reshape(len(column), *shape)
+
+
+def _list_arrays(column: pa.Array, dtype: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    return _array(_flat(column), dtype, name), _lengths(column)
 
 
 def _is_list(column: pa.Array) -> bool:
@@ -126,15 +154,13 @@ def _flat(column: pa.Array) -> pa.Array:
     return column.flatten() if _is_list(column) else column.drop_null()
 
 
-def _constant(values: pa.Array, dtype: Any, shape: Sequence[int], name: str) -> Any:
-    import tensorflow as tf
-
+def _array(values: pa.Array, dtype: str, name: str) -> np.ndarray:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    wanted = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}[dtype.name]
+    wanted = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}[dtype]
     if values.type != wanted:
         try:
-            values = values.cast(wanted, safe=dtype.name != "float32")
+            values = values.cast(wanted, safe=dtype != "float32")
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(f"column {name!r} is {values.type}, the model takes {dtype.name}: {error}") from None
-    return tf.reshape(tf.constant(values.to_numpy(zero_copy_only=False), dtype), shape)
+            raise DataError(f"column {name!r} is {values.type}, the model takes {dtype}: {error}") from None
+    return values.to_numpy(zero_copy_only=False)
