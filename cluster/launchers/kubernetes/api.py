@@ -16,6 +16,7 @@ Object = dict[str, Any]
 
 _TIMEOUT = (5, 30)  # seconds to connect, and between two bytes
 _PLURALS = {"Job": "jobs", "TrainingRuntime": "trainingruntimes"}
+_ATTEMPTS = 10
 _CORE = {"Service": "service", "ConfigMap": "config_map"}
 
 
@@ -72,6 +73,41 @@ class Api:
                 group, version, self.namespace, plural, obj, _request_timeout=_TIMEOUT, **options
             )
 
+    def own(self, obj: Object, owner: Object) -> None:
+        """Makes a custom object go when its owner goes.
+
+        Args:
+            obj: as it was rendered.
+            owner: owner reference.
+        """
+        from kubernetes.client.exceptions import ApiException
+
+        group, _, version = obj["apiVersion"].partition("/")
+        name, plural = obj["metadata"]["name"], _PLURALS[obj["kind"]]
+        with api_errors(f"change {obj['kind']} {name} in namespace {self.namespace}"):
+            for attempt in range(_ATTEMPTS):
+                now = self._custom.get_namespaced_custom_object(
+                    group, version, self.namespace, plural, name, _request_timeout=_TIMEOUT
+                )
+                now["metadata"]["ownerReferences"] = [owner]
+                try:  # patches would be shorter, but the client's releases disagree about their content type
+                    self._custom.replace_namespaced_custom_object(
+                        group, version, self.namespace, plural, name, now, _request_timeout=_TIMEOUT
+                    )
+                    return
+                except ApiException as error:  # a controller changed it in between
+                    if error.status != 409 or attempt == _ATTEMPTS - 1:
+                        raise
+
+    def remove(self, obj: Object) -> None:
+        """Deletes a custom object as it was rendered."""
+        group, _, version = obj["apiVersion"].partition("/")
+        name, plural = obj["metadata"]["name"], _PLURALS[obj["kind"]]
+        with api_errors(f"delete {obj['kind']} {name} in namespace {self.namespace}"):
+            self._custom.delete_namespaced_custom_object(
+                group, version, self.namespace, plural, name, _request_timeout=_TIMEOUT
+            )
+
     def get(self, kind: Kind, name: str) -> Object:
         """Returns the object that runs a job.
 
@@ -107,17 +143,37 @@ class Api:
                 self.namespace,
                 kind.plural,
                 name,
-                body={"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"},
+                body={"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"},
                 _request_timeout=_TIMEOUT,
             )
 
-    def pods(self, job: str) -> list[Object]:
+    def pods(self, kind: Kind, job: str) -> list[Object]:
         """Returns the pods of a job, the oldest first."""
         with api_errors(f"list pods in namespace {self.namespace}"):
             found = self._core.list_namespaced_pod(
-                self.namespace, label_selector=f"fullpass/job={job}", _request_timeout=_TIMEOUT
+                self.namespace,
+                label_selector=f"fullpass/job={job},fullpass/kind={kind.name}",
+                _request_timeout=_TIMEOUT,
             )
         return sorted(self._plain(found.items), key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+    def leftovers(self, kind: Kind, job: str) -> list[str]:
+        """Returns what is still there of a job, as "kind name": pods, services, config maps, owned custom objects."""
+        selector = f"fullpass/job={job},fullpass/kind={kind.name}"
+        out = []
+        with api_errors(f"list what is left of {job} in namespace {self.namespace}"):
+            for what in ("pod", "service", "config_map"):
+                found = getattr(self._core, f"list_namespaced_{what}")(
+                    self.namespace, label_selector=selector, _request_timeout=_TIMEOUT
+                )
+                out += [f"{what} {item.metadata.name}" for item in found.items]
+            for other in sorted(kind.before):
+                group, _, version = kind.api_version.partition("/")
+                listed = self._custom.list_namespaced_custom_object(
+                    group, version, self.namespace, _PLURALS[other], label_selector=selector, _request_timeout=_TIMEOUT
+                )
+                out += [f"{other} {item['metadata']['name']}" for item in listed["items"]]
+        return out
 
     def pod(self, name: str) -> Object | None:
         """Returns a pod, or None where it is gone."""

@@ -30,6 +30,7 @@ class Kind(abc.ABC):
         object_kind: its kind.
         plural: its resource.
         needs: what a cluster must have installed; empty for nothing.
+        before: kinds of owned objects that must be there before the one that runs the job.
     """
 
     name: str
@@ -37,6 +38,11 @@ class Kind(abc.ABC):
     object_kind: str
     plural: str
     needs: str = ""
+    before: frozenset[str] = frozenset()
+
+    def objects(self, spec: JobSpec, run_id: str) -> list[dict[str, Any]]:
+        """Returns what `render` does, with this kind's label: jobs of two kinds may have the same name."""
+        return _with_kind(self.render(spec, run_id), self.name)
 
     @abc.abstractmethod
     def render(self, spec: JobSpec, run_id: str) -> list[dict[str, Any]]:
@@ -67,6 +73,15 @@ def kind(name: str) -> Kind:
         raise ConfigError(f"kind = {name!r}: expected one of {', '.join(KINDS)}")
     module, _, cls = KINDS[name].partition(":")
     return getattr(importlib.import_module(module), cls)()
+
+
+def _with_kind(value: Any, name: str) -> Any:
+    if isinstance(value, list):
+        return [_with_kind(item, name) for item in value]
+    if not isinstance(value, dict):
+        return value
+    out = {key: _with_kind(item, name) for key, item in value.items()}
+    return {**out, "fullpass/kind": name} if "fullpass/job" in out else out
 
 
 def condition(obj: dict[str, Any], *types: str) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import builtins
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
@@ -53,33 +53,36 @@ class KubernetesLauncher(Launcher):
         return self._connected
 
     def render(self, spec: JobSpec) -> builtins.list[dict[str, Any]]:
-        return self._kind.render(spec, run_id=spec.name)
+        return self._kind.objects(spec, run_id=spec.name)
 
     def submit(self, spec: JobSpec, *, dry_run: bool = False) -> JobHandle:
         # A run's id keeps what is left of an earlier run of this name out of the group.
-        main, *owned = self._kind.render(spec, run_id=f"{spec.name}-{secrets.token_hex(4)}")
-        if dry_run:
-            for obj in (main, *owned):
-                self.api.create(obj, self._kind, dry_run=True)
-            return JobHandle(self, spec.name)
-        uid = self.api.create(main, self._kind, dry_run=False)["metadata"]["uid"]
-        owner = {
-            "apiVersion": self._kind.api_version,
-            "kind": self._kind.object_kind,
-            "name": spec.name,
-            "uid": uid,
-            "controller": False,
-            "blockOwnerDeletion": False,
-        }
-        try:
-            for obj in owned:
+        main, *owned = self._kind.objects(spec, run_id=f"{spec.name}-{secrets.token_hex(4)}")
+        before = [obj for obj in owned if obj["kind"] in self._kind.before]
+        after = [obj for obj in owned if obj["kind"] not in self._kind.before]
+        with contextlib.ExitStack() as undo:
+            for obj in before:  # also for a dry run: the main object is refused without them
+                self.api.create(obj, self._kind, dry_run=False)
+                undo.callback(self._quietly, self.api.remove, obj)
+            uid = self.api.create(main, self._kind, dry_run=dry_run)["metadata"].get("uid")
+            if dry_run:
+                for obj in after:
+                    self.api.create(obj, self._kind, dry_run=True)
+                return JobHandle(self, spec.name)
+            undo.callback(self._quietly, self.api.delete, self._kind, spec.name)
+            owner = {
+                "apiVersion": self._kind.api_version,
+                "kind": self._kind.object_kind,
+                "name": spec.name,
+                "uid": uid,
+            }
+            for obj in before:
+                self.api.own(obj, owner)
+            for obj in after:
                 obj["metadata"]["ownerReferences"] = [owner]
                 self.api.create(obj, self._kind, dry_run=False)
-        except BaseException:
-            with contextlib.suppress(LauncherError):
-                self.api.delete(self._kind, spec.name)
-            raise
-        return JobHandle(self, spec.name)
+            undo.pop_all()
+            return JobHandle(self, spec.name)
 
     def status(self, name: str) -> JobStatus:
         return self._status(self.api.get(self._kind, name))
@@ -100,15 +103,17 @@ class KubernetesLauncher(Launcher):
 
         if follow:
             return follow_logs(self.api, self._kind, name, wanted=wanted, tail=tail, patience_s=self.patience_s)
-        pods = [pod for pod in self.api.pods(name) if wanted(*self._kind.member(pod))]
+        pods = [pod for pod in self.api.pods(self._kind, name) if wanted(*self._kind.member(pod))]
         return read_logs(self.api, self._kind, pods, tail)
 
     def cancel(self, name: str) -> None:
         self.api.delete(self._kind, name)
         deadline = time.monotonic() + _DELETE_WAIT_S
-        while self._exists(name):
+        while left := self._left(name):
             if time.monotonic() > deadline:
-                raise LauncherError(f"{name} is being deleted, but is still there after {_DELETE_WAIT_S:.0f} s")
+                raise LauncherError(
+                    f"{name} is being deleted, but after {_DELETE_WAIT_S:.0f} s this is there: {', '.join(left)}"
+                )
             time.sleep(0.5)
 
     def list(self) -> builtins.list[JobStatus]:
@@ -116,11 +121,16 @@ class KubernetesLauncher(Launcher):
         newest = sorted(found, key=lambda obj: obj["metadata"]["creationTimestamp"], reverse=True)
         return [self._status(obj) for obj in newest]
 
-    def _exists(self, name: str) -> bool:
+    @staticmethod
+    def _quietly(call: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(LauncherError):
+            call(*args)
+
+    def _left(self, name: str) -> builtins.list[str]:
         with contextlib.suppress(JobNotFound):
             self.api.get(self._kind, name)
-            return True
-        return bool(self.api.pods(name))
+            return [f"{self._kind.object_kind} {name}"]
+        return self.api.leftovers(self._kind, name)
 
     def _status(self, obj: dict[str, Any]) -> JobStatus:
         name = obj["metadata"]["name"]
@@ -146,7 +156,7 @@ class KubernetesLauncher(Launcher):
 
     def _tasks(self, name: str) -> tuple[TaskStatus, ...]:
         members: dict[tuple[str, int], builtins.list[dict[str, Any]]] = {}
-        for pod in self.api.pods(name):
+        for pod in self.api.pods(self._kind, name):
             members.setdefault(self._kind.member(pod), []).append(pod)
         order = {role: rank for rank, role in enumerate(ROLES)}
         return tuple(

@@ -55,7 +55,7 @@ def follow_logs(
         finished = False
         while True:
             try:
-                pods = api.pods(job)
+                pods = api.pods(kind, job)
                 finished = _finished(api, kind, job)
                 reached = time.monotonic()
             except ConnectionLost:

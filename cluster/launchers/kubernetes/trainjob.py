@@ -25,6 +25,7 @@ class TrainJob(Kind):
     object_kind = "TrainJob"
     plural = "trainjobs"
     needs = "Kubeflow Trainer v2 (https://www.kubeflow.org/docs/components/trainer/)"
+    before = frozenset({"TrainingRuntime"})
 
     def render(self, spec: JobSpec, run_id: str) -> list[dict[str, Any]]:
         if set(spec.roles) != {"worker"}:

@@ -98,21 +98,12 @@ class Cluster:
         (self.state / "cgroup").write_text(self._cgroup)
         self._write_certificates()
         self._write_kubeconfig(self.state / "kubeconfig", 16443)
-        unshare = [
-            "unshare",
-            "--fork",
-            "--pid",
-            "--kill-child",
-            "--mount-proc",
-            "--mount",
-            "--net",
-            "--propagation",
-            "private",
-        ]
+        # A test process that is killed takes its cluster with it.
+        unshare = "setpriv --pdeathsig KILL unshare --fork --pid --kill-child --mount-proc --mount --net --propagation private"
         node = [sys.executable, str(Path(__file__).with_name("node.py")), str(self.state), str(programs), *HOSTS]
         with open(self.state / "node.log", "wb") as log:
             self._tree = subprocess.Popen(
-                [*unshare, *node], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*unshare.split(), *node], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         while not (self.state / "ready").exists():
             if self._tree.poll() is not None or (self.state / "failed").exists():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HOSTS", "install_crds", "start_operator"]
 
-_CERTIFICATES = Path("/tmp/k8s-webhook-server")  # where controller-runtime looks
-
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -34,8 +32,8 @@ class Setup:
         secret: where it keeps that certificate.
         port: of its webhooks.
         health: port of its readiness.
-        flags: of its program; {config} is a file with `config`.
-        config: text of its configuration file.
+        flags: of its program.
+        config: text of /tmp/config.json as it sees it.
         webhook_names: kind of webhook configuration → name that it looks for.
     """
 
@@ -71,7 +69,7 @@ _SETUPS = {
         secret="jobset-webhook-server-cert",
         port=19444,
         health=18083,
-        flags=("--config={config}",),
+        flags=("--config=/tmp/config.json",),
         config=json.dumps(
             {
                 "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
@@ -118,27 +116,31 @@ def start_operator(cluster: Cluster, name: str) -> None:
     cluster.kubectl("create", "namespace", setup.namespace)
     cluster.kubectl("-n", setup.namespace, "create", "secret", "generic", setup.secret)
     cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(_webhooks(name, setup)))
+    # All of them read certificates from the same path below /tmp: each gets a /tmp of its own.
     folder = cluster.state / "operators" / name
-    certificates = folder / "serving-certs"
+    certificates = folder / "k8s-webhook-server" / "serving-certs"
     certificates.mkdir(parents=True)
     (folder / "config.json").write_text(setup.config)
-    _CERTIFICATES.mkdir(exist_ok=True)
-    flags = [flag.format(config=folder / "config.json") for flag in setup.flags]
-    # All of them read certificates from the same path: each gets its own there.
-    script = f'mount --bind {folder} {_CERTIFICATES} && exec "$@"'
+    shutil.copyfile(cluster.state / "kubeconfig", folder / "kubeconfig")
     with open(cluster.state / f"{name}.log", "wb") as log:
         process = cluster.inside(
-            *("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", str(program), *flags),
-            env={**os.environ, "KUBECONFIG": str(cluster.state / "kubeconfig")},
+            *(
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                f'mount --bind {folder} /tmp && exec "$@"',
+                "sh",
+            ),
+            *(str(program), *setup.flags),
+            env={**os.environ, "KUBECONFIG": "/tmp/kubeconfig"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
         )
-    try:
-        _wait_for(cluster, name, setup, process, certificates)
-    finally:
-        with contextlib.suppress(OSError):  # the mount point is not seen outside and stays empty
-            _CERTIFICATES.rmdir()
+    _wait_for(cluster, name, setup, process, certificates)
 
 
 def _wait_for(cluster: Cluster, name: str, setup: Setup, process: subprocess.Popen, certificates: Path) -> None:
