@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from engine.feed.config import FeedConfig
 from engine.feed.layout import BYTES, Layout
-from engine.feed.pack import NUMPY_TYPES, aligned_empty
+from engine.feed.pack import NUMPY_TYPES
 from engine.feed.windows import LoadedWindow, WindowLoader
 from engine.plan import Cursor, EpochPlan, Remainder
 from engine.plan.lanes import Run
@@ -69,12 +69,12 @@ class Assembler:
 
     def _empty(self, size: int) -> dict[str, Any]:
         out: dict[str, Any] = {
-            kind: aligned_empty((size, self._layout.width(kind)), dtype)
+            kind: self._loader.buffers.empty((size, self._layout.width(kind)), dtype)
             for kind, dtype in NUMPY_TYPES.items()
             if self._layout.width(kind)
         }
         if self._config.with_record_ids:
-            out["record_ids"] = aligned_empty((size,), NUMPY_TYPES["int64"])
+            out["record_ids"] = self._loader.buffers.empty((size,), NUMPY_TYPES["int64"])
         if self._config.masked:
             out["mask"] = np.zeros(size, bool)
         return out

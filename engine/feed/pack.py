@@ -6,23 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine import _native
 from engine.errors import DataError
 from engine.feed.layout import BYTES, FLOAT32, INT64, Column, Layout
 
-__all__ = ["NUMPY_TYPES", "aligned_empty", "bytes_rows", "pack_rows", "ragged_rows"]
+__all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows"]
 
 NUMPY_TYPES = {FLOAT32: np.dtype(np.float32), INT64: np.dtype(np.int64)}
 _ARROW_TYPES = {FLOAT32: pa.float32(), INT64: pa.int64(), BYTES: pa.large_binary()}
-_ALIGN = 64  # TensorFlow takes over memory aligned like this without a copy
 _TILE_BYTES = 128 << 10  # rows of the packed array written at a time: they stay in the cache over all columns
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Returns an uninitialised array whose memory begins at a multiple of 64 bytes."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    raw: np.ndarray = np.empty(size + _ALIGN, np.uint8)
-    start = -raw.ctypes.data % _ALIGN
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def pack_rows(batch: pa.RecordBatch, layout: Layout, kind: str, out: np.ndarray) -> None:
@@ -34,12 +26,15 @@ def pack_rows(batch: pa.RecordBatch, layout: Layout, kind: str, out: np.ndarray)
         kind: "float32" or "int64".
         out: [n, layout.width(kind)], written in full.
     """
-    pairs = [(c, _values(batch.column(c.name), c).reshape(len(out), -1)) for c in layout.dense(kind)]
+    columns = [(_values(batch.column(c.name), c), c.start, c.width) for c in layout.dense(kind)]
+    if hasattr(_native, "pack_rows"):
+        _native.pack_rows(columns, out)
+        return
     rows = max(1, _TILE_BYTES // max(1, out.shape[1] * out.itemsize))
     for first in range(0, len(out), rows):
         tile = out[first : first + rows]
-        for column, values in pairs:
-            tile[:, column.start : column.start + column.width] = values[first : first + rows]
+        for values, start, width in columns:
+            tile[:, start : start + width] = values[first * width : (first + rows) * width].reshape(-1, width)
 
 
 def bytes_rows(batch: pa.RecordBatch, layout: Layout) -> pa.Array:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine.feed.buffers import BufferPool
 from engine.feed.layout import BYTES, Layout
-from engine.feed.pack import NUMPY_TYPES, aligned_empty, bytes_rows, pack_rows, ragged_rows
+from engine.feed.pack import NUMPY_TYPES, bytes_rows, pack_rows, ragged_rows
 from engine.feed.source import BlockSource
 from engine.plan import Window
 
@@ -27,8 +28,9 @@ class LoadedWindow:
         damaged: bool [num_records], or None where no record is.
     """
 
-    def __init__(self, window: Window, layout: Layout) -> None:
+    def __init__(self, window: Window, layout: Layout, buffers: BufferPool) -> None:
         self.window = window
+        self._buffers = buffers
         self.dense: dict[str, np.ndarray] = {}
         self.arrow: dict[str, pa.Array] = {}
         self.damaged: np.ndarray | None = None
@@ -65,7 +67,7 @@ class LoadedWindow:
                 parts[BYTES] = [None] * len(self.window.blocks)
             self._parts = parts
             self.dense = {
-                kind: aligned_empty((rows, self._layout.width(kind)), dtype)
+                kind: self._buffers.empty((rows, self._layout.width(kind)), dtype)
                 for kind, dtype in NUMPY_TYPES.items()
                 if self._layout.width(kind)
             }
@@ -95,11 +97,15 @@ class WindowLoader:
         source: reads blocks.
         layout: of the packed batch.
         threads: blocks read at the same time.
+
+    Attributes:
+        buffers: memory of the windows, for batches too.
     """
 
     def __init__(self, source: BlockSource, layout: Layout, threads: int) -> None:
         self._source, self._layout = source, layout
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fullpass-feed")
+        self.buffers = BufferPool()
         self._live: dict[tuple[int, int], LoadedWindow] = {}
 
     def acquire(self, window: Window) -> LoadedWindow:
@@ -107,7 +113,7 @@ class WindowLoader:
         key = (window.epoch, window.start)
         loaded = self._live.get(key)
         if loaded is None:
-            loaded = self._live[key] = LoadedWindow(window, self._layout)
+            loaded = self._live[key] = LoadedWindow(window, self._layout, self.buffers)
             loaded.start(self._pool, self._source)
         loaded.users += 1
         return loaded

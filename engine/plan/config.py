@@ -21,7 +21,7 @@ class PlanConfig:
         shuffle: False keeps the records in the order of the files.
         remainder: what becomes of the records that do not fill a last batch.
         window_records: records shuffled together, over all lanes (a shuffle buffer of this size is the like in tf.data);
-            by default a sixteenth of the data, at most 262,144: a host holds two windows of its lanes in memory.
+            by default all where there are at most 524,288, else 262,144. A host holds two windows of its lanes in memory.
         lanes: parts of the epoch that are read side by side; must divide `global_batch_size`. By default the largest
             divisor up to 32 that windows of that size can fill. With a multiple of `num_hosts` no two hosts read the same block.
 

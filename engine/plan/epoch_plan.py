@@ -24,6 +24,7 @@ from engine.plan.remainder import Remainder
 __all__ = ["Cursor", "EpochPlan"]
 
 _MAX_WINDOW_RECORDS = 262_144
+_WHOLE_RECORDS = 2 * _MAX_WINDOW_RECORDS  # data up to this size are shuffled as one window
 _MAX_LANES = 32
 _FEW_LANES, _BLOCKS_FOR_FEW_LANES = 8, 128
 
@@ -83,7 +84,10 @@ class EpochPlan:
         config = self.config
         if not config.shuffle:
             return 1, 1
-        records = config.window_records or max(1, min(_MAX_WINDOW_RECORDS, self.num_records // 16))
+        default = self.num_records if self.num_records <= _WHOLE_RECORDS else _MAX_WINDOW_RECORDS
+        records = config.window_records or default
+        if records >= self.num_records and config.lanes is None:
+            return 1, self.num_blocks
         blocks = max(1, round(records * self.num_blocks / self.num_records))
         most = min(_MAX_LANES, blocks)
         if self.num_blocks >= _BLOCKS_FOR_FEW_LANES:

@@ -13,6 +13,7 @@ import pytest
 
 from engine import ConfigError, DataError, Dataset, Remainder
 from engine.feed import Feed, FeedConfig, OnDamage
+from engine.feed.buffers import BufferPool
 
 ROWS = 1000
 SCHEMA = pa.schema(
@@ -82,7 +83,7 @@ def check_values(feed, batch):
         ("tags", [[f"t{j}".encode() for j in range(i % 3)] for i in ids]),
     ):
         values, splits = columns[name]
-        assert [values[a:b].tolist() for a, b in itertools.pairwise(splits)] == expected
+        assert [values[a:b].tolist() for a, b in itertools.pairwise(splits[: n + 1])] == expected
 
 
 @pytest.mark.parametrize("remainder", list(Remainder))
@@ -288,3 +289,21 @@ def test_state_of_other_data_refused(dataset):
     other = Feed(Damaged({}), np.full(10, 10), "f", FeedConfig(global_batch_size=10))
     with pytest.raises(ConfigError, match="manifest"):
         other.set_state(state)
+
+
+def test_buffers_come_back_only_when_nobody_looks_at_them():
+    pool = BufferPool()
+    first = pool.empty((10, 3), np.dtype(np.float32))
+    assert first.ctypes.data % 64 == 0
+    address, view = first.ctypes.data, first[2:].T
+    del first
+    assert pool.empty((10, 3), np.dtype(np.float32)).ctypes.data != address
+    del view
+    assert address in {pool.empty((10, 3), np.dtype(np.float32)).ctypes.data for _ in range(3)}
+
+
+def test_batches_kept_by_the_consumer_are_never_written_again(dataset):
+    feed = dataset.feed(global_batch_size=50, num_epochs=3, columns=["id"], with_record_ids=True)
+    kept = list(feed)
+    for batch in kept:
+        np.testing.assert_array_equal(batch["int64"][:, 0], batch["record_ids"])
