@@ -12,10 +12,10 @@ from typing import Any
 
 from tensorflow_transform import analyzer_nodes, graph_tools
 
-from transforms.accumulators import Accumulator, SourceInfo, accumulator_for
+from transforms.accumulators import Accumulator, Reduction, SourceInfo, accumulator_for
 from transforms.evaluators import evaluator_for
 from transforms.sources import ColumnInput, TensorInput, find_input
-from transforms.tracing import Trace
+from transforms.tracing import NotedReduction, Trace
 
 __all__ = ["Phase", "PlannedAnalyzer", "Unsupported", "plan_phase", "unsupported_operations"]
 
@@ -156,8 +156,21 @@ def _source_info(trace: Trace, source: Any) -> SourceInfo | None:
 
 def _noted(trace: Trace, source: Any) -> Any:
     """The reduction that made the source's tensors, when the first two of them come from the same one."""
+    if len(source.tensors) == 1 and source.tensors[0].name not in trace.reductions:
+        return _full_sum(source.tensors[0])
     notes = [trace.reductions.get(tensor.name) for tensor in source.tensors[:2]]
     return notes[0] if all(note is notes[0] for note in notes) else None
+
+
+def _full_sum(tensor: Any) -> NotedReduction | None:
+    """The sum over all dimensions that a scalar tensor is, or None."""
+    if tensor.op.type != "Sum" or tensor.shape.rank != 0:
+        return None
+    raw = tensor.op.inputs[0]
+    shape = None if raw.shape.rank is None else tuple(raw.shape.as_list())
+    dtype = raw.dtype.as_numpy_dtype.__name__
+    reduction = Reduction(name="reduce_sum", arguments={}, kinds=("dense",), dtypes=(dtype,), shapes=(shape,))
+    return NotedReduction(reduction=reduction, raw=(raw,))
 
 
 def _is_ready(value: Any, analyzer: Any) -> bool:

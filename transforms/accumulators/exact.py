@@ -9,9 +9,11 @@ The idea of fixed places for reproducible sums: J. Demmel and H. D. Nguyen, "Par
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-__all__ = ["SCALE_BITS", "exact_ratio", "exact_sum", "exact_sum_of_squares"]
+__all__ = ["SCALE_BITS", "exact_ratio", "exact_sum", "exact_sum_of_squares", "exact_sums_by_group"]
 
 SCALE_BITS = 2176  # sums are kept as integers times 2**-SCALE_BITS: below the square of the smallest float64
 _DIGIT_BITS = 32
@@ -50,6 +52,23 @@ def exact_sum_of_squares(values: np.ndarray) -> int:
     return total
 
 
+def exact_sums_by_group(values: np.ndarray, groups: np.ndarray, num_groups: int) -> tuple[list[int], list[int]]:
+    """Returns for each group the sum and the sum of squares of its values, times 2**SCALE_BITS.
+
+    Args:
+        values: finite float32, one dimension.
+        groups: index of the group of each.
+        num_groups: number of groups.
+    """
+    sums, squares = [0] * num_groups, [0] * num_groups
+    for at in range(0, len(values), 1 << 20):
+        chunk = values[at : at + (1 << 20)].astype(np.float64)
+        ids = groups[at : at + (1 << 20)]
+        _add_groups(squares, chunk * chunk, ids)
+        _add_groups(sums, chunk, ids)
+    return sums, squares
+
+
 def exact_ratio(numerator: int, denominator: int) -> float:
     """Returns the quotient of two integers rounded once to float64; infinite where it is too large."""
     try:
@@ -67,12 +86,22 @@ def _integer_sum(flat: np.ndarray) -> int:
 
 def _sum_digits(rest: np.ndarray) -> int:
     """Sums an array that it may destroy."""
-    total = 0
+    return sum(int(digits.sum()) << (place + SCALE_BITS) for place, digits in _digits(rest))
+
+
+def _add_groups(totals: list[int], rest: np.ndarray, groups: np.ndarray) -> None:
+    for place, digits in _digits(rest):
+        found = np.bincount(groups, weights=digits, minlength=len(totals))
+        for index in np.flatnonzero(found).tolist():
+            totals[index] += int(found[index]) << (place + SCALE_BITS)
+
+
+def _digits(rest: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields (place, digits) with the highest place first, destroying the array: it is the sum of digits * 2**place."""
     largest = float(np.abs(rest).max(initial=0.0))
     while largest:
         place = (int(np.frexp(largest)[1]) - 1) // _DIGIT_BITS * _DIGIT_BITS
         digits = np.rint(np.ldexp(rest, -place)) if place < -960 else np.rint(rest * 2.0**-place)
-        total += int(digits.sum()) << (place + SCALE_BITS)
+        yield place, digits
         rest -= np.ldexp(digits, place) if place < -960 else digits * 2.0**place
         largest = float(np.abs(rest).max())
-    return total

@@ -17,74 +17,93 @@ from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.codec import decode_state, encode_state
 from transforms.accumulators.exact import SCALE_BITS, exact_ratio, exact_sum, exact_sum_of_squares
 
-__all__ = ["MomentsAccumulator"]
+__all__ = ["MomentsAccumulator", "mean_and_variance"]
 
-# (number of finite values, their sum, the sum of their squares), the sums times 2**SCALE_BITS
-_State = tuple[int, int, int]
+# Of each output element: number of finite values, their sum, the sum of their squares, the sums times 2**SCALE_BITS.
+_State = list[tuple[int, int, int]]
+_MOST_ELEMENTS = 256  # beyond, TFT's own combiner takes the batch as a whole
 
 
 class MomentsAccumulator(Accumulator):
-    """Does TFT's WeightedMeanAndVarCombiner where it reduces all values to one mean and one variance.
+    """Does TFT's WeightedMeanAndVarCombiner without weights, of all values or of each element of a dense vector.
 
     Args:
         dtype: numpy dtype name of the outputs.
+        shape: of the outputs: () where all dimensions are reduced.
     """
 
     name = "moments"
     wants_raw = True
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, shape: tuple[int, ...] = ()) -> None:
         self.dtype = dtype
+        self.shape = shape
+        self.size = int(np.prod(shape, dtype=np.int64))
 
     @classmethod
     def from_operation(
         cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()
     ) -> MomentsAccumulator | None:
-        """Returns the accumulator for unweighted moments over all dimensions, else None."""
+        """Returns the accumulator, or None for weighted moments and for vectors of unknown or large size."""
         combiner, reduction = operation.combiner, source.reduction
         if reduction is None or reduction.name != "reduce_batch_count_mean_and_var":
             return None
-        if not reduction.arguments["reduce_instance_dims"] or not combiner._compute_variance:
+        if not combiner._compute_variance or combiner._compute_weighted:
             return None
-        return None if combiner._compute_weighted else cls(np.dtype(combiner._output_numpy_dtype).name)
+        dtype = np.dtype(combiner._output_numpy_dtype).name
+        if dtype == "float16":
+            return None
+        if reduction.arguments["reduce_instance_dims"]:
+            return cls(dtype)
+        shape = reduction.shapes[0]
+        if reduction.kinds[0] != "dense" or shape is None or len(shape) < 2 or None in shape[1:]:
+            return None
+        return cls(dtype, shape[1:]) if 0 < np.prod(shape[1:]) <= _MOST_ELEMENTS else None
 
     def create(self) -> _State:
         """Returns zero counts and sums."""
-        return 0, 0, 0
+        return [(0, 0, 0)] * self.size
 
     def update(self, state: _State, arrays: Sequence[Any]) -> _State:
         """Adds a batch; NaN and infinite values are left out, as TFT leaves them out."""
-        values = _as_numpy(arrays[0])
-        if values.dtype.kind == "f":
-            finite = np.isfinite(values)
-            if not finite.all():
-                values = values[finite]
-        return state[0] + values.size, state[1] + exact_sum(values), state[2] + exact_sum_of_squares(values)
+        columns = _as_numpy(arrays[0]).reshape(-1, self.size)
+        return [_add(found, columns[:, index]) for index, found in enumerate(state)]
 
     def merge(self, states: Sequence[_State]) -> _State:
         """Returns the sums of the states."""
-        return tuple(sum(column) for column in zip(*states))
+        return [tuple(sum(each) for each in zip(*column)) for column in zip(*states)]
 
     def encode(self, state: _State) -> list[Part]:
         """Returns the state as one part; the integers as hexadecimal text."""
-        values = {key: hex(value) for key, value in zip(("count", "sum", "squares"), state)}
+        values = {"moments": [[hex(value) for value in each] for each in state]}
         return [Part(0, encode_state(self.name, self.version, {}, values))]
 
     def decode(self, part: Part) -> _State:
         """Returns the state of a part."""
         _, values = decode_state(self.name, self.version, part.blob)
-        return int(values["count"], 16), int(values["sum"], 16), int(values["squares"], 16)
+        return [tuple(int(value, 16) for value in each) for each in values["moments"]]
 
     def finish(self, states: Sequence[_State]) -> list[np.ndarray]:
         """Returns [mean, variance]; zeros where there was no finite value."""
-        count, total, squares = self.merge(states) if states else self.create()
-        if not count:
-            return [np.zeros((), self.dtype), np.zeros((), self.dtype)]
-        mean = exact_ratio(total, count << SCALE_BITS)
-        spread = ((count * squares) << SCALE_BITS) - total * total
-        variance = exact_ratio(spread, (count * count) << (2 * SCALE_BITS))
+        results = [mean_and_variance(*each) for each in (self.merge(states) if states else self.create())]
         with np.errstate(over="ignore"):
-            return [np.float64(mean).astype(self.dtype), np.float64(variance).astype(self.dtype)]
+            return [np.array(column).reshape(self.shape).astype(self.dtype) for column in zip(*results)]
+
+
+def mean_and_variance(count: int, total: int, squares: int) -> tuple[float, float]:
+    """Returns mean and variance, each rounded once; zeros where there is no value."""
+    if not count:
+        return 0.0, 0.0
+    spread = ((count * squares) << SCALE_BITS) - total * total
+    return exact_ratio(total, count << SCALE_BITS), exact_ratio(spread, (count * count) << (2 * SCALE_BITS))
+
+
+def _add(state: tuple[int, int, int], values: np.ndarray) -> tuple[int, int, int]:
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values)
+        if not finite.all():
+            values = values[finite]
+    return state[0] + values.size, state[1] + exact_sum(values), state[2] + exact_sum_of_squares(values)
 
 
 def _as_numpy(values: Any) -> np.ndarray:

@@ -19,6 +19,13 @@ ACCUMULATORS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ("CacheableCombineAccumulate", "WeightedMeanAndVarCombiner"): (
         "transforms.accumulators.moments:MomentsAccumulator",
     ),
+    ("CacheableCombineAccumulate", "NumPyCombiner"): ("transforms.accumulators.sums:SumAccumulator",),
+    ("CacheableCombinePerKeyAccumulate", "NumPyCombiner"): (
+        "transforms.accumulators.counts_per_key:CountsPerKeyAccumulator",
+    ),
+    ("CacheableCombinePerKeyAccumulate", "WeightedMeanAndVarCombiner"): (
+        "transforms.accumulators.moments_per_key:MomentsPerKeyAccumulator",
+    ),
     ("CacheableCombineAccumulate", "QuantilesCombiner"): ("transforms.accumulators.quantiles:QuantilesAccumulator",),
     ("CacheableCombineAccumulate", None): ("transforms.accumulators.combiner:CombinerAccumulator",),
     ("CacheableCombinePerKeyAccumulate", None): ("transforms.accumulators.per_key:PerKeyAccumulator",),
