@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+FUZZ_RUNS ?= 200000
 # Workers import TensorFlow many times: byte code files turn 15 CPU-seconds an import into 5.
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -40,6 +41,9 @@ test-clusters: env
 
 bench: env
 	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+fuzz: env
+	$(BIN)/python -m tests.fuzz.run --runs $(FUZZ_RUNS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info engine/_native*.so

@@ -97,6 +97,7 @@ class TrainConfig(TrainerConfig):
     """
 
     directory: str = "."
+    label: str = "pipeline.label"
     global_batch_size: int = 1024
     build_model: str = "build_model"
 

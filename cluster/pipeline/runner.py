@@ -109,7 +109,7 @@ def _run(decision: Decision, pipeline: Pipeline, results: Mapping[str, Finished]
     prune(directory.parent, directory)
     say(f"{'':<10} {_counts(finished.record)}")
     for note in result.notes:
-        say(f"{'':<10} {note}" if note else "")
+        say(f"{'':<10} {note}".rstrip())
     return finished
 
 

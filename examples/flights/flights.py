@@ -13,7 +13,18 @@ LATE_MINUTES = 15
 TRACK_MILES_PER_MINUTE = 8.0
 BUCKETS = {"delay": 40, "departure": 24}
 
-KEPT = ("month", "day", "dep_time", "sched_dep_time", "dep_delay", "sched_arr_time", "carrier", "origin", "dest", "distance")
+KEPT = (
+    "month",
+    "day",
+    "dep_time",
+    "sched_dep_time",
+    "dep_delay",
+    "sched_arr_time",
+    "carrier",
+    "origin",
+    "dest",
+    "distance",
+)
 PLANE = ("year", "manufacturer", "model", "seats")
 WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 
@@ -24,7 +35,9 @@ def join(batch, tables):
     import pyarrow.compute as pc
 
     columns = {name: batch.column(name) for name in KEPT}
-    columns |= {f"plane_{name}": column for name, column in look_up(batch, tables["planes"], ["tailnum"], PLANE).items()}
+    columns |= {
+        f"plane_{name}": column for name, column in look_up(batch, tables["planes"], ["tailnum"], PLANE).items()
+    }
     columns |= look_up(batch, tables["weather"], ["origin", "time_hour"], WEATHER)
     late = pc.greater(batch.column("arr_delay"), LATE_MINUTES)
     return pa.RecordBatch.from_pydict({**columns, "late": pc.cast(late, pa.int64())})
@@ -60,11 +73,15 @@ def preprocessing_fn(inputs):
         "slack": scheduled - distance / TRACK_MILES_PER_MINUTE,
         "departure": depart,
         "day_of_year": day_of_year,
-        "plane_year": _filled(inputs["plane_year"]),
-        "seats": _filled(inputs["plane_seats"]),
-        **{name: _filled(inputs[name]) for name in WEATHER if name != "wind_dir"},
+        "plane_year": inputs["plane_year"],
+        "seats": inputs["plane_seats"],
+        **{name: inputs[name] for name in WEATHER if name != "wind_dir"},
     }
-    outputs = {f"{name}_z": tf.clip_by_value(tft.scale_to_z_score(value), -6.0, 6.0) for name, value in numbers.items()}
+    # The score is that of the values that are there; where one is missing, the mean (0) stands in.
+    outputs = {
+        f"{name}_z": tf.clip_by_value(_dense(tft.scale_to_z_score(value), 0.0), -6.0, 6.0)
+        for name, value in numbers.items()
+    }
     for name, count in BUCKETS.items():
         outputs[f"{name}_bucket"] = tft.bucketize(numbers[name], num_buckets=count)
     route = tf.strings.join([inputs["origin"], inputs["dest"]], "-")
@@ -74,7 +91,7 @@ def preprocessing_fn(inputs):
         "dest": inputs["dest"],
         "month": tf.strings.as_string(inputs["month"]),
         "hour": hour,
-        "plane_model": _text(inputs["plane_model"]),
+        "plane_model": _dense(inputs["plane_model"], ""),
         "wind": tf.strings.as_string(_dense(inputs["wind_dir"], -1)),
         "carrier_route": tf.strings.join([inputs["carrier"], route], "-"),
         "route_hour": tf.strings.join([route, hour], "-"),
@@ -109,9 +126,7 @@ def build_model(context):
     late = keras.layers.Dense(1, "sigmoid", name="late")(hidden)
     model = keras.Model(inputs, late, name="flights")
     schedule = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], context.steps or 1000)
-    model.compile(
-        keras.optimizers.Adam(schedule), loss="binary_crossentropy", metrics=[keras.metrics.AUC(name="auc")]
-    )
+    model.compile(keras.optimizers.Adam(schedule), loss="binary_crossentropy", metrics=[keras.metrics.AUC(name="auc")])
     return model
 
 
@@ -132,11 +147,3 @@ def _dense(value, missing):
         shape = tf.stack([value.dense_shape[0], 1])
         value = tf.squeeze(tf.sparse.to_dense(tf.sparse.SparseTensor(value.indices, value.values, shape), missing), 1)
     return value
-
-
-def _filled(value):
-    return tf.cast(_dense(tf.cast(value, tf.float32), 0.0), tf.float32)
-
-
-def _text(value):
-    return _dense(value, "")

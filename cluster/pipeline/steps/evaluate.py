@@ -24,16 +24,10 @@ def _run(context: StepContext) -> StepResult:
         thresholds=config.thresholds,
     )
     result.save(str(context.out / _RESULT))
-    if not config.thresholds:
-        verdict = "no thresholds are set"
-    elif result.blessed:
-        verdict = "BLESSED: it meets its thresholds"
-    else:
-        verdict = f"NOT BLESSED: {'; '.join(result.failures)}"
     return StepResult(
         counts=Counts(rows_in=dataset.num_records, rows_out=result.rows),
         outputs={"result": _RESULT},
-        notes=("", *result.table(show=config.show).splitlines(), "", verdict),
+        notes=("", *result.table(show=config.show).splitlines()),
         info={"overall": dict(result.overall), "blessed": result.blessed, "failures": list(result.failures)},
     )
 

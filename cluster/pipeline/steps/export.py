@@ -13,29 +13,33 @@ _OUT = "model"
 def _run(context: StepContext) -> StepResult:
     from cluster.pipeline.user_module import user_function
     from engine import Dataset
-    from trainers.export_checkpoint import export_checkpoint
+    from trainers.export_checkpoint import check_export, export_checkpoint, rebuild_model
 
     pipeline = context.pipeline
     config, train = pipeline.export, pipeline.train
     assert config is not None and train is not None
-    raw = Dataset.open(context.raw("train"))
+    raw = Dataset.open(context.raw("eval"))
     graph = context.output("analyze", "graph") if "analyze" in context.before else None
+    checkpoints = context.output("train", "checkpoints")
+    build_model = user_function(pipeline.module, train.build_model)
     version = export_checkpoint(
-        context.output("train", "checkpoints"),
-        user_function(pipeline.module, train.build_model),
+        checkpoints,
+        build_model,
         str(context.out / _OUT),
         transform_graph=graph,
-        hyperparameters=train.hyperparameters,
-        use_ema=train.ema_decay is not None,
         raw_feature_spec=raw.feature_spec(),
-        label=pipeline.label,
-        data_manifest=raw.manifest,
         metrics=context.before["train"].record.info.get("eval_metrics"),
     )
+    rows, notes = 0, [f"SavedModel version {version.name}: raw tf.Examples in, the transform inside"]
+    if config.check_rows and graph is not None:
+        rows = min(config.check_rows, raw.num_records)
+        model, _ = rebuild_model(checkpoints, build_model, graph)
+        worst = check_export(version, model, raw, graph, rows=rows)
+        notes.append(f"checked on {rows:,} rows: its answers are at most {worst:.1g} from the trained model's")
     return StepResult(
-        counts=Counts(rows_in=0, rows_out=0),
+        counts=Counts(rows_in=rows, rows_out=rows),
         outputs={"model": f"{_OUT}/{version.name}", "versions": _OUT},
-        notes=(f"SavedModel version {version.name}: raw tf.Examples in, the transform inside",),
+        notes=tuple(notes),
     )
 
 

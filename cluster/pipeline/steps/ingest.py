@@ -45,7 +45,8 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from cluster.pipeline.key_split import eval_mask
+    from cluster.pipeline.sources import open_input
+    from engine.key_split import part_of_rows
     from engine.progress import Progress
 
     staging.mkdir()
@@ -53,18 +54,19 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
     writers: dict[str, pq.ParquetWriter] = {}
     nullable: set[str] = set()
     schema = None
-    with Progress("ingest", None) as progress:
-        for batch in _batches(pipeline, config, counts):
-            kept, joined = batch
+    source = open_input(next(iter(config.sources.values())))
+    fractions = {"train": 1 - config.eval_percent / 100, "eval": config.eval_percent / 100}
+    with Progress("ingest", source.num_records) as progress:
+        for kept, joined in _batches(pipeline, config, source, counts):
             if schema is None:
                 schema = joined.schema
                 writers = {s: pq.ParquetWriter(staging / f"{s}.parquet", schema, compression="lz4") for s in _SPLITS}
             elif joined.schema != schema:
                 raise ConfigError(f"{config.hook} gave other columns or types than before: {_changed(schema, joined)}")
             nullable |= {name for name in schema.names if joined.column(name).null_count}
-            chosen = eval_mask(kept, config.split_key, config.eval_percent)
-            parts = {"eval": joined.filter(chosen), "train": joined.filter(pa.compute.invert(chosen))}
-            for split, rows in parts.items():
+            part = part_of_rows(kept, config.split_key, fractions)
+            for index, split in enumerate(_SPLITS):
+                rows = joined.filter(pa.array(part == index))
                 writers[split].write_batch(rows)
                 counts[split] += rows.num_rows
             progress.update(counts["in"])
@@ -79,18 +81,19 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
     return counts, pa.schema([field.with_nullable(field.name in nullable) for field in schema])
 
 
-def _batches(pipeline: Pipeline, config: IngestConfig, counts: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+def _batches(
+    pipeline: Pipeline, config: IngestConfig, source: Any, counts: dict[str, Any]
+) -> Iterator[tuple[Any, Any]]:
     """Yields the kept rows of each batch of the first source, and what the hook made of them."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    from cluster.pipeline.sources import read_source
+    from cluster.pipeline.sources import open_input
     from cluster.pipeline.user_module import user_function
 
     (_, first), *others = config.sources.items()
-    tables = {name: pa.Table.from_batches(read_source(path)) for name, path in others}
+    tables = {name: _table(open_input(path)) for name, path in others}
     hook = user_function(pipeline.module, config.hook) if config.hook else None
-    for batch in read_source(first):
+    for batch in source.batches():
         counts["in"] += batch.num_rows
         for name in config.require:
             if name not in batch.schema.names:
@@ -102,6 +105,12 @@ def _batches(pipeline: Pipeline, config: IngestConfig, counts: dict[str, Any]) -
                 batch = batch.filter(present)
         if batch.num_rows:
             yield batch, _joined(hook, config.hook, batch, tables)
+
+
+def _table(source: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_batches(source.batches(), source.schema)
 
 
 def _joined(hook: Any, name: str, batch: Any, tables: dict[str, Any]) -> Any:
