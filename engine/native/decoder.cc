@@ -74,15 +74,13 @@ bool Decoder::decode_block(int count) {
     fault(code_, block_[row], reason_);
     return false;
   }
-  std::vector<Mark> marks;
-  if (options_.skip)
-    for (const Column& column : columns_) marks.push_back(column.mark());
+  marks_.clear();
+  for (const Column& column : columns_) marks_.push_back(column.mark());
   for (size_t index = 0; index < columns_.size(); ++index) {
     int bad = 0;
     if (fill_column(index, count, &bad)) continue;
     fault(code_, block_[bad], reason_);
-    if (options_.skip)
-      for (size_t i = 0; i < columns_.size(); ++i) columns_[i].rollback(marks[i]);
+    for (size_t i = 0; i < columns_.size(); ++i) columns_[i].rollback(marks_[i]);
     return false;
   }
   rows_ += count;

@@ -74,6 +74,7 @@ class Decoder {
   Item block_[kBlock];
   const uint8_t* base_ = nullptr;
   const uint8_t* readable_ = nullptr;
+  std::vector<Mark> marks_;  // of the columns before the block at hand
   FeatureValues scratch_;
   std::string reason_;
   FaultCode code_ = FaultCode::kMalformed;
