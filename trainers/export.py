@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from engine.atomic import atomic_directory
 from engine.errors import ConfigError
 
-__all__ = ["export_saved_model", "latest_version", "version_numbers"]
+__all__ = ["export_saved_model", "latest_version", "version_numbers", "write_saved_model"]
 
 
 def export_saved_model(
@@ -58,10 +59,57 @@ def export_saved_model(
         ConfigError: something that cannot be exported; a version that is there already; a label, feature or raw feature
             that the transform graph does not know.
     """
-    import tensorflow as tf
+    served, signatures, card = _prepare(
+        model, transform_graph, raw_feature_spec, label, features, data_manifest, config, metrics
+    )
+    root = Path(out)
+    with _only_writer(root):
+        number = _checked_version(root, version)
+        _write(served, signatures, card, root / str(number))
+    return root / str(number)
 
+
+def write_saved_model(
+    model: Any,
+    directory: str | os.PathLike[str],
+    *,
+    transform_graph: str | os.PathLike[str] | None = None,
+    raw_feature_spec: Mapping[str, Any] | None = None,
+    label: str | Sequence[str] = (),
+    features: Sequence[str] | None = None,
+    data_manifest: Any = None,
+    config: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes what `export_saved_model` writes to exactly this directory, local or a URI of TensorFlow's file systems.
+
+    It is for programs that name the directory themselves, as TFX does; one that is there is replaced.
+    """
+    served, signatures, card = _prepare(
+        model, transform_graph, raw_feature_spec, label, features, data_manifest, config, metrics
+    )
+    target = os.fspath(directory)
+    if "://" not in target:
+        _write(served, signatures, card, Path(target))
+        return
+    with tempfile.TemporaryDirectory() as local:
+        _write(served, signatures, card, Path(local) / "model")
+        _upload(Path(local) / "model", target)
+
+
+def _prepare(
+    model: Any,
+    transform_graph: str | os.PathLike[str] | None,
+    raw_feature_spec: Mapping[str, Any] | None,
+    label: str | Sequence[str],
+    features: Sequence[str] | None,
+    data_manifest: Any,
+    config: Mapping[str, Any] | None,
+    metrics: Mapping[str, Any] | None,
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Returns what is saved, its signatures and its card."""
     from trainers.export_module import ServedModel
-    from trainers.model_card import make_card, write_card
+    from trainers.model_card import make_card
 
     labels = (label,) if isinstance(label, str) else tuple(label)
     served = ServedModel(
@@ -83,13 +131,28 @@ def export_saved_model(
         config=config,
         metrics=metrics,
     )
-    root = Path(out)
-    with _only_writer(root):
-        number = _checked_version(root, version)
-        with atomic_directory(root / str(number)) as directory:
-            tf.saved_model.save(served, str(directory), signatures=signatures)
-            write_card(card, directory)
-    return root / str(number)
+    return served, signatures, card
+
+
+def _write(served: Any, signatures: Mapping[str, Any], card: Mapping[str, Any], target: Path) -> None:
+    import tensorflow as tf
+
+    from trainers.model_card import write_card
+
+    with atomic_directory(target) as directory:
+        tf.saved_model.save(served, str(directory), signatures=dict(signatures))
+        write_card(card, directory)
+
+
+def _upload(source: Path, target: str) -> None:
+    """Copies to an object store; saved_model.pb, by which loaders know a model, comes last."""
+    import tensorflow as tf
+
+    files = sorted((p for p in source.rglob("*") if p.is_file()), key=lambda p: p.name == "saved_model.pb")
+    for file in files:
+        name = f"{target.rstrip('/')}/{file.relative_to(source).as_posix()}"
+        tf.io.gfile.makedirs(name.rpartition("/")[0])
+        tf.io.gfile.copy(str(file), name, overwrite=True)
 
 
 def version_numbers(out: str | os.PathLike[str]) -> list[int]:

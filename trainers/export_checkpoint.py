@@ -11,7 +11,7 @@ from engine.errors import ConfigError, DataError
 from trainers.context import ModelContext
 from trainers.export import export_saved_model
 
-__all__ = ["check_export", "export_checkpoint", "rebuild_model"]
+__all__ = ["check_export", "create_variables", "export_checkpoint", "rebuild_model"]
 
 
 def export_checkpoint(
@@ -111,7 +111,7 @@ def rebuild_model(
     )
     with precision_policy(config.get("precision", "float32")):
         model = build_model(context)
-    _create_variables(model, context)
+    create_variables(model, context)
     averaged = bool(saved.state["variables"].get("average"))
     restore_model(model, saved.path, use_average=averaged if use_average is None else use_average)
     return model, context
@@ -173,8 +173,8 @@ def check_export(
     return worst
 
 
-def _create_variables(model: Any, context: ModelContext) -> None:
-    """Calls a model that makes its variables at the first call, with one row of zeros."""
+def create_variables(model: Any, context: ModelContext) -> None:
+    """Makes the variables of a model that makes them at its first call, with one row of zeros."""
     import tensorflow as tf
 
     from trainers.export_models import ForwardPass

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from engine.errors import ConfigError
 
-__all__ = ["ForwardPass"]
+__all__ = ["ForwardPass", "variables_of"]
 
 
 class ForwardPass(tf.Module):
@@ -29,7 +29,7 @@ class ForwardPass(tf.Module):
     def __init__(self, model: Any) -> None:
         super().__init__(name="forward_pass")
         self._call = _Untracked(_callable(model))
-        self.model_variables = list({id(v): v for v in _variables(model)}.values())
+        self.model_variables = variables_of(model)
         self.model_resources = _resources(model)
 
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,10 +84,11 @@ def _inputs_of(model: Any, features: Mapping[str, Any]) -> Any:
     return dict(features)
 
 
-def _variables(model: Any) -> list[Any]:
+def variables_of(model: Any) -> list[Any]:
+    """Returns the tf.Variables of a model without those of its optimizer, in the model's own order."""
     found = [getattr(v, "value", v) if not isinstance(v, tf.Variable) else v for v in model.variables]
     optimizer = {id(getattr(v, "value", v)) for v in _optimizer_variables(model)}
-    return [v for v in found if id(v) not in optimizer]
+    return list({id(v): v for v in found if id(v) not in optimizer}.values())
 
 
 def _optimizer_variables(model: Any) -> list[Any]:
