@@ -266,7 +266,7 @@ def _open_cached(
             source,
             read_dictionary=list(dictionary_columns),
             memory_map=False,
-            pre_buffer=True,
+            pre_buffer=_paths.is_remote(path),  # kept by the reader for good: worth it only where latency is
             page_checksum_verification=True,
         )
     except (pa.ArrowException, OSError) as error:
