@@ -162,7 +162,7 @@ class Dataset:
             damage = DamageLog(ReadOptions(batch_rows=batch_rows, **options))
         for split in self.splits(1 << 62):
             entry = self._known.get(split.path)
-            if entry is not None and split.records is None:
+            if entry is not None:
                 split = entry_split(entry)
             yield from read_split(split, self.schema, batch_rows, columns, damage=damage, **options)
 

@@ -68,5 +68,5 @@ def write_manifest(dataset: Any) -> str:
     if len(directories) > 1:
         raise ConfigError(f"the files lie in {len(directories)} directories; a manifest stands beside the files of one")
     schema = dataset.schema_of_all_records()
-    manifest = Manifest(tuple(FileEntry.scan(path) for path in dataset.paths), schema)
+    manifest = Manifest(tuple(FileEntry.scan(path, with_checksum=True) for path in dataset.paths), schema)
     return manifest.save(directories.pop())

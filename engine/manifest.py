@@ -16,16 +16,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine import _native
 from engine import paths as _paths
 from engine.errors import DataError
 from engine.formats import detect, format_module
 from engine.formats.block import Block
 from engine.split import Split
 
-__all__ = ["MANIFEST_NAME", "VERSION", "FileEntry", "Manifest"]
+__all__ = ["MANIFEST_NAME", "VERSION", "FileEntry", "Manifest", "file_checksum"]
 
 MANIFEST_NAME = "_fullpass_manifest.json"
 VERSION = 1
+_CHUNK_BYTES = 4 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class FileEntry:
         modified_ns: modification mark.
         records: records in it.
         blocks: what can be read by itself, in order.
+        checksum: of every byte of the file (`file_checksum`), or None where only headers were read.
     """
 
     path: str
@@ -49,9 +52,10 @@ class FileEntry:
     modified_ns: int
     records: int
     blocks: tuple[Block, ...]
+    checksum: str | None = None
 
     @staticmethod
-    def scan(path: str) -> FileEntry:
+    def scan(path: str, with_checksum: bool = False) -> FileEntry:
         """Returns the entry of a file as it stands now; reads record headers or the footer.
 
         Raises:
@@ -70,6 +74,7 @@ class FileEntry:
             modified_ns=modified_ns,
             records=records,
             blocks=blocks,
+            checksum=file_checksum(path) if with_checksum else None,
         )
 
     def split(self, block: Block, first_record: int | None = None) -> Split:
@@ -158,6 +163,7 @@ class Manifest:
                     "size_bytes": entry.size_bytes,
                     "modified_ns": entry.modified_ns,
                     "records": entry.records,
+                    "checksum": entry.checksum,
                     "blocks": [[b.offset, b.length, b.records, b.hash] for b in entry.blocks],
                 }
             )
@@ -203,6 +209,17 @@ class Manifest:
     def scan(paths: Sequence[str], schema: pa.Schema) -> Manifest:
         """Returns the manifest of files as they stand now."""
         return Manifest(tuple(FileEntry.scan(path) for path in paths), schema)
+
+
+def file_checksum(path: str) -> str:
+    """Returns hex of the CRC-32C of the CRC-32Cs of a file's 4 MiB chunks."""
+    sums = bytearray()
+    with _paths.open_input(path) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            while len(chunk) < _CHUNK_BYTES and (more := file.read(_CHUNK_BYTES - len(chunk))):
+                chunk += more
+            sums += _native.crc32c(chunk).to_bytes(4, "little")
+    return f"{_native.crc32c(bytes(sums)):08x}"
 
 
 def _entry_from_json(value: dict[str, Any], directory: str) -> FileEntry:

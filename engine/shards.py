@@ -82,7 +82,7 @@ class ShardSet:
             raise DataError(f"{self._records} records came, {self._bounds[-1]} were counted", path=self._directory)
         self._open_up_to(self._records)
         self._close()
-        entries = [FileEntry.scan(path) for path in self._paths]
+        entries = [FileEntry.scan(path, with_checksum=True) for path in self._paths]
         for entry, first, stop in zip(entries, self._bounds, self._bounds[1:]):
             if entry.records != stop - first:
                 raise DataError(f"holds {entry.records} records, {stop - first} were written", path=entry.path)

@@ -14,7 +14,7 @@ from engine.formats import detect, format_module
 from engine.formats.block import Block
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.report import DamageLog
-from engine.manifest import FileEntry
+from engine.manifest import FileEntry, file_checksum
 from engine.progress import Progress
 from engine.split import Split
 
@@ -145,6 +145,10 @@ def _compare(path: str, entry: FileEntry, rows: int, log: DamageLog, clean: bool
             for index, block in enumerate(entry.blocks)
             if index >= len(blocks) or blocks[index] != block
         ]
+        if not found and entry.checksum is not None and file_checksum(path) != entry.checksum:
+            found.append(
+                DataError("every record is whole, but the file's bytes are not those of the manifest", path=path)
+            )
     return found
 
 

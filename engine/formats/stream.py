@@ -7,6 +7,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+from isal import igzip_lib
 
 from engine import _native
 from engine import paths as _paths
@@ -83,7 +84,7 @@ class Window:
         while self.available < size:
             try:
                 count = self._file.readinto(self.buffer[self.end : self.begin + size])
-            except (EOFError, zlib.error, OSError) as error:
+            except (EOFError, zlib.error, igzip_lib.IsalError, OSError) as error:  # type: ignore[misc]
                 raise DataError(
                     f"cannot be read further: {error or 'it ends within the compressed stream'}",
                     path=self.path,
