@@ -33,10 +33,12 @@ class Launcher(abc.ABC):
     Attributes:
         name: as in the registry, with the kind where there are several: "kubernetes/job".
         patience_s: how long a place may be out of reach before following or waiting gives up.
+        ends_with_process: whether jobs end when the process that submitted them does.
     """
 
     name: str
     patience_s: float = 300.0
+    ends_with_process: bool = False
 
     @abc.abstractmethod
     def render(self, spec: JobSpec) -> list[dict[str, Any]]:

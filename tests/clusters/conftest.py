@@ -13,8 +13,9 @@ import pytest
 
 from tests.clusters.beam_fixtures import *  # noqa: F403
 from tests.clusters.beam_fixtures import __all__ as _beam_fixtures
+from tests.clusters.kubernetes_fixtures import kube, kubernetes_jobs
 
-__all__ = list(_beam_fixtures)
+__all__ = [*_beam_fixtures, "kube", "kubernetes_jobs"]
 
 _outcomes: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
 

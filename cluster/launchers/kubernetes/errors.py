@@ -36,7 +36,8 @@ def api_errors(doing: str, needs: str = "") -> Iterator[None]:
         yield
     except ApiException as error:
         if not error.status or error.status in (429, 500, 502, 503, 504):
-            raise ConnectionLost(f"cannot {doing}: the API answered {error.status} {error.reason}") from error
+            said = explain(error.status or 0, error.body or error.reason or "", doing)
+            raise ConnectionLost(f"{said} (the API answered {error.status})") from error
         message = explain(error.status, error.body or error.reason or "", doing, needs)
         raise (JobNotFound if error.status == 404 and not needs else LauncherError)(message) from error
     except (HTTPError, ConnectionError, TimeoutError) as error:

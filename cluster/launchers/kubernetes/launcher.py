@@ -136,6 +136,7 @@ class KubernetesLauncher(Launcher):
         name = obj["metadata"]["name"]
         state, message = self._kind.state(obj)
         tasks = self._tasks(name)
+        state = _with_tasks(state, tasks)
         troubles = [task for task in tasks if task.message and task.state is not JobState.SUCCEEDED]
         if not state.finished and state is not JobState.QUEUED:
             trouble = creation_trouble(self.api.events(obj)) if not tasks else ""
@@ -181,3 +182,13 @@ class KubernetesLauncher(Launcher):
             where=newest["metadata"]["name"],
             message=message,
         )
+
+
+def _with_tasks(state: JobState, tasks: tuple[TaskStatus, ...]) -> JobState:
+    """Returns the state of a job whose object only counts its pods: one that is not placed yet counts as active."""
+    if state is not JobState.RUNNING:
+        return state
+    states = {task.state for task in tasks}
+    if JobState.PENDING in states:
+        return JobState.RESTARTING if any(task.restarts for task in tasks) else JobState.PENDING
+    return JobState.RESTARTING if JobState.RESTARTING in states else state

@@ -40,6 +40,7 @@ class Cluster:
         self._cgroup = f"fullpass-{secrets.token_hex(4)}"
         self._tree: subprocess.Popen | None = None
         self._forward: subprocess.Popen | None = None
+        self._port = 0
 
     def __enter__(self) -> Cluster:
         try:
@@ -78,13 +79,29 @@ class Cluster:
         children = Path(f"/proc/{self._tree.pid}/task/{self._tree.pid}/children").read_text().split()
         return int(children[0])
 
+    def connect(self) -> None:
+        """Makes the API reachable from outside, for as long as the calling thread lives."""
+        listen = f"TCP-LISTEN:{self._port},bind=127.0.0.1,fork,reuseaddr"
+        words = ["setpriv", "--pdeathsig", "KILL", "socat", listen, f"UNIX-CONNECT:{self.state}/api.sock"]
+        self._forward = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def disconnect(self) -> None:
+        """Cuts all connections from outside; the cluster goes on."""
+        if self._forward is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._forward.pid, signal.SIGKILL)
+            self._forward.wait()
+            self._forward = None
+
     def stop(self) -> None:
         """Removes the cluster and all that it wrote."""
-        for process in (self._forward, self._tree):
-            if process is not None and process.poll() is None:
-                with contextlib.suppress(ProcessLookupError, OSError, IndexError):
-                    os.kill(self.init_pid if process is self._tree else process.pid, signal.SIGKILL)
-                process.wait(30)
+        self.disconnect()
+        if self._tree is not None and self._tree.poll() is None:
+            with contextlib.suppress(OSError, IndexError):
+                os.kill(self.init_pid, signal.SIGKILL)
+            self._tree.wait(30)
         for _ in range(50):  # the kernel takes a moment to empty the control groups
             if not self._remove_cgroups():
                 break
@@ -111,17 +128,9 @@ class Cluster:
             time.sleep(0.1)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        listen = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "socat",
-            f"TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr",
-            f"UNIX-CONNECT:{self.state}/api.sock",
-        ]
-        self._forward = subprocess.Popen(listen, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self._write_kubeconfig(self.kubeconfig, port)
+            self._port = free.getsockname()[1]
+        self.connect()
+        self._write_kubeconfig(self.kubeconfig, self._port)
         for _ in range(100):
             if self.kubectl("get", "--raw", "/readyz", check=False).strip() == "ok":
                 return

@@ -1,0 +1,252 @@
+"""Jobs on a real cluster: the verbs, what is said when something goes wrong, and that nothing is left."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from cluster import JobSpec, JobState, Launcher, LauncherError, Resources, SecretEnv, Volume, launcher
+from cluster.launchers import JobNotFound
+from tests.clusters.kubernetes_fixtures import busybox_job
+from tests.servers.kubernetes.cluster import Cluster
+
+pytestmark = pytest.mark.kubernetes
+
+
+def left(kube: Cluster) -> str:
+    """Returns everything of Fullpass's jobs that the API still knows."""
+    return kube.kubectl("get", "jobs,pods,services,configmaps", "-l", "fullpass/job", "-o", "name")
+
+
+def wait_for(place: Launcher, name: str, said: str, seconds: float = 60) -> str:
+    """Returns the job's message as soon as it has these words."""
+    deadline = time.monotonic() + seconds
+    while said not in (message := place.status(name).message):
+        assert time.monotonic() < deadline, f"in vain waited for {said!r}; the job says {message!r}"
+        time.sleep(0.5)
+    return message
+
+
+def fullpass(*words: str) -> list[str]:
+    return [sys.executable, "-m", "cluster.cli.main", *words]
+
+
+def test_members_find_each_other_and_states_follow(kube, kubernetes_jobs):
+    script = """
+    case $TF_CONFIG in *'"index": 0'*) other=pair-1.pair ;; *) other=pair-0.pair ;; esac
+    (while :; do echo "hello from $(hostname)" | nc -l -p 2222; done) &
+    for i in $(seq 100); do answer=$(nc -w 2 $other 2222 </dev/null); [ -n "$answer" ] && break; sleep 0.2; done
+    echo "$answer"; sleep 3; [ -n "$answer" ]
+    """
+    handle = kubernetes_jobs.submit(busybox_job("pair", script, roles={"worker": 2}))
+    seen: list[JobState] = []
+    status = handle.wait(timeout_s=90, poll_s=0.2, on_change=lambda s: seen.append(s.state))
+    assert status.state is JobState.SUCCEEDED, status
+    assert [state for state, _ in itertools.groupby(seen)] == [
+        JobState.PENDING,
+        JobState.RUNNING,
+        JobState.SUCCEEDED,
+    ] or ([state for state, _ in itertools.groupby(seen)] == [JobState.RUNNING, JobState.SUCCEEDED])
+    said = {(line.role, line.index): line.text for line in handle.logs()}
+    assert said == {("worker", 0): "hello from pair-1", ("worker", 1): "hello from pair-0"}
+    assert [job.name for job in kubernetes_jobs.list()] == ["pair"]
+    handle.cancel()
+    assert left(kube) == ""
+    with pytest.raises(JobNotFound, match="not found"):
+        handle.status()
+
+
+def test_following_takes_up_a_lost_connection_without_losing_or_repeating_a_line(kube, kubernetes_jobs):
+    script = 'for i in $(seq 1 120); do echo "line $i"; sleep 0.1; done'
+    handle = kubernetes_jobs.submit(busybox_job("talk", script, roles={"worker": 2}))
+    got: dict[int, list[str]] = {0: [], 1: []}
+    cuts = 0
+    for line in handle.logs(follow=True):
+        got[line.index].append(line.text)
+        if cuts < 2 and len(got[0]) >= 40 * (cuts + 1):
+            cuts += 1
+            kube.disconnect()
+            time.sleep(1.5)
+            kube.connect()
+    assert cuts == 2
+    assert got == {index: [f"line {i}" for i in range(1, 121)] for index in (0, 1)}
+    assert handle.wait(timeout_s=60).state is JobState.SUCCEEDED
+    handle.cancel()
+
+
+def test_ctrl_c_leaves_the_job_running_and_cancel_leaves_nothing(kube, kubernetes_jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("FULLPASS_STATE_DIR", str(tmp_path))
+    description = tmp_path / "job.json"
+    description.write_text(
+        busybox_job("steady", "while :; do echo tick; sleep 0.2; done", files={"a.txt": "x"}).to_json()
+    )
+    words = fullpass("submit", "--launcher", "kubernetes", "--spec", str(description), "--follow")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == "[worker-0] tick\n" or pytest.fail(process.stderr.read())
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "steady goes on" in errors and "fullpass cancel steady" in errors
+    assert kubernetes_jobs.status("steady").state is JobState.RUNNING
+    shown = subprocess.run(fullpass("status", "steady", "--json"), capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout)[0]["tasks"][0]["state"] == "running"
+    subprocess.run(fullpass("cancel", "steady"), capture_output=True, check=True)
+    assert left(kube) == ""
+
+
+def test_secrets_files_and_volumes_reach_the_pod(kube, kubernetes_jobs):
+    kube.kubectl("create", "secret", "generic", "store", "--from-literal=token=s3cret")
+    script = """
+    echo "$TOKEN $A $(cat /fullpass/files/a.txt) $(df /cache | tail -1 | cut -d" " -f1)"
+    touch /cache/x /tmp/y; touch /z || id -u
+    """
+    spec = busybox_job(
+        "parts",
+        script,
+        env={"A": "$(TOKEN)"},
+        secrets=(SecretEnv(name="TOKEN", secret="store", key="token"),),
+        files={"a.txt": "text"},
+        volumes=(Volume(mount_path="/cache", empty_dir=True, medium="Memory", size="8Mi"),),
+    )
+    handle = kubernetes_jobs.submit(spec)
+    assert handle.wait(timeout_s=60).state is JobState.SUCCEEDED
+    lines = [line.text for line in handle.logs()]
+    assert lines[0] == "s3cret $(TOKEN) text tmpfs"
+    assert "Read-only file system" in lines[1] and lines[2] == "1000"
+    handle.cancel()
+
+
+def test_a_pod_that_is_killed_for_memory_says_its_limit(kubernetes_jobs):
+    spec = busybox_job("greedy", "tail /dev/zero", resources=Resources(cpu="200m", memory="40Mi"))
+    handle = kubernetes_jobs.submit(spec)
+    status = handle.wait(timeout_s=90)
+    assert status.state is JobState.FAILED
+    assert "worker-0: out of memory (OOMKilled): its memory reached the limit of 40Mi" in status.message
+    handle.cancel()
+
+
+def test_a_crash_says_its_last_lines_and_wrong_input_is_not_tried_again(kubernetes_jobs):
+    script = "echo loading; echo 'ValueError: no column age' >&2; exit 3"
+    handle = kubernetes_jobs.submit(busybox_job("crash", script, max_restarts=1))
+    status = handle.wait(timeout_s=120)
+    assert status.state is JobState.FAILED and status.tasks[0].restarts == 1
+    assert "worker-0: exit code 3; its last lines: loading | ValueError: no column age" in status.message
+    handle.cancel()
+
+
+def test_unschedulable_says_why_and_what_was_asked(kubernetes_jobs):
+    spec = busybox_job("huge", "true", resources=Resources(cpu="900", memory="64Mi"), node_selector={"pool": "gpu"})
+    handle = kubernetes_jobs.submit(spec)
+    message = wait_for(kubernetes_jobs, "huge", "no node can take it")
+    assert "didn't match Pod's node affinity/selector" in message
+    assert "cpu 900" in message and "pool=gpu" in message
+    assert handle.status().state is JobState.PENDING
+    handle.cancel()
+
+
+def test_an_image_that_cannot_be_pulled_is_named(kubernetes_jobs):
+    handle = kubernetes_jobs.submit(busybox_job("absent", "true", image="localhost/absent:1"))
+    message = wait_for(kubernetes_jobs, "absent", "cannot be pulled")
+    assert "image localhost/absent:1 cannot be pulled: it is not on the node and image_pull_policy is Never" in message
+    handle.cancel()
+    # Nothing listens there: a registry out of reach.
+    spec = busybox_job("remote", "true", image="127.0.0.1:9/absent:1", image_pull_policy="Always")
+    handle = kubernetes_jobs.submit(spec)
+    message = wait_for(kubernetes_jobs, "remote", "connection refused")
+    assert "image 127.0.0.1:9/absent:1 cannot be pulled" in message and "image_pull_secrets" in message
+    handle.cancel()
+
+
+def test_deadline_and_missing_secret_are_told(kubernetes_jobs):
+    handle = kubernetes_jobs.submit(busybox_job("slow", "sleep 60", timeout_s=3))
+    status = handle.wait(timeout_s=60)
+    assert status.state is JobState.FAILED and "DeadlineExceeded" in status.message
+    handle.cancel()
+    spec = busybox_job("keyless", "true", secrets=(SecretEnv(name="A", secret="nowhere", key="a"),))
+    handle = kubernetes_jobs.submit(spec)
+    wait_for(kubernetes_jobs, "keyless", 'secret "nowhere" not found')
+    handle.cancel()
+
+
+def test_an_exceeded_quota_is_told_with_its_numbers(kube):
+    kube.kubectl("create", "namespace", "small")
+    kube.kubectl("-n", "small", "create", "quota", "team", "--hard=limits.memory=48Mi,limits.cpu=1,requests.cpu=1")
+    place = launcher("kubernetes", kubeconfig=str(kube.kubeconfig), namespace="small")
+    handle = place.submit(busybox_job("two", "sleep 30", resources=Resources(cpu="100m", memory="64Mi")))
+    message = wait_for(place, "two", "quota team is exceeded")
+    assert "limits.memory=64Mi" in message and "the limit is limits.memory=48Mi" in message
+    handle.cancel()
+
+
+def test_what_may_not_be_done_says_which_verb_on_what(kube, tmp_path):
+    kube.kubectl("create", "serviceaccount", "guest")
+    token = kube.kubectl("create", "token", "guest").strip()
+    config = yaml.safe_load(kube.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    path = tmp_path / "guest"
+    path.write_text(yaml.safe_dump(config))
+    guest = launcher("kubernetes", kubeconfig=str(path))
+    with pytest.raises(LauncherError) as error:
+        guest.submit(busybox_job("mine", "true"))
+    assert "'system:serviceaccount:default:guest' may not create jobs.batch in namespace default" in str(error.value)
+    config["users"][0]["user"] = {"token": "wrong"}
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(LauncherError, match="does not accept these credentials"):
+        launcher("kubernetes", kubeconfig=str(path)).list()
+
+
+def test_dry_run_on_the_server_checks_everything_and_creates_nothing(kube, kubernetes_jobs):
+    kubernetes_jobs.submit(busybox_job("tried", "true", roles={"worker": 2}, files={"a.txt": "x"}), dry_run=True)
+    assert left(kube) == ""
+    with pytest.raises(LauncherError, match="already"):
+        kubernetes_jobs.submit(busybox_job("tried", "true"))
+        kubernetes_jobs.submit(busybox_job("tried", "true"))
+    kubernetes_jobs.cancel("tried")
+    with pytest.raises(LauncherError, match="this cluster does not know it; install KubeRay"):
+        launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig)).submit(busybox_job("ray", "true"))
+
+
+def test_a_submit_that_fails_half_way_leaves_nothing(kube, kubernetes_jobs):
+    kube.kubectl("create", "configmap", "halfway-files")  # in the way of the job's own
+    with pytest.raises(LauncherError, match="halfway-files"):
+        kubernetes_jobs.submit(busybox_job("halfway", "sleep 60", files={"a.txt": "x"}))
+    deadline = time.monotonic() + 30
+    while left(kube) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert left(kube) == ""
+    kube.kubectl("delete", "configmap", "halfway-files")
+
+
+def test_roles_in_one_job_end_with_their_trainers(kubernetes_jobs):
+    """Parameter servers never end by themselves: the job succeeds when chief and workers do."""
+    from tests.clusters.kubernetes_fixtures import host_job
+
+    script = "import os, time; print(os.environ['TF_CONFIG']); time.sleep(600 if '\"type\": \"ps\"' in os.environ['TF_CONFIG'] else 1)"
+    spec = host_job(
+        "roles",
+        command=("python", "-c", script),
+        roles={"chief": 1, "worker": 1, "ps": 1},
+        resources=Resources(cpu="100m", memory="256Mi"),
+        grace_s=1,
+    )
+    handle = kubernetes_jobs.submit(spec)
+    status = handle.wait(timeout_s=120)
+    assert status.state is JobState.SUCCEEDED, status
+    tasks = {json.loads(line.text)["task"]["type"] for line in handle.logs() if line.text.startswith("{")}
+    assert tasks >= {"chief", "worker"}
+    handle.cancel()
+
+
+def test_the_description_from_json_runs_as_the_one_in_python(kubernetes_jobs):
+    spec = JobSpec.from_json(busybox_job("again", "echo same").to_json())
+    handle = kubernetes_jobs.submit(spec)
+    assert [line.text for line in handle.logs(follow=True)] == ["same"]
+    handle.cancel()
