@@ -7,10 +7,11 @@ from typing import Any
 from engine.feed.config import FeedConfig
 from engine.feed.dataset_reader import DatasetReader
 from engine.feed.feed import Feed
+from engine.feed.mixed import MixedFeed, mix
 from engine.formats.options import OnDamage
 from engine.plan import Remainder
 
-__all__ = ["Feed", "FeedConfig", "OnDamage", "make_feed"]
+__all__ = ["Feed", "FeedConfig", "MixedFeed", "OnDamage", "make_feed", "mix"]
 
 
 def make_feed(dataset: Any, *, remainder: Remainder | None = None, **options: Any) -> Feed:

@@ -55,6 +55,10 @@ class Assembler:
         runs = self._plan.runs(cursor, self._config.host)
         filled = sum(run.stop - run.start for run in runs)
         size = filled if self._config.remainder is Remainder.PARTIAL else self._plan.host_batch_size
+        return self.assemble(runs, size, filled)
+
+    def assemble(self, runs: list[Run], size: int, filled: int) -> dict[str, Any]:
+        """Returns a packed batch of `size` slots whose first `filled` the runs fill; the others are zero."""
         out = self._empty(size)
         if filled < size:
             for array in out.values():

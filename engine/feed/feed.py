@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.errors import ConfigError
+from engine.feed.ahead import run_ahead
 from engine.feed.assemble import Assembler
 from engine.feed.config import FeedConfig
-from engine.feed.layout import RESERVED, make_layout
+from engine.feed.layout import make_layout, unpack_numpy
 from engine.feed.source import BlockReader, BlockSource
 from engine.feed.windows import WindowLoader
 from engine.plan import Cursor, EpochPlan, dump_state, load_state
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 __all__ = ["Feed"]
-
-_END = object()
 
 
 class Feed:
@@ -42,10 +40,10 @@ class Feed:
         self.config = config
         self.plan = EpochPlan(block_records, config.plan_config())
         self.layout = make_layout(reader.schema, config.columns, config.fill)
-        self._fingerprint = fingerprint
+        self.fingerprint = fingerprint
         first: np.ndarray = np.zeros(len(block_records) + 1, np.int64)
         np.cumsum(block_records, out=first[1:])
-        self._source = BlockSource(reader, self.layout.names, first, config)
+        self.source = BlockSource(reader, self.layout.names, first, config)
         self._start = Cursor()
         self._delivered: int | None = 0
 
@@ -62,7 +60,7 @@ class Feed:
     @property
     def skipped(self) -> list[int]:
         """Global ids of the damaged records that were left out so far, as far as this host saw them."""
-        return self._source.skipped
+        return self.source.skipped
 
     def get_state(self, num_batches: int | None = None) -> dict[str, Any]:
         """Returns the JSON-able state after a number of batches.
@@ -81,7 +79,7 @@ class Feed:
             )
         if count < 0:
             raise ConfigError(f"num_batches is {count}: give a number >= 0")
-        return dump_state(self.plan, self._fingerprint, self.plan.advance(self._start, count), self.skipped)
+        return dump_state(self.plan, self.fingerprint, self.plan.advance(self._start, count), self.skipped)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Makes the state the start of every iteration begun from now on.
@@ -89,9 +87,13 @@ class Feed:
         Raises:
             ConfigError: the state belongs to other data, another seed, global batch size or order; nothing is changed.
         """
-        self._start, skipped = load_state(self.plan, self._fingerprint, state)
-        self._source.remember(skipped)
+        self._start, skipped = load_state(self.plan, self.fingerprint, state)
+        self.remember_skipped(skipped)
         self._delivered = 0
+
+    def remember_skipped(self, skipped: Sequence[int]) -> None:
+        """Counts ids of damaged records from a saved state as skipped already."""
+        self.source.remember(skipped)
 
     def batches_left(self) -> int | None:
         """Returns the number of batches from the start state to the end, None where there is no end."""
@@ -108,46 +110,21 @@ class Feed:
 
     def batches(self) -> Iterator[dict[str, Any]]:
         """Yields packed numpy batches from the start state on, made ahead in a thread, without counting them."""
-        ready: queue.Queue[Any] = queue.Queue(self.config.prefetch_batches)
-        stop = threading.Event()
-        maker = threading.Thread(
-            target=self._make, args=(self._start, self.batches_left(), ready, stop), name="fullpass-feed", daemon=True
-        )
-        maker.start()
-        try:
-            while (item := ready.get()) is not _END:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stop.set()
+        start, left = self.plan.batch_number(self._start), self.batches_left()
+        return run_ahead(lambda: self._make(start, left), self.config.prefetch_batches)
 
-    def _make(self, start: Cursor, left: int | None, ready: queue.Queue[Any], stop: threading.Event) -> None:
-        loader = WindowLoader(self._source, self.layout, self.config.threads)
+    def _make(self, number: int, left: int | None) -> Iterator[dict[str, Any]]:
+        loader = WindowLoader(self.source, self.layout, self.config.threads)
         assembler = Assembler(self.plan, self.layout, loader, self.config)
         try:
-            number = self.plan.batch_number(start)
-            while left is None or left > 0:
-                if not _put(ready, assembler.batch(self.plan.cursor(number)), stop):
-                    return
-                number += 1
-                left = None if left is None else left - 1
-            _put(ready, _END, stop)
-        except BaseException as error:
-            _put(ready, error, stop)
+            for step in itertools.count(number) if left is None else range(number, number + left):
+                yield assembler.batch(self.plan.cursor(step))
         finally:
             loader.close()
 
     def unpack_numpy(self, packed: dict[str, Any]) -> dict[str, Any]:
         """Returns views by column name: [b, *shape], or (values, row_splits) of a ragged column; and mask, record_ids."""
-        out: dict[str, Any] = {key: packed[key] for key in RESERVED if key in packed}
-        for c in self.layout.columns:
-            if c.ragged:
-                out[c.name] = packed[c.name]
-            else:
-                part = packed[c.kind][:, c.start : c.start + c.width]
-                out[c.name] = part.reshape(len(part), *c.shape) if c.shape != () else part[:, 0]
-        return out
+        return unpack_numpy(self.layout, packed)
 
     def dataset(self, num_replicas: int = 1) -> tf.data.Dataset:
         """Returns a tf.data.Dataset of packed batches that begins at the start state.
@@ -169,13 +146,3 @@ class Feed:
         from engine.feed.tensors import unpack
 
         return unpack(self.layout, packed)
-
-
-def _put(ready: queue.Queue[Any], item: Any, stop: threading.Event) -> bool:
-    while not stop.is_set():
-        try:
-            ready.put(item, timeout=0.2)
-            return True
-        except queue.Full:
-            continue
-    return False

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from engine.errors import ConfigError
 
-__all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout"]
+__all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "unpack_numpy"]
 
 FLOAT32, INT64, BYTES = "float32", "int64", "bytes"
 RESERVED = ("mask", "record_ids")  # keys of a packed batch beside the columns
@@ -139,3 +139,15 @@ def _kind(name: str, kind: pa.DataType) -> str:
         f"column {name!r} is of type {kind}, which cannot be fed to TensorFlow: leave it out of `columns`, or convert it "
         "to numbers, strings or lists of these"
     )
+
+
+def unpack_numpy(layout: Layout, packed: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the columns of a packed numpy batch by name, as views; see `Feed.unpack_numpy`."""
+    out: dict[str, Any] = {key: packed[key] for key in RESERVED if key in packed}
+    for c in layout.columns:
+        if c.ragged:
+            out[c.name] = packed[c.name]
+        else:
+            part = packed[c.kind][:, c.start : c.start + c.width]
+            out[c.name] = part.reshape(len(part), *c.shape) if c.shape else part[:, 0]
+    return out

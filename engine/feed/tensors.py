@@ -14,6 +14,7 @@ from engine.plan import Remainder
 
 if TYPE_CHECKING:
     from engine.feed.feed import Feed
+    from engine.feed.mixed import MixedFeed
 
 __all__ = ["make_dataset", "unpack"]
 
@@ -21,7 +22,7 @@ _DTYPES = {FLOAT32: tf.float32, INT64: tf.int64, BYTES: tf.string}
 _RECORDS_AN_ELEMENT = 8192  # handing an element over costs about 0.3 ms whatever its size: small batches go together
 
 
-def make_dataset(feed: Feed, num_replicas: int) -> tf.data.Dataset:
+def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
     """Returns the dataset of `Feed.dataset`.
 
     Raises:
@@ -58,7 +59,7 @@ def make_dataset(feed: Feed, num_replicas: int) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def _signature(feed: Feed, size: int | None) -> dict[str, Any]:
+def _signature(feed: Feed | MixedFeed, size: int | None) -> dict[str, Any]:
     layout = feed.layout
     spec: dict[str, Any] = {
         kind: tf.TensorSpec([size, layout.width(kind)], dtype) for kind, dtype in _DTYPES.items() if layout.width(kind)
@@ -93,7 +94,7 @@ def _stacked(held: list[dict[str, np.ndarray]], share: int) -> dict[str, np.ndar
     return out
 
 
-def _parts(feed: Feed, share: int) -> Iterator[dict[str, Any]]:
+def _parts(feed: Feed | MixedFeed, share: int) -> Iterator[dict[str, Any]]:
     """Yields each replica's part of batches with ragged columns; an empty batch is one part."""
     for batch in feed.batches():
         for start in range(0, max(1, _num_rows(batch)), share):

@@ -2,6 +2,7 @@
 
 from engine.plan.config import PlanConfig
 from engine.plan.epoch_plan import Cursor, EpochPlan
+from engine.plan.mixture import MixSchedule
 from engine.plan.order import Window
 from engine.plan.remainder import Remainder
 from engine.plan.state import STATE_VERSION, dump_state, load_state
@@ -10,6 +11,7 @@ __all__ = [
     "STATE_VERSION",
     "Cursor",
     "EpochPlan",
+    "MixSchedule",
     "PlanConfig",
     "Remainder",
     "Window",

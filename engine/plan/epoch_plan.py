@@ -161,9 +161,22 @@ class EpochPlan:
         """
         if not 0 <= host < self.config.num_hosts:
             raise ConfigError(f"host is {host}: give 0 to {self.config.num_hosts - 1}")
-        share = self.host_batch_size
-        start, slot, runs = cursor.records_done + host * share, 0, []
-        stop, epoch = start + share, cursor.epoch
+        start = cursor.records_done + host * self.host_batch_size
+        return self._runs_between(cursor.epoch, start, start + self.host_batch_size)
+
+    def stream_runs(self, start: int, stop: int) -> list[Run]:
+        """Returns where records start..stop-1 of the endless sequence of epochs stand (Remainder.CARRY).
+
+        Args:
+            start, stop: records counted from the first of epoch 0; any numbers, not only whole batches.
+        """
+        assert self.config.remainder is Remainder.CARRY
+        return self._runs_between(
+            start // self.num_records, start % self.num_records, stop - start + start % self.num_records
+        )
+
+    def _runs_between(self, epoch: int, start: int, stop: int) -> list[Run]:
+        size, slot, runs = self.config.global_batch_size, 0, []
         while start < stop:
             if start >= self.num_records:
                 if self.config.remainder is not Remainder.CARRY:
@@ -171,7 +184,8 @@ class EpochPlan:
                 start, stop, epoch = start - self.num_records, stop - self.num_records, epoch + 1
                 continue
             lanes = self._lanes_of(epoch)
-            end = min(stop, self.num_records, lanes.head if start < lanes.head else stop)
+            batch_end = lanes.head if start < lanes.head else start + size - (start - lanes.head) % size
+            end = min(stop, self.num_records, batch_end)
             runs += lanes.runs(epoch, start, end, slot)
             slot += end - start
             start = end

@@ -8,12 +8,13 @@ from typing import Any
 from engine.errors import ConfigError
 from engine.plan.epoch_plan import Cursor, EpochPlan
 
-__all__ = ["STATE_VERSION", "dump_state", "load_state"]
+__all__ = ["STATE_VERSION", "dump_state", "load_state", "source_identity"]
 
 STATE_VERSION = 1
 
 
-def _identity(plan: EpochPlan, fingerprint: str) -> dict[str, Any]:
+def source_identity(plan: EpochPlan, fingerprint: str) -> dict[str, Any]:
+    """Returns what a saved state must share with a plan to be its own."""
     config = plan.config
     return {
         "version": STATE_VERSION,
@@ -37,7 +38,7 @@ def dump_state(plan: EpochPlan, fingerprint: str, cursor: Cursor, skipped: Seque
         cursor: where the next global batch begins.
         skipped: global ids of damaged records that were left out so far.
     """
-    state = _identity(plan, fingerprint)
+    state = source_identity(plan, fingerprint)
     return {**state, "epoch": cursor.epoch, "records_done": cursor.records_done, "skipped": sorted(map(int, skipped))}
 
 
@@ -50,7 +51,7 @@ def load_state(plan: EpochPlan, fingerprint: str, state: dict[str, Any]) -> tupl
     """
     if not isinstance(state, dict) or "version" not in state:
         raise ConfigError(f"this is no feed state: a dict with a version is expected, got {type(state).__name__}")
-    for name, here in _identity(plan, fingerprint).items():
+    for name, here in source_identity(plan, fingerprint).items():
         if name not in state or state[name] != here:
             raise ConfigError(
                 f"the saved feed state does not fit: its {name} is {state.get(name)!r}, here it is {here!r}; "
