@@ -46,7 +46,7 @@ def analyze(
     runner: Any = "local",
     runner_options: Sequence[str] = (),
     *,
-    batch_rows: int = 65536,
+    batch_rows: int = 131072,
     target_split_bytes: int | None = None,
 ) -> AnalyzeReport:
     """Returns a report after writing the transform graph of a preprocessing_fn, as `tft.TFTransformOutput` reads it.
@@ -97,7 +97,10 @@ def analyze(
         assets = os.path.join(temp_dir, "assets")
         os.mkdir(assets)
         values: dict[str, Any] = {}
+        parts_wanted = _parts_wanted(ds, backend)
         for plan in plans:
+            for analyzer in plan.analyzers:
+                analyzer.accumulator.num_parts = min(analyzer.accumulator.num_parts, parts_wanted)
             model = None
             if plan.needs_saved_model:
                 known = replacements(values, bindings)
@@ -132,6 +135,13 @@ def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_row
         result = backend.accumulate(plan, reader, splits, progress)
     check_counts(splits, result.split_rows, ds.num_records)
     return dict(result.parts)
+
+
+def _parts_wanted(ds: Any, backend: Any) -> int:
+    """Hash partitions of a state: one for every 256 MiB of data, since each costs its share of work for every split."""
+    total = sum(os.path.getsize(path) for path in ds.paths if os.path.exists(path))
+    workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
+    return max(1, min(total >> 28, 4 * workers)) if getattr(backend, "name", "") == "local" else 1 << 30
 
 
 def split_bytes(ds: Any, backend: Any) -> int:

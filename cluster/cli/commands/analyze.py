@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
     )
-    parser.add_argument("--batch-rows", type=int, default=65536, metavar="N", help="records a batch (default: %(default)s)")
+    parser.add_argument(
+        "--batch-rows", type=int, default=131072, metavar="N", help="records a batch (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
