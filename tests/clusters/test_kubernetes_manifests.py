@@ -1,0 +1,107 @@
+"""k8s/: everything in it is accepted by a real API server, and its least privilege is enough for a job."""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster import JobState, LauncherError, launcher
+from tests.clusters.kubernetes_fixtures import busybox_job
+from tests.servers.kubernetes.binaries import CACHE, ensure_programs
+from tests.servers.kubernetes.cluster import Cluster
+
+pytestmark = pytest.mark.kubernetes
+
+K8S = Path(__file__).parents[2] / "k8s"
+OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
+FLINK_CRDS = (
+    "https://repo1.maven.org/maven2/org/apache/flink/flink-kubernetes-operator-api/1.10.0/"
+    "flink-kubernetes-operator-api-1.10.0.jar"
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(kube: Cluster) -> Iterator[Cluster]:
+    """A cluster with the namespace of k8s/overlays/cpu in it."""
+    kube.kubectl("apply", "-k", str(K8S / "overlays" / "cpu"))
+    yield kube
+    kube.kubectl("delete", "namespace", "fullpass", "--wait=false")
+
+
+def server_dry_run(kube: Cluster, *words: str) -> None:
+    """Fails where the API server refuses an object or warns of it (a pod that is not restricted, a deprecated field)."""
+    command = [str(ensure_programs() / "kubectl"), "--kubeconfig", str(kube.kubeconfig)]
+    done = subprocess.run([*command, "apply", "--dry-run=server", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+    assert "(server dry run)" in done.stdout
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlays_are_accepted(prepared, overlay):
+    server_dry_run(prepared, "-k", str(K8S / "overlays" / overlay))
+
+
+@pytest.mark.parametrize("runner", ["flink", "spark"])
+def test_session_clusters_are_accepted_by_the_strictest_pod_security(prepared, runner):
+    server_dry_run(prepared, "-k", str(K8S / runner))
+
+
+def test_the_flink_resource_is_accepted_by_the_schema_of_its_operator(prepared, tmp_path):
+    jar = CACHE / "manifests" / "flink-operator.jar"
+    if not jar.exists():
+        jar.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with urllib.request.urlopen(FLINK_CRDS, timeout=60) as reply:
+                content = reply.read()
+        except OSError as error:
+            pytest.skip(f"the operator's CRDs cannot be fetched: {error}")
+        partial = jar.with_suffix(".part")
+        partial.write_bytes(content)
+        partial.replace(jar)
+    crd = tmp_path / "crd.yaml"
+    with zipfile.ZipFile(jar) as archive:
+        crd.write_bytes(archive.read("META-INF/fabric8/flinkdeployments.flink.apache.org-v1.yml"))
+    prepared.kubectl("apply", "--server-side", "-f", str(crd))
+    prepared.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/flinkdeployments.flink.apache.org")
+    server_dry_run(prepared, "-f", str(K8S / "operators" / "flink.yaml"))
+
+
+def test_the_submitter_may_do_what_jobs_need_and_no_more(prepared, tmp_path):
+    token = prepared.kubectl("-n", "fullpass", "create", "token", "submitter").strip()
+    config = yaml.safe_load(prepared.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    path = tmp_path / "submitter"
+    path.write_text(yaml.safe_dump(config))
+    place = launcher("kubernetes", kubeconfig=str(path), namespace="fullpass")
+    spec = busybox_job("allowed", "echo done", files={"a.txt": "x"}, service_account="trainer")
+    place.submit(spec, dry_run=True)
+    handle = place.submit(spec)
+    assert [line.text for line in handle.logs(follow=True)] == ["done"]
+    assert handle.wait(timeout_s=60).state is JobState.SUCCEEDED
+    assert [job.name for job in place.list()] == ["allowed"]
+    handle.cancel()
+    with pytest.raises(LauncherError, match=r"may not create jobs\.batch in namespace default"):
+        launcher("kubernetes", kubeconfig=str(path), namespace="default").submit(spec)
+    for verb, what in (("get", "secrets"), ("create", "pods"), ("create", "pods/exec"), ("delete", "pods")):
+        words = ("auth", "can-i", verb, what, "-n", "fullpass", "--as=system:serviceaccount:fullpass:submitter")
+        assert prepared.kubectl(*words, check=False).strip() == "no", (verb, what)
+
+
+def test_root_is_refused_by_the_namespace(prepared):
+    """A pod that asks for root is refused by the namespace, and the job says so."""
+    place = launcher("kubernetes", kubeconfig=str(prepared.kubeconfig), namespace="fullpass")
+    handle = place.submit(busybox_job("rooted", "true", run_as_user=0))
+    message = ""
+    for _ in range(60):
+        message = handle.status().message
+        if message:
+            break
+    assert "pods cannot be created" in message and "runAsNonRoot" in message
+    handle.cancel()
