@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 __all__ = ["Progress"]
 
@@ -29,8 +30,8 @@ class Progress:
         self.done = 0
         self._start = self._last_line = time.monotonic()
         self._silent = os.environ.get("FULLPASS_PROGRESS") == "0"
-        self._bar = None
-        self._task = None
+        self._bar: Any = None
+        self._task: Any = None
 
     def __enter__(self) -> Progress:
         if not self._silent and sys.stderr.isatty():
@@ -41,7 +42,11 @@ class Progress:
             self._bar = Bar(
                 TextColumn("{task.description:<12}"),
                 BarColumn(),
-                TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + self.unit if self.total else "{task.completed:,.0f} " + self.unit),
+                TextColumn(
+                    "{task.completed:,.0f}/{task.total:,.0f} " + self.unit
+                    if self.total
+                    else "{task.completed:,.0f} " + self.unit
+                ),
                 TextColumn("{task.fields[note]}"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),

@@ -1,0 +1,58 @@
+"""`fullpass bench`: how fast your own data is read, beside the way it is read today."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = (
+    "Measures records a second on your data: our readers and TensorFlow's or pyarrow's, in turn, on the same files."
+)
+
+EPILOG = """\
+examples:
+  fullpass bench 'data/train/*.tfrecord.gz'
+  fullpass bench data/train --rounds 9 --records 1000000
+
+The ratio is the median over the interleaved pairs, with the least and the greatest. The speed claims of the README are
+measured by `make bench`.
+"""
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="TFRecord or Parquet files, globs, directories")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="interleaved pairs (default 5)")
+    parser.add_argument(
+        "--records",
+        type=int,
+        default=1_000_000,
+        metavar="N",
+        help="files with about so many records (default 1,000,000)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    import dataclasses
+    import json
+    import os
+
+    from cluster.cli.quiet import import_tensorflow
+    from cluster.cli.reading_bench import measure
+    from engine import Dataset
+
+    dataset = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
+    if dataset.format == "tfrecord":
+        import_tensorflow()
+    pairs = measure(dataset, args.rounds, args.records)
+    if args.json:
+        print(json.dumps([dataclasses.asdict(pair) for pair in pairs], indent=1))
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(f"{pairs[0].records:,} records of {dataset}, {args.rounds} pairs, {cores} cores")
+    for pair in pairs:
+        print(pair)
+    return 0
