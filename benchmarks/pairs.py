@@ -19,6 +19,8 @@ class PairedResult:
         ratio_median, ratio_min, ratio_max: over the pairs.
         ours_s, peer_s: median wall seconds of one run of each.
         rounds: pairs measured.
+        cpu_ratio_median, cpu_ratio_min, cpu_ratio_max: the same of processor seconds (all threads of the process), which
+            other programs on the machine disturb less; the ratio of what one core does.
     """
 
     ratio_median: float
@@ -27,6 +29,9 @@ class PairedResult:
     ours_s: float
     peer_s: float
     rounds: int
+    cpu_ratio_median: float
+    cpu_ratio_min: float
+    cpu_ratio_max: float
 
 
 def paired(
@@ -51,8 +56,10 @@ def paired(
     if warm_up:
         ours()
         peer()
-    pairs = [(_seconds(ours) / ours_size, _seconds(peer) / peer_size) for _ in range(rounds)]
+    runs = [(_seconds(ours), _seconds(peer)) for _ in range(rounds)]
+    pairs = [(own[0] / ours_size, theirs[0] / peer_size) for own, theirs in runs]
     ratios = [theirs / own for own, theirs in pairs]
+    cpu_ratios = [(theirs[1] / peer_size) / max(own[1] / ours_size, 1e-9) for own, theirs in runs]
     return PairedResult(
         ratio_median=statistics.median(ratios),
         ratio_min=min(ratios),
@@ -60,6 +67,9 @@ def paired(
         ours_s=statistics.median(own for own, _ in pairs) * ours_size,
         peer_s=statistics.median(theirs for _, theirs in pairs) * peer_size,
         rounds=rounds,
+        cpu_ratio_median=statistics.median(cpu_ratios),
+        cpu_ratio_min=min(cpu_ratios),
+        cpu_ratio_max=max(cpu_ratios),
     )
 
 
@@ -67,7 +77,8 @@ def record_pair(benchmark: Any, result: PairedResult, peer: str, records: int | 
     """Notes a paired result in a pytest-benchmark's extra_info: the ratio with its spread, and our records a second."""
     key = f"vs {peer}"
     benchmark.extra_info[key] = (
-        f"{result.ratio_median:.2f} x ({result.ratio_min:.2f} to {result.ratio_max:.2f}, {result.rounds} pairs)"
+        f"{result.ratio_median:.2f} x ({result.ratio_min:.2f} to {result.ratio_max:.2f}, {result.rounds} pairs); of processor time "
+        f"{result.cpu_ratio_median:.2f} x ({result.cpu_ratio_min:.2f} to {result.cpu_ratio_max:.2f})"
     )
     if records is not None:
         benchmark.extra_info["records_per_s"] = round(records / result.ours_s)
@@ -76,7 +87,7 @@ def record_pair(benchmark: Any, result: PairedResult, peer: str, records: int | 
     )
 
 
-def _seconds(action: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def _seconds(action: Callable[[], Any]) -> tuple[float, float]:
+    start, cpu_start = time.perf_counter(), time.process_time()
     action()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu_start
