@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ __all__ = ["run_suite"]
 _REPLACED = ("AnalyzeDataset", "AnalyzeAndTransformDataset", "TransformDataset")
 
 
-def run_suite(module: str, names: Sequence[str] = (), timeout_s: float = 900) -> tuple[int, int, str]:
-    """Returns (tests that passed, tests that did not, output).
+def run_suite(module: str, names: Sequence[str] = (), timeout_s: float = 900) -> tuple[int, set[str], str]:
+    """Returns (number of tests that passed, names of those that did not, output).
 
     Args:
         module: e.g. "tensorflow_transform.beam.vocabulary_integration_test".
@@ -37,9 +38,9 @@ def run_suite(module: str, names: Sequence[str] = (), timeout_s: float = 900) ->
         text=True,
         timeout=timeout_s,
     )
-    failed = done.stdout.count("[  FAILED  ]")
+    failed = set(re.findall(r"\[  FAILED  \] \S+\.(\w+)", done.stdout))
     if done.returncode and not failed:
-        failed = 1
+        failed = {"(the process itself)"}
     return done.stdout.count("[       OK ]"), failed, done.stdout
 
 
