@@ -16,8 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
-from cluster.launchers.local.record import alive, log_path, process_mark, read_status, write_status
-from cluster.launchers.local.runner import member_words, now
+from cluster.launchers.local.record import (
+    alive,
+    log_path,
+    member_words,
+    now,
+    read_runner,
+    read_status,
+    write_runner,
+    write_status,
+)
 from cluster.launchers.state import state_directory
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
@@ -68,23 +76,23 @@ class LocalLauncher(Launcher):
             (folder / "files" / name).write_text(text)
         tasks = tuple(TaskStatus(role=role, index=index, state=JobState.PENDING) for role, index in spec.members())
         status = JobStatus(name=spec.name, launcher=self.name, state=JobState.PENDING, tasks=tasks, submitted=now())
-        write_status(folder, status, [process_mark(os.getpid())])  # the runner puts itself in its place
+        write_status(folder, status, [])
         with open(folder / "runner.log", "wb") as log:
-            _children[folder] = subprocess.Popen(
+            runner = subprocess.Popen(
                 [sys.executable, "-m", "cluster.launchers.local.runner", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+        write_runner(folder, runner.pid)
+        _children.append(runner)
         return JobHandle(self, spec.name)
 
     def status(self, name: str) -> JobStatus:
-        status, marks = self._read(name)
-        child = _children.get(self._jobs / name)
-        ended = child is not None and child.poll() is not None
-        if not status.state.finished and (ended or not alive(marks[0])):
-            status, marks = self._read(name)  # it may have ended between the two looks
+        status = self._read(name)[0]
+        if not status.state.finished and not self._looked_after(name):
+            status = self._read(name)[0]  # it may have ended between the two looks
             if not status.state.finished:
                 tail = (self._jobs / name / "runner.log").read_text().strip()[-500:]
                 message = (
@@ -109,15 +117,16 @@ class LocalLauncher(Launcher):
         return self._lines(name, members, follow, tail)
 
     def cancel(self, name: str) -> None:
-        _, marks = self._read(name)
+        self._read(name)
         spec = JobSpec.from_json((self._jobs / name / "job.json").read_text())
-        if alive(marks[0]):
-            os.kill(int(marks[0].partition(":")[0]), signal.SIGTERM)
+        runner = read_runner(self._jobs / name)
+        if alive(runner):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(runner.partition(":")[0]), signal.SIGTERM)
             deadline = time.monotonic() + spec.grace_s + 10
-            while alive(marks[0]) and time.monotonic() < deadline:
+            while self._looked_after(name) and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
-        _, marks = self._read(name)
-        for mark in marks:
+        for mark in (runner, *self._read(name)[1]):
             if alive(mark):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(int(mark.partition(":")[0]), signal.SIGKILL)
@@ -126,6 +135,11 @@ class LocalLauncher(Launcher):
     def list(self) -> builtins.list[JobStatus]:
         found = [self.status(path.parent.name) for path in self._jobs.glob("*/status.json")]
         return sorted(found, key=lambda status: status.submitted, reverse=True)
+
+    def _looked_after(self, name: str) -> bool:
+        for child in _children:  # those that have ended are zombies until they are asked
+            child.poll()
+        return alive(read_runner(self._jobs / name))
 
     def _read(self, name: str) -> tuple[JobStatus, builtins.list[str]]:
         try:
@@ -173,4 +187,4 @@ class LocalLauncher(Launcher):
             return False
 
 
-_children: dict[Path, subprocess.Popen] = {}  # runners that this process started, by their jobs' folders
+_children: list[subprocess.Popen] = []  # runners that this process started

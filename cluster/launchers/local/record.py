@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
+from cluster.spec import JobSpec
+from cluster.spec.job_spec import FILES_MOUNT
 from engine.atomic import atomic_file
 
-__all__ = ["alive", "log_path", "process_mark", "read_status", "write_status"]
+__all__ = [
+    "alive",
+    "log_path",
+    "member_words",
+    "now",
+    "process_mark",
+    "read_runner",
+    "read_status",
+    "write_runner",
+    "write_status",
+]
 
 _VERSION = 1
 
@@ -26,7 +40,7 @@ def write_status(folder: Path, status: JobStatus, processes: list[str]) -> None:
     Args:
         folder: of the job.
         status: of the job.
-        processes: marks of all that run for it, the runner first.
+        processes: marks of its members.
     """
     record = {"version": _VERSION, "status": status.to_dict(), "processes": processes}
     with atomic_file(folder / "status.json") as path:
@@ -34,11 +48,25 @@ def write_status(folder: Path, status: JobStatus, processes: list[str]) -> None:
 
 
 def read_status(folder: Path) -> tuple[JobStatus, list[str]]:
-    """Returns the state of a job and the marks of its processes, the runner's first."""
+    """Returns the state of a job and the marks of its members."""
     record: dict[str, Any] = json.loads((folder / "status.json").read_text())
     data = record["status"]
     tasks = tuple(TaskStatus(**{**task, "state": JobState(task["state"])}) for task in data["tasks"])
     return JobStatus(**{**data, "state": JobState(data["state"]), "tasks": tasks}), record["processes"]
+
+
+def write_runner(folder: Path, pid: int) -> None:
+    """Keeps which process looks after a job."""
+    with atomic_file(folder / "runner") as path:
+        path.write_text(process_mark(pid))
+
+
+def read_runner(folder: Path) -> str:
+    """Returns the mark of the process that looks after a job; empty where it was never started."""
+    try:
+        return (folder / "runner").read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def process_mark(pid: int) -> str:
@@ -52,6 +80,8 @@ def process_mark(pid: int) -> str:
 
 def alive(mark: str) -> bool:
     """Returns whether the process that a mark was made of still runs."""
+    if not mark:
+        return False
     pid = int(mark.partition(":")[0])
     try:
         os.kill(pid, 0)
@@ -62,3 +92,13 @@ def alive(mark: str) -> bool:
     except (ProcessLookupError, FileNotFoundError):
         return False
     return process_mark(pid) == mark and not zombie
+
+
+def member_words(spec: JobSpec, folder: Path) -> list[str]:
+    """Returns the command line of each member, with the job's files where they are on this machine."""
+    return [word.replace(FILES_MOUNT, str(folder / "files")) for word in spec.words(sys.executable)]
+
+
+def now() -> str:
+    """Returns the time in UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import secrets
 import signal
@@ -12,12 +11,11 @@ import time
 from pathlib import Path
 
 from cluster.launchers.local.member import Member
-from cluster.launchers.local.record import process_mark, write_status
+from cluster.launchers.local.record import member_words, now, write_status
 from cluster.launchers.status import JobState, JobStatus
 from cluster.spec import JobSpec
-from cluster.spec.job_spec import FILES_MOUNT
 
-__all__ = ["Runner", "member_words"]
+__all__ = ["Runner"]
 
 _LOOK_S = 0.2
 
@@ -100,7 +98,7 @@ class Runner:
             finished=now() if state.finished else "",
         )
         marks = [member.mark() for member in self._members]
-        write_status(self._folder, status, [process_mark(os.getpid()), *(mark for mark in marks if mark)])
+        write_status(self._folder, status, [mark for mark in marks if mark])
 
     def _make_members(self) -> list[Member]:
         from trainers.tf_config import tf_config
@@ -128,11 +126,6 @@ class Runner:
         return out
 
 
-def member_words(spec: JobSpec, folder: Path) -> list[str]:
-    """Returns the command line of each member, with the job's files where they are on this machine."""
-    return [word.replace(FILES_MOUNT, str(folder / "files")) for word in spec.words(sys.executable)]
-
-
 def free_ports(count: int) -> list[int]:
     """Returns ports of loopback that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
@@ -143,11 +136,6 @@ def free_ports(count: int) -> list[int]:
     finally:
         for item in sockets:
             item.close()
-
-
-def now() -> str:
-    """Returns the time in UTC, ISO 8601."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":
