@@ -124,8 +124,8 @@ def shard_tasks(splits: Sequence[Any], num_shards: int | None, num_records: int 
     if num_shards is None:
         pieces: list[list[tuple[Any, int, int | None]]] = [[(split, 0, None)] for split in splits]
     else:
-        counts = [getattr(split, "records", None) for split in splits]
-        if any(count is None for count in counts):
+        counts = [split.records for split in splits if getattr(split, "records", None) is not None]
+        if len(counts) != len(splits):
             raise ConfigError(
                 "num_shards needs splits of known record counts: leave it out, or index the data set first"
             )

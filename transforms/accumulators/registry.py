@@ -26,6 +26,7 @@ ACCUMULATORS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ("CacheableCombinePerKeyAccumulate", "WeightedMeanAndVarCombiner"): (
         "transforms.accumulators.moments_per_key:MomentsPerKeyAccumulator",
     ),
+    ("CacheableCombineAccumulate", "_LMomentsCombiner"): ("transforms.accumulators.l_moments:LMomentsAccumulator",),
     ("CacheableCombineAccumulate", "QuantilesCombiner"): ("transforms.accumulators.quantiles:QuantilesAccumulator",),
     ("CacheableCombineAccumulate", None): ("transforms.accumulators.combiner:CombinerAccumulator",),
     ("CacheableCombinePerKeyAccumulate", None): ("transforms.accumulators.per_key:PerKeyAccumulator",),

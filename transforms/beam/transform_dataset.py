@@ -25,6 +25,7 @@ class JoinBatches(beam.DoFn):
         """Begins with nothing held."""
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
+        self._window: Any = None
 
     def process(self, batch: pa.RecordBatch, window: Any = beam.DoFn.WindowParam) -> Iterator[pa.RecordBatch]:
         """Holds a batch, and yields what has become large enough."""
