@@ -159,6 +159,7 @@ def _kill_in(pipeline, step, moment):
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.timeout(1800)  # eight processes that import TensorFlow, on a machine that may be busy
 def test_pipeline_killed_at_random_moments_of_every_step_ends_the_same(finished, tmp_path):
     reference, _ = finished
     chance = random.Random(SEED)
