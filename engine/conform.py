@@ -39,6 +39,12 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str | None = None, f
     Raises:
         DataError: a column missing, a value that does not fit the type, or a null without a default.
     """
+    if batch.schema.equals(schema, check_metadata=True) and not any(
+        column.null_count or pa.types.is_nested(column.type)
+        for column, field in zip(batch.columns, schema)
+        if not field.nullable
+    ):
+        return batch
     columns = []
     names = batch.schema.names
     for field in schema:

@@ -69,6 +69,8 @@ def _values(array: pa.Array, column: Column) -> np.ndarray:
 
 
 def _flat(array: pa.Array, column: Column) -> pa.Array:
+    if array.type == _ARROW_TYPES[column.kind] and not array.null_count:
+        return array
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_fixed_size_list(array.type):
