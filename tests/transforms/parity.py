@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 from typing import Any
@@ -18,7 +19,7 @@ def write_table(directory: pathlib.Path, table: pa.Table, files: int = 2, row_gr
 
     directory.mkdir(parents=True, exist_ok=True)
     bounds = np.linspace(0, len(table), files + 1).astype(int)
-    for index, (begin, end) in enumerate(zip(bounds, bounds[1:])):
+    for index, (begin, end) in enumerate(itertools.pairwise(bounds)):
         part = table.slice(begin, end - begin)
         pq.write_table(part, directory / f"data-{index}.parquet", row_group_size=row_group or max(len(part), 1))
     return str(directory)

@@ -120,7 +120,7 @@ def string_fn(inputs):
     tokens = tf.strings.split(inputs["text"]).to_sparse()
     ids = tft.compute_and_apply_vocabulary(tokens, top_k=50, vocab_filename="tokens")
     indices, weights = tft.tfidf(ids, 51)
-    counts, boundaries = tft.histogram(inputs["x"], boundaries=5)
+    counts, _ = tft.histogram(inputs["x"], boundaries=5)
     keys, per_key = tft.count_per_key(inputs["word"])
     lookup = tf.cast(tf.equal(tf.expand_dims(inputs["word"], 1), tf.expand_dims(keys, 0)), tf.int64)
     return {
