@@ -170,7 +170,7 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
             for batch in _batches(file, run, wanted, options):
                 yield conform(batch, wanted, split.path, row)
                 row += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError):
                 raise DataError("is gone", path=split.path) from error
             rows = sum(file.metadata.row_group(i).num_rows for i in run)
@@ -269,7 +269,7 @@ def _open_cached(
             pre_buffer=_paths.is_remote(path),  # kept by the reader for good: worth it only where latency is
             page_checksum_verification=True,
         )
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"is not a whole Parquet file: {error}. It may be cut off or still being written",
             path=path,

@@ -42,6 +42,8 @@ COMPRESSIONS = (None, "gzip")
 BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better the feed shuffles; this still reads fast
 MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
 _FIRST_FILL_BYTES = 4 << 20
+_MOST_AT_ONCE_BYTES = 64 << 20
+_PAST_LIMIT_BYTES = 1 << 16  # the last record of a split ends past it
 
 
 def matches(head: bytes) -> bool:
@@ -220,13 +222,16 @@ def _batches(
             return
         while window.offset < limit:
             target = int(wanted * bytes_a_record * 1.02) + 4096 if bytes_a_record else _FIRST_FILL_BYTES
-            window.fill(min(target, MAX_BATCH_BYTES, max(limit - window.offset, 0) + (1 << 16)))
+            ahead = min(MAX_BATCH_BYTES, limit - window.offset + _PAST_LIMIT_BYTES)
+            window.fill(min(target, ahead, max(2 * window.available, _MOST_AT_ONCE_BYTES)))
             found, status, consumed, needed, _ = _scan(window, limit, wanted)
             short = len(found) < wanted and window.offset + consumed < limit
             if short and status == _native.NEED_MORE and not window.at_end and consumed + needed < MAX_BATCH_BYTES:
                 average = consumed / len(found) if len(found) else 0
                 bytes_a_record = max(average, bytes_a_record)
-                window.fill(max(int(average * wanted * 1.02), 2 * window.available, int(consumed + needed)))
+                # Doubling at most: how much a compressed stream still gives, nobody knows.
+                target = min(int(average * wanted * 1.02), max(2 * window.available, _MOST_AT_ONCE_BYTES), ahead)
+                window.fill(max(target, window.available + 1, int(consumed + needed)))
                 continue
             if len(found):
                 bytes_a_record = consumed / len(found)
