@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["FULLPASS_DEBUG"] = "1"
     try:
         module, args = _parse(words)
-        if args.quiet:
+        if getattr(args, "quiet", False):
             os.environ["FULLPASS_PROGRESS"] = "0"
         return int(module.run(args) or 0)
     except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser(command: str | None = None) -> tuple[argparse.ArgumentParser, ModuleType | None]:
     """Returns the parser and the module of `command`; of all others it knows only the one-line help."""
     common = argparse.ArgumentParser(add_help=False)
-    # SUPPRESS: a default given after the command would overwrite what was said before it.
+    # SUPPRESS: the default of the command would overwrite what was said before it.
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
     common.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="show no progress")
     parser = argparse.ArgumentParser(
@@ -95,7 +95,6 @@ def build_parser(command: str | None = None) -> tuple[argparse.ArgumentParser, M
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[common],
     )
-    parser.set_defaults(debug=False, quiet=False)
     parser.add_argument("--version", action="version", version=f"fullpass {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     module = None
