@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,14 +69,16 @@ class TfxRoot:
         command: Sequence[str],
         *,
         env: Mapping[str, str] | None = None,
+        cwd: str = "/session",
         timeout_s: float = 600,
         log: Path | None = None,
     ) -> str:
-        """Runs a command in the root, in `/session`, and returns what it printed.
+        """Runs a command in the root and returns what it printed. It can import the project once that is installed.
 
         Args:
             command: program and arguments, paths as seen inside.
             env: more environment variables.
+            cwd: where it starts, as seen inside.
             timeout_s: seconds after which the command and all its children are killed.
             log: file that gets the output too.
 
@@ -84,21 +87,34 @@ class TfxRoot:
         """
         for name in ("home", "tmp"):
             (self.session / name).mkdir(parents=True, exist_ok=True)
-        return _inside(self.root, command, binds={self.session: "/session"}, cwd="/session", timeout_s=timeout_s, log=log, env={
-            "HOME": "/session/home", "TMPDIR": "/session/tmp", **(env or {})})  # fmt: skip
+        return _inside(self.root, command, binds={self.session: "/session"}, cwd=cwd, timeout_s=timeout_s, log=log, env={
+            "HOME": "/session/home", "TMPDIR": "/session/tmp", "PYTHONPATH": "/session/source:/session/user", **(env or {})})  # fmt: skip
 
     def install_project(self, source: Path) -> None:
-        """Builds the project from a copy of its source with the root's compiler and Python, into `/session/site`."""
+        """Copies the project's source to `/session/source` and builds its extension there, for the root's own Python.
+
+        The built extension is kept beside the root by a hash of what it was built from.
+        """
         copy = self.session / "source"
-        keep = ("engine", "transforms", "trainers", "cluster", "setup.py", "pyproject.toml", "README.md")
         copy.mkdir(parents=True)
-        for name in keep:
-            if (source / name).is_dir():
-                shutil.copytree(source / name, copy / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", ".*"))
-            elif (source / name).exists():
-                shutil.copy2(source / name, copy / name)
-        self.run(["/venv/bin/python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
-                  "--no-index", "--target", "/session/site", "/session/source"], env={"MAX_JOBS": "2"})  # fmt: skip
+        for name in ("engine", "transforms", "trainers", "cluster"):
+            shutil.copytree(source / name, copy / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", ".*"))
+        for name in ("setup.py", "pyproject.toml"):
+            shutil.copy2(source / name, copy / name)
+        digest = hashlib.sha256((copy / "setup.py").read_bytes())
+        for file in sorted((copy / "engine" / "native").iterdir()):
+            digest.update(file.name.encode() + file.read_bytes())
+        kept = self.root.parent / f"{self.root.name}-native-{digest.hexdigest()[:12]}.so"
+        if not kept.exists():
+            self.run(
+                ["python", "setup.py", "-q", "build_ext", "--inplace"], cwd="/session/source", env={"MAX_JOBS": "2"}
+            )
+            (built,) = (copy / "engine").glob("_native*.so")
+            with tempfile.NamedTemporaryFile(dir=kept.parent, prefix=".native.", delete=False) as temporary:
+                temporary.write(built.read_bytes())
+            os.replace(temporary.name, kept)
+        tag = self.run(["python", "-c", "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))"]).split()[-1]
+        shutil.copyfile(kept, copy / "engine" / f"_native{tag}")
 
 
 def tfx_root(session: Path, cache: Path | None = None) -> TfxRoot:

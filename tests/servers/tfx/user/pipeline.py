@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 from tfx import v1 as tfx
 from tfx.orchestration import metadata
 
@@ -25,11 +26,12 @@ def make_pipeline(csv_dir: str, out: Path, custom_config: dict):
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
         module_file=str(HERE / "tfx_module.py"),
-        train_args=tfx.proto.TrainArgs(num_steps=200),
+        train_args=tfx.proto.TrainArgs(num_steps=100),
         eval_args=tfx.proto.EvalArgs(num_steps=10),
         custom_config=custom_config,
     )
-    threshold = tfma.MetricThreshold(value_threshold=tfma.GenericValueThreshold(lower_bound={"value": 0.8}))
+    bound = tfma.MetricThreshold(value_threshold=tfma.GenericValueThreshold(lower_bound={"value": 0.8}))
+    overall = config_pb2.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=bound)
     config = tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(
@@ -40,7 +42,7 @@ def make_pipeline(csv_dir: str, out: Path, custom_config: dict):
         metrics_specs=[
             tfma.MetricsSpec(
                 metrics=[
-                    tfma.MetricConfig(class_name="AUC", threshold=threshold),
+                    tfma.MetricConfig(class_name="AUC", per_slice_thresholds=[overall]),
                     tfma.MetricConfig(class_name="ExampleCount"),
                 ]
             )
@@ -53,7 +55,9 @@ def make_pipeline(csv_dir: str, out: Path, custom_config: dict):
         pipeline_name="flights",
         pipeline_root=str(out / "root"),
         components=[examples, statistics, schema, transform, trainer, evaluator],
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(out / "mlmd.sqlite")),
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(out / "mlmd.sqlite")
+        ),
         beam_pipeline_args=["--direct_running_mode=in_memory"],
     )
 
