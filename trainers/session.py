@@ -212,6 +212,8 @@ class Session:
         return result.stop
 
     def _log(self) -> None:
+        if self._meter.empty:
+            return
         self._last = {**self._meter.read(), **self._metrics.collect(), "learning_rate": self.adapter.learning_rate}
         self._reporter.scalars("train", self.state.step, {**self._last, "epoch": self.epoch})
 
@@ -282,8 +284,7 @@ class Session:
 
     def finish(self) -> TrainResult:
         """Commits the last checkpoint and returns the result."""
-        if not self._meter.empty:
-            self._log()
+        self._log()
         if self._saver.due(self.state.step) or self._saver.last_path is None or self.state.step > self._first_step:
             self.save(wait=True)
         self._barrier()
@@ -311,6 +312,11 @@ class Session:
             resumed_from=self.resumed_from,
             is_chief=self.placement.is_chief,
         )
+
+    def preempted(self) -> None:
+        """Commits this step; returns on every worker after the chief has committed."""
+        self.save(wait=True)
+        self._barrier()
 
     def _barrier(self) -> None:
         # The chief's last commit is there before any worker says that it is done.

@@ -75,7 +75,7 @@ class Trainer:
                 if session.evaluation_due:
                     session.evaluate()
                 if stopping and state.step < total:
-                    session.save(wait=True)
+                    session.preempted()
                     raise Preempted(state.step)
                 if session.save_due:
                     session.save()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.trainers.bits import weights_of
 from tests.trainers.models import build_keras3, classification_columns
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
 from trainers.audit import read_audit
-from trainers.checkpoint import CheckpointError, load_checkpoint
+from trainers.checkpoint import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +20,6 @@ def data() -> ArrayDataset:
 def config(directory, **changes) -> TrainerConfig:
     settings = {"label": "y", "global_batch_size": 32, "epochs": 3, "steps_per_call": 4, "tensorboard": False}
     return TrainerConfig(directory=str(directory), **{**settings, **changes})
-
-
-def weights_of(path: str) -> dict[str, bytes]:
-    checkpoint = load_checkpoint(path)
-    groups = checkpoint.state["variables"]
-    return {f"{g}/{i}": v.numpy().tobytes() for g in groups for i, v in enumerate(checkpoint.tensors(g).values())}
 
 
 def test_fit_learns_and_counts_every_record_once_an_epoch(data, tmp_path):

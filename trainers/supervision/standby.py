@@ -1,0 +1,115 @@
+"""A process that has TensorFlow imported and forks a worker when asked: a restart costs no import.
+
+It speaks lines of JSON on the socket it inherits (file descriptor in argv[1]):
+in  {"start": {"env": {...}, "argv": [...], "log": path}}   out {"pid": n}, later {"pid": n, "status": wait status}
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+__all__ = ["main"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(argv: list[str]) -> int:
+    """Imports the modules named in argv[2:], then serves until the other end of the socket is closed."""
+    _die_with_parent()
+    control = socket.socket(fileno=int(argv[1]))
+    started = time.monotonic()
+    for name in argv[2:]:
+        importlib.import_module(name)
+    _send(control, {"imported_s": time.monotonic() - started})
+    _serve(control)
+    return 0
+
+
+def _serve(control: socket.socket) -> None:
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    pending = b""
+    while True:
+        ready, _, _ = select.select([control.fileno(), wake_read], [], [])
+        if wake_read in ready:
+            os.read(wake_read, 4096)
+            _reap(control)
+        if control.fileno() in ready:
+            data = control.recv(65536)
+            if not data:
+                return
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                _fork(control, json.loads(line)["start"], (wake_read, wake_write))
+
+
+def _reap(control: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        _send(control, {"pid": pid, "status": status})
+
+
+def _fork(control: socket.socket, request: dict[str, Any], pipes: tuple[int, int]) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        _send(control, {"pid": pid})
+        return
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides what an interrupt means
+        control.close()
+        for pipe in pipes:
+            os.close(pipe)
+        _die_with_parent()
+        if request.get("log"):
+            log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+        os.environ.update(request["env"])
+        from trainers.supervision.target import run_target
+
+        code = run_target(request["argv"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not exit(): TensorFlow's server threads would wait for peers that may be gone.
+        os._exit(code)
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _send(control: socket.socket, message: dict[str, Any]) -> None:
+    control.sendall((json.dumps(message) + "\n").encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,230 @@
+"""The supervisor of one worker: it starts, watches, kills and restarts its training process together with the group.
+
+It has no TensorFlow in it, so it starts in no time and keeps answering whatever the training does.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainers.supervision.child import Child
+from trainers.supervision.group_state import PREEMPTED, GroupPolicy, GroupState
+from trainers.supervision.lines import LineConnection
+from trainers.supervision.rendezvous import Rendezvous
+from trainers.tf_config import TASK_TYPES, Task
+
+__all__ = ["SupervisorConfig", "supervise"]
+
+_BEAT_S = 1.0
+_POLL_S = 0.1
+_RECONNECT_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorConfig:
+    """What one supervisor needs to know.
+
+    Args:
+        target: what the training process runs, see `run_target`.
+        task: place in the cluster; rank 0's supervisor serves the rendezvous.
+        rendezvous: "host:port" where the supervisors meet.
+        run_id: equal in all members of a group.
+        policy: patience.
+        log: file for the output of the training process, None for this process's own.
+        grace_s: seconds the training process has to save after SIGTERM.
+        preload: modules imported before they are needed.
+    """
+
+    target: list[str]
+    task: Task
+    rendezvous: tuple[str, int]
+    run_id: str = ""
+    policy: GroupPolicy = field(default_factory=GroupPolicy)
+    log: str | None = None
+    grace_s: float = 25.0
+    preload: tuple[str, ...] = ("tensorflow", "keras", "trainers.session")
+
+
+def supervise(config: SupervisorConfig) -> int:
+    """Runs a worker to the end of its group; returns 0 done, 143 preempted, 2 wrong input, 1 or 3 given up."""
+    return _Supervisor(config).run()
+
+
+class _Supervisor:
+    def __init__(self, config: SupervisorConfig) -> None:
+        self._config, self._task = config, config.task
+        self._events: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._child = Child(config.target, config.log, self._events, list(config.preload))
+        self._line: LineConnection | None = None
+        self._generation = 0
+        self._preempted_at: float | None = None
+        self._finished = False
+        self._disconnected_at = time.monotonic()
+        self._exit: int | None = None
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._events.put(("preempt", None)))
+        server = self._serve() if self._task.rank == 0 else None
+        self._child.prepare()
+        try:
+            last_beat = 0.0
+            while self._exit is None:
+                if self._line is None:
+                    self._connect()
+                try:
+                    kind, value = self._events.get(timeout=_POLL_S)
+                    getattr(self, "_on_" + kind.replace("-", "_"))(value)
+                except queue.Empty:
+                    pass
+                self._watch()
+                if time.monotonic() - last_beat >= _BEAT_S:
+                    last_beat = time.monotonic()
+                    self._send({"is": "beat"})
+            return self._exit
+        finally:
+            self._child.close()
+            if self._line is not None:
+                self._line.close()
+            if server is not None:
+                server.close()
+
+    def _serve(self) -> Rendezvous:
+        names = tuple(f"{kind} {i}" for kind in TASK_TYPES for i in range(len(self._task.cluster.get(kind, ())))) or (
+            "worker 0",
+        )
+        asynchronous = bool(self._task.cluster.get("ps"))
+        first = len(self._task.cluster.get("chief", ()))
+        workers = range(first, first + len(self._task.cluster.get("worker", ())))
+        state = GroupState(
+            num_members=self._task.num_tasks,
+            policy=self._config.policy,
+            independent=frozenset(workers) if asynchronous else frozenset(),
+            leaders={0} if asynchronous else (),
+            names=names,
+            now=time.monotonic(),
+        )
+        host, port = self._config.rendezvous
+        loopback = host in ("localhost", "127.0.0.1")
+        return Rendezvous("127.0.0.1" if loopback else "", port, state, self._config.run_id, self._say)
+
+    def _say(self, text: str) -> None:
+        print(
+            f"{time.strftime('%H:%M:%S')} supervisor {self._task.type} {self._task.index}: {text}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _connect(self) -> None:
+        patience = self._config.policy.rejoin_timeout_s
+        if time.monotonic() - self._disconnected_at > patience:
+            host, port = self._config.rendezvous
+            self._say(f"no rendezvous at {host}:{port} for {patience:.0f} s: given up")
+            self._exit = 1
+            return
+        try:
+            connection = socket.create_connection(self._config.rendezvous, timeout=5.0)
+        except OSError:
+            time.sleep(_RECONNECT_S)
+            return
+        connection.settimeout(None)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line = LineConnection(
+            connection, lambda m: self._events.put(("order", m)), lambda: self._events.put(("hangup", line))
+        )
+        self._line = line
+        line.start()
+        self._join()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._line is not None:
+            self._line.send(message)
+
+    def _join(self) -> None:
+        if self._line is None or self._child.running or self._preempted_at is not None:
+            return
+        self._finished = False
+        me = {"rank": self._task.rank, "size": self._task.num_tasks, "run_id": self._config.run_id}
+        self._send({"is": "join", **me, "generation": self._generation})
+
+    def _on_hangup(self, line: LineConnection) -> None:
+        if line is not self._line:
+            return
+        self._line, self._disconnected_at = None, time.monotonic()
+        # Without the rendezvous nobody knows whether the group still runs: this child must not go on alone.
+        if self._child.running:
+            self._child.kill("the rendezvous is gone")
+
+    def _on_order(self, order: dict[str, Any]) -> None:
+        do = order["do"]
+        if do == "start":
+            self._generation = order["generation"]
+            env = {"FULLPASS_GENERATION": str(self._generation), "FULLPASS_STARTED_AT": repr(time.time())}
+            self._child.start(env)
+        elif do == "stop":
+            if self._child.running:
+                self._child.kill(order["reason"])
+            else:
+                self._join()
+        elif do == "done":
+            self._exit = 0
+        else:
+            self._say(f"the training failed: {order['reason']}")
+            self._exit = int(order.get("code", 1)) or 1
+
+    def _on_standby(self, message: dict[str, Any]) -> None:
+        self._ended(self._child.handle_standby(message))
+
+    def _on_standby_gone(self, which: Any) -> None:
+        self._ended(self._child.standby_gone(which))
+        if self._exit is None:
+            self._child.prepare()
+
+    def _ended(self, ending: tuple[int, str] | None) -> None:
+        if ending is None:
+            return
+        code, reason = ending
+        self._send({"is": "exited", "generation": self._generation, "code": code, "reason": reason})
+        if self._preempted_at is not None:
+            self._leave()
+        elif code == 0:
+            self._finished = True
+        else:
+            self._join()
+
+    def _on_child(self, message: dict[str, Any]) -> None:
+        self._child.said(message)
+        if "step" in message or "committed" in message:
+            known: dict[str, Any] = {key: message[key] for key in ("step", "committed") if key in message}
+            self._send({"is": "beat", **known})
+        if "phase" in message:
+            self._say(f"phase {message['phase']} of generation {self._generation} at {message['at']:.3f}")
+
+    def _on_preempt(self, _: None) -> None:
+        if self._preempted_at is not None:
+            return
+        self._preempted_at = time.monotonic()
+        self._say("asked to stop: the group saves first")
+        if self._child.running and self._child.pid is not None:
+            self._child.terminate()
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._send({"is": "leave", "reason": "preempted"})
+        self._exit = PREEMPTED
+
+    def _watch(self) -> None:
+        now, silence = time.monotonic(), self._config.policy.silent_after_s
+        if self._child.pid is not None and now - self._child.heard_at > silence:
+            self._child.heard_at = now + 60.0
+            self._child.kill(f"its process gave no sign of life for {silence:.0f} s")
+        if self._preempted_at is not None and now - self._preempted_at > self._config.grace_s and self._exit is None:
+            self._say(f"the training did not save within {self._config.grace_s:.0f} s")
+            self._leave()
