@@ -64,7 +64,7 @@ def host_job(name: str, *writable: Path, **changes) -> JobSpec:
         "name": name,
         "image": HOSTROOT,
         "image_pull_policy": "Never",
-        "resources": Resources(cpu="500m", memory="3Gi"),
+        "resources": Resources(cpu="900m", memory="3Gi"),
         "run_as_user": 0,
         "working_dir": str(root),
         "env": {

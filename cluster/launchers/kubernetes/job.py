@@ -100,13 +100,14 @@ class IndexedJob(Kind):
 
 def job_spec(spec: JobSpec, count: int, template: dict[str, Any]) -> dict[str, Any]:
     """Returns the spec of an Indexed Job of `count` pods."""
-    ours = spec.supervised or not spec.command
     rules: list[dict[str, Any]] = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     ]
-    if ours:  # 143: asked to stop, state saved; 2: wrong input, the same again would fail the same way
+    if not spec.command:  # 143: asked to stop, state saved; 2: wrong input, the same again would fail the same way
         rules.append({"action": "Ignore", "onExitCodes": {"operator": "In", "values": [143]}})
-        rules.append({"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2]}})
+        # The supervisor has made its restarts: 3 is an error of the program, 1 says that it gave up.
+        final = [1, 2, 3] if spec.supervised else [2]
+        rules.append({"action": "FailJob", "onExitCodes": {"operator": "In", "values": final}})
     out = {
         "completionMode": "Indexed",
         "completions": count,

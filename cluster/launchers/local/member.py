@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from cluster.launchers.local.record import log_path, process_mark
@@ -14,7 +15,6 @@ from cluster.launchers.status import JobState, TaskStatus
 
 __all__ = ["Member"]
 
-_WRONG_INPUT = 2
 _LAST_LINES = 10
 
 
@@ -29,6 +29,7 @@ class Member:
         env: its whole environment.
         cwd: directory to start in.
         max_restarts: failures after which it has failed.
+        final: exit codes after which it is not started again.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class Member:
         env: dict[str, str],
         cwd: str | None,
         max_restarts: int,
+        final: Collection[int],
     ) -> None:
         self.role, self.index = role, index
         self._log = log_path(folder, role, index)
         self._words, self._env, self._cwd, self._max_restarts = words, env, cwd, max_restarts
+        self._final = frozenset(final)
         self._process: subprocess.Popen | None = None
         self._restarts = 0
         self._start_at = 0.0
@@ -84,7 +87,7 @@ class Member:
             return
         self.message = f"{_ended(code)}; its last lines: {self._last_lines()}"
         self._kill_rest()
-        if code == _WRONG_INPUT or self._restarts >= self._max_restarts:
+        if code in self._final or self._restarts >= self._max_restarts:
             self.state = JobState.FAILED
             return
         self._restarts += 1

