@@ -125,3 +125,15 @@ def test_parse_assignment_reads_toml_and_plain_words():
     assert parse_assignment("a='x=y'") == ("a", "x=y")
     with pytest.raises(ConfigError, match="KEY=VALUE"):
         parse_assignment("a")
+
+
+def test_every_setting_stands_in_the_documentation():
+    from pathlib import Path
+
+    import cluster.pipeline as pipeline
+
+    text = (Path(__file__).parents[2] / "docs/pipeline.md").read_text()
+    for name in ("Ingest", "Data", "Analyze", "Transform", "Export", "Evaluate", "Push"):
+        assert f"[{name.lower()}]" in text
+        for field in dataclasses.fields(getattr(pipeline, f"{name}Config")):
+            assert f"`{field.name}`" in text, f"{name}: {field.name}"
