@@ -1,0 +1,107 @@
+"""`fullpass evaluate`: an exported model on a data set, overall and by segment."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = "Measures an exported model on raw data: all rows and segments of them, against thresholds and another model; exits with 3 where a threshold is not met."
+EPILOG = """examples:
+  fullpass evaluate data/eval --model models --label late --slice carrier --slice carrier,origin
+  fullpass evaluate data/eval --model models/7 --label late --threshold auc=0.92 --threshold log_loss=0.3 --out evaluation.json
+  fullpass evaluate data/eval --model models/8 --baseline serving --label late --thresholds thresholds.toml
+
+A thresholds file has one table or number for each metric:
+  log_loss = 0.3
+  [auc]
+  min = 0.92
+  min_change = -0.005            # against the baseline
+  slices = [["carrier"]]         # each carrier is held to min, too
+  min_rows = 200                 # smaller segments are not judged
+  max_gap = 0.1                  # between the best and the worst carrier
+"""
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="raw data: files, globs, directories or a manifest")
+    parser.add_argument(
+        "--model", required=True, metavar="DIR", help="SavedModel, or directory of its versions (the newest)"
+    )
+    parser.add_argument(
+        "--label", required=True, metavar="NAME", help="transformed feature or column that is the label"
+    )
+    parser.add_argument(
+        "--slice",
+        action="append",
+        default=[],
+        metavar="KEY[,KEY]",
+        help="columns whose values make segments; repeatable",
+    )
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="auc, pr_auc, log_loss, accuracy, fairness or a TFMA class",
+    )
+    parser.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        metavar="METRIC=VALUE",
+        help="bound that the model must meet; repeatable",
+    )
+    parser.add_argument("--thresholds", metavar="FILE.toml", help="bounds as a file, see below")
+    parser.add_argument("--baseline", metavar="DIR", help="another model on the same rows")
+    parser.add_argument("--weight", metavar="NAME", help="column with the weight of each row")
+    parser.add_argument("--output", metavar="NAME", help="the model's output that holds the predictions")
+    parser.add_argument("--out", metavar="FILE.json", help="write the result here, and a Markdown file beside it")
+    parser.add_argument(
+        "--show", type=int, default=20, metavar="N", help="segments shown of each kind (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; 3 where thresholds were given and not met."""
+    import json
+
+    from engine import Dataset
+    from trainers.evaluation import evaluate
+
+    result = evaluate(
+        args.model,
+        Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
+        args.label,
+        slices=[part.split(",") for part in args.slice],
+        metrics=args.metric or None,
+        thresholds=_thresholds(args),
+        baseline=args.baseline,
+        weight=args.weight,
+        output=args.output,
+        out=args.out,
+    )
+    print(json.dumps(result.as_json(), allow_nan=False) if args.json else result.table(show=args.show))
+    return 3 if result.failures else 0
+
+
+def _thresholds(args: argparse.Namespace) -> dict[str, object]:
+    from cluster.pipeline.toml import TOMLDecodeError, loads
+    from engine import ConfigError
+
+    found: dict[str, object] = {}
+    if args.thresholds:
+        try:
+            with open(args.thresholds, encoding="utf-8") as file:
+                found = loads(file.read())
+        except TOMLDecodeError as error:
+            raise ConfigError(f"--thresholds {args.thresholds}: not TOML: {error}") from None
+    for text in args.threshold:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise ConfigError(f"--threshold {text}: it must be METRIC=NUMBER, e.g. auc=0.92") from None
+    return found
