@@ -14,7 +14,6 @@ __all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows"]
 
 NUMPY_TYPES = {FLOAT32: np.dtype(np.float32), INT64: np.dtype(np.int64)}
 _ARROW_TYPES = {FLOAT32: pa.float32(), INT64: pa.int64(), BYTES: pa.large_binary()}
-_TILE_BYTES = 128 << 10  # rows of the packed array written at a time: they stay in the cache over all columns
 
 
 def pack_rows(batch: pa.RecordBatch, layout: Layout, kind: str, out: np.ndarray) -> None:
@@ -27,14 +26,7 @@ def pack_rows(batch: pa.RecordBatch, layout: Layout, kind: str, out: np.ndarray)
         out: [n, layout.width(kind)], written in full.
     """
     columns = [(_values(batch.column(c.name), c), c.start, c.width) for c in layout.dense(kind)]
-    if hasattr(_native, "pack_rows"):
-        _native.pack_rows(columns, out)
-        return
-    rows = max(1, _TILE_BYTES // max(1, out.shape[1] * out.itemsize))
-    for first in range(0, len(out), rows):
-        tile = out[first : first + rows]
-        for values, start, width in columns:
-            tile[:, start : start + width] = values[first * width : (first + rows) * width].reshape(-1, width)
+    _native.pack_rows(columns, out)
 
 
 def bytes_rows(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
