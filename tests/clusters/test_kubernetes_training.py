@@ -20,7 +20,7 @@ from tests.servers.kubernetes.operators import start_operator
 
 pytestmark = pytest.mark.kubernetes
 
-STEPS = int(os.environ.get("FULLPASS_KUBERNETES_STEPS", "400"))
+STEPS = int(os.environ.get("FULLPASS_KUBERNETES_STEPS", "1000"))
 SCRIPT = Path(__file__).with_name("kubernetes_train.py")
 
 
