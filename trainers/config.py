@@ -122,6 +122,8 @@ class TrainerConfig:
         steps_per_call: steps inside one call of the compiled function. It is also the grid on which saves, stops and the
             synchronisation of BatchNorm statistics happen. 16 steps take the Python part of a 1 ms step under 3 %.
         seed: of initial weights, dropout and the order of examples.
+        window_records: records shuffled together, None: the feed's own choice. More of it mixes sorted data better and
+            takes more memory.
         precision: "float32", "mixed_bfloat16", "mixed_float16" (with loss scaling) or "bfloat16": the Keras policy
             under which the model is built.
         xla: compile forward and backward pass with XLA.
@@ -154,6 +156,7 @@ class TrainerConfig:
     strategy_options: Mapping[str, Any] = field(default_factory=dict)
     steps_per_call: int = 16
     seed: int = 0
+    window_records: int | None = None
     precision: str = "float32"
     xla: bool = False
     deterministic: bool = True
@@ -179,7 +182,7 @@ class TrainerConfig:
         _require(bool(self.directory), "directory", self.directory, "a directory for checkpoints and logs is needed")
         for key in ("global_batch_size", "steps_per_call", "accumulate_steps", "log_every_steps"):
             _require(_whole(getattr(self, key)), key, getattr(self, key), "a whole number, at least 1")
-        for key in ("epochs", "steps", "eval_every_steps", "eval_steps", "eval_batch_size"):
+        for key in ("epochs", "steps", "eval_every_steps", "eval_steps", "eval_batch_size", "window_records"):
             value = getattr(self, key)
             _require(value is None or _whole(value), key, value, "a whole number, at least 1, or None")
         _require(

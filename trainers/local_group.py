@@ -145,15 +145,23 @@ def run_local_group(
     num_ps: int = 0,
     env: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
+    show_progress: bool = False,
 ) -> int:
-    """Runs a group to its end and returns its exit code; an interrupt or SIGTERM saves first. Arguments: `LocalGroup`."""
+    """Runs a group to its end and returns its exit code; an interrupt or SIGTERM saves first.
+
+    Args: as `LocalGroup`; `show_progress` repeats the progress lines of the leading worker on stderr.
+    """
     group = LocalGroup(num_workers, target, log_dir, num_ps, env, options)
     asked: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     try:
         group.start()
+        leader = group.log_dir / f"{group.tasks[0][0]}-0.log"
+        seen = leader.stat().st_size if leader.exists() else 0
         while True:
             code = group.wait(timeout_s=0.5)
+            if show_progress:
+                seen = _repeat_progress(leader, seen)
             if code is not None:
                 return code
             if asked:
@@ -165,3 +173,17 @@ def run_local_group(
     finally:
         group.stop(grace_s=0.0)
         signal.signal(signal.SIGTERM, before)
+
+
+def _repeat_progress(log: Path, seen: int) -> int:
+    if not log.exists() or os.environ.get("FULLPASS_PROGRESS") == "0":
+        return seen
+    with open(log, "rb") as file:
+        file.seek(seen)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            seen += len(line)
+            if line.startswith(b"train: "):
+                print(line.decode(errors="replace").rstrip(), file=sys.stderr, flush=True)
+    return seen

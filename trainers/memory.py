@@ -63,6 +63,7 @@ class ArrayDataset:
         num_epochs: int | None = None,
         remainder: Remainder = Remainder.DROP,
         with_record_ids: bool = False,
+        window_records: int | None = None,
     ) -> ArrayFeed:
         """Returns one host's part of every global batch. Arguments as `engine.Dataset.feed` has them."""
         blocks: np.ndarray = np.full(-(-self.num_records // _BLOCK_RECORDS), _BLOCK_RECORDS, np.int64)
@@ -70,6 +71,7 @@ class ArrayDataset:
         plan = EpochPlan(
             blocks, global_batch_size=global_batch_size, seed=seed, num_hosts=num_hosts, shuffle=shuffle,
             remainder=remainder,
+            window_records=window_records,
         )  # fmt: skip
         chosen = self.columns if columns is None else {name: self.columns[name] for name in columns}
         return ArrayFeed(chosen, plan, self.fingerprint(), host, num_epochs, with_record_ids)

@@ -59,7 +59,8 @@ class Session:
         self.placement: Placement = create_placement(config.strategy, config.strategy_options)
         self._check_batch()
         self._link.phase("connected")
-        self._feed = self._feed_of(train, config.global_batch_size, with_record_ids=config.audit)
+        window = {} if config.window_records is None else {"window_records": config.window_records}
+        self._feed = self._feed_of(train, config.global_batch_size, with_record_ids=config.audit, **window)
         self.steps_per_epoch: int = self._feed.steps_per_epoch
         self.total_steps: int = config.steps or (config.epochs or 0) * self.steps_per_epoch
         self._build(build_model, transform_graph)

@@ -1,0 +1,165 @@
+"""`fullpass train`: the user's model on one process, or on a supervised group of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+DESCRIPTION = (
+    "Trains the model of build_model(context). With several workers each has a supervisor: the group goes on from the "
+    "last checkpoint when one dies. The same command in the same --out continues a training that was interrupted."
+)
+EPILOG = """examples:
+  fullpass train data/train --module model.py --label late --out runs/1 --epochs 3 --eval data/eval
+  fullpass train out/train --graph out/graph --module model.py --label late --out runs/2 --epochs 3 --workers 4
+  fullpass train out/train --module model.py --label late --out runs/3 --steps 10000 --workers 3 --ps 1
+
+Logs of a group: OUT/workers/worker-0.log (training) and OUT/workers/worker-0.supervisor.log (starts, faults).
+Where TF_CONFIG is set (a pod of a cluster job) this process is the one member that it names, with its supervisor.
+"""
+
+__all__ = ["add_arguments", "run", "train_from_json"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="training data: files, globs or directories")
+    parser.add_argument("--eval", action="append", default=[], metavar="PATH", help="evaluation data; repeatable")
+    parser.add_argument("--module", required=True, metavar="FILE.py", help="the module with build_model(context)")
+    parser.add_argument(
+        "--build-model", default="build_model", metavar="NAME", help="its function (default: %(default)s)"
+    )
+    parser.add_argument("--graph", metavar="DIR", help="transform graph of the data, for context.transform_output")
+    parser.add_argument("--label", required=True, metavar="NAME", help="feature that is the label")
+    parser.add_argument("--weight", metavar="NAME", help="feature with the weight of each row")
+    parser.add_argument("--out", required=True, metavar="DIR", help="checkpoints and logs go there")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--epochs", type=int, metavar="N", help="passes over the data")
+    length.add_argument("--steps", type=int, metavar="N", help="optimizer steps in all")
+    parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="global batch (default: %(default)s)")
+    parser.add_argument(
+        "--strategy", default="auto", metavar="NAME", help="see docs/training.md (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
+    parser.add_argument("--ps", type=int, default=0, metavar="N", help="parameter servers beside them (default: 0)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=JSON", help="any field of TrainerConfig; repeatable"
+    )
+    parser.add_argument("--param", action="append", default=[], metavar="KEY=JSON", help="hyperparameter; repeatable")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from engine.errors import ConfigError
+    from trainers.supervision.link import SUPERVISOR_ENV
+
+    if args.workers < 1 or args.ps < 0:
+        raise ConfigError(f"--workers {args.workers} --ps {args.ps}: at least 1 worker and 0 parameter servers")
+    said = {key: value for key, value in vars(args).items() if isinstance(value, (str, int, list, type(None)))}
+    _config(said)  # a wrong setting is said here, before any process is started
+    target = ["cluster.cli.commands.train:train_from_json", json.dumps(said)]
+    supervised = SUPERVISOR_ENV in os.environ
+    if not supervised and os.environ.get("TF_CONFIG"):
+        from trainers.worker import main
+
+        return main(["--", *target])
+    if not supervised and (args.workers > 1 or args.ps):
+        from trainers.local_group import run_local_group
+
+        logs = os.path.join(args.out, "workers")
+        print(f"{args.workers} workers, {args.ps} parameter servers; logs in {logs}", file=sys.stderr)
+        code = run_local_group(args.workers, target, logs, num_ps=args.ps, show_progress=True)
+        result = os.path.join(args.out, "result.json")
+        if code == 0 and os.path.exists(result):
+            with open(result) as file:
+                _show(json.load(file), args.json)
+        return code
+    train_from_json(target[1])
+    return 0
+
+
+def train_from_json(text: str) -> None:
+    """Trains with the arguments of the command as JSON, in this process."""
+    from cluster.pipeline.user_module import user_function
+    from engine import Dataset
+    from trainers import Trainer
+    from trainers.supervision.link import SUPERVISOR_ENV
+
+    said = json.loads(text)
+    open_all = lambda paths: Dataset.open(paths if len(paths) > 1 else paths[0])
+    result = Trainer(
+        _config(said),
+        user_function(said["module"], said["build_model"]),
+        open_all(said["paths"]),
+        eval=open_all(said["eval"]) if said["eval"] else None,
+        transform_graph=said["graph"],
+    ).fit()
+    if not result.is_chief:
+        return
+    values = {
+        "steps": result.steps, "epochs": result.epochs, "metrics": result.metrics, "eval_metrics": result.eval_metrics,
+        "checkpoint": result.checkpoint, "resumed_from": result.resumed_from,
+    }  # fmt: skip
+    if SUPERVISOR_ENV in os.environ and "://" not in said["out"]:
+        from engine.atomic import atomic_file
+
+        with atomic_file(os.path.join(said["out"], "result.json")) as path:
+            path.write_text(json.dumps(values))
+    _show(values, said.get("json", False))
+
+
+def _config(said: dict[str, Any]) -> Any:
+    import dataclasses
+
+    from engine.errors import ConfigError
+    from trainers.config import CheckpointConfig, EarlyStopping, LearningRate, TrainerConfig
+
+    more = _pairs(said["set"], "--set")
+    fields = {field.name for field in dataclasses.fields(TrainerConfig)}
+    unknown = sorted(set(more) - fields)
+    if unknown:
+        raise ConfigError(f"--set {unknown[0]}: the fields are {', '.join(sorted(fields))}")
+    for name, kind in (
+        ("checkpoint", CheckpointConfig),
+        ("early_stopping", EarlyStopping),
+        ("learning_rate", LearningRate),
+    ):
+        if isinstance(more.get(name), dict):
+            more[name] = kind(**more[name])
+    return TrainerConfig(
+        **{
+            "directory": said["out"], "label": said["label"], "weight": said["weight"], "epochs": said["epochs"],
+            "steps": said["steps"], "global_batch_size": said["batch_size"], "strategy": said["strategy"],
+            "hyperparameters": _pairs(said["param"], "--param"), **more,
+        }
+    )  # fmt: skip
+
+
+def _pairs(words: list[str], flag: str) -> dict[str, Any]:
+    from engine.errors import ConfigError
+
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{flag} {word!r}: KEY=VALUE is expected")
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    return values
+
+
+def _show(values: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values))
+        return
+    print(f"steps       {values['steps']:,} ({values['epochs']:.3g} epochs), started at {values['resumed_from']:,}")
+    for name in ("metrics", "eval_metrics"):
+        if values[name]:
+            print(f"{name:<11} " + ", ".join(f"{k} {v:.5g}" for k, v in values[name].items()))
+    print(f"checkpoint  {values['checkpoint']}")
