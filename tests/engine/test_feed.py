@@ -307,3 +307,28 @@ def test_batches_kept_by_the_consumer_are_never_written_again(dataset):
     kept = list(feed)
     for batch in kept:
         np.testing.assert_array_equal(batch["int64"][:, 0], batch["record_ids"])
+
+
+def test_tfrecord_one_damaged_record_is_skipped_alone(tmp_path):
+    schema = pa.schema([pa.field("id", pa.int64(), False), pa.field("word", pa.binary(), False)])
+    rows = pa.table({"id": range(300), "word": [f"word-{i:04d}".encode() for i in range(300)]}, schema=schema)
+    folder = tmp_path / "records"
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    Dataset.open(str(tmp_path / "rows.parquet"), feature_spec=schema).write(folder, "tfrecord", num_shards=3)
+    options = {"global_batch_size": 25, "seed": 2, "num_epochs": 1, "with_record_ids": True}
+    expected = list(Dataset.open(str(folder), feature_spec=schema).feed(**options))
+    dataset = Dataset.open(str(folder), feature_spec=schema)
+    path = dataset.paths[1]
+    with open(path, "r+b") as file:
+        at = file.read().index(b"word-0137")
+        file.seek(at + 6)
+        file.write(b"9")
+    with pytest.raises(DataError) as caught:
+        list(dataset.feed(**options))
+    assert caught.value.path == path and caught.value.record == 37
+    feed = dataset.feed(on_damage="skip", **options)
+    for got, whole in zip(feed, expected, strict=True):
+        np.testing.assert_array_equal(got["record_ids"], whole["record_ids"])
+        np.testing.assert_array_equal(got["mask"], whole["record_ids"] != 137)
+        assert (got["bytes"] == np.where(got["mask"][:, None], whole["bytes"], b"")).all()
+    assert feed.skipped == [137]
