@@ -156,9 +156,7 @@ class SynchronousLoop:
         example = split_example(self._unpack(packed), config)
         gradients, loss = self._differentiate(*example)
         present = [i for i, g in enumerate(gradients) if g is not None]
-        summed = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, [*(gradients[i] for i in present), loss]
-        )
+        summed = self._sum([*(gradients[i] for i in present), loss])
         gradients = list(gradients)
         for i, gradient in zip(present, summed):
             gradients[i] = gradient
@@ -167,6 +165,9 @@ class SynchronousLoop:
             gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm)
         adapter.apply(gradients)
         return summed[-1]
+
+    def _sum(self, values: list[Any]) -> list[Any]:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
     def _gradients(self, features: Any, labels: Any, weights: Any) -> tuple[list[Any], Any]:
         parts = self._config.accumulate_steps

@@ -16,6 +16,7 @@ from engine.errors import ConfigError
 from engine.progress import Progress
 from trainers import checkpoint as files
 from trainers.adapters import adapt
+from trainers.async_loop import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
 from trainers.audit import AuditLog
 from trainers.config import TrainerConfig
 from trainers.context import ModelContext
@@ -182,9 +183,11 @@ class Session:
 
     def _start_loop(self) -> None:
         config, chief = self.config, self.placement.is_chief
-        self._loop = SynchronousLoop(self.placement, self.adapter, self._feed.unpack, config, self._averages)
+        asynchronous = self.placement.coordinator is not None
+        kind = AsynchronousLoop if asynchronous else SynchronousLoop
+        self._loop = kind(self.placement, self.adapter, self._feed.unpack, config, self._averages)
         self._loop.start(self._feed.dataset())
-        self._metrics = MetricCollector(self.placement, self.adapter)
+        self._metrics = (AsynchronousMetrics if asynchronous else MetricCollector)(self.placement, self.adapter)
         self._validation: Validation | None = None
         self._meter = Meter(config.global_batch_size)
         self._reporter, self._profiler = Reporter(config, chief), Profiler(config, chief)
@@ -251,7 +254,8 @@ class Session:
         size = self.config.eval_batch_size or self.config.global_batch_size
         feed = self._feed_of(self._eval, size, shuffle=False, num_epochs=1, remainder=Remainder.PAD)
         if self._validation is None:
-            self._validation = Validation(self.placement, self.adapter, feed.unpack, self.config, self._metrics)
+            kind = Validation if self.placement.coordinator is None else AsynchronousValidation
+            self._validation = kind(self.placement, self.adapter, feed.unpack, self.config, self._metrics)
         steps = min(feed.steps_per_epoch, self.config.eval_steps or feed.steps_per_epoch)
         swapped = self._averages.in_place_of_weights() if self._averages is not None else contextlib.nullcontext()
         with swapped:

@@ -95,7 +95,7 @@ class Validation:
         size = first.nrows() if isinstance(first, tf.RaggedTensor) else tf.shape(first)[0]
         real = tf.cast(size, tf.float32) if mask is None else tf.reduce_sum(tf.cast(mask, tf.float32))
         loss, penalty = self._adapter.evaluate(features, labels, weights, mask)
-        sums = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, [loss, penalty / self._placement.num_replicas, real]
-        )
-        return tuple(sums)
+        return tuple(self._sum([loss, penalty / self._placement.num_replicas, real]))
+
+    def _sum(self, values: list[Any]) -> list[Any]:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
