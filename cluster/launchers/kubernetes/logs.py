@@ -96,12 +96,12 @@ class _Reader:
             ended = True
             try:
                 pod = self._api.pod(self._pod)
+                reached = time.monotonic()
                 if pod is None:
                     return
                 # Looked at before reading: what is read from an ended pod is all there will be.
                 ended = pod.get("status", {}).get("phase") in _ENDED
                 self._read()
-                reached = time.monotonic()
             except ConnectionLost:
                 ended = time.monotonic() - reached > self._patience_s
             except LauncherError as error:
