@@ -1,0 +1,125 @@
+"""Training on a real Ray cluster of two raylets: actors and a raylet are killed, the result stays the same to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cluster import JobSpec, Resources
+from cluster.launchers import JobState, launcher
+from tests.servers.ray_cluster import two_raylets
+
+pytestmark = pytest.mark.ray
+ROOT = Path(__file__).parents[2]
+RECORDS, EPOCHS, BATCH = 1920, 3, 32
+TIMEOUT_S = 400
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with two_raylets(cpus_each=4) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def ray_launcher(cluster):
+    place = launcher("ray", placement="SPREAD")
+    yield place
+    for job in place.list():
+        place.cancel(job.name)
+
+
+def submit(place, name: str, directory: Path, workers: int, pause_s: float = 0.0):
+    settings = {"strategy": "multi_worker_mirrored", "records": RECORDS, "epochs": EPOCHS, "pause_s": pause_s}
+    spec = JobSpec(
+        name=name,
+        module="tests.trainers.group_target:train",
+        args=(str(directory), json.dumps(settings)),
+        roles={"worker": workers},
+        resources=Resources(cpu="1", memory="1Gi"),
+        env={"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
+        grace_s=5,
+    )
+    return place.submit(spec)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed")
+    handle = submit(launcher("ray", placement="SPREAD"), "undisturbed", directory, 2)
+    finish(handle)
+    return weights(directory)
+
+
+def finish(handle):
+    status = handle.wait(timeout_s=TIMEOUT_S, poll_s=0.5)
+    tail = "\n".join(str(line) for line in handle.logs(tail=20))
+    assert status.state is JobState.SUCCEEDED, f"{status}\n{tail}"
+    return status
+
+
+def weights(directory: Path) -> dict[str, bytes]:
+    from trainers.checkpoint import latest_checkpoint, load_checkpoint
+
+    path = latest_checkpoint(str(directory))
+    assert path is not None
+    saved = load_checkpoint(path)
+    groups = ("model", "optimizer")
+    found = {g + name: np.asarray(value).tobytes() for g in groups for name, value in saved.tensors(g).items()}
+    assert len(found) > 10
+    return found
+
+
+def check_exactly_once(directory: Path) -> None:
+    from trainers.audit import read_audit
+
+    steps = read_audit(str(directory))
+    per_epoch = RECORDS // BATCH
+    assert sorted(steps) == list(range(per_epoch * EPOCHS))
+    for epoch in range(EPOCHS):
+        ids = np.concatenate([steps[epoch * per_epoch + step] for step in range(per_epoch)])
+        assert len(ids) == RECORDS
+        assert sorted(ids.tolist()) == list(range(RECORDS)), "a record is missing or repeated"
+
+
+def wait_for_checkpoint(handle, directory: Path) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not list(directory.glob("**/step-*")):
+        assert not handle.status().state.finished, handle.status()
+        assert time.monotonic() < deadline, handle.status()
+        time.sleep(0.2)
+
+
+def test_four_actors_train_every_record_once(ray_launcher, tmp_path):
+    status = finish(submit(ray_launcher, "four", tmp_path, 4))
+    assert len(status.tasks) == 4
+    assert len({task.where.split("node ")[1] for task in status.tasks}) == 2
+    check_exactly_once(tmp_path)
+
+
+def test_killed_actor_training_goes_on_to_the_same_bits(ray_launcher, undisturbed, tmp_path):
+    handle = submit(ray_launcher, "actor-dies", tmp_path, 2, pause_s=0.3)
+    wait_for_checkpoint(handle, tmp_path)
+    os.kill(int(handle.status().tasks[1].where.split("pid ")[1].split()[0]), signal.SIGKILL)
+    status = finish(handle)
+    assert sum(task.restarts for task in status.tasks) >= 1
+    check_exactly_once(tmp_path)
+    assert weights(tmp_path) == undisturbed
+
+
+def test_killed_raylet_training_goes_on_elsewhere_to_the_same_bits(cluster, ray_launcher, undisturbed, tmp_path):
+    handle = submit(ray_launcher, "raylet-dies", tmp_path, 2, pause_s=0.3)
+    wait_for_checkpoint(handle, tmp_path)
+    lost = cluster.worker_nodes.copy().pop()
+    cluster.remove_node(lost, allow_graceful=False)
+    status = finish(handle)
+    assert sum(task.restarts for task in status.tasks) >= 1
+    assert len({task.where.split("node ")[1] for task in status.tasks}) == 1  # both on the node that is left
+    check_exactly_once(tmp_path)
+    assert weights(tmp_path) == undisturbed
