@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-DESCRIPTION = "Measures an exported model on raw data: all rows and segments of them, against thresholds and another model; exits with 3 where a threshold is not met."
+DESCRIPTION = (
+    "Measures an exported model on raw data: all rows and segments of them, against thresholds and another model. "
+    "Exits with 3 where a threshold is not met."
+)
 EPILOG = """examples:
   fullpass evaluate data/eval --model models --label late --slice carrier --slice carrier,origin
   fullpass evaluate data/eval --model models/7 --label late --threshold auc=0.92 --threshold log_loss=0.3 --out evaluation.json

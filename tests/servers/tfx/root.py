@@ -70,7 +70,7 @@ class TfxRoot:
         *,
         env: Mapping[str, str] | None = None,
         cwd: str = "/session",
-        timeout_s: float = 600,
+        timeout_s: float = 1500,
         log: Path | None = None,
     ) -> str:
         """Runs a command in the root and returns what it printed. It can import the project once that is installed.

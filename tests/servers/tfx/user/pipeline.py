@@ -12,7 +12,7 @@ from tfx.orchestration import metadata
 HERE = Path(__file__).parent
 
 
-def make_pipeline(csv_dir: str, out: Path, custom_config: dict):
+def make_pipeline(csv_dir: str, out: Path):
     examples = tfx.components.CsvExampleGen(input_base=csv_dir)
     statistics = tfx.components.StatisticsGen(examples=examples.outputs["examples"])
     schema = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
@@ -28,7 +28,7 @@ def make_pipeline(csv_dir: str, out: Path, custom_config: dict):
         module_file=str(HERE / "tfx_module.py"),
         train_args=tfx.proto.TrainArgs(num_steps=100),
         eval_args=tfx.proto.EvalArgs(num_steps=10),
-        custom_config=custom_config,
+        custom_config={"checkpoint": {"every_steps": 50, "keep": 2}},
     )
     bound = tfma.MetricThreshold(value_threshold=tfma.GenericValueThreshold(lower_bound={"value": 0.8}))
     overall = config_pb2.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=bound)
@@ -75,5 +75,5 @@ def uris(out: Path) -> dict:
 if __name__ == "__main__":
     csv_dir, out = sys.argv[1], Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
-    tfx.orchestration.LocalDagRunner().run(make_pipeline(csv_dir, out, json.loads(sys.argv[3])))
+    tfx.orchestration.LocalDagRunner().run(make_pipeline(csv_dir, out))
     (out / "uris.json").write_text(json.dumps(uris(out)))

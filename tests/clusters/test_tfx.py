@@ -1,0 +1,68 @@
+"""TFX 1.21 with our run_fn: CsvExampleGen, StatisticsGen, SchemaGen, Transform, Trainer, Evaluator on LocalDagRunner."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tests.clusters.tfx_fixtures import ROWS, tfx_run
+
+__all__ = ["tfx_run"]
+
+pytestmark = [pytest.mark.tfx, pytest.mark.timeout(3600)]
+
+
+def test_exported_model_answers_raw_examples_as_on_tfx_transformed_ones(tfx_run):
+    served = tfx_run.found["served"]
+    assert served["rows"] == served["rows_transformed"] > ROWS // 4
+    assert served["difference"] <= 1e-6
+    assert served["auc"] > 0.8
+
+
+def test_evaluator_blesses_model(tfx_run):
+    assert tfx_run.found["blessed"]
+
+
+def test_our_evaluation_by_segment_equals_that_of_tfx_evaluator(tfx_run):
+    segments = tfx_run.found["evaluated"]["segments"]
+    assert set(segments) == set(tfx_run.found["evaluated"]["theirs"]) and len(segments) > 10
+    for name, (ours, theirs, rows, their_rows) in segments.items():
+        assert rows == their_rows, name
+        if theirs is None or math.isnan(theirs) or ours is None:
+            assert rows < 100, name
+        else:
+            assert ours == pytest.approx(theirs, abs=1e-6), name
+
+
+def test_our_passes_give_what_tfx_transform_gave(tfx_run):
+    analyzed = tfx_run.found["analyzed"]
+    assert analyzed["vocabularies_equal"] and analyzed["rows"] > ROWS // 2
+    buckets = analyzed["worst"].pop("distance_bucket")
+    assert buckets <= 1.0, "quantiles are a sketch: a value near a boundary may fall into the next bucket"
+    assert max(analyzed["worst"].values()) <= 1e-5
+
+
+def test_run_fn_reads_parquet_examples_and_starts_from_base_model(tfx_run):
+    """One step from the weights of the first model: close to it, and not the same."""
+    assert 0 < tfx_run.found["trained_again"]["moved"] < 0.5
+
+
+def test_eval_logs_lie_in_model_run_directory(tfx_run):
+    assert tfx_run.found["event_files"]
+
+
+def test_root_has_tfx_versions_and_nothing_of_it_stays_mounted(tfx_run):
+    assert tfx_run.found["pyarrow"].startswith("18.") and tfx_run.found["python"].startswith("3.13")
+    with open("/proc/self/mounts") as mounts:
+        assert str(tfx_run.root.root) not in mounts.read()
+
+
+def test_command_that_fails_leaves_no_mount_and_no_process(tfx_run):
+    with pytest.raises(RuntimeError, match="exit 7"):
+        tfx_run.root.run(["sh", "-c", "sleep 987 & exit 7"])
+    with open("/proc/self/mounts") as mounts:
+        assert str(tfx_run.root.root) not in mounts.read()
+    import subprocess
+
+    assert "sleep 987" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout

