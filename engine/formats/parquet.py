@@ -259,11 +259,12 @@ def _open(path: str, dictionary_columns: tuple[str, ...] = ()) -> pq.ParquetFile
 def _open_cached(
     path: str, size_bytes: int, modified_ns: int, dictionary_columns: tuple[str, ...], pid: int, thread: int
 ) -> pq.ParquetFile:
-    """Opened files, kept so that reading block after block parses each footer once a thread: readers share no state."""
+    """Opened files, kept so that reading block after block opens nothing: readers of two threads share the footer alone."""
     source = _paths.open_input(path) if _paths.is_remote(path) else path
     try:
         return pq.ParquetFile(
             source,
+            metadata=_shared_footer(path, size_bytes, modified_ns, pid),
             read_dictionary=list(dictionary_columns),
             memory_map=False,
             pre_buffer=_paths.is_remote(path),  # kept by the reader for good: worth it only where latency is
@@ -275,3 +276,9 @@ def _open_cached(
             path=path,
             offset_bytes=max(size_bytes - 8, 0),
         ) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _shared_footer(path: str, size_bytes: int, modified_ns: int, pid: int) -> pq.FileMetaData:
+    """Parsed footers, one for all threads: of a file with many row groups and columns it is some megabytes."""
+    return pq.read_metadata(_paths.open_input(path) if _paths.is_remote(path) else path)
