@@ -31,9 +31,12 @@ def kube() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def kubernetes_jobs(kube: Cluster) -> Launcher:
-    """The launcher of Indexed Jobs on that cluster."""
-    return launcher("kubernetes", kubeconfig=str(kube.kubeconfig))
+def kubernetes_jobs(kube: Cluster) -> Iterator[Launcher]:
+    """The launcher of Indexed Jobs on that cluster; what a failed test leaves is removed."""
+    place = launcher("kubernetes", kubeconfig=str(kube.kubeconfig))
+    yield place
+    for status in place.list():
+        place.cancel(status.name)
 
 
 def busybox_job(name: str, script: str, **changes) -> JobSpec:

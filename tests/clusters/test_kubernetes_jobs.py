@@ -118,9 +118,8 @@ def test_secrets_files_and_volumes_reach_the_pod(kube, kubernetes_jobs):
     )
     handle = kubernetes_jobs.submit(spec)
     assert handle.wait(timeout_s=60).state is JobState.SUCCEEDED
-    lines = [line.text for line in handle.logs()]
-    assert lines[0] == "s3cret $(TOKEN) text tmpfs"
-    assert "Read-only file system" in lines[1] and lines[2] == "1000"
+    lines = {line.text for line in handle.logs()}  # in any order: output and errors are two streams
+    assert {"s3cret $(TOKEN) text tmpfs", "touch: /z: Read-only file system", "1000"} == lines
     handle.cancel()
 
 
@@ -223,6 +222,13 @@ def test_a_submit_that_fails_half_way_leaves_nothing(kube, kubernetes_jobs):
         time.sleep(0.5)
     assert left(kube) == ""
     kube.kubectl("delete", "configmap", "halfway-files")
+
+
+def test_a_refused_job_says_what_the_cluster_refuses(kubernetes_jobs):
+    spec = busybox_job("odd", "true", image_pull_policy="Never", priority_class="no-such-class")
+    handle = kubernetes_jobs.submit(spec)
+    assert "no PriorityClass with name no-such-class was found" in wait_for(kubernetes_jobs, "odd", "cannot be created")
+    handle.cancel()
 
 
 def test_roles_in_one_job_end_with_their_trainers(kubernetes_jobs):
