@@ -190,9 +190,10 @@ bool Decoder::fill_column(size_t index, int count, int* bad) {
 template <Kind kKind>
 bool Decoder::fill_scalars(Column& column, const Slot* slots, int count, int* bad) {
   const bool nullable = column.spec.shape == Shape::kNullable;
-  column.values.data.reserve(static_cast<size_t>(count) * 8);
   uint64_t validity = 0;
   for (int row = 0; row < count; ++row) {
+    row += fill_run<kKind>(column.values, slots + row, count - row, validity, row);
+    if (row == count) break;
     bool valid = slots[row].offset != 0;
     if (valid && !append_scalar<kKind>(column, base_ + slots[row].offset, slots[row].size, &valid)) {
       *bad = row;
@@ -213,6 +214,51 @@ bool Decoder::fill_scalars(Column& column, const Slot* slots, int count, int* ba
     column.rows += count;
   }
   return true;
+}
+
+// Appends the values of as many slots as have the one shape that writers give a single value, and returns how many.
+template <Kind kKind>
+int Decoder::fill_run(Values& values, const Slot* slots, int count, uint64_t& validity, int first) {
+  int row = 0;
+  if constexpr (kKind == Kind::kFloat) {
+    values.data.reserve(static_cast<size_t>(count) * 4);
+    uint8_t* out = values.data.end();
+    for (; row < count && slots[row].size == 8; ++row, out += 4) {
+      const uint64_t word = load_u64(base_ + slots[row].offset);
+      if (static_cast<uint32_t>(word) != 0x040a0612u) break;  // a FloatList of one packed value
+      const auto value = static_cast<uint32_t>(word >> 32);
+      std::memcpy(out, &value, 4);
+    }
+    values.data.set_size(values.data.size() + static_cast<size_t>(row) * 4);
+  } else if constexpr (kKind == Kind::kBytes) {
+    if (values.dictionary) return 0;
+    size_t bytes = 0;
+    for (int i = 0; i < count; ++i) bytes += slots[i].size;
+    values.data.reserve(bytes);
+    values.offsets.reserve(static_cast<size_t>(count) * 4);
+    uint8_t* out = values.data.end();
+    uint8_t* offset = values.offsets.end();
+    auto end = static_cast<uint32_t>(values.data.size());
+    for (; row < count; ++row, offset += 4) {
+      const uint32_t size = slots[row].size;
+      if (size < 4 || size > 129) break;
+      const uint8_t* p = base_ + slots[row].offset;
+      if (load_u32(p) != (0x000a000au | (size - 2) << 8 | (size - 4) << 24)) break;  // a BytesList of one short value
+      if (size <= 20 && readable_ - p >= 20) {
+        std::memcpy(out, p + 4, 16);
+      } else {
+        std::memcpy(out, p + 4, size - 4);
+      }
+      out += size - 4;
+      end += size - 4;
+      std::memcpy(offset, &end, 4);
+    }
+    values.data.set_size(end);
+    values.offsets.set_size(values.offsets.size() + static_cast<size_t>(row) * 4);
+  }
+  values.count += row;
+  if (row) validity |= (row == 64 ? ~0ull : (1ull << row) - 1) << first;
+  return row;
 }
 
 template <Kind kKind>

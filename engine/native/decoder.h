@@ -56,6 +56,8 @@ class Decoder {
   template <Kind kKind>
   bool fill_scalars(Column& column, const Slot* slots, int count, int* bad);
   template <Kind kKind>
+  int fill_run(Values& values, const Slot* slots, int count, uint64_t& validity, int first);
+  template <Kind kKind>
   bool append_scalar(Column& column, const uint8_t* p, size_t size, bool* valid);
   template <Kind kKind>
   bool append_list(Column& column, const uint8_t* p, size_t size, bool* valid);

@@ -35,6 +35,11 @@ ScanResult scan_records(const uint8_t* data, size_t begin, size_t end, size_t li
     bytes += size;
     out.push_back({at + kHeaderBytes, static_cast<uint32_t>(size)});
     at += kHeaderBytes + size + kFooterBytes;
+    // Records are mostly of like size: fetch where the header after the next one should be, or each costs a cache miss.
+    if (end - at > size + 128) {
+      __builtin_prefetch(data + at + size - 32);
+      __builtin_prefetch(data + at + size + 32);
+    }
   }
   return {ScanStatus::kOk, at - begin, 0};
 }

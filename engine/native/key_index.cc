@@ -1,5 +1,7 @@
 #include "key_index.h"
 
+#include <algorithm>
+
 namespace fullpass {
 
 KeyIndex::KeyIndex(const std::vector<FieldSpec>& fields) : limit_(fields.size() + 256) {
@@ -15,11 +17,13 @@ KeyIndex::Expected KeyIndex::make(std::string_view key, int column) {
   bytes.append(key);
   bytes.push_back('\x12');
   Expected expected;
-  expected.size = bytes.size();
+  expected.size = static_cast<uint32_t>(bytes.size());
   expected.column = column;
-  expected.words.resize((bytes.size() + 7) / 8);
-  std::memcpy(expected.words.data(), bytes.data(), bytes.size());
-  const size_t tail = bytes.size() % 8;
+  const size_t fitting = std::min(bytes.size(), Expected::kInline * 8);
+  expected.used = static_cast<uint32_t>((fitting + 7) / 8);
+  std::memcpy(expected.words, bytes.data(), fitting);
+  expected.rest = bytes.substr(fitting);
+  const size_t tail = fitting % 8;
   expected.last_mask = tail ? (1ull << (8 * tail)) - 1 : ~0ull;
   return expected;
 }

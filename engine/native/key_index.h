@@ -43,18 +43,21 @@ class KeyIndex {
  private:
   static constexpr size_t kLookAhead = 12;  // keys that may be missing in a row before hashing is cheaper
   struct Expected {
-    std::vector<uint64_t> words;  // key tag, length, key and value tag, padded with zeros
-    uint64_t last_mask;
-    size_t size;
+    static constexpr size_t kInline = 4;
+    uint64_t words[kInline] = {};  // key tag, length, key and value tag, padded with zeros; as much as fits
+    uint64_t last_mask;            // of the last word used
+    uint32_t used;                 // words
+    uint32_t size;                 // bytes in all
     int column;
+    std::string rest;  // what does not fit
   };
   static bool matches(const Expected& expected, const uint8_t* p, const uint8_t* end, const uint8_t* readable) {
-    const size_t words = expected.words.size();
-    if (static_cast<size_t>(end - p) < expected.size || static_cast<size_t>(readable - p) < words * 8) return false;
-    const uint64_t* want = expected.words.data();
-    for (size_t i = 0; i + 1 < words; ++i)
-      if (load_u64(p + i * 8) != want[i]) return false;
-    return (load_u64(p + (words - 1) * 8) & expected.last_mask) == want[words - 1];
+    const size_t last = expected.used - 1;
+    if (static_cast<size_t>(end - p) < expected.size || static_cast<size_t>(readable - p) < expected.used * 8) return false;
+    for (size_t i = 0; i < last; ++i)
+      if (load_u64(p + i * 8) != expected.words[i]) return false;
+    if ((load_u64(p + last * 8) & expected.last_mask) != expected.words[last]) return false;
+    return expected.rest.empty() || !std::memcmp(p + Expected::kInline * 8, expected.rest.data(), expected.rest.size());
   }
   static Expected make(std::string_view key, int column);
 

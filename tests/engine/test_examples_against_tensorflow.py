@@ -16,7 +16,7 @@ from tests.engine.examples import KEYS, delimited, encode_example, encode_featur
 
 tf = pytest.importorskip("tensorflow")
 
-EXAMPLES = int(os.environ.get("FULLPASS_PROPERTY_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("FULLPASS_PROPERTY_EXAMPLES", "60"))
 relaxed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
