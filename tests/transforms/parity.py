@@ -25,7 +25,14 @@ def write_table(directory: pathlib.Path, table: pa.Table, files: int = 2, row_gr
     return str(directory)
 
 
-def tft_analyze(table: pa.Table, feature_spec: dict[str, Any], preprocessing_fn: Any, out: str, module: Any = None) -> str:
+def tft_analyze(
+    table: pa.Table,
+    feature_spec: dict[str, Any],
+    preprocessing_fn: Any,
+    out: str,
+    module: Any = None,
+    runner: str = "BundleBasedDirectRunner",
+) -> str:
     """Writes TFT's own transform graph for the table; `module` stands in for tensorflow_transform.beam."""
     import apache_beam as beam
     import tensorflow_transform.beam as tft_beam
@@ -41,7 +48,7 @@ def tft_analyze(table: pa.Table, feature_spec: dict[str, Any], preprocessing_fn:
     target = schema_from_feature_spec(feature_spec)
     conformed = pa.Table.from_arrays([_chunked(table, field) for field in target], schema=target)
     batches = [to_tfxio(batch, config.arrow_schema) for batch in conformed.to_batches(max_chunksize=1000)]
-    with beam.Pipeline(runner="BundleBasedDirectRunner") as pipeline, module.Context(temp_dir=out + "-tmp"):
+    with beam.Pipeline(runner=runner) as pipeline, module.Context(temp_dir=out + "-tmp"):
         data = pipeline | beam.Create(batches, reshuffle=False).with_output_types(pa.RecordBatch)
         transform_fn = (data, config) | module.AnalyzeDataset(preprocessing_fn)
         _ = transform_fn | module.WriteTransformFn(out)
