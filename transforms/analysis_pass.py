@@ -152,7 +152,7 @@ class OpenPass:
             self.update(state, batch)
         return state
 
-    def encode(self, state: PassState) -> dict[tuple[int, int], bytes]:
+    def encode(self, state: PassState) -> dict[tuple[int, int], bytes | memoryview]:
         """Returns the states as bytes by (analyzer, part)."""
         return {
             (index, part.number): part.blob
@@ -180,7 +180,7 @@ class OpenPass:
         return columns[source]
 
     def _run(self, batch: pa.RecordBatch) -> list[np.ndarray]:
-        if self._graph is None:
+        if self._graph is None or self.plan.function is None:
             return []
         return self._graph(self.plan.source.arrays(batch, self.plan.function.feeds))
 

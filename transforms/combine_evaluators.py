@@ -34,7 +34,7 @@ def format_keys(operation: Any, inputs: Sequence[Any], context: Any) -> tuple[An
     infos = operation.combiner.output_tensor_infos()
     pairs = sorted(inputs[0], key=lambda pair: pair[0])
     keys = np.array([key for key, _ in pairs], dtype=tf.string.as_numpy_dtype)
-    columns = list(zip(*(outputs for _, outputs in pairs))) if pairs else [[]] * len(infos)
+    columns: list[Any] = list(zip(*(outputs for _, outputs in pairs))) if pairs else [[]] * len(infos)
     arrays = (np.array(list(column), dtype=info.dtype.as_numpy_dtype) for column, info in zip(columns, infos))
     return (keys, *arrays)
 

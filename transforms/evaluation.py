@@ -89,8 +89,15 @@ class Evaluation:
                 outputs.append((values[step.analyzer],))
             else:
                 inputs = [outputs[at][place] for at, place in step.inputs]
-                outputs.append(evaluator_for(step.definition)(step.definition, inputs, context))
+                outputs.append(_evaluate(step.definition, inputs, context))
         return {each.tensor: outputs[each.step][each.output] for each in self.bindings}
+
+
+def _evaluate(definition: Any, inputs: Sequence[Any], context: EvaluationContext) -> tuple[Any, ...]:
+    evaluator = evaluator_for(definition)
+    if evaluator is None:
+        raise RuntimeError(f"no evaluator for {definition}")
+    return evaluator(definition, inputs, context)
 
 
 def evaluation_of(phase: Any, trace: Any) -> Evaluation:
@@ -114,7 +121,7 @@ def evaluation_of(phase: Any, trace: Any) -> Evaluation:
             step = Step(analyzer=analyzers[definition.label])
         elif not node.inputs:
             context = EvaluationContext(assets_dir="", graph=trace.graph)
-            step = Step(constant=tuple(evaluator_for(definition)(definition, [], context)))
+            step = Step(constant=tuple(_evaluate(definition, [], context)))
         else:
             inputs = tuple((visit(value.parent_operation), value.value_index) for value in node.inputs)
             step = Step(definition=definition, inputs=inputs)

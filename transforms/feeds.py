@@ -113,7 +113,7 @@ def _valid(column: pa.Array) -> np.ndarray:
 def _sparse(column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
     lengths = _lengths(column)
     total = int(lengths.sum())
-    rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    rows: np.ndarray = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     starts = np.cumsum(lengths) - lengths
     places = np.arange(total, dtype=np.int64) - np.repeat(starts, lengths)
     dense_shape = np.array([len(lengths), int(lengths.max(initial=0))], np.int64)
@@ -122,7 +122,7 @@ def _sparse(column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
 
 def _coordinates(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
     lengths = _lengths(column)
-    rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    rows: np.ndarray = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     indices = [to_numpy(flat_values(batch.column(name)), "int64") for name in layout.index_columns]
     if any(len(each) != len(rows) for each in indices):
         raise DataError(

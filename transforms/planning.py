@@ -123,6 +123,7 @@ def _plan_analyzer(trace: Trace, node: Any, consumers: dict[str, list[Any]], ana
     definition = node.operation_def
     source = _source_of(node)
     info = _source_info(trace, source)
+    assert info is not None
     accumulator = accumulator_for(definition, info, _downstream(node, consumers))
     if accumulator is None:
         raise RuntimeError(f"no accumulator for {definition}")

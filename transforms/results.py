@@ -50,7 +50,7 @@ def _columns(tensor: Any, feature: FeatureLayout) -> dict[str, pa.Array]:
 
 
 def _ragged(tensor: Any, feature: FeatureLayout) -> dict[str, pa.Array]:
-    splits = [_numpy(each).astype(np.int64) for each in tensor.nested_row_splits]
+    splits: list[np.ndarray] = [_numpy(each).astype(np.int64) for each in tensor.nested_row_splits]
     flat = _numpy(tensor.flat_values)
     inner = int(np.prod(flat.shape[1:], dtype=np.int64))
     ends = splits[0]

@@ -74,7 +74,7 @@ def _decode_array(data: bytes | memoryview, dtype: str, shape: list[int]) -> np.
         return np.frombuffer(data, np.dtype(dtype)).reshape(shape).copy()
     count = int(np.prod(shape, dtype=np.int64))
     ends = np.cumsum(np.frombuffer(data, np.int64, count)) + 8 * count
-    array = np.empty(count, object)
+    array: np.ndarray = np.empty(count, object)
     start = 8 * count
     for index, end in enumerate(ends.tolist()):
         array[index] = bytes(data[start:end])

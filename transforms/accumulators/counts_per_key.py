@@ -63,7 +63,7 @@ class CountsPerKeyAccumulator(Accumulator):
             groups.setdefault(zlib.crc32(key) % self.num_parts, []).append(key)
         parts = []
         for number, keys in groups.items():
-            array = np.empty(len(keys), object)
+            array: np.ndarray = np.empty(len(keys), object)
             array[:] = keys
             counts = np.array([state[key] for key in keys], np.int64)
             parts.append(Part(number, encode_state(self.name, self.version, {"keys": array, "counts": counts})))
@@ -74,7 +74,7 @@ class CountsPerKeyAccumulator(Accumulator):
         arrays, _ = decode_state(self.name, self.version, part.blob)
         return dict(zip(arrays["keys"].tolist(), arrays["counts"].tolist()))
 
-    def finish(self, states: Sequence[_State]) -> list[tuple[bytes, list[np.ndarray]]]:
+    def finish(self, states: Sequence[_State]) -> list[tuple[bytes, list[Any]]]:
         """Returns (key, [count]) in ascending order of keys."""
         merged = self.merge(states) if states else {}
         return [(key, [np.int64(merged[key])]) for key in sorted(merged)]

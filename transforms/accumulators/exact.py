@@ -41,7 +41,7 @@ def exact_sum_of_squares(values: np.ndarray) -> int:
     flat = values.reshape(-1)
     total = 0
     for at in range(0, len(flat), _CHUNK):
-        chunk = flat[at : at + _CHUNK].astype(np.float64)
+        chunk: np.ndarray = flat[at : at + _CHUNK].astype(np.float64)
         if flat.dtype.itemsize <= 4:
             total += _sum_digits(chunk * chunk)  # 24 bits squared fit in 53
         else:
@@ -62,7 +62,7 @@ def exact_sums_by_group(values: np.ndarray, groups: np.ndarray, num_groups: int)
     """
     sums, squares = [0] * num_groups, [0] * num_groups
     for at in range(0, len(values), 1 << 20):
-        chunk = values[at : at + (1 << 20)].astype(np.float64)
+        chunk: np.ndarray = values[at : at + (1 << 20)].astype(np.float64)
         ids = groups[at : at + (1 << 20)]
         _add_groups(squares, chunk * chunk, ids)
         _add_groups(sums, chunk, ids)

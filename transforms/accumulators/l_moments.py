@@ -54,7 +54,7 @@ class LMomentsAccumulator(Accumulator):
         shape = reduction.shapes[0]
         if reduction.kinds[0] != "dense" or shape is None or None in shape[1:] or not 0 < np.prod(shape[1:]) <= 64:
             return None
-        return cls(operation.combiner, dtype, shape[1:])
+        return cls(operation.combiner, dtype, tuple(int(each or 0) for each in shape[1:]))
 
     def create(self) -> dict[str, Any]:
         """Returns an empty state."""
@@ -121,8 +121,8 @@ def l_moments(ordered: np.ndarray) -> np.ndarray:
             as 0, as TFT has it.
     """
     n = ordered.size
-    x = ordered.astype(np.float64)
-    rank = np.arange(n, dtype=np.float64)
+    x: np.ndarray = ordered.astype(np.float64)
+    rank: np.ndarray = np.arange(n, dtype=np.float64)
     weights, means = np.ones(n), []
     for order in range(4):  # probability-weighted moments b0 to b3
         means.append(float(np.dot(weights, x)) / n)

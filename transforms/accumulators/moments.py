@@ -20,7 +20,7 @@ from transforms.accumulators.exact import SCALE_BITS, exact_ratio, exact_sum, ex
 __all__ = ["MomentsAccumulator", "mean_and_variance"]
 
 # Of each output element: number of finite values, their sum, the sum of their squares, the sums times 2**SCALE_BITS.
-_State = list[tuple[int, int, int]]
+_State = list[tuple[int, ...]]
 _MOST_ELEMENTS = 256  # beyond, TFT's own combiner takes the batch as a whole
 
 
@@ -58,7 +58,8 @@ class MomentsAccumulator(Accumulator):
         shape = reduction.shapes[0]
         if reduction.kinds[0] != "dense" or shape is None or len(shape) < 2 or None in shape[1:]:
             return None
-        return cls(dtype, shape[1:]) if 0 < np.prod(shape[1:]) <= _MOST_ELEMENTS else None
+        inner = tuple(int(each or 0) for each in shape[1:])
+        return cls(dtype, inner) if 0 < np.prod(inner) <= _MOST_ELEMENTS else None
 
     def create(self) -> _State:
         """Returns zero counts and sums."""
@@ -98,7 +99,7 @@ def mean_and_variance(count: int, total: int, squares: int) -> tuple[float, floa
     return exact_ratio(total, count << SCALE_BITS), exact_ratio(spread, (count * count) << (2 * SCALE_BITS))
 
 
-def _add(state: tuple[int, int, int], values: np.ndarray) -> tuple[int, int, int]:
+def _add(state: tuple[int, ...], values: np.ndarray) -> tuple[int, ...]:
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         if not finite.all():

@@ -16,7 +16,7 @@ from transforms.accumulators.moments import mean_and_variance
 __all__ = ["MomentsPerKeyAccumulator"]
 
 # Of each key: number of finite values, their sum, the sum of their squares.
-_State = dict[bytes, tuple[int, int, int]]
+_State = dict[bytes, tuple[int, ...]]
 
 
 class MomentsPerKeyAccumulator(Accumulator):
@@ -79,7 +79,7 @@ class MomentsPerKeyAccumulator(Accumulator):
 
     def encode(self, state: _State) -> list[Part]:
         """Returns the state as one part."""
-        keys = np.empty(len(state), object)
+        keys: np.ndarray = np.empty(len(state), object)
         keys[:] = list(state)
         values = {"moments": [[hex(value) for value in each] for each in state.values()]}
         return [Part(0, encode_state(self.name, self.version, {"keys": keys}, values))]

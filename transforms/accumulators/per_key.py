@@ -31,8 +31,8 @@ class PerKeyAccumulator(Accumulator):
     name = "per-key"
     num_parts = 8
 
-    def __init__(self, inner: Accumulator, by_record: bool) -> None:
-        self.inner = inner
+    def __init__(self, inner: Any, by_record: bool) -> None:
+        self.inner: Any = inner
         self.by_record = by_record
 
     @classmethod
@@ -85,7 +85,7 @@ class PerKeyAccumulator(Accumulator):
         for number, keys in groups.items():
             arrays = {
                 "keys": _objects(keys),
-                "states": _objects([self.inner.encode(state[key])[0].blob for key in keys]),
+                "states": _objects([bytes(self.inner.encode(state[key])[0].blob) for key in keys]),
             }
             parts.append(Part(number, encode_state(self.name, self.version, arrays)))
         return parts
@@ -102,9 +102,11 @@ class PerKeyAccumulator(Accumulator):
         return [(key, self.inner.finish([merged[key]])) for key in sorted(merged)]
 
     def _update_groups(self, state: dict[bytes, Any], keys: np.ndarray, values: list[np.ndarray]) -> dict[bytes, Any]:
+        unique: Any
+        places: Any
         unique, places = np.unique(keys, return_inverse=True)
         order = np.argsort(places, kind="stable")
-        bounds = np.searchsorted(places[order], np.arange(len(unique) + 1))
+        bounds: Any = np.searchsorted(places[order], np.arange(len(unique) + 1))
         for index, key in enumerate(unique.tolist()):
             rows = order[bounds[index] : bounds[index + 1]]
             found = state.get(key)
@@ -114,7 +116,7 @@ class PerKeyAccumulator(Accumulator):
 
 
 def _objects(items: list[bytes]) -> np.ndarray:
-    array = np.empty(len(items), object)
+    array: np.ndarray = np.empty(len(items), object)
     array[:] = items
     return array
 

@@ -50,7 +50,7 @@ class PassResult:
         split_rows: records read of each split, by index of the split.
     """
 
-    parts: Mapping[tuple[int, int], bytes]
+    parts: Mapping[tuple[int, int], bytes | memoryview]
     split_rows: Mapping[int, int]
 
 

@@ -47,14 +47,14 @@ class LocalRunner:
         opened = plan.open()
         watch = _Watch(progress)
 
-        def run(index: int) -> tuple[int, int, dict[tuple[int, int], bytes]]:
+        def run(index: int) -> tuple[int, int, dict[tuple[int, int], bytes | memoryview]]:
             state = opened.accumulate(watch.count(reader.read(splits[index])))
             return index, state.rows, opened.encode(state)
 
         try:
             with concurrent.futures.ThreadPoolExecutor(self.num_workers) as pool:
                 results = _all(pool, [pool.submit(run, index) for index in range(len(splits))])
-                grouped: dict[tuple[int, int], list[bytes]] = {}
+                grouped: dict[tuple[int, int], list[bytes | memoryview]] = {}
                 for _, _, parts in sorted(results, key=lambda result: result[0]):
                     for key, blob in parts.items():
                         grouped.setdefault(key, []).append(blob)
@@ -82,8 +82,8 @@ def _all(pool: concurrent.futures.Executor, futures: list[concurrent.futures.Fut
     try:
         concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
         for future in futures:
-            if future.done() and not future.cancelled() and future.exception() is not None:
-                raise future.exception()
+            if future.done() and not future.cancelled():
+                future.result()
         return [future.result() for future in futures]
     except BaseException:
         for future in futures:
