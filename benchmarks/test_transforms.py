@@ -87,6 +87,7 @@ def work(tmp_path):
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
+@pytest.mark.timeout(14400)  # nearly all of it TFT's
 @pytest.mark.parametrize("rows", [ROWS, *([2_000_000] if LARGE else [])])
 def test_analyze_tfrecord(benchmark, work, rows):
     path = criteo.file("tfrecord", num_rows=rows)
@@ -101,6 +102,7 @@ def test_analyze_tfrecord(benchmark, work, rows):
     benchmark.pedantic(ours, rounds=3)
 
 
+@pytest.mark.timeout(14400)
 def test_analyze_and_transform_to_shards(benchmark, work):
     path = criteo.file("tfrecord", num_rows=ROWS)
 
