@@ -56,6 +56,8 @@ class JobSpec:
         keep_s: seconds that a finished job's objects are kept.
         grace_s: seconds between the request to stop and the kill; the time to write a checkpoint.
         max_restarts: how often each pod may fail and be replaced before the job fails.
+        silent_after_s: a supervised process that gives no sign of life for so long is restarted. Short of CPU, tracing
+            a model can take seconds without any.
         labels: on every object.
         service_account: that pods run as.
         run_as_user: numeric user of the pods; None leaves it to the image, which must not be root.
@@ -91,6 +93,7 @@ class JobSpec:
     keep_s: int | None = 24 * 3600
     grace_s: int = 60
     max_restarts: int = 3
+    silent_after_s: int = 60
     labels: Mapping[str, str] = field(default_factory=dict)
     service_account: str | None = None
     run_as_user: int | None = None
@@ -205,9 +208,16 @@ class JobSpec:
             raise ConfigError(f"working_dir = {self.working_dir!r} must be absolute")
 
     def _check_limits(self) -> None:
-        for key, least in (("timeout_s", 1), ("keep_s", 0), ("grace_s", 0), ("max_restarts", 0), ("run_as_user", 0)):
+        for key, least in (
+            ("timeout_s", 1),
+            ("keep_s", 0),
+            ("grace_s", 0),
+            ("max_restarts", 0),
+            ("silent_after_s", 1),
+            ("run_as_user", 0),
+        ):
             value = getattr(self, key)
-            if value is None and key not in ("grace_s", "max_restarts"):
+            if value is None and key not in ("grace_s", "max_restarts", "silent_after_s"):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"{key} = {value!r}: expected a whole number from {least}")
@@ -259,7 +269,8 @@ class JobSpec:
             return [python, "-m", "cluster.cli.main", "run", self.pipeline, *self.args]
         if self.step and not self.supervised:
             return [python, "-m", "cluster.cli.main", self.step, *self.args]
-        supervisor = [python, "-m", "trainers.worker", "--max-restarts", str(self.max_restarts), "--"]
+        limits = ["--max-restarts", str(self.max_restarts), "--silent-after", str(self.silent_after_s)]
+        supervisor = [python, "-m", "trainers.worker", *limits, "--"]
         if self.step:
             return [*supervisor, "-m", "cluster.cli.main", self.step, *self.args]
         assert self.module is not None

@@ -41,6 +41,7 @@ def test_json_round_trip_keeps_every_field():
         keep_s=None,
         grace_s=30,
         max_restarts=5,
+        silent_after_s=90,
         labels={"team": "ads"},
         service_account="trainer",
         run_as_user=1000,
@@ -161,7 +162,7 @@ def test_refuses_unknown_keys_and_newer_versions():
 
 def test_words_of_each_kind_of_work():
     assert spec(args=("--epochs", "2")).words("py") == [
-        *("py", "-m", "trainers.worker", "--max-restarts", "3", "--"),
+        *("py", "-m", "trainers.worker", "--max-restarts", "3", "--silent-after", "60", "--"),
         *("-m", "cluster.cli.main", "train", "--epochs", "2"),
     ]
     assert spec(step="analyze").words("py") == ["py", "-m", "cluster.cli.main", "analyze"]
