@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flights"
 
-STEPS = ("ingest", "analyze", "transform", "train", "export", "evaluate")
+STEPS = ("ingest", "analyze", "transform", "train", "export", "evaluate", "push")
 
 
 def write_sample(folder, every=25):
@@ -39,7 +39,7 @@ def write_sample(folder, every=25):
     for old, new in changes.items():
         assert old in text, old
         text = text.replace(old, new)
-    (folder / "pipeline.toml").write_text(text)
+    (folder / "pipeline.toml").write_text(text + '\n[push]\nto = "served"\n')
     return folder / "pipeline.toml"
 
 

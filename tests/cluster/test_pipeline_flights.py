@@ -85,6 +85,26 @@ def test_second_run_skips_every_step(finished):
     assert time.monotonic() - began < 60
 
 
+def test_blessed_model_is_pushed_once(finished):
+    folder, _ = finished
+    assert [p.name for p in (folder / "served").iterdir() if p.name.isdigit()] == ["1"]
+    code, out, errors = finish(fullpass("run", folder / "pipeline.toml", "--from", "push"))
+    assert code == 0, errors
+    assert [p.name for p in (folder / "served").iterdir() if p.name.isdigit()] == ["1"]
+    assert out.count(" skipped, ") == len(STEPS) - 1
+
+
+def test_model_below_its_thresholds_is_not_pushed(finished):
+    folder, _ = finished
+    code, out, errors = finish(
+        fullpass("run", folder / "pipeline.toml", "--set", "evaluate.thresholds.auc=0.999", "--set", "push.to=other")
+    )
+    assert code == 2
+    assert errors.strip().splitlines()[-1].startswith("fullpass: error: push: ")
+    assert "0.999" in out
+    assert not (folder / "other" / "1").exists()
+
+
 PLAIN = """
 import glob, sys
 import numpy as np, tensorflow as tf
@@ -183,3 +203,4 @@ def test_pipeline_killed_at_random_moments_of_every_step_ends_the_same(finished,
     for name, value in expected_metrics.items():
         assert metrics[name] == pytest.approx(value, abs=1e-5), name
     assert not list(Path(folder / "work").glob("*/.*.tmp-*"))
+    assert [p.name for p in (folder / "served").iterdir() if p.name.isdigit()] == ["1"]

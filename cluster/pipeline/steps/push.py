@@ -8,11 +8,16 @@ __all__ = ["STEP"]
 
 
 def _run(context: StepContext) -> StepResult:
-    from trainers.push import push
+    from trainers.push import current, history, push
 
     config = context.pipeline.push
     assert config is not None
-    version = push(context.output("export", "model"), config.to, evaluation=context.output("evaluate", "result"))
+    model = context.output("export", "model")
+    done = history(config.to)
+    if done and done[-1].get("action") == "push" and done[-1].get("source") == model:
+        version = current(config.to)  # killed after the push: a second one would serve the same model as a new version
+    else:
+        version = push(model, config.to, evaluation=context.output("evaluate", "result"))
     return StepResult(
         counts=Counts(rows_in=0, rows_out=0),
         outputs={},
