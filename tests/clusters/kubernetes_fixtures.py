@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster import JobSpec, Launcher, Resources, Volume, launcher
-from tests.servers.kubernetes.binaries import Unavailable
+from tests.servers.kubernetes.binaries import Unavailable, remove_build_caches
 from tests.servers.kubernetes.cluster import Cluster
 from tests.servers.kubernetes.images import BUSYBOX, HOSTROOT
 
@@ -28,6 +28,7 @@ def kube() -> Iterator[Cluster]:
         patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
         yield cluster
     cluster.stop()
+    remove_build_caches()
 
 
 @pytest.fixture

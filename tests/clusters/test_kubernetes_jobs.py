@@ -17,7 +17,8 @@ from cluster.launchers import JobNotFound
 from tests.clusters.kubernetes_fixtures import busybox_job
 from tests.servers.kubernetes.cluster import Cluster
 
-pytestmark = pytest.mark.kubernetes
+# The first test of a session may have to build Kubernetes.
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
 
 
 def left(kube: Cluster) -> str:

@@ -10,7 +10,8 @@ from tests.servers.kubernetes.binaries import Unavailable
 from tests.servers.kubernetes.cluster import Cluster
 from tests.servers.kubernetes.operators import start_operator
 
-pytestmark = pytest.mark.kubernetes
+# The first test of a session may have to build Kubernetes.
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
 
 OPERATORS = {"jobset": ("jobset",), "trainjob": ("jobset", "trainer"), "tfjob": ("training-operator",)}
 OBJECTS = "jobs,pods,services,configmaps"

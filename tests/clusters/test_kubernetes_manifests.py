@@ -16,7 +16,8 @@ from tests.clusters.kubernetes_fixtures import busybox_job
 from tests.servers.kubernetes.binaries import CACHE, ensure_programs
 from tests.servers.kubernetes.cluster import Cluster
 
-pytestmark = pytest.mark.kubernetes
+# The first test of a session may have to build Kubernetes.
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
 
 K8S = Path(__file__).parents[2] / "k8s"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))

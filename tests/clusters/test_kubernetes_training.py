@@ -18,7 +18,8 @@ from tests.clusters.kubernetes_fixtures import host_job
 from tests.servers.kubernetes.binaries import Unavailable
 from tests.servers.kubernetes.operators import start_operator
 
-pytestmark = pytest.mark.kubernetes
+# The first test of a session may have to build Kubernetes.
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
 
 STEPS = int(os.environ.get("FULLPASS_KUBERNETES_STEPS", "1000"))
 SCRIPT = Path(__file__).with_name("kubernetes_train.py")
