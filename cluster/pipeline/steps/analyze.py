@@ -29,7 +29,9 @@ def _run(context: StepContext) -> StepResult:
     return StepResult(
         counts=Counts(rows_in=dataset.num_records, rows_out=report.records),
         outputs={"graph": _GRAPH},
-        notes=(f"{report.analyzers} analyzers in {report.phases} full passes on {config.runner}",),
+        notes=(
+            f"{report.analyzers} analyzers in {report.phases} full pass{'es' * (report.phases != 1)} on {config.runner}",
+        ),
         info={"analyzers": report.analyzers, "phases": report.phases},
     )
 
