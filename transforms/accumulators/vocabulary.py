@@ -19,7 +19,7 @@ from transforms.accumulators.vocabulary_counts import (
     sum_by_token,
 )
 from transforms.accumulators.vocabulary_runs import Run, as_text, sort_order
-from transforms.accumulators.vocabulary_state import CountingState
+from transforms.accumulators.vocabulary_state import CountingState, out_of_memory_blob
 from transforms.accumulators.vocabulary_weights import normalized_limbs, split_weights, sum_of_limbs
 
 __all__ = ["Vocabulary", "VocabularyAccumulator"]
@@ -121,8 +121,8 @@ class VocabularyAccumulator(Accumulator):
 
     def encode(self, state: CountingState | TokenCounts) -> list[Part]:
         if isinstance(state, TokenCounts):
-            return [Part(state.part, encode_counts(state))]
-        return [Part(number, encode_counts(counts)) for number, counts in state.parts()]
+            return [Part(state.part, out_of_memory_blob(encode_counts(state)))]
+        return [Part(number, out_of_memory_blob(encode_counts(counts))) for number, counts in state.parts()]
 
     def decode(self, part: Part) -> CountingState | TokenCounts:
         counts = decode_counts(part.blob)

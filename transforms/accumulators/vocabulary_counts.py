@@ -18,7 +18,7 @@ __all__ = ["TokenCounts", "decode_counts", "encode_counts", "merge_counts", "par
 _MAGIC = b"FPV1"
 _HEADER = struct.Struct("<4sBBHqqq")  # magic, kind of token, flags, number of measures, tokens, data bytes, distinct
 _KINDS: tuple[Any, ...] = (pa.large_binary(), pa.int64(), pa.uint64())
-_HASH_CHUNK_BYTES = 2 << 20  # hashing takes about 40 bytes of temporary memory a byte of text
+_HASH_CHUNK_BYTES = 1 << 18  # hashing takes about 40 bytes of temporary memory a byte of text
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 import threading
@@ -22,11 +23,22 @@ __all__ = ["MEMORY_ENVIRONMENT", "CountingState", "memory_limit_bytes"]
 MEMORY_ENVIRONMENT = "FULLPASS_VOCABULARY_MEMORY_BYTES"
 _DEFAULT_MEMORY_BYTES = 512 << 20
 _MIN_PENDING_TOKENS = 1 << 18
+_MAPPED_BYTES = 1 << 20
 
 
 def memory_limit_bytes() -> int:
     """Returns the bytes that all vocabularies of this process may hold before they go to disk."""
     return int(os.environ.get(MEMORY_ENVIRONMENT, _DEFAULT_MEMORY_BYTES))
+
+
+def out_of_memory_blob(blob: bytes) -> bytes | memoryview:
+    """Returns the bytes, large ones as the map of a temporary file that nothing names: the system may page them out."""
+    if len(blob) < _MAPPED_BYTES:
+        return blob
+    with tempfile.TemporaryFile(prefix="fullpass-vocabulary-") as file:
+        file.write(blob)
+        file.flush()
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 class _Ledger:
