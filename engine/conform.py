@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from engine.errors import ConfigError, DataError
 from engine.schema import default_of
 
-__all__ = ["conform", "select_fields", "to_tensorflow"]
+__all__ = ["cast_array", "conform", "select_fields"]
 
 
 def select_fields(schema: pa.Schema, columns: tuple[str, ...] | list[str] | None) -> pa.Schema:
@@ -52,13 +52,6 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str | None = None, f
             raise DataError(f"has no column {field.name!r}; it has {', '.join(names)}", path=path)
         columns.append(_conform_column(batch.column(names.index(field.name)), field, path, first_row))
     return pa.RecordBatch.from_arrays(columns, schema=schema) if columns else batch.select([])
-
-
-def to_tensorflow(
-    batch: pa.RecordBatch, schema: pa.Schema, path: str | None = None, first_row: int = 0
-) -> pa.RecordBatch:
-    """Returns the batch in int64, float32 and bytes; `schema` is `tensorflow_schema` of the data's schema."""
-    return conform(batch, schema, path, first_row)
 
 
 def _conform_column(column: pa.Array, field: pa.Field, path: str | None, first_row: int) -> pa.Array:

@@ -3,32 +3,6 @@
 #include "crc32c.h"
 
 namespace fullpass {
-namespace {
-
-const char* kind_name(int field) {
-  return field == 1 ? "bytes" : field == 2 ? "float" : field == 3 ? "int64" : "nothing";
-}
-
-// Where [p, p + size) is one delimited field that fills it whole, narrows the span to its content.
-inline bool unwrap(const uint8_t** p, size_t* size, uint8_t tag) {
-  const uint8_t* at = *p;
-  if (*size < 2 || at[0] != tag) return false;
-  if (at[1] < 0x80) {
-    if (at[1] != *size - 2) return false;
-    *p = at + 2;
-    *size -= 2;
-    return true;
-  }
-  const uint8_t* end = at + *size;
-  size_t length;
-  ++at;
-  if (!read_length(&at, end, &length) || at + length != end) return false;
-  *p = at;
-  *size = length;
-  return true;
-}
-
-}  // namespace
 
 Decoder::Decoder(const std::vector<FieldSpec>& fields, DecodeOptions options)
     : fields_(fields), options_(options), keys_(fields) {

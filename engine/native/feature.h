@@ -35,4 +35,8 @@ bool parse_feature(const uint8_t* p, const uint8_t* end, FeatureValues* out);
 constexpr int feature_field(Kind kind) { return kind == Kind::kBytes ? 1 : kind == Kind::kFloat ? 2 : 3; }
 constexpr uint8_t feature_tag(Kind kind) { return static_cast<uint8_t>(feature_field(kind) << 3 | kDelimited); }
 
+inline const char* kind_name(int field) {
+  return field == 1 ? "bytes" : field == 2 ? "float" : field == 3 ? "int64" : "nothing";
+}
+
 }  // namespace fullpass
