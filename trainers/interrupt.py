@@ -28,9 +28,14 @@ class StopRequest:
         self._before: Any = None
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note)
+        self._before = self.listen()
         return self
+
+    def listen(self) -> Any:
+        """Takes SIGTERM (again) and returns who had it: TensorFlow's coordination service takes it when it starts."""
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        return signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True

@@ -82,11 +82,21 @@ class LocalGroup:
         if name != "worker-0" and name != "chief-0":
             env["FULLPASS_PROGRESS"] = "0"
         log = str(self.log_dir / f"{name}.log")
-        command = [sys.executable, "-m", "trainers.worker", "--log", log, *self._options, "--", *self._target]
+        command = [
+            sys.executable,
+            "-m",
+            "trainers.worker",
+            "--while-stdin",
+            "--log",
+            log,
+            *self._options,
+            "--",
+            *self._target,
+        ]
         with open(self.log_dir / f"{name}.supervisor.log", "ab") as out:
             # A session of its own: an interrupt on the terminal reaches the group once, through `stop`.
             self._processes[task] = subprocess.Popen(
-                command, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+                command, env=env, stdout=out, stderr=out, stdin=subprocess.PIPE, start_new_session=True
             )
 
     @property
@@ -102,7 +112,10 @@ class LocalGroup:
             self._await_others(2.0)
             self.stop(grace_s=0.0)
             return min(failed, key=lambda c: c == 1)
-        if all(code == 0 for code in codes.values()):
+        if any(code == 0 for code in codes.values()):
+            # A supervisor ends with 0 only when the whole group is done.
+            self._await_others(5.0)
+            self.stop(grace_s=0.0)
             return 0
         if self._stopping:
             return _PREEMPTED if all(code is not None for code in codes.values()) else None
@@ -136,6 +149,8 @@ class LocalGroup:
             if process.poll() is None:
                 process.kill()
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def run_local_group(

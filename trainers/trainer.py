@@ -58,6 +58,7 @@ class Trainer:
         """
         with StopRequest() as stop:
             session = Session(self.config, self._build_model, self._train, self._eval, self._graph)
+            stop.listen()
             try:
                 self._steps(session, stop)
                 return session.finish()

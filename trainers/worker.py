@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--silent-after", type=float, default=default.silent_after_s, metavar="SECONDS")
     parser.add_argument("--rejoin-timeout", type=float, default=default.rejoin_timeout_s, metavar="SECONDS")
     parser.add_argument("--grace", type=float, default=25.0, metavar="SECONDS", help="to save in after SIGTERM")
+    parser.add_argument("--while-stdin", action="store_true", help="save and stop when standard input is closed")
     args = parser.parse_args(words[:split])
     target = words[split + 1 :]
     try:
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_id=os.environ.get(RUN_ID_ENV, ""),
             log=args.log,
             grace_s=args.grace,
+            while_stdin=args.while_stdin,
             policy=GroupPolicy(
                 max_restarts=args.max_restarts,
                 max_failures_in_a_row=args.max_failures_in_a_row,

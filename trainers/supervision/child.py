@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from typing import Any
 
@@ -50,7 +51,9 @@ class Child:
             return
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "trainers.supervision.standby", str(theirs.fileno()), *self._preload]
-        self._standby = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
+        self._standby = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+        )
         theirs.close()
         standby = self._standby
         self._line = LineConnection(ours, self._events_of_standby, lambda: self._events.put(("standby-gone", standby)))
@@ -95,8 +98,6 @@ class Child:
         return (1, self._killed_for or self._error or "its standby process has ended") if had else None
 
     def _accept(self) -> None:
-        import threading
-
         pid = self.pid
 
         def take() -> None:

@@ -5,10 +5,12 @@ It has no TensorFlow in it, so it starts in no time and keeps answering whatever
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +40,7 @@ class SupervisorConfig:
         policy: patience.
         log: file for the output of the training process, None for this process's own.
         grace_s: seconds the training process has to save after SIGTERM.
+        while_stdin: standard input is held open by whoever started this; when it closes, save and stop.
         preload: modules imported before they are needed.
     """
 
@@ -48,6 +51,7 @@ class SupervisorConfig:
     policy: GroupPolicy = field(default_factory=GroupPolicy)
     log: str | None = None
     grace_s: float = 25.0
+    while_stdin: bool = False
     preload: tuple[str, ...] = ("tensorflow", "keras", "trainers.session")
 
 
@@ -64,13 +68,15 @@ class _Supervisor:
         self._line: LineConnection | None = None
         self._generation = 0
         self._preempted_at: float | None = None
-        self._finished = False
+        self._joined = False
         self._disconnected_at = time.monotonic()
         self._exit: int | None = None
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(("preempt", None)))
+        if self._config.while_stdin:
+            threading.Thread(target=self._until_stdin_closes, daemon=True).start()
         server = self._serve() if self._task.rank == 0 else None
         self._child.prepare()
         try:
@@ -94,6 +100,11 @@ class _Supervisor:
                 self._line.close()
             if server is not None:
                 server.close()
+
+    def _until_stdin_closes(self) -> None:
+        while os.read(0, 4096):
+            pass
+        self._events.put(("preempt", None))
 
     def _serve(self) -> Rendezvous:
         names = tuple(f"{kind} {i}" for kind in TASK_TYPES for i in range(len(self._task.cluster.get(kind, ())))) or (
@@ -149,14 +160,14 @@ class _Supervisor:
     def _join(self) -> None:
         if self._line is None or self._child.running or self._preempted_at is not None:
             return
-        self._finished = False
+        self._joined = True
         me = {"rank": self._task.rank, "size": self._task.num_tasks, "run_id": self._config.run_id}
         self._send({"is": "join", **me, "generation": self._generation})
 
     def _on_hangup(self, line: LineConnection) -> None:
         if line is not self._line:
             return
-        self._line, self._disconnected_at = None, time.monotonic()
+        self._line, self._disconnected_at, self._joined = None, time.monotonic(), False
         # Without the rendezvous nobody knows whether the group still runs: this child must not go on alone.
         if self._child.running:
             self._child.kill("the rendezvous is gone")
@@ -164,14 +175,16 @@ class _Supervisor:
     def _on_order(self, order: dict[str, Any]) -> None:
         do = order["do"]
         if do == "start":
+            self._joined = False
             self._generation = order["generation"]
             env = {"FULLPASS_GENERATION": str(self._generation), "FULLPASS_STARTED_AT": repr(time.time())}
             self._child.start(env)
         elif do == "stop":
             if self._child.running:
                 self._child.kill(order["reason"])
-            else:
+            elif not self._joined:
                 self._join()
+            # else: the child ended before this order came, and the group knows: a second join would be one too many.
         elif do == "done":
             self._exit = 0
         else:
@@ -191,10 +204,10 @@ class _Supervisor:
             return
         code, reason = ending
         self._send({"is": "exited", "generation": self._generation, "code": code, "reason": reason})
-        if self._preempted_at is not None:
+        if code == 0:
+            pass  # even when asked to stop: the group may be done, which is told at once
+        elif self._preempted_at is not None:
             self._leave()
-        elif code == 0:
-            self._finished = True
         else:
             self._join()
 
