@@ -61,7 +61,7 @@ class RemoteOptions:
             text = os.environ.get(_PREFIX + field.name.upper())
             if text is None:
                 continue
-            kind = str if field.name == "cache_dir" else type(field.default)
+            kind: type = str if field.name == "cache_dir" else type(field.default)
             try:
                 values[field.name] = kind(text)
             except ValueError:
