@@ -41,6 +41,7 @@ class Child:
         self._line: LineConnection | None = None
         self.pid: int | None = None
         self.heard_at = 0.0
+        self.settled = False  # it has made a step: restoring and tracing, which may hold the interpreter, are over
         self._error = ""
         self._killed_for = ""
         self._wanted: dict[str, str] | None = None
@@ -63,6 +64,7 @@ class Child:
         """Starts the child as soon as the standby is ready; ("exited", ...) comes when it has ended."""
         self.prepare()
         self._error = self._killed_for = ""
+        self.settled = False
         self.heard_at = time.monotonic() + 60.0  # the first start waits for the standby's imports
         self._wanted = env
         assert self._line is not None
@@ -114,6 +116,7 @@ class Child:
         if message.get("pid") == self.pid:
             self.heard_at = max(self.heard_at, time.monotonic())
             self._error = message.get("error", self._error)
+            self.settled = self.settled or message.get("phase") == "stepped"
 
     @property
     def running(self) -> bool:

@@ -26,6 +26,8 @@ __all__ = ["SupervisorConfig", "supervise"]
 _BEAT_S = 1.0
 _POLL_S = 0.1
 _RECONNECT_S = 0.2
+# A throttled machine traces for long with hardly a turn for the heartbeat's thread.
+_SILENT_WHILE_STARTING_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +237,8 @@ class _Supervisor:
 
     def _watch(self) -> None:
         now, silence = time.monotonic(), self._config.policy.silent_after_s
+        if not self._child.settled:
+            silence = max(silence, _SILENT_WHILE_STARTING_S)
         if self._child.pid is not None and now - self._child.heard_at > silence:
             self._child.heard_at = now + 60.0
             self._child.kill(f"its process gave no sign of life for {silence:.0f} s")
