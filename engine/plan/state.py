@@ -24,8 +24,8 @@ def source_identity(plan: EpochPlan, fingerprint: str) -> dict[str, Any]:
         "global_batch_size": config.global_batch_size,
         "shuffle": config.shuffle,
         "remainder": config.remainder.value,
-        "window_blocks": plan.window_blocks,
         "lanes": plan.lanes,
+        "window_blocks": plan.window_blocks,
     }
 
 

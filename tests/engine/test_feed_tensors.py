@@ -1,5 +1,7 @@
 """The feed as a tf.data.Dataset: the same batches as in plain Python, static shapes, every strategy's way of reading."""
 
+import contextlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,11 +19,9 @@ DENSE = ["id", "score", "pair", "word"]
 def two_devices():
     """Two logical CPUs: replicas of a MirroredStrategy."""
     cpu = tf.config.list_physical_devices("CPU")[0]
-    try:
+    # Too late where another module of this process has used TensorFlow: then only the test of the strategy is skipped.
+    with contextlib.suppress(RuntimeError):
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    except RuntimeError:
-        if len(tf.config.list_logical_devices("CPU")) < 2:
-            pytest.skip("TensorFlow was set up with one logical CPU before this module ran")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,8 @@ def test_replica_parts_are_consecutive_rows_of_the_host_batch(dataset, columns):
 
 
 def test_mirrored_strategy_sees_each_global_batch_once(dataset):
+    if len(tf.config.list_logical_devices("CPU")) < 2:
+        pytest.skip("TensorFlow was set up with one logical CPU before this module ran")
     feed = dataset.feed(global_batch_size=40, seed=2, num_epochs=1, columns=DENSE, with_record_ids=True)
     expected = [batch["record_ids"] for batch in feed]
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
