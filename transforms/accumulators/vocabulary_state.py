@@ -21,7 +21,7 @@ from transforms.accumulators.vocabulary_counts import (
 __all__ = ["MEMORY_ENVIRONMENT", "CountingState", "memory_limit_bytes"]
 
 MEMORY_ENVIRONMENT = "FULLPASS_VOCABULARY_MEMORY_BYTES"
-_DEFAULT_MEMORY_BYTES = 512 << 20
+_DEFAULT_MEMORY_BYTES = 256 << 20  # merging holds about four times as much for a moment
 _MIN_PENDING_TOKENS = 1 << 18
 _MAPPED_BYTES = 1 << 20
 
