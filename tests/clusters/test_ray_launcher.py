@@ -13,24 +13,9 @@ from cluster import JobSpec
 from cluster.launchers import JobNotFound, JobState, LauncherError, launcher
 from cluster.spec import Resources
 from engine.errors import ConfigError
-from tests.servers.ray_cluster import two_raylets
 
 pytestmark = pytest.mark.ray
 SMALL = Resources(cpu="1", memory="256Mi")
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with two_raylets(cpus_each=4) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def ray_launcher(cluster):
-    place = launcher("ray", placement="SPREAD")
-    yield place
-    for job in place.list():
-        place.cancel(job.name)
 
 
 def job(name: str, script: str, **settings) -> JobSpec:
@@ -84,8 +69,8 @@ def test_wrong_input_is_not_tried_again(ray_launcher, tmp_path):
 
 def test_deadline_ends_the_job_and_its_programs(ray_launcher, tmp_path):
     script = f"import os, time; open({str(tmp_path)!r} + '/' + str(os.getpid()), 'w'); time.sleep(600)"
-    status = ray_launcher.submit(job("slow", script, timeout_s=4)).wait(timeout_s=120, poll_s=0.2)
-    assert status.state is JobState.FAILED and "timeout_s = 4" in status.message
+    status = ray_launcher.submit(job("slow", script, timeout_s=25)).wait(timeout_s=120, poll_s=0.2)
+    assert status.state is JobState.FAILED and "timeout_s = 25" in status.message
     assert_all_dead(tmp_path, 2)
 
 

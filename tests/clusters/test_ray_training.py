@@ -13,26 +13,11 @@ import pytest
 
 from cluster import JobSpec, Resources
 from cluster.launchers import JobState, launcher
-from tests.servers.ray_cluster import two_raylets
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 RECORDS, EPOCHS, BATCH = 1920, 3, 32
 TIMEOUT_S = 400
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with two_raylets(cpus_each=4) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def ray_launcher(cluster):
-    place = launcher("ray", placement="SPREAD")
-    yield place
-    for job in place.list():
-        place.cancel(job.name)
 
 
 def submit(place, name: str, directory: Path, workers: int, pause_s: float = 0.0):
@@ -50,7 +35,7 @@ def submit(place, name: str, directory: Path, workers: int, pause_s: float = 0.0
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster, tmp_path_factory):
+def undisturbed(ray_nodes, tmp_path_factory):
     directory = tmp_path_factory.mktemp("undisturbed")
     handle = submit(launcher("ray", placement="SPREAD"), "undisturbed", directory, 2)
     finish(handle)
@@ -113,11 +98,11 @@ def test_killed_actor_training_goes_on_to_the_same_bits(ray_launcher, undisturbe
     assert weights(tmp_path) == undisturbed
 
 
-def test_killed_raylet_training_goes_on_elsewhere_to_the_same_bits(cluster, ray_launcher, undisturbed, tmp_path):
+def test_killed_raylet_training_goes_on_elsewhere_to_the_same_bits(ray_nodes, ray_launcher, undisturbed, tmp_path):
     handle = submit(ray_launcher, "raylet-dies", tmp_path, 2, pause_s=0.3)
     wait_for_checkpoint(handle, tmp_path)
-    lost = cluster.worker_nodes.copy().pop()
-    cluster.remove_node(lost, allow_graceful=False)
+    lost = ray_nodes.worker_nodes.copy().pop()
+    ray_nodes.remove_node(lost, allow_graceful=False)
     status = finish(handle)
     assert sum(task.restarts for task in status.tasks) >= 1
     assert len({task.where.split("node ")[1] for task in status.tasks}) == 1  # both on the node that is left
