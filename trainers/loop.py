@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from trainers.adapters import ModelAdapter
 from trainers.config import TrainerConfig
@@ -78,6 +79,7 @@ class SynchronousLoop:
         self._synchronise = tf.function(self._synchronised, autograph=False)
         self._iterator: Any = None
         self._calls = 0
+        self._sampled = is_op_determinism_enabled()
 
     def start(self, dataset: tf.data.Dataset) -> None:
         """Reads from this dataset of host batches from now on."""
@@ -100,7 +102,7 @@ class SynchronousLoop:
         stop = stop_requested
         if self._placement.num_replicas > 1:
             stop = bool(self._synchronise(tf.constant(float(stop_requested), tf.float64)).numpy() > 0)
-        asked, ready, done = (times.numpy()[probed : probed + 1] if self._config.deterministic else times.numpy()).T
+        asked, ready, done = (times.numpy()[probed : probed + 1] if self._sampled else times.numpy()).T
         return CallResult(
             losses=losses.numpy(),
             wait_s=ready - asked,
@@ -135,7 +137,7 @@ class SynchronousLoop:
         return losses.stack(), times.stack(), ids.stack() if with_ids else None
 
     def _clock(self, step: Any, probed: Any) -> Any:
-        if not self._config.deterministic:
+        if not self._sampled:
             return tf.timestamp()
         # tf.timestamp refuses to run under op determinism; a clock in Python costs more, so one step a call has it.
         zero = tf.constant(0.0, tf.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -88,10 +89,9 @@ class Saver:
             self._prune()
         except Exception as error:
             self._error = error
-            print(
-                f"checkpoint of step {step} was not written: {_short(error)}; {self.last_path or 'no checkpoint'} stands",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+            with contextlib.suppress(OSError):  # the disk that is full may be the log's, too
+                said = f"checkpoint of step {step} was not written: {_short(error)}"
+                print(f"{said}; {self.last_path or 'no checkpoint'} stands", file=sys.stderr, flush=True)
 
     def _prune(self) -> None:
         steps = files.checkpoint_steps(self._directory)
