@@ -59,7 +59,7 @@ with ParallelCompile("MAX_JOBS", default=2):
         license="Apache-2.0",
         python_requires=">=3.10,<3.14",
         packages=PACKAGES,
-        package_data={"engine": ["py.typed"], "cluster": ["**/*.yaml"]},
+        package_data={"engine": ["py.typed", "*.pyi"], "cluster": ["**/*.yaml"]},
         ext_modules=[
             Pybind11Extension(
                 "engine._native",
