@@ -70,7 +70,9 @@ def reference(data, tmp_path_factory):
         ("beam", ["--runner=BundleBasedDirectRunner"], 640, 10_000),
     ],
 )
-def test_results_whatever_the_execution_are_the_same_bits(data, reference, tmp_path, runner, options, batch_rows, split_bytes):
+def test_results_whatever_the_execution_are_the_same_bits(
+    data, reference, tmp_path, runner, options, batch_rows, split_bytes
+):
     table, path = data
     out = str(tmp_path / "graph")
     analyze(
