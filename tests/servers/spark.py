@@ -89,9 +89,10 @@ class SparkCluster:
             # Beam's pool starts the bare word `python`: it must be the one of this environment.
             pool = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main"]
             pool += [f"--service_port={self.pool_port}"]
-            self.servers.append(
-                Server("beam-pool", pool, directory, {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "2", **_NO_BYTECODE_SWITCH})
+            self.pool = Server(
+                "beam-pool", pool, directory, {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "2", **_NO_BYTECODE_SWITCH}
             )
+            self.servers.append(self.pool)
             wait_until(lambda: self.rest("/json/")["cores"] == cores, "Spark's worker", 60, self.servers)
         except BaseException:
             self.stop()
