@@ -50,7 +50,7 @@ def _vocabularies(graph: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("runner", ["flink", "spark"])
 def test_embedded_runner_against_local(runner: str, benchmark: Any, tmp_path: Path) -> None:
     options = _options(runner, tmp_path)
-    data = Dataset.open(criteo.file("parquet", num_rows=ROWS))
+    data = Dataset.open(criteo.file("parquet", num_rows=ROWS), feature_spec=criteo.feature_spec())
 
     def run(name: str, runner_options: list[str]) -> None:
         report = analyze(data, preprocessing_fn, str(tmp_path / name), runner=name, runner_options=runner_options)
