@@ -38,8 +38,9 @@ def wait_for(condition, seconds: float = 20) -> None:
 
 
 def test_members_get_their_places_and_their_lines_are_told_apart(place):
+    # Parameter servers are ended when training is: the trainers stay until all have written.
     handle = place.submit(
-        job("two", 'echo "$TF_CONFIG"; echo "$FULLPASS_RUN_ID"', roles={"chief": 1, "worker": 2, "ps": 1})
+        job("two", 'echo "$TF_CONFIG"; echo "$FULLPASS_RUN_ID"; sleep 2', roles={"chief": 1, "worker": 2, "ps": 1})
     )
     lines: dict[tuple[str, int], list[str]] = {}
     for line in handle.logs(follow=True):
