@@ -203,4 +203,6 @@ def test_pipeline_killed_at_random_moments_of_every_step_ends_the_same(finished,
     for name, value in expected_metrics.items():
         assert metrics[name] == pytest.approx(value, abs=1e-5), name
     assert not list(Path(folder / "work").glob("*/.*.tmp-*"))
-    assert [p.name for p in (folder / "served").iterdir() if p.name.isdigit()] == ["1"]
+    assert len([p for p in (folder / "served").iterdir() if p.name.isdigit()]) == 1, (
+        "a killed push wastes a number at most"
+    )

@@ -8,13 +8,14 @@ __all__ = ["STEP"]
 
 
 def _run(context: StepContext) -> StepResult:
-    from trainers.push import current, history, push
+    from trainers.push import current, history, push, versions
 
     config = context.pipeline.push
     assert config is not None
     model = context.output("export", "model")
-    done = history(config.to)
-    if done and done[-1].get("action") == "push" and done[-1].get("source") == model:
+    last = (history(config.to) or [{}])[-1]  # written before the version appears, so it alone proves nothing
+    there = last.get("version") in versions(config.to)[-1:]
+    if there and last.get("action") == "push" and last.get("source") == model:
         version = current(config.to)  # killed after the push: a second one would serve the same model as a new version
     else:
         version = push(model, config.to, evaluation=context.output("evaluate", "result"))
