@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from engine import paths as _paths
-from engine.errors import DataError
+from engine.csv_cells import OddCell, TextWatch, first_misfit, shown
+from engine.errors import ConfigError, DataError
 
-__all__ = ["CsvFacts", "CsvOptions", "inspect_csv", "is_csv", "read_csv"]
+__all__ = ["CsvFacts", "CsvOptions", "csv_columns", "inspect_csv", "is_csv", "read_csv"]
 
 EXTENSIONS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zip", ".tsv.zip")
 _LADDER = (pa.int64(), pa.float64(), pa.string())  # each column takes the first that all its values fit
+_DECLARED = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
 _BLOCK_BYTES = 4 << 20
 
 
@@ -29,19 +31,34 @@ class CsvOptions:
         delimiter: between values; None takes a tab for .tsv and a comma otherwise.
         column_names: names where the file has no header row; None reads them from its first row.
         null_values: texts, unquoted, that mean "missing"; None takes pyarrow's list ("", "NA", "NULL", "nan", ...).
+        column_types: name to "int64", "float32" or "string": a value that does not fit is an error. The type of every other
+            column is inferred from all its values.
     """
 
     delimiter: str | None = None
     column_names: tuple[str, ...] | None = None
     null_values: tuple[str, ...] | None = None
+    column_types: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, kind in self.column_types.items():
+            if kind not in _DECLARED:
+                raise ConfigError(f"type {kind!r} of column {name!r}: allowed are {', '.join(_DECLARED)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CsvFacts:
-    """What one pass over a CSV file found: its schema (int64, double or string; nullable where values are missing) and rows."""
+    """What one pass over a CSV file found.
+
+    Attributes:
+        schema: int64, double or string, or as declared; nullable where values are missing.
+        num_records: rows below the header.
+        odd_cells: for each column that is text though most of its values are numbers, the first that is none.
+    """
 
     schema: pa.Schema
     num_records: int
+    odd_cells: tuple[OddCell, ...] = ()
 
 
 def is_csv(path: str) -> bool:
@@ -49,30 +66,75 @@ def is_csv(path: str) -> bool:
     return path.lower().endswith(EXTENSIONS)
 
 
+def csv_columns(path: str, options: CsvOptions | None = None) -> list[str]:
+    """Returns the names of a file's columns.
+
+    Raises:
+        DataError: the file is empty.
+    """
+    options = options or CsvOptions()
+    return list(options.column_names) if options.column_names else _header(path, options)
+
+
 def inspect_csv(path: str, options: CsvOptions | None = None) -> CsvFacts:
     """Returns the schema that every row fits and the number of rows; reads the whole file.
 
     Raises:
-        DataError: a row with more or fewer values than the header, or a file without a header.
+        DataError: a row with more or fewer values than the header, a value that is not of its column's declared type, or
+            a file without a header.
+        ConfigError: a declared column that the file does not have.
     """
-    rungs: list[int] = []
-    nulls: list[int] = []
-    names: list[str] = []
+    options = options or CsvOptions()
+    names = csv_columns(path, options)
+    absent = [name for name in options.column_types if name not in names]
+    if absent:
+        raise ConfigError(f"type of column {absent[0]!r}: {path} has no such column; it has {', '.join(names)}")
+    columns = [_Column(path, name, options.column_types.get(name)) for name in names]
     rows = 0
-    for batch in _read(path, options or CsvOptions(), None):
-        if not names:
-            names, rungs, nulls = batch.schema.names, [0] * batch.num_columns, [0] * batch.num_columns
+    for batch in _read(path, options, None):
+        for column, values in zip(columns, batch.columns):
+            column.add(values, rows)
         rows += batch.num_rows
-        for index, column in enumerate(batch.columns):
-            nulls[index] += column.null_count
-            while rungs[index] < 2 and not _fits(column, _LADDER[rungs[index]]):
-                rungs[index] += 1
-    if not names:
-        names = _header(path, options or CsvOptions())
-        rungs, nulls = [2] * len(names), [0] * len(names)
-    rungs = [2 if missing == rows else rung for rung, missing in zip(rungs, nulls)]
-    fields = [pa.field(name, _LADDER[rung], nullable=bool(missing)) for name, rung, missing in zip(names, rungs, nulls)]
-    return CsvFacts(schema=pa.schema(fields), num_records=rows)
+    odd = tuple(cell for column in columns if (cell := column.odd_cell()) is not None)
+    return CsvFacts(schema=pa.schema([column.field(rows) for column in columns]), num_records=rows, odd_cells=odd)
+
+
+class _Column:
+    """What one pass learns about a column: the first type of the ladder that all values fit, or that they fit the declared one."""
+
+    def __init__(self, path: str, name: str, declared: str | None) -> None:
+        self._path, self._name, self._declared = path, name, declared
+        self._rung = self._nulls = self._values = 0
+        self._watch: TextWatch | None = None
+
+    def add(self, values: pa.Array, first_record: int) -> None:
+        if self._declared:
+            self._check(values, first_record)
+        elif self._rung < 2:
+            while self._rung < 2 and not _fits(values, _LADDER[self._rung]):
+                self._rung += 1
+            if self._rung == 2:
+                self._watch = TextWatch(self._path, self._name, self._values)
+        if self._watch is not None and not self._watch.add(values, first_record):
+            self._watch = None
+        self._nulls += values.null_count
+        self._values += len(values) - values.null_count
+
+    def field(self, rows: int) -> pa.Field:
+        inferred = pa.string() if self._nulls == rows else _LADDER[self._rung]
+        return pa.field(self._name, _DECLARED.get(self._declared or "", inferred), nullable=bool(self._nulls))
+
+    def odd_cell(self) -> OddCell | None:
+        return self._watch.result() if self._watch is not None else None
+
+    def _check(self, values: pa.Array, first_record: int) -> None:
+        index = first_misfit(values, _DECLARED[self._declared or ""])
+        if index is not None:
+            raise DataError(
+                f"column {self._name!r} holds {shown(values[index].as_py())} here; its declared type is {self._declared}",
+                path=self._path,
+                record=first_record + index,
+            )
 
 
 def read_csv(path: str, schema: pa.Schema, options: CsvOptions | None = None) -> Iterator[pa.RecordBatch]:
@@ -94,7 +156,7 @@ def _fits(column: pa.Array, data_type: pa.DataType) -> bool:
 
 
 def _read(path: str, options: CsvOptions, schema: pa.Schema | None) -> Iterator[pa.RecordBatch]:
-    names = list(options.column_names) if options.column_names else _header(path, options)
+    names = csv_columns(path, options)
     duplicates = {name for name in names if names.count(name) > 1}
     if duplicates:
         raise DataError(

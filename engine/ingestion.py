@@ -36,12 +36,14 @@ class IngestReport:
         num_records: records read, and written.
         parts: manifest of each part; the only key is "" where the data was not split.
         seconds: wall time.
+        notes: what to know about the sources, such as the cell that made a column of numbers text.
     """
 
     out: str
     num_records: int
     parts: Mapping[str, Manifest]
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def ingest(
@@ -69,7 +71,7 @@ def ingest(
         fractions: part name to share of the keys; the shares sum to 1.
         seed: another seed draws other keys.
         feature_spec: columns of TFRecord sources; None infers them.
-        csv_options: how CSV sources are written.
+        csv_options: how CSV sources are written, and the declared types of their columns.
 
     Raises:
         ConfigError: an option that cannot work.
@@ -114,7 +116,7 @@ def ingest(
         written = sum(manifest.num_records for manifest in parts.values())
         if written != source.num_records:
             raise DataError(f"{source.num_records} records were read and {written} written; nothing was kept", path=out)
-    return IngestReport(out=out, num_records=written, parts=parts, seconds=time.monotonic() - start)
+    return IngestReport(out=out, num_records=written, parts=parts, seconds=time.monotonic() - start, notes=source.notes)
 
 
 def ingest_dataset(

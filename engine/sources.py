@@ -12,16 +12,21 @@ from engine import paths as _paths
 from engine.conform import conform
 from engine.csv import CsvOptions, inspect_csv, is_csv, read_csv
 from engine.dataset import Dataset
-from engine.errors import DataError
+from engine.errors import ConfigError, DataError
 
 __all__ = ["Source", "open_source", "read_source"]
 
 
 class Source:
-    """One input. `schema` and `num_records` hold for all of `batches()`, which may be called any number of times."""
+    """One input. `schema` and `num_records` hold for all of `batches()`, which may be called any number of times.
 
-    def __init__(self, schema: pa.Schema, num_records: int, paths: list[str], read: Any) -> None:
-        self.schema, self.num_records, self.paths, self._read = schema, num_records, paths, read
+    `notes` says what its reader should know, such as the cell that made a column of numbers text.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, num_records: int, paths: list[str], read: Any, notes: tuple[str, ...] = ()
+    ) -> None:
+        self.schema, self.num_records, self.paths, self._read, self.notes = schema, num_records, paths, read, notes
 
     def batches(self, batch_rows: int = 65536) -> Iterator[pa.RecordBatch]:
         """Yields every record once, in order.
@@ -47,14 +52,18 @@ def open_source(
 ) -> Source:
     """Opens CSV (plain, .gz, .zip), Parquet or TFRecord files, all of one kind.
 
-    CSV columns become int64, double or string, whichever all values of all files fit; a first pass finds out.
+    CSV columns become what `csv_options.column_types` declares, else int64, double or string, whichever all values of all
+    files fit; a first pass finds out.
 
     Raises:
-        DataError: no file, mixed kinds, or CSV files whose columns differ.
+        DataError: no file, mixed kinds, CSV files whose columns differ, or a value that is not of the declared type.
+        ConfigError: declared types for files that are not CSV, or of a column that is not there.
     """
     names = _paths.expand(paths)
     kinds = {is_csv(name) for name in names}
     if kinds == {False}:
+        if csv_options is not None and csv_options.column_types:
+            raise ConfigError(f"column types are for CSV; {names[0]} says its types itself")
         dataset = Dataset.open(paths, feature_spec)
         return Source(dataset.schema, dataset.num_records, names, lambda rows: dataset.read_batches(rows))
     if len(kinds) > 1:
@@ -70,7 +79,8 @@ def open_source(
                 for start in range(0, fitted.num_rows, batch_rows):
                     yield fitted.slice(start, batch_rows)
 
-    return Source(schema, sum(fact.num_records for fact in facts), names, read)
+    notes = tuple(str(cell) for fact in facts for cell in fact.odd_cells)
+    return Source(schema, sum(fact.num_records for fact in facts), names, read, notes)
 
 
 def read_source(paths: Any, batch_rows: int = 65536, **options: Any) -> Iterator[pa.RecordBatch]:
@@ -85,7 +95,7 @@ def _widest(names: list[str], schemas: list[pa.Schema]) -> pa.Schema:
             raise DataError(
                 f"has columns {', '.join(schema.names)}; {names[0]} has {', '.join(first.names)}", path=name, record=0
             )
-    order = [pa.int64(), pa.float64(), pa.string()]
+    order = [pa.int64(), pa.float32(), pa.float64(), pa.string()]  # float32 only where declared, then for all files
     fields = []
     for index, field in enumerate(first):
         types = [schema.field(index).type for schema in schemas]

@@ -12,6 +12,7 @@ EPILOG = """examples:
   fullpass ingest raw/*.csv --out data --num-shards 16 --compression zstd
   fullpass ingest raw --out data --format tfrecord --compression gzip
   fullpass ingest raw.csv --out data --split-by user_id --fractions train=0.8,eval=0.2
+  fullpass ingest raw.csv --out data --type price=float32 --type zip=string
 """
 
 __all__ = ["add_arguments", "run"]
@@ -36,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="another seed draws other keys (default: %(default)s)"
     )
     parser.add_argument("--delimiter", metavar="CHAR", help="of CSV (default: by the file's name)")
+    parser.add_argument(
+        "--type",
+        action="append",
+        default=[],
+        metavar="COLUMN=TYPE",
+        help="type of a CSV column, int64, float32 or string; a value that does not fit is an error; repeatable "
+        "(default: what all its values fit)",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -55,20 +64,40 @@ def run(args: argparse.Namespace) -> int:
         split_by=[name for name in args.split_by.split(",") if name],
         fractions=_fractions(args.fractions),
         seed=args.seed,
-        csv_options=CsvOptions(delimiter=args.delimiter),
+        csv_options=CsvOptions(delimiter=args.delimiter, column_types=_types(args.type)),
     )
     parts = {name or "all": manifest.num_records for name, manifest in report.parts.items()}
     if args.json:
         print(
             json.dumps(
-                {"out": report.out, "num_records": report.num_records, "parts": parts, "seconds": report.seconds}
+                {
+                    "out": report.out,
+                    "num_records": report.num_records,
+                    "parts": parts,
+                    "seconds": report.seconds,
+                    "notes": report.notes,
+                }
             )
         )
         return 0
     for name, count in parts.items():
         print(f"{name}: {count:,} records in {args.num_shards} shards")
     print(f"{report.num_records:,} records, {report.seconds:.1f} s: {report.out}")
+    for note in report.notes:
+        print(f"note: {note}; if it is meant to be a number, --type COLUMN=float32 makes such a value an error")
     return 0
+
+
+def _types(words: list[str]) -> dict[str, str]:
+    from engine.errors import ConfigError
+
+    types = {}
+    for word in words:
+        column, equals, kind = word.rpartition("=")
+        if not equals or not column:
+            raise ConfigError(f"--type {word}: expected COLUMN=TYPE, such as price=float32")
+        types[column] = kind
+    return types
 
 
 def _fractions(text: str) -> dict[str, float] | None:
