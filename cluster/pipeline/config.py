@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from cluster.pipeline.column_types import flat_types
 from cluster.pipeline.parse import build, parse_assignment
 from cluster.pipeline.toml import TOMLDecodeError, loads
 from engine.errors import ConfigError
@@ -40,6 +41,8 @@ class IngestConfig:
         formats: what is written; the first is what the later steps read.
         num_shards: files a split and format.
         compression: of the Parquet shards.
+        types: COLUMN or SOURCE.COLUMN → "int64", "float32" or "string", for CSV; a value that does not fit is an error. The
+            type of every other column is inferred from all its values.
     """
 
     sources: Mapping[str, str]
@@ -50,8 +53,10 @@ class IngestConfig:
     formats: tuple[Literal["parquet", "tfrecord", "tfrecord-gzip"], ...] = ("parquet",)
     num_shards: int = 8
     compression: Literal["none", "snappy", "zstd", "gzip"] = "zstd"
+    types: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "types", flat_types(self.types))
         _require(bool(self.sources), "sources", self.sources, "at least one NAME = PATH")
         _require(bool(self.split_key), "split_key", self.split_key, "at least one column")
         _require(0 < self.eval_percent < 100, "eval_percent", self.eval_percent, "more than 0 and less than 100")

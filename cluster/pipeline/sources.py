@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError, DataError
 
-__all__ = ["fingerprint", "open_input", "source_path"]
+__all__ = ["csv_columns_of", "fingerprint", "open_input", "source_path"]
 
 
 def source_path(path: str) -> str:
@@ -48,12 +49,30 @@ def fingerprint(path: str) -> str:
     return digest.hexdigest()
 
 
-def open_input(path: str) -> Any:
+def open_input(path: str, types: Mapping[str, str] | None = None) -> Any:
     """Returns the `engine.sources.Source` of CSV (plain, .gz, .zip), Parquet or TFRecord files.
 
+    Args:
+        path: as the pipeline gives it.
+        types: declared types of CSV columns.
+
     Raises:
-        DataError: the file is missing, empty or damaged.
+        DataError: the file is missing, empty or damaged, or a value is not of the declared type.
     """
+    from engine.csv import CsvOptions
     from engine.sources import open_source
 
-    return open_source(source_path(path))
+    return open_source(source_path(path), csv_options=CsvOptions(column_types=types) if types else None)
+
+
+def csv_columns_of(path: str) -> list[str] | None:
+    """Returns the columns of CSV files, or None where the files are of another kind.
+
+    Raises:
+        DataError: the file is missing or empty.
+    """
+    from engine import paths as uris
+    from engine.csv import csv_columns, is_csv
+
+    first = uris.expand(source_path(path))[0]
+    return csv_columns(first) if is_csv(first) else None

@@ -77,6 +77,11 @@ class StepContext:
         """Returns the path of an output of an earlier step."""
         return self.before[step].output(name)
 
+    def text_columns(self) -> tuple[str, ...]:
+        """Returns what `ingest` noted of columns that are text though most of their values are numbers."""
+        ingested = self.before.get("ingest")
+        return tuple(ingested.record.info.get("text_columns", ())) if ingested else ()
+
     def raw(self, split: str) -> str:
         """Returns where the raw rows of "train" or "eval" lie."""
         if self.pipeline.data is not None:

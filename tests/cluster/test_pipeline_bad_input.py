@@ -153,3 +153,56 @@ def test_data_that_is_not_there(folder, sharded, capsys):
     shutil.rmtree(folder / "shards/eval")
     line = fails(folder, capsys)
     assert "shards/eval" in line
+
+
+def spoil(folder, column, record, value):
+    """Replaces a value of flights.csv."""
+    lines = (folder / "flights.csv").read_text().splitlines()
+    cells = lines[record + 1].split(",")
+    cells[lines[0].split(",").index(column)] = value
+    lines[record + 1] = ",".join(cells)
+    (folder / "flights.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_word_in_a_column_of_numbers_is_named_where_tensorflow_fails_on_it(folder, capsys):
+    spoil(folder, "distance", 41, "far")
+    line = fails(folder, capsys)
+    assert line.startswith("fullpass: error: analyze: flights.py:") and "Cast string to float is not supported" in line
+    assert "column 'distance' is text: 1 of " in line and "the first 'far' in " in line and "record 41" in line
+    number = int(line.split("flights.py:")[1].split(":")[0])
+    assert 'inputs["distance"]' in (folder / "flights.py").read_text().splitlines()[number - 1]
+
+
+def test_word_in_a_column_whose_type_is_declared(folder, capsys):
+    spoil(folder, "distance", 41, "far")
+    for types in ('{ distance = "float32" }', '{ flights = { distance = "int64" } }'):
+        line = fails(folder, capsys, "--set", f"ingest.types={types}")
+        assert "ingest: " in line and "flights.csv, record 41: column 'distance' holds 'far' here" in line
+
+
+@pytest.mark.parametrize(
+    ("types", "message"),
+    [
+        ('{ distance = "int" }', "ingest.types.distance = 'int': allowed are 'int64', 'float32', 'string'"),
+        ('{ distanse = "int64" }', "types.distanse: no CSV source has this column (flights has "),
+        ('{ planes = { distance = "int64" } }', "types.planes.distance: no CSV source has this column"),
+    ],
+)
+def test_types_that_cannot_be(folder, capsys, types, message):
+    assert message in fails(folder, capsys, "--set", f"ingest.types={types}")
+
+
+def test_operation_that_fails_in_transform_alone(folder, capsys):
+    """No analyzer needs it, so the passes of analyze never run it."""
+    text = 'outputs["late"] = inputs["late"]'
+    edit(folder / "flights.py", text, f'{text}\n    outputs["n"] = tf.strings.to_number(inputs["carrier"])')
+    line = fails(folder, capsys)
+    assert line.startswith("fullpass: error: transform: flights.py:") and "StringToNumber" in line
+    number = int(line.split("flights.py:")[1].split(":")[0])
+    assert "to_number" in (folder / "flights.py").read_text().splitlines()[number - 1]
+
+
+def test_preprocessing_fn_that_returns_nothing(folder, capsys):
+    edit(folder / "flights.py", "    return outputs", "    return None")
+    line = fails(folder, capsys)
+    assert "analyze: " in line and "preprocessing_fn must return a dict" in line

@@ -36,18 +36,22 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
+    from cluster.pipeline.graph_errors import LineNotes, graph_errors
     from cluster.pipeline.user_module import user_function
     from engine import Dataset
     from transforms import analyze
 
-    report = analyze(
-        Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
-        user_function(args.module, "preprocessing_fn"),
-        args.out,
-        runner=args.runner,
-        runner_options=args.runner_option,
-        batch_rows=args.batch_rows,
-    )
+    function = LineNotes(user_function(args.module, "preprocessing_fn"), args.module)
+    with graph_errors(function.lines, "preprocessing_fn", step="analyze"):
+        report = analyze(
+            Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
+            function,
+            args.out,
+            runner=args.runner,
+            runner_options=args.runner_option,
+            batch_rows=args.batch_rows,
+        )
+    function.write(args.out)
     if args.json:
         print(json.dumps(dataclasses.asdict(report)))
         return 0

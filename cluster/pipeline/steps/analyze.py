@@ -11,6 +11,7 @@ _GRAPH = "graph"
 
 
 def _run(context: StepContext) -> StepResult:
+    from cluster.pipeline.graph_errors import LineNotes, graph_errors
     from cluster.pipeline.user_module import user_function
     from engine import Dataset
     from transforms import analyze
@@ -19,13 +20,16 @@ def _run(context: StepContext) -> StepResult:
     config = pipeline.analyze
     assert config is not None
     dataset = Dataset.open(context.raw("train"))
-    report = analyze(
-        dataset,
-        user_function(pipeline.module, config.preprocessing_fn),
-        str(context.out / _GRAPH),
-        runner=config.runner,
-        runner_options=config.runner_options,
-    )
+    function = LineNotes(user_function(pipeline.module, config.preprocessing_fn), pipeline.module)
+    with graph_errors(function.lines, config.preprocessing_fn, context.text_columns()):
+        report = analyze(
+            dataset,
+            function,
+            str(context.out / _GRAPH),
+            runner=config.runner,
+            runner_options=config.runner_options,
+        )
+    function.write(context.out / _GRAPH)
     return StepResult(
         counts=Counts(rows_in=dataset.num_records, rows_out=report.records),
         outputs={"graph": _GRAPH},

@@ -35,8 +35,9 @@ def _run(context: StepContext) -> StepResult:
         notes=(
             f"train {counts['train']:,} + eval {counts['eval']:,} rows, each as {', '.join(config.formats)} "
             f"in {config.num_shards} shards",
+            *(f"{text}; a type in [ingest.types] makes such a value an error" for text in counts["text_columns"]),
         ),
-        info={split: counts[split] for split in _SPLITS},
+        info={**{split: counts[split] for split in _SPLITS}, "text_columns": counts["text_columns"]},
     )
 
 
@@ -45,7 +46,6 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from cluster.pipeline.sources import open_input
     from engine.key_split import part_of_rows
     from engine.progress import Progress
 
@@ -54,10 +54,12 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
     writers: dict[str, pq.ParquetWriter] = {}
     nullable: set[str] = set()
     schema = None
-    source = open_input(next(iter(config.sources.values())))
+    sources = _open_all(config)
+    source = next(iter(sources.values()))
+    counts["text_columns"] = [note for each in sources.values() for note in each.notes]
     fractions = {"train": 1 - config.eval_percent / 100, "eval": config.eval_percent / 100}
     with Progress("ingest", source.num_records) as progress:
-        for kept, joined in _batches(pipeline, config, source, counts):
+        for kept, joined in _batches(pipeline, config, sources, counts):
             if schema is None:
                 schema = joined.schema
                 writers = {s: pq.ParquetWriter(staging / f"{s}.parquet", schema, compression="lz4") for s in _SPLITS}
@@ -82,22 +84,23 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
 
 
 def _batches(
-    pipeline: Pipeline, config: IngestConfig, source: Any, counts: dict[str, Any]
+    pipeline: Pipeline, config: IngestConfig, sources: dict[str, Any], counts: dict[str, Any]
 ) -> Iterator[tuple[Any, Any]]:
     """Yields the kept rows of each batch of the first source, and what the hook made of them."""
     import pyarrow.compute as pc
 
-    from cluster.pipeline.sources import open_input
     from cluster.pipeline.user_module import user_function
 
-    (_, first), *others = config.sources.items()
-    tables = {name: _table(open_input(path)) for name, path in others}
+    first, *others = config.sources
+    tables = {name: _table(sources[name]) for name in others}
     hook = user_function(pipeline.module, config.hook) if config.hook else None
-    for batch in source.batches():
+    for batch in sources[first].batches():
         counts["in"] += batch.num_rows
         for name in config.require:
             if name not in batch.schema.names:
-                raise ConfigError(f"require: no column '{name}' in {first}; there are {', '.join(batch.schema.names)}")
+                raise ConfigError(
+                    f"require: no column '{name}' in {config.sources[first]}; there are {', '.join(batch.schema.names)}"
+                )
             present = pc.is_valid(batch.column(name))
             missing = batch.num_rows - pc.sum(present).as_py() if batch.num_rows else 0
             if missing:
@@ -105,6 +108,17 @@ def _batches(
                 batch = batch.filter(present)
         if batch.num_rows:
             yield batch, _joined(hook, config.hook, batch, tables)
+
+
+def _open_all(config: IngestConfig) -> dict[str, Any]:
+    from cluster.pipeline.column_types import types_of_source
+    from cluster.pipeline.sources import csv_columns_of, open_input
+
+    types: dict[str, dict[str, str]] = {}
+    if config.types:
+        columns = {name: csv_columns_of(path) for name, path in config.sources.items()}
+        types = types_of_source(config.types, {name: names for name, names in columns.items() if names is not None})
+    return {name: open_input(path, types.get(name)) for name, path in config.sources.items()}
 
 
 def _table(source: Any) -> Any:
