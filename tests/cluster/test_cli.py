@@ -116,7 +116,8 @@ def test_quiet_silences_progress(command, monkeypatch, words):
 
 def test_interrupt_of_the_process_ends_with_130(tmp_path):
     code = (
-        "import sys, time, types, cluster.cli.main as m\n"
+        "import signal, sys, time, types, cluster.cli.main as m\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell inherits it ignored
         "def wait(args):\n    print('here', flush=True)\n    time.sleep(60)\n"
         "m.importlib.import_module = lambda n: types.SimpleNamespace(add_arguments=lambda p: None, run=wait)\n"
         "sys.exit(m.main(['run']))"
@@ -154,3 +155,6 @@ def test_bench_compares_on_the_same_records(tmp_path, capsys):
     assert [pair["records"] for pair in pairs] == [5000, 5000]
     assert pairs[0]["ratio_min"] <= pairs[0]["ratio"] <= pairs[0]["ratio_max"]
     assert main(["bench", str(tmp_path), "--rounds", "0"]) == 2
+    pq.write_table(pa.table({"x": list(range(50)), "t": ["a"] * 50}), tmp_path / "a.parquet")
+    assert main(["bench", str(tmp_path), "--rounds", "1"]) == 0
+    assert "1 of 2 columns are text" in capsys.readouterr().out
