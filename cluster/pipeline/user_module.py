@@ -39,7 +39,8 @@ def load_user_module(path: str | Path) -> ModuleType:
     if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))
     try:
-        spec.loader.exec_module(module)
+        # Not the loader's exec_module: its byte-code cache takes a file changed within a second, at equal length, for the old one.
+        exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
         del sys.modules[name]
         if not isinstance(error, Exception):

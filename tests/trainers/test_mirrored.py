@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 
 from tests.trainers.models import classification_columns
@@ -10,7 +15,8 @@ from trainers import ArrayDataset, Trainer
 from trainers.audit import read_audit
 
 
-def test_mirrored_two_devices_equal_one(tmp_path):
+def compare(directory: str) -> None:
+    tmp_path = Path(directory)
     data = ArrayDataset(classification_columns())
     options = {"logical_devices": 2}
     mirrored = config(tmp_path / "two", strategy="mirrored", strategy_options=options, audit=True)
@@ -19,3 +25,13 @@ def test_mirrored_two_devices_equal_one(tmp_path):
     ours, theirs = read_audit(str(tmp_path / "two")), read_audit(str(tmp_path / "one"))
     assert all(np.array_equal(ours[step], theirs[step]) for step in range(40))
     np.testing.assert_allclose([h["loss"] for h in two.history], [h["loss"] for h in one.history], rtol=1e-4)
+
+
+def test_mirrored_two_devices_equal_one(tmp_path):
+    # In a process of its own: logical devices can only be made before TensorFlow has computed anything.
+    root = Path(__file__).parents[2]
+    code = "import sys; from tests.trainers.test_mirrored import compare; compare(sys.argv[1])"
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(words, env=env, cwd=root, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
