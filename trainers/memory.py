@@ -125,6 +125,7 @@ class ArrayFeed:
         size, padded = self.plan.host_batch_size, self.plan.config.remainder is Remainder.PAD
         static = size if self.plan.config.remainder is not Remainder.PARTIAL else None
 
+        @tf.autograph.experimental.do_not_convert  # nothing to convert, and converting takes long at each start
         def batch(number):
             ids = tf.ensure_shape(tf.numpy_function(self._ids, [number], tf.int64), [static])
             rows = tf.maximum(ids, 0)

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from engine.errors import ConfigError
 from engine.progress import Progress
 from trainers import checkpoint as files
-from trainers.adapters import adapt
+from trainers.adapters import ModelAdapter
 from trainers.async_loop import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
 from trainers.audit import AuditLog
+from trainers.building import build, context_of
 from trainers.config import TrainerConfig
 from trainers.context import ModelContext
-from trainers.ema import WeightAverages
-from trainers.examples import split_example, zeros_like_spec
+from trainers.examples import zeros_like_spec
 from trainers.loop import SynchronousLoop
-from trainers.precision import precision_policy
 from trainers.progress_state import TrainingState
 from trainers.reporting import Meter, Profiler, Reporter
 from trainers.result import TrainResult
+from trainers.resume import agreed_checkpoint, agreed_step, random_state, schema_text, set_random_state
 from trainers.saver import Saver
-from trainers.schedule import schedule_function
 from trainers.strategies import Placement, create_placement
 from trainers.supervision.link import current_link
 from trainers.validation import MetricCollector, Validation
@@ -64,13 +61,27 @@ class Session:
         self._feed = self._feed_of(train, config.global_batch_size, with_record_ids=config.audit, **window)
         self.steps_per_epoch: int = self._feed.steps_per_epoch
         self.total_steps: int = config.steps or (config.epochs or 0) * self.steps_per_epoch
-        self._build(build_model, transform_graph)
-        self._link.phase("built")
-        self.state = TrainingState()
         self._saver = Saver(config.directory, config.checkpoint, on_commit=lambda step: self._link.send(committed=step))
-        self._restore()
+        if self.placement.is_chief:
+            self._saver.clean()
+        saved = agreed_checkpoint(config, self.placement, schema_text(train))
+        if saved is not None:
+            self._feed.set_state(saved.state["feed"])
+        # One pipeline for its shapes and for its batches: to trace it takes a good part of a restart.
+        self._dataset = self._feed.dataset()
+        context = context_of(config, train, transform_graph, self.total_steps)
+        example = self._feed.unpack(zeros_like_spec(self._dataset.element_spec))
+        self._built = build(config, self.placement, build_model, context, example)
+        self._link.phase("built")
+        self.state, self.resumed_from = TrainingState(), 0
+        self._restore(saved)
         self._link.phase("restored")
         self._start_loop()
+
+    @property
+    def adapter(self) -> ModelAdapter:
+        """The model with loss, optimizer and metrics."""
+        return self._built.adapter
 
     def _check_batch(self) -> None:
         size, replicas = self.config.global_batch_size, self.placement.num_replicas
@@ -87,106 +98,29 @@ class Session:
             global_batch_size=batch_size, seed=self.config.seed, host=place.host, num_hosts=place.num_hosts, **more
         )
 
-    def _build(self, build_model: Callable[[ModelContext], Any], transform_graph: str | None) -> None:
-        config, strategy = self.config, self.placement.strategy
-        spec = dict(self._train.feature_spec())
-        others = {*config.labels, *([config.weight] if config.weight else [])}
-        missing = sorted(others - set(spec))
-        if missing:
-            raise ConfigError(f"label or weight {missing[0]!r}: the data has {', '.join(sorted(spec))}")
-        self.context = ModelContext(
-            feature_spec={k: v for k, v in spec.items() if k not in others},
-            label_spec={k: spec[k] for k in config.labels},
-            transform_output=_transform_output(transform_graph),
-            hyperparameters=dict(config.hyperparameters),
-            steps=self.total_steps,
-        )
-        self._dataset_spec = self._feed.dataset().element_spec
-        with strategy.scope():
-            with precision_policy(config.precision):
-                model = build_model(self.context)
-            self.adapter = adapt(model)
-            if config.learning_rate is not None:
-                self.adapter.set_learning_rate(schedule_function(config.learning_rate, self.total_steps))
-            example = self._feed.unpack(zeros_like_spec(self._dataset_spec))
-            self.adapter.prepare(*split_example(example, config))
-        self._averages = None
-        if config.ema_decay is not None:
-            self._averages = WeightAverages(strategy, self.adapter.trainable, config.ema_decay)
-
-    def _restore(self) -> None:
-        step = self._agreed_step()
-        if step is None:
+    def _restore(self, saved: files.Checkpoint | None) -> None:
+        built = self._built
+        if saved is None:
             if self.config.warm_start:
-                warm_start(self.adapter, self.config.warm_start, self._assign)
-                if self._averages is not None:
-                    self._averages.copy()
-            self.resumed_from = 0
+                warm_start(built.adapter, self.config.warm_start, built.assign)
+                if built.averages is not None:
+                    built.averages.copy()
             return
-        saved = files.load_checkpoint(files.checkpoint_path(self.config.directory, step))
-        self._check_fits(saved)
-        for group, named in self._groups().items():
-            files.assign_group(saved, group, named, self._assign)
-        self._feed.set_state(saved.state["feed"])
+        for group, named in built.groups().items():
+            files.assign_group(saved, group, named, built.assign)
         self.state = TrainingState.from_json(saved.state["training"])
-        _set_random_state(saved.state["random"])
-        self._saver.restored(step, saved.path)
+        set_random_state(saved.state["random"])
+        self.resumed_from = saved.step
+        self._saver.restored(saved.step, saved.path)
         if self.state.best_step is not None:
             self._saver.pinned = {self.state.best_step}
-        self.resumed_from = step
-
-    def _agreed_step(self) -> int | None:
-        if self.placement.is_chief:
-            self._saver.clean()
-        steps = files.checkpoint_steps(self.config.directory)
-        mine = steps[-1] if steps else -1
-        if self.placement.num_hosts == 1:
-            return mine if mine >= 0 else None
-        # The chief says from where: what a worker sees of a shared directory may be older or newer by a moment.
-        said = float(mine) if self.placement.is_chief else 0.0
-        strategy = self.placement.strategy
-
-        def replica(value):
-            first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-            return tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM, tf.where(first, value, 0.0)
-            )
-
-        agree = tf.function(lambda v: strategy.run(replica, args=(v,)), autograph=False)
-        agreed = int(strategy.experimental_local_results(agree(tf.constant(said, tf.float64)))[0].numpy())
-        return agreed if agreed >= 0 else None
-
-    def _check_fits(self, saved: files.Checkpoint) -> None:
-        here = _schema_text(self._train)
-        for name in sorted(set(here) | set(saved.state["schema"])):
-            if here.get(name) != saved.state["schema"].get(name):
-                raise files.CheckpointError(
-                    f"{saved.path} belongs to other data: field '{name}' is {saved.state['schema'].get(name)} there, "
-                    f"{here.get(name)} here; train in another directory, or use warm_start"
-                )
-        batch = saved.state["config"]["global_batch_size"]
-        if batch != self.config.global_batch_size:
-            raise files.CheckpointError(
-                f"{saved.path} was trained with global_batch_size={batch}, now it is {self.config.global_batch_size}: "
-                "keep it, or train in another directory"
-            )
-
-    def _groups(self) -> dict[str, list[tuple[str, Any]]]:
-        groups = self.adapter.named_variables
-        if self._averages is not None:
-            groups["average"] = [(v.name, a) for v, a in zip(self.adapter.trainable, self._averages.averages)]
-        return groups
-
-    def _assign(self, variable: Any, value: Any) -> None:
-        for part in self.placement.strategy.experimental_local_results(variable):
-            part.assign(value)
 
     def _start_loop(self) -> None:
         config, chief = self.config, self.placement.is_chief
         asynchronous = self.placement.coordinator is not None
         kind = AsynchronousLoop if asynchronous else SynchronousLoop
-        self._loop = kind(self.placement, self.adapter, self._feed.unpack, config, self._averages)
-        self._loop.start(self._feed.dataset())
+        self._loop = kind(self.placement, self.adapter, self._feed.unpack, config, self._built.averages)
+        self._loop.start(self._dataset)
         self._metrics = (AsynchronousMetrics if asynchronous else MetricCollector)(self.placement, self.adapter)
         self._validation: Validation | None = None
         self._meter = Meter(config.global_batch_size)
@@ -257,7 +191,8 @@ class Session:
             kind = Validation if self.placement.coordinator is None else AsynchronousValidation
             self._validation = kind(self.placement, self.adapter, feed.unpack, self.config, self._metrics)
         steps = min(feed.steps_per_epoch, self.config.eval_steps or feed.steps_per_epoch)
-        swapped = self._averages.in_place_of_weights() if self._averages is not None else contextlib.nullcontext()
+        averages = self._built.averages
+        swapped = averages.in_place_of_weights() if averages is not None else contextlib.nullcontext()
         with swapped:
             return self._validation.run(feed.dataset(), steps)
 
@@ -271,21 +206,18 @@ class Session:
         """Commits a checkpoint of this step, on the chief."""
         if not self.placement.is_chief:
             return
-        local = self.placement.strategy.experimental_local_results
-        groups = self._groups().items()
-        tensors = {g: [(name, local(v)[0].read_value()) for name, v in named] for g, named in groups}
         state = {
             "training": self.state.as_json(),
             "feed": self._feed.get_state(self.state.step - self._first_step),
-            "schema": _schema_text(self._train),
-            "random": _random_state(),
+            "schema": schema_text(self._train),
+            "random": random_state(),
             "config": self.config.as_json(),
             "strategy": {"name": self.placement.name, "hosts": self.placement.num_hosts},
             "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
             "epoch": self.epoch,
             "saved_at": time.time(),
         }
-        self._saver.save(self.state.step, tensors, state, wait)
+        self._saver.save(self.state.step, self._built.tensors(), state, wait)
 
     def finish(self) -> TrainResult:
         """Commits the last checkpoint and returns the result."""
@@ -299,10 +231,10 @@ class Session:
             best = files.checkpoint_path(self.config.directory, self.state.best_step)
             evaluated = next(h for h in self.state.history if h["step"] == self.state.best_step)
             if stopping.restore_best:
-                files.assign_group(files.load_checkpoint(best), "model", self._groups()["model"], self._assign)
-        if self._averages is not None:
-            for average, variable in zip(self._averages.averages, self.adapter.trainable):
-                self._assign(variable, self.placement.strategy.experimental_local_results(average)[0].read_value())
+                files.assign_group(
+                    files.load_checkpoint(best), "model", self._built.groups()["model"], self._built.assign
+                )
+        self._built.take_averages()
         skip = ("step", "epoch")
         return TrainResult(
             model=self.adapter.model,
@@ -326,7 +258,7 @@ class Session:
     def _barrier(self) -> None:
         # The chief's last commit is there before any worker says that it is done.
         if self.placement.num_hosts > 1:
-            self._agreed_step()
+            agreed_step(self.config.directory, self.placement)
 
     def close(self) -> None:
         """Waits for a save under way and closes files."""
@@ -334,31 +266,3 @@ class Session:
         self._profiler.stop()
         self._reporter.close()
         self.placement.close()
-
-
-def _transform_output(graph: str | None) -> Any:
-    if graph is None:
-        return None
-    import tensorflow_transform as tft
-
-    return tft.TFTransformOutput(graph)
-
-
-def _schema_text(data: Any) -> dict[str, str]:
-    return {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in data.schema}
-
-
-def _random_state() -> dict[str, Any]:
-    name, keys, position, has_gauss, gauss = np.random.get_state()  # type: ignore[misc]
-    version, internal, spare = random.getstate()
-    return {
-        "numpy": [name, np.asarray(keys).tolist(), position, has_gauss, gauss],
-        "python": [version, list(internal), spare],
-    }
-
-
-def _set_random_state(state: Mapping[str, Any]) -> None:
-    name, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((name, np.array(keys, np.uint32), position, has_gauss, gauss))
-    version, internal, spare = state["python"]
-    random.setstate((version, tuple(internal), spare))

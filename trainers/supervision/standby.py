@@ -7,6 +7,7 @@ in  {"start": {"env": {...}, "argv": [...], "log": path}}   out {"pid": n}, late
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -29,6 +30,9 @@ def main(argv: list[str]) -> int:
     started = time.monotonic()
     for name in argv[2:]:
         importlib.import_module(name)
+    # The million objects of these imports live on in every child: no collection there need look at them again.
+    gc.collect()
+    gc.freeze()
     _send(control, {"imported_s": time.monotonic() - started})
     _serve(control)
     return 0

@@ -54,7 +54,10 @@ class SupervisorConfig:
     log: str | None = None
     grace_s: float = 25.0
     while_stdin: bool = False
-    preload: tuple[str, ...] = ("tensorflow", "keras", "trainers.session")
+    preload: tuple[str, ...] = (
+        "tensorflow", "keras", "trainers.trainer", "trainers.memory", "trainers.adapters.keras3",
+        "trainers.strategies.multi_worker_mirrored", "engine.dataset", "engine.feed",
+    )  # fmt: skip
 
 
 def supervise(config: SupervisorConfig) -> int:
