@@ -42,7 +42,9 @@ COMPRESSIONS = (None, "gzip")
 BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better the feed shuffles; this still reads fast
 MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
 _FIRST_FILL_BYTES = 4 << 20
+_CHUNK_BYTES = 512 << 10  # of one thread: stays in its processor's cache from reading to decoding
 _MOST_AT_ONCE_BYTES = 64 << 20
+_PIECE_ROWS = 1024  # what one call encodes stays in cache until it is written
 _PAST_LIMIT_BYTES = 1 << 16  # the last record of a split ends past it
 
 
@@ -211,22 +213,27 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
 def _batches(
     split: Split, native: Any, strict: bool, options: ReadOptions, damage: DamageLog
 ) -> Iterator[tuple[list[Any], int]]:
+    """Yields (arrays, records that they took); with several threads a batch for each at a time."""
     exact = split.start == 0 or split.records is not None
     skip = options.on_damage is OnDamage.SKIP
-    wanted = options.batch_rows * options.threads
+    stream = _native.Stream(native, True, strict, skip) if options.threads == 1 else None
+    pending = pending_bytes = 0  # in the stream
+    most = options.batch_rows * options.threads
     record = 0 if split.start == 0 else split.first_record  # index within the file, where it is known
     bytes_a_record = 0.0
     with Window(split.path, split.compression, split.start) as window:
         limit = split.stop if split.compression is None else 1 << 62
         if not exact and not _synchronise(window, limit):
             return
+        whole = True
         while window.offset < limit:
+            wanted = most - pending
             target = int(wanted * bytes_a_record * 1.02) + 4096 if bytes_a_record else _FIRST_FILL_BYTES
             ahead = min(MAX_BATCH_BYTES, limit - window.offset + _PAST_LIMIT_BYTES)
-            window.fill(min(target, ahead, max(2 * window.available, _MOST_AT_ONCE_BYTES)))
+            window.fill(min(target, ahead, _CHUNK_BYTES if stream else max(2 * window.available, _MOST_AT_ONCE_BYTES)))
             found, status, consumed, needed, _ = _scan(window, limit, wanted)
-            short = len(found) < wanted and window.offset + consumed < limit
-            if short and status == _native.NEED_MORE and not window.at_end and consumed + needed < MAX_BATCH_BYTES:
+            enough = len(found) == wanted or window.offset + consumed >= limit or (stream and len(found))
+            if not enough and status == _native.NEED_MORE and not window.at_end and consumed + needed < MAX_BATCH_BYTES:
                 average = consumed / len(found) if len(found) else 0
                 bytes_a_record = max(average, bytes_a_record)
                 # Doubling at most: how much a compressed stream still gives, nobody knows.
@@ -235,28 +242,48 @@ def _batches(
                 continue
             if len(found):
                 bytes_a_record = consumed / len(found)
-                arrays, faults = _native.decode(
-                    native, window.buffer, found, options.batch_rows, options.threads, True, strict, skip
-                )
+                if stream and pending and pending_bytes + consumed > MAX_BATCH_BYTES:
+                    yield [stream.finish(False)], pending
+                    pending = pending_bytes = 0
+                if stream:
+                    faults = stream.decode(window.buffer, found)
+                    arrays: list[Any] = []
+                else:
+                    arrays, faults = _native.decode(
+                        native, window.buffer, found, options.batch_rows, options.threads, True, strict, skip
+                    )
                 for code, index, message in faults:
                     place = window.offset + found.place(index)[0] - window.begin - 12
                     at = None if record is None else record + index
                     fault = codec.fault(code, message, path=split.path, record=at, offset_bytes=place)
-                    if not skip:  # what is whole before it is still of use to the caller
+                    if not skip and arrays:  # what is whole before it is still of use to the caller
                         yield arrays[: index // options.batch_rows], len(found)
                     damage.report(fault)
-                yield arrays, len(found)
                 record = None if record is None else record + len(found)
                 window.use(consumed)
+                if stream is None:
+                    yield arrays, len(found)
+                    continue
+                pending, pending_bytes = pending + len(found), pending_bytes + consumed
+                if pending == most:
+                    yield [stream.finish(True)], pending
+                    pending = pending_bytes = 0
                 continue
             if not window.available:
                 break
+            if stream and pending and not skip:  # what is whole before it is still of use to the caller
+                yield [stream.finish(False)], pending
+                pending = pending_bytes = 0
             damage.report(_framing_fault(window, status, needed, record))
             record = None if record is None else record + 1
             window.use(1)
             if not _synchronise(window, limit):
-                return
-        _check_successor(window, split, exact, damage, record)
+                whole = False
+                break
+        if stream and pending:
+            yield [stream.finish(False)], pending
+        if whole:
+            _check_successor(window, split, exact, damage, record)
 
 
 def _check_successor(window: Window, split: Split, exact: bool, damage: DamageLog, record: int | None) -> None:
@@ -303,15 +330,18 @@ class Writer:
             from isal import igzip
 
             self._gzip = self._file = igzip.IGzipFile(filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0)
+        self._encoded = _native.Bytes()
         self.records = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Adds the batch's rows."""
-        for start in range(0, batch.num_rows, 16384):  # what one call encodes stays in cache until it is written
-            piece = conform(batch.slice(start, 16384), self._schema, None, self.records)
-            schema, array = piece.__arrow_c_array__()
-            self._file.write(_native.encode(schema, array, piece.num_rows, self._threads))
-            self.records += piece.num_rows
+        whole = conform(batch, self._schema, None, self.records)
+        schema, array = whole.__arrow_c_array__()
+        for start in range(0, whole.num_rows, _PIECE_ROWS):
+            stop = min(start + _PIECE_ROWS, whole.num_rows)
+            _native.encode(schema, array, start, stop, self._threads, self._encoded)
+            self._file.write(self._encoded)
+            self.records += stop - start
 
     def close(self) -> tuple[Block, ...]:
         """Writes what is pending; the file itself stays open."""

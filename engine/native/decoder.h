@@ -8,6 +8,7 @@
 #include "feature.h"
 #include "framing.h"
 #include "key_index.h"
+#include "row_plan.h"
 
 namespace fullpass {
 
@@ -31,23 +32,24 @@ class Decoder {
   Decoder(const std::vector<FieldSpec>& fields, DecodeOptions options);
   // Decodes records [first, first + count); on return faults() says what was wrong. Without `skip` it stops at a fault.
   void decode(const uint8_t* data, size_t size, const Record* records, int64_t first, int64_t count);
-  // Hands over the columns decoded so far.
-  ArrowArray* finish();
+  // Hands over the columns decoded so far. With `more`, room for as many again is made at once.
+  ArrowArray* finish(bool more = false);
+  void forget_faults() { faults_.clear(); }
   const std::vector<Fault>& faults() const { return faults_; }
   int64_t rows() const { return rows_; }
 
  private:
-  static constexpr int kBlock = 64;  // records whose features are found before columns are filled: one validity word
-  struct Slot {
-    uint32_t offset;  // from the block's base; 0: absent
-    uint32_t size;
-  };
+  static constexpr int kBlock = RowPlan::kRows;  // records whose features are found before columns are filled
   struct Item {
     const uint8_t* payload;
     uint32_t size;
     int64_t record;
   };
 
+  bool verify(const Item& item);
+  int decode_usual(const uint8_t* data, const Record* records, int64_t first, int64_t count);
+  bool fill_slotted(int count);
+  bool decode_general(int count);
   bool decode_block(int count);
   bool find_features(const Item& item, int row);
   bool find_entry(const uint8_t* p, const uint8_t* end, int row);
@@ -71,6 +73,7 @@ class Decoder {
   const std::vector<FieldSpec>& fields_;
   const DecodeOptions options_;
   KeyIndex keys_;
+  RowPlan plan_;
   std::vector<Column> columns_;
   std::vector<Slot> slots_;  // [column][row of the block]
   Item block_[kBlock];

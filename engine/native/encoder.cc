@@ -17,13 +17,6 @@ inline uint8_t* write_varint(uint8_t* out, uint64_t value) {
   return out;
 }
 
-inline bool is_valid(const ArrowArray* array, int64_t index) {
-  const auto* bits = static_cast<const uint8_t*>(array->buffers[0]);
-  if (!bits) return true;
-  index += array->offset;
-  return bits[index / 8] >> (index % 8) & 1;
-}
-
 template <typename T>
 const T* buffer(const ArrowArray* array, int which) {
   return static_cast<const T*>(array->buffers[which]) + array->offset;
@@ -58,7 +51,10 @@ Kind kind_of(const ArrowSchema* schema, const char* column) {
 }  // namespace
 
 Encoder::Encoder(const ArrowSchema* schema, const ArrowArray* batch) : offset_(batch->offset) {
-  for (int64_t i = 0; i < schema->n_children; ++i) sources_.push_back(make_source(schema->children[i], batch->children[i]));
+  for (int64_t i = 0; i < schema->n_children; ++i) {
+    sources_.push_back(make_source(schema->children[i], batch->children[i]));
+    room_ += sources_.back().head.size() + 160;
+  }
 }
 
 Encoder::Source Encoder::make_source(const ArrowSchema* schema, const ArrowArray* array) {
@@ -76,12 +72,30 @@ Encoder::Source Encoder::make_source(const ArrowSchema* schema, const ArrowArray
   source.kind = kind_of(value_schema, schema->name);
   source.dictionary = value_schema->dictionary ? source.values->dictionary : nullptr;
   const std::string key = schema->name;
-  source.prefix.push_back('\x0a');
+  source.head.push_back('\x0a');
   uint8_t length[10];
-  source.prefix.append(reinterpret_cast<char*>(length), write_varint(length, key.size()) - length);
-  source.prefix.append(key);
-  source.prefix.push_back('\x12');
+  source.head.append(reinterpret_cast<char*>(length), write_varint(length, key.size()) - length);
+  source.head.append(key);
+  source.head.push_back('\x12');
+  source.valid = static_cast<const uint8_t*>(array->buffers[0]);
+  source.valid_offset = array->offset;
+  set_scalars(source, schema->name);
   return source;
+}
+
+// Short scalars are written from tables; everything else, and what turns out to be long, is sized first.
+void Encoder::set_scalars(Source& source, const char* key) {
+  if (source.layout != Layout::kScalar || source.dictionary || !source.array->length) return;
+  source.prefix = Prefix(key, source.kind);
+  if (source.kind == Kind::kInt64) {
+    source.ints = buffer<int64_t>(source.array, 1);
+  } else if (source.kind == Kind::kFloat) {
+    source.floats = buffer<uint32_t>(source.array, 1);
+  } else {
+    source.offsets = buffer<int32_t>(source.array, 1);
+    source.bytes = static_cast<const uint8_t*>(source.array->buffers[2]);
+    source.bytes_end = source.offsets[source.array->length];
+  }
 }
 
 void Encoder::range(const Source& source, int64_t row, int64_t* begin, int64_t* end) {
@@ -157,49 +171,80 @@ uint8_t* Encoder::write_list(const Source& source, int64_t begin, int64_t end, s
   return out;
 }
 
+// Writes a feature of one short value, or returns null where it is not one.
+inline uint8_t* Encoder::write_short(const Source& source, int64_t index, uint8_t* out) {
+  const Prefix& prefix = source.prefix;
+  if (!prefix.words) return nullptr;
+  if (source.kind == Kind::kFloat) {
+    out = prefix.write(out, 4);
+    std::memcpy(out, source.floats + index, 4);
+    return out + 4;
+  }
+  if (source.kind == Kind::kInt64) {
+    const auto value = static_cast<uint64_t>(source.ints[index]);
+    return write_varint(prefix.write(out, varint_size(value)), value);
+  }
+  const int32_t begin = source.offsets[index];
+  const auto size = static_cast<uint32_t>(source.offsets[index + 1] - begin);
+  if (size > prefix.most) return nullptr;
+  out = prefix.write(out, size);
+  if (size <= 16 && begin + 16 <= source.bytes_end) {
+    std::memcpy(out, source.bytes + begin, 16);
+  } else if (size) {
+    std::memcpy(out, source.bytes + begin, size);
+  }
+  return out + size;
+}
+
+// Writes a feature of any shape at `at`, makes room for `room` bytes behind it, and returns where they begin.
+uint8_t* Encoder::write_entry(const Source& source, int64_t index, size_t room, Buffer* out, uint8_t* at) {
+  int64_t begin, end;
+  range(source, index, &begin, &end);
+  const size_t list = list_bytes(source, begin, end);
+  const size_t feature = 1 + varint_size(list) + list;
+  const size_t entry = source.head.size() + varint_size(feature) + feature;
+  const auto written = static_cast<size_t>(at - out->end());
+  out->reserve(written + entry + 16 + room);
+  uint8_t* p = out->end() + written;
+  *p++ = 0x0a;
+  p = write_varint(p, entry);
+  std::memcpy(p, source.head.data(), source.head.size());
+  p += source.head.size();
+  p = write_varint(p, feature);
+  *p++ = feature_tag(source.kind);
+  p = write_varint(p, list);
+  return write_list(source, begin, end, list, p);
+}
+
 void Encoder::encode(int64_t begin, int64_t end, Buffer* out) const {
-  struct Part {
-    int64_t begin, end;
-    size_t list, feature, entry;
-    bool present;
-  };
-  std::vector<Part> parts(sources_.size());
+  size_t width = 2;  // of the varint that says how long all features are: guessed from the record before, then filled in
   for (int64_t row = begin; row < end; ++row) {
-    size_t features = 0;
-    for (size_t i = 0; i < sources_.size(); ++i) {
-      const Source& source = sources_[i];
-      Part& part = parts[i];
-      const int64_t index = offset_ + row;
-      part.present = is_valid(source.array, index);
-      if (!part.present) continue;
-      range(source, index, &part.begin, &part.end);
-      part.list = list_bytes(source, part.begin, part.end);
-      part.feature = 1 + varint_size(part.list) + part.list;
-      part.entry = source.prefix.size() + varint_size(part.feature) + part.feature;
-      features += 1 + varint_size(part.entry) + part.entry;
+    const int64_t index = offset_ + row;
+    out->reserve(room_);
+    uint8_t* p = out->end() + kHeaderBytes + 1 + width;
+    for (const Source& source : sources_) {
+      if (source.valid) {
+        const int64_t bit = source.valid_offset + index;
+        if (!(source.valid[bit / 8] >> (bit % 8) & 1)) continue;
+      }
+      uint8_t* next = write_short(source, index, p);
+      p = next ? next : write_entry(source, index, room_, out, p);
     }
-    const uint64_t payload = 1 + varint_size(features) + features;
-    if (payload > kMaxRecordBytes) throw std::invalid_argument("a record takes more than 2 GiB");
-    out->reserve(kHeaderBytes + payload + kFooterBytes);
     uint8_t* const start = out->end();
+    uint8_t* body = start + kHeaderBytes + 1 + width;
+    const auto features = static_cast<size_t>(p - body);
+    const size_t needed = varint_size(features);
+    if (needed != width) {
+      std::memmove(body + needed - width, body, features);
+      p += needed - width;
+      width = needed;
+    }
+    const uint64_t payload = 1 + width + features;
+    if (payload > kMaxRecordBytes) throw std::invalid_argument("a record takes more than 2 GiB");
+    start[kHeaderBytes] = 0x0a;
+    write_varint(start + kHeaderBytes + 1, features);
     std::memcpy(start, &payload, 8);
     store_u32(start + 8, masked_crc32c(start, 8));
-    uint8_t* p = start + kHeaderBytes;
-    *p++ = 0x0a;
-    p = write_varint(p, features);
-    for (size_t i = 0; i < sources_.size(); ++i) {
-      const Part& part = parts[i];
-      if (!part.present) continue;
-      const Source& source = sources_[i];
-      *p++ = 0x0a;
-      p = write_varint(p, part.entry);
-      std::memcpy(p, source.prefix.data(), source.prefix.size());
-      p += source.prefix.size();
-      p = write_varint(p, part.feature);
-      *p++ = feature_tag(source.kind);
-      p = write_varint(p, part.list);
-      p = write_list(source, part.begin, part.end, part.list, p);
-    }
     store_u32(p, masked_crc32c(start + kHeaderBytes, payload));
     out->set_size(out->size() + kHeaderBytes + payload + kFooterBytes);
   }

@@ -6,6 +6,7 @@
 
 #include "arrow_abi.h"
 #include "columns.h"
+#include "prefix.h"
 
 namespace fullpass {
 
@@ -20,20 +21,32 @@ class Encoder {
  private:
   enum class Layout { kScalar, kList, kLargeList, kFixedList };
   struct Source {
+    Prefix prefix;        // of short scalars
     Kind kind;
     Layout layout;
-    std::string prefix;  // key tag, length and key, then the value's tag
+    const uint8_t* valid;         // bitmap, or null where nothing is
+    int64_t valid_offset;
+    const int64_t* ints;          // of scalars: the values themselves
+    const uint32_t* floats;
+    const int32_t* offsets;       // of plain bytes
+    const uint8_t* bytes;
+    int64_t bytes_end;            // within bytes; may be read up to here
+    std::string head;  // key tag, length and key, then the value's tag
     const ArrowArray* array;
     const ArrowArray* values;       // the array itself or its child
     const ArrowArray* dictionary;   // of values, or null
     int64_t list_size = 0;
   };
   static Source make_source(const ArrowSchema* schema, const ArrowArray* array);
+  static void set_scalars(Source& source, const char* key);
   static size_t list_bytes(const Source& source, int64_t begin, int64_t end);
   static uint8_t* write_list(const Source& source, int64_t begin, int64_t end, size_t bytes, uint8_t* out);
+  static uint8_t* write_short(const Source& source, int64_t index, uint8_t* out);
+  static uint8_t* write_entry(const Source& source, int64_t index, size_t room, Buffer* out, uint8_t* at);
   static void range(const Source& source, int64_t row, int64_t* begin, int64_t* end);
   std::vector<Source> sources_;
   int64_t offset_;
+  size_t room_ = 64;  // bytes that a record takes at most whose every feature is short
 };
 
 }  // namespace fullpass

@@ -14,9 +14,12 @@ KeyIndex::Expected KeyIndex::make(std::string_view key, int column) {
   size_t size = key.size();
   for (; size >= 0x80; size >>= 7) bytes.push_back(static_cast<char>(size | 0x80));
   bytes.push_back(static_cast<char>(size));
+  Expected expected;
+  expected.key_at = bytes.size();
+  expected.key_size = key.size();
   bytes.append(key);
   bytes.push_back('\x12');
-  Expected expected;
+  expected.bytes = bytes;
   expected.size = static_cast<uint32_t>(bytes.size());
   expected.column = column;
   const size_t fitting = std::min(bytes.size(), Expected::kInline * 8);
@@ -41,10 +44,12 @@ int KeyIndex::find(const uint8_t* key, size_t size) {
       places_.clear();
       misses_ = 0;
       cursor_ = 0;
+      ++version_;
     }
     return column;
   }
   if (order_.size() < limit_) {
+    ++version_;
     order_.insert(order_.begin() + static_cast<std::ptrdiff_t>(cursor_), make(name, column));
     for (auto& [text, at] : places_)
       if (at >= cursor_) ++at;

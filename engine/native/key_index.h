@@ -37,6 +37,14 @@ class KeyIndex {
     return kNotFound;
   }
 
+  // What is expected, in order: the key, its bytes with the tags around them, its column.
+  size_t size() const { return order_.size(); }
+  std::string_view name(size_t at) const { return std::string_view(order_[at].bytes).substr(order_[at].key_at, order_[at].key_size); }
+  const std::string& bytes(size_t at) const { return order_[at].bytes; }
+  int column(size_t at) const { return order_[at].column; }
+  // Changes with what is expected.
+  uint64_t version() const { return version_; }
+
   // Looks a key up by its content, and expects it here from now on.
   int find(const uint8_t* key, size_t size);
 
@@ -49,7 +57,9 @@ class KeyIndex {
     uint32_t used;                 // words
     uint32_t size;                 // bytes in all
     int column;
-    std::string rest;  // what does not fit
+    std::string rest;   // what does not fit
+    std::string bytes;  // all of it
+    size_t key_at, key_size;
   };
   static bool matches(const Expected& expected, const uint8_t* p, const uint8_t* end, const uint8_t* readable) {
     const size_t last = expected.used - 1;
@@ -67,6 +77,7 @@ class KeyIndex {
   size_t cursor_ = 0;
   size_t limit_;
   size_t misses_ = 0;
+  uint64_t version_ = 1;
 };
 
 }  // namespace fullpass

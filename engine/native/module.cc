@@ -177,6 +177,36 @@ py::tuple decode(const Schema& schema, const py::buffer& source, const Records& 
   return py::make_tuple(capsules, problems);
 }
 
+py::list as_list(const std::vector<Fault>& faults) {
+  py::list problems;
+  for (const Fault& fault : faults)
+    problems.append(py::make_tuple(static_cast<int>(fault.code), fault.record, py::bytes(fault.message)));
+  return problems;
+}
+
+// Decodes into one batch after another, each from as many buffers as it takes: what is read stays in cache until it is decoded.
+class Stream {
+ public:
+  Stream(const Schema& schema, bool verify, bool strict, bool skip)
+      : decoder_(schema.fields, {verify, strict, skip}), tail_(verify ? kFooterBytes : 0) {}
+  py::list decode(const py::buffer& source, const Records& records) {
+    View view(source);
+    for (const Record& record : records.list)
+      if (record.offset + record.size + tail_ > view.size) throw py::value_error("a record is not within the buffer");
+    decoder_.forget_faults();
+    {
+      py::gil_scoped_release release;
+      decoder_.decode(view.data, view.size, records.list.data(), 0, static_cast<int64_t>(records.list.size()));
+    }
+    return as_list(decoder_.faults());
+  }
+  py::capsule finish(bool more) { return py::capsule(decoder_.finish(more), "arrow_array", release_capsule); }
+
+ private:
+  Decoder decoder_;
+  size_t tail_;
+};
+
 // A 64-bit hash of each value of a binary array, the same in every release: FNV-1a with a final mix.
 std::unique_ptr<Bytes> hash_rows(const py::capsule& capsule, uint64_t seed) {
   const auto* array = static_cast<const ArrowArray*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array"));
@@ -197,21 +227,22 @@ std::unique_ptr<Bytes> hash_rows(const py::capsule& capsule, uint64_t seed) {
   return out;
 }
 
-std::unique_ptr<Bytes> encode(const py::capsule& schema_capsule, const py::capsule& array_capsule, int64_t rows, int threads) {
+// Encodes rows [begin, end) of a batch into `out`, in place of what it held: its memory is used again.
+void encode(const py::capsule& schema_capsule, const py::capsule& array_capsule, int64_t begin, int64_t end, int threads,
+            Bytes& out) {
   const auto* schema = static_cast<const ArrowSchema*>(PyCapsule_GetPointer(schema_capsule.ptr(), "arrow_schema"));
   const auto* array = static_cast<const ArrowArray*>(PyCapsule_GetPointer(array_capsule.ptr(), "arrow_array"));
   if (!schema || !array) throw py::error_already_set();
-  if (rows != array->length) throw py::value_error("the row count is not the batch's");
-  auto out = std::make_unique<Bytes>();
-  {
-    py::gil_scoped_release release;
-    const Encoder encoder(schema, array);
-    std::vector<Buffer> parts(threads);
-    parallel(threads, [&](int i) { encoder.encode(rows * i / threads, rows * (i + 1) / threads, &parts[i]); });
-    out->buffer = std::move(parts[0]);
-    for (int i = 1; i < threads; ++i) out->buffer.append(parts[i].data(), parts[i].size());
-  }
-  return out;
+  if (begin < 0 || begin > end || end > array->length) throw py::value_error("the rows are not within the batch");
+  py::gil_scoped_release release;
+  const Encoder encoder(schema, array);
+  const int64_t rows = end - begin;
+  std::vector<Buffer> parts(threads - 1);
+  out.buffer.set_size(0);
+  parallel(threads, [&](int i) {
+    encoder.encode(begin + rows * i / threads, begin + rows * (i + 1) / threads, i ? &parts[i - 1] : &out.buffer);
+  });
+  for (const Buffer& part : parts) out.buffer.append(part.data(), part.size());
 }
 
 }  // namespace
@@ -227,6 +258,7 @@ PYBIND11_MODULE(_native, m) {
       .def("__len__", [](const Records& r) { return r.list.size(); })
       .def("place", [](const Records& r, size_t i) { return py::make_tuple(r.list.at(i).offset, r.list.at(i).size); });
   py::class_<Bytes>(m, "Bytes", py::buffer_protocol())
+      .def(py::init<>())
       .def_buffer([](Bytes& b) {
         return py::buffer_info(b.buffer.data(), 1, py::format_descriptor<uint8_t>::format(), 1,
                                {static_cast<py::ssize_t>(b.buffer.size())}, {1}, true);
@@ -243,6 +275,10 @@ PYBIND11_MODULE(_native, m) {
           features.append(py::make_tuple(py::bytes(name), seen.kinds, seen.present, seen.least, seen.most));
         return features;
       });
+  py::class_<Stream>(m, "Stream")
+      .def(py::init<const Schema&, bool, bool, bool>(), py::keep_alive<1, 2>())
+      .def("decode", &Stream::decode)
+      .def("finish", &Stream::finish);
   m.def("scan", &scan);
   m.def("find", &find);
   m.def("checksum_hash", &checksum_hash);

@@ -198,3 +198,67 @@ def test_dictionary_encoding_holds_the_same_values(tmp_path):
     assert len(batch.column(0).dictionary) == 37
     assert batch.column(0).to_pylist() == texts
     assert batch.column(1).to_pylist() == [[text, b"x"] for text in texts]
+
+
+def test_records_alike_with_some_that_are_not_equal_protobuf(tmp_path):
+    """The decoder compares the usual record with the one before; whatever differs between two must not show."""
+    rng = np.random.default_rng(11)
+    types = {1: pa.binary(), 2: pa.float32(), 3: pa.int64()}
+    kinds = {f"{name}{'_' * width}": kind for width in (0, 9, 40) for name, kind in (("t", 1), ("f", 2), ("i", 3))}
+    fields = [pa.field(key, types[kind]) for key, kind in kinds.items()]
+    fields += [pa.field(key + "s", pa.list_(types[kind])) for key, kind in kinds.items()]
+    # With a default, and in no record.
+    fields += [pa.field("none", pa.binary()), pa.field("never", pa.float32(), False, {"fullpass.default": "2.5"})]
+
+    def value(kind):
+        if kind == 1:
+            return rng.bytes(int(rng.choice([0, 3, 8, 16, 17, 100, 119, 120, 300])))
+        return (
+            float(np.float32(rng.normal())) if kind == 2 else int(rng.integers(-(2**62), 2**62) >> rng.integers(0, 62))
+        )
+
+    payloads = []
+    for _ in range(1500):
+        entries = []
+        for field in fields[:-2]:
+            kind = kinds[field.name.rstrip("s")]
+            if rng.random() < 0.05:
+                continue
+            count = int(rng.integers(0, 4)) if pa.types.is_list(field.type) else 1
+            entries.append(
+                (field.name, encode_feature(kind, [value(kind) for _ in range(count)], rng.random() > 0.001))
+            )
+        if rng.random() < 0.02:
+            entries = [entries[at] for at in rng.permutation(len(entries))]
+        if rng.random() < 0.02:
+            entries.append(("foreign", encode_feature(3, [5], True)))
+        if entries and rng.random() < 0.02:
+            entries.append(entries[int(rng.integers(len(entries)))])
+        payloads.append(encode_example(entries, value_first=bool(rng.random() < 0.02)))
+        if rng.random() < 0.01:
+            payloads[-1] = encode_example([("t", encode_feature(1, [b"replaced"], True))]) + payloads[-1]
+    path = write_tfrecord(tmp_path / "x.tfrecord", payloads)
+    expected = []
+    for payload in payloads:
+        found = as_protobuf(payload)
+        row = {"never": 2.5}
+        for field in fields[:-1]:
+            values = found.get(field.name, (None, None))[1]
+            row[field.name] = values if pa.types.is_list(field.type) or values is None else values[0]
+        expected.append(row)
+    schema = pa.schema(fields)
+    for options in ({}, {"dictionary": True}, {"threads": 2}, {"columns": ["i_________", "none", "ts", "never"]}):
+        table = pa.Table.from_batches(Dataset.open(path, schema).read_batches(700, **options))
+        assert table.to_pylist() == [{name: row[name] for name in table.schema.names} for row in expected]
+
+
+@pytest.mark.parametrize("other", [encode_feature(3, [2], True), encode_feature(2, [1.5], True), b""])
+def test_entry_that_holds_its_value_twice_is_refused_as_in_parse_example(other, tmp_path):
+    entry = delimited(1, b"a") + delimited(2, encode_feature(3, [1], True)) + delimited(2, other)
+    payload = delimited(1, delimited(1, entry))
+    spec = {"a": tf.io.VarLenFeature(tf.int64)}
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.parse_example([payload], spec)
+    path = write_tfrecord(tmp_path / "x.tfrecord", [payload])
+    with pytest.raises(DataError, match="value more than once"):
+        list(Dataset.open(path, spec).read_batches())

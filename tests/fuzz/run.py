@@ -12,7 +12,19 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("columns", "crc32c", "decoder", "encoder", "feature", "framing", "inference", "key_index")
+SOURCES = (
+    "columns",
+    "crc32c",
+    "decoder",
+    "encoder",
+    "feature",
+    "fill",
+    "framing",
+    "inference",
+    "key_index",
+    "prefix",
+    "row_plan",
+)
 FLAGS = (
     "-std=c++17",
     "-O1",

@@ -1,0 +1,224 @@
+#include "row_plan.h"
+
+#include "feature.h"
+
+namespace fullpass {
+namespace {
+
+constexpr size_t kTextRoom = 160;  // for a text as long as one-byte lengths allow, and what its copy spills
+
+size_t value_bytes(Kind kind) { return kind == Kind::kFloat ? 4 : 8; }
+
+}  // namespace
+
+void RowPlan::learn(const KeyIndex& keys, const std::vector<Column>& columns, bool strict) {
+  version_ = keys.version();
+  steps_.clear();
+  slotted_.clear();
+  std::vector<bool> expected(columns.size());
+  auto add = [&](std::string_view name, const std::string& key, int column, Op op) {
+    Step step{};
+    step.op = op;
+    step.column = column;
+    step.key = key;
+    if (column >= 0) {
+      step.spec = &columns[static_cast<size_t>(column)].spec;
+      step.shape = step.spec->shape;
+      step.has_default = step.spec->has_default;
+      step.slotted = !is_scalar(step.shape) || (step.spec->dictionary && step.spec->kind == Kind::kBytes);
+      if (step.slotted) {
+        slotted_.push_back(static_cast<size_t>(column));
+        step.op = op == Op::kNever ? Op::kNever : Op::kSlot;
+      } else if (op != Op::kNever) {
+        step.op = step.spec->kind == Kind::kFloat ? Op::kFloat : step.spec->kind == Kind::kInt64 ? Op::kInt : Op::kText;
+        step.prefix = Prefix(name, step.spec->kind);
+      }
+      expected[static_cast<size_t>(column)] = true;
+    }
+    steps_.push_back(std::move(step));
+  };
+  for (size_t at = 0; at < keys.size(); ++at) {
+    const int column = keys.column(at);
+    if (column == kUnknown && strict) continue;
+    add(keys.name(at), keys.bytes(at), column, Op::kIgnore);
+  }
+  for (size_t column = 0; column < columns.size(); ++column)
+    if (!expected[column]) add("", "", static_cast<int>(column), Op::kNever);
+}
+
+void RowPlan::begin(std::vector<Column>& columns, Slot* slots, const uint8_t* base) {
+  slots_ = slots;
+  base_ = base;
+  for (Step& step : steps_) {
+    step.validity = ~0ull;
+    if (step.column < 0 || step.slotted) continue;
+    Values& values = columns[static_cast<size_t>(step.column)].values;
+    step.values = &values;
+    values.data.reserve(kRows * kTextRoom);
+    if (step.spec->kind == Kind::kBytes) {
+      values.offsets.reserve(kRows * 4);
+      step.offsets = values.offsets.end() - 4;
+      step.data = values.data.data();
+    } else {
+      step.data = values.data.end();
+    }
+  }
+}
+
+// Compares what stands at *p with the step's prefix; where it is that, takes the value and moves past it.
+inline bool RowPlan::matches(Step& step, const uint8_t** p, const uint8_t* end, int row) {
+  const Prefix& prefix = step.prefix;
+  if (prefix.words) {
+    const uint8_t* at = *p + prefix.size;
+    switch (step.op) {
+      case Op::kFloat:
+        if (!prefix.stands_at(*p, 4)) break;
+        std::memcpy(step.data + static_cast<size_t>(row) * 4, at, 4);
+        *p = at + 4;
+        return true;
+      case Op::kInt: {
+        const uint8_t size = at[-1];
+        if (size - 1u > 9 || !prefix.stands_at(*p, size)) break;
+        uint64_t value = at[0];
+        if (size > 1 || value >= 0x80) {
+          const uint8_t* stop = at + size;
+          if (stop > end || !read_varint(&at, stop, &value) || at != stop) break;
+        } else {
+          ++at;
+        }
+        std::memcpy(step.data + static_cast<size_t>(row) * 8, &value, 8);
+        *p = at;
+        return true;
+      }
+      case Op::kText: {
+        const uint8_t size = at[-1];
+        if (size > prefix.most || !prefix.stands_at(*p, size) || size > end - at) break;
+        const uint32_t begin = text_end(step, row);
+        uint8_t* out = step.data + begin;
+        if (size <= 16) {
+          std::memcpy(out, at, 16);
+        } else {
+          std::memcpy(out, at, size);
+        }
+        set_text_end(step, row, begin + size);
+        *p = at + size;
+        return true;
+      }
+      default:
+        break;
+    }
+  }
+  return matches_loosely(step, p, end, row);
+}
+
+// The same for entries whose lengths take more than a byte, and for lists: by the key alone.
+bool RowPlan::matches_loosely(Step& step, const uint8_t** p, const uint8_t* end, int row) {
+  if (step.op == Op::kNever || **p != 0x0a) return false;
+  const uint8_t* at = *p + 1;
+  size_t length, size;
+  if (!read_length(&at, end, &length)) return false;
+  const uint8_t* stop = at + length;
+  if (length < step.key.size() || std::memcmp(at, step.key.data(), step.key.size())) return false;
+  at += step.key.size();
+  if (!read_length(&at, stop, &size) || at + size != stop) return false;
+  switch (step.op) {
+    case Op::kText:
+      if (!unwrap(&at, &size, feature_tag(Kind::kBytes)) || !unwrap(&at, &size, 0x0a)) return false;
+      put_text(step, at, size, row);
+      break;
+    case Op::kSlot:
+      slots_[static_cast<size_t>(step.column) * kRows + static_cast<size_t>(row)] = {static_cast<uint32_t>(at - base_),
+                                                                                     static_cast<uint32_t>(size)};
+      break;
+    case Op::kIgnore:
+      break;
+    default:
+      return false;
+  }
+  *p = stop;
+  return true;
+}
+
+void RowPlan::put_text(Step& step, const uint8_t* from, size_t size, int row) {
+  const uint32_t begin = text_end(step, row);
+  Buffer& data = step.values->data;
+  const size_t committed = data.size();
+  data.set_size(begin);  // room is counted from what the rows before this one wrote
+  data.reserve(size + kRows * kTextRoom);
+  data.set_size(committed);
+  step.data = data.data();
+  if (size) std::memcpy(step.data + begin, from, size);
+  set_text_end(step, row, static_cast<uint32_t>(begin + size));
+}
+
+bool RowPlan::absent(Step& step, int row) {
+  if (step.column < 0) return true;
+  if (step.slotted) {
+    slots_[static_cast<size_t>(step.column) * kRows + static_cast<size_t>(row)] = {0, 0};
+    return true;
+  }
+  const FieldSpec& spec = *step.spec;
+  const bool nullable = step.shape == Shape::kNullable;
+  if (nullable) {
+    step.validity &= ~(1ull << row);
+  } else if (!step.has_default) {
+    return false;
+  }
+  if (spec.kind == Kind::kBytes) {
+    if (nullable) {
+      set_text_end(step, row, text_end(step, row));
+    } else {
+      const std::string& text = spec.default_bytes[0];
+      put_text(step, reinterpret_cast<const uint8_t*>(text.data()), text.size(), row);
+    }
+  } else if (spec.kind == Kind::kFloat) {
+    const float value = nullable ? 0 : spec.default_floats[0];
+    std::memcpy(step.data + static_cast<size_t>(row) * 4, &value, 4);
+  } else {
+    const int64_t value = nullable ? 0 : spec.default_ints[0];
+    std::memcpy(step.data + static_cast<size_t>(row) * 8, &value, 8);
+  }
+  return true;
+}
+
+bool RowPlan::add(const uint8_t* payload, size_t size, int row, const uint8_t* readable) {
+  const uint8_t* p = payload;
+  const uint8_t* end = p + size;
+  // Prefixes are compared, and short texts copied, without looking where the record ends.
+  if (size < 2 || *p != 0x0a || static_cast<size_t>(readable - end) < Prefix::kWords * 8 + 32) return false;
+  size_t length;
+  ++p;
+  if (!read_length(&p, end, &length) || p + length != end) return false;
+  Step* step = steps_.data();
+  Step* const last = step + steps_.size();
+  for (; p < end; ++step) {
+    for (int missing = 0; step != last && !matches(*step, &p, end, row); ++step)
+      if (++missing > kMostMissing || !absent(*step, row)) return false;
+    if (step == last) return false;
+  }
+  for (; step != last; ++step)
+    if (!absent(*step, row)) return false;
+  return p == end;
+}
+
+void RowPlan::commit(std::vector<Column>& columns, int rows) {
+  for (Step& step : steps_) {
+    if (step.column < 0 || step.slotted) continue;
+    Column& column = columns[static_cast<size_t>(step.column)];
+    Values& values = column.values;
+    if (step.spec->kind == Kind::kBytes) {
+      values.data.set_size(text_end(step, rows));
+      values.offsets.set_size(values.offsets.size() + static_cast<size_t>(rows) * 4);
+    } else {
+      values.data.set_size(values.data.size() + static_cast<size_t>(rows) * value_bytes(step.spec->kind));
+    }
+    values.count += rows;
+    if (step.shape == Shape::kNullable) {
+      column.push_validity(step.validity, rows);
+    } else {
+      column.rows += rows;
+    }
+  }
+}
+
+}  // namespace fullpass
