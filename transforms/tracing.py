@@ -16,12 +16,24 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_transform import analyzer_nodes, annotators, graph_tools, impl_helper, schema_inference, tf_utils
+from tensorflow.python.ops import lookup_ops
+from tensorflow.python.trackable import resource as trackable_resource
+from tensorflow_transform import (
+    analyzer_nodes,
+    annotators,
+    graph_context,
+    graph_tools,
+    impl_helper,
+    schema_inference,
+    tf2_utils,
+    tf_utils,
+)
 
 from engine.errors import ConfigError
 from transforms.accumulators.base import Reduction
+from transforms.annotations import annotations_of
 
-__all__ = ["NotedReduction", "Trace", "trace"]
+__all__ = ["NotedReduction", "TableSize", "Trace", "trace"]
 
 _NOTED = (
     "reduce_batch_weighted_counts",
@@ -49,6 +61,21 @@ class NotedReduction:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TableSize:
+    """The size of a table on a vocabulary that is not known yet.
+
+    Attributes:
+        tensor: name of the placeholder.
+        asset: name of the sink tensor of the vocabulary's path.
+        extra: entries beyond the vocabulary's (out-of-vocabulary buckets).
+    """
+
+    tensor: str
+    asset: str
+    extra: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trace:
     """A traced preprocessing_fn.
 
@@ -60,7 +87,9 @@ class Trace:
         outputs: output tensors by feature.
         sinks: `TensorSink`s: what analyzers must provide.
         reductions: noted reductions by name of each tensor they returned.
-        fingerprint: what TFT compares later traces with.
+        annotations: what the outputs are annotated with, as tensors.
+        table_sizes: placeholders for sizes of tables.
+        resources: lookup tables on vocabularies; None where the function makes anything else that must be saved.
         asset_map: annotated assets, as `tft.annotate_asset` wrote them.
         temp_dir: directory of temporary assets.
         ranged_features: outputs whose range of integers the analyzers will tell.
@@ -73,10 +102,17 @@ class Trace:
     outputs: Mapping[str, Any]
     sinks: tuple[Any, ...]
     reductions: Mapping[str, NotedReduction]
-    fingerprint: Mapping[str, Any]
+    annotations: dict[str, list[Any]]
+    table_sizes: tuple[TableSize, ...]
+    resources: tuple[Any, ...] | None
     asset_map: Mapping[str, str]
     temp_dir: str
     ranged_features: tuple[str, ...]
+
+    @functools.cached_property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What TFT compares later traces with."""
+        return graph_tools.get_analyzers_fingerprint(self.graph, self.inputs)
 
 
 def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec], temp_dir: str) -> Trace:
@@ -92,17 +128,23 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
     """
     noted: dict[str, NotedReduction] = {}
     ranged: list[str] = []
+    annotations: dict[str, list[Any]] = {}
+    tables = _Tables()
 
     def recording(features: Any) -> Any:
         result = preprocessing_fn(features)
         if isinstance(result, dict):
             ranged.extend(_ranged_features(result))
+            annotations.update(annotations_of(result))
         return result
 
-    with _lock, _noting(noted):
-        graph, inputs, outputs = impl_helper.trace_preprocessing_function(
-            recording, specs, use_tf_compat_v1=False, base_temp_dir=temp_dir
-        )
+    module = tf.Module()
+    context = graph_context.TFGraphContext(module_to_export=module, temp_dir=temp_dir, evaluated_replacements=None)
+    with _lock, _noting(noted), tables.watching():
+        traced = impl_helper.get_traced_transform_fn(recording, specs, context)
+        concrete = traced.get_concrete_function()
+    graph, outputs = concrete.graph, concrete.structured_outputs
+    inputs = tf2_utils.get_structured_inputs_from_func_graph(graph)
     if not isinstance(outputs, dict) or not outputs:
         raise ConfigError(
             f"preprocessing_fn must return a dict of at least one tensor by feature name, it returned {outputs!r}"
@@ -120,7 +162,9 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
         outputs=outputs,
         sinks=tuple(graph.get_collection(analyzer_nodes.TENSOR_REPLACEMENTS)),
         reductions=noted,
-        fingerprint=graph_tools.get_analyzers_fingerprint(graph, inputs),
+        annotations=annotations,
+        table_sizes=tuple(tables.sizes),
+        resources=tables.resources(graph),
         asset_map=asset_map,
         temp_dir=temp_dir,
         ranged_features=tuple(ranged),
@@ -132,6 +176,72 @@ def _ranged_features(outputs: Mapping[str, Any]) -> list[str]:
     graph = tf.compat.v1.get_default_graph()
     tensors = graph.get_collection(schema_inference._TF_METADATA_TENSOR_COLLECTION)
     return [names[tensor.name] for tensor in tensors if tensor.name in names]
+
+
+class _Tables:
+    """Notes what a function makes beside its graph while it is traced."""
+
+    def __init__(self) -> None:
+        self.sizes: list[TableSize] = []
+        self._objects = annotators.ObjectTracker()
+        self._resources = trackable_resource.ResourceTracker()
+        self._variables: list[Any] = []
+        self._own_lookups = 0
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Notes while in the context."""
+        construct, lookup = tf_utils.construct_and_lookup_table, tf_utils.lookup_table
+        tf_utils.construct_and_lookup_table = functools.wraps(construct)(functools.partial(self._construct, construct))
+        tf_utils.lookup_table = functools.wraps(lookup)(functools.partial(self._lookup, lookup))
+        try:
+            with (
+                annotators.object_tracker_scope(self._objects),
+                trackable_resource.resource_tracker_scope(self._resources),
+                tf.variable_creator_scope(self._create_variable),
+            ):
+                yield
+        finally:
+            tf_utils.construct_and_lookup_table, tf_utils.lookup_table = construct, lookup
+
+    def resources(self, graph: Any) -> tuple[Any, ...] | None:
+        """Returns the tables on vocabularies; None where there is anything else."""
+        found = tuple(self._resources.resources)
+        if self._own_lookups or self._variables or graph.variables or self._objects.trackable_objects:
+            return None
+        eager = {path.ref() for _, path in graph.get_collection(tf_utils._ASSET_REPLACEMENTS)}
+        return found if all(_is_vocabulary_table(table, eager) for table in found) else None
+
+    def _create_variable(self, next_creator: Any, **kwargs: Any) -> Any:
+        variable = next_creator(**kwargs)
+        self._variables.append(variable)
+        return variable
+
+    def _lookup(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        self._own_lookups += 1
+        return original(*args, **kwargs)
+
+    def _construct(self, original: Any, construct: Any, asset_filepath: Any, x: Any) -> Any:
+        result, size = original(construct, asset_filepath, x)
+        if not hasattr(size, "numpy") or not isinstance(asset_filepath, tf.Tensor) or hasattr(asset_filepath, "numpy"):
+            return result, size
+        # While tracing a file of one entry stands for the vocabulary.
+        placeholder = tf.raw_ops.PlaceholderWithDefault(input=size, shape=[], name="table_size")
+        extra = int(size.numpy()) - 1
+        self.sizes.append(TableSize(tensor=placeholder.name, asset=asset_filepath.name, extra=extra))
+        return result, placeholder
+
+
+def _is_vocabulary_table(table: Any, eager: set[Any]) -> bool:
+    if isinstance(table, lookup_ops.StaticVocabularyTable):
+        return isinstance(table._table, lookup_ops.StaticHashTable)
+    if not isinstance(table, lookup_ops.StaticHashTable):
+        return False
+    initializer = table._initializer
+    if not isinstance(initializer, lookup_ops.TextFileInitializer) or initializer._vocab_size is not None:
+        return False
+    path = initializer._filename_arg
+    return hasattr(path, "numpy") and path.ref() in eager
 
 
 @contextlib.contextmanager

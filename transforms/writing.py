@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -21,23 +22,14 @@ from tensorflow_transform.saved import saved_transform_io_v2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
 from engine.atomic import atomic_directory
+from transforms.annotations import annotations_of, evaluate_annotations
+from transforms.final_graph import FinalGraph, Unfit
 from transforms.tracing import Trace
 
 __all__ = ["pause_collection", "write_transform_fn", "write_transform_output"]
 
+_log = logging.getLogger(__name__)
 _ASSET_MAP = "asset_map"  # beside the schema, as TFT writes it
-_RANGES = (
-    schema_inference._TF_METADATA_TENSOR_COLLECTION,
-    [schema_inference._TF_METADATA_TENSOR_MIN_COLLECTION, schema_inference._TF_METADATA_TENSOR_MAX_COLLECTION],
-)
-_ANNOTATIONS = (
-    schema_inference._TF_METADATA_EXTRA_ANNOTATION,
-    [
-        schema_inference._TF_METADATA_EXTRA_ANNOTATION_TYPE_URL,
-        schema_inference._TF_METADATA_EXTRA_ANNOTATION_PROTO,
-    ],
-    schema_inference._TF_METADATA_EXTRA_ANNOTATION_GLOBAL,
-)
 
 
 @contextlib.contextmanager
@@ -79,7 +71,7 @@ def write_transform_fn(
 
     def recording(inputs: Any) -> Any:
         outputs = preprocessing_fn(inputs)
-        seen["annotations"] = _annotations(outputs)
+        seen["annotations"] = annotations_of(outputs)
         return outputs
 
     context = graph_context.TFGraphContext(
@@ -95,7 +87,7 @@ def write_transform_fn(
         try:
             schema = schema_inference.infer_feature_schema_v2(
                 concrete.structured_outputs,
-                lambda: _evaluated(seen["annotations"], concrete),
+                lambda: evaluate_annotations(seen["annotations"], lambda tensors: _evaluated(tensors, concrete)),
                 evaluate_schema_overrides=True,
             )
             metadata = dataset_metadata.DatasetMetadata(schema=schema)
@@ -116,7 +108,13 @@ def write_transform_output(trace: Trace, known: Mapping[str, tf.Tensor], out: st
         out: local directory.
     """
     model = os.path.join(trace.temp_dir, "transform_fn")
-    metadata = write_transform_fn(trace.preprocessing_fn, trace.specs, trace.temp_dir, trace.fingerprint, known, model)
+    try:
+        metadata = _write_first_trace(trace, known, model)
+    except Unfit as reason:
+        _log.debug("the preprocessing_fn is traced again: %s", reason)
+        metadata = write_transform_fn(
+            trace.preprocessing_fn, trace.specs, trace.temp_dir, trace.fingerprint, known, model
+        )
     with atomic_directory(out) as temporary:
         shutil.move(model, temporary / "transform_fn")
         metadata_io.write_metadata(metadata, str(temporary / "transformed_metadata"))
@@ -128,34 +126,27 @@ class _NeedsInputs(Exception):
     """An annotation that depends on the inputs' placeholders."""
 
 
-def _annotations(outputs: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Ranges, extra annotations and sparse shapes of the outputs, as tensors of the graph that is being traced."""
-    graph = tf.compat.v1.get_default_graph()
-    names = schema_inference._get_tensor_value_to_key_map(outputs)
-    found = {
-        **schema_inference._get_schema_overrides(graph, names, *_RANGES),
-        **schema_inference._get_schema_overrides(graph, names, *_ANNOTATIONS),
-    }
-    field = schema_inference._METADATA_SPARSE_OUTPUT_OVERRIDES_FIELD
-    found[field] = [schema_inference._get_sparse_output_annotations_v2(graph, names)]
-    return found
+def _evaluated(tensors: list[Any], concrete: Any) -> list[Any]:
+    wrapped = wrap_function.WrappedFunction(
+        concrete.graph, variable_holder=wrap_function.VariableHolder(share_variables=True)
+    )
+    try:
+        return list(wrapped.prune(feeds=[], fetches=tensors)())
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        raise _NeedsInputs from error
 
 
-def _evaluated(annotations: dict[str, list[Any]], concrete: Any) -> dict[str, Any]:
-    leaves = tf.nest.flatten(annotations)
-    deferred = [leaf for leaf in leaves if isinstance(leaf, tf.Tensor) and not hasattr(leaf, "numpy")]
-    values: list[Any] = []
-    if deferred:
-        wrapped = wrap_function.WrappedFunction(
-            concrete.graph, variable_holder=wrap_function.VariableHolder(share_variables=True)
+def _write_first_trace(trace: Trace, known: Mapping[str, tf.Tensor], path: str) -> Any:
+    """Writes the SavedModel without tracing again, and returns the metadata."""
+    final = FinalGraph(trace, known)
+    with pause_collection():
+        function = final.concrete_function()
+        schema = schema_inference.infer_feature_schema_v2(
+            function.structured_outputs,
+            lambda: evaluate_annotations(trace.annotations, final.evaluate),
+            evaluate_schema_overrides=True,
         )
-        try:
-            values = list(wrapped.prune(feeds=[], fetches=deferred)())
-        except (ValueError, tf.errors.InvalidArgumentError) as error:
-            raise _NeedsInputs from error
-    remaining = iter(values)
-    constants = [
-        next(remaining) if isinstance(leaf, tf.Tensor) and not hasattr(leaf, "numpy") else tf.convert_to_tensor(leaf)
-        for leaf in leaves
-    ]
-    return tf.nest.pack_sequence_as(annotations, constants)
+        tf.saved_model.save(final.module(function), path)
+    metadata = dataset_metadata.DatasetMetadata(schema=schema)
+    metadata_io.write_metadata(metadata, os.path.join(path, impl_helper.METADATA_DIR_NAME))
+    return metadata
