@@ -20,6 +20,7 @@ __all__ = ["LineNotes", "graph_errors", "read_lines"]
 
 _FILE = "source_lines.json"
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|at node '?([^'\s]+)")
+_AROUND = ("Detected at node", "<stack traces", "Node: ", "File ")
 _LIBRARIES = ("tensorflow", "tensorflow_transform", "tfx_bsl", "apache_beam", "keras")
 
 
@@ -83,10 +84,10 @@ def graph_errors(lines: Mapping[str, str], function: str, hints: Sequence[str] =
     """
     try:
         yield
-    except (FullpassError, OSError, MemoryError):
+    except (OSError, MemoryError):
         raise
     except Exception as error:
-        if not _is_of_a_library(error):
+        if not _is_of_tensorflow(error):
             raise
         raise ConfigError(f"{step}: " * bool(step) + _message(error, lines, function, hints)) from error
 
@@ -115,21 +116,17 @@ def _core(text: str) -> str:
     parts = []
     for line in text.split("Original stack trace")[0].splitlines():
         line = re.sub(r"\[\[\{\{node [^}]*\}\}\]\]|\[Op:[^\]]*\]|\[\[.*\]\]", "", line).strip()
-        if not line or line.startswith(
-            ("Graph execution error", "Detected at node", "<stack traces", "Node: ", "File ")
-        ):
+        if not line or "Graph execution error" in line or line.startswith(_AROUND):
             continue
         if line not in parts:
             parts.append(line)
     return " ".join(parts)[:400]
 
 
-def _is_of_a_library(error: BaseException) -> bool:
-    """Whether it was raised in TensorFlow's, TFT's or Beam's code; what was raised in ours is an error of ours."""
-    import tensorflow as tf
-
-    if isinstance(error, tf.errors.OpError):
-        return True
+def _is_of_tensorflow(error: BaseException) -> bool:
+    """Whether it was raised in TensorFlow's, TFT's or Beam's code, here or by a worker of a runner; else it is ours."""
+    if isinstance(error, FullpassError):
+        return "{{node " in str(error)
     trace, last = error.__traceback__, ""
     while trace is not None:
         last = trace.tb_frame.f_code.co_filename
