@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +12,16 @@ import yaml
 
 from cluster import JobState, LauncherError, launcher
 from tests.clusters.kubernetes_fixtures import busybox_job
-from tests.servers.kubernetes.binaries import CACHE, ensure_programs
+from tests.servers.kubernetes.binaries import ensure_programs
 from tests.servers.kubernetes.cluster import Cluster
+from tests.servers.tools import require, run
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
 
 K8S = Path(__file__).parents[2] / "k8s"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
-FLINK_CRDS = (
-    "https://repo1.maven.org/maven2/org/apache/flink/flink-kubernetes-operator-api/1.10.0/"
-    "flink-kubernetes-operator-api-1.10.0.jar"
-)
+FLINK_CRDS = "org.apache.flink:flink-kubernetes-operator-api:1.10.0"
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +52,9 @@ def test_session_clusters_are_accepted_by_the_strictest_pod_security(prepared, r
 
 
 def test_the_flink_resource_is_accepted_by_the_schema_of_its_operator(prepared, tmp_path):
-    jar = CACHE / "manifests" / "flink-operator.jar"
-    if not jar.exists():
-        jar.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with urllib.request.urlopen(FLINK_CRDS, timeout=60) as reply:
-                content = reply.read()
-        except OSError as error:
-            pytest.skip(f"the operator's CRDs cannot be fetched: {error}")
-        partial = jar.with_suffix(".part")
-        partial.write_bytes(content)
-        partial.replace(jar)
+    words = ("dependency:copy", f"-Dartifact={FLINK_CRDS}", f"-DoutputDirectory={tmp_path}")
+    run([require("mvn"), "-q", "-B", *words], cwd=tmp_path)
+    (jar,) = tmp_path.glob("flink-kubernetes-operator-api-*.jar")
     crd = tmp_path / "crd.yaml"
     with zipfile.ZipFile(jar) as archive:
         crd.write_bytes(archive.read("META-INF/fabric8/flinkdeployments.flink.apache.org-v1.yml"))

@@ -23,7 +23,6 @@ from pathlib import Path
 __all__ = ["TfxRoot", "reason_not_to_run", "tfx_root"]
 
 SUITE = "trixie"
-MIRROR = "http://deb.debian.org/debian"
 DEBIAN_PACKAGES = ("python3", "python3-venv", "python3-dev", "ca-certificates", "g++")
 # The last line is what the project needs beside TFX; setuptools 81 no longer has the pkg_resources that TFX imports.
 PYTHON_PACKAGES = (
@@ -151,7 +150,7 @@ def _build(root: Path) -> None:
     # The wrapper gives debootstrap's own mounts (proc in the new root) a namespace that ends with it.
     _checked(
         ["unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase",
-         f"--include={','.join(DEBIAN_PACKAGES)}", SUITE, str(root), MIRROR],
+         f"--include={','.join(DEBIAN_PACKAGES)}", SUITE, str(root)],
         "debootstrap",
     )  # fmt: skip
     print(f"tfx root: Debian {SUITE} after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
