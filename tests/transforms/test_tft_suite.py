@@ -24,10 +24,11 @@ CHOSEN = {
         "BeamImplTest.testDFIDFExperimentalNoData",
     ],
 }
-# These fail on TFT's own transforms just so: the parameters are searched in float32, whose arithmetic numpy 2 changed.
+# These fail on TFT's own transforms just so. Tukey: the parameters are searched in float32, whose arithmetic numpy 2 changed.
+# testPyFuncs: "weak object has gone away", in TFT's compatibility with TensorFlow 1.
 TFT_FAILS_TOO = {
     "tukey_hh_params_integration_test": ("testTukeyHHAnalyzersWith",),
-    "impl_test": (),
+    "impl_test": ("testPyFuncs",),
     "bucketize_integration_test": (),
 }
 
