@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import DataError, Dataset, write_batches
+from engine import ConfigError, DataError, Dataset, write_batches
 from engine.schema import schema_from_feature_spec
 from tests.engine.examples import KEYS, delimited, encode_example, encode_feature, features, wire_examples
 
@@ -262,3 +262,49 @@ def test_entry_that_holds_its_value_twice_is_refused_as_in_parse_example(other, 
     path = write_tfrecord(tmp_path / "x.tfrecord", [payload])
     with pytest.raises(DataError, match="value more than once"):
         list(Dataset.open(path, spec).read_batches())
+
+
+def test_sparse_and_ragged_features_assembled_equal_parse_example(tmp_path):
+    from engine.feed.composite import assemble
+
+    rng = np.random.default_rng(3)
+    spec = {
+        "sparse": tf.io.SparseFeature("at", "weight", tf.float32, 50),
+        "matrix": tf.io.SparseFeature(["row", "column"], "cell", tf.int64, [6, 7]),
+        "words": tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64),
+        "flat": tf.io.RaggedFeature(tf.int64, "numbers", row_splits_dtype=tf.int64),
+        "varlen": tf.io.VarLenFeature(tf.float32),
+        "dense": tf.io.FixedLenFeature([2], tf.float32),
+    }
+    payloads = []
+    for _ in range(200):
+        count, cells = int(rng.integers(0, 5)), int(rng.integers(0, 4))
+        lists = {
+            "at": (3, rng.choice(50, count, replace=False).tolist()),
+            "weight": (2, rng.normal(size=count).astype(np.float32).tolist()),
+            "row": (3, rng.integers(0, 6, cells).tolist()),
+            "column": (3, rng.choice(7, cells, replace=False).tolist()),
+            "cell": (3, rng.integers(-9, 9, cells).tolist()),
+            "words": (1, [b"w%d" % i for i in range(rng.integers(0, 4))]),
+            "numbers": (3, rng.integers(-5, 2**40, rng.integers(0, 4)).tolist()),
+            "varlen": (2, rng.normal(size=rng.integers(0, 3)).astype(np.float32).tolist()),
+        }
+        entries = [(key, encode_feature(kind, values, True)) for key, (kind, values) in lists.items() if values]
+        payloads.append(encode_example([*entries, ("dense", encode_feature(2, [0.5, 1.5], True))]))
+    dataset = Dataset.open(write_tfrecord(tmp_path / "x.tfrecord", payloads), spec)
+    feed = dataset.feed(global_batch_size=len(payloads), shuffle=False, num_epochs=1)
+    got = assemble(dataset.schema, feed.unpack(next(iter(feed.dataset()))))
+    expected = tf.io.parse_example(payloads, dataset.feature_spec())
+    assert sorted(got) == sorted(expected)
+    for name, wanted in expected.items():
+        assert type(got[name]) is type(wanted)
+        if isinstance(wanted, tf.SparseTensor):
+            np.testing.assert_array_equal(got[name].dense_shape, wanted.dense_shape)
+            np.testing.assert_array_equal(got[name].indices, wanted.indices)
+            np.testing.assert_array_equal(got[name].values, wanted.values)
+        elif isinstance(wanted, tf.RaggedTensor):
+            assert got[name].to_list() == wanted.to_list()
+        else:
+            np.testing.assert_array_equal(got[name], wanted)
+    with pytest.raises(ConfigError, match="needs column 'at'"):
+        assemble(dataset.schema, {"weight": got["varlen"]})
