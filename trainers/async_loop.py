@@ -7,6 +7,7 @@ worker had already applied stays applied: an update may count twice, and the ord
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ class AsynchronousLoop(SynchronousLoop):
         self._spec = dataset.element_spec
         self._step = tf.function(lambda batch: self._strategy.run(self._replica_step, args=(batch,)), autograph=False)
 
-    def run(self, num_steps: int, stop_requested: bool = False) -> CallResult:
-        """Makes `num_steps` steps and returns what they did; `step_s` is the mean over the call."""
+    def run(
+        self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
+    ) -> CallResult:
+        """Makes `num_steps` steps and returns what they did; `step_s` is the mean over the call. Arguments as its base."""
         coordinator = self._placement.coordinator
         started = time.perf_counter()
         waits, ids, losses = [], [], []
@@ -41,6 +44,8 @@ class AsynchronousLoop(SynchronousLoop):
             losses.append(coordinator.schedule(self._step, args=(batch,)))
         coordinator.join()
         values = [float(loss.fetch()) for loss in losses]
+        if ids:
+            on_records(np.stack(ids))
         if self._averages is not None:
             self._averages.update()
         step_s = (time.perf_counter() - started) / num_steps
@@ -48,7 +53,6 @@ class AsynchronousLoop(SynchronousLoop):
             losses=np.array(values, np.float32),
             wait_s=np.array(waits),
             step_s=np.full(num_steps, step_s),
-            record_ids=np.stack(ids) if ids else None,
             stop=stop_requested,
         )
 

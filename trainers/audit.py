@@ -24,9 +24,8 @@ class AuditLog:
         self._directory = Path(directory) / "audit" / f"host-{host:04d}"
         self._process = time.time_ns()
 
-    def write(self, first_step: int, record_ids: np.ndarray | None) -> None:
+    def write(self, first_step: int, record_ids: np.ndarray) -> None:
         """Records the ids of the call that started at `first_step`."""
-        assert record_ids is not None, "the feed was made with record ids"
         with atomic_file(self._directory / f"{self._process:020d}-{first_step:012d}.npy") as path:
             with open(path, "wb") as file:
                 np.save(file, record_ids)

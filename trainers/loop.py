@@ -34,14 +34,12 @@ class CallResult:
         losses: float32 [num_steps], loss of the global batches.
         wait_s: float64 [timed steps], seconds each timed step waited for its batch.
         step_s: float64 [timed steps], seconds of each timed step, waiting included.
-        record_ids: int64 [num_steps, host batch] where the feed gives ids, else None.
         stop: some worker was asked to stop.
     """
 
     losses: np.ndarray
     wait_s: np.ndarray
     step_s: np.ndarray
-    record_ids: np.ndarray | None
     stop: bool = False
 
 
@@ -94,11 +92,22 @@ class SynchronousLoop:
         parts = split_batches(dataset, replicas)
         return iter(self._strategy.distribute_datasets_from_function(lambda _: parts))
 
-    def run(self, num_steps: int, stop_requested: bool = False) -> CallResult:
-        """Makes `num_steps` steps and returns what they did."""
+    def run(
+        self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
+    ) -> CallResult:
+        """Makes `num_steps` steps and returns what they did.
+
+        Args:
+            num_steps: steps of this call.
+            stop_requested: this worker was asked to stop.
+            on_records: is given the record ids, int64 [num_steps, host batch], where the feed has them. It has returned on
+                every worker before this method returns on any: a step that is committed has all its records noted.
+        """
         self._calls += 1
         probed = self._calls * _PROBE_STRIDE % num_steps
         losses, times, ids = self._call(self._iterator, tf.constant(num_steps, tf.int32), tf.constant(probed, tf.int32))
+        if ids is not None:
+            on_records(ids.numpy())
         stop = stop_requested
         if self._placement.num_replicas > 1:
             stop = bool(self._synchronise(tf.constant(float(stop_requested), tf.float64)).numpy() > 0)
@@ -107,7 +116,6 @@ class SynchronousLoop:
             losses=losses.numpy(),
             wait_s=ready - asked,
             step_s=done - asked,
-            record_ids=None if ids is None else ids.numpy(),
             stop=stop,
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from engine.errors import ConfigError
@@ -134,20 +135,22 @@ class Session:
         """Makes steps in one call and returns whether some worker was asked to stop."""
         before = self.state.step
         self._profiler.at(before)
-        result = self._loop.run(num_steps, stop_requested)
+        result = self._loop.run(num_steps, stop_requested, on_records=lambda ids: self._note_records(before, ids))
         self.state.step += num_steps
         self._profiler.at(self.state.step)
         if before == self._first_step:
             self._link.phase("stepped")
         self._link.send(step=self.state.step)
-        if self._audit is not None:
-            self._audit.write(before, result.record_ids)
         self._meter.add(result)
         if self.state.step // self.config.log_every_steps > before // self.config.log_every_steps:
             self._log()
         if self.progress is not None:
             self.progress.update(self.state.step, f"loss {result.losses[-1]:.4g}")
         return result.stop
+
+    def _note_records(self, first_step: int, ids: np.ndarray) -> None:
+        if self._audit is not None:
+            self._audit.write(first_step, ids)
 
     def _log(self) -> None:
         if self._meter.empty:
