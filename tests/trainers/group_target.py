@@ -7,13 +7,14 @@ import time
 
 
 def train(directory: str, settings: str = "{}") -> None:
-    from tests.trainers.models import build_keras3, classification_columns
+    from tests.trainers.models import build_dense, build_keras3, classification_columns
     from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
 
     said = json.loads(settings)
     pause_s = said.pop("pause_s", 0.0)
     records = said.pop("records", 1920)
     every = said.pop("every_steps", 20)
+    build = build_dense if said.pop("dense", False) else build_keras3
     data = ArrayDataset(classification_columns(records))
     changes = {"label": "y", "global_batch_size": 32, "epochs": 3, "steps_per_call": 4, "tensorboard": False, **said}
     config = TrainerConfig(
@@ -29,4 +30,4 @@ def train(directory: str, settings: str = "{}") -> None:
             return real(self, *args)
 
         Session.call = slow
-    Trainer(config, build_keras3, data).fit()
+    Trainer(config, build, data).fit()

@@ -30,3 +30,15 @@ def build_keras3(context):
         metrics=["accuracy", keras.metrics.AUC(name="auc")],
     )
     return model
+
+
+def build_dense(context):
+    """Returns a compiled Keras 3 model whose loss does not depend on how the global batch is split over replicas."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = {"x": keras.Input((8,), name="x")}
+    hidden = keras.layers.Dense(8, activation="tanh")(inputs["x"])
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", dtype="float32")(hidden))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "binary_crossentropy", metrics=["accuracy"])
+    return model

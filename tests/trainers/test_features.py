@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import ConfigError
 from tests.trainers.bits import weights_of
-from tests.trainers.models import build_keras3, classification_columns
+from tests.trainers.models import build_dense, build_keras3, classification_columns
 from trainers import ArrayDataset, CheckpointConfig, EarlyStopping, LearningRate, Trainer, TrainerConfig
 from trainers.checkpoint import CheckpointError, checkpoint_steps
 from trainers.tf_config import task_from_json, tf_config
@@ -23,19 +23,6 @@ def data() -> ArrayDataset:
 def config(directory, **changes) -> TrainerConfig:
     settings = {"label": "y", "global_batch_size": 32, "epochs": 2, "steps_per_call": 5, "tensorboard": False}
     return TrainerConfig(directory=str(directory), **{**settings, **changes})
-
-
-def dense_keras3(context):
-    import keras
-
-    keras.utils.set_random_seed(1)
-    inputs = {"x": keras.Input((8,), name="x")}
-    outputs = keras.layers.Dense(1, activation="sigmoid", dtype="float32")(
-        keras.layers.Dense(8, activation="tanh")(inputs["x"])
-    )
-    model = keras.Model(inputs, outputs)
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "binary_crossentropy", metrics=["accuracy"])
-    return model
 
 
 def dense_keras2(context):
@@ -80,16 +67,16 @@ def test_fit_other_kinds_of_model_learn_and_resume(data, tmp_path, build):
 
 
 def test_fit_accumulated_gradients_equal_the_whole_batch(data, tmp_path):
-    whole = Trainer(config(tmp_path / "a"), dense_keras3, data, eval=data).fit()
-    parts = Trainer(config(tmp_path / "b", accumulate_steps=4), dense_keras3, data, eval=data).fit()
+    whole = Trainer(config(tmp_path / "a"), build_dense, data, eval=data).fit()
+    parts = Trainer(config(tmp_path / "b", accumulate_steps=4), build_dense, data, eval=data).fit()
     np.testing.assert_allclose(parts.eval_metrics["loss"], whole.eval_metrics["loss"], rtol=1e-4)
 
 
 def test_fit_equals_keras_fit_on_the_same_batches(data, tmp_path):
     import tensorflow as tf
 
-    result = Trainer(config(tmp_path, epochs=1), dense_keras3, data, eval=data).fit()
-    model = dense_keras3(None)
+    result = Trainer(config(tmp_path, epochs=1), build_dense, data, eval=data).fit()
+    model = build_dense(None)
     feed = data.feed(global_batch_size=32)
     batches = feed.dataset().take(20).map(feed.unpack).map(lambda b: ({"x": b["x"]}, b["y"]))
     model.fit(batches, verbose=0)
@@ -102,7 +89,7 @@ def test_fit_equals_keras_fit_on_the_same_batches(data, tmp_path):
 
 def test_fit_evaluation_of_a_padded_last_batch_counts_every_row_once(tmp_path):
     data, odd = ArrayDataset(classification_columns()), ArrayDataset(classification_columns(101, seed=3))
-    result = Trainer(config(tmp_path), dense_keras3, data, eval=odd).fit()
+    result = Trainer(config(tmp_path), build_dense, data, eval=odd).fit()
     loss, accuracy = result.model.evaluate({"x": odd.columns["x"]}, odd.columns["y"], verbose=0)
     assert result.eval_metrics["accuracy"] == pytest.approx(accuracy, abs=1e-6)
     assert result.eval_metrics["loss"] == pytest.approx(loss, rel=1e-5)
@@ -120,14 +107,14 @@ def test_fit_evaluation_of_a_padded_last_batch_counts_every_row_once(tmp_path):
     ],
 )
 def test_fit_options_learn(data, tmp_path, changes):
-    result = Trainer(config(tmp_path, epochs=4, **changes), dense_keras3, data, eval=data).fit()
+    result = Trainer(config(tmp_path, epochs=4, **changes), build_dense, data, eval=data).fit()
     assert result.eval_metrics["accuracy"] > 0.8
     assert all(result.metrics[k] >= 0 for k in ("examples_per_s", "input_wait_share", "step_ms_p50", "step_ms_p95"))
 
 
 def test_fit_early_stopping_returns_the_best(data, tmp_path):
     stopping = EarlyStopping(metric="loss", patience=1, min_delta=10.0)
-    result = Trainer(config(tmp_path, epochs=9, early_stopping=stopping), dense_keras3, data, eval=data).fit()
+    result = Trainer(config(tmp_path, epochs=9, early_stopping=stopping), build_dense, data, eval=data).fit()
     assert result.stopped_early and result.epochs == 2
     assert result.best_checkpoint.endswith("step-000000000020")
 
@@ -151,14 +138,14 @@ def test_fit_full_disk_keeps_the_old_checkpoint_and_says_so(data, tmp_path, caps
 
 
 def test_fit_warm_start_takes_weights_over(data, tmp_path):
-    first = Trainer(config(tmp_path / "a", epochs=3), dense_keras3, data, eval=data).fit()
+    first = Trainer(config(tmp_path / "a", epochs=3), build_dense, data, eval=data).fit()
     from trainers.checkpoint import load_checkpoint
 
     names = [n for n, _, _ in load_checkpoint(first.checkpoint).state["variables"]["model"]]
     assert len(names) == 4
     first.model.save(tmp_path / "model.keras")
     warm = config(tmp_path / "b", steps=1, epochs=None, warm_start=str(tmp_path / "model.keras"))
-    second = Trainer(warm, dense_keras3, data, eval=data).fit()
+    second = Trainer(warm, build_dense, data, eval=data).fit()
     assert second.eval_metrics["loss"] == pytest.approx(first.eval_metrics["loss"], rel=0.2)
 
 
@@ -180,7 +167,7 @@ def test_config_bad_value_is_named(tmp_path, key, bad):
 
 def test_tpu_without_one_says_so(data, tmp_path):
     with pytest.raises(ConfigError, match="no TPU can be used here"):
-        Trainer(config(tmp_path, strategy="tpu"), dense_keras3, data).fit()
+        Trainer(config(tmp_path, strategy="tpu"), build_dense, data).fit()
 
 
 def test_tf_config_is_pure_and_read_back():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.trainers.models import classification_columns
-from tests.trainers.test_features import config, dense_keras3
+from tests.trainers.models import build_dense, classification_columns
+from tests.trainers.test_features import config
 from trainers import ArrayDataset, Trainer
 from trainers.audit import read_audit
 
@@ -20,8 +20,8 @@ def compare(directory: str) -> None:
     data = ArrayDataset(classification_columns())
     options = {"logical_devices": 2}
     mirrored = config(tmp_path / "two", strategy="mirrored", strategy_options=options, audit=True)
-    two = Trainer(mirrored, dense_keras3, data, eval=data).fit()
-    one = Trainer(config(tmp_path / "one", audit=True), dense_keras3, data, eval=data).fit()
+    two = Trainer(mirrored, build_dense, data, eval=data).fit()
+    one = Trainer(config(tmp_path / "one", audit=True), build_dense, data, eval=data).fit()
     ours, theirs = read_audit(str(tmp_path / "two")), read_audit(str(tmp_path / "one"))
     assert all(np.array_equal(ours[step], theirs[step]) for step in range(40))
     np.testing.assert_allclose([h["loss"] for h in two.history], [h["loss"] for h in one.history], rtol=1e-4)
