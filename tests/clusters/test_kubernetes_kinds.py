@@ -40,7 +40,8 @@ for other, members in sorted(config["cluster"].items()):
                 time.sleep(0.2)
         assert said == f"{other}-{number}", (address, said)
         print("met", said, flush=True)
-time.sleep(600 if role == "ps" else 3)
+# The chief last: its end is the end of a TFJob, whose operator then deletes whoever still runs, and the log with it.
+time.sleep({"ps": 600, "chief": 12}.get(role, 2))
 """
 
 

@@ -59,7 +59,7 @@ def test_the_flink_resource_is_accepted_by_the_schema_of_its_operator(prepared, 
     with zipfile.ZipFile(jar) as archive:
         crd.write_bytes(archive.read("META-INF/fabric8/flinkdeployments.flink.apache.org-v1.yml"))
     prepared.kubectl("apply", "--server-side", "-f", str(crd))
-    prepared.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/flinkdeployments.flink.apache.org")
+    prepared.wait_established("flinkdeployments.flink.apache.org")
     server_dry_run(prepared, "-f", str(K8S / "operators" / "flink.yaml"))
 
 

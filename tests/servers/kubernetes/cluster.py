@@ -67,6 +67,15 @@ class Cluster:
             raise RuntimeError(f"kubectl {' '.join(words)}: {done.stderr.strip()}")
         return done.stdout if check else done.stdout + done.stderr
 
+    def wait_established(self, crd: str) -> None:
+        """Waits until the API serves a resource definition. `kubectl wait` fails on one that has no conditions yet."""
+        query = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
+        for _ in range(120):
+            if self.kubectl("get", f"crd/{crd}", "-o", query, check=False) == "True":
+                return
+            time.sleep(0.5)
+        raise RuntimeError(f"the API server did not take {crd} within a minute")
+
     def inside(self, *words: str, **options) -> subprocess.Popen:
         """Starts a program within the cluster's namespaces; options as of Popen."""
         enter = ["nsenter", "-t", str(self.init_pid), "-n", "-m", "-p"]

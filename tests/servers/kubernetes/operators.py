@@ -106,7 +106,7 @@ def install_crds(cluster: Cluster, name: str) -> None:
         cluster.kubectl("apply", "--server-side", "-f", str(file))
     for file in crds:
         crd = yaml.safe_load(file.read_text())["metadata"]["name"]
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{crd}")
+        cluster.wait_established(crd)
 
 
 def start_operator(cluster: Cluster, name: str) -> None:
