@@ -170,7 +170,9 @@ def test_group_stopped_processes_are_noticed_and_do_no_harm_when_they_go_on(quie
 
     run_with_faults(tmp_path, 2, freeze)
     first = (tmp_path / "logs" / "worker-0.supervisor.log").read_text()
-    assert "worker 1 ended with 137: its process gave no sign of life for 8 s" in first
+    # Its own supervisor or its peer's collective notices first, both after about 8 s.
+    noticed = r"worker 1 ended with 137: (its process gave no sign of life for 8 s|worker 0: UnavailableError)"
+    assert re.search(noticed, first)
     assert "worker 1 is silent: taken for dead" in first
     assert "start -> worker 1 3" in first and "start -> worker 1 4" not in first, "two restarts, none more"
     check_records(tmp_path)
@@ -223,8 +225,13 @@ def test_group_fewer_workers_go_on_with_the_same_global_batches_and_the_same_cur
     finally:
         alone.stop(grace_s=0.0)
     ours, theirs = losses(tmp_path), losses(tmp_path / "alone")
-    assert sorted(ours) == sorted(theirs) == list(range(4, total + 1, 4))
-    np.testing.assert_allclose([ours[s] for s in sorted(ours)], [theirs[s] for s in sorted(theirs)], rtol=1e-4)
+    expected = sorted({*range(4, total + 1, 4), total})
+    assert sorted(theirs) == expected and set(expected) <= set(ours)
+    # A group that is stopped logs where it stopped; the mean after that is of fewer steps than without a stop.
+    shortened = {next(s for s in expected if s > extra) for extra in set(ours) - set(expected)}
+    assert len(shortened) < len(SIZES)
+    steps = [s for s in expected if s not in shortened]
+    np.testing.assert_allclose([ours[s] for s in steps], [theirs[s] for s in steps], rtol=1e-4)
 
 
 def losses(directory: Path) -> dict[int, float]:
