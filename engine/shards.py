@@ -54,6 +54,8 @@ class ShardSet:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
+            if self._writer is not None:
+                self._writer.abandon()
             self._file.__exit__(type(error), error, error.__traceback__)
 
     def push(self, batch: pa.RecordBatch) -> None:

@@ -44,10 +44,14 @@ def write_batches(
     records = 0
     with _paths.open_output(str(path)) as file:
         writer = format_module(format).Writer(file, schema, compression)
-        for batch in batches:
-            writer.write(conform(batch, schema, str(path), records))
-            records += batch.num_rows
-        writer.close()
+        try:
+            for batch in batches:
+                writer.write(conform(batch, schema, str(path), records))
+                records += batch.num_rows
+            writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
     return records
 
 

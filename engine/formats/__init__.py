@@ -7,7 +7,7 @@ A format module has:
     infer_schema(paths, ...) -> pyarrow.Schema
     split_file(entry, target_bytes) -> list[Split]
     read(split, schema, options) -> Iterator[pyarrow.RecordBatch]
-    Writer(file, schema, compression)                                    write(batch), close()
+    Writer(file, schema, compression)                                    write(batch), close(), abandon()
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -248,6 +249,13 @@ class Writer:
             self._pending, self._pending_rows = [], 0
         self._writer.close()
         return ()
+
+    def abandon(self) -> None:
+        """Lets go of a file that nobody will keep. Closed while the file still takes bytes, and marked so: a writer that
+        the garbage collector finds open raises in a finalizer, at any moment of a program that has gone on."""
+        with contextlib.suppress(Exception):
+            self._writer.close()
+        self._writer.is_open = False
 
 
 def _open(path: str, dictionary_columns: tuple[str, ...] = ()) -> pq.ParquetFile:

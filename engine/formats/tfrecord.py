@@ -7,6 +7,7 @@ holds whole TFRecord files inside a feature can look like records; with a manife
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -348,3 +349,9 @@ class Writer:
         if self._gzip is not None:
             self._gzip.close()
         return ()
+
+    def abandon(self) -> None:
+        """Lets go of a file that nobody will keep, while it still takes bytes: no finalizer has to write any later."""
+        if self._gzip is not None:
+            with contextlib.suppress(Exception):
+                self._gzip.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,11 +59,13 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
     source = next(iter(sources.values()))
     counts["text_columns"] = [note for each in sources.values() for note in each.notes]
     fractions = {"train": 1 - config.eval_percent / 100, "eval": config.eval_percent / 100}
-    with Progress("ingest", source.num_records) as progress:
+    with contextlib.ExitStack() as open_files, Progress("ingest", source.num_records) as progress:
         for kept, joined in _batches(pipeline, config, sources, counts):
             if schema is None:
                 schema = joined.schema
-                writers = {s: pq.ParquetWriter(staging / f"{s}.parquet", schema, compression="lz4") for s in _SPLITS}
+                for split in _SPLITS:
+                    writer = pq.ParquetWriter(staging / f"{split}.parquet", schema, compression="lz4")
+                    writers[split] = open_files.enter_context(writer)
             elif joined.schema != schema:
                 raise ConfigError(f"{config.hook} gave other columns or types than before: {_changed(schema, joined)}")
             nullable |= {name for name in schema.names if joined.column(name).null_count}
@@ -72,8 +75,6 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
                 writers[split].write_batch(rows)
                 counts[split] += rows.num_rows
             progress.update(counts["in"])
-    for writer in writers.values():
-        writer.close()
     for split in _SPLITS:
         if not counts[split]:
             raise DataError(
