@@ -16,7 +16,7 @@ GOOD = pa.record_batch([pa.array(range(40_000))], schema=SCHEMA)
 BAD = pa.record_batch([pa.array(["text"])], names=["x"])
 
 
-@pytest.fixture()
+@pytest.fixture
 def raised_in_finalizers(monkeypatch):
     """The errors that finalizers raised, kept as text: the objects would keep their garbage alive."""
     gc.collect()
