@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.launchers.kubernetes.job import job_spec
-from cluster.launchers.kubernetes.kind import Kind, condition, told
+from cluster.launchers.kubernetes.kind import Kind, ended_or_suspended
 from cluster.launchers.kubernetes.pod import PORTS, config_map, metadata, pod_template, roles_in_order, tf_config_env
 from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
@@ -39,13 +39,8 @@ class JobSet(Kind):
         return [obj, *config_map(spec)]
 
     def state(self, obj: dict[str, Any]) -> tuple[JobState, str]:
-        if condition(obj, "Completed"):
-            return JobState.SUCCEEDED, ""
-        failed = condition(obj, "Failed")
-        if failed:
-            return JobState.FAILED, told(failed)
-        if condition(obj, "Suspended"):
-            return JobState.QUEUED, "suspended until a queue admits it"
+        if said := ended_or_suspended(obj, "Completed"):
+            return said
         jobs = obj.get("status", {}).get("replicatedJobsStatus") or []
         running = bool(jobs) and all(j.get("active", 0) + j.get("ready", 0) + j.get("succeeded", 0) > 0 for j in jobs)
         return (JobState.RUNNING if running else JobState.PENDING), ""

@@ -96,3 +96,19 @@ def condition(obj: dict[str, Any], *types: str) -> dict[str, Any] | None:
 def told(item: dict[str, Any]) -> str:
     """Returns reason and message of a condition."""
     return ": ".join(part for part in (item.get("reason"), item.get("message")) if part)
+
+
+def ended_or_suspended(obj: dict[str, Any], succeeded: str) -> tuple[JobState, str] | None:
+    """Returns the state and message that an object's conditions tell, or None while it is neither finished nor suspended.
+
+    Args:
+        obj: as the API gives it.
+        succeeded: type of the condition that tells of success: each kind has a word of its own.
+    """
+    if condition(obj, succeeded):
+        return JobState.SUCCEEDED, ""
+    if failed := condition(obj, "Failed"):
+        return JobState.FAILED, told(failed)
+    if condition(obj, "Suspended"):
+        return JobState.QUEUED, "suspended until a queue admits it"
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.launchers.kubernetes.kind import Kind, condition, told
+from cluster.launchers.kubernetes.kind import Kind, condition, ended_or_suspended
 from cluster.launchers.kubernetes.pod import config_map, metadata, pod_template, roles_in_order
 from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
@@ -46,13 +46,8 @@ class TFJob(Kind):
         return [obj, *config_map(spec)]
 
     def state(self, obj: dict[str, Any]) -> tuple[JobState, str]:
-        if condition(obj, "Succeeded"):
-            return JobState.SUCCEEDED, ""
-        failed = condition(obj, "Failed")
-        if failed:
-            return JobState.FAILED, told(failed)
-        if condition(obj, "Suspended"):
-            return JobState.QUEUED, "suspended until a queue admits it"
+        if said := ended_or_suspended(obj, "Succeeded"):
+            return said
         if condition(obj, "Restarting"):
             return JobState.RESTARTING, ""
         return (JobState.RUNNING if condition(obj, "Running") else JobState.PENDING), ""

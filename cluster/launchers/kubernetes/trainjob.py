@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.launchers.kubernetes.jobset import replicated_jobs
-from cluster.launchers.kubernetes.kind import Kind, condition, told
+from cluster.launchers.kubernetes.kind import Kind, ended_or_suspended
 from cluster.launchers.kubernetes.pod import config_map, metadata
 from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
@@ -56,13 +56,8 @@ class TrainJob(Kind):
         return [obj, runtime, *config_map(spec)]
 
     def state(self, obj: dict[str, Any]) -> tuple[JobState, str]:
-        if condition(obj, "Complete"):
-            return JobState.SUCCEEDED, ""
-        failed = condition(obj, "Failed")
-        if failed:
-            return JobState.FAILED, told(failed)
-        if condition(obj, "Suspended"):
-            return JobState.QUEUED, "suspended until a queue admits it"
+        if said := ended_or_suspended(obj, "Complete"):
+            return said
         jobs = obj.get("status", {}).get("jobsStatus") or []
         running = any(job.get("active", 0) or job.get("ready", 0) for job in jobs)
         return (JobState.RUNNING if running else JobState.PENDING), ""
