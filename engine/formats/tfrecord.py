@@ -8,6 +8,7 @@ holds whole TFRecord files inside a feature can look like records; with a manife
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from engine.formats import codec
 from engine.formats.block import Block
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.report import DamageLog
+from engine.formats.spans import SPAN_BYTES, Reach, read_spans, rebatched
 from engine.formats.stream import Window, file_compression, header_holds
 from engine.schema import tensorflow_schema
 from engine.split import Split
@@ -203,19 +205,50 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
     native = codec.native_schema(decoded, wanted.names, options.dictionary)
     target = codec.decoded_schema(decoded, wanted.names, options.dictionary)
     strict = (schema.metadata or {}).get(codec.INFERRED) == b"sample"
-    for arrays, _ in _batches(split, native, strict, options, damage):
-        for array in arrays:
-            batch = pa.RecordBatch._import_from_c_capsule(target.__arrow_c_schema__(), array)
-            batch = codec.reorder(batch, target, result)
-            if batch.num_rows:
-                yield batch
+
+    def one_thread(
+        part: Split, options: ReadOptions, damage: DamageLog, exact: bool, reach: Reach | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        for arrays, _ in _batches(part, native, strict, options, damage, exact, reach):
+            for array in arrays:
+                batch = pa.RecordBatch._import_from_c_capsule(target.__arrow_c_schema__(), array)
+                batch = codec.reorder(batch, target, result)
+                if batch.num_rows:
+                    yield batch
+
+    exact = split.start == 0 or split.records is not None
+    short = split.stop - split.start < 2 * SPAN_BYTES
+    if options.threads == 1 or split.compression or short or not exact or not len(result):
+        yield from one_thread(split, options, damage, exact)
+        return
+    alone = dataclasses.replace(options, threads=1, on_damage=OnDamage.RAISE)
+
+    def read_span(start: int, stop: int, reach: Reach) -> Iterator[pa.RecordBatch]:
+        part = dataclasses.replace(split, start=start, stop=stop, records=None, first_record=None)
+        return one_thread(part, alone, DamageLog(alone), start == split.start, reach)
+
+    def read_rest(start: int, records: int) -> Iterator[pa.RecordBatch]:
+        first = 0 if split.start == 0 else split.first_record
+        part = dataclasses.replace(split, start=start, first_record=None if first is None else first + records)
+        return one_thread(part, dataclasses.replace(options, threads=1), damage, True)
+
+    parts = read_spans(split.start, split.stop, options.threads, read_span, read_rest, SPAN_BYTES)
+    yield from rebatched(parts, options.batch_rows, MAX_BATCH_BYTES)
 
 
 def _batches(
-    split: Split, native: Any, strict: bool, options: ReadOptions, damage: DamageLog
+    split: Split,
+    native: Any,
+    strict: bool,
+    options: ReadOptions,
+    damage: DamageLog,
+    exact: bool,
+    reach: Reach | None = None,
 ) -> Iterator[tuple[list[Any], int]]:
-    """Yields (arrays, records that they took); with several threads a batch for each at a time."""
-    exact = split.start == 0 or split.records is not None
+    """Yields (arrays, records that they took); with several threads a batch for each at a time.
+
+    `exact`: a record begins at the split's first byte; else the first one is looked for. `reach` takes what was covered.
+    """
     skip = options.on_damage is OnDamage.SKIP
     stream = _native.Stream(native, True, strict, skip) if options.threads == 1 else None
     pending = pending_bytes = 0  # in the stream
@@ -226,6 +259,8 @@ def _batches(
         limit = split.stop if split.compression is None else 1 << 62
         if not exact and not _synchronise(window, limit):
             return
+        if reach is not None:
+            reach.begin = window.offset
         whole = True
         while window.offset < limit:
             wanted = most - pending
@@ -283,6 +318,8 @@ def _batches(
                 break
         if stream and pending:
             yield [stream.finish(False)], pending
+        if reach is not None:
+            reach.end = window.offset
         if whole:
             _check_successor(window, split, exact, damage, record)
 

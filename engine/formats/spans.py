@@ -1,0 +1,132 @@
+"""Reading a plain record file with several threads, exactly: each thread takes a span of bytes, and the spans must meet.
+
+Where the first record of a span lies is only found by looking for a header, and data can look like one. So a span counts
+only if the one before it ended at the very byte where this one began: then both walked the one chain of records that a
+single reader walks. Where they do not meet, and where a span holds damage, a single reader takes over from the last byte
+that is certain. Faults, their places and the skipping of records are therefore those of one thread.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from engine.errors import DataError
+
+__all__ = ["SPAN_BYTES", "Reach", "read_spans", "rebatched"]
+
+SPAN_BYTES = 24 << 20  # long against the search for its first record, short enough for two a thread in memory
+
+
+@dataclasses.dataclass
+class Reach:
+    """The bytes that a read of a part of a file covered: its first record's header, and the byte after its last record.
+
+    `begin` is None where no record begins in the part.
+    """
+
+    begin: int | None = None
+    end: int | None = None
+
+
+@dataclasses.dataclass
+class _Span:
+    reach: Reach
+    batches: list[pa.RecordBatch]
+    fault: DataError | None = None
+
+
+ReadSpan = Callable[[int, int, Reach], Iterator[pa.RecordBatch]]
+ReadRest = Callable[[int, int], Iterator[pa.RecordBatch]]
+
+
+def read_spans(
+    start: int, stop: int, threads: int, read_span: ReadSpan, read_rest: ReadRest, span_bytes: int
+) -> Iterator[pa.RecordBatch]:
+    """Yields the batches of the records that begin in [start, stop), in order.
+
+    Args:
+        start: byte of the first record's header.
+        stop: no record that begins here or later is wanted.
+        threads: spans read at a time.
+        read_span: (start, stop, reach) -> batches; looks for its first record unless it begins at `start`, raises at any
+            damage, and fills in the reach. Called in threads.
+        read_rest: (start, records before) -> batches; what one thread reads from a certain byte on. It meets all damage.
+        span_bytes: bytes of a span.
+    """
+    starts = iter(range(start, stop, span_bytes))
+    with concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="fullpass-read") as pool:
+        ahead: collections.deque[concurrent.futures.Future[_Span]] = collections.deque()
+
+        def submit() -> None:
+            begin = next(starts, None)
+            if begin is not None:
+                ahead.append(pool.submit(_read, read_span, begin, min(begin + span_bytes, stop)))
+
+        for _ in range(threads + 1):
+            submit()
+        certain, records, limit = start, 0, start
+        try:
+            while ahead:
+                span = ahead.popleft().result()
+                limit = min(limit + span_bytes, stop)
+                passed_over = span.reach.begin is None and certain >= limit  # by a record longer than a span
+                if span.fault is not None or (span.reach.begin != certain and not passed_over):
+                    _drop(ahead)
+                    yield from read_rest(certain, records)
+                    return
+                submit()
+                yield from span.batches
+                records += sum(batch.num_rows for batch in span.batches)
+                certain = certain if span.reach.end is None else span.reach.end
+        finally:
+            _drop(ahead)
+
+
+def _drop(ahead: collections.deque[concurrent.futures.Future[_Span]]) -> None:
+    while ahead:
+        ahead.popleft().cancel()
+
+
+def _read(read_span: ReadSpan, start: int, stop: int) -> _Span:
+    span = _Span(Reach(), [])
+    try:
+        span.batches.extend(read_span(start, stop, span.reach))
+    except DataError as fault:
+        span.fault = fault
+    return span
+
+
+def rebatched(batches: Iterator[pa.RecordBatch], batch_rows: int, max_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Yields the same rows in batches of `batch_rows`, the last with what is left; only rows that straddle are copied.
+
+    Args:
+        batches: of at most `batch_rows` rows each.
+        batch_rows: rows of a batch.
+        max_bytes: what a batch that is put together may hold; beyond it has fewer rows, since Arrow's offsets are 32 bits.
+    """
+    pending: list[pa.RecordBatch] = []
+    rows = size_bytes = 0
+    for batch in batches:
+        if pending and size_bytes + batch.nbytes > max_bytes:
+            yield _joined(pending)
+            pending, rows, size_bytes = [], 0, 0
+        if rows + batch.num_rows >= batch_rows:
+            taken = batch_rows - rows
+            yield _joined([*pending, batch.slice(0, taken)])
+            batch, pending, rows, size_bytes = batch.slice(taken), [], 0, 0
+        if batch.num_rows:
+            pending.append(batch)
+            rows += batch.num_rows
+            size_bytes += batch.nbytes
+    if pending:
+        yield _joined(pending)
+
+
+def _joined(batches: list[Any]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

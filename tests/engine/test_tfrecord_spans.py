@@ -1,0 +1,132 @@
+"""Several threads on one TFRecord file read what one thread reads: records, faults and their places."""
+
+from __future__ import annotations
+
+import random
+import struct
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from engine import DataError, Dataset, _native, read_split, write_batches
+from engine.formats import tfrecord
+from engine.formats.options import ReadOptions
+from engine.formats.report import DamageLog
+from engine.formats.spans import rebatched
+
+SCHEMA = pa.schema([pa.field("i", pa.int64(), nullable=False), pa.field("s", pa.binary(), nullable=False)])
+ROWS = 6000
+SPAN = 16_384
+
+
+@pytest.fixture(autouse=True)
+def short_spans(monkeypatch):
+    monkeypatch.setattr(tfrecord, "SPAN_BYTES", SPAN)
+
+
+def framed(payload):
+    length = struct.pack("<Q", len(payload))
+    return length + crc(length) + payload + crc(payload)
+
+
+def crc(data):
+    return struct.pack("<I", _native.masked_crc32c(data))
+
+
+def write(path, texts):
+    rows = pa.record_batch([list(range(len(texts))), texts], schema=SCHEMA)
+    write_batches([rows], SCHEMA, str(path), "tfrecord")
+    return str(path)
+
+
+@pytest.fixture
+def path(tmp_path):
+    rng = random.Random(5)
+    return write(tmp_path / "x.tfrecord", [rng.randbytes(rng.randrange(200)) for _ in range(ROWS)])
+
+
+def read(path, threads, **options):
+    """Returns (rows, faults as (record, byte, text)) of a whole read; a raised fault stands last."""
+    log = DamageLog(ReadOptions(on_damage=options.get("on_damage", "raise"), skip_budget=10_000), quiet=True)
+    batches = []
+    try:
+        for batch in Dataset.open(path, SCHEMA).read_batches(500, threads=threads, damage=log, **options):
+            batches.append(batch)
+        faults = log.faults
+    except DataError as error:
+        faults = [*log.faults, error]
+    assert faults or all(batch.num_rows == 500 for batch in batches[:-1])
+    return pa.Table.from_batches(batches, SCHEMA), [(f.record, f.offset_bytes, str(f)) for f in faults]
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_give_the_records_of_one_in_order(path, threads):
+    one, many = read(path, 1), read(path, threads)
+    assert one[0].num_rows == ROWS
+    assert many[0].equals(one[0])
+
+
+@pytest.mark.parametrize("options", [{"columns": ["s"]}, {"columns": []}, {"dictionary": True}])
+def test_threads_keep_the_options_of_the_read(path, options):
+    tables = [
+        pa.Table.from_batches(list(Dataset.open(path, SCHEMA).read_batches(500, threads=threads, **options)))
+        for threads in (1, 2)
+    ]
+    assert tables[0].num_rows == tables[1].num_rows == ROWS
+    assert tables[0].to_pylist() == tables[1].to_pylist()
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("on_damage", ["raise", "skip"])
+def test_damage_is_that_of_one_thread(path, seed, on_damage):
+    rng = random.Random(seed)
+    data = bytearray(Path(path).read_bytes())
+    for _ in range(rng.choice([1, 1, 3])):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    if seed % 3 == 0:
+        del data[rng.randrange(len(data)) :]
+    Path(path).write_bytes(data)
+    one, many = read(path, 1, on_damage=on_damage), read(path, 2, on_damage=on_damage)
+    assert one[1]
+    assert many[1] == one[1]
+    assert many[0].slice(0, one[0].num_rows).equals(one[0].slice(0, many[0].num_rows))
+    if on_damage == "skip":
+        assert many[0].equals(one[0])
+
+
+def test_features_that_hold_whole_record_files_are_not_taken_for_records(tmp_path):
+    inner = b"".join(framed(b"\x0a\x00") for _ in range(3 * SPAN // 18))  # longer than two spans
+    path = write(tmp_path / "x.tfrecord", [b"a" * 3000] * 5 + [inner] + [b"b" * 3000] * 40)
+    one, many = read(path, 1), read(path, 2)
+    assert many[0].num_rows == 46
+    assert many[0].equals(one[0])
+
+
+def test_record_longer_than_spans_is_read_once(tmp_path):
+    path = write(tmp_path / "x.tfrecord", [b"\x01" * (5 * SPAN), b"x", b"\x02" * (4 * SPAN), b"y" * 2000] * 3)
+    assert read(path, 2)[0].equals(read(path, 1)[0])
+
+
+def test_splits_of_a_manifest_are_read_with_threads(path):
+    manifest = Dataset.open(path, SCHEMA).manifest
+    (entry,) = manifest.files
+    splits = tfrecord.split_file(path, None, entry.size_bytes, entry.blocks, 1)
+    rows = [
+        row for split in splits for b in read_split(split, SCHEMA, 700, threads=2) for row in b.column(0).to_pylist()
+    ]
+    assert rows == list(range(ROWS))
+
+
+def test_a_read_left_in_the_middle_can_be_followed_by_another(path):
+    batches = Dataset.open(path, SCHEMA).read_batches(500, threads=2)
+    next(batches)
+    batches.close()
+    assert read(path, 2)[0].num_rows == ROWS
+
+
+def test_rebatched_keeps_batches_below_the_bytes_allowed():
+    batch = pa.record_batch([[b"x" * 1000] * 10], names=["s"])
+    sizes = [each.num_rows for each in rebatched(iter([batch] * 7), 1 << 40, 25_000)]
+    assert sum(sizes) == 70
+    assert max(sizes) == 20
