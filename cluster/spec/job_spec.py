@@ -19,6 +19,7 @@ ROLES = ("chief", "worker", "ps", "evaluator")
 FILES_MOUNT = "/fullpass/files"
 _OWN_VARIABLES = ("TF_CONFIG", "FULLPASS_RENDEZVOUS", "FULLPASS_RUN_ID", "FULLPASS_INDEX")
 _FILES_BYTES = 900 << 10  # a ConfigMap holds 1 MiB with its own fields
+_LEAVE_S = 5
 _WORK = ("pipeline", "step", "module", "command")
 
 
@@ -257,6 +258,17 @@ class JobSpec:
         """Whether pods run under Fullpass's supervisor, which restarts a group whose member died."""
         return self.step == "train" or self.module is not None
 
+    @property
+    def final_exit_codes(self) -> tuple[int, ...]:
+        """Exit codes of a member that starting it again would only bring back.
+
+        2 is wrong input; 3 of a command of Fullpass a judgement (a model that is not good enough), 3 of a supervisor an
+        error of the program, 1 of a supervisor that it has given up.
+        """
+        if self.supervised:
+            return (1, 2, 3)
+        return (2,) if self.command else (2, 3)
+
     def words(self, python: str = "python") -> list[str]:
         """Returns the command line of each pod.
 
@@ -270,6 +282,8 @@ class JobSpec:
         if self.step and not self.supervised:
             return [python, "-m", "cluster.cli.main", self.step, *self.args]
         limits = ["--max-restarts", str(self.max_restarts), "--silent-after", str(self.silent_after_s)]
+        # The supervisor must be gone before the pod is killed: it tells the others that this member left.
+        limits += ["--grace", str(max(1, self.grace_s - _LEAVE_S))]
         supervisor = [python, "-m", "trainers.worker", *limits, "--"]
         if self.step:
             return [*supervisor, "-m", "cluster.cli.main", self.step, *self.args]

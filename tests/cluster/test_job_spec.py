@@ -162,7 +162,7 @@ def test_refuses_unknown_keys_and_newer_versions():
 
 def test_words_of_each_kind_of_work():
     assert spec(args=("--epochs", "2")).words("py") == [
-        *("py", "-m", "trainers.worker", "--max-restarts", "3", "--silent-after", "60", "--"),
+        *("py", "-m", "trainers.worker", "--max-restarts", "3", "--silent-after", "60", "--grace", "55", "--"),
         *("-m", "cluster.cli.main", "train", "--epochs", "2"),
     ]
     assert spec(step="analyze").words("py") == ["py", "-m", "cluster.cli.main", "analyze"]
@@ -171,6 +171,12 @@ def test_words_of_each_kind_of_work():
     assert spec(step=None, module="pkg.train").words("py")[-2:] == ["-m", "pkg.train"]
     assert spec(step=None, module="pkg.train:main").words("py")[-1] == "pkg.train:main"
     assert spec(step=None, command=("sh", "-c", "true")).words("py") == ["sh", "-c", "true"]
+
+
+def test_exit_codes_that_no_restart_mends():
+    assert spec().final_exit_codes == (1, 2, 3)
+    assert spec(step="evaluate").final_exit_codes == (2, 3)
+    assert spec(step=None, command=("sh",)).final_exit_codes == (2,)
 
 
 def test_members_come_in_the_order_of_ranks():

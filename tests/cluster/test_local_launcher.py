@@ -116,9 +116,11 @@ def test_a_killed_runner_is_told_and_cancel_still_cleans_up(place, tmp_path):
 def test_a_job_outlives_the_command_that_submitted_it(tmp_path, monkeypatch):
     monkeypatch.setenv("FULLPASS_STATE_DIR", str(tmp_path))
     words = [sys.executable, "-m", "cluster.cli.main"]
-    submit = [*words, "submit", "--name", "later", "--command", "--", "sh", "-c", "sleep 1; echo finished"]
+    script = f"until [ -e {tmp_path}/go ]; do sleep 0.1; done; echo finished"
+    submit = [*words, "submit", "--name", "later", "--command", "--", "sh", "-c", script]
     subprocess.run(submit, check=True, capture_output=True)
     assert launcher("local").status("later").state in (JobState.PENDING, JobState.RUNNING)
+    (tmp_path / "go").touch()
     followed = subprocess.run([*words, "logs", "-f", "later"], check=True, capture_output=True, text=True)
     assert followed.stdout == "[worker-0] finished\n"
     assert "later succeeded" in followed.stderr

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cluster import JobSpec, Resources, SecretEnv, Toleration, Volume
-from cluster.cli.main import _parse
+from cluster.cli.main import _parse, main
 from cluster.cli.submit_spec import spec_from_args
 from engine import ConfigError
 
@@ -75,3 +75,15 @@ def test_wrong_flags_say_what_was_expected(words, said):
     with pytest.raises(ConfigError) as error:
         spec(*words.split())
     assert said in str(error.value)
+
+
+def test_words_that_the_step_would_not_take_are_refused_before_anything_is_sent(capsys):
+    base = ["submit", "--name", "a", "--launcher", "kubernetes", "--dry-run", "--step"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*base, "train", "--", "data", "--module", "m.py", "--lable", "late"])
+    assert "usage: fullpass train" in capsys.readouterr().err
+    assert main([*base, "trian", "--", "data"]) == 2
+    assert "--step trian: no command of fullpass; they are run, ingest" in capsys.readouterr().err
+    words = ["data", "--module", "m.py", "--label", "late", "--out", "o", "--steps", "1"]
+    assert main([*base, "train", "--", *words]) == 0
+    assert "kind: Job" in capsys.readouterr().out

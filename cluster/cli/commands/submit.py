@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from cluster.cli.jobs import add_launcher_arguments, follow, launcher_options
 from cluster.cli.submit_spec import add_spec_arguments, spec_from_args
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     from cluster.launchers.state import remember
 
     spec = spec_from_args(args)
+    if spec.step:
+        _check_step(spec.step, spec.args)
     options = launcher_options(args, args.launcher)
     place = launcher(args.launcher, **options)
     if args.dry_run:
@@ -65,3 +68,12 @@ def run(args: argparse.Namespace) -> int:
         return follow(place, spec.name)
     print(f"fullpass status {spec.name}; fullpass logs -f {spec.name}; fullpass cancel {spec.name}", file=sys.stderr)
     return 0
+
+
+def _check_step(step: str, words: Sequence[str]) -> None:
+    """Ends with the step's own usage where it would not take these words: not only in a pod, minutes later."""
+    from cluster.cli.main import available_commands, build_parser
+
+    if step not in available_commands():
+        raise ConfigError(f"--step {step}: no command of fullpass; they are {', '.join(available_commands())}")
+    build_parser(step)[0].parse_args([step, *words])

@@ -103,11 +103,10 @@ def job_spec(spec: JobSpec, count: int, template: dict[str, Any]) -> dict[str, A
     rules: list[dict[str, Any]] = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     ]
-    if not spec.command:  # 143: asked to stop, state saved; 2: wrong input, the same again would fail the same way
+    if not spec.command:  # 143: asked to stop, state saved
         rules.append({"action": "Ignore", "onExitCodes": {"operator": "In", "values": [143]}})
-        # The supervisor has made its restarts: 3 is an error of the program, 1 says that it gave up.
-        final = [1, 2, 3] if spec.supervised else [2]
-        rules.append({"action": "FailJob", "onExitCodes": {"operator": "In", "values": final}})
+        final = {"operator": "In", "values": list(spec.final_exit_codes)}
+        rules.append({"action": "FailJob", "onExitCodes": final})
     out = {
         "completionMode": "Indexed",
         "completions": count,

@@ -113,8 +113,6 @@ class Runner:
         }
         run_id = f"{spec.name}-{secrets.token_hex(4)}"
         words = member_words(spec, self._folder)
-        # As on Kubernetes: wrong input, and what a supervisor has tried often enough.
-        final = (1, 2, 3) if spec.supervised else (2,)
         out = []
         for role, index in spec.members():
             env = {**os.environ, "FULLPASS_RUN_ID": run_id, "FULLPASS_RENDEZVOUS": rendezvous, **spec.env}
@@ -124,7 +122,11 @@ class Runner:
                 env["PYTHONPATH"] = os.pathsep.join(
                     [str(self._folder / "files"), *filter(None, [env.get("PYTHONPATH")])]
                 )
-            out.append(Member(self._folder, role, index, words, env, spec.working_dir, spec.max_restarts, final))
+            out.append(
+                Member(
+                    self._folder, role, index, words, env, spec.working_dir, spec.max_restarts, spec.final_exit_codes
+                )
+            )
         return out
 
 

@@ -24,7 +24,7 @@ __all__ = ["Coordinator"]
 
 _POLL_S = 0.5
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-_WRONG_INPUT = 2  # exit code of a program whose input or settings are wrong: starting it again cannot help
+_GIVEN_UP = 1  # of a supervisor whose peers are gone: here the coordinator may bring them back
 
 
 def _now() -> str:
@@ -149,7 +149,7 @@ class Coordinator:
         code = slot.exit_code or 0
         what = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         reason = f"{slot.name} ended with {what}; its last lines:\n{self._last_lines(slot.name)}"
-        if code == _WRONG_INPUT:
+        if code in self._spec.final_exit_codes and code != _GIVEN_UP:
             raise _Failed(reason)
         self._count(slot.name, reason)
         group.restart(slot)
