@@ -28,7 +28,6 @@ class PhasePlan:
         graph: the graph to run on each batch; None where columns suffice, or where a SavedModel is needed.
         fetches: names of the tensors that the pass takes from TensorFlow.
         evaluation: what follows the pass.
-        path_hashes: of each analyzer, stable between runs (None where unknown).
     """
 
     number: int
@@ -37,7 +36,6 @@ class PhasePlan:
     graph: GraphFunction | None
     fetches: tuple[str, ...]
     evaluation: Evaluation
-    path_hashes: tuple[bytes | None, ...]
 
     @property
     def needs_saved_model(self) -> bool:
@@ -96,5 +94,4 @@ def _plan(trace: Trace, phase: Phase, source: BatchSource, known: set[str]) -> P
         graph=cut_graph(trace, list(fetches), sorted(known)) if fetches else None,
         fetches=tuple(fetches),
         evaluation=evaluation_of(phase, trace),
-        path_hashes=tuple(analyzer.path_hash for analyzer in phase.analyzers),
     )

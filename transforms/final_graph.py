@@ -17,6 +17,7 @@ from tensorflow.python.framework import graph_util_impl
 from tensorflow.python.ops import lookup_ops
 from tensorflow_transform import tf_utils
 
+from transforms.saved_tables import share_destroyer
 from transforms.tracing import Trace
 
 __all__ = ["FinalGraph", "Unfit"]
@@ -83,10 +84,11 @@ class FinalGraph:
         module = tf.Module()
         module.transform_fn = function
         module.pruned_variables, module.created_variables, module.trackable_objects = [], [], []
-        module.resources = list(self._trace.resources or ())
-        module.initializers = [
-            table._initializer for table in module.resources if isinstance(table, lookup_ops.StaticHashTable)
+        module.resources = [
+            table for table in self._trace.resources or () if isinstance(table, lookup_ops.StaticHashTable)
         ]
+        module.initializers = [table._initializer for table in module.resources]
+        share_destroyer(module.resources)
         module.assets = list(self._known_assets.values())
         return module
 

@@ -11,6 +11,7 @@ from tensorflow_transform import impl_helper
 
 from transforms.evaluation import Binding
 from transforms.graph_function import SavedModelFunction
+from transforms.lean_reductions import lean_reductions
 
 __all__ = ["replacements", "write_phase_model"]
 
@@ -42,7 +43,8 @@ def write_phase_model(
     """
     path = os.path.join(temp_dir, f"phase-{number}")
     keys = {f"fetch_{index}": name for index, name in enumerate(fetches)}
-    impl_helper._trace_and_write_transform_fn(path, preprocessing_fn, specs, temp_dir, dict(known), keys, None)
+    with lean_reductions():
+        impl_helper._trace_and_write_transform_fn(path, preprocessing_fn, specs, temp_dir, dict(known), keys, None)
     feeds = tuple((feature, index) for feature, spec in specs.items() for index in range(_components(spec)))
     kinds = {feature: _kind(spec) for feature, spec in specs.items()}
     return SavedModelFunction(path=path, feeds=feeds, fetches=tuple(keys), kinds=kinds)

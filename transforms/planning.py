@@ -47,14 +47,12 @@ class PlannedAnalyzer:
         label: of the operation, unique.
         accumulator: what does it.
         inputs: where each array of `Accumulator.update` comes from.
-        path_hash: hash of the graph between the input features and the analyzer, or None; stable between runs.
         operation: TFT's operation definition.
     """
 
     label: str
     accumulator: Accumulator
     inputs: tuple[ColumnInput | TensorInput, ...]
-    path_hash: bytes | None
     operation: Any
 
 
@@ -82,9 +80,7 @@ def plan_phase(trace: Trace, number: int, known: set[str]) -> Phase:
         known: names of sink tensors that earlier phases provided.
     """
     ready = [(_hashable(sink.tensor), sink.tensor.name in known) for sink in trace.sinks]
-    analyzer = graph_tools.InitializableGraphAnalyzer(
-        trace.graph, trace.inputs, ready, graph_tools.describe_path_as_analyzer_cache_hash
-    )
+    analyzer = graph_tools.InitializableGraphAnalyzer(trace.graph, trace.inputs, ready)
     sinks = tuple(sink for sink in trace.sinks if sink.tensor.name not in known and _is_ready(sink.future, analyzer))
     if not sinks:
         raise RuntimeError(f"no analyzer can run in phase {number}: {[sink.tensor.name for sink in trace.sinks]}")
@@ -93,7 +89,7 @@ def plan_phase(trace: Trace, number: int, known: set[str]) -> Phase:
     for node in _accumulate_nodes(sinks):
         definition = node.operation_def
         if definition.label not in analyzers:
-            analyzers[definition.label] = _plan_analyzer(trace, node, consumers, analyzer)
+            analyzers[definition.label] = _plan_analyzer(trace, node, consumers)
     return Phase(number=number, analyzers=tuple(analyzers.values()), sinks=sinks)
 
 
@@ -119,7 +115,7 @@ def unsupported_operations(trace: Trace) -> list[Unsupported]:
     return list(found.values())
 
 
-def _plan_analyzer(trace: Trace, node: Any, consumers: dict[str, list[Any]], analyzer: Any) -> PlannedAnalyzer:
+def _plan_analyzer(trace: Trace, node: Any, consumers: dict[str, list[Any]]) -> PlannedAnalyzer:
     definition = node.operation_def
     source = _source_of(node)
     info = _source_info(trace, source)
@@ -132,11 +128,7 @@ def _plan_analyzer(trace: Trace, node: Any, consumers: dict[str, list[Any]], ana
         inputs = tuple(find_input(trace, tensor) for tensor in noted.raw)
     else:
         inputs = tuple(find_input(trace, tensor, allow_column=False) for tensor in source.tensors)
-    paths = [analyzer.get_unique_path(tensor) for tensor in source.tensors]
-    path_hash = None if any(path is None for path in paths) else b"".join(paths)
-    return PlannedAnalyzer(
-        label=definition.label, accumulator=accumulator, inputs=inputs, path_hash=path_hash, operation=definition
-    )
+    return PlannedAnalyzer(label=definition.label, accumulator=accumulator, inputs=inputs, operation=definition)
 
 
 def _source_of(node: Any) -> Any:

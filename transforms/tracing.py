@@ -32,6 +32,7 @@ from tensorflow_transform import (
 from engine.errors import ConfigError
 from transforms.accumulators.base import Reduction
 from transforms.annotations import annotations_of
+from transforms.lean_reductions import lean_reductions
 
 __all__ = ["NotedReduction", "TableSize", "Trace", "trace"]
 
@@ -140,7 +141,7 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
 
     module = tf.Module()
     context = graph_context.TFGraphContext(module_to_export=module, temp_dir=temp_dir, evaluated_replacements=None)
-    with _lock, _noting(noted), tables.watching():
+    with _lock, lean_reductions(), _noting(noted), tables.watching():
         traced = impl_helper.get_traced_transform_fn(recording, specs, context)
         concrete = traced.get_concrete_function()
     graph, outputs = concrete.graph, concrete.structured_outputs

@@ -24,6 +24,7 @@ from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 from engine.atomic import atomic_directory
 from transforms.annotations import annotations_of, evaluate_annotations
 from transforms.final_graph import FinalGraph, Unfit
+from transforms.lean_reductions import lean_reductions
 from transforms.tracing import Trace
 
 __all__ = ["pause_collection", "write_transform_fn", "write_transform_output"]
@@ -77,7 +78,7 @@ def write_transform_fn(
     context = graph_context.TFGraphContext(
         module_to_export=tf.Module(), temp_dir=temp_dir, evaluated_replacements=dict(known)
     )
-    with pause_collection():
+    with pause_collection(), lean_reductions():
         function = impl_helper.get_traced_transform_fn(recording, specs, context, output_keys_to_name_map={})
         concrete = saved_transform_io_v2.write_v2_saved_model(
             context.module_to_export, function, "transform_fn", path, save_options
