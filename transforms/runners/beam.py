@@ -92,6 +92,13 @@ class BeamRunner:
         """Returns the options of a pipeline."""
         return PipelineOptions(self.options)
 
+    def pipeline_runner(self) -> Any:
+        """Returns the runner object of a pipeline, or None for the one that the options name."""
+        return None
+
+    def after_failure(self) -> None:
+        """Lets go of what a failed pass may have left unusable to the next attempt."""
+
     def accumulate(
         self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
@@ -137,6 +144,7 @@ class BeamRunner:
                     self._run_once(build, directory, progress)
                     return read(directory)
                 except Exception as error:
+                    self.after_failure()
                     known = noted_error(directory)
                     if known is not None:
                         raise known from error
@@ -147,7 +155,7 @@ class BeamRunner:
         raise AssertionError("unreachable")
 
     def _run_once(self, build: Callable[[beam.Pipeline, str], None], directory: str, progress: Progress) -> None:
-        pipeline = beam.Pipeline(options=self.pipeline_options())
+        pipeline = beam.Pipeline(runner=self.pipeline_runner(), options=self.pipeline_options())
         build(pipeline, directory)
         stop = threading.Event()
         watcher = threading.Thread(target=_watch, args=(directory, progress, stop), daemon=True)

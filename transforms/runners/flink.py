@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from transforms.runners.beam import BeamRunner, option_value
 
@@ -34,3 +35,17 @@ class FlinkRunner(BeamRunner):
         if option_value(options, "flink_master") is None:
             defaults.append(f"--parallelism={os.cpu_count() or 1}")
         return defaults
+
+    def pipeline_runner(self) -> Any:
+        """Returns Beam's runner with a job server that all passes of this process share, unless the options name another."""
+        if option_value(self.options, "runner") != "FlinkRunner" or option_value(self.options, "job_endpoint"):
+            return None
+        from transforms.runners.flink_job_server import SharedFlinkRunner
+
+        return SharedFlinkRunner()
+
+    def after_failure(self) -> None:
+        """Stops the job servers: the next attempt gets a new one."""
+        from transforms.runners.flink_job_server import stop_job_servers
+
+        stop_job_servers()
