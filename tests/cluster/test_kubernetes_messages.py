@@ -87,10 +87,18 @@ def test_pods_that_wait_say_why():
 def test_pods_that_ended_say_how():
     killed = container(terminated={"reason": "OOMKilled", "exitCode": 137})
     assert pod_trouble(pod(**killed)).startswith("out of memory (OOMKilled): its memory reached the limit of 2Gi")
+    said = "worker 0: out of memory, killed by signal 9 (SIGKILL): memory peaked at 2,048 MiB, the limit is 2,048 MiB"
+    killed = container(terminated={"reason": "OOMKilled", "exitCode": 1, "message": said})
+    told = "out of memory (OOMKilled): its memory peaked at 2,048 MiB, the limit is 2,048 MiB; raise the memory"
+    assert pod_trouble(pod(**killed)).startswith(told)
     crashed = container(terminated={"reason": "Error", "exitCode": 139, "message": "a\nb\n"})
     assert pod_trouble(pod(**crashed)) == "exit code 139 (SIGSEGV); its last lines: a | b"
     evicted = pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
-    assert pod_trouble(evicted).startswith("evicted from node n1: The node was low on resource: memory.")
+    assert pod_trouble(evicted).startswith(
+        "evicted from node n1: The node was low on resource: memory. Raise its memory"
+    )
+    full = pod(phase="Failed", reason="Evicted", message='Usage of EmptyDir volume "v" exceeds the limit "8Mi". ')
+    assert pod_trouble(full).endswith('exceeds the limit "8Mi". Raise the size of that volume, or write less to it.')
     taken = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempted"}
     assert pod_trouble(pod(conditions=[taken])) == "taken from node n1: PreemptionByScheduler: preempted"
     assert pod_trouble(pod(phase="Succeeded", **container(terminated={"exitCode": 0}))) == ""

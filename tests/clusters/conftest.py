@@ -13,10 +13,10 @@ import pytest
 
 from tests.clusters.beam_fixtures import *  # noqa: F403
 from tests.clusters.beam_fixtures import __all__ as _beam_fixtures
-from tests.clusters.kubernetes_fixtures import kube, kubernetes_jobs
+from tests.clusters.kubernetes_fixtures import fullpass_namespace, kube, kubernetes_jobs
 from tests.clusters.ray_fixtures import ray_launcher, ray_nodes
 
-__all__ = [*_beam_fixtures, "kube", "kubernetes_jobs", "ray_launcher", "ray_nodes"]
+__all__ = [*_beam_fixtures, "fullpass_namespace", "kube", "kubernetes_jobs", "ray_launcher", "ray_nodes"]
 
 _outcomes: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
 

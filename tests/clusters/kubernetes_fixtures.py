@@ -1,20 +1,21 @@
-"""Fixtures of the Kubernetes tests: one cluster for the session, jobs whose pods run this machine's Python."""
+"""Fixtures of the Kubernetes tests: one cluster for the session, jobs of shell scripts and of Fullpass."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster import JobSpec, Launcher, Resources, Volume, launcher
 from tests.servers.kubernetes.binaries import Unavailable, remove_build_caches
 from tests.servers.kubernetes.cluster import Cluster
-from tests.servers.kubernetes.images import BUSYBOX, HOSTROOT
+from tests.servers.kubernetes.images import BUSYBOX, FULLPASS
 
-__all__ = ["busybox_job", "host_job", "kube", "kubernetes_jobs"]
+__all__ = ["bound_volume", "busybox_job", "fullpass_job", "fullpass_namespace", "kube", "kubernetes_jobs"]
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,32 @@ def kube() -> Iterator[Cluster]:
         yield cluster
     cluster.stop()
     remove_build_caches()
+
+
+@contextlib.contextmanager
+def bound_volume(kube: Cluster, folder: Path) -> Iterator[Path]:
+    """Yields a folder of this machine that is the volume of the claim of k8s/base; removes the namespace after."""
+    folder.mkdir()
+    folder.chmod(0o777)
+    spec = {
+        "capacity": {"storage": "100Gi"},
+        "accessModes": ["ReadWriteMany"],
+        "hostPath": {"path": str(folder)},
+        "claimRef": {"namespace": "fullpass", "name": "training"},
+    }
+    obj = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "training"}, "spec": spec}
+    kube.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(obj))
+    yield folder
+    kube.kubectl("delete", "namespace", "fullpass", "--ignore-not-found")
+    kube.kubectl("delete", "persistentvolume", "training")
+
+
+@pytest.fixture
+def fullpass_namespace(kube: Cluster, tmp_path: Path) -> Iterator[Path]:
+    """The namespace of k8s/overlays/cpu; yields the folder that is its volume."""
+    with bound_volume(kube, tmp_path / "volume") as folder:
+        kube.kubectl("apply", "-k", str(Path(__file__).parents[2] / "k8s" / "overlays" / "cpu"))
+        yield folder
 
 
 @pytest.fixture
@@ -55,29 +82,14 @@ def busybox_job(name: str, script: str, **changes) -> JobSpec:
     return JobSpec(**{**base, **changes})
 
 
-def host_job(name: str, *writable: Path, **changes) -> JobSpec:
-    """Returns a job whose pods see this machine's Python, environment and project, and write to `writable` only."""
-    root = Path(__file__).resolve().parents[2]
-    environment, python = Path(sys.prefix), Path(sys.base_prefix)
-    readable = {Path("/usr"), Path("/etc/ssl"), root, environment, python}
-    # /usr holds many a Python already; nested mounts would hide nothing, but say nothing either.
-    paths = sorted(p for p in readable if p.exists() and not any(p != o and p.is_relative_to(o) for o in readable))
-    volumes = [Volume(mount_path=str(path), host_path=str(path), read_only=True) for path in paths]
-    volumes += [Volume(mount_path=str(path), host_path=str(path)) for path in writable]
+def fullpass_job(name: str, *writable: Path, **changes) -> JobSpec:
+    """Returns a job in the image of Fullpass whose pods write to these directories of this machine only, as its owner."""
     base = {
         "name": name,
-        "image": HOSTROOT,
-        "image_pull_policy": "Never",
+        "image": FULLPASS,
         "resources": Resources(cpu="900m", memory="3Gi"),
-        "run_as_user": 0,
-        "working_dir": str(root),
-        "env": {
-            "PATH": f"{environment}/bin:{os.defpath}",
-            "HOME": "/tmp",
-            "PYTHONPATH": str(root),
-            "PYTHONUNBUFFERED": "1",
-        },
-        "volumes": volumes,
+        "run_as_user": os.getuid(),
+        "volumes": [Volume(mount_path=str(path), host_path=str(path)) for path in writable],
         "grace_s": 30,
     }
     return JobSpec(**{**base, **changes})

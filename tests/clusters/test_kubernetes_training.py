@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster import JobHandle, JobState, launcher
-from tests.clusters.kubernetes_fixtures import host_job
+from tests.clusters.kubernetes_fixtures import fullpass_job
 from tests.servers.kubernetes.binaries import Unavailable
 from tests.servers.kubernetes.operators import start_operator
 
@@ -42,7 +42,7 @@ def folder(tmp_path_factory) -> Path:
 
 def training(folder: Path, name: str, steps: int = STEPS):
     """Returns a supervised training of two workers that writes to folder/NAME."""
-    return host_job(
+    return fullpass_job(
         name,
         folder,
         command=(),

@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any
 
+from trainers.supervision.group_memory import read_group_memory
 from trainers.supervision.lines import LineConnection
 from trainers.supervision.link import SUPERVISOR_ENV
 
@@ -42,14 +43,18 @@ class Child:
         self.pid: int | None = None
         self.heard_at = 0.0
         self.settled = False  # it has made a step: restoring and tracing, which may hold the interpreter, are over
+        self.ready = False  # the standby has its imports done
+        self.failed_imports = 0  # standby processes in a row that ended before that
         self._error = ""
         self._killed_for = ""
+        self._memory_kills = 0
         self._wanted: dict[str, str] | None = None
 
     def prepare(self) -> None:
         """Starts the standby if none is there."""
         if self._standby is not None and self._standby.poll() is None:
             return
+        self.ready = False
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "trainers.supervision.standby", str(theirs.fileno()), *self._preload]
         self._standby = subprocess.Popen(
@@ -64,8 +69,9 @@ class Child:
         """Starts the child as soon as the standby is ready; ("exited", ...) comes when it has ended."""
         self.prepare()
         self._error = self._killed_for = ""
+        self._memory_kills = memory.kills if (memory := read_group_memory()) else 0
         self.settled = False
-        self.heard_at = time.monotonic() + 60.0  # the first start waits for the standby's imports
+        self.heard_at = time.monotonic() + 60.0  # a standby that died since it was ready has its imports to do again
         self._wanted = env
         assert self._line is not None
         self._line.send(
@@ -77,6 +83,8 @@ class Child:
 
     def handle_standby(self, message: dict[str, Any]) -> tuple[int, str] | None:
         """Takes a message of the standby in; returns (code, reason) when it says that the child has ended."""
+        if "imported_s" in message:
+            self.ready, self.failed_imports = True, 0
         if "status" in message:
             if message["pid"] != self.pid:
                 return None
@@ -96,6 +104,8 @@ class Child:
             return None
         self._standby.wait()
         self._standby = None
+        self.failed_imports += not self.ready
+        self.ready = False
         had, self.pid, self._wanted = self._wanted is not None, None, None
         return (1, self._killed_for or self._error or "its standby process has ended") if had else None
 
@@ -140,9 +150,16 @@ class Child:
     def _ending(self, status: int) -> tuple[int, str]:
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
-            return 128 + number, self._killed_for or f"killed by signal {number} ({signal.Signals(number).name})"
+            return 128 + number, self._killed_for or self._killed_by(number)
         code = os.WEXITSTATUS(status)
         return code, self._error or f"exit code {code}"
+
+    def _killed_by(self, number: int) -> str:
+        text = f"killed by signal {number} ({signal.Signals(number).name})"
+        memory = read_group_memory() if number == signal.SIGKILL else None
+        if memory is None or memory.kills <= self._memory_kills:
+            return text
+        return f"out of memory, {text}: {memory}"
 
     def close(self) -> None:
         """Ends child and standby."""

@@ -28,6 +28,7 @@ _POLL_S = 0.1
 _RECONNECT_S = 0.2
 # A throttled machine traces for long with hardly a turn for the heartbeat's thread.
 _SILENT_WHILE_STARTING_S = 60.0
+_FAILED_IMPORTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,8 @@ class _Supervisor:
             self._line.send(message)
 
     def _join(self) -> None:
-        if self._line is None or self._child.running or self._preempted_at is not None:
+        # Not before the imports are done: the others, who would start, would wait for this one in their collectives.
+        if self._line is None or self._child.running or not self._child.ready or self._preempted_at is not None:
             return
         self._joined = True
         me = {"rank": self._task.rank, "size": self._task.num_tasks, "run_id": self._config.run_id}
@@ -198,10 +200,16 @@ class _Supervisor:
 
     def _on_standby(self, message: dict[str, Any]) -> None:
         self._ended(self._child.handle_standby(message))
+        if "imported_s" in message:
+            self._say(f"imports done after {message['imported_s']:.1f} s")
+            self._join()
 
     def _on_standby_gone(self, which: Any) -> None:
         self._ended(self._child.standby_gone(which))
-        if self._exit is None:
+        if self._child.failed_imports >= _FAILED_IMPORTS:
+            self._say(f"the imports failed {_FAILED_IMPORTS} times, see above: {', '.join(self._config.preload)}")
+            self._exit = 1
+        elif self._exit is None:
             self._child.prepare()
 
     def _ended(self, ending: tuple[int, str] | None) -> None:
@@ -222,7 +230,8 @@ class _Supervisor:
             known: dict[str, Any] = {key: message[key] for key in ("step", "committed") if key in message}
             self._send({"is": "beat", **known})
         if "phase" in message:
-            self._say(f"phase {message['phase']} of generation {self._generation} at {message['at']:.3f}")
+            at = f"at {message['at']:.3f}, {message['cpu_s']:.3f} s of processor time"
+            self._say(f"phase {message['phase']} of generation {self._generation} {at}")
 
     def _on_preempt(self, _: None) -> None:
         if self._preempted_at is not None:

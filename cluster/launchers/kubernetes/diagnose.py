@@ -19,6 +19,14 @@ _IMAGE = (
     "ImageInspectError",
     "RegistryUnavailable",
 )
+# What the kubelet's message has → what to do.
+_EVICTION_ADVICE = {
+    "EmptyDir": "Raise the size of that volume, or write less to it.",
+    "ephemeral": "Write less to /tmp, or mount a volume there.",
+    "memory": "Raise its memory request or free the node.",
+}
+# As `trainers.supervision.group_memory` writes it.
+_PEAK = re.compile(r"memory peaked at [\d,]+ MiB, the limit is [\d,]+ MiB")
 _SIGNALS = {137: "SIGKILL", 139: "SIGSEGV", 134: "SIGABRT", 143: "SIGTERM", 135: "SIGBUS"}
 _LAST_LINES = 10
 
@@ -45,9 +53,9 @@ def pod_trouble(pod: Object, events: Sequence[Object] = ()) -> str:
     """
     status = pod.get("status", {})
     if status.get("reason") == "Evicted":
-        return (
-            f"evicted from {_node(pod)}: {status.get('message', '').strip()} Raise its memory request or free the node."
-        )
+        message = status.get("message", "").strip()
+        advice = next((text for word, text in _EVICTION_ADVICE.items() if word in message), _EVICTION_ADVICE["memory"])
+        return f"evicted from {_node(pod)}: {message} {advice}"
     for item in status.get("conditions") or []:
         if item["type"] == "PodScheduled" and item["status"] == "False" and item.get("reason") == "Unschedulable":
             return f"no node can take it: {item.get('message', '')} It asks for {_asked(pod)}."
@@ -109,11 +117,10 @@ def _waiting(pod: Object, item: Object, waiting: Object, events: Sequence[Object
 def _ended(pod: Object, item: Object, ended: Object) -> str:
     code, reason = ended.get("exitCode"), ended.get("reason", "")
     if reason == "OOMKilled":
+        peak = _PEAK.search(ended.get("message") or "")
         limit = _container(pod, item)["resources"].get("limits", {}).get("memory", "the node's memory")
-        return (
-            f"out of memory (OOMKilled): its memory reached the limit of {limit}, which is also its peak; "
-            "raise the memory or lower the batch size per replica"
-        )
+        told = f"its {peak[0]}" if peak else f"its memory reached the limit of {limit}, which is also its peak"
+        return f"out of memory (OOMKilled): {told}; raise the memory or lower the batch size per replica"
     signal = f" ({_SIGNALS[code]})" if code in _SIGNALS else ""
     text = f"exit code {code}{signal}"
     if reason == "StartError" or reason == "ContainerCannotRun":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -19,8 +20,9 @@ import time
 from pathlib import Path
 
 from tests.servers.kubernetes.binaries import Unavailable, ensure_packages, ensure_programs
-from tests.servers.kubernetes.images import make_images
+from tests.servers.kubernetes.images import machine_paths, make_images
 from tests.servers.kubernetes.operators import HOSTS
+from tests.servers.tools import cache_dir
 
 __all__ = ["Cluster"]
 
@@ -31,12 +33,14 @@ class Cluster:
     Attributes:
         state: folder with everything that it writes: logs, certificates, volumes; removed at the end.
         kubeconfig: file for clients outside the namespaces, as the user admin.
+        flink_home: empty folder that every container sees as /opt/flink.
     """
 
     def __init__(self) -> None:
         # Unix sockets lie in it: a short path.
         self.state = Path(tempfile.mkdtemp(prefix="fpk-", dir="/tmp"))
         self.kubeconfig = self.state / "kubeconfig-outside"
+        self.flink_home = self.state / "flink"
         self._cgroup = f"fullpass-{secrets.token_hex(4)}"
         self._tree: subprocess.Popen | None = None
         self._forward: subprocess.Popen | None = None
@@ -121,6 +125,9 @@ class Cluster:
         ensure_packages()
         programs = ensure_programs()
         make_images(self.state / "images", programs / "pause", Path(shutil.which("busybox") or "/usr/bin/busybox"))
+        self.flink_home.mkdir()
+        seen = {str(path): str(path) for path in machine_paths(cache_dir())}
+        (self.state / "machine-paths.json").write_text(json.dumps({**seen, "/opt/flink": str(self.flink_home)}))
         (self.state / "cgroup").write_text(self._cgroup)
         self._write_certificates()
         self._write_kubeconfig(self.state / "kubeconfig", 16443)

@@ -1,4 +1,8 @@
-"""Container images made by hand, since no registry is needed: docker-archive files for `ctr image import`."""
+"""Container images made by hand, since no registry is needed: docker-archive files for `ctr image import`.
+
+The image of Fullpass is empty: the node's runtime mounts this machine's Python, environment, checkout and /usr into every
+container (`machine_paths`), read-only, so that its pods see what an image of k8s/Dockerfile would hold.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +10,54 @@ import hashlib
 import io
 import json
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
-__all__ = ["BUSYBOX", "HOSTROOT", "make_images"]
+__all__ = ["BUSYBOX", "FULLPASS", "machine_paths", "make_images"]
 
 BUSYBOX = "localhost/busybox:local"
-HOSTROOT = "localhost/hostroot:local"
+FULLPASS = "localhost/fullpass:1"
 _PAUSE = "localhost/pause:local"
-_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ROOT = Path(__file__).resolve().parents[3]
 _DIRECTORIES = ("etc", "tmp", "proc", "sys", "dev", "usr", "opt", "root", "var", "work", "home")
 
 
+def machine_paths(*more: Path) -> list[Path]:
+    """Returns the directories of this machine that containers see, none of them within another."""
+    wanted = {Path("/usr"), Path("/etc/ssl"), _ROOT, Path(sys.prefix), Path(sys.base_prefix), *more}
+    return sorted(p for p in wanted if p.exists() and not any(p != o and p.is_relative_to(o) for o in wanted))
+
+
 def make_images(folder: Path, pause: Path, busybox: Path) -> list[Path]:
-    """Writes pause, busybox and hostroot (empty; this machine's directories are mounted into it) and returns their files."""
+    """Writes pause, busybox and fullpass (with the user and the environment of k8s/Dockerfile) and returns their files."""
     applets = subprocess.run([str(busybox), "--list"], capture_output=True, text=True, check=True).stdout.split()
     links = {f"bin/{name}": "busybox" for name in applets if name != "busybox"}
     merged = {name: f"usr/{name}" for name in ("bin", "lib", "lib64", "sbin")}
+    environment = {
+        "PATH": f"{sys.prefix}/bin:{_PATH}",
+        "PYTHONPATH": str(_ROOT),
+        "HOME": "/tmp",
+        "PYTHONUNBUFFERED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1",
+    }
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        _image(folder / "pause.tar", _PAUSE, _layer({"pause": pause}, (), {}), ["/pause"]),
+        _image(folder / "pause.tar", _PAUSE, _layer({"pause": pause}, (), {}), {"Cmd": ["/pause"]}),
         _image(
             folder / "busybox.tar",
             BUSYBOX,
             _layer({"bin/busybox": busybox}, (*_DIRECTORIES, "bin", "lib", "lib64", "sbin"), links),
-            ["/bin/sh"],
+            {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]},  # not this machine's programs, which need its libraries
         ),
-        _image(folder / "hostroot.tar", HOSTROOT, _layer({}, _DIRECTORIES, merged), ["/bin/sh"]),
+        _image(
+            folder / "fullpass.tar",
+            FULLPASS,
+            _layer({}, _DIRECTORIES, merged),
+            {"User": "10001:10001", "WorkingDir": "/tmp", "Env": [f"{k}={v}" for k, v in environment.items()]},
+        ),
     ]
 
 
@@ -55,12 +80,12 @@ def _layer(files: dict[str, Path], directories: tuple[str, ...], links: dict[str
     return buffer.getvalue()
 
 
-def _image(path: Path, reference: str, layer: bytes, command: list[str]) -> Path:
+def _image(path: Path, reference: str, layer: bytes, settings: dict) -> Path:
     digest = hashlib.sha256(layer).hexdigest()
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Env": [_PATH], "Cmd": command, "WorkingDir": "/"},
+        "config": {"Env": [f"PATH={_PATH}"], "WorkingDir": "/", **settings},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     config_bytes = json.dumps(config).encode()

@@ -47,6 +47,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
     default_runtime_name = "runc"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
+      base_runtime_spec = "{state}/runtime.json"
 """
 
 
@@ -124,6 +125,12 @@ def containers(state: Path) -> None:
         os.makedirs(path, exist_ok=True)
         run("mount", "-t", "tmpfs", "tmpfs", path)
     run("mount", "--make-rshared", "/var/lib/kubelet")
+    # What every container of the node sees of this machine; pods may not ask for it where the namespace is restricted.
+    runtime = json.loads(output("ctr", "oci", "spec"))
+    for path, source in json.loads((state / "machine-paths.json").read_text()).items():
+        options = ["rbind", "ro", "nosuid", "nodev"]
+        runtime["mounts"].append({"destination": path, "type": "bind", "source": source, "options": options})
+    (state / "runtime.json").write_text(json.dumps(runtime))
     (state / "containerd.toml").write_text(CONTAINERD.format(state=state))
     ranges = [[{"subnet": "10.244.0.0/24"}]]
     ipam = {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}], "dataDir": f"{state}/ipam"}
@@ -191,6 +198,7 @@ def kubelet(state: Path, programs: Path) -> None:
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "syncFrequency": "2s",
+        "volumeStatsAggPeriod": "5s",
         "serializeImagePulls": False,
         "registryPullQPS": 0,
         "eventRecordQPS": 0,
