@@ -14,6 +14,7 @@ from trainers.ema import WeightAverages
 from trainers.examples import split_example
 from trainers.precision import precision_policy
 from trainers.schedule import schedule_function
+from trainers.storage import for_tensorflow
 from trainers.strategies import Placement
 
 __all__ = ["BuiltModel", "build", "context_of"]
@@ -119,4 +120,4 @@ def _transform_output(graph: str | None) -> Any:
         return None
     import tensorflow_transform as tft
 
-    return tft.TFTransformOutput(graph)
+    return tft.TFTransformOutput(for_tensorflow(graph))

@@ -2,22 +2,25 @@
 
 DIRECTORY/checkpoints/step-000000001200/ holds the tensors as a TensorFlow tensor bundle (`tensors.index`,
 `tensors.data-...`; `tf.train.load_checkpoint` reads it, every tensor has a CRC) and `state.json`, whose presence is
-the commit. On a local file system the directory is filled under a hidden name, flushed and renamed; on an object store,
-which has no rename, `state.json` is simply written last.
+the commit. On a local file system the directory is filled under a hidden name, flushed and renamed; to an object store,
+which has no rename, the files are sent from a local copy, `state.json` last.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import posixpath
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.atomic import atomic_directory
+from engine.atomic import atomic_directory, remove_leftovers
 from engine.errors import ConfigError, FullpassError
+from trainers import storage
 
 __all__ = [
     "Checkpoint",
@@ -26,13 +29,15 @@ __all__ = [
     "latest_checkpoint",
     "load_checkpoint",
     "remove_checkpoint",
+    "remove_uncommitted",
     "restore_model",
     "write_checkpoint",
 ]
 
 FORMAT_VERSION = 1
-_NAME = re.compile(r"step-(\d{12})/?")
 _STATE = "state.json"
+_NAME = re.compile(r"step-(\d{12})/")
+_COMMIT = re.compile(rf"step-(\d{{12}})/{re.escape(_STATE)}")
 _TENSORS = "tensors"
 
 
@@ -57,6 +62,16 @@ class Checkpoint:
         """Optimizer steps done."""
         return int(self.state["step"])
 
+    @functools.cached_property
+    def _copy(self) -> tempfile.TemporaryDirectory[str] | None:
+        """Where the tensors are, when that is not `path`: a copy of what TensorFlow cannot open, deleted with this object."""
+        if storage.is_local(self.path):
+            return None
+        copy = tempfile.TemporaryDirectory(prefix="fullpass-checkpoint-")
+        names = [name for name in storage.list_tree(self.path) if name.startswith(_TENSORS)]
+        storage.download(self.path, names, Path(copy.name))
+        return copy
+
     def tensors(self, group: str) -> dict[str, Any]:
         """Returns path to array of one group ("model", "optimizer", "average"), in the order they were saved.
 
@@ -65,15 +80,18 @@ class Checkpoint:
         """
         import tensorflow as tf
 
-        prefix = posixpath.join(self.path, _TENSORS)
         entries = self.state["variables"].get(group, [])
         keys = [_key(group, i, name) for i, (name, _, _) in enumerate(entries)]
         if not keys:
             return {}
         kinds = [tf.as_dtype(kind) for _, _, kind in entries]
+        folder = self._copy.name if self._copy is not None else str(storage.local_path(self.path))
         try:
             values = tf.raw_ops.RestoreV2(
-                prefix=prefix, tensor_names=keys, shape_and_slices=[""] * len(keys), dtypes=kinds
+                prefix=posixpath.join(folder, _TENSORS),
+                tensor_names=keys,
+                shape_and_slices=[""] * len(keys),
+                dtypes=kinds,
             )
         except tf.errors.OpError as error:
             raise CheckpointError(f"{self.path}: the {group} tensors cannot be read: {error.message}") from None
@@ -89,11 +107,6 @@ def root(directory: str) -> str:
     return posixpath.join(directory, "checkpoints")
 
 
-def is_local(path: str) -> bool:
-    """Returns whether a path is on a local file system, where renames are atomic."""
-    return "://" not in path or path.startswith("file://")
-
-
 def checkpoint_path(directory: str, step: int) -> str:
     """Returns the directory of the checkpoint of a step."""
     return posixpath.join(root(directory), f"step-{step:012d}")
@@ -101,13 +114,28 @@ def checkpoint_path(directory: str, step: int) -> str:
 
 def checkpoint_steps(directory: str) -> list[int]:
     """Returns the steps of all committed checkpoints, oldest first."""
-    import tensorflow as tf
+    return sorted(int(match.group(1)) for match in map(_COMMIT.fullmatch, _names(directory)) if match)
 
-    base = root(directory)
-    if not tf.io.gfile.isdir(base):
-        return []
-    steps = [int(m.group(1)) for m in map(_NAME.fullmatch, tf.io.gfile.listdir(base)) if m]
-    return sorted(s for s in steps if tf.io.gfile.exists(posixpath.join(checkpoint_path(directory, s), _STATE)))
+
+def _names(directory: str) -> list[str]:
+    if not storage.is_local(directory):
+        return storage.list_tree(root(directory))
+    return [path.relative_to(path.parents[1]).as_posix() for path in _local_root(directory).glob("step-*/*")]
+
+
+def _local_root(directory: str) -> Path:
+    return storage.local_path(root(directory))
+
+
+def remove_uncommitted(directory: str) -> None:
+    """Deletes what killed writers left. Call it when none is writing."""
+    if storage.is_local(directory):
+        remove_leftovers(_local_root(directory))
+        return
+    names = _names(directory)
+    there = {int(match.group(1)) for match in map(_NAME.match, names) if match}
+    for step in sorted(there - set(checkpoint_steps(directory))):
+        storage.delete_tree(checkpoint_path(directory, step))
 
 
 def latest_checkpoint(directory: str) -> str | None:
@@ -122,20 +150,18 @@ def load_checkpoint(path: str) -> Checkpoint:
     Raises:
         CheckpointError: none there, not committed, or of another format version.
     """
-    import tensorflow as tf
-
     path = str(path)
-    state_path = posixpath.join(path, _STATE)
-    if not tf.io.gfile.exists(state_path):
+    text = storage.read_text(posixpath.join(path, _STATE))
+    if text is None:
         newest = latest_checkpoint(path)
         if newest is None:
             raise CheckpointError(f"{path}: no committed checkpoint there (no {_STATE})")
-        path, state_path = newest, posixpath.join(newest, _STATE)
-    with tf.io.gfile.GFile(state_path) as file:
-        try:
-            state = json.loads(file.read())
-        except ValueError as error:
-            raise CheckpointError(f"{state_path}: not valid JSON: {error}") from None
+        path, text = newest, storage.read_text(posixpath.join(newest, _STATE)) or ""
+    state_path = posixpath.join(path, _STATE)
+    try:
+        state = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{state_path}: not valid JSON: {error}") from None
     if state.get("version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{state_path}: format version {state.get('version')!r}, this code reads {FORMAT_VERSION}"
@@ -155,18 +181,19 @@ def write_checkpoint(directory: str, step: int, tensors: Mapping[str, list[tuple
     path = checkpoint_path(directory, step)
     described = {g: [(n, list(t.shape), t.dtype.name) for n, t in pairs] for g, pairs in tensors.items()}
     text = json.dumps({**state, "version": FORMAT_VERSION, "step": step, "variables": described}, default=str)
-    if is_local(path):
-        with atomic_directory(path.removeprefix("file://")) as temporary:
-            _write_tensors(str(temporary), tensors)
-            (temporary / _STATE).write_text(text)
-    else:
-        import tensorflow as tf
-
-        tf.io.gfile.makedirs(path)
-        _write_tensors(path, tensors)
-        with tf.io.gfile.GFile(posixpath.join(path, _STATE), "w") as file:
-            file.write(text)
+    if storage.is_local(path):
+        with atomic_directory(storage.local_path(path)) as temporary:
+            _fill(temporary, tensors, text)
+        return path
+    with tempfile.TemporaryDirectory(prefix="fullpass-checkpoint-") as temporary_name:
+        _fill(Path(temporary_name), tensors, text)
+        storage.upload_tree(Path(temporary_name), path, last=_STATE)
     return path
+
+
+def _fill(folder: Path, tensors: Mapping[str, list[tuple[str, Any]]], state_text: str) -> None:
+    _write_tensors(str(folder), tensors)
+    (folder / _STATE).write_text(state_text)
 
 
 def _write_tensors(path: str, tensors: Mapping[str, list[tuple[str, Any]]]) -> None:
@@ -184,14 +211,7 @@ def _write_tensors(path: str, tensors: Mapping[str, list[tuple[str, Any]]]) -> N
 
 def remove_checkpoint(directory: str, step: int) -> None:
     """Deletes a checkpoint: first the commit mark, so that a half deleted one is none."""
-    import tensorflow as tf
-
-    path = checkpoint_path(directory, step)
-    if is_local(path):
-        (Path(path.removeprefix("file://")) / _STATE).unlink(missing_ok=True)
-    else:
-        tf.io.gfile.remove(posixpath.join(path, _STATE))
-    tf.io.gfile.rmtree(path)
+    storage.delete_tree(checkpoint_path(directory, step), first=_STATE)
 
 
 def assign_group(

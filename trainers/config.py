@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import ConfigError
+from trainers.storage import check_uri, is_local
 
 __all__ = ["CheckpointConfig", "EarlyStopping", "LearningRate", "TrainerConfig"]
 
@@ -111,7 +112,7 @@ class TrainerConfig:
     """Settings of one training run.
 
     Args:
-        directory: where checkpoints, logs and the audit go; local, or a URI of TensorFlow's file systems.
+        directory: where checkpoints and logs go; local, or a URI (s3://, gs://, hdfs://), which all workers see.
         label: transformed feature that is the label, several names for several labels, None for a model without one.
         weight: transformed feature that is the weight of each example, or None.
         global_batch_size: examples a step, over all workers and devices.
@@ -143,7 +144,7 @@ class TrainerConfig:
         eval_steps: batches of one evaluation, None: all of the data.
         eval_batch_size: None: the global batch size.
         hyperparameters: handed to build_model in the context, JSON-able.
-        audit: write the ids of the records of every step to DIRECTORY/audit.
+        audit: write the ids of the records of every step to DIRECTORY/audit, which must be local.
     """
 
     directory: str
@@ -180,6 +181,8 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "directory", str(self.directory))
         _require(bool(self.directory), "directory", self.directory, "a directory for checkpoints and logs is needed")
+        check_uri("directory", self.directory)
+        _require(not self.audit or is_local(self.directory), "audit", self.audit, f"{self.directory} is not local")
         for key in ("global_batch_size", "steps_per_call", "accumulate_steps", "log_every_steps"):
             _require(_whole(getattr(self, key)), key, getattr(self, key), "a whole number, at least 1")
         for key in ("epochs", "steps", "eval_every_steps", "eval_steps", "eval_batch_size", "window_records"):

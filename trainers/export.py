@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.atomic import atomic_directory
 from engine.errors import ConfigError
+from trainers.storage import for_tensorflow, is_local, local_path, require_local, upload_tree
 
 __all__ = ["export_saved_model", "latest_version", "version_numbers", "write_saved_model"]
 
@@ -43,7 +44,7 @@ def export_saved_model(
     Args:
         model: a Keras 3 or tf_keras model, or a tf.Module with `__call__(features)`. Of a multi-worker training use
             `trainers.export_checkpoint.export_checkpoint`, which needs no other worker.
-        out: directory of all versions of the model.
+        out: directory of all versions of the model, on a local or mounted file system.
         transform_graph: directory of TFT's output that the training data was transformed with, or None where the model
             was trained on raw features.
         raw_feature_spec: `tf.io` features of the raw examples, e.g. `dataset.feature_spec()`. Without it the transform
@@ -56,13 +57,13 @@ def export_saved_model(
         version: 1 or more; None takes the next.
 
     Raises:
-        ConfigError: something that cannot be exported; a version that is there already; a label, feature or raw feature
+        ConfigError: `out` is a URI; something that cannot be exported; a version that is there already; a label, feature or raw feature
             that the transform graph does not know.
     """
+    root = require_local("out", out)
     served, signatures, card = _prepare(
         model, transform_graph, raw_feature_spec, label, features, data_manifest, config, metrics
     )
-    root = Path(out)
     with _only_writer(root):
         number = _checked_version(root, version)
         _write(served, signatures, card, root / str(number))
@@ -81,7 +82,7 @@ def write_saved_model(
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes what `export_saved_model` writes to exactly this directory, local or a URI of TensorFlow's file systems.
+    """Writes what `export_saved_model` writes to exactly this directory, local or a URI (s3://, gs://, hdfs://).
 
     It is for programs that name the directory themselves, as TFX does; one that is there is replaced.
     """
@@ -89,12 +90,13 @@ def write_saved_model(
         model, transform_graph, raw_feature_spec, label, features, data_manifest, config, metrics
     )
     target = os.fspath(directory)
-    if "://" not in target:
-        _write(served, signatures, card, Path(target))
+    if is_local(target):
+        _write(served, signatures, card, local_path(target))
         return
-    with tempfile.TemporaryDirectory() as local:
+    with tempfile.TemporaryDirectory(prefix="fullpass-model-") as local:
         _write(served, signatures, card, Path(local) / "model")
-        _upload(Path(local) / "model", target)
+        # saved_model.pb, by which loaders know a model, comes last.
+        upload_tree(Path(local) / "model", target.rstrip("/"), last="saved_model.pb")
 
 
 def _prepare(
@@ -112,9 +114,10 @@ def _prepare(
     from trainers.model_card import make_card
 
     labels = (label,) if isinstance(label, str) else tuple(label)
+    transform_graph = None if transform_graph is None else for_tensorflow(transform_graph)
     served = ServedModel(
         model,
-        transform_graph=None if transform_graph is None else os.fspath(transform_graph),
+        transform_graph=transform_graph,
         raw_feature_spec=raw_feature_spec,
         label=labels,
         features=features,
@@ -144,19 +147,13 @@ def _write(served: Any, signatures: Mapping[str, Any], card: Mapping[str, Any], 
         write_card(card, directory)
 
 
-def _upload(source: Path, target: str) -> None:
-    """Copies to an object store; saved_model.pb, by which loaders know a model, comes last."""
-    import tensorflow as tf
-
-    files = sorted((p for p in source.rglob("*") if p.is_file()), key=lambda p: p.name == "saved_model.pb")
-    for file in files:
-        name = f"{target.rstrip('/')}/{file.relative_to(source).as_posix()}"
-        tf.io.gfile.makedirs(name.rpartition("/")[0])
-        tf.io.gfile.copy(str(file), name, overwrite=True)
-
-
 def version_numbers(out: str | os.PathLike[str]) -> list[int]:
-    """Returns the versions in a directory of versions, ascending; none where it does not exist."""
+    """Returns the versions in a directory of versions, ascending; none where it does not exist.
+
+    Raises:
+        ConfigError: the directory is a URI.
+    """
+    out = require_local("directory of versions", out)
     try:
         names = os.listdir(out)
     except FileNotFoundError:
@@ -168,8 +165,9 @@ def latest_version(path: str | os.PathLike[str]) -> Path:
     """Returns the SavedModel at `path`: itself, or the newest version below it.
 
     Raises:
-        ConfigError: neither is there.
+        ConfigError: neither is there, or the path is a URI.
     """
+    path = require_local("model", path)
     if Path(path, "saved_model.pb").is_file():
         return Path(path)
     numbers = version_numbers(path)

@@ -10,6 +10,7 @@ from typing import Any
 from engine.errors import ConfigError, DataError
 from trainers.context import ModelContext
 from trainers.export import export_saved_model
+from trainers.storage import for_tensorflow, require_local
 
 __all__ = ["check_export", "create_variables", "export_checkpoint", "rebuild_model"]
 
@@ -48,6 +49,7 @@ def export_checkpoint(
     """
     from trainers.checkpoint import load_checkpoint
 
+    require_local("out", out)
     saved = load_checkpoint(os.fspath(checkpoint))
     model, context = rebuild_model(
         saved.path, build_model, transform_graph, feature_spec=raw_feature_spec, use_average=use_average
@@ -91,7 +93,7 @@ def rebuild_model(
 
     saved = load_checkpoint(os.fspath(checkpoint))
     config = saved.state.get("config", {})
-    output = None if transform_graph is None else tft.TFTransformOutput(os.fspath(transform_graph))
+    output = None if transform_graph is None else tft.TFTransformOutput(for_tensorflow(transform_graph))
     if output is None and feature_spec is None:
         raise ConfigError("without a transform graph the features of the data are needed: give raw_feature_spec")
     spec = dict(output.transformed_feature_spec() if output is not None else feature_spec or {})
@@ -150,7 +152,7 @@ def check_export(
     from trainers.export_models import ForwardPass
 
     served = LoadedModel(version_dir)
-    layer = tft.TFTransformOutput(os.fspath(transform_graph)).transform_features_layer()
+    layer = tft.TFTransformOutput(for_tensorflow(transform_graph)).transform_features_layer()
     spec = {name: feature for name, feature in raw.feature_spec().items() if name in served.columns([])}
     forward = ForwardPass(model)
     worst, left = 0.0, rows

@@ -12,6 +12,7 @@ import tensorflow as tf
 from engine.errors import ConfigError
 from trainers.export_inputs import batch_features, batch_signature, raw_spec_of_transform, required_inputs
 from trainers.export_models import ForwardPass
+from trainers.storage import for_tensorflow
 
 __all__ = ["ServedModel"]
 
@@ -143,11 +144,12 @@ def _with_graph(
     """Returns TFT's layer of the graph and the specs."""
     import tensorflow_transform as tft
 
-    if not tf.io.gfile.exists(f"{graph}/transform_fn/saved_model.pb"):
+    here = for_tensorflow(graph)
+    if not tf.io.gfile.exists(f"{here}/transform_fn/saved_model.pb"):
         raise ConfigError(
             f"{graph} is no transform graph: it has no transform_fn/saved_model.pb; `fullpass analyze` makes one"
         )
-    output = tft.TFTransformOutput(graph)
+    output = tft.TFTransformOutput(here)
     transformed = output.transformed_feature_spec()
     _check_known(label, transformed, "label: the transform graph gives no feature")
     wanted = features or [name for name in transformed if name not in label]

@@ -20,6 +20,7 @@ from typing import Any
 from engine.atomic import atomic_directory, atomic_file, remove_leftovers
 from engine.errors import ConfigError, DataError
 from trainers.export import latest_version, version_numbers
+from trainers.storage import require_local
 
 __all__ = ["current", "history", "push", "rollback", "versions"]
 
@@ -48,13 +49,13 @@ def push(
         keep: newest versions that are kept, at least 2 (one to roll back to); None keeps all.
 
     Raises:
-        ConfigError: no model, no evaluation, one of another model, or a model that is not blessed.
+        ConfigError: no model, no evaluation, one of another model, a model that is not blessed, or a directory that is a URI.
     """
     if keep is not None and keep < 2:
         raise ConfigError(f"keep={keep}: at least 2, the served version and one to roll back to, or None for all")
+    root = require_local("serving directory", serving_dir)
     source = latest_version(model_dir)
     blessed = _checked_blessing(source, evaluation, force)
-    root = Path(serving_dir)
     if source.resolve().parent == root.resolve():
         raise ConfigError(f"{source} lies in the serving directory already; push from the directory of the export")
     with _only_writer(root):
@@ -77,7 +78,7 @@ def rollback(serving_dir: str | os.PathLike[str], to: int | None = None) -> Path
     Raises:
         ConfigError: no such version.
     """
-    root = Path(serving_dir)
+    root = require_local("serving directory", serving_dir)
     with _only_writer(root):
         there = version_numbers(root)
         if not there:
@@ -115,7 +116,7 @@ def history(serving_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises:
         DataError: the history is damaged.
     """
-    path = Path(serving_dir) / _HISTORY
+    path = require_local("serving directory", serving_dir) / _HISTORY
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

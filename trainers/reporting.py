@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 import posixpath
+import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.errors import DataError
+from trainers import storage
 from trainers.config import TrainerConfig
 from trainers.loop import CallResult
 
 __all__ = ["Meter", "Profiler", "Reporter"]
+
+
+_SEND_EVERY_S = 30.0
+
+
+class _Logs:
+    """A directory that TensorFlow writes to: that of the training, or, where it cannot, one here that is copied there."""
+
+    def __init__(self, directory: str, name: str) -> None:
+        self._target = posixpath.join(directory, name)
+        self._copied = not storage.is_local(directory)
+        self._here: tempfile.TemporaryDirectory[str] | None = None
+        self._sent_at = time.monotonic()
+
+    @property
+    def folder(self) -> str:
+        """Where to write."""
+        if not self._copied:
+            return str(storage.local_path(self._target))
+        if self._here is None:
+            self._here = tempfile.TemporaryDirectory(prefix="fullpass-logs-")
+        return self._here.name
+
+    def send(self, every_s: float = 0.0) -> None:
+        """Copies what was written; not again within `every_s`. Logs that cannot be sent stop no training."""
+        if self._here is None or time.monotonic() - self._sent_at < every_s:
+            return
+        self._sent_at = time.monotonic()
+        try:
+            storage.upload_tree(Path(self._here.name), self._target)
+        except DataError as error:
+            print(f"logs were not written: {error}", file=sys.stderr, flush=True)
 
 
 class Meter:
@@ -64,7 +101,7 @@ class Reporter:
     """
 
     def __init__(self, config: TrainerConfig, active: bool) -> None:
-        self._directory = posixpath.join(config.directory, "logs")
+        self._logs = _Logs(config.directory, "logs")
         self._on = active and config.tensorboard
         self._writers: dict[str, Any] = {}
 
@@ -79,16 +116,19 @@ class Reporter:
             plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1
         )
         if kind not in self._writers:
-            self._writers[kind] = tf.summary.create_file_writer(posixpath.join(self._directory, kind))
+            self._writers[kind] = tf.summary.create_file_writer(posixpath.join(self._logs.folder, kind))
         with self._writers[kind].as_default(step=step):
             for name, value in values.items():
                 tf.summary.write(name, np.float32(value), metadata=metadata)
         self._writers[kind].flush()
+        self._logs.send(every_s=_SEND_EVERY_S)
 
     def close(self) -> None:
         """Closes the files."""
         for writer in self._writers.values():
             writer.close()
+        if self._writers:
+            self._logs.send()
 
 
 class Profiler:
@@ -96,7 +136,7 @@ class Profiler:
 
     def __init__(self, config: TrainerConfig, active: bool) -> None:
         self._steps = config.profile_steps if active else None
-        self._directory = posixpath.join(config.directory, "logs", "profile")
+        self._logs = _Logs(config.directory, "logs/profile")
         self._running = False
 
     def at(self, step: int) -> None:
@@ -107,7 +147,7 @@ class Profiler:
 
         first, last = self._steps
         if not self._running and first <= step <= last:
-            tf.profiler.experimental.start(self._directory)
+            tf.profiler.experimental.start(self._logs.folder)
             self._running = True
         elif self._running and step > last:
             self.stop()
@@ -120,3 +160,4 @@ class Profiler:
             tf.profiler.experimental.stop()
             self._running = False
             self._steps = None
+            self._logs.send()

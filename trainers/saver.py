@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine.atomic import remove_leftovers
 from trainers import checkpoint as files
 from trainers.config import CheckpointConfig
 
@@ -39,9 +38,7 @@ class Saver:
 
     def clean(self) -> None:
         """Deletes what killed writers left. Called by the one writer before it writes."""
-        base = files.root(self._directory)
-        if files.is_local(base):
-            remove_leftovers(base.removeprefix("file://"))
+        files.remove_uncommitted(self._directory)
 
     def restored(self, step: int, path: str | None) -> None:
         """Counts from a checkpoint that was read."""

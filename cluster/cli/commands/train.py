@@ -17,7 +17,8 @@ EPILOG = """examples:
   fullpass train out/train --graph out/graph --module model.py --label late --out runs/2 --epochs 3 --workers 4
   fullpass train out/train --module model.py --label late --out runs/3 --steps 10000 --workers 3 --ps 1
 
-Logs of a group: OUT/workers/worker-0.log (training) and OUT/workers/worker-0.supervisor.log (starts, faults).
+Logs of a group: OUT/workers/worker-0.log (training) and OUT/workers/worker-0.supervisor.log (starts, faults); where OUT is
+a URI they are in ./fullpass-workers. Every --set field is explained in docs/training.md.
 Where TF_CONFIG is set (a pod of a cluster job) this process is the one member that it names, with its supervisor.
 """
 
@@ -68,15 +69,16 @@ def run(args: argparse.Namespace) -> int:
 
         return main(["--", *target])
     if not supervised and (args.workers > 1 or args.ps):
+        from engine import paths
         from trainers.local_group import run_local_group
 
-        logs = os.path.join(args.out, "workers")
+        logs = "fullpass-workers" if paths.is_remote(args.out) else paths.join(args.out, "workers")
         print(f"{args.workers} workers, {args.ps} parameter servers; logs in {logs}", file=sys.stderr)
         code = run_local_group(args.workers, target, logs, num_ps=args.ps, show_progress=True)
-        result = os.path.join(args.out, "result.json")
-        if code == 0 and os.path.exists(result):
-            with open(result) as file:
-                _show(json.load(file), args.json)
+        result = paths.join(args.out, "result.json")
+        if code == 0 and paths.exists(result):
+            with paths.open_input(result) as file:
+                _show(json.loads(file.read()), args.json)
         return code
     train_from_json(target[1])
     return 0
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 def train_from_json(text: str) -> None:
     """Trains with the arguments of the command as JSON, in this process."""
     from cluster.pipeline.user_module import user_function
-    from engine import Dataset
+    from engine import Dataset, paths
     from trainers import Trainer
     from trainers.supervision.link import SUPERVISOR_ENV
 
@@ -104,11 +106,9 @@ def train_from_json(text: str) -> None:
         "steps": result.steps, "epochs": result.epochs, "metrics": result.metrics, "eval_metrics": result.eval_metrics,
         "checkpoint": result.checkpoint, "resumed_from": result.resumed_from,
     }  # fmt: skip
-    if SUPERVISOR_ENV in os.environ and "://" not in said["out"]:
-        from engine.atomic import atomic_file
-
-        with atomic_file(os.path.join(said["out"], "result.json")) as path:
-            path.write_text(json.dumps(values))
+    if SUPERVISOR_ENV in os.environ:
+        with paths.open_output(paths.join(said["out"], "result.json")) as file:
+            file.write(json.dumps(values).encode())
     _show(values, said.get("json", False))
 
 
