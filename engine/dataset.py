@@ -17,6 +17,7 @@ from engine.formats.report import DamageLog
 from engine.manifest import MANIFEST_NAME, FileEntry, Manifest
 from engine.read import read_split
 from engine.schema import feature_spec_from_schema, schema_from_feature_spec
+from engine.sequence import sequence_schema, sequence_spec_from_schema
 from engine.split import Split
 
 __all__ = ["Dataset"]
@@ -43,6 +44,7 @@ class Dataset:
     def open(
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Manifest,
         feature_spec: Mapping[str, Any] | pa.Schema | None = None,
+        sequence_features: Mapping[str, Any] | None = None,
         *,
         check_present: bool = True,
     ) -> Dataset:
@@ -52,17 +54,16 @@ class Dataset:
             paths: a file, directory, glob, manifest (path or object), or a list of files, directories and globs.
             feature_spec: TensorFlow feature spec or Arrow schema of the columns to read; None takes the manifest's or
                 infers it from the files.
+            sequence_features: of tf.SequenceExample: key of a feature list to `FixedLenSequenceFeature`, `VarLenFeature` or
+                `RaggedFeature`, as `tf.io.parse_sequence_example` takes them; `feature_spec` then names the context features,
+                and None reads none of those.
             check_present: refuse files that are gone or have another size than their manifest says.
 
         Raises:
             DataError: no file, files of two formats, or files that are not what their manifest says.
-            ConfigError: a feature spec that tf.Example cannot hold.
+            ConfigError: a feature spec that tf.Example or tf.SequenceExample cannot hold.
         """
-        schema = (
-            feature_spec
-            if isinstance(feature_spec, pa.Schema) or feature_spec is None
-            else schema_from_feature_spec(feature_spec)
-        )
+        schema = _given_schema(feature_spec, sequence_features)
         if isinstance(paths, str | os.PathLike) and os.fspath(paths).endswith(".json"):
             paths = Manifest.load(os.fspath(paths))
         if isinstance(paths, Manifest):
@@ -119,14 +120,21 @@ class Dataset:
         return self._known[path]
 
     def feature_spec(self) -> dict[str, Any]:
-        """Returns the TensorFlow feature spec of the schema. Imports TensorFlow."""
+        """Returns the TensorFlow feature spec of the schema. Imports TensorFlow.
+
+        A feature spec cannot say frames: a column of a feature list is the `VarLenFeature` of the values of all its frames.
+        """
         return feature_spec_from_schema(self.schema)
+
+    def sequence_spec(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns (context_features, sequence_features) for `tf.io.parse_sequence_example`. Imports TensorFlow."""
+        return sequence_spec_from_schema(self.schema)
 
     def splits(self, target_bytes: int = 64 << 20) -> list[Split]:
         """Returns splits that cover every record exactly once, each of about `target_bytes` on disk.
 
         Args:
-            target_bytes: bytes of a split, at least 1. Parquet is cut between row groups, gzip TFRecord not at all.
+            target_bytes: bytes of a split, at least 1. Parquet is cut between row groups, compressed TFRecord not at all.
         """
         if target_bytes < 1:
             raise ConfigError(f"target_bytes is {target_bytes}; it takes at least 1")
@@ -180,7 +188,7 @@ class Dataset:
             out: directory; it appears whole, and replaces one that is there.
             format: "parquet" or "tfrecord".
             num_shards: files; each holds as many records as the others, or one more.
-            compression: None, "gzip"; Parquet also "zstd" and "snappy".
+            compression: None, "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
         """
         from engine.ingestion import ingest_dataset
 
@@ -199,6 +207,20 @@ class Dataset:
         from engine.feed import make_feed
 
         return make_feed(self, **options)
+
+
+def _given_schema(
+    feature_spec: Mapping[str, Any] | pa.Schema | None, sequence_features: Mapping[str, Any] | None
+) -> pa.Schema | None:
+    if isinstance(feature_spec, pa.Schema):
+        if sequence_features is not None:
+            raise ConfigError(
+                "an Arrow schema says itself which columns are feature lists: leave sequence_features out"
+            )
+        return feature_spec
+    if sequence_features is not None:
+        return sequence_schema(schema_from_feature_spec(feature_spec or {}), sequence_features)
+    return None if feature_spec is None else schema_from_feature_spec(feature_spec)
 
 
 def entry_split(entry: FileEntry) -> Split:

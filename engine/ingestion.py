@@ -66,7 +66,7 @@ def ingest(
         out: directory; replaced where it exists. With fractions, one directory below it for each part.
         format: "parquet" or "tfrecord".
         num_shards: shards of each part; their record counts differ by one at most.
-        compression: None or "gzip"; Parquet also "zstd" and "snappy".
+        compression: None or "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
         split_by: key columns; records with equal keys stay together, whatever file they are in.
         fractions: part name to share of the keys; the shares sum to 1.
         seed: another seed draws other keys.

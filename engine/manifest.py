@@ -37,7 +37,7 @@ class FileEntry:
     Args:
         path: file or URI.
         format: name in `engine.formats.FORMATS`.
-        compression: "gzip" for compressed TFRecord, else None.
+        compression: "gzip" or "zlib" for compressed TFRecord, else None.
         size_bytes: size on disk.
         modified_ns: modification mark.
         records: records in it.

@@ -20,10 +20,13 @@ __all__ = [
     "DEFAULT",
     "FEATURE",
     "SHAPE",
+    "arrow_type",
     "default_of",
+    "dtype_name",
     "feature_spec_from_schema",
     "feature_type",
     "schema_from_feature_spec",
+    "shape_list",
     "shape_of",
     "tensorflow_schema",
 ]
@@ -56,6 +59,8 @@ def schema_from_feature_spec(feature_spec: Mapping[str, Any]) -> pa.Schema:
 
 def feature_spec_from_schema(schema: pa.Schema) -> dict[str, Any]:
     """Returns the TensorFlow feature spec of a schema. Imports TensorFlow.
+
+    A list of frames, which a feature spec cannot say, is the `VarLenFeature` of the values of all its frames.
 
     Raises:
         ConfigError: a column type that TensorFlow cannot be fed with.
@@ -125,7 +130,9 @@ def _tensorflow_type(data_type: pa.DataType, name: str) -> pa.DataType:
     types = pa.types
     if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type):
         nested = data_type.value_type
-        if types.is_nested(nested) and not (types.is_list(nested) or types.is_large_list(nested)):
+        if types.is_nested(nested) and not (
+            types.is_list(nested) or types.is_large_list(nested) or types.is_fixed_size_list(nested)
+        ):
             raise ConfigError(
                 f"column {name!r} has type {data_type}: TensorFlow features hold lists of numbers or bytes"
             )
@@ -161,7 +168,7 @@ def _is_text(data_type: pa.DataType) -> bool:
 
 def _fields_of(name: str, feature: Any) -> list[pa.Field]:
     kind = type(feature).__name__
-    dtype = _arrow_type(name, feature.dtype) if hasattr(feature, "dtype") else None
+    dtype = arrow_type(name, feature.dtype) if hasattr(feature, "dtype") else None
     if kind == "FixedLenFeature":
         return [_fixed_field(name, feature, dtype)]
     if kind == "VarLenFeature":
@@ -170,8 +177,8 @@ def _fields_of(name: str, feature: Any) -> list[pa.Field]:
         description = {
             "kind": "sequence",
             "name": name,
-            "shape": _shape(feature.shape),
-            "dtype": _dtype_name(feature.dtype),
+            "shape": shape_list(feature.shape),
+            "dtype": dtype_name(feature.dtype),
             "default": _json_default(feature.default_value),
         }
         return [_list_field(name, dtype, description)]
@@ -185,7 +192,7 @@ def _fields_of(name: str, feature: Any) -> list[pa.Field]:
             "value_key": feature.value_key,
             "size": sizes,
             "scalar_index": isinstance(feature.index_key, str),
-            "dtype": _dtype_name(feature.dtype),
+            "dtype": dtype_name(feature.dtype),
             "already_sorted": bool(feature.already_sorted),
         }
         fields = [_list_field(key, pa.int64(), description) for key in index_keys]
@@ -199,7 +206,7 @@ def _fields_of(name: str, feature: Any) -> list[pa.Field]:
 
 
 def _fixed_field(name: str, feature: Any, dtype: pa.DataType) -> pa.Field:
-    shape = _shape(feature.shape)
+    shape = shape_list(feature.shape)
     metadata = {}
     if shape:
         dtype = pa.list_(dtype, math.prod(shape))
@@ -231,8 +238,8 @@ def _ragged_fields(name: str, feature: Any, dtype: pa.DataType) -> list[pa.Field
         "name": name,
         "value_key": value_key,
         "partitions": partitions,
-        "row_splits_dtype": _dtype_name(feature.row_splits_dtype),
-        "dtype": _dtype_name(feature.dtype),
+        "row_splits_dtype": dtype_name(feature.row_splits_dtype),
+        "dtype": dtype_name(feature.dtype),
     }
     keys = [entry["key"] for entry in partitions if "key" in entry]
     return [_list_field(value_key, dtype, description), *(_list_field(key, pa.int64(), description) for key in keys)]
@@ -291,22 +298,29 @@ def _shaped_default(field: pa.Field) -> Any:
     return values if shape else values[0]
 
 
-def _shape(shape: Any) -> list[int]:
+def shape_list(shape: Any) -> list[int]:
+    """Returns the shape of a TensorFlow feature, given as one size or several, as a list."""
     if isinstance(shape, int):
         return [shape]
     return [int(size) for size in shape]
 
 
-def _dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
+    """Returns the name of a dtype that is given as TensorFlow's object or by name."""
     return dtype.name if hasattr(dtype, "name") else str(dtype)
 
 
-def _arrow_type(name: str, dtype: Any) -> pa.DataType:
+def arrow_type(name: str, dtype: Any) -> pa.DataType:
+    """Returns the Arrow type of a feature's dtype.
+
+    Raises:
+        ConfigError: a dtype that tf.Example cannot hold.
+    """
     try:
-        return _TYPES[_dtype_name(dtype)]
+        return _TYPES[dtype_name(dtype)]
     except KeyError:
         raise ConfigError(
-            f"feature {name!r} has dtype {_dtype_name(dtype)}; tf.Example holds int64, float32 and string"
+            f"feature {name!r} has dtype {dtype_name(dtype)}; tf.Example holds int64, float32 and string"
         ) from None
 
 

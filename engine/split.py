@@ -20,7 +20,7 @@ class Split:
         start: TFRecord: first byte; the split owns the records whose header begins in [start, stop). Parquet: first row group.
         stop: one past the last byte or row group. Compressed TFRecord: the file's size (such a file is one split).
         records: number of records where it is known, and then held to; else None.
-        compression: "gzip" for a compressed TFRecord file, else None (Parquet compresses inside).
+        compression: "gzip" or "zlib" for a compressed TFRecord file, else None (Parquet compresses inside).
         first_record: index within the file of the split's first record, where it is known.
     """
 

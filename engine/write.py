@@ -13,10 +13,13 @@ from engine.formats import format_module
 
 __all__ = ["check_output", "shard_name", "write_batches"]
 
+# What Beam, and so TFX, tells compression by; TensorFlow is told it by its caller.
+_TFRECORD_SUFFIX = {None: "", "gzip": ".gz", "zlib": ".deflate"}
+
 
 def shard_name(index: int, num_shards: int, format: str, compression: str | None, stem: str = "data") -> str:
     """Returns the name of a shard, e.g. "data-00003-of-00064.tfrecord.gz"."""
-    suffix = ".parquet" if format == "parquet" else ".tfrecord.gz" if compression == "gzip" else ".tfrecord"
+    suffix = ".parquet" if format == "parquet" else f".tfrecord{_TFRECORD_SUFFIX[compression]}"
     return f"{stem}-{index:05d}-of-{num_shards:05d}{suffix}"
 
 
@@ -34,7 +37,7 @@ def write_batches(
         schema: columns of the file.
         path: file or URI; its directory is made where missing.
         format: "parquet" or "tfrecord".
-        compression: None; "gzip"; Parquet also "zstd" and "snappy".
+        compression: None; "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
 
     Raises:
         ConfigError: an unknown format or compression, or a column type that the format cannot hold.

@@ -16,6 +16,7 @@ from types import ModuleType
 
 from engine.errors import ConfigError, DataError
 from engine.formats import parquet, tfrecord
+from engine.formats.stream import HEAD_BYTES
 from engine.paths import open_input
 
 __all__ = ["FORMATS", "detect", "format_module"]
@@ -42,7 +43,7 @@ def detect(path: str) -> str:
         DataError: neither tells a format.
     """
     with open_input(path) as file:
-        head = file.read(12) or b""
+        head = file.read(HEAD_BYTES) or b""
     for name, module in FORMATS.items():
         if module.matches(head):
             return name
@@ -50,8 +51,8 @@ def detect(path: str) -> str:
         if any(extension in path.rsplit("/", 1)[-1].lower() for extension in module.EXTENSIONS):
             return name  # reading it will say what is wrong with its beginning
     raise DataError(
-        f"is neither Parquet nor TFRecord: it begins with {head!r}. A Parquet file begins with b'PAR1'; a TFRecord file with a "
-        "record header whose length checksum holds. CSV goes through `fullpass ingest` first",
+        f"is neither Parquet nor TFRecord: it begins with {head[:12]!r}. A Parquet file begins with b'PAR1'; a TFRecord file with a "
+        "record header whose length checksum holds, or is gzip or zlib of such a file. CSV goes through `fullpass ingest` first",
         path=path,
         record=0,
         offset_bytes=0,

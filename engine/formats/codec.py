@@ -11,6 +11,7 @@ from engine import _native
 from engine.conform import conform
 from engine.errors import ConfigError, DataError
 from engine.schema import default_of, feature_type, tensorflow_schema
+from engine.sequence import column_name, frame_field, is_sequence, sequence_key, without_marks
 
 __all__ = [
     "INFERRED",
@@ -19,6 +20,7 @@ __all__ = [
     "fault",
     "inferred_schema",
     "native_schema",
+    "record_schema",
     "reorder",
     "result_schema",
 ]
@@ -33,19 +35,30 @@ _ADVICE = {
 }
 
 
-def example_schema(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema in the types of tf.Example.
+def record_schema(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema in the types of tf.Example and tf.SequenceExample, for reading.
 
     Raises:
-        ConfigError: lists of lists, which tf.Example cannot hold.
+        ConfigError: lists of lists, but in columns of feature lists: no feature of tf.Example holds them.
     """
     viewed = tensorflow_schema(schema)
     for field in viewed:
-        if pa.types.is_nested(field.type) and pa.types.is_nested(field.type.value_type):
+        if is_sequence(field):
+            sequence_key(field)
+        elif pa.types.is_nested(field.type) and pa.types.is_nested(field.type.value_type):
             raise ConfigError(
                 f"column {field.name!r} is {field.type}: a tf.Example feature is one flat list; flatten it, or write Parquet"
             )
     return viewed
+
+
+def example_schema(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema in the types of tf.Example, for writing: feature lists of one value a frame become features.
+
+    Raises:
+        ConfigError: lists of lists, which tf.Example cannot hold.
+    """
+    return record_schema(without_marks(schema))
 
 
 def result_schema(schema: pa.Schema, dictionary: Sequence[str] | bool) -> pa.Schema:
@@ -60,30 +73,49 @@ def _named(field: pa.Field, dictionary: Sequence[str] | bool) -> bool:
 
 
 def _dictionary_field(field: pa.Field) -> pa.Field:
-    if pa.types.is_dictionary(field.type):
-        return field
-    if pa.types.is_fixed_size_list(field.type):
-        return field.with_type(pa.list_(pa.dictionary(pa.int32(), field.type.value_type), field.type.list_size))
-    if pa.types.is_list(field.type):
-        return field.with_type(pa.list_(pa.dictionary(pa.int32(), field.type.value_type)))
-    return field.with_type(pa.dictionary(pa.int32(), field.type))
+    return field.with_type(_dictionary_type(field.type))
+
+
+def _dictionary_type(data_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(data_type):
+        return data_type
+    if pa.types.is_fixed_size_list(data_type):
+        return pa.list_(_dictionary_type(data_type.value_type), data_type.list_size)
+    if pa.types.is_list(data_type):
+        return pa.list_(_dictionary_type(data_type.value_type))
+    return pa.dictionary(pa.int32(), data_type)
+
+
+_NULLABLE, _REQUIRED, _FIXED_LIST, _LIST, _FRAMES, _FIXED_FRAMES, _VAR_FRAMES = range(
+    7
+)  # as in engine/native/columns.h
 
 
 def native_schema(schema: pa.Schema, selected: Sequence[str], dictionary: Sequence[str] | bool) -> Any:
     """Returns the codec's own schema object: every column, so that it tells unselected from unknown."""
     native = _native.Schema()
     for field in schema:
-        if pa.types.is_fixed_size_list(field.type):
-            shape, size = 2, field.type.list_size
-        elif pa.types.is_list(field.type):
-            shape, size = 3, 0
-        else:
-            shape, size = (0 if field.nullable else 1), 0
-        if shape == 2 and field.nullable:
-            shape = 3  # read as a list, made fixed afterwards: only there may it be null
+        shape, size = _native_shape(field)
+        key = sequence_key(field) if is_sequence(field) else field.name
         kind = _KINDS[feature_type(field.type)]
-        native.add(field.name, kind, shape, size, field.name in selected, _named(field, dictionary), default_of(field))
+        encoded = _named(field, dictionary)
+        native.add(key, kind, shape, size, field.name in selected, encoded, default_of(field), not field.nullable)
     return native
+
+
+def _native_shape(field: pa.Field) -> tuple[int, int]:
+    """The codec's number of the column's shape, and values of a fixed list or frame."""
+    if is_sequence(field):
+        frame = field.type.value_type
+        if pa.types.is_fixed_size_list(frame):
+            return _FIXED_FRAMES, frame.list_size
+        return (_VAR_FRAMES if pa.types.is_list(frame) else _FRAMES), 0
+    if pa.types.is_fixed_size_list(field.type):
+        # A nullable one is read as a list, made fixed afterwards: only there may it be null.
+        return (_LIST, field.type.list_size) if field.nullable else (_FIXED_LIST, field.type.list_size)
+    if pa.types.is_list(field.type):
+        return _LIST, 0
+    return (_NULLABLE if field.nullable else _REQUIRED), 0
 
 
 def decoded_schema(schema: pa.Schema, selected: Sequence[str], dictionary: Sequence[str] | bool) -> pa.Schema:
@@ -114,23 +146,38 @@ def fault(code: int, message: bytes, *, path: str, record: int | None, offset_by
 def inferred_schema(inference: Any, whole: bool, paths: Sequence[str]) -> pa.Schema:
     """Returns the schema of what inference saw. Where it saw only a part, every column is nullable.
 
+    Records with feature lists are tf.SequenceExamples: their lists become columns, of lists where any frame had not one value.
+
     Raises:
         DataError: a feature of two kinds.
     """
     fields = []
     for key, kinds, present, _, most in inference.features():
         name = key.decode(errors="surrogateescape")
-        numbers = [number for number in _TYPES if kinds >> number & 1]
-        if len(numbers) > 1:
-            raise DataError(
-                f"feature {name!r} holds {' in some records and '.join(_NAMES[n] for n in numbers)} in others; "
-                "leave it out with a feature_spec, or write it anew",
-                path=paths[0],
-            )
-        if not numbers:
+        value = _inferred_type("feature", name, kinds, paths)
+        if value is None:
             continue  # named, but never with a value
-        value = _TYPES[numbers[0]]
         always = whole and present == inference.records and most == 1
         single = most <= 1
         fields.append(pa.field(name, value if single else pa.list_(value), nullable=not (always and single)))
+    context = [field.name for field in fields]
+    for key, kinds, present, least, most in inference.feature_lists():
+        name = key.decode(errors="surrogateescape")
+        value = _inferred_type("feature list", name, kinds, paths)
+        if value is None:
+            continue
+        frame = value if least == most == 1 else pa.list_(value)
+        always = whole and present == inference.records
+        fields.append(frame_field(column_name(name, context), name, frame, nullable=not always))
     return pa.schema(fields, metadata={INFERRED: b"whole" if whole else b"sample"})
+
+
+def _inferred_type(what: str, name: str, kinds: int, paths: Sequence[str]) -> pa.DataType | None:
+    numbers = [number for number in _TYPES if kinds >> number & 1]
+    if len(numbers) > 1:
+        raise DataError(
+            f"{what} {name!r} holds {' in some records and '.join(_NAMES[n] for n in numbers)} in others; "
+            "leave it out with a feature_spec, or write it anew",
+            path=paths[0],
+        )
+    return _TYPES[numbers[0]] if numbers else None

@@ -1,4 +1,4 @@
-"""Bytes of a TFRecord file in one growing window: plain files by position, gzip ones decompressed a thread ahead."""
+"""Bytes of a TFRecord file in one growing window: plain files by position, compressed ones decompressed a thread ahead."""
 
 from __future__ import annotations
 
@@ -12,17 +12,40 @@ from isal import igzip_lib
 from engine import _native
 from engine import paths as _paths
 from engine.errors import DataError
+from engine.formats import zlib_stream
 
-__all__ = ["Window", "file_compression"]
+__all__ = ["HEAD_BYTES", "ZLIB_SUFFIXES", "Window", "compression_of", "file_compression", "header_holds"]
 
 _GZIP_MAGIC = b"\x1f\x8b\x08"
+HEAD_BYTES = zlib_stream.HEAD_BYTES
+ZLIB_SUFFIXES = (".deflate", ".zlib", ".zz", ".z")
 
 
 def file_compression(path: str) -> str | None:
-    """Returns "gzip" or None by the file's first bytes; a record header whose checksum holds is never taken for gzip."""
+    """Returns "gzip", "zlib" or None by the file's first bytes, and for zlib by its name too where those are damaged."""
     with _paths.open_input(path) as file:
-        head = file.read(12) or b""
-    return "gzip" if head.startswith(_GZIP_MAGIC) and not header_holds(head) else None
+        found = compression_of(file.read(HEAD_BYTES) or b"", path)
+    return found or None
+
+
+def compression_of(head: bytes, path: str = "") -> str | None:
+    """Returns "gzip", "zlib", "" for plain, or None where these first bytes are of no TFRecord file that is whole.
+
+    A record header whose checksum holds is never taken for the beginning of a compressed stream.
+
+    Args:
+        head: first bytes of the file, HEAD_BYTES where it has as many.
+        path: the file's name; a name that says zlib decides where the bytes begin as zlib does, and are damaged further on.
+    """
+    if header_holds(head[:12]):
+        return ""
+    if head.startswith(_GZIP_MAGIC):
+        return "gzip"
+    inner = zlib_stream.decompressed_head(head)
+    if inner is not None and (not inner or header_holds(inner)):
+        return "zlib"
+    named = path.lower().endswith(ZLIB_SUFFIXES)
+    return "zlib" if named and zlib_stream.may_be_zlib(head) else None
 
 
 def header_holds(head: bytes) -> bool:
@@ -35,8 +58,8 @@ class Window:
 
     Args:
         path: file or URI.
-        compression: "gzip" or None.
-        start: first byte wanted; 0 for gzip.
+        compression: "gzip", "zlib" or None.
+        start: first byte wanted; 0 for a compressed file.
     """
 
     def __init__(self, path: str, compression: str | None, start: int = 0) -> None:
@@ -47,6 +70,8 @@ class Window:
             from isal import igzip_threaded
 
             self._file = igzip_threaded.open(self._raw, "rb", threads=1)
+        elif compression == "zlib":
+            self._file = zlib_stream.ZlibReader(self._raw)
         elif start:
             self._file.seek(start)
         self.buffer: np.ndarray = np.empty(1 << 20, np.uint8)

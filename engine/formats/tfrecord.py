@@ -1,4 +1,6 @@
-"""TFRecord files of tf.Example: read and written by the native codec; split at any byte by finding the next whole record.
+"""TFRecord files of tf.Example and tf.SequenceExample: the native codec reads both and writes the former.
+
+Plain files split at any byte by finding the next whole record.
 
 A split that begins inside a file resynchronises on a header whose checksum holds and whose successor's does too, and
 checks the header that follows its own last record, so that no damage between two splits goes unseen. Data that itself
@@ -23,7 +25,8 @@ from engine.formats.block import Block
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.report import DamageLog
 from engine.formats.spans import SPAN_BYTES, Reach, read_spans, rebatched
-from engine.formats.stream import Window, file_compression, header_holds
+from engine.formats.stream import Window, compression_of, file_compression, header_holds
+from engine.formats.zlib_stream import ZlibWriter
 from engine.schema import tensorflow_schema
 from engine.split import Split
 
@@ -41,7 +44,7 @@ __all__ = [
 ]
 
 EXTENSIONS = (".tfrecord", ".tfrecords", ".tfrec")
-COMPRESSIONS = (None, "gzip")
+COMPRESSIONS = (None, "gzip", "zlib")
 BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better the feed shuffles; this still reads fast
 MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
 _FIRST_FILL_BYTES = 4 << 20
@@ -52,12 +55,12 @@ _PAST_LIMIT_BYTES = 1 << 16  # the last record of a split ends past it
 
 
 def matches(head: bytes) -> bool:
-    """Returns whether a file that begins with these 12 bytes is TFRecord, plain or gzip."""
-    return header_holds(head) or head[:3] == b"\x1f\x8b\x08"
+    """Returns whether a file that begins with these bytes is TFRecord, plain or compressed."""
+    return compression_of(head) is not None
 
 
 def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Block, ...]]:
-    """Returns (records, blocks) by walking the headers. A gzip file is one block, since nothing can jump into it.
+    """Returns (records, blocks) by walking the headers. A compressed file is one block, since nothing can jump into it.
 
     Raises:
         DataError: a damaged header, or a file that ends within a record.
@@ -121,7 +124,7 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> 
         sample_bytes: bytes to look at in all, shared evenly among the files; None for all.
 
     Raises:
-        DataError: a record that is no tf.Example, or a feature that holds one kind here and another there.
+        DataError: a record that is no tf.Example or tf.SequenceExample, or a feature that holds one kind here and another there.
     """
     inference = _native.Inference()
     budget = 1 << 62 if sample_bytes is None else sample_bytes
@@ -149,7 +152,7 @@ def _observe(inference: Any, window: Window, limit_bytes: int) -> tuple[int, boo
             if bad >= 0:
                 offset = window.offset + records.place(bad)[0] - window.begin - 12
                 raise DataError(
-                    "the payload is not a tf.Example",
+                    "the payload is neither a tf.Example nor a tf.SequenceExample",
                     path=window.path,
                     record=records_before + bad,
                     offset_bytes=offset,
@@ -199,7 +202,7 @@ def split_file(
 
 def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLog) -> Iterator[pa.RecordBatch]:
     """Yields the split's records, in order, with exactly the schema's columns."""
-    decoded = codec.example_schema(schema)
+    decoded = codec.record_schema(schema)
     wanted = select_fields(decoded, options.columns)
     result = codec.result_schema(select_fields(schema, options.columns), options.dictionary)
     native = codec.native_schema(decoded, wanted.names, options.dictionary)
@@ -363,11 +366,14 @@ class Writer:
         if compression not in COMPRESSIONS:
             raise ConfigError(f"compression is {compression!r}; TFRecord takes {', '.join(map(repr, COMPRESSIONS))}")
         self._schema = codec.example_schema(tensorflow_schema(schema))
-        self._file, self._gzip, self._threads = file, None, threads
+        self._file, self._threads = file, threads
+        self._packed: Any = None
         if compression == "gzip":
             from isal import igzip
 
-            self._gzip = self._file = igzip.IGzipFile(filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0)
+            self._packed = self._file = igzip.IGzipFile(filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0)
+        elif compression == "zlib":
+            self._packed = self._file = ZlibWriter(file)
         self._encoded = _native.Bytes()
         self.records = 0
 
@@ -383,12 +389,12 @@ class Writer:
 
     def close(self) -> tuple[Block, ...]:
         """Writes what is pending; the file itself stays open."""
-        if self._gzip is not None:
-            self._gzip.close()
+        if self._packed is not None:
+            self._packed.close()
         return ()
 
     def abandon(self) -> None:
         """Lets go of a file that nobody will keep, while it still takes bytes: no finalizer has to write any later."""
-        if self._gzip is not None:
+        if self._packed is not None:
             with contextlib.suppress(Exception):
-                self._gzip.close()
+                self._packed.close()

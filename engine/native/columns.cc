@@ -138,14 +138,17 @@ Column::Column(const FieldSpec& field) : spec(field) {
   values.kind = field.kind;
   values.dictionary = field.dictionary && field.kind == Kind::kBytes;
   if (field.kind == Kind::kBytes && !values.dictionary) values.offsets.push<int32_t>(0);
-  if (field.shape == Shape::kList) list_offsets.push<int32_t>(0);
+  if (field.shape == Shape::kList || has_frames(field.shape)) list_offsets.push<int32_t>(0);
+  if (field.shape == Shape::kVarFrames) frame_offsets.push<int32_t>(0);
 }
 
 void Column::rollback(const Mark& mark) {
   rows = mark.rows;
   nulls = mark.nulls;
+  frames = mark.frames;
   values.truncate(mark.values);
-  if (spec.shape == Shape::kList) list_offsets.set_size((rows + 1) * 4);
+  if (spec.shape == Shape::kList || has_frames(spec.shape)) list_offsets.set_size((rows + 1) * 4);
+  if (spec.shape == Shape::kVarFrames) frame_offsets.set_size((frames + 1) * 4);
   if (validity.size()) {
     validity.set_size((rows + 7) / 8);
     if (rows % 8) validity.data()[rows / 8] &= static_cast<uint8_t>((1u << (rows % 8)) - 1);
@@ -185,12 +188,18 @@ void Column::push_default() {
 }
 
 void Column::export_to(ArrowArray* out) {
-  if (spec.shape == Shape::kNullable || spec.shape == Shape::kRequired)
-    return export_values(values, std::move(validity), nulls, out);
+  if (is_scalar(spec.shape)) return export_values(values, std::move(validity), nulls, out);
   auto* child = new ArrowArray;
   export_values(values, Buffer(), 0, child);
+  if (spec.shape == Shape::kFixedFrames || spec.shape == Shape::kVarFrames) {
+    auto* frame = new ArrowArray;
+    std::vector<Buffer> buffers = list_of(Buffer());
+    if (spec.shape == Shape::kVarFrames) buffers.push_back(std::move(frame_offsets));
+    fill(frame, frames, 0, std::move(buffers), {child});
+    child = frame;
+  }
   Buffer valid = nulls ? std::move(validity) : Buffer();
-  if (spec.shape == Shape::kList) return fill(out, rows, nulls, list_of(std::move(valid), std::move(list_offsets)), {child});
+  if (spec.shape != Shape::kFixedList) return fill(out, rows, nulls, list_of(std::move(valid), std::move(list_offsets)), {child});
   fill(out, rows, nulls, list_of(std::move(valid)), {child});
 }
 

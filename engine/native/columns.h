@@ -14,7 +14,20 @@
 namespace fullpass {
 
 enum class Kind : uint8_t { kInt64 = 0, kFloat = 1, kBytes = 2 };
-enum class Shape : uint8_t { kNullable = 0, kRequired = 1, kFixedList = 2, kList = 3 };
+enum class Shape : uint8_t {
+  kNullable = 0,
+  kRequired = 1,
+  kFixedList = 2,
+  kList = 3,
+  // Of feature lists, one entry a frame: exactly one value, exactly list_size values, any number of values.
+  kFrames = 4,
+  kFixedFrames = 5,
+  kVarFrames = 6
+};
+
+constexpr bool is_scalar(Shape shape) { return shape == Shape::kNullable || shape == Shape::kRequired; }
+constexpr bool is_fixed(Shape shape) { return shape == Shape::kFixedList || shape == Shape::kFixedFrames; }
+constexpr bool has_frames(Shape shape) { return shape >= Shape::kFrames; }
 
 // Bytes that grow by doubling; large ones move by remapping pages, not by copying.
 class Buffer {
@@ -137,33 +150,36 @@ struct FieldSpec {
   bool selected = true;
   bool dictionary = false;
   bool has_default = false;
+  bool required = false;  // of feature lists: one that is missing is a fault
   std::vector<int64_t> default_ints;
   std::vector<float> default_floats;
   std::vector<std::string> default_bytes;
 };
 
 struct Mark {
-  int64_t rows, values, nulls;
+  int64_t rows, values, nulls, frames;
 };
 
 class Column {
  public:
   explicit Column(const FieldSpec& spec);
-  Mark mark() const { return {rows, values.count, nulls}; }
+  Mark mark() const { return {rows, values.count, nulls, frames}; }
   void rollback(const Mark& mark);
   // Appends `n` validity bits (n <= 64), the lowest first.
   void push_validity(uint64_t bits, int n);
   void push_default();
-  void end_list() {
-    list_offsets.push(static_cast<int32_t>(values.count));
+  void end_list() { list_offsets.push(static_cast<int32_t>(has_frames(spec.shape) ? frames : values.count)); }
+  void end_frame() {
+    ++frames;
+    if (spec.shape == Shape::kVarFrames) frame_offsets.push(static_cast<int32_t>(values.count));
   }
   // Moves everything into an ArrowArray that frees it on release.
   void export_to(ArrowArray* out);
 
   const FieldSpec& spec;
   Values values;
-  Buffer list_offsets, validity;
-  int64_t rows = 0, nulls = 0;
+  Buffer list_offsets, frame_offsets, validity;
+  int64_t rows = 0, nulls = 0, frames = 0;
 };
 
 // Moves the columns into one struct array, as a record batch crosses.

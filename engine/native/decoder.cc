@@ -5,9 +5,21 @@
 #include "crc32c.h"
 
 namespace fullpass {
+namespace {
+
+bool any_frames(const std::vector<FieldSpec>& fields) {
+  return std::any_of(fields.begin(), fields.end(), [](const FieldSpec& field) { return has_frames(field.shape); });
+}
+
+}  // namespace
 
 Decoder::Decoder(const std::vector<FieldSpec>& fields, DecodeOptions options)
-    : fields_(fields), options_(options), keys_(fields) {
+    : fields_(fields),
+      options_(options),
+      keys_(fields, false),
+      lists_(fields, true),
+      frames_(any_frames(fields)),
+      read_lists_(frames_ || options.strict) {
   for (const FieldSpec& field : fields_)
     if (field.selected) columns_.emplace_back(field);
   slots_.resize(columns_.size() * kBlock);
@@ -47,7 +59,8 @@ void Decoder::decode(const uint8_t* data, size_t size, const Record* records, in
 
 // Decodes records by the plan, up to the first that is not as planned, whatever is the matter with it; returns how many.
 int Decoder::decode_usual(const uint8_t* data, const Record* records, int64_t first, int64_t count) {
-  if (plan_.version() != keys_.version()) plan_.learn(keys_, columns_, options_.strict);
+  const KeyIndex* lists = read_lists_ ? &lists_ : nullptr;
+  if (plan_.version() != keys_.version() + (lists ? lists->version() : 0)) plan_.learn(keys_, lists, columns_, options_.strict);
   base_ = data + records[first].offset - 1;  // so that no offset is 0
   plan_.begin(columns_, slots_.data(), base_);
   int rows = 0;
@@ -110,45 +123,54 @@ bool Decoder::decode_block(int count) {
   return true;
 }
 
-// Walks Example{features = 1{feature = 1{key = 1, value = 2}}} and notes where each wanted value lies; the last wins.
+// Walks Example{features = 1} or SequenceExample{context = 1, feature_lists = 2}, which in the former is an unknown field.
 bool Decoder::find_features(const Item& item, int row) {
   keys_.rewind();
+  lists_.rewind();
   const uint8_t* p = item.payload;
   const uint8_t* end = p + item.size;
   code_ = FaultCode::kMalformed;
-  reason_ = "the payload is not a tf.Example";
+  reason_ = frames_ ? "the payload is not a tf.SequenceExample" : "the payload is not a tf.Example";
   while (p < end) {
     uint32_t field, type;
     if (!read_tag(&p, end, &field, &type)) return false;
-    if (field != 1 || type != kDelimited) {
+    if (type != kDelimited || field > (read_lists_ ? 2 : 1)) {
       if (!skip_value(&p, end, field, type)) return false;
       continue;
     }
     size_t length;
     if (!read_length(&p, end, &length)) return false;
-    const uint8_t* stop = p + length;
-    while (p < stop) {
-      if (*p == 0x0a) {
-        ++p;
-      } else {
-        if (!read_tag(&p, stop, &field, &type)) return false;
-        if (field != 1 || type != kDelimited) {
-          if (!skip_value(&p, stop, field, type)) return false;
-          continue;
-        }
-      }
-      if (!read_length(&p, stop, &length)) return false;
-      if (!find_entry(p, p + length, row)) return false;
-      p += length;
-    }
+    if (!find_entries(field == 1 ? keys_ : lists_, p, p + length, row)) return false;
+    p += length;
   }
   return true;
 }
 
-bool Decoder::find_entry(const uint8_t* p, const uint8_t* end, int row) {
+// Walks Features{feature = 1{key = 1, value = 2}}, or FeatureLists likewise, and notes where each wanted value lies; the last wins.
+bool Decoder::find_entries(KeyIndex& keys, const uint8_t* p, const uint8_t* end, int row) {
+  while (p < end) {
+    if (*p == 0x0a) {
+      ++p;
+    } else {
+      uint32_t field, type;
+      if (!read_tag(&p, end, &field, &type)) return false;
+      if (field != 1 || type != kDelimited) {
+        if (!skip_value(&p, end, field, type)) return false;
+        continue;
+      }
+    }
+    size_t length;
+    if (!read_length(&p, end, &length)) return false;
+    if (!find_entry(keys, p, p + length, row)) return false;
+    p += length;
+  }
+  return true;
+}
+
+bool Decoder::find_entry(KeyIndex& keys, const uint8_t* p, const uint8_t* end, int row) {
   Span value{end, 0};
   const uint8_t* at = p;
-  int column = keys_.predict(&at, end, readable_);
+  int column = keys.predict(&at, end, readable_);
   if (column != kNotFound) {
     size_t length;
     if (read_length(&at, end, &length) && at + length == end) {
@@ -157,7 +179,7 @@ bool Decoder::find_entry(const uint8_t* p, const uint8_t* end, int row) {
       column = kNotFound;
     }
   }
-  if (column == kNotFound) column = read_entry(p, end, &value);
+  if (column == kNotFound) column = read_entry(keys, p, end, &value);
   if (column >= 0) {
     const auto offset = static_cast<uint32_t>(value.data - base_);
     slots_[static_cast<size_t>(column) * kBlock + row] = {offset, static_cast<uint32_t>(value.size)};
@@ -167,7 +189,7 @@ bool Decoder::find_entry(const uint8_t* p, const uint8_t* end, int row) {
 }
 
 // An entry in any shape: key and value in either order, absent, repeated, among unknown fields.
-int Decoder::read_entry(const uint8_t* p, const uint8_t* end, Span* value) {
+int Decoder::read_entry(KeyIndex& keys, const uint8_t* p, const uint8_t* end, Span* value) {
   Span key{p, 0};
   int values = 0;
   *value = {end, 0};
@@ -183,7 +205,7 @@ int Decoder::read_entry(const uint8_t* p, const uint8_t* end, Span* value) {
       return kNotFound;
     }
   }
-  const int column = keys_.find(key.data, key.size);
+  const int column = keys.find(key.data, key.size);
   if (column == kUnknown && options_.strict) {
     code_ = FaultCode::kUnknownFeature;
     reason_ = std::string(reinterpret_cast<const char*>(key.data), key.size < 200 ? key.size : 200);

@@ -1,4 +1,4 @@
-// tf.Example records to Arrow columns.
+// tf.Example and tf.SequenceExample records to Arrow columns.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -52,8 +52,9 @@ class Decoder {
   bool decode_general(int count);
   bool decode_block(int count);
   bool find_features(const Item& item, int row);
-  bool find_entry(const uint8_t* p, const uint8_t* end, int row);
-  int read_entry(const uint8_t* p, const uint8_t* end, Span* value);
+  bool find_entries(KeyIndex& keys, const uint8_t* p, const uint8_t* end, int row);
+  bool find_entry(KeyIndex& keys, const uint8_t* p, const uint8_t* end, int row);
+  int read_entry(KeyIndex& keys, const uint8_t* p, const uint8_t* end, Span* value);
   bool fill_column(size_t index, int count, int* bad);
   template <Kind kKind>
   bool fill_scalars(Column& column, const Slot* slots, int count, int* bad);
@@ -65,20 +66,34 @@ class Decoder {
   bool append_list(Column& column, const uint8_t* p, size_t size, bool* valid);
   template <Kind kKind>
   bool fill_lists(Column& column, const Slot* slots, int count, int* bad);
+  template <Kind kKind>
+  bool fill_frames(Column& column, const Slot* slots, int count, int* bad);
+  template <Kind kKind>
+  bool append_frames(Column& column, const uint8_t* p, const uint8_t* end);
+  size_t append_floats(Column& column, const uint8_t* p, const uint8_t* end);
+  template <Kind kKind>
+  bool append_frame(Column& column, const uint8_t* p, size_t size);
+  template <Kind kKind>
+  bool fill_shape(Column& column, const Slot* slots, int count, int* bad);
   bool absent(Column& column);
-  bool parse_slow(const FieldSpec& spec, const uint8_t* p, size_t size);
+  std::string place_of(const Column& column) const;
+  bool parse_slow(const Column& column, const uint8_t* p, size_t size);
   void push_slow(Values& values);
   void fault(FaultCode code, const Item& item, std::string message);
 
   const std::vector<FieldSpec>& fields_;
   const DecodeOptions options_;
-  KeyIndex keys_;
+  KeyIndex keys_;   // of features
+  KeyIndex lists_;  // of feature lists
+  const bool frames_;      // whether any column is a feature list
+  const bool read_lists_;  // else they are passed over as any field that the schema does not know
   RowPlan plan_;
   std::vector<Column> columns_;
   std::vector<Slot> slots_;  // [column][row of the block]
   Item block_[kBlock];
   const uint8_t* base_ = nullptr;
   const uint8_t* readable_ = nullptr;
+  int64_t frames_before_ = 0;  // in the column, when the record at hand began
   std::vector<Mark> marks_;  // of the columns before the block at hand
   FeatureValues scratch_;
   std::string reason_;

@@ -6,15 +6,20 @@ namespace fullpass {
 bool Decoder::fill_column(size_t index, int count, int* bad) {
   Column& column = columns_[index];
   const Slot* slots = slots_.data() + index * kBlock;
-  const bool scalar = column.spec.shape == Shape::kNullable || column.spec.shape == Shape::kRequired;
   switch (column.spec.kind) {
     case Kind::kInt64:
-      return scalar ? fill_scalars<Kind::kInt64>(column, slots, count, bad) : fill_lists<Kind::kInt64>(column, slots, count, bad);
+      return fill_shape<Kind::kInt64>(column, slots, count, bad);
     case Kind::kFloat:
-      return scalar ? fill_scalars<Kind::kFloat>(column, slots, count, bad) : fill_lists<Kind::kFloat>(column, slots, count, bad);
+      return fill_shape<Kind::kFloat>(column, slots, count, bad);
     default:
-      return scalar ? fill_scalars<Kind::kBytes>(column, slots, count, bad) : fill_lists<Kind::kBytes>(column, slots, count, bad);
+      return fill_shape<Kind::kBytes>(column, slots, count, bad);
   }
+}
+
+template <Kind kKind>
+bool Decoder::fill_shape(Column& column, const Slot* slots, int count, int* bad) {
+  if (is_scalar(column.spec.shape)) return fill_scalars<kKind>(column, slots, count, bad);
+  return has_frames(column.spec.shape) ? fill_frames<kKind>(column, slots, count, bad) : fill_lists<kKind>(column, slots, count, bad);
 }
 
 template <Kind kKind>
@@ -124,14 +129,14 @@ bool Decoder::append_scalar(Column& column, const uint8_t* p, size_t size, bool*
       }
     }
   }
-  if (!parse_slow(column.spec, p, size)) return false;
+  if (!parse_slow(column, p, size)) return false;
   if (scratch_.size() == 0 && (column.spec.shape == Shape::kNullable || scratch_.kind == 0)) {
     *valid = false;
     return true;
   }
   if (scratch_.size() != 1) {
     code_ = FaultCode::kMismatch;
-    reason_ = "feature '" + column.spec.name + "' has " + std::to_string(scratch_.size()) +
+    reason_ = place_of(column) + " has " + std::to_string(scratch_.size()) +
               (column.spec.shape == Shape::kNullable ? " values, the schema allows one at most" : " values, the schema takes exactly one");
     return false;
   }
@@ -166,7 +171,7 @@ template <Kind kKind>
 bool Decoder::append_list(Column& column, const uint8_t* p, size_t size, bool* valid) {
   Values& values = column.values;
   if constexpr (kKind != Kind::kBytes) {
-    const int64_t wanted = column.spec.shape == Shape::kFixedList ? column.spec.list_size : -1;
+    const int64_t wanted = is_fixed(column.spec.shape) ? column.spec.list_size : -1;
     const uint8_t* at = p;
     size_t left = size;
     if (unwrap(&at, &left, feature_tag(kKind)) && left && unwrap(&at, &left, 0x0a)) {
@@ -189,19 +194,107 @@ bool Decoder::append_list(Column& column, const uint8_t* p, size_t size, bool* v
       }
     }
   }
-  if (!parse_slow(column.spec, p, size)) return false;
+  if (!parse_slow(column, p, size)) return false;
   if (scratch_.kind == 0) {
     *valid = false;
     return true;
   }
-  if (column.spec.shape == Shape::kFixedList && static_cast<int64_t>(scratch_.size()) != column.spec.list_size) {
+  if (is_fixed(column.spec.shape) && static_cast<int64_t>(scratch_.size()) != column.spec.list_size) {
     code_ = FaultCode::kMismatch;
-    reason_ = "feature '" + column.spec.name + "' has " + std::to_string(scratch_.size()) + " values, the schema takes exactly " +
+    reason_ = place_of(column) + " has " + std::to_string(scratch_.size()) + " values, the schema takes exactly " +
               std::to_string(column.spec.list_size);
     return false;
   }
   push_slow(values);
   return true;
+}
+
+template <Kind kKind>
+bool Decoder::fill_frames(Column& column, const Slot* slots, int count, int* bad) {
+  uint64_t validity = 0;
+  for (int row = 0; row < count; ++row) {
+    const bool there = slots[row].offset != 0;
+    frames_before_ = column.frames;
+    const uint8_t* p = base_ + slots[row].offset;
+    if (there ? !append_frames<kKind>(column, p, p + slots[row].size) : column.spec.required && !absent(column)) {
+      *bad = row;
+      return false;
+    }
+    column.end_list();
+    if (there) validity |= 1ull << row;
+  }
+  column.push_validity(validity, count);
+  return true;
+}
+
+// Walks FeatureList{feature = 1}.
+template <Kind kKind>
+bool Decoder::append_frames(Column& column, const uint8_t* p, const uint8_t* end) {
+  while (p < end) {
+    if constexpr (kKind == Kind::kFloat) {
+      if (column.spec.shape == Shape::kFrames) p += append_floats(column, p, end);
+      if (p == end) break;
+    }
+    uint32_t field = 1, type = kDelimited;
+    const uint8_t* feature;
+    size_t size;
+    bool good = true;
+    if (*p == 0x0a) {
+      ++p;
+    } else {
+      good = read_tag(&p, end, &field, &type);
+    }
+    if (good && field == 1 && type == kDelimited) {
+      good = read_span(&p, end, &feature, &size);
+      if (good) {
+        if (!append_frame<kKind>(column, feature, size)) return false;
+        column.end_frame();
+      }
+    } else if (good) {
+      good = skip_value(&p, end, field, type);
+    }
+    if (!good) {
+      code_ = FaultCode::kMalformed;
+      reason_ = "feature list '" + column.spec.name + "' is not a tf.FeatureList";
+      return false;
+    }
+  }
+  return true;
+}
+
+// Appends as many frames as hold one packed float each, as writers make them, and returns the bytes that they took.
+size_t Decoder::append_floats(Column& column, const uint8_t* p, const uint8_t* end) {
+  constexpr size_t kFrameBytes = 10;
+  constexpr uint64_t kFrame = 0x040a0612080aull, kMask = (1ull << 48) - 1;  // what stands before the float
+  size_t count = 0;
+  const auto most = static_cast<size_t>(end - p) / kFrameBytes;
+  Buffer& data = column.values.data;
+  data.reserve(most * 4);
+  for (uint8_t* out = data.end(); count < most; ++count, p += kFrameBytes, out += 4) {
+    if ((load_u64(p) & kMask) != kFrame) break;
+    std::memcpy(out, p + 6, 4);
+  }
+  data.set_size(data.size() + count * 4);
+  column.values.count += static_cast<int64_t>(count);
+  column.frames += static_cast<int64_t>(count);
+  return count * kFrameBytes;
+}
+
+template <Kind kKind>
+bool Decoder::append_frame(Column& column, const uint8_t* p, size_t size) {
+  bool valid = true;
+  if (column.spec.shape == Shape::kFrames) {
+    if (!append_scalar<kKind>(column, p, size, &valid)) return false;
+  } else if (!append_list<kKind>(column, p, size, &valid)) {
+    return false;
+  }
+  // A frame without a kind has no values.
+  if (valid || column.spec.shape == Shape::kVarFrames) return true;
+  const int64_t wanted = column.spec.shape == Shape::kFrames ? 1 : column.spec.list_size;
+  if (wanted == 0) return true;
+  code_ = FaultCode::kMismatch;
+  reason_ = place_of(column) + " has 0 values, the schema takes exactly " + (wanted == 1 ? "one" : std::to_string(wanted));
+  return false;
 }
 
 bool Decoder::absent(Column& column) {
@@ -210,19 +303,28 @@ bool Decoder::absent(Column& column) {
     return true;
   }
   code_ = FaultCode::kMismatch;
-  reason_ = "feature '" + column.spec.name + "' is missing, and the schema requires it and gives no default";
+  reason_ = (has_frames(column.spec.shape) ? "feature list '" : "feature '") + column.spec.name +
+            "' is missing, and the schema requires it" + (has_frames(column.spec.shape) ? "" : " and gives no default");
   return false;
 }
 
-bool Decoder::parse_slow(const FieldSpec& spec, const uint8_t* p, size_t size) {
+// Where in the record a value stands, for errors.
+std::string Decoder::place_of(const Column& column) const {
+  const std::string name = "'" + column.spec.name + "'";
+  if (!has_frames(column.spec.shape)) return "feature " + name;
+  return "frame " + std::to_string(column.frames - frames_before_) + " of feature list " + name;
+}
+
+bool Decoder::parse_slow(const Column& column, const uint8_t* p, size_t size) {
   if (!parse_feature(p, p + size, &scratch_)) {
     code_ = FaultCode::kMalformed;
-    reason_ = "feature '" + spec.name + "' is not a tf.Feature";
+    reason_ = place_of(column) + " is not a tf.Feature";
     return false;
   }
-  if (scratch_.kind != 0 && scratch_.kind != feature_field(spec.kind)) {
+  const int wanted = feature_field(column.spec.kind);
+  if (scratch_.kind != 0 && scratch_.kind != wanted) {
     code_ = FaultCode::kMismatch;
-    reason_ = "feature '" + spec.name + "' holds " + kind_name(scratch_.kind) + ", the schema says " + kind_name(feature_field(spec.kind));
+    reason_ = place_of(column) + " holds " + kind_name(scratch_.kind) + ", the schema says " + kind_name(wanted);
     return false;
   }
   return true;

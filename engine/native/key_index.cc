@@ -4,9 +4,12 @@
 
 namespace fullpass {
 
-KeyIndex::KeyIndex(const std::vector<FieldSpec>& fields) : limit_(fields.size() + 256) {
+KeyIndex::KeyIndex(const std::vector<FieldSpec>& fields, bool lists) : limit_(fields.size() + 256) {
   int column = 0;
-  for (const FieldSpec& field : fields) columns_[field.name] = field.selected ? column++ : kSkipped;
+  for (const FieldSpec& field : fields) {
+    if (has_frames(field.shape) == lists) columns_[field.name] = field.selected ? column : kSkipped;
+    if (field.selected) ++column;
+  }
 }
 
 KeyIndex::Expected KeyIndex::make(std::string_view key, int column) {

@@ -18,7 +18,8 @@ constexpr int kNotFound = -3;
 
 class KeyIndex {
  public:
-  explicit KeyIndex(const std::vector<FieldSpec>& fields);
+  // Of the features of Examples and contexts, or of feature lists.
+  KeyIndex(const std::vector<FieldSpec>& fields, bool lists);
 
   // Starts the next record.
   void rewind() { cursor_ = 0; }

@@ -128,7 +128,7 @@ struct Schema {
 };
 
 void add_field(Schema& schema, std::string name, int kind, int shape, int64_t list_size, bool selected, bool dictionary,
-               const py::object& defaults) {
+               const py::object& defaults, bool required) {
   FieldSpec field;
   field.name = std::move(name);
   field.kind = static_cast<Kind>(kind);
@@ -136,6 +136,7 @@ void add_field(Schema& schema, std::string name, int kind, int shape, int64_t li
   field.list_size = list_size;
   field.selected = selected;
   field.dictionary = dictionary;
+  field.required = required;
   if (!defaults.is_none()) {
     field.has_default = true;
     if (field.kind == Kind::kInt64) field.default_ints = defaults.cast<std::vector<int64_t>>();
@@ -175,6 +176,13 @@ py::tuple decode(const Schema& schema, const py::buffer& source, const Records& 
     for (const Fault& fault : list)
       problems.append(py::make_tuple(static_cast<int>(fault.code), fault.record, py::bytes(fault.message)));
   return py::make_tuple(capsules, problems);
+}
+
+py::list as_list(const Inference::ByName& features) {
+  py::list list;
+  for (const auto& [name, seen] : features)
+    list.append(py::make_tuple(py::bytes(name), seen.kinds, seen.present, seen.least, seen.most));
+  return list;
 }
 
 py::list as_list(const std::vector<Fault>& faults) {
@@ -264,17 +272,16 @@ PYBIND11_MODULE(_native, m) {
                                {static_cast<py::ssize_t>(b.buffer.size())}, {1}, true);
       })
       .def("__len__", [](const Bytes& b) { return b.buffer.size(); });
-  py::class_<Schema>(m, "Schema").def(py::init<>()).def("add", &add_field);
+  py::class_<Schema>(m, "Schema")
+      .def(py::init<>())
+      .def("add", &add_field, py::arg("name"), py::arg("kind"), py::arg("shape"), py::arg("list_size"), py::arg("selected"),
+           py::arg("dictionary"), py::arg("defaults"), py::arg("required") = false);
   py::class_<Inference>(m, "Inference")
       .def(py::init<>())
       .def("observe", &observe)
       .def_readonly("records", &Inference::records)
-      .def("features", [](const Inference& inference) {
-        py::list features;
-        for (const auto& [name, seen] : inference.features)
-          features.append(py::make_tuple(py::bytes(name), seen.kinds, seen.present, seen.least, seen.most));
-        return features;
-      });
+      .def("features", [](const Inference& inference) { return as_list(inference.features); })
+      .def("feature_lists", [](const Inference& inference) { return as_list(inference.lists); });
   py::class_<Stream>(m, "Stream")
       .def(py::init<const Schema&, bool, bool, bool>(), py::keep_alive<1, 2>())
       .def("decode", &Stream::decode)

@@ -11,39 +11,48 @@ size_t value_bytes(Kind kind) { return kind == Kind::kFloat ? 4 : 8; }
 
 }  // namespace
 
-void RowPlan::learn(const KeyIndex& keys, const std::vector<Column>& columns, bool strict) {
-  version_ = keys.version();
+void RowPlan::learn(const KeyIndex& keys, const KeyIndex* lists, const std::vector<Column>& columns, bool strict) {
+  version_ = keys.version() + (lists ? lists->version() : 0);
+  lists_ = lists != nullptr;
   steps_.clear();
   slotted_.clear();
+  expect(keys, columns, strict, false);
+  num_features_ = steps_.size();
+  if (lists) expect(*lists, columns, strict, true);
+}
+
+void RowPlan::expect(const KeyIndex& keys, const std::vector<Column>& columns, bool strict, bool lists) {
   std::vector<bool> expected(columns.size());
-  auto add = [&](std::string_view name, const std::string& key, int column, Op op) {
-    Step step{};
-    step.op = op;
-    step.column = column;
-    step.key = key;
-    if (column >= 0) {
-      step.spec = &columns[static_cast<size_t>(column)].spec;
-      step.shape = step.spec->shape;
-      step.has_default = step.spec->has_default;
-      step.slotted = !is_scalar(step.shape) || (step.spec->dictionary && step.spec->kind == Kind::kBytes);
-      if (step.slotted) {
-        slotted_.push_back(static_cast<size_t>(column));
-        step.op = op == Op::kNever ? Op::kNever : Op::kSlot;
-      } else if (op != Op::kNever) {
-        step.op = step.spec->kind == Kind::kFloat ? Op::kFloat : step.spec->kind == Kind::kInt64 ? Op::kInt : Op::kText;
-        step.prefix = Prefix(name, step.spec->kind);
-      }
-      expected[static_cast<size_t>(column)] = true;
-    }
-    steps_.push_back(std::move(step));
-  };
   for (size_t at = 0; at < keys.size(); ++at) {
     const int column = keys.column(at);
     if (column == kUnknown && strict) continue;
-    add(keys.name(at), keys.bytes(at), column, Op::kIgnore);
+    expect_one(keys.name(at), keys.bytes(at), column, Op::kIgnore, columns);
+    if (column >= 0) expected[static_cast<size_t>(column)] = true;
   }
   for (size_t column = 0; column < columns.size(); ++column)
-    if (!expected[column]) add("", "", static_cast<int>(column), Op::kNever);
+    if (!expected[column] && has_frames(columns[column].spec.shape) == lists)
+      expect_one("", "", static_cast<int>(column), Op::kNever, columns);
+}
+
+void RowPlan::expect_one(std::string_view name, const std::string& key, int column, Op op, const std::vector<Column>& columns) {
+  Step step{};
+  step.op = op;
+  step.column = column;
+  step.key = key;
+  if (column >= 0) {
+    step.spec = &columns[static_cast<size_t>(column)].spec;
+    step.shape = step.spec->shape;
+    step.has_default = step.spec->has_default;
+    step.slotted = !is_scalar(step.shape) || (step.spec->dictionary && step.spec->kind == Kind::kBytes);
+    if (step.slotted) {
+      slotted_.push_back(static_cast<size_t>(column));
+      step.op = op == Op::kNever ? Op::kNever : Op::kSlot;
+    } else if (op != Op::kNever) {
+      step.op = step.spec->kind == Kind::kFloat ? Op::kFloat : step.spec->kind == Kind::kInt64 ? Op::kInt : Op::kText;
+      step.prefix = Prefix(name, step.spec->kind);
+    }
+  }
+  steps_.push_back(std::move(step));
 }
 
 void RowPlan::begin(std::vector<Column>& columns, Slot* slots, const uint8_t* base) {
@@ -181,24 +190,38 @@ bool RowPlan::absent(Step& step, int row) {
   return true;
 }
 
-bool RowPlan::add(const uint8_t* payload, size_t size, int row, const uint8_t* readable) {
-  const uint8_t* p = payload;
-  const uint8_t* end = p + size;
-  // Prefixes are compared, and short texts copied, without looking where the record ends.
-  if (size < 2 || *p != 0x0a || static_cast<size_t>(readable - end) < Prefix::kWords * 8 + 32) return false;
-  size_t length;
-  ++p;
-  if (!read_length(&p, end, &length) || p + length != end) return false;
-  Step* step = steps_.data();
-  Step* const last = step + steps_.size();
-  for (; p < end; ++step) {
-    for (int missing = 0; step != last && !matches(*step, &p, end, row); ++step)
+inline bool RowPlan::add_entries(Step* step, Step* const last, const uint8_t** p, const uint8_t* end, int row) {
+  for (; *p < end; ++step) {
+    for (int missing = 0; step != last && !matches(*step, p, end, row); ++step)
       if (++missing > kMostMissing || !absent(*step, row)) return false;
     if (step == last) return false;
   }
   for (; step != last; ++step)
     if (!absent(*step, row)) return false;
-  return p == end;
+  return *p == end;
+}
+
+// Takes Example{features = 1} and SequenceExample{context = 1, feature_lists = 2}, where each field comes once and in order.
+bool RowPlan::add(const uint8_t* payload, size_t size, int row, const uint8_t* readable) {
+  const uint8_t* p = payload;
+  const uint8_t* end = p + size;
+  // Prefixes are compared, and short texts copied, without looking where the record ends.
+  if (size < 2 || static_cast<size_t>(readable - end) < Prefix::kWords * 8 + 32) return false;
+  Step* const features = steps_.data();
+  Step* const lists = features + num_features_;
+  size_t length = 0;
+  if (*p == 0x0a) {
+    ++p;
+    if (!read_length(&p, end, &length)) return false;
+  }
+  if (!add_entries(features, lists, &p, p + length, row)) return false;
+  const uint8_t* stop = p;
+  if (p < end) {
+    if (*p++ != 0x12 || !read_length(&p, end, &length) || p + length != end) return false;
+    if (!lists_) return true;
+    stop = end;
+  }
+  return add_entries(lists, features + steps_.size(), &p, stop, row);
 }
 
 void RowPlan::commit(std::vector<Column>& columns, int rows) {

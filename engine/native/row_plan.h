@@ -22,8 +22,8 @@ class RowPlan {
   static constexpr int kRows = 64;  // between begin and commit: one validity word
   static constexpr int kMostMissing = 32;  // expected features in a row; with more the general way is no slower
 
-  // Expects the keys that the index expects.
-  void learn(const KeyIndex& keys, const std::vector<Column>& columns, bool strict);
+  // Expects the keys that the indices expect. Without `lists` feature lists are passed over unseen.
+  void learn(const KeyIndex& keys, const KeyIndex* lists, const std::vector<Column>& columns, bool strict);
   // Makes room for kRows rows. `slots` take the places of features that are no single values, [column][row], from `base`.
   void begin(std::vector<Column>& columns, Slot* slots, const uint8_t* base);
   // Puts one record into row `row`, or returns false and leaves the row to be written again.
@@ -49,22 +49,26 @@ class RowPlan {
     Values* values;
     const FieldSpec* spec;
   };
+  void expect(const KeyIndex& keys, const std::vector<Column>& columns, bool strict, bool lists);
+  void expect_one(std::string_view name, const std::string& key, int column, Op op, const std::vector<Column>& columns);
+  bool add_entries(Step* step, Step* last, const uint8_t** p, const uint8_t* end, int row);
   bool matches(Step& step, const uint8_t** p, const uint8_t* end, int row);
   bool matches_loosely(Step& step, const uint8_t** p, const uint8_t* end, int row);
   bool absent(Step& step, int row);
   void put_text(Step& step, const uint8_t* from, size_t size, int row);
-  static bool is_scalar(Shape shape) { return shape == Shape::kNullable || shape == Shape::kRequired; }
   static void set_text_end(Step& step, int row, uint32_t end) {
     std::memcpy(step.offsets + static_cast<size_t>(row + 1) * 4, &end, 4);
   }
   // Where the text of `row` begins.
   static uint32_t text_end(const Step& step, int row) { return load_u32(step.offsets + static_cast<size_t>(row) * 4); }
 
-  std::vector<Step> steps_;
+  std::vector<Step> steps_;  // those of features, then from num_features_ on those of feature lists
+  size_t num_features_ = 0;
+  bool lists_ = false;
   std::vector<size_t> slotted_;
   Slot* slots_ = nullptr;
   const uint8_t* base_ = nullptr;
-  uint64_t version_ = 0;  // of the index, when it was learnt
+  uint64_t version_ = 0;  // of both indices, when they were learnt
 };
 
 }  // namespace fullpass

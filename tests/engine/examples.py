@@ -1,4 +1,4 @@
-"""Random tf.Examples on the wire, in every shape protobuf allows, and TensorFlow's reading of them."""
+"""Random tf.Examples and tf.SequenceExamples on the wire, in every shape protobuf allows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-__all__ = ["encode_example", "features", "varint", "wire_examples"]
+__all__ = [
+    "encode_example",
+    "encode_feature",
+    "encode_sequence_example",
+    "features",
+    "varint",
+    "wire_examples",
+    "wire_sequence_examples",
+]
 
 KEYS = ["a", "b", "label", "a_much_longer_feature_name", "ü", "x" * 130]
 ints = st.integers(-(2**63), 2**63 - 1)
@@ -65,3 +73,46 @@ def wire_examples(draw: Any) -> bytes:
     if draw(st.booleans()):
         encoded.append((draw(st.sampled_from(KEYS)), b""))  # named, without a kind
     return encode_example(encoded, value_first=draw(st.booleans()))
+
+
+def encode_sequence_example(
+    context: list[tuple[str, bytes]],
+    lists: list[tuple[str, list[bytes]]],
+    *,
+    lists_first: bool = False,
+    junk: bytes = b"",
+) -> bytes:
+    """Returns a tf.SequenceExample of (key, serialized feature) and (key, serialized features, one a frame) entries, in order.
+
+    `junk`, whole fields that no message here knows, goes between the frames and behind all.
+    """
+    entries = b""
+    for key, frames in lists:
+        value = junk.join(delimited(1, frame) for frame in frames) + junk
+        entries += delimited(1, delimited(1, key.encode()) + delimited(2, value))
+    parts = [encode_example(context), delimited(2, entries)]
+    return b"".join(reversed(parts) if lists_first else parts) + junk
+
+
+@st.composite
+def wire_sequence_examples(draw: Any) -> bytes:
+    """Draws a serialized tf.SequenceExample: any order, duplicate keys, frames of any kinds or of none, unknown fields."""
+    frame = st.builds(lambda feature, packed: encode_feature(*feature, packed), features, st.booleans()) | st.just(b"")
+    context = draw(st.lists(st.tuples(st.sampled_from(KEYS), frame), max_size=4))
+    one_kind = st.sampled_from([1, 2, 3]).flatmap(
+        lambda kind: st.lists(
+            st.builds(
+                lambda feature, packed: encode_feature(*feature, packed) if feature[1] else b"",
+                features.filter(lambda feature: feature[0] == kind),
+                st.booleans(),
+            ),
+            max_size=6,
+        )
+    )
+    parts = draw(st.lists(st.lists(st.tuples(st.sampled_from(KEYS), one_kind), max_size=5), min_size=1, max_size=2))
+    junk = draw(st.sampled_from([b"", b"\x1a\x02ab", b"\x23\x08\x01\x24", b"\x28\x80\x01"]))
+    first, *rest = [
+        encode_sequence_example(context if index == 0 else [], lists, lists_first=draw(st.booleans()), junk=junk)
+        for index, lists in enumerate(parts)
+    ]
+    return first + b"".join(rest)

@@ -160,7 +160,7 @@ def test_what_tensorflow_refuses_is_refused_with_the_place(entries, message, tmp
 @relaxed
 @given(
     rows=st.lists(st.lists(features, min_size=4, max_size=4), min_size=1, max_size=70),
-    compression=st.sampled_from([None, "gzip"]),
+    compression=st.sampled_from([None, "gzip", "zlib"]),
 )
 def test_written_records_read_in_tensorflow(rows, compression, tmp_path_factory):
     kinds = [[kind for kind, _ in row] for row in rows]

@@ -12,9 +12,9 @@ SCHEMA = pa.schema([pa.field("i", pa.int64(), nullable=False), pa.field("s", pa.
 ROWS = 40_000
 
 
-@pytest.fixture(scope="module", params=[None, "gzip"])
+@pytest.fixture(scope="module", params=[None, "gzip", "zlib"])
 def path(request, tmp_path_factory):
-    path = str(tmp_path_factory.mktemp("data") / f"x.tfrecord{'.gz' if request.param else ''}")
+    path = str(tmp_path_factory.mktemp("data") / f"x.tfrecord{'.gz' if request.param == 'gzip' else ''}")
     batch = pa.record_batch(
         [
             list(range(ROWS)),

@@ -1,4 +1,5 @@
-// Feeds mutated tf.Examples and TFRecord framing to the codec under AddressSanitizer and UndefinedBehaviorSanitizer.
+// Feeds mutated tf.Examples, tf.SequenceExamples and TFRecord framing to the codec under AddressSanitizer and
+// UndefinedBehaviorSanitizer; what it decodes is encoded again, and must decode to the same.
 // usage: decoder_fuzz RUNS SEED. Ends with the number of runs, or is stopped by a sanitizer at the first finding.
 #include <cinttypes>
 #include <cstdio>
@@ -10,9 +11,9 @@
 
 #include "crc32c.h"
 #include "decoder.h"
-#include "encoder.h"
 #include "framing.h"
 #include "inference.h"
+#include "round_trip.h"
 
 using namespace fullpass;
 
@@ -62,7 +63,7 @@ Bytes feature(const FieldSpec* spec) {
   Bytes body;
   const bool fitting = spec && rarely(25);
   auto count = below(5);
-  if (fitting && spec->shape != Shape::kList) count = spec->shape == Shape::kFixedList ? spec->list_size : 1;
+  if (fitting && spec->shape != Shape::kList && spec->shape != Shape::kVarFrames) count = is_fixed(spec->shape) ? spec->list_size : 1;
   const bool packed = orderly || below(2);
   const auto kind = static_cast<uint32_t>(fitting ? feature_field(spec->kind) : 1 + below(3));
   Bytes run;
@@ -82,20 +83,44 @@ Bytes feature(const FieldSpec* spec) {
   return out;
 }
 
-const char* const kKeys[] = {"int", "float", "bytes", "ints", "floats", "texts", "two", "skipped", "unknown", "", "a_long_key_that_spans_words"};
+const char* const kKeys[] = {"int",     "float",   "bytes", "ints",  "floats", "texts", "two", "frames",
+                             "skipped", "unknown", "",      "steps", "a_long_key_that_spans_words"};
+constexpr uint64_t kNumKeys = sizeof(kKeys) / sizeof(*kKeys);
 
-Bytes example(const std::vector<FieldSpec>& specs) {
-  Bytes entries;
-  const bool in_order = orderly || below(3);
-  const auto count = in_order ? specs.size() : below(14);
-  for (uint64_t i = 0; i < count; ++i) {
-    const bool any = specs.empty() || !rarely(10);
-    const FieldSpec* spec = any ? nullptr : &specs[in_order ? i % specs.size() : below(specs.size())];
-    Bytes key = lying(1, spec ? spec->name : kKeys[below(11)]);
-    Bytes value = lying(2, feature(spec));
-    entries += lying(1, rarely(10) ? key + value : value + key);
+// FeatureList{feature = 1}, with frames that fit mostly, and unknown fields between them rarely.
+Bytes feature_list(const FieldSpec* spec) {
+  Bytes out;
+  for (uint64_t frames = below(below(10) ? 5 : 40); frames; --frames) {
+    out += lying(1, feature(spec));
+    if (!rarely(60)) out += Bytes("\x12\x02xy\x18\x07", 6);
   }
-  Bytes out = lying(1, entries);
+  return out;
+}
+
+// Features, or FeatureLists: the entries of a message.
+Bytes entries(const std::vector<FieldSpec>& specs, bool lists) {
+  std::vector<const FieldSpec*> mine;
+  for (const FieldSpec& spec : specs)
+    if (has_frames(spec.shape) == lists) mine.push_back(&spec);
+  Bytes out;
+  const bool in_order = orderly || below(3);
+  const auto count = in_order ? mine.size() : below(14);
+  for (uint64_t i = 0; i < count; ++i) {
+    const bool any = mine.empty() || !rarely(10);
+    const FieldSpec* spec = any ? nullptr : mine[in_order ? i % mine.size() : below(mine.size())];
+    Bytes key = lying(1, spec ? spec->name : kKeys[below(kNumKeys)]);
+    Bytes value = lying(2, lists ? feature_list(spec) : feature(spec));
+    out += lying(1, rarely(10) ? key + value : value + key);
+  }
+  return out;
+}
+
+Bytes example(const std::vector<FieldSpec>& specs, bool sequence) {
+  Bytes out = rarely(30) ? lying(1, entries(specs, false)) : Bytes();
+  if (sequence) {
+    Bytes lists = lying(2, entries(specs, true));
+    out = rarely(20) ? out + lists : lists + out;
+  }
   if (!rarely(20)) out += Bytes("\x13\x1b\x08\x01\x1c\x14", 6);  // nested groups
   return out;
 }
@@ -132,16 +157,18 @@ void frame(Bytes& out, const Bytes& payload) {
   put32(out, masked_crc32c(data_of(payload), payload.size()));
 }
 
-std::vector<FieldSpec> fields() {
+std::vector<FieldSpec> fields(bool sequence) {
   std::vector<FieldSpec> list;
-  const Shape shapes[] = {Shape::kNullable, Shape::kRequired, Shape::kFixedList, Shape::kList};
+  const Shape shapes[] = {Shape::kNullable, Shape::kRequired,    Shape::kFixedList, Shape::kList,
+                          Shape::kFrames,   Shape::kFixedFrames, Shape::kVarFrames};
   const Kind kinds[] = {Kind::kInt64, Kind::kFloat, Kind::kBytes};
   for (const char* key : kKeys) {
     if (Bytes(key) == "unknown") continue;
     FieldSpec spec;
     spec.name = key;
     spec.kind = kinds[below(3)];
-    spec.shape = shapes[below(4)];
+    spec.shape = shapes[below(sequence ? 7 : 4)];
+    spec.required = below(3) == 0;
     spec.selected = below(8) != 0;
     spec.dictionary = below(3) == 0;
     spec.list_size = static_cast<int64_t>(below(3));
@@ -170,6 +197,9 @@ uint64_t touch(const ArrowArray* array, const FieldSpec* spec) {
       if (offsets[i] > offsets[i + 1]) std::abort();
       for (int32_t at = offsets[i]; at < offsets[i + 1]; ++at) sum += static_cast<const uint8_t*>(array->buffers[2])[at];
     }
+  } else if (array->n_buffers == 1) {  // a fixed-size list
+    const auto size = array->length ? spec->list_size : 0;
+    if (array->n_children == 1 && array->children[0]->length != array->length * size) std::abort();
   } else if (array->n_buffers == 2 && array->n_children) {
     const auto* offsets = static_cast<const int32_t*>(array->buffers[1]);
     for (int64_t i = 0; i < array->length; ++i)
@@ -182,14 +212,15 @@ uint64_t touch(const ArrowArray* array, const FieldSpec* spec) {
   return sum;
 }
 
-uint64_t decoded = 0;
+uint64_t decoded = 0, frames = 0, encoded = 0;
 
 uint64_t run_once(uint64_t records) {
   orderly = below(2);
-  const auto specs = fields();
+  const bool sequence = below(2);
+  const auto specs = fields(sequence);
   Bytes file;
   for (uint64_t i = 0; i < records; ++i) {
-    Bytes payload = example(specs);
+    Bytes payload = example(specs, sequence);
     if (rarely(6) == 0) flip(payload);
     frame(file, payload);
   }
@@ -215,8 +246,10 @@ uint64_t run_once(uint64_t records) {
   for (const FieldSpec& spec : specs)
     if (spec.selected) {
       if (batch->children[column]->length != batch->length) std::abort();
+      if (has_frames(spec.shape)) frames += static_cast<uint64_t>(batch->children[column]->children[0]->length);
       sum += touch(batch->children[column++], &spec);
     }
+  if (below(2)) encoded += round_trip(specs, batch, below(batch->length + 1), below(1u << 30));
   batch->release(batch);
   delete batch;
   return sum;
@@ -233,5 +266,6 @@ int main(int argc, char** argv) {
     sum += run_once(records);
     inputs += records;
   }
-  std::printf("%" PRIu64 " mutated inputs, %" PRIu64 " decoded, no finding (sum %" PRIx64 ", crc %s)\n", inputs, decoded, sum, crc32c_implementation());
+  std::printf("%" PRIu64 " mutated inputs, %" PRIu64 " decoded (%" PRIu64 " frames), %" PRIu64 " encoded again, no finding (sum %" PRIx64 ", crc %s)\n",
+              inputs, decoded, frames, encoded, sum, crc32c_implementation());
 }

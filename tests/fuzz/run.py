@@ -41,8 +41,9 @@ def build(directory: str) -> str:
     """Compiles the fuzz driver and returns its path."""
     program = str(Path(directory) / "decoder_fuzz")
     native = ROOT / "engine" / "native"
-    files = [str(native / f"{name}.cc") for name in SOURCES] + [str(ROOT / "tests" / "fuzz" / "decoder_fuzz.cc")]
-    subprocess.run(["g++", *FLAGS, f"-I{native}", *files, "-o", program], check=True)
+    fuzz = ROOT / "tests" / "fuzz"
+    files = [str(native / f"{name}.cc") for name in SOURCES] + [str(fuzz / "decoder_fuzz.cc"), str(fuzz / "round_trip.cc")]
+    subprocess.run(["g++", *FLAGS, f"-I{native}", f"-I{fuzz}", *files, "-o", program], check=True)
     return program
 
 
