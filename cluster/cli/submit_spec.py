@@ -32,6 +32,7 @@ _PLAIN = {
     "service_account": "service_account",
     "run_as_user": "run_as_user",
 }
+_WORK = ("pipeline", "step", "module")
 _RESOURCES = ("cpu", "memory", "gpu", "tpu", "tpu_accelerator", "tpu_topology")
 
 
@@ -96,6 +97,9 @@ def spec_from_args(args: argparse.Namespace) -> JobSpec:
         ConfigError: a flag that cannot be read, or a job that cannot run.
     """
     data = _load(args.spec) if args.spec else {}
+    if args.is_command or any(getattr(args, flag) for flag in _WORK):  # in place of what the file runs
+        for field in ("command", *_WORK):
+            data.pop(field, None)
     for flag, field in _PLAIN.items():
         if getattr(args, flag) is not None:
             data[field] = getattr(args, flag)

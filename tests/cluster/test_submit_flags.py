@@ -56,6 +56,8 @@ def test_flags_go_before_the_file(tmp_path):
     assert built == JobSpec(
         name="b", step="train", env={"A": "3", "B": "2"}, resources=Resources(cpu="2", memory="4Gi")
     )
+    assert spec("--spec", str(path), "--pipeline", "p.toml").step is None
+    assert spec("--spec", str(path), "--command", "--", "true").command == ("true",)
 
 
 @pytest.mark.parametrize(
