@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["embedded_flink", "embedded_spark", "flink_cluster", "spark_cluster"]
+from engine import Dataset
+
+__all__ = ["embedded_flink", "embedded_spark", "flink_cluster", "local", "rows", "spark_cluster"]
 
 
 def _or_skip(build: Callable[[], Any]) -> Any:
@@ -16,6 +19,25 @@ def _or_skip(build: Callable[[], Any]) -> Any:
     except (RuntimeError, OSError) as error:
         print(f"no cluster here: {error}")
         pytest.skip(f"no cluster here: {error}")
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Seeded rows for passes."""
+    from tests.clusters import beam_passes
+
+    return Dataset.open(str(beam_passes.write_rows(tmp_path_factory.mktemp("rows")) / "*.parquet"))
+
+
+@pytest.fixture(scope="session")
+def local(rows: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The transform graph that this machine makes of them."""
+    from tests.clusters import beam_passes
+    from transforms import analyze
+
+    graph = tmp_path_factory.mktemp("local") / "graph"
+    analyze(rows, beam_passes.preprocessing_fn, str(graph))
+    return graph
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+from engine import DataError, Dataset
+from transforms import analyze, transform
 
 ROWS = 60_000
+SPLIT_BYTES = 200_000
 NUM_VOCABULARIES = 12
 
 
@@ -128,3 +133,47 @@ def killing_a_worker(session_id: int, work_dir: Path) -> Iterator[list[int]]:
     finally:
         over.set()
         thread.join()
+
+
+def analyze_on(runner: str, options: list[str], data: Dataset, graph: Path, function: Any = preprocessing_fn) -> Any:
+    """Returns the report of an analysis in many splits on a runner."""
+    splits = {"target_split_bytes": SPLIT_BYTES}
+    return analyze(data, function, str(graph), runner=runner, runner_options=options, **splits)
+
+
+def check_embedded_analysis(runner: str, options: list[str], data: Dataset, local: Path, folder: Path) -> None:
+    """Fails where a cluster inside the job server finds anything else than this machine did in `local`."""
+    analyze_on(runner, options, data, folder / "graph")
+    assert results_of(folder / "graph") == results_of(local)
+
+
+def check_transform(runner: str, options: list[str], data: Dataset, local: Path, folder: Path) -> None:
+    """Fails where the shards that a runner writes with the graph `local` differ from this machine's."""
+    transform(data, str(local), str(folder / "ours"), num_shards=5)
+    transform(data, str(local), str(folder / runner), num_shards=5, runner=runner, runner_options=options)
+    assert rows_of(folder / runner).equals(rows_of(folder / "ours"))
+
+
+def check_killed_worker(runner: str, options: list[str], session_id: int, data: Dataset, folder: Path) -> None:
+    """Fails where the death of the Python workers of a server, in the middle of a pass, changes its result."""
+    analyze(data, slow_preprocessing_fn, str(folder / "local"))
+    work = folder / "work"
+    work.mkdir()
+    with killing_a_worker(session_id, work) as killed:
+        analyze_on(runner, [*options, f"--work_dir={work}"], data, folder / "graph", slow_preprocessing_fn)
+    assert killed, "no worker was killed: the pass was over too soon"
+    assert results_of(folder / "graph") == results_of(folder / "local")
+
+
+def check_failed_job(runner: str, options: list[str], folder: Path) -> None:
+    """Fails where damage that only a worker can see is not told with its file, or anything is left of the output."""
+    rows = write_rows(folder / "rows", 6_000)
+    data = Dataset.open(str(rows / "*.parquet"))
+    broken = rows / "rows-1.parquet"
+    content = bytearray(broken.read_bytes())
+    content[12_000:14_000] = bytes(2_000)  # compressed pages, not the footer: only a worker that reads them can know
+    broken.write_bytes(content)
+    out = folder / "out"
+    with pytest.raises(DataError, match=r"rows-1\.parquet"):
+        analyze(data, preprocessing_fn, str(out / "graph"), runner=runner, runner_options=options)
+    assert not out.exists() or not list(out.iterdir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -103,10 +102,13 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60, 
     raise RuntimeError(f"{what} did not come up within {timeout_s:.0f} s\n{tails}")
 
 
-def _end_with_parent() -> None:
-    """Has the kernel end this process with the one that started it: a test run that is killed leaves nothing behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _ending_with_parent(command: Sequence[str]) -> list[str]:
+    """Returns a command that the kernel ends with the process that starts it: a killed test run leaves nothing behind.
+
+    Not by a `preexec_fn`: that needs a real fork, in which gRPC's handlers may abort once Beam is loaded.
+    """
+    setpriv = shutil.which("setpriv")
+    return [*([setpriv, "--pdeathsig", "TERM"] if setpriv else []), *command]
 
 
 class Server:
@@ -128,12 +130,11 @@ class Server:
                 environment.pop(key, None)
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                list(command),
+                _ending_with_parent(command),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
             )
 
     @property
