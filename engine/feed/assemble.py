@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine._native import ByteRows
 from engine.feed.config import FeedConfig
 from engine.feed.layout import BYTES, Layout
 from engine.feed.pack import NUMPY_TYPES
@@ -49,8 +50,9 @@ class Assembler:
         """Returns this host's slice of the global batch at the cursor.
 
         Returns:
-            "float32" [b, n], "int64" [b, m], "bytes" object [b, k]; per ragged column, by its name, the pair
-            (values [v], row splits int64 [b + 1]); "record_ids" int64 [b] and "mask" bool [b] where asked for.
+            "float32" [b, n], "int64" [b, m], "bytes" ByteRows [b, k]; per ragged column, by its name, the pair
+            (values [v], in Arrow where they are bytes, and row splits int64 [b + 1]); "record_ids" int64 [b] and "mask"
+            bool [b] where asked for. See `engine.feed.strings` for what becomes of the bytes.
         """
         runs = self._plan.runs(cursor, self._config.host)
         filled = sum(run.stop - run.start for run in runs)
@@ -62,12 +64,16 @@ class Assembler:
         out = self._empty(size)
         if filled < size:
             for array in out.values():
-                array[filled:] = b"" if array.dtype == object else 0
+                array[filled:] = 0
         if self._config.masked:
             out["mask"][:filled] = True
+        if width := self._layout.width(BYTES):
+            out[BYTES] = ByteRows(width)
         pieces: dict[str, list[pa.Array]] = {}
         for run in runs:
             self._fill(run, out, pieces)
+        if width:
+            out[BYTES].append_empty(size - filled)
         self._finish(out, pieces, size, filled)
         return out
 
@@ -91,19 +97,15 @@ class Assembler:
             for kind, source in loaded.dense.items():
                 # "clip" because "raise" makes take write to a copy first; rows are in range by construction.
                 np.take(source, rows, axis=0, out=out[kind][slot:stop], mode="clip")
+            if BYTES in out:
+                out[BYTES].append(loaded.strings, loaded.window.offsets[:-1], rows)
             for key, array in loaded.arrow.items():
-                pieces.setdefault(key, []).append(self._take(key, array, rows))
+                pieces.setdefault(key, []).append(pc.take(array, pa.array(rows)))
             if "record_ids" in out:
                 out["record_ids"][slot:stop] = loaded.window.record_ids(rows)
             if loaded.damaged is not None:
                 out["mask"][slot:stop] = ~loaded.damaged[rows]
             at, slot = at + len(rows), stop
-
-    def _take(self, key: str, array: pa.Array, rows: np.ndarray) -> pa.Array:
-        if key == BYTES:
-            width = self._layout.width(BYTES)
-            rows = (rows[:, None] * width + np.arange(width)).reshape(-1)
-        return pc.take(array, pa.array(rows))
 
     def _rows(self, run: Run, at: int) -> tuple[LoadedWindow, np.ndarray]:
         strand = self._strands.setdefault(run.lane, _Strand())
@@ -144,19 +146,16 @@ class Assembler:
         return ahead
 
     def _finish(self, out: dict[str, Any], pieces: dict[str, Any], size: int, filled: int) -> None:
-        width = self._layout.width(BYTES)
-        if width:
-            table: np.ndarray = np.full((size, width), b"", object)
-            if BYTES in pieces:
-                table[:filled] = pa.concat_arrays(pieces[BYTES]).to_numpy(zero_copy_only=False).reshape(-1, width)
-            out[BYTES] = table
         for column in self._layout.ragged:
-            dtype = NUMPY_TYPES.get(column.kind, np.dtype(object))
-            values: np.ndarray = np.empty(0, dtype)
+            values: Any = (
+                np.empty(0, NUMPY_TYPES[column.kind]) if column.kind != BYTES else pa.array([], pa.large_binary())
+            )
             splits: np.ndarray = np.zeros(size + 1, np.int64)
             if column.name in pieces:
                 lists = pa.concat_arrays(pieces[column.name])
-                values = lists.flatten().to_numpy(zero_copy_only=False)
+                values = lists.flatten()
+                if column.kind != BYTES:
+                    values = values.to_numpy(zero_copy_only=False)
                 splits[: filled + 1] = lists.offsets.to_numpy() - lists.offsets[0].as_py()
                 splits[filled + 1 :] = splits[filled]
             out[column.name] = values, splits

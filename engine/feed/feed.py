@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from engine.errors import ConfigError
 from engine.feed.ahead import run_ahead
 from engine.feed.assemble import Assembler
 from engine.feed.config import FeedConfig
-from engine.feed.layout import make_layout, unpack_numpy
+from engine.feed.layout import make_layout, numpy_batch, unpack_numpy
 from engine.feed.source import BlockReader, BlockSource
 from engine.feed.windows import WindowLoader
 from engine.plan import Cursor, EpochPlan, dump_state, load_state
@@ -110,15 +110,19 @@ class Feed:
 
     def batches(self) -> Iterator[dict[str, Any]]:
         """Yields packed numpy batches from the start state on, made ahead in a thread, without counting them."""
-        start, left = self.plan.batch_number(self._start), self.batches_left()
-        return run_ahead(lambda: self._make(start, left), self.config.prefetch_batches)
+        return self.made_ahead(numpy_batch)
 
-    def _make(self, number: int, left: int | None) -> Iterator[dict[str, Any]]:
+    def made_ahead(self, finish: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yields batches as `batches` does, but what `finish` makes, in that thread, of those of `engine.feed.assemble`."""
+        start, left = self.plan.batch_number(self._start), self.batches_left()
+        return run_ahead(lambda: self._make(start, left, finish), self.config.prefetch_batches)
+
+    def _make(self, number: int, left: int | None, finish: Callable[[Any], Any]) -> Iterator[dict[str, Any]]:
         loader = WindowLoader(self.source, self.layout, self.config.threads)
         assembler = Assembler(self.plan, self.layout, loader, self.config)
         try:
             for step in itertools.count(number) if left is None else range(number, number + left):
-                yield assembler.batch(self.plan.cursor(step))
+                yield finish(assembler.batch(self.plan.cursor(step)))
         finally:
             loader.close()
 

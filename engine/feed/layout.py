@@ -13,11 +13,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from engine._native import ByteRows
 from engine.errors import ConfigError
 
-__all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "unpack_numpy"]
+__all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "numpy_batch", "unpack_numpy"]
 
 FLOAT32, INT64, BYTES = "float32", "int64", "bytes"
 RESERVED = ("mask", "record_ids")  # keys of a packed batch beside the columns
@@ -139,6 +141,20 @@ def _kind(name: str, kind: pa.DataType) -> str:
         f"column {name!r} is of type {kind}, which cannot be fed to TensorFlow: leave it out of `columns`, or convert it "
         "to numbers, strings or lists of these"
     )
+
+
+def numpy_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an assembled batch with its bytes as Python objects: "bytes" object [b, k], ragged ones object [v]."""
+    out: dict[str, Any] = {}
+    for key, value in batch.items():
+        if isinstance(value, ByteRows):
+            out[key] = np.empty((len(value), value.width), object)
+            value.to_objects(out[key])
+        elif isinstance(value, tuple) and isinstance(value[0], pa.Array):
+            out[key] = value[0].to_numpy(zero_copy_only=False), value[1]
+        else:
+            out[key] = value
+    return out
 
 
 def unpack_numpy(layout: Layout, packed: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from engine._native import ByteRows
 from engine.errors import ConfigError
 from engine.feed.ahead import run_ahead
 from engine.feed.assemble import Assembler
 from engine.feed.config import FeedConfig
 from engine.feed.dataset_reader import DatasetReader
 from engine.feed.feed import Feed
-from engine.feed.layout import BYTES, Layout, unpack_numpy
+from engine.feed.layout import BYTES, Layout, numpy_batch, unpack_numpy
 from engine.feed.windows import WindowLoader
 from engine.plan import Remainder
 from engine.plan.feistel import derive_key
@@ -120,15 +121,19 @@ class MixedFeed:
 
     def batches(self) -> Iterator[dict[str, Any]]:
         """Yields packed numpy batches from the start state on, made ahead in a thread, without counting them."""
-        start = self._start
-        return run_ahead(lambda: self._make(start), self.config.prefetch_batches)
+        return self.made_ahead(numpy_batch)
 
-    def _make(self, start: int) -> Iterator[dict[str, Any]]:
+    def made_ahead(self, finish: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yields what `finish` makes, in a thread, of the batches of `engine.feed.assemble`; see `Feed.made_ahead`."""
+        start = self._start
+        return run_ahead(lambda: self._make(start, finish), self.config.prefetch_batches)
+
+    def _make(self, start: int, finish: Callable[[Any], Any]) -> Iterator[dict[str, Any]]:
         loaders = [WindowLoader(s.source, self.layout, self.config.threads) for s in self._sources]
         makers = [Assembler(s.plan, self.layout, load, s.config) for s, load in zip(self._sources, loaders)]
         try:
             for number in itertools.count(start):
-                yield self._batch(makers, number)
+                yield finish(self._batch(makers, number))
         finally:
             for loader in loaders:
                 loader.close()
@@ -165,13 +170,16 @@ class MixedFeed:
 
 
 def _interleave(parts: list[Any], order: np.ndarray) -> Any:
+    if isinstance(parts[0], ByteRows):
+        mixed = ByteRows(parts[0].width)
+        mixed.append(parts, np.cumsum([0] + [len(part) for part in parts[:-1]]), order)
+        return mixed
     if not isinstance(parts[0], tuple):
         return np.concatenate(parts)[order]
-    kind = pa.large_binary() if parts[0][0].dtype == object else pa.from_numpy_dtype(parts[0][0].dtype)
-    lists = [pa.LargeListArray.from_arrays(splits, pa.array(values, kind)) for values, splits in parts]
-    mixed = pa.concat_arrays(lists).take(pa.array(order))
-    splits = mixed.offsets.to_numpy()
-    return mixed.flatten().to_numpy(zero_copy_only=False), splits - splits[0]
+    lists = [pa.LargeListArray.from_arrays(splits, pa.array(values)) for values, splits in parts]
+    taken = pa.concat_arrays(lists).take(pa.array(order))
+    values, splits = taken.flatten(), taken.offsets.to_numpy()
+    return values if pa.types.is_large_binary(values.type) else values.to_numpy(), splits - splits[0]
 
 
 def _difference(left: Layout, right: Layout) -> str:

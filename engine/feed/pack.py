@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,10 +12,11 @@ from engine import _native
 from engine.errors import DataError
 from engine.feed.layout import BYTES, FLOAT32, INT64, Column, Layout
 
-__all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows"]
+__all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows", "values_rows"]
 
 NUMPY_TYPES = {FLOAT32: np.dtype(np.float32), INT64: np.dtype(np.int64)}
 _ARROW_TYPES = {FLOAT32: pa.float32(), INT64: pa.int64(), BYTES: pa.large_binary()}
+_OFFSETS = (pa.binary(), pa.string(), pa.large_binary(), pa.large_string())  # strings that are taken as they lie
 
 
 def pack_rows(batch: pa.RecordBatch, layout: Layout, kind: str, out: np.ndarray) -> None:
@@ -29,17 +32,25 @@ def pack_rows(batch: pa.RecordBatch, layout: Layout, kind: str, out: np.ndarray)
     _native.pack_rows(columns, out)
 
 
-def bytes_rows(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
-    """Returns the dense bytes columns, record after record: large_binary [n * k]."""
-    columns = layout.dense(BYTES)
-    parts = [_flat(batch.column(c.name), c) for c in columns]
-    if len(parts) == 1:
-        return parts[0]
-    widths, starts = [c.width for c in columns], np.cumsum([0] + [len(p) for p in parts[:-1]])
-    slots = np.concatenate([start + np.arange(width) for start, width in zip(starts, widths)])
-    strides: np.ndarray = np.repeat(widths, widths)
-    order = np.arange(batch.num_rows)[:, None] * strides[None, :] + slots[None, :]
-    return pa.concat_arrays(parts).take(pa.array(order.reshape(-1)))
+def bytes_rows(batch: pa.RecordBatch, layout: Layout) -> _native.ByteRows:
+    """Returns the dense bytes columns, record after record: n rows of layout.width("bytes") strings."""
+    columns = [(_flat(batch.column(c.name), c), c.width) for c in layout.dense(BYTES)]
+    return _native.ByteRows.from_columns([(*_offsets(array), width) for array, width in columns], batch.num_rows)
+
+
+def values_rows(array: pa.Array) -> _native.ByteRows:
+    """Returns binary values without nulls as rows of one string each."""
+    return _native.ByteRows.from_columns([(*_offsets(array), 1)], len(array))
+
+
+def _offsets(array: pa.Array) -> tuple[np.ndarray, Any]:
+    """Returns (offsets int32 or int64 [n + 1], data) of binary or string values, no byte of them copied."""
+    wide = pa.types.is_large_binary(array.type) or pa.types.is_large_string(array.type)
+    _, offsets, data = array.buffers()
+    item = np.dtype(np.int64 if wide else np.int32)
+    if not len(array):  # Arrow allows an empty array to have no offsets at all
+        return np.zeros(1, item), b""
+    return np.frombuffer(offsets, item, len(array) + 1, array.offset * item.itemsize), b"" if data is None else data
 
 
 def ragged_rows(batch: pa.RecordBatch, column: Column) -> pa.Array:
@@ -75,7 +86,7 @@ def _flat(array: pa.Array, column: Column) -> pa.Array:
         fill = column.fill[0] if isinstance(column.fill, list) and len(column.fill) == 1 else column.fill
         array = pc.fill_null(array, pa.scalar(fill, array.type))
     _refuse_nulls(array, column)
-    return _cast(array, _ARROW_TYPES[column.kind], column)
+    return array if array.type in _OFFSETS else _cast(array, _ARROW_TYPES[column.kind], column)
 
 
 def _refuse_nulls(array: pa.Array, column: Column) -> None:

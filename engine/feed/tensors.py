@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
+from engine._native import ByteRows
 from engine.errors import ConfigError
 from engine.feed.layout import BYTES, FLOAT32, INT64, RESERVED, Layout
+from engine.feed.pack import values_rows
+from engine.feed.strings import parse_strings, string_protos
 from engine.plan import Remainder
 
 if TYPE_CHECKING:
@@ -36,18 +40,18 @@ def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
             + (", and with several replicas Remainder.PAD instead of PARTIAL" if partial else "")
         )
     share = size // num_replicas
-    spec = _signature(feed, None if partial else share)
+    rows = None if partial else share
+    spec = _signature(feed, rows)
     left = feed.batches_left()
     group = max(1, _RECORDS_AN_ELEMENT // size)
     if feed.layout.ragged:
         dataset = tf.data.Dataset.from_generator(lambda: _parts(feed, share), output_signature=spec)
-        dataset = dataset.map(lambda packed: _with_ragged(feed.layout, packed))
     elif partial or group * num_replicas == 1:
-        dataset = tf.data.Dataset.from_generator(feed.batches, output_signature=spec)
+        dataset = tf.data.Dataset.from_generator(lambda: feed.made_ahead(_whole), output_signature=spec)
     else:
         several = tf.nest.map_structure(lambda s: tf.TensorSpec([None, *s.shape], s.dtype), spec)
         dataset = tf.data.Dataset.from_generator(
-            lambda: _grouped(feed.batches(), group, share), output_signature=several
+            lambda: _grouped(feed.made_ahead(lambda batch: batch), group, share), output_signature=several
         ).unbatch()
     # Known to be endless, tf.distribute need not ask all workers at each step whether they have data left.
     cardinality = tf.data.INFINITE_CARDINALITY if left is None else left * num_replicas
@@ -56,13 +60,20 @@ def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
     # Every host has its own slice already; tf.distribute must neither shard nor reorder it.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     options.deterministic = True
-    return dataset.with_options(options)
+    dataset = dataset.with_options(options)
+    if feed.layout.ragged or feed.layout.width(BYTES):
+        # Last of all: each further step would add up the sizes of all strings, for tf.data's own account of memory.
+        dataset = dataset.map(lambda packed: _finished(feed.layout, packed, rows))
+    return dataset
 
 
 def _signature(feed: Feed | MixedFeed, size: int | None) -> dict[str, Any]:
+    """What the generator yields: strings as TensorProtos, [pieces] of them."""
     layout = feed.layout
     spec: dict[str, Any] = {
-        kind: tf.TensorSpec([size, layout.width(kind)], dtype) for kind, dtype in _DTYPES.items() if layout.width(kind)
+        kind: tf.TensorSpec([None] if kind == BYTES else [size, layout.width(kind)], dtype)
+        for kind, dtype in _DTYPES.items()
+        if layout.width(kind)
     }
     for column in layout.ragged:
         splits = tf.TensorSpec([None if size is None else size + 1], tf.int64)
@@ -74,9 +85,13 @@ def _signature(feed: Feed | MixedFeed, size: int | None) -> dict[str, Any]:
     return spec
 
 
-def _grouped(batches: Iterator[dict[str, np.ndarray]], group: int, share: int) -> Iterator[dict[str, np.ndarray]]:
+def _whole(batch: dict[str, Any]) -> dict[str, Any]:
+    return {key: string_protos([(v, 0, len(v))])[0] if isinstance(v, ByteRows) else v for key, v in batch.items()}
+
+
+def _grouped(batches: Iterator[dict[str, Any]], group: int, share: int) -> Iterator[dict[str, np.ndarray]]:
     """Yields groups of batches as [parts, share, ...], to be taken apart again by TensorFlow."""
-    held: list[dict[str, np.ndarray]] = []
+    held: list[dict[str, Any]] = []
     for batch in batches:
         held.append(batch)
         if len(held) == group:
@@ -86,17 +101,21 @@ def _grouped(batches: Iterator[dict[str, np.ndarray]], group: int, share: int) -
         yield _stacked(held, share)
 
 
-def _stacked(held: list[dict[str, np.ndarray]], share: int) -> dict[str, np.ndarray]:
+def _stacked(held: list[dict[str, Any]], share: int) -> dict[str, np.ndarray]:
     out = {}
     for key in held[0]:
-        joined = np.concatenate([batch[key] for batch in held]) if len(held) > 1 else held[0][key]
+        values = [batch[key] for batch in held]
+        if isinstance(values[0], ByteRows):
+            out[key] = string_protos([(v, start, start + share) for v in values for start in range(0, len(v), share)])
+            continue
+        joined = np.concatenate(values) if len(values) > 1 else values[0]
         out[key] = joined.reshape(-1, share, *joined.shape[1:])
     return out
 
 
 def _parts(feed: Feed | MixedFeed, share: int) -> Iterator[dict[str, Any]]:
     """Yields each replica's part of batches with ragged columns; an empty batch is one part."""
-    for batch in feed.batches():
+    for batch in feed.made_ahead(lambda batch: batch):
         for start in range(0, max(1, _num_rows(batch)), share):
             yield {key: _rows(value, start, start + share) for key, value in batch.items()}
 
@@ -107,16 +126,29 @@ def _num_rows(batch: dict[str, Any]) -> int:
 
 
 def _rows(value: Any, start: int, stop: int) -> Any:
+    if isinstance(value, ByteRows):
+        return string_protos([(value, start, min(stop, len(value)))])[0]
     if not isinstance(value, tuple):
         return value[start:stop]
     values, splits = value
     splits = splits[start : stop + 1]
-    return values[splits[0] : splits[-1]], splits - splits[0]
+    part = values[splits[0] : splits[-1]]
+    if isinstance(part, pa.Array):
+        part = string_protos([(values_rows(part), 0, len(part))])[0]
+    return part, splits - splits[0]
 
 
-def _with_ragged(layout: Layout, packed: dict[str, Any]) -> dict[str, Any]:
-    ragged = {c.name: tf.RaggedTensor.from_row_splits(*packed[c.name], validate=False) for c in layout.ragged}
-    return {**packed, **ragged}
+def _finished(layout: Layout, packed: dict[str, Any], size: int | None) -> dict[str, Any]:
+    """Returns what `Feed.dataset` gives of what the generator yielded, `size` rows of it, or any number of them."""
+    out = dict(packed)
+    if BYTES in packed:
+        out[BYTES] = parse_strings(packed[BYTES], [-1 if size is None else size, layout.width(BYTES)])
+    for column in layout.ragged:
+        values, splits = packed[column.name]
+        if column.kind == BYTES:
+            values = parse_strings(values, [-1])
+        out[column.name] = tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+    return out
 
 
 def unpack(layout: Layout, packed: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine._native import ByteRows
 from engine.feed.buffers import BufferPool
 from engine.feed.layout import BYTES, Layout
 from engine.feed.pack import NUMPY_TYPES, bytes_rows, pack_rows, ragged_rows
@@ -24,7 +25,8 @@ class LoadedWindow:
     Attributes:
         window: which blocks.
         dense: "float32" and "int64" -> [num_records, width].
-        arrow: "bytes" -> large_binary [num_records * width], ragged column name -> large_list [num_records].
+        strings: the dense bytes columns, block after block; none where there are no such columns.
+        arrow: ragged column name -> large_list [num_records].
         damaged: bool [num_records], or None where no record is.
     """
 
@@ -32,6 +34,7 @@ class LoadedWindow:
         self.window = window
         self._buffers = buffers
         self.dense: dict[str, np.ndarray] = {}
+        self.strings: list[ByteRows] = []
         self.arrow: dict[str, pa.Array] = {}
         self.damaged: np.ndarray | None = None
         self.users = 0
@@ -59,13 +62,12 @@ class LoadedWindow:
 
     def _allocate(self) -> None:
         with self._lock:
-            if self.dense or self._parts:
+            if self.dense or self.strings or self._parts:
                 return
-            rows = self.window.num_records
-            parts: dict[str, list[Any]] = {c.name: [None] * len(self.window.blocks) for c in self._layout.ragged}
-            if self._layout.width(BYTES):
-                parts[BYTES] = [None] * len(self.window.blocks)
-            self._parts = parts
+            rows, blocks = self.window.num_records, len(self.window.blocks)
+            self._parts = {c.name: [None] * blocks for c in self._layout.ragged}
+            if width := self._layout.width(BYTES):
+                self.strings = [ByteRows(width)] * blocks
             self.dense = {
                 kind: self._buffers.empty((rows, self._layout.width(kind)), dtype)
                 for kind, dtype in NUMPY_TYPES.items()
@@ -78,9 +80,8 @@ class LoadedWindow:
         self._allocate()
         for kind, out in self.dense.items():
             pack_rows(batch, self._layout, kind, out[first:stop])
-        for key, parts in self._parts.items():
-            if key == BYTES:
-                parts[i] = bytes_rows(batch, self._layout)
+        if self.strings:
+            self.strings[i] = bytes_rows(batch, self._layout)
         for column in self._layout.ragged:
             self._parts[column.name][i] = ragged_rows(batch, column)
         if damaged is not None:

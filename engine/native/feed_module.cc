@@ -3,6 +3,7 @@
 
 #include <pybind11/numpy.h>
 
+#include "byte_rows_module.h"
 #include "feed_pack.h"
 
 namespace py = pybind11;
@@ -33,4 +34,7 @@ void pack(const py::list& columns, py::array out) {
 
 }  // namespace
 
-void register_feed(py::module_& module) { module.def("pack_rows", &pack, py::arg("columns"), py::arg("out")); }
+void register_feed(py::module_& module) {
+  module.def("pack_rows", &pack, py::arg("columns"), py::arg("out"));
+  register_byte_rows(module);
+}
