@@ -46,4 +46,4 @@ fuzz: env
 	$(BIN)/python -m tests.fuzz.run --runs $(FUZZ_RUNS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info engine/_native*.so
+	rm -rf $(VENV) build *.egg-info engine/_native*.so transforms/_native*.so

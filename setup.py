@@ -1,4 +1,4 @@
-"""Build of Fullpass: four import packages, one C++ extension, one command line."""
+"""Build of Fullpass: four import packages, two C++ extensions, one command line."""
 
 import re
 from pathlib import Path
@@ -49,6 +49,21 @@ EXTRAS["dev"] = [
     *(r for name in ("ray", "kubernetes", "s3", "tfma", "keras2", "benchmark", "examples") for r in EXTRAS[name]),
 ]
 
+
+def native_extension(package: str) -> Pybind11Extension:
+    """Returns the extension `_native` of a package: all of its folder `native`."""
+    folder = HERE / package / "native"
+    return Pybind11Extension(
+        f"{package}._native",
+        sorted(str(path.relative_to(HERE)) for path in folder.glob("*.cc")),
+        include_dirs=[f"{package}/native"],
+        depends=sorted(str(path.relative_to(HERE)) for path in folder.glob("*.h")),
+        cxx_std=17,
+        extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra"],
+        extra_link_args=["-pthread"],
+    )
+
+
 with ParallelCompile("MAX_JOBS", default=2):
     setup(
         name="fullpass",
@@ -59,17 +74,10 @@ with ParallelCompile("MAX_JOBS", default=2):
         license="Apache-2.0",
         python_requires=">=3.10,<3.14",
         packages=PACKAGES,
-        package_data={"engine": ["py.typed", "*.pyi"], "cluster": ["**/*.yaml"]},
+        package_data={"engine": ["py.typed", "*.pyi"], "transforms": ["*.pyi"], "cluster": ["**/*.yaml"]},
         ext_modules=[
-            Pybind11Extension(
-                "engine._native",
-                sorted(str(p.relative_to(HERE)) for p in (HERE / "engine" / "native").glob("*.cc")),
-                include_dirs=["engine/native"],
-                depends=sorted(str(p.relative_to(HERE)) for p in (HERE / "engine" / "native").glob("*.h")),
-                cxx_std=17,
-                extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra"],
-                extra_link_args=["-pthread"],
-            )
+            native_extension("engine"),
+            native_extension("transforms"),
         ],
         cmdclass={"build_ext": build_ext},
         install_requires=REQUIRED,

@@ -12,7 +12,6 @@ from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.vocabulary_counts import (
     TokenCounts,
     as_tokens,
-    count_tokens,
     decode_counts,
     drop_unwritable,
     encode_counts,
@@ -102,9 +101,9 @@ class VocabularyAccumulator(Accumulator):
             weights = arrays[1]
             weights = weights if isinstance(weights, np.ndarray) else weights.to_numpy(zero_copy_only=False)
             counts = sum_by_token(tokens, split_weights(weights.reshape(-1)))
+            state.add(drop_unwritable(counts) if self.drop_unwritable else counts)
         else:
-            counts = count_tokens(tokens)
-        state.add(drop_unwritable(counts) if self.drop_unwritable else counts)
+            state.count(tokens, drop_unwritable if self.drop_unwritable else None)
         return state
 
     def nbytes(self, state: CountingState) -> int:

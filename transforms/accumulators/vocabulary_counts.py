@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import DataError
+from transforms.accumulators.token_counter import TokenCounter, is_countable, partition_numbers
 
 __all__ = ["TokenCounts", "decode_counts", "encode_counts", "merge_counts", "partition_counts"]
 
 _MAGIC = b"FPV1"
 _HEADER = struct.Struct("<4sBBHqqq")  # magic, kind of token, flags, number of measures, tokens, data bytes, distinct
 _KINDS: tuple[Any, ...] = (pa.large_binary(), pa.int64(), pa.uint64())
-_HASH_CHUNK_BYTES = 1 << 18  # hashing takes about 40 bytes of temporary memory a byte of text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,15 +132,33 @@ def merge_counts(parts: Sequence[TokenCounts]) -> TokenCounts:
     parts = [part for part in parts if len(part)] or list(parts[:1])
     if len(parts) == 1:
         return parts[0]
+    if all(_is_plain(part) for part in parts):
+        counter = TokenCounter()
+        for part in parts:
+            counter.add(part.tokens, part.measures[0])
+        return taken(counter)
     tokens = pa.concat_arrays([wide(part.tokens) for part in parts])
     rows = max(len(part.measures) for part in parts)
     padded = [np.pad(part.measures, ((0, rows - len(part.measures)), (0, 0))) for part in parts]
     return sum_by_token(tokens, np.concatenate(padded, axis=1))
 
 
+def _is_plain(counts: TokenCounts) -> bool:
+    return len(counts.measures) == 1 and is_countable(counts.tokens) and int(counts.measures.min(initial=1)) > 0
+
+
+def taken(counter: TokenCounter) -> TokenCounts:
+    """Returns what a counter has counted, and leaves it empty."""
+    tokens, counts = counter.take()
+    return TokenCounts(tokens, counts.reshape(1, -1))
+
+
 def drop_unwritable(counts: TokenCounts) -> TokenCounts:
     """Returns the counts without empty tokens and tokens with a line break, which a text file cannot hold."""
     if not pa.types.is_large_binary(counts.tokens.type) or not len(counts):
+        return counts
+    offsets, text = _buffers(counts.tokens)
+    if (np.diff(offsets) > 0).all() and not (text == 10).any() and not (text == 13).any():
         return counts
     bad = pc.equal(pc.binary_length(counts.tokens), 0)
     for line_break in (b"\n", b"\r"):
@@ -164,35 +182,18 @@ def _buffers(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return offsets - offsets[0], data[offsets[0] : offsets[-1]]
 
 
-def _hash_binary(tokens: pa.Array) -> np.ndarray:
-    offsets, data = _buffers(tokens)
-    hashes: Any = np.zeros(len(tokens), np.uint64)
-    start = 0
-    while start < len(tokens):
-        limit: Any = offsets[start] + _HASH_CHUNK_BYTES
-        stop = max(start + 1, int(np.searchsorted(offsets, limit, "right")) - 1)
-        bounds = offsets[start : stop + 1]
-        lengths = np.diff(bounds)
-        piece: Any = data[bounds[0] : bounds[-1]].astype(np.uint64)
-        position = np.arange(len(piece), dtype=np.uint64) - np.repeat(
-            (bounds[:-1] - bounds[0]).astype(np.uint64), lengths
-        )
-        mixed = _hash_integers(piece + (position + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])  # wraps: differences hold
-        hashes[start:stop] = sums[bounds[1:] - bounds[0]] - sums[bounds[:-1] - bounds[0]]
-        start = stop
-    return _hash_integers(hashes)
-
-
 def partition_counts(counts: TokenCounts, num_parts: int) -> list[TokenCounts]:
     """Returns the counts split by a hash of the token that is the same in every process and run."""
     if not len(counts):
         return [counts] * num_parts
     binary = pa.types.is_large_binary(counts.tokens.type)
-    hashes = _hash_binary(counts.tokens) if binary else _hash_integers(counts.tokens.to_numpy(zero_copy_only=False))
-    numbers = (hashes >> np.uint64(40)) % np.uint64(num_parts)
+    if binary:
+        numbers = partition_numbers(counts.tokens, num_parts)
+    else:
+        hashes = _hash_integers(counts.tokens.to_numpy(zero_copy_only=False))
+        numbers = ((hashes >> np.uint64(40)) % np.uint64(num_parts)).astype(np.uint16)
     order = np.argsort(numbers, kind="stable")
-    ends = np.cumsum(np.bincount(numbers.astype(np.int64), minlength=num_parts))
+    ends = np.cumsum(np.bincount(numbers, minlength=num_parts))
     shuffled = counts.take(order)
     return [shuffled.slice(start, stop) for start, stop in zip([0, *ends[:-1].tolist()], ends.tolist())]
 

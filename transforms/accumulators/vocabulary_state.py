@@ -7,15 +7,19 @@ import os
 import tempfile
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
+from transforms.accumulators.token_counter import TokenCounter, is_countable
 from transforms.accumulators.vocabulary_counts import (
     TokenCounts,
+    count_tokens,
     decode_counts,
     empty_counts,
     encode_counts,
     merge_counts,
     partition_counts,
+    taken,
 )
 
 __all__ = ["MEMORY_ENVIRONMENT", "CountingState", "memory_limit_bytes"]
@@ -70,6 +74,8 @@ class CountingState:
     def __init__(self, num_parts: int, part: int = 0) -> None:
         self.num_parts = num_parts
         self.part = part
+        self._counter: TokenCounter | None = None
+        self._clean: Callable[[TokenCounts], TokenCounts] | None = None
         self._pending: list[TokenCounts] = []
         self._pending_tokens = 0
         self._merged_tokens = 0
@@ -81,7 +87,23 @@ class CountingState:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return self._held_bytes
+        return self._held_bytes + (self._counter.nbytes if self._counter is not None else 0)
+
+    def count(self, tokens: Any, clean: Callable[[TokenCounts], TokenCounts] | None = None) -> None:
+        """Adds a batch of tokens, repeated or not.
+
+        Args:
+            tokens: as `as_tokens` gives them.
+            clean: what distinct tokens go through before they are merged or written; the same for all batches.
+        """
+        if not len(tokens) or not is_countable(tokens):
+            counts = count_tokens(tokens)
+            self.add(clean(counts) if clean is not None else counts)
+            return
+        if self._counter is None:
+            self._counter, self._clean = TokenCounter(), clean
+        self._counter.add(tokens)
+        self._shrink()
 
     def add(self, counts: TokenCounts) -> None:
         """Adds the distinct tokens of a batch."""
@@ -95,14 +117,20 @@ class CountingState:
         # Merging when as much waits as there is costs each token a bounded number of passes.
         if self._pending_tokens > max(_MIN_PENDING_TOKENS, 2 * self._merged_tokens):
             self._merge()
-        if _LEDGER.over(self, self._held_bytes):
-            before = self._held_bytes
+        self._shrink()
+
+    def _shrink(self) -> None:
+        if _LEDGER.over(self, self.nbytes):
+            before = self.nbytes
             self._merge()
             if self._held_bytes > before // 2:
                 self._spill_all()
             _LEDGER.over(self, self._held_bytes)
 
     def _merge(self) -> None:
+        if self._counter is not None:
+            counted, self._counter = taken(self._counter), None
+            self._pending.append(self._clean(counted) if self._clean is not None else counted)
         merged = merge_counts(self._pending)
         self._pending = [merged]
         self._pending_tokens = 0
@@ -124,7 +152,7 @@ class CountingState:
 
     def parts(self):
         """Yields (part number, counts) of each part that is not empty, from disk one at a time."""
-        if not self._pending:
+        if not self._pending and self._counter is None:
             return
         self._merge()
         merged = self._pending[0]
@@ -143,7 +171,7 @@ class CountingState:
 
     def to_counts(self) -> TokenCounts | None:
         """Returns all counts as one, or None where nothing was added."""
-        if not self._pending:
+        if not self._pending and self._counter is None:
             return None
         if self._spill is None:
             self._merge()
