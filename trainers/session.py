@@ -73,6 +73,7 @@ class Session:
         context = context_of(config, train, transform_graph, self.total_steps)
         example = self._feed.unpack(zeros_like_spec(self._dataset.element_spec))
         self._built = build(config, self.placement, build_model, context, example)
+        self._check_metric()
         self._link.phase("built")
         self.state, self.resumed_from = TrainingState(), 0
         self._restore(saved)
@@ -92,6 +93,15 @@ class Session:
                 f"global_batch_size={size} cannot be divided by {replicas} replicas x "
                 f"{self.config.accumulate_steps} accumulate_steps: give a multiple of {parts}"
             )
+
+    def _check_metric(self) -> None:
+        stopping = self.config.early_stopping
+        if stopping is None:
+            return
+        zeros = [np.zeros(v.shape, v.dtype.as_numpy_dtype) for v in self.adapter.metric_variables]
+        known = ["loss", *self.adapter.metric_results(zeros)]
+        if stopping.metric not in known:
+            raise ConfigError(f"early_stopping.metric={stopping.metric!r}: the evaluation has {', '.join(known)}")
 
     def _feed_of(self, data: Any, batch_size: int, **more: Any) -> Any:
         place = self.placement
@@ -179,8 +189,6 @@ class Session:
         stopping = self.config.early_stopping
         if stopping is None:
             return
-        if stopping.metric not in metrics:
-            raise ConfigError(f"early_stopping.metric={stopping.metric!r}: the evaluation has {', '.join(metrics)}")
         if self.state.judge(metrics, stopping):
             self._saver.pinned = {self.state.step}
             self.save()
@@ -260,8 +268,14 @@ class Session:
 
     def _barrier(self) -> None:
         # The chief's last commit is there before any worker says that it is done.
-        if self.placement.num_hosts > 1:
+        if self.placement.num_hosts == 1:
+            return
+        try:
             agreed_step(self.config.directory, self.placement)
+        except tf.errors.OpError:
+            # A worker that is through and gone closes its connections on one that still reads. The commit is what counts.
+            if self.state.step not in files.checkpoint_steps(self.config.directory):
+                raise
 
     def close(self) -> None:
         """Waits for a save under way and closes files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 
@@ -13,6 +14,7 @@ def train(directory: str, settings: str = "{}") -> None:
     said = json.loads(settings)
     pause_s = said.pop("pause_s", 0.0)
     records = said.pop("records", 1920)
+    hasty = said.pop("hasty", False)
     every = said.pop("every_steps", 20)
     build = build_dense if said.pop("dense", False) else build_keras3
     data = ArrayDataset(classification_columns(records))
@@ -30,4 +32,10 @@ def train(directory: str, settings: str = "{}") -> None:
             return real(self, *args)
 
         Session.call = slow
+    if hasty:
+        from trainers.session import Session
+
+        meet = Session._barrier
+        # The second worker is gone before the first one has its answer: the worst timing of the last meeting.
+        Session._barrier = lambda self: os._exit(0) if self.placement.host == 1 else meet(self)
     Trainer(config, build, data).fit()

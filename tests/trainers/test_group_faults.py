@@ -1,7 +1,7 @@
 """Workers that die, stop or are preempted in the middle of one training: it ends, and every bit is that of a quiet run.
 
 FULLPASS_CHAOS_KILLS (default 1) says how many times per training, FULLPASS_CHAOS_WORKERS (default 2) of how many workers,
-FULLPASS_CHAOS_SEED which random moments, FULLPASS_CHAOS_STOP_S (default 12) for how many seconds a machine stands still,
+FULLPASS_CHAOS_SEED which random moments, FULLPASS_CHAOS_STOP_S (default 30) for how many seconds a machine or process stands still,
 FULLPASS_CHAOS_SIZES (default 2,1) how many workers a training has that is stopped and goes on with fewer.
 """
 
@@ -16,6 +16,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 KILLS = int(os.environ.get("FULLPASS_CHAOS_KILLS", "1"))
 WORKERS = int(os.environ.get("FULLPASS_CHAOS_WORKERS", "2"))
-STOP_S = float(os.environ.get("FULLPASS_CHAOS_STOP_S", "12"))
+STOP_S = float(os.environ.get("FULLPASS_CHAOS_STOP_S", "30"))
 SIZES = [int(size) for size in os.environ.get("FULLPASS_CHAOS_SIZES", "2,1").split(",")]
 SEED = int(os.environ.get("FULLPASS_CHAOS_SEED", "7"))
 RECORDS, BATCH, EPOCHS = 640 + 320 * KILLS, 32, 3
@@ -149,34 +150,47 @@ def test_group_preempted_worker_saves_first_and_a_killed_supervisor_is_replaced(
     assert weights_of(str(tmp_path / "out")) == quiet
 
 
-def test_group_stopped_processes_are_noticed_and_do_no_harm_when_they_go_on(quiet, tmp_path):
+def test_group_machine_and_process_stopped_for_30_s_do_no_harm_when_they_go_on(quiet, tmp_path):
+    task, still = ("worker", 1), []
+
     def freeze(running, moments, number):
-        task = ("worker", 1)
         pid, supervisor = trainer_pid(running, task), running.pids[task]
+        # First the whole machine stands still: its trainer would write and its supervisor would speak for a group that is
+        # over. Then the training process alone, which is killed and replaced long before it is told to go on.
+        whole = [supervisor, *_children(supervisor), pid] if number == 0 else [pid]
+        still.append(stand_still(whole))
         if number == 0:
-            os.kill(pid, signal.SIGSTOP)
-            while trainer_pid(running, task) == pid:
-                time.sleep(0.05)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-            return
-        # The whole machine stands still: its trainer would write and its supervisor would speak for a group that is over.
-        whole = [supervisor, *_children(supervisor), pid]
-        for one in whole:
-            os.kill(one, signal.SIGSTOP)
-        time.sleep(STOP_S)
-        for one in whole:
-            os.kill(one, signal.SIGCONT)
+            still[0].join()
 
     run_with_faults(tmp_path, 2, freeze)
+    for thread in still:
+        thread.join()
     first = (tmp_path / "logs" / "worker-0.supervisor.log").read_text()
+    assert "worker 1 is silent: taken for dead" in first
     # Its own supervisor or its peer's collective notices first, both after about 8 s.
     noticed = r"worker 1 ended with 137: (its process gave no sign of life for 8 s|worker 0: UnavailableError)"
     assert re.search(noticed, first)
-    assert "worker 1 is silent: taken for dead" in first
     assert "start -> worker 1 3" in first and "start -> worker 1 4" not in first, "two restarts, none more"
     check_records(tmp_path)
     assert weights_of(str(tmp_path / "out")) == quiet
+
+
+def stand_still(pids: list[int]) -> threading.Thread:
+    """Stops processes now, and lets those that are still there go on after STOP_S; returns the thread that does."""
+    handles = [os.pidfd_open(pid) for pid in pids]
+    for handle in handles:
+        signal.pidfd_send_signal(handle, signal.SIGSTOP)
+
+    def go_on() -> None:
+        time.sleep(STOP_S)
+        for handle in handles:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGCONT)
+            os.close(handle)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    return thread
 
 
 def test_group_full_disk_keeps_the_old_checkpoint_and_the_training_goes_on(quiet, tmp_path):
@@ -266,6 +280,17 @@ def check_ids_of_any_number_of_workers(directory: Path) -> None:
         used = [i for ids in parts for i in ids.tolist()]
         assert set(used) == expected, step
         assert len(used) % BATCH == 0, "a whole number of runs made this step"
+
+
+def test_group_worker_that_leaves_first_restarts_nobody(quiet, tmp_path):
+    running = group(tmp_path, hasty=True).start()
+    try:
+        assert running.wait(timeout_s=600) == 0
+    finally:
+        running.stop(grace_s=0.0)
+    assert "start -> worker 0 2" not in (tmp_path / "logs" / "worker-0.supervisor.log").read_text()
+    check_records(tmp_path)
+    assert weights_of(str(tmp_path / "out")) == quiet
 
 
 def test_group_program_error_ends_at_once_and_says_why(tmp_path):
