@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.errors import ConfigError
+from trainers.config_checks import check_types, require
 from trainers.storage import check_uri, is_local
 
 __all__ = ["CheckpointConfig", "EarlyStopping", "LearningRate", "TrainerConfig"]
@@ -15,11 +15,6 @@ __all__ = ["CheckpointConfig", "EarlyStopping", "LearningRate", "TrainerConfig"]
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "parameter_server", "tpu")
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16")
 _DECAYS = ("constant", "linear", "cosine", "exponential")
-
-
-def _require(condition: bool, key: str, seen: Any, allowed: str) -> None:
-    if not condition:
-        raise ConfigError(f"{key}={seen!r}: {allowed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +36,13 @@ class CheckpointConfig:
     asynchronous: bool = True
 
     def __post_init__(self) -> None:
-        _require(
+        check_types(self)
+        require(
             self.every_steps is None or self.every_steps >= 1, "every_steps", self.every_steps, "at least 1, or None"
         )
-        _require(self.every_s is None or self.every_s > 0, "every_s", self.every_s, "more than 0 seconds, or None")
-        _require(self.keep >= 1, "keep", self.keep, "at least 1: the last checkpoint is what a restart goes on from")
-        _require(
+        require(self.every_s is None or self.every_s > 0, "every_s", self.every_s, "more than 0 seconds, or None")
+        require(self.keep >= 1, "keep", self.keep, "at least 1: the last checkpoint is what a restart goes on from")
+        require(
             self.keep_every_s is None or self.keep_every_s > 0,
             "keep_every_s",
             self.keep_every_s,
@@ -73,9 +69,10 @@ class EarlyStopping:
     restore_best: bool = True
 
     def __post_init__(self) -> None:
-        _require(self.mode in ("min", "max"), "mode", self.mode, "allowed are 'min' and 'max'")
-        _require(self.patience >= 1, "patience", self.patience, "at least 1")
-        _require(self.min_delta >= 0, "min_delta", self.min_delta, "0 or more")
+        check_types(self)
+        require(self.mode in ("min", "max"), "mode", self.mode, "allowed are 'min' and 'max'")
+        require(self.patience >= 1, "patience", self.patience, "at least 1")
+        require(self.min_delta >= 0, "min_delta", self.min_delta, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +94,15 @@ class LearningRate:
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(self.peak > 0, "peak", self.peak, "more than 0")
-        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
-        _require(self.decay in _DECAYS, "decay", self.decay, f"allowed are {', '.join(_DECAYS)}")
-        _require(
+        check_types(self)
+        require(self.peak > 0, "peak", self.peak, "more than 0")
+        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
+        require(self.decay in _DECAYS, "decay", self.decay, f"allowed are {', '.join(_DECAYS)}")
+        require(
             self.decay_steps is None or self.decay_steps >= 1, "decay_steps", self.decay_steps, "at least 1, or None"
         )
-        _require(self.end >= 0, "end", self.end, "0 or more")
-        _require(self.decay != "exponential" or self.end > 0, "end", self.end, "an exponential decay needs more than 0")
+        require(self.end >= 0, "end", self.end, "0 or more")
+        require(self.decay != "exponential" or self.end > 0, "end", self.end, "an exponential decay needs more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +129,7 @@ class TrainerConfig:
         deterministic: make TensorFlow's operations deterministic: needed where bits must repeat (see docs/training.md).
         accumulate_steps: each replica computes its part of the batch in this many equal slices and adds up gradients.
         clip_norm: largest norm of all gradients together, after their sum over the replicas; None: no clipping.
-        learning_rate: a schedule in place of the optimizer's own rate.
+        learning_rate: a schedule, or a number, in place of the optimizer's own rate.
         ema_decay: decay of an exponential moving average of the weights, which evaluation and export then use.
         class_weights: factor of an example by its integer label.
         early_stopping: None: never.
@@ -180,38 +178,38 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "directory", str(self.directory))
-        _require(bool(self.directory), "directory", self.directory, "a directory for checkpoints and logs is needed")
+        if isinstance(self.learning_rate, int | float):
+            object.__setattr__(self, "learning_rate", LearningRate(peak=self.learning_rate))
+        check_types(self)
+        require(bool(self.directory), "directory", self.directory, "a directory for checkpoints and logs is needed")
         check_uri("directory", self.directory)
-        _require(not self.audit or is_local(self.directory), "audit", self.audit, f"{self.directory} is not local")
+        require(not self.audit or is_local(self.directory), "audit", self.audit, f"{self.directory} is not local")
         for key in ("global_batch_size", "steps_per_call", "accumulate_steps", "log_every_steps"):
-            _require(_whole(getattr(self, key)), key, getattr(self, key), "a whole number, at least 1")
+            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number, at least 1")
         for key in ("epochs", "steps", "eval_every_steps", "eval_steps", "eval_batch_size", "window_records"):
             value = getattr(self, key)
-            _require(value is None or _whole(value), key, value, "a whole number, at least 1, or None")
-        _require(
+            require(value is None or value >= 1, key, value, "a whole number, at least 1, or None")
+        require(
             (self.epochs is None) != (self.steps is None),
             "epochs",
             self.epochs,
             f"give either epochs or steps (steps={self.steps!r})",
         )
-        _require(self.strategy in STRATEGIES, "strategy", self.strategy, f"allowed are {', '.join(STRATEGIES)}")
-        _require(self.precision in _PRECISIONS, "precision", self.precision, f"allowed are {', '.join(_PRECISIONS)}")
-        _require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "more than 0, or None")
-        _require(
+        require(self.strategy in STRATEGIES, "strategy", self.strategy, f"allowed are {', '.join(STRATEGIES)}")
+        require(self.precision in _PRECISIONS, "precision", self.precision, f"allowed are {', '.join(_PRECISIONS)}")
+        require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "more than 0, or None")
+        require(
             self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", self.ema_decay, "between 0 and 1, e.g. 0.999"
         )
         if self.profile_steps is not None:
             first, last = self.profile_steps
-            _require(0 <= first <= last, "profile_steps", self.profile_steps, "(first, last) with 0 <= first <= last")
+            require(0 <= first <= last, "profile_steps", self.profile_steps, "(first, last) with 0 <= first <= last")
         if self.class_weights is not None:
-            _require(isinstance(self.label, str), "label", self.label, "class_weights need one integer label")
-            worst = [k for k, v in self.class_weights.items() if int(k) < 0 or v < 0]
-            _require(
-                not worst and bool(self.class_weights),
-                "class_weights",
-                self.class_weights,
-                "classes from 0 and weights of 0 or more",
-            )
+            require(isinstance(self.label, str), "label", self.label, "class_weights need one integer label")
+            # JSON has no whole numbers for keys.
+            fit = [str(k).isdecimal() and isinstance(v, int | float) and v >= 0 for k, v in self.class_weights.items()]
+            allowed = "a mapping of classes from 0 to weights of 0 or more"
+            require(bool(fit) and all(fit), "class_weights", self.class_weights, allowed)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -223,7 +221,3 @@ class TrainerConfig:
     def as_json(self) -> dict[str, Any]:
         """Returns the settings as plain JSON values, for the checkpoint."""
         return dataclasses.asdict(self)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

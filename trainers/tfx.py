@@ -19,13 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.errors import ConfigError
-from trainers.config import CheckpointConfig, EarlyStopping, LearningRate, TrainerConfig
+from trainers.config import TrainerConfig
 
 __all__ = ["make_run_fn", "run_fn"]
 
 _OWN = ("build_model", "workers", "log_dir", "max_restarts")
 _FIXED = ("directory", "hyperparameters", "warm_start")
-_NESTED = {"checkpoint": CheckpointConfig, "early_stopping": EarlyStopping, "learning_rate": LearningRate}
 _DEFAULTS = {"global_batch_size": 1024}
 
 
@@ -124,12 +123,6 @@ def _check_known(settings: Mapping[str, Any], where: str) -> None:
 
 def _trainer_config(fn_args: Any, settings: Mapping[str, Any]) -> TrainerConfig:
     values: dict[str, Any] = {**_DEFAULTS, **{k: v for k, v in settings.items() if k not in _OWN}}
-    for key, kind in _NESTED.items():
-        if isinstance(values.get(key), Mapping):
-            try:
-                values[key] = kind(**values[key])
-            except TypeError as error:
-                raise ConfigError(f"custom_config.{key}: {error}") from None
     if fn_args.train_steps:
         values["steps"], values["epochs"] = fn_args.train_steps, None
     elif "steps" not in values and "epochs" not in values:

@@ -158,11 +158,34 @@ def test_fit_warm_start_takes_weights_over(data, tmp_path):
         ("strategy", "x"),
         ("precision", "int4"),
         ("ema_decay", 2.0),
+        ("ema_decay", "0.9"),
+        ("xla", "yes"),
+        ("global_batch_size", True),
+        ("profile_steps", [10]),
+        ("class_weights", {"late": 2.0}),
+        ("class_weights", [1.0, 2.0]),
+        ("checkpoint", 5),
+        ("early_stopping", "loss"),
     ],
 )
 def test_config_bad_value_is_named(tmp_path, key, bad):
     with pytest.raises(ConfigError, match=key):
         config(tmp_path, **{key: bad})
+
+
+def test_config_nested_settings_are_taken_as_mappings_and_held_to_their_names(tmp_path):
+    made = config(tmp_path, checkpoint={"every_steps": 5}, learning_rate=0.01, early_stopping={"metric": "auc"})
+    assert made.checkpoint == CheckpointConfig(every_steps=5) and made.learning_rate == LearningRate(peak=0.01)
+    with pytest.raises(ConfigError, match="EarlyStopping has no setting 'metrik'; allowed are metric, min_delta"):
+        config(tmp_path, early_stopping={"metrik": "auc"})
+    with pytest.raises(ConfigError, match="every_steps='5': a whole number or none is expected"):
+        config(tmp_path, checkpoint={"every_steps": "5"})
+
+
+def test_early_stopping_on_a_metric_that_is_not_there_stops_before_the_first_step(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"early_stopping\.metric='auc': the evaluation has loss, accuracy"):
+        Trainer(config(tmp_path, early_stopping={"metric": "auc"}), build_dense, data, eval=data).fit()
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_tpu_without_one_says_so(data, tmp_path):

@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     parser.add_argument("--ps", type=int, default=0, metavar="N", help="parameter servers beside them (default: 0)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=JSON", help="any field of TrainerConfig; repeatable"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="any field of TrainerConfig, see docs/training.md, e.g. xla=true or "
+        '\'early_stopping={"metric": "auc", "mode": "max"}\'; repeatable',
     )
     parser.add_argument("--param", action="append", default=[], metavar="KEY=JSON", help="hyperparameter; repeatable")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -116,20 +121,13 @@ def _config(said: dict[str, Any]) -> Any:
     import dataclasses
 
     from engine.errors import ConfigError
-    from trainers.config import CheckpointConfig, EarlyStopping, LearningRate, TrainerConfig
+    from trainers.config import TrainerConfig
 
     more = _pairs(said["set"], "--set")
     fields = {field.name for field in dataclasses.fields(TrainerConfig)}
     unknown = sorted(set(more) - fields)
     if unknown:
         raise ConfigError(f"--set {unknown[0]}: the fields are {', '.join(sorted(fields))}")
-    for name, kind in (
-        ("checkpoint", CheckpointConfig),
-        ("early_stopping", EarlyStopping),
-        ("learning_rate", LearningRate),
-    ):
-        if isinstance(more.get(name), dict):
-            more[name] = kind(**more[name])
     return TrainerConfig(
         **{
             "directory": said["out"], "label": said["label"], "weight": said["weight"], "epochs": said["epochs"],
