@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import numbers
 import types
 import typing
@@ -37,7 +36,7 @@ def check_types(settings: Any) -> None:
     Raises:
         ConfigError: a value of another type.
     """
-    hints = _hints(type(settings))
+    hints = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         fits, new = _fitted(value, hints[field.name])
@@ -59,11 +58,6 @@ def from_mapping(kind: Any, values: Mapping[str, Any]) -> Any:
         return kind(**values)
     except TypeError as error:
         raise ConfigError(f"{kind.__name__}: {error}") from None
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _fitted(value: Any, hint: Any) -> tuple[bool, Any]:
