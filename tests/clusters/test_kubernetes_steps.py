@@ -137,7 +137,7 @@ def test_export_and_evaluate(submit, folder, here, out):
     submit("evaluate", "--step", "evaluate", words=(*words, "--out", out / "evaluation.json"))
     fullpass("evaluate", *words, "--out", folder / "evaluation-here.json")
     said = [json.loads(path.read_text()) for path in (out / "evaluation.json", folder / "evaluation-here.json")]
-    assert said[0]["metrics"] and said[0]["metrics"] == said[1]["metrics"]
+    assert said[0]["overall"]["auc"] > 0.5 and said[0] == said[1]
 
 
 def test_a_step_that_cannot_run_says_why_and_is_not_tried_again(submit, folder, kubernetes_jobs):
