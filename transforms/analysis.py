@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.progress import Progress
+from transforms.progress import PassProgress
 
 __all__ = ["AnalyzeReport", "analyze", "split_bytes"]
 
@@ -131,7 +131,7 @@ def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_row
     from transforms.runners.base import check_counts
 
     reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
-    with Progress(f"analyze, pass {number + 1}", ds.num_records, "rows") as progress:
+    with PassProgress(f"analyze, pass {number + 1}", ds.num_records, ds.paths, "merging") as progress:
         result = backend.accumulate(plan, reader, splits, progress)
     check_counts(splits, result.split_rows, ds.num_records)
     return dict(result.parts)

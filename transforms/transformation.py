@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.atomic import atomic_directory
 from engine.errors import ConfigError, DataError
-from engine.progress import Progress
+from transforms.progress import PassProgress
 
 __all__ = ["TransformReport", "transform"]
 
@@ -97,7 +97,7 @@ def transform(
             format=format,
             compression=compression,
         )
-        with Progress("transform", ds.num_records, "rows") as progress:
+        with PassProgress("transform", ds.num_records, ds.paths) as progress:
             results = backend.transform(plan, reader, tasks, progress)
         read = sum(result.read for result in results)
         if len(results) != len(tasks) or (ds.num_records is not None and read != ds.num_records):
