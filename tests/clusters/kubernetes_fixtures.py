@@ -45,9 +45,11 @@ def bound_volume(kube: Cluster, folder: Path) -> Iterator[Path]:
     }
     obj = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "training"}, "spec": spec}
     kube.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(obj))
-    yield folder
-    kube.kubectl("delete", "namespace", "fullpass", "--ignore-not-found")
-    kube.kubectl("delete", "persistentvolume", "training")
+    try:
+        yield folder
+    finally:
+        kube.kubectl("delete", "namespace", "fullpass", "--ignore-not-found")
+        kube.kubectl("delete", "persistentvolume", "training")
 
 
 @pytest.fixture

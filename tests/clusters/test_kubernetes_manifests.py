@@ -29,7 +29,7 @@ def prepared(kube: Cluster) -> Iterator[Cluster]:
     """A cluster with the namespace of k8s/overlays/cpu in it."""
     kube.kubectl("apply", "-k", str(K8S / "overlays" / "cpu"))
     yield kube
-    kube.kubectl("delete", "namespace", "fullpass", "--wait=false")
+    kube.kubectl("delete", "namespace", "fullpass")
 
 
 def server_dry_run(kube: Cluster, *words: str) -> None:

@@ -1,4 +1,4 @@
-"""Names of headless services, answered from the API's EndpointSlices: what CoreDNS is in a full cluster.
+"""Names of services, answered from the API's EndpointSlices with addresses of pods: CoreDNS and kube-proxy in one.
 
 Run as `dns.py ADDRESS SERVER TOKEN_FILE CA_FILE`, within the cluster's namespaces; it imports nothing of the project.
 """
@@ -20,13 +20,22 @@ def addresses(name: str, server: str, token: str, context: ssl.SSLContext) -> li
     if labels[-3:] != ["svc", "cluster", "local"] or len(labels) not in (5, 6):
         return []
     host, (service, namespace) = ".".join(labels[:-5]), labels[-5:-3]
-    url = f"{server}/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
-    request = urllib.request.Request(f"{url}?labelSelector=kubernetes.io/service-name%3D{service}")
-    request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, context=context, timeout=3) as reply:
-        slices = json.load(reply)["items"]
-    endpoints = [e for item in slices for e in item.get("endpoints") or [] if e["conditions"].get("ready", True)]
-    return [a for e in endpoints if not host or e.get("hostname") == host for a in e["addresses"]]
+
+    def get(path: str) -> dict:
+        request = urllib.request.Request(f"{server}{path}", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, context=context, timeout=3) as reply:
+            return json.load(reply)
+
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    items = get(f"{slices}?labelSelector=kubernetes.io/service-name%3D{service}")["items"]
+    every = [endpoint for item in items for endpoint in item.get("endpoints") or []]
+    ready = [endpoint for endpoint in every if endpoint["conditions"].get("ready", True)]
+    if (
+        len(ready) < len(every)
+        and get(f"/api/v1/namespaces/{namespace}/services/{service}")["spec"]["clusterIP"] != "None"
+    ):
+        ready = every  # the name of a service with an address of its own is there whether or not a pod is ready
+    return [a for e in ready if not host or e.get("hostname") == host for a in e["addresses"]]
 
 
 class Handler(socketserver.BaseRequestHandler):

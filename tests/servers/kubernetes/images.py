@@ -26,7 +26,9 @@ _DIRECTORIES = ("etc", "tmp", "proc", "sys", "dev", "usr", "opt", "root", "var",
 
 def machine_paths(*more: Path) -> list[Path]:
     """Returns the directories of this machine that containers see, none of them within another."""
-    wanted = {Path("/usr"), Path("/etc/ssl"), _ROOT, Path(sys.prefix), Path(sys.base_prefix), *more}
+    # /usr/bin/java goes through /etc/alternatives, and Java's own settings are in /etc/java-VERSION.
+    settings = [Path("/etc/ssl"), Path("/etc/alternatives"), *Path("/etc").glob("java-*")]
+    wanted = {Path("/usr"), *settings, _ROOT, Path(sys.prefix), Path(sys.base_prefix), *more}
     return sorted(p for p in wanted if p.exists() and not any(p != o and p.is_relative_to(o) for o in wanted))
 
 
