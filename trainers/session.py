@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -192,6 +193,9 @@ class Session:
         if self.state.judge(metrics, stopping):
             self._saver.pinned = {self.state.step}
             self.save()
+        if self.state.stopped_early and self.placement.is_chief:
+            best = f"{stopping.metric} {self.state.best:.5g} of step {self.state.best_step} was the best"
+            print(f"early stopping at step {self.state.step}: {best}", file=sys.stderr, flush=True)
 
     def _evaluated(self) -> dict[str, float]:
         from engine.plan import Remainder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 
 import numpy as np
@@ -112,11 +113,12 @@ def test_fit_options_learn(data, tmp_path, changes):
     assert all(result.metrics[k] >= 0 for k in ("examples_per_s", "input_wait_share", "step_ms_p50", "step_ms_p95"))
 
 
-def test_fit_early_stopping_returns_the_best(data, tmp_path):
+def test_fit_early_stopping_returns_the_best_and_says_so(data, tmp_path, capsys):
     stopping = EarlyStopping(metric="loss", patience=1, min_delta=10.0)
     result = Trainer(config(tmp_path, epochs=9, early_stopping=stopping), build_dense, data, eval=data).fit()
     assert result.stopped_early and result.epochs == 2
     assert result.best_checkpoint.endswith("step-000000000020")
+    assert re.search(r"early stopping at step 40: loss \S+ of step 20 was the best", capsys.readouterr().err)
 
 
 def test_fit_full_disk_keeps_the_old_checkpoint_and_says_so(data, tmp_path, capsys):
