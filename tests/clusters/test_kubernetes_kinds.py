@@ -1,14 +1,14 @@
-"""JobSet, TrainJob and TFJob under their real operators, RayJob as far as it goes without one."""
+"""JobSet, TrainJob and TFJob under their real operators, RayJob against the schema of its own."""
 
 from __future__ import annotations
 
 import pytest
 
 from cluster import JobState, LauncherError, Resources, launcher
-from tests.clusters.kubernetes_fixtures import busybox_job, host_job
+from tests.clusters.kubernetes_fixtures import busybox_job, fullpass_job
 from tests.servers.kubernetes.binaries import Unavailable
 from tests.servers.kubernetes.cluster import Cluster
-from tests.servers.kubernetes.operators import start_operator
+from tests.servers.kubernetes.operators import install_crds, start_operator
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
@@ -67,7 +67,7 @@ def place(request, kube, started):
 def test_a_job_of_this_kind_runs_to_the_end_and_leaves_nothing(kube, place):
     roles = {"worker": 2} if place.name.endswith("trainjob") else {"chief": 1, "worker": 2, "ps": 1}
     kind = place.name.rpartition("/")[2]
-    spec = host_job(
+    spec = fullpass_job(
         f"greet-{kind}",
         command=("python", "-c", GREET),
         roles=roles,
@@ -104,3 +104,14 @@ def test_a_member_that_fails_for_good_fails_the_job_with_its_last_lines(place):
 def test_a_ray_job_is_refused_where_there_is_no_operator(kube):
     with pytest.raises(LauncherError, match="install KubeRay's operator"):
         launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig)).submit(busybox_job("ray", "true"))
+
+
+def test_a_ray_job_is_accepted_by_the_schema_of_its_operator(kube):
+    try:
+        install_crds(kube, "kuberay")
+    except Unavailable as reason:
+        pytest.skip(f"no KubeRay here: {reason}")
+    place = launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig))
+    spec = fullpass_job("ray", command=("true",), roles={"worker": 2, "ps": 1}, files={"note.txt": "x"})
+    place.submit(spec, dry_run=True)
+    assert place.list() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from cluster.launchers.status import JobState
@@ -55,6 +56,10 @@ class Kind(abc.ABC):
     @abc.abstractmethod
     def state(self, obj: dict[str, Any]) -> tuple[JobState, str]:
         """Returns the state that the object itself tells, and its message."""
+
+    def members(self, pods: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+        """Returns (role, index) of each of a job's pods, given from the oldest to the newest."""
+        return [self.member(pod) for pod in pods]
 
     def member(self, pod: dict[str, Any]) -> tuple[str, int]:
         """Returns (role, index) of a pod of this kind."""

@@ -103,8 +103,7 @@ class KubernetesLauncher(Launcher):
 
         if follow:
             return follow_logs(self.api, self._kind, name, wanted=wanted, tail=tail, patience_s=self.patience_s)
-        pods = [pod for pod in self.api.pods(self._kind, name) if wanted(*self._kind.member(pod))]
-        return read_logs(self.api, self._kind, pods, tail)
+        return read_logs(self.api, self._kind, name, wanted=wanted, tail=tail)
 
     def cancel(self, name: str) -> None:
         self.api.delete(self._kind, name)
@@ -157,8 +156,9 @@ class KubernetesLauncher(Launcher):
 
     def _tasks(self, name: str) -> tuple[TaskStatus, ...]:
         members: dict[tuple[str, int], builtins.list[dict[str, Any]]] = {}
-        for pod in self.api.pods(self._kind, name):
-            members.setdefault(self._kind.member(pod), []).append(pod)
+        pods = self.api.pods(self._kind, name)
+        for member, pod in zip(self._kind.members(pods), pods):
+            members.setdefault(member, []).append(pod)
         order = {role: rank for rank, role in enumerate(ROLES)}
         return tuple(
             self._task(role, index, members[role, index])

@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from cluster.launchers.base import ConnectionLost, JobNotFound, LauncherError
 from cluster.launchers.kubernetes.api import Api
@@ -19,10 +18,14 @@ _POLL_S = 1.0
 _ENDED = ("Succeeded", "Failed")
 
 
-def read_logs(api: Api, kind: Kind, pods: list[dict[str, Any]], tail: int | None) -> Iterator[LogLine]:
-    """Yields what pods have written so far, pod by pod."""
-    for pod in pods:
-        role, index = kind.member(pod)
+def read_logs(
+    api: Api, kind: Kind, job: str, *, wanted: Callable[[str, int], bool], tail: int | None
+) -> Iterator[LogLine]:
+    """Yields what pods have written so far, pod by pod; arguments as of `follow_logs`."""
+    pods = api.pods(kind, job)
+    for (role, index), pod in zip(kind.members(pods), pods):
+        if not wanted(role, index):
+            continue
         try:
             for line in api.log_lines(pod["metadata"]["name"], follow=False, since=None, tail=tail):
                 yield LogLine(role=role, index=index, text=line.partition(" ")[2])
@@ -62,8 +65,8 @@ def follow_logs(
                 if time.monotonic() - reached > patience_s:
                     raise
                 pods = []
-            for pod in pods:
-                member, name = kind.member(pod), pod["metadata"]["name"]
+            for member, pod in zip(kind.members(pods), pods):
+                name = pod["metadata"]["name"]
                 if name not in readers and wanted(*member):
                     reader = _Reader(api, name, *member, lines=lines, stop=stop, tail=tail, patience_s=patience_s)
                     readers[name] = threading.Thread(target=reader.run, daemon=True, name=f"log-{name}")

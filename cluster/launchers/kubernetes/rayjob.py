@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from cluster.launchers.kubernetes.kind import Kind
@@ -45,20 +47,16 @@ class RayJob(Kind):
             _ray_pod(template)
             group = {"groupName": role, "replicas": count, "minReplicas": count, "maxReplicas": count}
             workers.append({**group, "rayStartParams": {}, "template": template})
-        head = dataclasses.replace(
-            spec, resources=Resources(cpu="1", memory="2Gi"), role_resources={}, volumes=_disk(spec)
-        )
-        head_template = pod_template(
-            head, "worker", container="ray-head", command=[], restart_policy=None, mount_files=True
-        )
-        _ray_pod(head_template)
-        head_template["metadata"]["labels"]["fullpass/role"] = "head"
+        head_template = _own_pod(spec, "head", Resources(cpu="1", memory="2Gi"), restart_policy=None)
+        # It submits to Ray and prints what the job prints: a pod like the others, or a restricted namespace refuses it.
+        submitter = _own_pod(spec, "submitter", Resources(cpu="250m", memory="512Mi"), restart_policy="Never")
         # No actor on the head: it only keeps the cluster's books.
         head_group = {"rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"}, "template": head_template}
         words = ["python", "-m", "cluster.cli.main", "submit", "--launcher", "ray", "--address", "auto", "--follow"]
         body: dict[str, Any] = {
             "entrypoint": shlex.join([*words, "--spec", f"{FILES_MOUNT}/{_SPEC_FILE}"]),
             "shutdownAfterJobFinishes": True,
+            "submitterPodTemplate": submitter,
             "rayClusterSpec": {"rayVersion": RAY_VERSION, "headGroupSpec": head_group, "workerGroupSpecs": workers},
         }
         if spec.timeout_s is not None:
@@ -70,6 +68,15 @@ class RayJob(Kind):
         obj = {"apiVersion": self.api_version, "kind": self.object_kind, "metadata": metadata(spec), "spec": body}
         return [obj, *config_map(spec, {_SPEC_FILE: spec.to_json()})]
 
+    def members(self, pods: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+        # Ray's nodes of a role are alike, and have no numbers of their own: any of them may have any member.
+        seen: Counter[str] = Counter()
+        out = []
+        for role, _ in map(self.member, pods):
+            out.append((role, seen[role]))
+            seen[role] += 1
+        return out
+
     def state(self, obj: dict[str, Any]) -> tuple[JobState, str]:
         status = obj.get("status", {})
         if status.get("jobDeploymentStatus") == "Failed":
@@ -78,6 +85,17 @@ class RayJob(Kind):
             return JobState.QUEUED, "suspended until a queue admits it"
         state = _STATES.get(status.get("jobStatus", ""), JobState.PENDING)
         return state, status.get("message", "") if state is JobState.FAILED else ""
+
+
+def _own_pod(spec: JobSpec, role: str, resources: Resources, restart_policy: str | None) -> dict[str, Any]:
+    """Returns the template of a pod that keeps the cluster going and is no member of the job."""
+    like = dataclasses.replace(spec, resources=resources, role_resources={}, volumes=_disk(spec))
+    template = pod_template(
+        like, "worker", container=f"ray-{role}", command=[], restart_policy=restart_policy, mount_files=True
+    )
+    _ray_pod(template)
+    template["metadata"]["labels"]["fullpass/role"] = role
+    return template
 
 
 def _ray_pod(template: dict[str, Any]) -> None:

@@ -55,16 +55,16 @@ class Operator:
     Attributes:
         module: Go module path.
         version: its version.
-        command: package of its program.
         crds: folder of its CRDs within the module.
-        webhooks: file of its admission webhooks within the module.
+        command: package of its program; empty where only its CRDs are used.
+        webhooks: file of its admission webhooks within the module; empty as above.
     """
 
     module: str
     version: str
-    command: str
     crds: str
-    webhooks: str
+    command: str = ""
+    webhooks: str = ""
 
 
 OPERATORS = {
@@ -88,6 +88,11 @@ OPERATORS = {
         command="github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager",
         crds="manifests/base/crds",
         webhooks="manifests/base/webhook/manifests.yaml",
+    ),
+    "kuberay": Operator(
+        module="github.com/ray-project/kuberay/ray-operator",
+        version="v1.4.0",
+        crds="config/crd/bases",
     ),
 }
 
@@ -136,8 +141,8 @@ def ensure_program(name: str) -> Path:
     return CACHE / "bin" / name
 
 
-def ensure_manifests(name: str) -> tuple[list[Path], Path]:
-    """Returns the CRD files and the webhook file of the operator `name`, fetched where they are missing."""
+def ensure_manifests(name: str) -> tuple[list[Path], Path | None]:
+    """Returns the CRD files and the webhook file, if any, of the operator `name`, fetched where they are missing."""
     operator, kept = OPERATORS[name], CACHE / "manifests" / name
     if not kept.exists():
         module = _module_folder(f"{operator.module}@{operator.version}", _go_environment())
@@ -146,9 +151,10 @@ def ensure_manifests(name: str) -> tuple[list[Path], Path]:
         (temporary / "crds").mkdir(parents=True)
         for file in sorted((module / operator.crds).glob("*_*.yaml")):
             shutil.copyfile(file, temporary / "crds" / file.name)
-        shutil.copyfile(module / operator.webhooks, temporary / "webhooks.yaml")
+        if operator.webhooks:
+            shutil.copyfile(module / operator.webhooks, temporary / "webhooks.yaml")
         os.replace(temporary, kept)
-    return sorted((kept / "crds").glob("*.yaml")), kept / "webhooks.yaml"
+    return sorted((kept / "crds").glob("*.yaml")), kept / "webhooks.yaml" if operator.webhooks else None
 
 
 def remove_build_caches() -> None:
@@ -248,8 +254,9 @@ def _run(words: list[str], *, cwd, env: dict[str, str], what: str) -> None:
 if __name__ == "__main__":
     ensure_packages()
     ensure_programs()
-    for operator_name in OPERATORS:
+    for operator_name, known in OPERATORS.items():
         ensure_manifests(operator_name)
-        ensure_program(operator_name)
+        if known.command:
+            ensure_program(operator_name)
     if "--keep-go" not in sys.argv:
         remove_build_caches()

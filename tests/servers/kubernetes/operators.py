@@ -163,6 +163,7 @@ def _wait_for(cluster: Cluster, name: str, setup: Setup, process: subprocess.Pop
 def _webhooks(name: str, setup: Setup) -> list[dict]:
     """Returns the operator's webhook configurations, pointed at the process in place of a service."""
     _, file = ensure_manifests(name)
+    assert file is not None
     out = []
     for document in yaml.safe_load_all(file.read_text()):
         if not document or document["kind"] not in setup.webhook_names:
