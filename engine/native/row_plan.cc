@@ -50,6 +50,7 @@ void RowPlan::expect_one(std::string_view name, const std::string& key, int colu
     } else if (op != Op::kNever) {
       step.op = step.spec->kind == Kind::kFloat ? Op::kFloat : step.spec->kind == Kind::kInt64 ? Op::kInt : Op::kText;
       step.prefix = Prefix(name, step.spec->kind);
+      set_prefix(step);
     }
   }
   steps_.push_back(std::move(step));
@@ -74,65 +75,83 @@ void RowPlan::begin(std::vector<Column>& columns, Slot* slots, const uint8_t* ba
   }
 }
 
-// Compares what stands at *p with the step's prefix; where it is that, takes the value and moves past it.
-inline bool RowPlan::matches(Step& step, const uint8_t** p, const uint8_t* end, int row) {
+void RowPlan::set_prefix(Step& step) {
   const Prefix& prefix = step.prefix;
-  if (prefix.words) {
-    const uint8_t* at = *p + prefix.size;
-    switch (step.op) {
-      case Op::kFloat:
-        if (!prefix.stands_at(*p, 4)) break;
-        std::memcpy(step.data + static_cast<size_t>(row) * 4, at, 4);
-        *p = at + 4;
-        return true;
-      case Op::kInt: {
-        const uint8_t size = at[-1];
-        if (size - 1u > 9 || !prefix.stands_at(*p, size)) break;
-        uint64_t value = at[0];
-        if (size > 1 || value >= 0x80) {
-          const uint8_t* stop = at + size;
-          if (stop > end || !read_varint(&at, stop, &value) || at != stop) break;
-        } else {
-          ++at;
-        }
-        std::memcpy(step.data + static_cast<size_t>(row) * 8, &value, 8);
-        *p = at;
-        return true;
-      }
-      case Op::kText: {
-        const uint8_t size = at[-1];
-        if (size > prefix.most || !prefix.stands_at(*p, size) || size > end - at) break;
-        const uint32_t begin = text_end(step, row);
-        uint8_t* out = step.data + begin;
-        if (size <= 16) {
-          std::memcpy(out, at, 16);
-        } else {
-          std::memcpy(out, at, size);
-        }
-        set_text_end(step, row, begin + size);
-        *p = at + size;
-        return true;
-      }
-      default:
-        break;
-    }
+  if (!prefix.words) {  // the key is too long: texts are then told by their keys, numbers left to the general way
+    step.op = step.op == Op::kText ? Op::kLongText : Op::kNever;
+    return;
   }
-  return matches_loosely(step, p, end, row);
+  const uint32_t last = prefix.words - 1;
+  step.first_base = prefix.base[0];
+  step.first_scale = prefix.scale[0];
+  step.last_base = prefix.base[last];
+  step.last_scale = prefix.scale[last];
+  step.last_mask = prefix.last_mask;
+  step.last_at = last * 8;
+  step.prefix_size = prefix.size;
+  step.two_words = prefix.words == 2;  // never fewer
+}
+
+// As Prefix::stands_at, for short keys without a loop.
+inline bool RowPlan::stands_at(const Step& step, const uint8_t* p, uint64_t value_bytes) {
+  const uint64_t first = load_u64(p) ^ (step.first_base + value_bytes * step.first_scale);
+  const uint64_t last = load_u64(p + step.last_at) ^ (step.last_base + value_bytes * step.last_scale);
+  if (first | (last & step.last_mask)) return false;
+  return step.two_words || step.prefix.stands_at(p, value_bytes);
+}
+
+// Where the step's prefix stands at p, takes the value and returns what follows it; else null.
+inline const uint8_t* RowPlan::match(Step& step, const uint8_t* p, const uint8_t* end, int row) {
+  const uint8_t* at = p + step.prefix_size;
+  if (step.op == Op::kText) {
+    const uint32_t size = at[-1];
+    const uint32_t begin = text_end(step, row);
+    uint8_t* out = step.data + begin;
+    if (size <= 16) {  // may lie past the record's end: its length then does not come out
+      if (!stands_at(step, p, size)) return match_loosely(step, p, end, row);
+      std::memcpy(out, at, 16);
+    } else {
+      if (size > step.prefix.most || size > end - at || !stands_at(step, p, size)) return match_loosely(step, p, end, row);
+      std::memcpy(out, at, size);
+    }
+    set_text_end(step, row, begin + size);
+    return at + size;
+  }
+  if (step.op == Op::kFloat) {
+    if (!stands_at(step, p, 4)) return nullptr;
+    std::memcpy(step.data + static_cast<size_t>(row) * 4, at, 4);
+    return at + 4;
+  }
+  if (step.op == Op::kInt) {
+    const uint8_t size = at[-1];
+    if (size - 1u > 9 || !stands_at(step, p, size)) return nullptr;
+    uint64_t value = at[0];
+    if (size > 1 || value >= 0x80) {
+      const uint8_t* stop = at + size;
+      if (stop > end || !read_varint(&at, stop, &value) || at != stop) return nullptr;
+    } else {
+      ++at;
+    }
+    std::memcpy(step.data + static_cast<size_t>(row) * 8, &value, 8);
+    return at;
+  }
+  return match_loosely(step, p, end, row);
 }
 
 // The same for entries whose lengths take more than a byte, and for lists: by the key alone.
-bool RowPlan::matches_loosely(Step& step, const uint8_t** p, const uint8_t* end, int row) {
-  if (step.op == Op::kNever || **p != 0x0a) return false;
-  const uint8_t* at = *p + 1;
+const uint8_t* RowPlan::match_loosely(Step& step, const uint8_t* p, const uint8_t* end, int row) {
+  if (step.op == Op::kNever || *p != 0x0a) return nullptr;
+  const uint8_t* at = p + 1;
   size_t length, size;
-  if (!read_length(&at, end, &length)) return false;
+  if (!read_length(&at, end, &length)) return nullptr;
   const uint8_t* stop = at + length;
-  if (length < step.key.size() || std::memcmp(at, step.key.data(), step.key.size())) return false;
+  if (length < step.key.size() || std::memcmp(at, step.key.data(), step.key.size())) return nullptr;
   at += step.key.size();
-  if (!read_length(&at, stop, &size) || at + size != stop) return false;
+  if (!read_length(&at, stop, &size) || at + size != stop) return nullptr;
   switch (step.op) {
     case Op::kText:
-      if (!unwrap(&at, &size, feature_tag(Kind::kBytes)) || !unwrap(&at, &size, 0x0a)) return false;
+    case Op::kLongText:
+      if (!unwrap(&at, &size, feature_tag(Kind::kBytes)) || !unwrap(&at, &size, 0x0a)) return nullptr;
       put_text(step, at, size, row);
       break;
     case Op::kSlot:
@@ -142,10 +161,9 @@ bool RowPlan::matches_loosely(Step& step, const uint8_t** p, const uint8_t* end,
     case Op::kIgnore:
       break;
     default:
-      return false;
+      return nullptr;
   }
-  *p = stop;
-  return true;
+  return stop;
 }
 
 void RowPlan::put_text(Step& step, const uint8_t* from, size_t size, int row) {
@@ -190,15 +208,18 @@ bool RowPlan::absent(Step& step, int row) {
   return true;
 }
 
-inline bool RowPlan::add_entries(Step* step, Step* const last, const uint8_t** p, const uint8_t* end, int row) {
-  for (; *p < end; ++step) {
-    for (int missing = 0; step != last && !matches(*step, p, end, row); ++step)
+// Puts the entries of one message, from p to end and no further, into row `row`.
+inline bool RowPlan::add_entries(Step* step, Step* const last, const uint8_t* p, const uint8_t* end, int row) {
+  for (; p < end; ++step) {
+    const uint8_t* next = nullptr;
+    for (int missing = 0; step != last && !(next = match(*step, p, end, row)); ++step)
       if (++missing > kMostMissing || !absent(*step, row)) return false;
-    if (step == last) return false;
+    if (!next) return false;
+    p = next;
   }
   for (; step != last; ++step)
     if (!absent(*step, row)) return false;
-  return *p == end;
+  return p == end;
 }
 
 // Takes Example{features = 1} and SequenceExample{context = 1, feature_lists = 2}, where each field comes once and in order.
@@ -214,14 +235,14 @@ bool RowPlan::add(const uint8_t* payload, size_t size, int row, const uint8_t* r
     ++p;
     if (!read_length(&p, end, &length)) return false;
   }
-  if (!add_entries(features, lists, &p, p + length, row)) return false;
-  const uint8_t* stop = p;
+  if (!add_entries(features, lists, p, p + length, row)) return false;
+  p += length;
+  length = 0;
   if (p < end) {
     if (*p++ != 0x12 || !read_length(&p, end, &length) || p + length != end) return false;
     if (!lists_) return true;
-    stop = end;
   }
-  return add_entries(lists, features + steps_.size(), &p, stop, row);
+  return add_entries(lists, features + steps_.size(), p, p + length, row);
 }
 
 void RowPlan::commit(std::vector<Column>& columns, int rows) {

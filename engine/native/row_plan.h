@@ -34,26 +34,34 @@ class RowPlan {
   uint64_t version() const { return version_; }
 
  private:
-  enum class Op : uint8_t { kFloat, kInt, kText, kSlot, kIgnore, kNever };
-  struct Step {
-    Prefix prefix;
+  enum class Op : uint8_t { kText, kFloat, kInt, kLongText, kSlot, kIgnore, kNever };
+  // What every record touches stands first, within one or two cache lines.
+  struct alignas(64) Step {
+    uint64_t first_base, first_scale;  // of the prefix's first word, and of its last
+    uint64_t last_base, last_scale, last_mask;
+    uint32_t last_at;      // byte of the last word
+    uint32_t prefix_size;
+    uint8_t* data;         // of row 0
+    uint8_t* offsets;      // kText: offset of row 0; the value's end goes behind it
+    uint64_t validity;
     Op op;
+    bool two_words;
     Shape shape;
     bool has_default;
     bool slotted;
     int column;
-    uint8_t* data;      // of row 0
-    uint8_t* offsets;   // kText: offset of row 0; the value's end goes behind it
-    uint64_t validity;
-    std::string key;    // key tag, length, key and value tag
+    Prefix prefix;
+    std::string key;       // key tag, length, key and value tag
     Values* values;
     const FieldSpec* spec;
   };
   void expect(const KeyIndex& keys, const std::vector<Column>& columns, bool strict, bool lists);
   void expect_one(std::string_view name, const std::string& key, int column, Op op, const std::vector<Column>& columns);
-  bool add_entries(Step* step, Step* last, const uint8_t** p, const uint8_t* end, int row);
-  bool matches(Step& step, const uint8_t** p, const uint8_t* end, int row);
-  bool matches_loosely(Step& step, const uint8_t** p, const uint8_t* end, int row);
+  static void set_prefix(Step& step);
+  static bool stands_at(const Step& step, const uint8_t* p, uint64_t value_bytes);
+  bool add_entries(Step* step, Step* last, const uint8_t* p, const uint8_t* end, int row);
+  const uint8_t* match(Step& step, const uint8_t* p, const uint8_t* end, int row);
+  const uint8_t* match_loosely(Step& step, const uint8_t* p, const uint8_t* end, int row);
   bool absent(Step& step, int row);
   void put_text(Step& step, const uint8_t* from, size_t size, int row);
   static void set_text_end(Step& step, int row, uint32_t end) {

@@ -42,7 +42,10 @@ def build(directory: str) -> str:
     program = str(Path(directory) / "decoder_fuzz")
     native = ROOT / "engine" / "native"
     fuzz = ROOT / "tests" / "fuzz"
-    files = [str(native / f"{name}.cc") for name in SOURCES] + [str(fuzz / "decoder_fuzz.cc"), str(fuzz / "round_trip.cc")]
+    files = [str(native / f"{name}.cc") for name in SOURCES] + [
+        str(fuzz / "decoder_fuzz.cc"),
+        str(fuzz / "round_trip.cc"),
+    ]
     subprocess.run(["g++", *FLAGS, f"-I{native}", f"-I{fuzz}", *files, "-o", program], check=True)
     return program
 
