@@ -10,6 +10,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from engine.errors import ConfigError
+from engine.feed.partitions import partitioned
 from engine.schema import FEATURE
 
 __all__ = ["assemble"]
@@ -27,8 +28,8 @@ def assemble(schema: pa.Schema, tensors: Mapping[str, Any]) -> dict[str, Any]:
         their feature's name; every other tensor as it is.
 
     Raises:
-        ConfigError: a column of a feature is missing, or the feature has partitions.
-        tf.errors.InvalidArgumentError: a record whose indices and values differ in number.
+        ConfigError: a column of a feature is missing.
+        tf.errors.InvalidArgumentError: a record whose indices and values differ in number, or whose partitions do not fit.
     """
     descriptions: list[dict[str, Any]] = []
     for field in schema:
@@ -41,11 +42,8 @@ def assemble(schema: pa.Schema, tensors: Mapping[str, Any]) -> dict[str, Any]:
         if description["kind"] not in ("sparse", "ragged"):
             kept.add(description["name"])
             continue
-        if description["kind"] == "ragged" and description["partitions"]:
-            raise ConfigError(
-                f"feature {description['name']!r} has partitions: build it with tf.RaggedTensor from its columns"
-            )
-        keys = [*description.get("index_key", ()), description["value_key"]]
+        cuts = [p["key"] for p in description.get("partitions", ()) if "key" in p]
+        keys = [*description.get("index_key", ()), description["value_key"], *cuts]
         missing = [key for key in keys if key not in tensors]
         if len(missing) == len(keys):
             continue
@@ -57,9 +55,22 @@ def assemble(schema: pa.Schema, tensors: Mapping[str, Any]) -> dict[str, Any]:
         parts.update(keys)
         kept.add(description["name"])
         if description["kind"] == "sparse":
-            values = _sparse(description, [tensors[key] for key in description["index_key"]], values)
+            values = _sparse(
+                description, [_as_sparse(tensors[key]) for key in description["index_key"]], _as_sparse(values)
+            )
+        else:
+            rows = partitioned(description, _as_ragged(values), {key: _as_ragged(tensors[key]) for key in cuts})
+            values = rows.with_row_splits_dtype(tf.as_dtype(description["row_splits_dtype"]))
         out[description["name"]] = values
     return {name: tensor for name, tensor in out.items() if name in kept or name not in parts}
+
+
+def _as_sparse(column: tf.SparseTensor | tf.RaggedTensor) -> tf.SparseTensor:
+    return column.to_sparse() if isinstance(column, tf.RaggedTensor) else column
+
+
+def _as_ragged(column: tf.SparseTensor | tf.RaggedTensor) -> tf.RaggedTensor:
+    return tf.RaggedTensor.from_sparse(column) if isinstance(column, tf.SparseTensor) else column
 
 
 def _sparse(description: Mapping[str, Any], index: list[tf.SparseTensor], values: tf.SparseTensor) -> tf.SparseTensor:
