@@ -22,6 +22,14 @@ CHOSEN = {
         "BeamImplTest.testPCAThreeToTwoDimensions",
         "BeamImplTest.testSavedModelWithAnnotations",
         "BeamImplTest.testDFIDFExperimentalNoData",
+        "BeamImplTest.testNumericAnalyzersWithCompositeInputssparse_elementwise_float32",
+        "BeamImplTest.testNumericAnalyzersWithEmptyInputsfloat32_ND_elementwise",
+        "BeamImplTest.testMultipleLevelsOfAnalyzersNoDeepCopy",
+        "BeamImplTest.testApplySavedModelWithHashTable",
+        "BeamImplTest.testScaleToZScorePerKey_none_filename",
+        "BeamImplTest.testHistograms_categorical_string",
+        "BeamImplTest.testCovarianceTwoDimensions",
+        "BeamImplTest.testPTransformAnalyzer",
     ],
 }
 # These fail on TFT's own transforms just so. Tukey: the parameters are searched in float32, whose arithmetic numpy 2 changed.

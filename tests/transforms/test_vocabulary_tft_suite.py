@@ -25,6 +25,17 @@ NAMES = [
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.skipif(os.environ.get("FULLPASS_TFT_SUITE") != "all", reason="long: FULLPASS_TFT_SUITE=all runs it")
+def test_tft_vocabulary_tests_pass_with_tfrecord_files() -> None:
+    """The same tests with gzip TFRecord vocabularies."""
+    module = "tensorflow_transform.beam.vocabulary_tfrecord_gzip_integration_test"
+    passed, failed, output = run_suite(module, timeout_s=3500)
+    assert failed <= TFT_FAILS_TOO, output[-5000:]
+    assert passed >= 90
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_tft_vocabulary_tests_pass() -> None:
     """A choice of them; all with FULLPASS_TFT_SUITE=all."""
     everything = os.environ.get("FULLPASS_TFT_SUITE") == "all"
