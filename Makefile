@@ -15,7 +15,7 @@ help:
 	@echo "make test           lint, types, tests"
 	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
 	@echo "make bench          every speed claim, measured against its peer"
-	@echo "make fuzz           the tf.Example decoder under ASan and UBSan (FUZZ_RUNS=5000000)"
+	@echo "make fuzz           the tf.Example and tf.SequenceExample codec under ASan and UBSan (FUZZ_RUNS=5000000)"
 
 env: $(VENV)/.complete
 

@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-shards", type=int, default=16, metavar="N", help="files of each part (default: %(default)s)"
     )
     parser.add_argument(
-        "--compression", default="none", metavar="CODEC", help="none, gzip, zstd, snappy (default: %(default)s)"
+        "--compression",
+        default="none",
+        metavar="CODEC",
+        help="none, gzip; tfrecord also zlib; parquet also zstd, snappy (default: %(default)s)",
     )
     parser.add_argument("--split-by", default="", metavar="KEY[,KEY]", help="key columns; equal keys stay together")
     parser.add_argument("--fractions", default="", metavar="NAME=SHARE,...", help="parts, such as train=0.8,eval=0.2")

@@ -20,7 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="directory of the shards")
     parser.add_argument("--format", choices=("parquet", "tfrecord"), default="parquet", help="default: %(default)s")
     parser.add_argument("--num-shards", type=int, metavar="N", help="shards of equal size (default: one a split)")
-    parser.add_argument("--compression", choices=("none", "gzip", "zstd", "snappy"), default="none")
+    parser.add_argument(
+        "--compression",
+        choices=("none", "gzip", "zlib", "zstd", "snappy"),
+        default="none",
+        help="none, gzip; tfrecord also zlib; parquet also zstd, snappy (default: %(default)s)",
+    )
     parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
     parser.add_argument(
         "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
