@@ -1,13 +1,14 @@
 """Two workers of one group, one core each, against two independent one-worker trainings side by side.
 
-The independent pair is the ceiling of the machine: the same model, the same examples a worker, no communication.
+The independent pair is the ceiling of the machine: the same model, the same examples a worker, no communication. All four
+processes are started once and take turns of 32 steps, so that other load on the machine meets both alike. Beside the wall
+clock, which in a group waits for the slower worker of every step, stands the processor time of a step: what communication costs.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -15,82 +16,92 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.scaling_worker import STEPS_PER_CALL
 from trainers.local_group import free_ports
 from trainers.tf_config import tf_config
 
 ROOT = str(Path(__file__).parents[1])
-ROUNDS = int(os.environ.get("FULLPASS_BENCH_ROUNDS", "3"))
-BATCH, STEPS = 1024, 48
-PROGRAM = """
-import json, os, sys
-core, directory, batch, steps = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-os.sched_setaffinity(0, {core})
-import keras, numpy as np, tensorflow as tf
-tf.config.threading.set_intra_op_parallelism_threads(1)
-tf.config.threading.set_inter_op_parallelism_threads(2)
-from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
-from trainers.session import Session
-def build(context):
-    x = {"x": keras.Input((256,), name="x")}
-    h = x["x"]
-    for _ in range(3):
-        h = keras.layers.Dense(512, activation="relu")(h)
-    model = keras.Model(x, keras.layers.Dense(1)(h))
-    model.compile("sgd", "mse")
-    return model
-rng = np.random.default_rng(0)
-data = ArrayDataset({"x": rng.normal(size=(8192, 256)), "y": rng.normal(size=8192)})
-config = TrainerConfig(directory=directory, label="y", global_batch_size=batch, steps=steps, tensorboard=False,
-                       steps_per_call=16, log_every_steps=16, checkpoint=CheckpointConfig(every_steps=None))
-rates = []
-log = Session._log
-def noted(self):
-    log(self)
-    rates.append(self._last["examples_per_s"])
-Session._log = noted
-Trainer(config, build, data).fit()
-print("RATE", rates[1], flush=True)  # the second reading: the first one traces
-os._exit(0)
-"""
+ROUNDS = int(os.environ.get("FULLPASS_BENCH_ROUNDS", "12"))
+BATCH, CALLS = 1024, 2
 
 
-def run_pair(directory: Path, together: bool) -> float:
-    """Returns examples a second of both processes together."""
-    ports = free_ports(2)
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    processes = []
-    for worker in range(2):
-        env = {**os.environ, "PYTHONPATH": ROOT, "FULLPASS_PROGRESS": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        env.pop("TF_CONFIG", None)
-        if together:
-            env["TF_CONFIG"] = tf_config(cluster, "worker", worker)
-        place = directory / ("group" if together else f"alone-{worker}")
-        batch = 2 * BATCH if together else BATCH
-        command = [sys.executable, "-c", PROGRAM, str(worker), str(place), str(batch), str(STEPS)]
-        processes.append(
-            subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    outputs = [process.communicate(timeout=600)[0] for process in processes]
-    for text in outputs:
-        assert "RATE" in text, text[-3000:]
-    rates = [float(re.findall(r"RATE ([\d.]+)", text)[0]) for text in outputs]
-    return rates[0] if together else sum(rates)  # a worker of a group counts the global batch
+class Pair:
+    """Two training processes, on a core each.
+
+    Args:
+        directory: for their checkpoints.
+        together: as one group with a global batch of two, else each by itself.
+    """
+
+    def __init__(self, directory: Path, together: bool) -> None:
+        self._together = together
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+        self._processes = []
+        for worker in range(2):
+            env = {**os.environ, "PYTHONPATH": ROOT, "FULLPASS_PROGRESS": "0", "TF_CPP_MIN_LOG_LEVEL": "2"}
+            env.pop("TF_CONFIG", None)
+            if together:
+                env["TF_CONFIG"] = tf_config(cluster, "worker", worker)
+            place = directory / ("group" if together else f"alone-{worker}")
+            words = [str(worker), str(place), str(2 * BATCH if together else BATCH)]
+            command = [sys.executable, "-m", "benchmarks.scaling_worker", *words]
+            self._processes.append(
+                subprocess.Popen(command, env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+        for process in self._processes:
+            assert any(line.startswith("READY") for line in process.stdout), "it ended before its first step"
+
+    def turn(self) -> tuple[float, float, list[dict]]:
+        """Makes the steps of a turn; returns examples/s of both, processor seconds of both, and what each said."""
+        for process in self._processes:
+            process.stdin.write(f"{CALLS}\n")
+            process.stdin.flush()
+        said = [json.loads(process.stdout.readline()) for process in self._processes]
+        examples = CALLS * STEPS_PER_CALL * BATCH
+        if self._together:
+            rate = 2 * examples / max(one["wall_s"] for one in said)
+        else:
+            rate = sum(examples / one["wall_s"] for one in said)
+        return rate, sum(one["cpu_s"] for one in said), said
+
+    def close(self) -> None:
+        """Ends both."""
+        for process in self._processes:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs one core for each of two workers")
 def test_scaling_two_workers_against_two_independent(benchmark, tmp_path):
-    pairs: list[tuple[float, float]] = []
+    pairs = [Pair(tmp_path, together=False), Pair(tmp_path, together=True)]
+    rounds = []
 
     def run() -> None:
-        for number in range(ROUNDS):
-            alone = run_pair(tmp_path / str(number), together=False)
-            pairs.append((run_pair(tmp_path / str(number), together=True), alone))
+        for number in range(ROUNDS + 1):
+            turns = {which: pairs[which].turn() for which in ((0, 1), (1, 0))[number % 2]}
+            if number:  # the first one warms up
+                rounds.append((turns[1], turns[0]))
 
-    benchmark.pedantic(run, rounds=1)
-    ratios = [ours / peer for ours, peer in pairs]
+    try:
+        benchmark.pedantic(run, rounds=1)
+    finally:
+        for pair in pairs:
+            pair.close()
+    steps = STEPS_PER_CALL * (1 + CALLS * (ROUNDS + 1))
+    for _, _, said in rounds[-1]:
+        assert [one["step"] for one in said] == [steps, steps]
+    group, alone = rounds[-1][0][2], rounds[-1][1][2]
+    assert group[0]["weights"] == group[1]["weights"], "the workers of a group have the same weights, bit for bit"
+    assert group[0]["weights"] != alone[0]["weights"], "others than those of another global batch"
+    wall = [ours[0] / peer[0] for ours, peer in rounds]
+    cpu = [peer[1] / ours[1] for ours, peer in rounds]
+    per_step = 1e3 / (2 * CALLS * STEPS_PER_CALL)
     benchmark.extra_info.update(
-        ratio_median=statistics.median(ratios), ratio_min=min(ratios), ratio_max=max(ratios),
-        examples_per_s=statistics.median(ours for ours, _ in pairs), pairs=json.dumps(pairs),
+        ratio_median=statistics.median(wall), ratio_min=min(wall), ratio_max=max(wall),
+        cpu_ratio_median=statistics.median(cpu), cpu_ratio_min=min(cpu), cpu_ratio_max=max(cpu),
+        group_cpu_ms_per_step=statistics.median(ours[1] for ours, _ in rounds) * per_step,
+        alone_cpu_ms_per_step=statistics.median(peer[1] for _, peer in rounds) * per_step,
+        examples_per_s=statistics.median(ours[0] for ours, _ in rounds),
     )  # fmt: skip
