@@ -12,9 +12,8 @@ import pytest
 import yaml
 
 from tests.clusters import beam_passes
-from tests.servers.beam_jars import flink_job_server_jar
 from tests.servers.kubernetes.cluster import Cluster
-from tests.servers.kubernetes.flink_home import make_flink_home
+from tests.servers.kubernetes.flink_home import JOB_SERVER_JAR, make_flink_home
 from tests.servers.kubernetes.images import FULLPASS
 
 # The first test of a session may have to build Kubernetes.
@@ -103,7 +102,7 @@ def test_a_submitted_pass_on_flink_in_pods_equals_the_local_pass(kube, fullpass_
         "--environment_config=localhost:50000",
         "--work_dir=/data",
         "--parallelism=2",
-        f"--flink_job_server_jar={flink_job_server_jar()}",
+        f"--flink_job_server_jar=/opt/flink/{JOB_SERVER_JAR}",
     )
     try:
         fullpass(

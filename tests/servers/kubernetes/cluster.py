@@ -22,7 +22,6 @@ from pathlib import Path
 from tests.servers.kubernetes.binaries import Unavailable, ensure_packages, ensure_programs
 from tests.servers.kubernetes.images import machine_paths, make_images
 from tests.servers.kubernetes.operators import HOSTS
-from tests.servers.tools import cache_dir
 
 __all__ = ["Cluster"]
 
@@ -126,7 +125,7 @@ class Cluster:
         programs = ensure_programs()
         make_images(self.state / "images", programs / "pause", Path(shutil.which("busybox") or "/usr/bin/busybox"))
         self.flink_home.mkdir()
-        seen = {str(path): str(path) for path in machine_paths(cache_dir())}
+        seen = {str(path): str(path) for path in machine_paths()}
         (self.state / "machine-paths.json").write_text(json.dumps({**seen, "/opt/flink": str(self.flink_home)}))
         (self.state / "cgroup").write_text(self._cgroup)
         self._write_certificates()

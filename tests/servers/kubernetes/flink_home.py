@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
+from tests.servers.beam_jars import flink_job_server_jar
 from tests.servers.flink import FLINK_VERSION
 from tests.servers.tools import virtual_environment
 
-__all__ = ["make_flink_home"]
+__all__ = ["JOB_SERVER_JAR", "make_flink_home"]
+
+JOB_SERVER_JAR = "beam-flink-job-server.jar"
 
 # As Flink's own scripts do: Java's options come out of the configuration, memory is computed by Flink.
 _COMMON = """\
@@ -32,12 +37,24 @@ exec java $jvm $opens $log -cp "$lib/*" $main --configDir "$FLINK_CONF_DIR" $dyn
 """
 
 
+def _take(source: str | Path, target: str | Path) -> None:
+    """Links the file, or copies it where it is on another file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def make_flink_home(folder: Path) -> Path:
-    """Writes the distribution, its jars as links, into a folder and returns it."""
+    """Writes the distribution into a folder, with Beam's job server beside it, and returns the folder.
+
+    Nothing in it points elsewhere: pods see the folder, and need not see where its files came from.
+    """
     home = virtual_environment(f"flink-{FLINK_VERSION}", f"apache-flink-libraries=={FLINK_VERSION}") / "pyflink"
     (folder / "bin").mkdir(parents=True)
-    (folder / "lib").symlink_to(home / "lib")
-    (folder / "bin" / "bash-java-utils.jar").symlink_to(home / "bin" / "bash-java-utils.jar")
+    shutil.copytree(home / "lib", folder / "lib", copy_function=_take)
+    _take(home / "bin" / "bash-java-utils.jar", folder / "bin" / "bash-java-utils.jar")
+    _take(flink_job_server_jar(), folder / JOB_SERVER_JAR)
     for name, text in (("jobmanager.sh", _JOB_MANAGER), ("taskmanager.sh", _TASK_MANAGER)):
         (folder / "bin" / name).write_text(_COMMON + text)
         (folder / "bin" / name).chmod(0o755)

@@ -14,6 +14,8 @@ import sys
 import tarfile
 from pathlib import Path
 
+from tests.servers.kubernetes.binaries import Unavailable
+
 __all__ = ["BUSYBOX", "FULLPASS", "machine_paths", "make_images"]
 
 BUSYBOX = "localhost/busybox:local"
@@ -21,14 +23,23 @@ FULLPASS = "localhost/fullpass:1"
 _PAUSE = "localhost/pause:local"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ROOT = Path(__file__).resolve().parents[3]
-_DIRECTORIES = ("etc", "tmp", "proc", "sys", "dev", "usr", "opt", "root", "var", "work", "home")
+_DIRECTORIES = ("etc", "tmp", "proc", "sys", "dev", "usr", "opt", "root", "var", "home")
 
 
-def machine_paths(*more: Path) -> list[Path]:
-    """Returns the directories of this machine that containers see, none of them within another."""
+def machine_paths() -> list[Path]:
+    """Returns the directories of this machine that containers see, none of them within another.
+
+    Raises:
+        Unavailable: one of them is where pods cannot see it.
+    """
     # /usr/bin/java goes through /etc/alternatives, and Java's own settings are in /etc/java-VERSION.
     settings = [Path("/etc/ssl"), Path("/etc/alternatives"), *Path("/etc").glob("java-*")]
-    wanted = {Path("/usr"), *settings, _ROOT, Path(sys.prefix), Path(sys.base_prefix), *more}
+    wanted = {Path("/usr"), *settings, _ROOT, Path(sys.prefix), Path(sys.base_prefix)}
+    hidden = [str(p) for p in wanted if p.is_relative_to("/tmp")]
+    if hidden:
+        raise Unavailable(
+            f"{hidden[0]} lies below /tmp, where every pod has a volume of its own: take a checkout elsewhere"
+        )
     return sorted(p for p in wanted if p.exists() and not any(p != o and p.is_relative_to(o) for o in wanted))
 
 
