@@ -39,7 +39,10 @@ def check_types(settings: Any) -> None:
     hints = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        fits, new = _fitted(value, hints[field.name])
+        try:
+            fits, new = _fitted(value, hints[field.name])
+        except ConfigError as error:
+            raise ConfigError(f"{field.name}: {error}") from None
         require(fits, field.name, value, f"{_name(hints[field.name])} is expected")
         object.__setattr__(settings, field.name, new)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -131,9 +132,14 @@ def _trainer_config(fn_args: Any, settings: Mapping[str, Any]) -> TrainerConfig:
         values["eval_steps"] = fn_args.eval_steps
     if not fn_args.model_run_dir:
         raise ConfigError("fn_args.model_run_dir is empty; TFX's Trainer sets it")
-    return TrainerConfig(
-        directory=fn_args.model_run_dir, hyperparameters=_hyperparameters(fn_args.hyperparameters), **values
-    )
+    try:
+        return TrainerConfig(
+            directory=fn_args.model_run_dir, hyperparameters=_hyperparameters(fn_args.hyperparameters), **values
+        )
+    except ConfigError as error:
+        named = re.match(r"\w+", str(error))
+        where = "custom_config." if named and named.group() in settings else ""
+        raise ConfigError(f"{where}{error}") from None
 
 
 def _hyperparameters(given: Any) -> dict[str, Any]:
