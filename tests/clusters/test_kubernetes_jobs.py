@@ -79,6 +79,8 @@ def test_ctrl_c_leaves_the_job_running_and_cancel_leaves_nothing(kube, kubernete
         busybox_job("steady", "while :; do echo tick; sleep 0.2; done", files={"a.txt": "x"}).to_json()
     )
     words = fullpass("submit", "--launcher", "kubernetes", "--spec", str(description), "--follow")
+    # Where the tests run in the background of a shell, SIGINT is ignored, and so by all that they start.
+    words = ["env", "--default-signal=INT", *words]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.readline() == "[worker-0] tick\n" or pytest.fail(process.stderr.read())
