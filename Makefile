@@ -19,7 +19,7 @@ help:
 
 env: $(VENV)/.complete
 
-$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*.cc engine/native/*.h)
+$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*.cc engine/native/*.h transforms/native/*.cc transforms/native/*.h)
 	.ci/make-env $(PYTHON) $(VENV)
 	@touch $@
 
