@@ -158,7 +158,7 @@ class Dataset:
         """Yields every record once, in order; counts are reconciled with the manifest where there is one.
 
         Args:
-            batch_rows: rows of each batch; the last of each file may have fewer.
+            batch_rows: rows of each batch; the last of each file may have fewer, and with `threads` any batch.
             columns: names to read, in the order wanted; None for all.
             damage: where to note records skipped under on_damage="skip".
             **options: the rest of `engine.formats.options.ReadOptions` (dictionary, threads, on_damage, skip_budget).

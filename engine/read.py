@@ -32,7 +32,7 @@ def read_split(
     Args:
         split: what to read.
         schema: of the data set; every batch has exactly its columns (those chosen) and types.
-        batch_rows: rows of each batch but the last.
+        batch_rows: rows of each batch but the last; see `ReadOptions`.
         columns: names to read, in the order wanted; None for all.
         damage: where to note skipped records; None makes one for this split.
         **options: the rest of `engine.formats.options.ReadOptions`.

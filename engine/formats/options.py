@@ -22,10 +22,11 @@ class ReadOptions:
     """Options of one read.
 
     Args:
-        batch_rows: rows of each batch but the last, at least 1.
+        batch_rows: rows of each batch but the last, at least 1; with several threads on a plain TFRecord file the most that a
+            batch has.
         columns: names to read, in the order wanted; None for all.
         dictionary: names of bytes columns that come back dictionary-encoded (one dictionary a batch), or True for all of them.
-        threads: native threads that decode at a time. Each holds one batch.
+        threads: native threads that decode at a time. Each holds one batch, or one span of a plain TFRecord file.
         on_damage: raise or skip.
         skip_budget: damaged records that one read may skip.
     """

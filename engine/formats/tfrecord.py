@@ -24,7 +24,7 @@ from engine.formats import codec
 from engine.formats.block import Block
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.report import DamageLog
-from engine.formats.spans import SPAN_BYTES, Reach, read_spans, rebatched
+from engine.formats.spans import SPAN_BYTES, Reach, gathered, read_spans
 from engine.formats.stream import Window, compression_of, file_compression, header_holds
 from engine.formats.zlib_stream import ZlibWriter
 from engine.schema import tensorflow_schema
@@ -236,7 +236,7 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
         return one_thread(part, dataclasses.replace(options, threads=1), damage, True)
 
     parts = read_spans(split.start, split.stop, options.threads, read_span, read_rest, SPAN_BYTES)
-    yield from rebatched(parts, options.batch_rows, MAX_BATCH_BYTES)
+    yield from gathered(parts, options.batch_rows, MAX_BATCH_BYTES)
 
 
 def _batches(
