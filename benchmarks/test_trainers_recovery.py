@@ -82,3 +82,4 @@ def test_recovery_from_kill_to_next_step(benchmark, tmp_path):
         fresh_start_s=fresh,
         ratio_to_fresh_start=statistics.median(recoveries) / fresh,
     )
+    print(f"\n{benchmark.extra_info}")

@@ -105,3 +105,4 @@ def test_scaling_two_workers_against_two_independent(benchmark, tmp_path):
         alone_cpu_ms_per_step=statistics.median(peer[1] for _, peer in rounds) * per_step,
         examples_per_s=statistics.median(ours[0] for ours, _ in rounds),
     )  # fmt: skip
+    print(f"\n{benchmark.extra_info}")
