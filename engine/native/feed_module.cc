@@ -2,9 +2,14 @@
 #include "feed_module.h"
 
 #include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <stdexcept>
 
 #include "byte_rows_module.h"
 #include "feed_pack.h"
+#include "feistel.h"
 
 namespace py = pybind11;
 using namespace fullpass;
@@ -32,9 +37,42 @@ void pack(const py::list& columns, py::array out) {
   pack_rows(list, rows, slots, item, to);
 }
 
+Feistel permutation(uint64_t size, uint64_t a, uint64_t b, const std::array<uint64_t, Feistel::kRounds>& keys) {
+  if (!size || !a || !b || a > UINT64_MAX / b || a * b < size)
+    throw py::value_error("a permutation needs sides whose product reaches its size");
+  return {size, a, b, keys};
+}
+
+py::array_t<int64_t> images(const Feistel& permutation, const py::array_t<uint64_t, py::array::c_style>& values) {
+  const auto in = values.unchecked<1>();
+  py::array_t<int64_t> out(in.shape(0));
+  const uint64_t* from = values.data();
+  auto* to = reinterpret_cast<uint64_t*>(out.mutable_data());
+  const auto count = static_cast<size_t>(in.shape(0));
+  py::gil_scoped_release release;
+  for (size_t at = 0; at < count; ++at)
+    if (from[at] >= permutation.size) throw std::invalid_argument("a value outside of the permutation");
+  permutation.images(from, count, to);
+  return out;
+}
+
+py::array_t<int64_t> range(const Feistel& permutation, uint64_t first, uint64_t stop) {
+  if (first > stop || stop > permutation.size) throw py::value_error("a range outside of the permutation");
+  const size_t count = stop - first;
+  py::array_t<int64_t> out(static_cast<py::ssize_t>(count));
+  auto* to = reinterpret_cast<uint64_t*>(out.mutable_data());
+  py::gil_scoped_release release;
+  permutation.range(first, count, to);
+  return out;
+}
+
 }  // namespace
 
 void register_feed(py::module_& module) {
   module.def("pack_rows", &pack, py::arg("columns"), py::arg("out"));
+  py::class_<Feistel>(module, "Feistel")
+      .def(py::init(&permutation), py::arg("size"), py::arg("a"), py::arg("b"), py::arg("keys"))
+      .def("images", &images, py::arg("values"))
+      .def("range", &range, py::arg("first"), py::arg("stop"));
   register_byte_rows(module);
 }

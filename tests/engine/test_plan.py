@@ -1,6 +1,7 @@
 """Epoch plans: every record once, the order free of the number of hosts, resume from any batch."""
 
 import json
+import math
 import os
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import ConfigError
 from engine.plan import Cursor, EpochPlan, Remainder, dump_state, load_state
-from engine.plan.feistel import Feistel
+from engine.plan.feistel import Feistel, derive_key
 from engine.plan.lanes import largest_divisor
 
 EXAMPLES = int(os.environ.get("PLAN_EXAMPLES", "60"))
@@ -158,6 +159,37 @@ def test_feistel_all_orders_of_four_are_equally_likely():
     assert len(counts) == 24
     chi_square = float(((counts - keys / 24) ** 2 / (keys / 24)).sum())
     assert chi_square < 49.7  # 23 degrees of freedom: 1 in 1,000
+
+
+def reference_image(size, key, value):
+    """The network in Python's own integers: what a saved training position rests on, so it may never change."""
+    b = max(8, math.isqrt(size - 1) + 1)
+    a = max(8, -(-size // b))
+    while True:
+        left, right = divmod(value, b)
+        for i in range(6):
+            hashed = (right ^ derive_key(key, i)) * 0x9E3779B97F4A7C15 % 2**64
+            hashed = (hashed ^ hashed >> 29) * 0xD6E8FEB86659FD93 % 2**64 >> 32
+            modulus = b if i % 2 else a
+            left, right = right, (left + (hashed * modulus >> 32)) % modulus
+        value = left * b + right
+        if value < size:
+            return value
+
+
+@given(st.integers(1, 2**62), st.integers(0, 2**64 - 1), st.data())
+def test_feistel_equals_its_definition(size, key, draw):
+    values = draw.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=8))
+    expected = [reference_image(size, key, value) for value in values]
+    assert Feistel(size, key)(np.array(values, np.int64)).tolist() == expected
+    assert Feistel(size, key).range(values[0], values[0] + 1).tolist() == expected[:1]
+
+
+def test_feistel_refuses_values_outside():
+    with pytest.raises(ValueError, match="outside"):
+        Feistel(10, 1)(np.array([10]))
+    with pytest.raises(ValueError, match="outside"):
+        Feistel(10, 1).range(5, 11)
 
 
 def test_feistel_huge_size_stays_in_range_and_apart():
