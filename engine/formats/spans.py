@@ -18,9 +18,27 @@ import pyarrow as pa
 
 from engine.errors import DataError
 
-__all__ = ["SPAN_BYTES", "Reach", "gathered", "read_spans"]
+__all__ = ["SPAN_BYTES", "Reach", "gathered", "read_spans", "span_size"]
 
-SPAN_BYTES = 24 << 20  # long against the search for its first record, short enough for two a thread in memory
+SPAN_BYTES = 4 << 20  # long against the search for its first record
+_LONGEST = 6  # times as long: a span for each thread and one more wait in memory
+_ROOM = 0.96  # of a batch: records are not of one size, and a span of a batch and a bit more is two batches
+
+
+def span_size(bytes_a_record: float, batch_rows: int, least_bytes: int) -> int:
+    """Returns bytes of a span: nearly a whole number of batches, so that few have to be put together by copying.
+
+    As short as that allows: what waits for its turn should still be in the processor's cache when its turn comes.
+
+    Args:
+        bytes_a_record: mean, framing included; 0 where it is not known.
+        batch_rows: most rows of a batch.
+        least_bytes: shortest span.
+    """
+    batch_bytes = bytes_a_record * batch_rows
+    if not least_bytes / _LONGEST < batch_bytes < least_bytes * _LONGEST:
+        return least_bytes
+    return int(max(-(-least_bytes // batch_bytes), 1) * batch_bytes * _ROOM)
 
 
 @dataclasses.dataclass
@@ -114,14 +132,14 @@ def gathered(batches: Iterator[pa.RecordBatch], batch_rows: int, max_bytes: int)
         max_bytes: most that is put together: Arrow's offsets are 32 bits.
     """
     pending: list[pa.RecordBatch] = []
-    rows = size_bytes = 0
+    rows = 0
     for batch in batches:
-        if pending and (rows + batch.num_rows > batch_rows or size_bytes + batch.nbytes > max_bytes):
+        full = rows + batch.num_rows > batch_rows
+        if pending and (full or sum(each.nbytes for each in (*pending, batch)) > max_bytes):
             yield _joined(pending)
-            pending, rows, size_bytes = [], 0, 0
+            pending, rows = [], 0
         pending.append(batch)
         rows += batch.num_rows
-        size_bytes += batch.nbytes
     if pending:
         yield _joined(pending)
 

@@ -24,7 +24,7 @@ from engine.formats import codec
 from engine.formats.block import Block
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.report import DamageLog
-from engine.formats.spans import SPAN_BYTES, Reach, gathered, read_spans
+from engine.formats.spans import SPAN_BYTES, Reach, gathered, read_spans, span_size
 from engine.formats.stream import Window, compression_of, file_compression, header_holds
 from engine.formats.zlib_stream import ZlibWriter
 from engine.schema import tensorflow_schema
@@ -48,7 +48,7 @@ COMPRESSIONS = (None, "gzip", "zlib")
 BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better the feed shuffles; this still reads fast
 MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
 _FIRST_FILL_BYTES = 4 << 20
-_CHUNK_BYTES = 512 << 10  # of one thread: stays in its processor's cache from reading to decoding
+_CHUNK_BYTES = 768 << 10  # of one thread: stays in its processor's cache from reading to decoding
 _MOST_AT_ONCE_BYTES = 64 << 20
 _PIECE_ROWS = 1024  # what one call encodes stays in cache until it is written
 _PAST_LIMIT_BYTES = 1 << 16  # the last record of a split ends past it
@@ -210,9 +210,14 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
     strict = (schema.metadata or {}).get(codec.INFERRED) == b"sample"
 
     def one_thread(
-        part: Split, options: ReadOptions, damage: DamageLog, exact: bool, reach: Reach | None = None
+        part: Split,
+        options: ReadOptions,
+        damage: DamageLog,
+        exact: bool,
+        reach: Reach | None = None,
+        stream: Any = None,
     ) -> Iterator[pa.RecordBatch]:
-        for arrays, _ in _batches(part, native, strict, options, damage, exact, reach):
+        for arrays, _ in _batches(part, native, strict, options, damage, exact, reach, stream):
             for array in arrays:
                 batch = pa.RecordBatch._import_from_c_capsule(target.__arrow_c_schema__(), array)
                 batch = codec.reorder(batch, target, result)
@@ -225,18 +230,35 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
         yield from one_thread(split, options, damage, exact)
         return
     alone = dataclasses.replace(options, threads=1, on_damage=OnDamage.RAISE)
+    idle: list[Any] = []  # decoders that know from their last span how much room a batch takes
 
     def read_span(start: int, stop: int, reach: Reach) -> Iterator[pa.RecordBatch]:
         part = dataclasses.replace(split, start=start, stop=stop, records=None, first_record=None)
-        return one_thread(part, alone, DamageLog(alone), start == split.start, reach)
+        try:
+            stream = idle.pop()
+        except IndexError:
+            stream = _native.Stream(native, True, strict, False)
+        yield from one_thread(part, alone, DamageLog(alone), start == split.start, reach, stream)
+        idle.append(stream)
 
     def read_rest(start: int, records: int) -> Iterator[pa.RecordBatch]:
         first = 0 if split.start == 0 else split.first_record
         part = dataclasses.replace(split, start=start, first_record=None if first is None else first + records)
         return one_thread(part, dataclasses.replace(options, threads=1), damage, True)
 
-    parts = read_spans(split.start, split.stop, options.threads, read_span, read_rest, SPAN_BYTES)
+    size = span_size(_bytes_a_record(split), options.batch_rows, SPAN_BYTES)
+    parts = read_spans(split.start, split.stop, options.threads, read_span, read_rest, size)
     yield from gathered(parts, options.batch_rows, MAX_BATCH_BYTES)
+
+
+def _bytes_a_record(split: Split) -> float:
+    """What a record takes: by the manifest, else as the first ones of the split do; 0 where that is not known."""
+    if split.records:
+        return (split.stop - split.start) / split.records
+    with Window(split.path, None, split.start) as window:
+        window.fill(_PAST_LIMIT_BYTES)
+        found, _, consumed, _, _ = _scan(window, split.stop, 1 << 20)
+    return consumed / len(found) if len(found) else 0.0
 
 
 def _batches(
@@ -247,13 +269,17 @@ def _batches(
     damage: DamageLog,
     exact: bool,
     reach: Reach | None = None,
+    stream: Any = None,
 ) -> Iterator[tuple[list[Any], int]]:
     """Yields (arrays, records that they took); with several threads a batch for each at a time.
 
-    `exact`: a record begins at the split's first byte; else the first one is looked for. `reach` takes what was covered.
+    `exact`: a record begins at the split's first byte; else the first one is looked for. `reach` takes what was covered;
+    `stream` is a decoder that raises at damage and is used again afterwards.
     """
     skip = options.on_damage is OnDamage.SKIP
-    stream = _native.Stream(native, True, strict, skip) if options.threads == 1 else None
+    again = stream is not None
+    if stream is None and options.threads == 1:
+        stream = _native.Stream(native, True, strict, skip)
     pending = pending_bytes = 0  # in the stream
     most = options.batch_rows * options.threads
     record = 0 if split.start == 0 else split.first_record  # index within the file, where it is known
@@ -320,7 +346,7 @@ def _batches(
                 whole = False
                 break
         if stream and pending:
-            yield [stream.finish(False)], pending
+            yield [stream.finish(again)], pending
         if reach is not None:
             reach.end = window.offset
         if whole:

@@ -7,6 +7,11 @@ namespace {
 
 constexpr size_t kTextRoom = 160;  // for a text as long as one-byte lengths allow, and what its copy spills
 
+constexpr int kAheadBytes = 256;
+void expect_writes(const uint8_t* begin, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(begin + at, 1);
+}
+
 size_t value_bytes(Kind kind) { return kind == Kind::kFloat ? 4 : 8; }
 
 }  // namespace
@@ -69,8 +74,10 @@ void RowPlan::begin(std::vector<Column>& columns, Slot* slots, const uint8_t* ba
       values.offsets.reserve(kRows * 4);
       step.offsets = values.offsets.end() - 4;
       step.data = values.data.data();
+      expect_writes(step.offsets, kRows * 4);
     } else {
       step.data = values.data.end();
+      expect_writes(step.data, kRows * value_bytes(step.spec->kind));
     }
   }
 }
@@ -107,6 +114,7 @@ inline const uint8_t* RowPlan::match(Step& step, const uint8_t* p, const uint8_t
     const uint32_t size = at[-1];
     const uint32_t begin = text_end(step, row);
     uint8_t* out = step.data + begin;
+    __builtin_prefetch(out + kAheadBytes, 1);
     if (size <= 16) {  // may lie past the record's end: its length then does not come out
       if (!stands_at(step, p, size)) return match_loosely(step, p, end, row);
       std::memcpy(out, at, 16);

@@ -117,5 +117,6 @@ def test_states_of_pods_and_jobs():
         JobState.FAILED,
         "DeadlineExceeded: too long",
     )
-    ray = {"metadata": {}, "spec": {}, "status": {"jobStatus": "SUCCEEDED"}}
-    assert kind("rayjob").state(ray)[0] is JobState.SUCCEEDED
+    printing = {"jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Running"}
+    assert kind("rayjob").state({"status": printing})[0] is JobState.RUNNING
+    assert kind("rayjob").state({"status": {**printing, "jobDeploymentStatus": "Complete"}})[0] is JobState.SUCCEEDED

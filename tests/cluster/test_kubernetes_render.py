@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
 from cluster import JobSpec, Resources, SecretEnv, Toleration, Volume, launcher
 from cluster.launchers.kubernetes.kind import KINDS
+from cluster.launchers.kubernetes.kind import kind as kind_named
+from cluster.launchers.ray.requirements import check_supported
 from cluster.member import place
 from engine import ConfigError
 from trainers.tf_config import task_from_json
@@ -44,7 +47,7 @@ def variables(pod: dict) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_pod_runs_with_least_privilege(kind):
-    for pod in pods(kind, render(kind, roles={"worker": 2})).values():
+    for role, pod in pods(kind, render(kind, roles={"worker": 2})).items():
         container = pod["spec"]["containers"][0]
         assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
         assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -54,7 +57,9 @@ def test_every_pod_runs_with_least_privilege(kind):
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert container["resources"]["requests"] == container["resources"]["limits"]
+        amounts = container["resources"]
+        assert amounts["requests"]["memory"] == amounts["limits"]["memory"]
+        assert role == "head" or amounts["requests"] == amounts["limits"]  # Ray's head idles while members work
         assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
 
 
@@ -165,10 +170,23 @@ def test_the_rest_of_the_description_is_in_the_pod():
 
 
 def test_a_ray_job_carries_its_own_description():
-    spec = JobSpec(**BASE, roles={"worker": 2})
+    volume = Volume(mount_path="/data", claim="training")
+    plain = JobSpec(**BASE, roles={"worker": 2}, env={"A": "b"})
+    spec = dataclasses.replace(plain, volumes=(volume,), run_as_user=1234, node_selector={"pool": "big"})
     objects = launcher("kubernetes", kind="rayjob").render(spec)
-    assert JobSpec.from_json(objects[1]["data"]["job.json"]) == spec
+    carried = JobSpec.from_json(objects[1]["data"]["job.json"])
+    assert carried == plain  # the rest the pods have
+    check_supported(carried)
     assert objects[0]["spec"]["entrypoint"].endswith("--spec /fullpass/files/job.json")
+    # It would be how long the nodes of a finished job stay up.
+    assert "ttlSecondsAfterFinished" not in objects[0]["spec"]
+
+
+def test_lines_that_a_ray_jobs_submitter_prints_are_its_members():
+    ray = kind_named("rayjob")
+    assert str(ray.line("submitter", 0, "[ps-1] loss [0.5]")) == "[ps-1] loss [0.5]"
+    assert str(ray.line("submitter", 0, "Job 'a' succeeded")) == "[submitter-0] Job 'a' succeeded"
+    assert str(ray.line("head", 0, "[worker-1] x")) == "[head-0] [worker-1] x"
 
 
 def test_unknown_kinds_and_options_are_refused():

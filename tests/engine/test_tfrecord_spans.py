@@ -13,7 +13,7 @@ from engine import DataError, Dataset, _native, read_split, write_batches
 from engine.formats import tfrecord
 from engine.formats.options import ReadOptions
 from engine.formats.report import DamageLog
-from engine.formats.spans import gathered
+from engine.formats.spans import gathered, span_size
 
 SCHEMA = pa.schema([pa.field("i", pa.int64(), nullable=False), pa.field("s", pa.binary(), nullable=False)])
 ROWS = 6000
@@ -135,3 +135,24 @@ def test_gathered_keeps_batches_below_the_bytes_allowed():
     sizes = [each.num_rows for each in gathered(iter([batch] * 7), 1 << 40, 25_000)]
     assert sum(sizes) == 70
     assert max(sizes) == 20
+
+
+@pytest.mark.parametrize(
+    ("bytes_a_record", "batch_rows", "size"),
+    [
+        (0.0, 8192, 1000),  # nobody knows what a record takes
+        (1.0, 2000, 1920),  # a batch, nearly
+        (1.0, 400, 1152),  # three batches, nearly
+        (1.0, 10, 1000),  # so many batches that where they are cut is no matter
+        (1.0, 50_000, 1000),  # of no batch can a whole one be held for each thread
+    ],
+)
+def test_spans_hold_nearly_whole_batches(bytes_a_record, batch_rows, size):
+    assert span_size(bytes_a_record, batch_rows, 1000) == size
+
+
+def test_each_span_of_a_large_file_is_one_batch(tmp_path):
+    path = write(tmp_path / "x.tfrecord", [b"x" * 90] * ROWS)
+    sizes = [batch.num_rows for batch in Dataset.open(path, SCHEMA).read_batches(500, threads=2)]
+    assert sum(sizes) == ROWS
+    assert min(sizes[:-1]) > 450

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.launchers.status import JobState
+from cluster.launchers.status import JobState, LogLine
 from cluster.spec import JobSpec
 from engine.errors import ConfigError
 
@@ -60,6 +60,14 @@ class Kind(abc.ABC):
     def members(self, pods: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
         """Returns (role, index) of each of a job's pods, given from the oldest to the newest."""
         return [self.member(pod) for pod in pods]
+
+    def relays(self, role: str) -> bool:
+        """Returns whether a pod of this role also prints what members wrote: it is read whoever's lines are wanted."""
+        return False
+
+    def line(self, role: str, index: int, text: str) -> LogLine:
+        """Returns a line of the log of a pod that is (role, index) as a line of whoever wrote it."""
+        return LogLine(role=role, index=index, text=text)
 
     def member(self, pod: dict[str, Any]) -> tuple[str, int]:
         """Returns (role, index) of a pod of this kind."""

@@ -132,7 +132,7 @@ class KubernetesLauncher(Launcher):
         return self.api.leftovers(self._kind, name)
 
     def _status(self, obj: dict[str, Any]) -> JobStatus:
-        name = obj["metadata"]["name"]
+        name, told = obj["metadata"]["name"], obj.get("status", {})
         state, message = self._kind.state(obj)
         tasks = self._tasks(name)
         state = _with_tasks(state, tasks)
@@ -151,7 +151,7 @@ class KubernetesLauncher(Launcher):
             message=message,
             tasks=tasks,
             submitted=obj["metadata"]["creationTimestamp"],
-            finished=obj.get("status", {}).get("completionTime") or "",
+            finished=told.get("completionTime") or told.get("endTime") or "",
         )
 
     def _tasks(self, name: str) -> tuple[TaskStatus, ...]:

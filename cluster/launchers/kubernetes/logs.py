@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 from cluster.launchers.base import ConnectionLost, JobNotFound, LauncherError
 from cluster.launchers.kubernetes.api import Api
@@ -24,14 +25,29 @@ def read_logs(
     """Yields what pods have written so far, pod by pod; arguments as of `follow_logs`."""
     pods = api.pods(kind, job)
     for (role, index), pod in zip(kind.members(pods), pods):
-        if not wanted(role, index):
+        relay = kind.relays(role)
+        if not (relay or wanted(role, index)):
             continue
         try:
-            for line in api.log_lines(pod["metadata"]["name"], follow=False, since=None, tail=tail):
-                yield LogLine(role=role, index=index, text=line.partition(" ")[2])
+            texts = api.log_lines(pod["metadata"]["name"], follow=False, since=None, tail=None if relay else tail)
+            lines = (kind.line(role, index, text.partition(" ")[2]) for text in texts)
+            # The last lines of a pod that prints what all members write are not the last of each.
+            yield from _last((line for line in lines if wanted(line.role, line.index)), tail if relay else None)
         except LauncherError as error:
             if isinstance(error, ConnectionLost) or not _not_started(error):
                 raise
+
+
+def _last(lines: Iterable[LogLine], tail: int | None) -> Iterator[LogLine]:
+    """Yields the lines, or the last `tail` of each member, member by member."""
+    if tail is None:
+        yield from lines
+        return
+    kept: dict[tuple[str, int], deque[LogLine]] = {}
+    for line in lines:
+        kept.setdefault((line.role, line.index), deque(maxlen=tail)).append(line)
+    for each in kept.values():
+        yield from each
 
 
 def follow_logs(
@@ -67,8 +83,18 @@ def follow_logs(
                 pods = []
             for member, pod in zip(kind.members(pods), pods):
                 name = pod["metadata"]["name"]
-                if name not in readers and wanted(*member):
-                    reader = _Reader(api, name, *member, lines=lines, stop=stop, tail=tail, patience_s=patience_s)
+                if name not in readers and (wanted(*member) or kind.relays(member[0])):
+                    reader = _Reader(
+                        api,
+                        kind,
+                        name,
+                        *member,
+                        wanted=wanted,
+                        lines=lines,
+                        stop=stop,
+                        tail=tail,
+                        patience_s=patience_s,
+                    )
                     readers[name] = threading.Thread(target=reader.run, daemon=True, name=f"log-{name}")
                     readers[name].start()
             ended = finished and not any(thread.is_alive() for thread in readers.values())
@@ -87,8 +113,11 @@ def follow_logs(
 class _Reader:
     """Reads one pod's log to its end, over as many connections as it takes."""
 
-    def __init__(self, api: Api, pod: str, role: str, index: int, *, lines, stop, tail, patience_s: float) -> None:
-        self._api, self._pod, self._role, self._index = api, pod, role, index
+    def __init__(
+        self, api: Api, kind: Kind, pod: str, role: str, index: int, *, wanted, lines, stop, tail, patience_s: float
+    ) -> None:
+        self._api, self._kind, self._pod, self._role, self._index = api, kind, pod, role, index
+        self._wanted = wanted
         self._lines, self._stop, self._tail, self._patience_s = lines, stop, tail, patience_s
         self._last = ""  # time of the last line passed on
 
@@ -115,14 +144,16 @@ class _Reader:
 
     def _read(self) -> None:
         tail = self._tail if not self._last else None
-        for line in self._api.log_lines(self._pod, follow=True, since=self._last or None, tail=tail):
+        for stamped in self._api.log_lines(self._pod, follow=True, since=self._last or None, tail=tail):
             if self._stop.is_set():
                 return
-            moment, _, text = line.partition(" ")
+            moment, _, text = stamped.partition(" ")
             moment = _padded(moment)
             # Opened anew, the log starts again at a whole second: what was passed on is left out.
             if moment > self._last:
-                self._lines.put(LogLine(role=self._role, index=self._index, text=text))
+                line = self._kind.line(self._role, self._index, text)
+                if self._wanted(line.role, line.index):
+                    self._lines.put(line)
                 self._last = moment
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from typing import Any
 
 from cluster.launchers.kubernetes.kind import Kind
 from cluster.launchers.kubernetes.pod import config_map, metadata, pod_template, roles_in_order
-from cluster.launchers.status import JobState
+from cluster.launchers.ray.requirements import without_kubernetes
+from cluster.launchers.status import JobState, LogLine
 from cluster.spec import JobSpec, Resources
 from cluster.spec.job_spec import FILES_MOUNT
 from engine.errors import ConfigError
@@ -19,12 +21,11 @@ __all__ = ["RayJob"]
 
 RAY_VERSION = "2.60.0"
 _SPEC_FILE = "job.json"
-_STATES = {
-    "SUCCEEDED": JobState.SUCCEEDED,
-    "FAILED": JobState.FAILED,
-    "STOPPED": JobState.CANCELLED,
-    "RUNNING": JobState.RUNNING,
-}
+_SUBMITTER = "submitter"
+_ENDED = {"SUCCEEDED": JobState.SUCCEEDED, "FAILED": JobState.FAILED, "STOPPED": JobState.CANCELLED}
+# As the Ray launcher prints what a member wrote.
+_MEMBER_LINE = re.compile(r"\[(chief|worker|ps|evaluator)-(\d+)\] ?(.*)")
+_AGENT_PORT = 52365  # of each Ray node's agent
 
 
 class RayJob(Kind):
@@ -47,9 +48,10 @@ class RayJob(Kind):
             _ray_pod(template)
             group = {"groupName": role, "replicas": count, "minReplicas": count, "maxReplicas": count}
             workers.append({**group, "rayStartParams": {}, "template": template})
-        head_template = _own_pod(spec, "head", Resources(cpu="1", memory="2Gi"), restart_policy=None)
+        head_template = _own_pod(spec, "head", Resources(cpu="1", memory="2Gi"), "500m", restart_policy=None)
+        _ray_pod(head_template)
         # It submits to Ray and prints what the job prints: a pod like the others, or a restricted namespace refuses it.
-        submitter = _own_pod(spec, "submitter", Resources(cpu="250m", memory="512Mi"), restart_policy="Never")
+        submitter = _own_pod(spec, _SUBMITTER, Resources(cpu="1", memory="512Mi"), "100m", restart_policy="Never")
         # No actor on the head: it only keeps the cluster's books.
         head_group = {"rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"}, "template": head_template}
         words = ["python", "-m", "cluster.cli.main", "submit", "--launcher", "ray", "--address", "auto", "--follow"]
@@ -61,46 +63,72 @@ class RayJob(Kind):
         }
         if spec.timeout_s is not None:
             body["activeDeadlineSeconds"] = spec.timeout_s
-        if spec.keep_s is not None:
-            body["ttlSecondsAfterFinished"] = spec.keep_s
+        # No ttlSecondsAfterFinished: it is how long the Ray cluster of a finished job goes on, nodes, GPUs and all.
         if spec.queue:
             body["suspend"] = True
         obj = {"apiVersion": self.api_version, "kind": self.object_kind, "metadata": metadata(spec), "spec": body}
-        return [obj, *config_map(spec, {_SPEC_FILE: spec.to_json()})]
+        # What Kubernetes has done for the pods already, Ray has no word for.
+        return [obj, *config_map(spec, {_SPEC_FILE: without_kubernetes(spec).to_json()})]
 
     def members(self, pods: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
         # Ray's nodes of a role are alike, and have no numbers of their own: any of them may have any member.
         seen: Counter[str] = Counter()
         out = []
         for role, _ in map(self.member, pods):
-            out.append((role, seen[role]))
-            seen[role] += 1
+            name = role if role in ("head", _SUBMITTER) else "node"
+            out.append((name, seen[name]))
+            seen[name] += 1
         return out
+
+    def relays(self, role: str) -> bool:
+        return role == _SUBMITTER
+
+    def line(self, role: str, index: int, text: str) -> LogLine:
+        if role == _SUBMITTER and (found := _MEMBER_LINE.fullmatch(text)):
+            return LogLine(role=found[1], index=int(found[2]), text=found[3])
+        return super().line(role, index, text)
 
     def state(self, obj: dict[str, Any]) -> tuple[JobState, str]:
         status = obj.get("status", {})
-        if status.get("jobDeploymentStatus") == "Failed":
+        deployment, job = status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
+        if deployment == "Failed":
             return JobState.FAILED, ": ".join(p for p in (status.get("reason"), status.get("message")) if p)
-        if status.get("jobDeploymentStatus") == "Suspended":
+        if deployment == "Suspended":
             return JobState.QUEUED, "suspended until a queue admits it"
-        state = _STATES.get(status.get("jobStatus", ""), JobState.PENDING)
-        return state, status.get("message", "") if state is JobState.FAILED else ""
+        if deployment == "Complete":  # not before: until then the submitter still prints what the members wrote
+            return _ENDED.get(job, JobState.SUCCEEDED), ""
+        return (JobState.RUNNING if job in ("RUNNING", *_ENDED) else JobState.PENDING), ""
 
 
-def _own_pod(spec: JobSpec, role: str, resources: Resources, restart_policy: str | None) -> dict[str, Any]:
+def _own_pod(
+    spec: JobSpec, role: str, resources: Resources, idle_cpu: str, restart_policy: str | None
+) -> dict[str, Any]:
     """Returns the template of a pod that keeps the cluster going and is no member of the job."""
     like = dataclasses.replace(spec, resources=resources, role_resources={}, volumes=_disk(spec))
     template = pod_template(
         like, "worker", container=f"ray-{role}", command=[], restart_policy=restart_policy, mount_files=True
     )
-    _ray_pod(template)
+    container = template["spec"]["containers"][0]
+    del container["command"], container["ports"]  # KubeRay's own
+    # Busy while it starts, idle while the members work: what it may take is more than what is kept free for it.
+    container["resources"]["requests"]["cpu"] = idle_cpu
     template["metadata"]["labels"]["fullpass/role"] = role
     return template
 
 
 def _ray_pod(template: dict[str, Any]) -> None:
+    """Has the kubelet itself ask Ray's node whether it is well: KubeRay's own probes need wget in the image."""
     container = template["spec"]["containers"][0]
-    del container["command"], container["ports"]  # KubeRay's own
+    container.pop("command", None)  # KubeRay's own
+    container.pop("ports", None)
+    for name, patience in (("readinessProbe", 10), ("livenessProbe", 60)):
+        container[name] = {
+            "httpGet": {"path": "/api/healthz", "port": _AGENT_PORT},
+            "initialDelaySeconds": 5,
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": patience,
+        }
 
 
 def _disk(spec: JobSpec) -> tuple:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from cluster.spec import JobSpec
 from cluster.spec.quantity import parse_quantity
 from engine.errors import ConfigError
 
-__all__ = ["PLACEMENTS", "bundles", "check_supported"]
+__all__ = ["PLACEMENTS", "bundles", "check_supported", "without_kubernetes"]
 
 # https://docs.ray.io/en/latest/ray-core/scheduling/placement-group.html
 PLACEMENTS = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
@@ -37,6 +38,22 @@ def check_supported(spec: JobSpec) -> None:
             f"{', '.join(given)}: Ray has no such thing. Paths must be visible on every node (shared storage), variables go in "
             "env; or submit to Kubernetes"
         )
+
+
+def without_kubernetes(spec: JobSpec) -> JobSpec:
+    """Returns the job as it is submitted to a Ray whose pods have what only Kubernetes can give already."""
+    return dataclasses.replace(
+        spec,
+        volumes=(),
+        secrets=(),
+        image_pull_secrets=(),
+        node_selector={},
+        tolerations=(),
+        priority_class=None,
+        queue=None,
+        service_account=None,
+        run_as_user=None,
+    )
 
 
 def bundles(spec: JobSpec) -> list[dict[str, float]]:

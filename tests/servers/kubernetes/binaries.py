@@ -56,14 +56,14 @@ class Operator:
         module: Go module path.
         version: its version.
         crds: folder of its CRDs within the module.
-        command: package of its program; empty where only its CRDs are used.
-        webhooks: file of its admission webhooks within the module; empty as above.
+        command: package of its program.
+        webhooks: file of its admission webhooks within the module; empty where its own installation has none.
     """
 
     module: str
     version: str
     crds: str
-    command: str = ""
+    command: str
     webhooks: str = ""
 
 
@@ -92,6 +92,7 @@ OPERATORS = {
     "kuberay": Operator(
         module="github.com/ray-project/kuberay/ray-operator",
         version="v1.4.0",
+        command="github.com/ray-project/kuberay/ray-operator",
         crds="config/crd/bases",
     ),
 }
@@ -254,9 +255,8 @@ def _run(words: list[str], *, cwd, env: dict[str, str], what: str) -> None:
 if __name__ == "__main__":
     ensure_packages()
     ensure_programs()
-    for operator_name, known in OPERATORS.items():
+    for operator_name in OPERATORS:
         ensure_manifests(operator_name)
-        if known.command:
-            ensure_program(operator_name)
+        ensure_program(operator_name)
     if "--keep-go" not in sys.argv:
         remove_build_caches()

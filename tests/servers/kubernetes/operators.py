@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,23 +28,23 @@ class Setup:
 
     Attributes:
         namespace: that it takes itself to be in.
-        service: name in its webhooks' certificate.
-        secret: where it keeps that certificate.
-        port: of its webhooks.
         health: port of its readiness.
         flags: of its program.
         config: text of /tmp/config.json as it sees it.
+        service: name in its webhooks' certificate; empty where it has no webhooks.
+        secret: where it keeps that certificate.
+        port: of its webhooks.
         webhook_names: kind of webhook configuration → name that it looks for.
     """
 
     namespace: str
-    service: str
-    secret: str
-    port: int
     health: int
     flags: tuple[str, ...]
-    webhook_names: dict[str, str]
     config: str = ""
+    service: str = ""
+    secret: str = ""
+    port: int = 0
+    webhook_names: dict[str, str] = field(default_factory=dict)
 
 
 _VALIDATING, _MUTATING = "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"
@@ -95,8 +95,17 @@ _SETUPS = {
         flags=("--health-probe-bind-address=127.0.0.1:18085", "--webhook-server-port=19445"),
         webhook_names={_VALIDATING: "validator.trainer.kubeflow.org"},
     ),
+    "kuberay": Setup(
+        namespace="ray-system",
+        health=18087,
+        flags=(
+            "--metrics-addr=127.0.0.1:18086",
+            "--health-probe-bind-address=127.0.0.1:18087",
+            "--enable-leader-election=false",
+        ),
+    ),
 }
-HOSTS = tuple(f"{setup.service}.{setup.namespace}.svc" for setup in _SETUPS.values())
+HOSTS = tuple(f"{setup.service}.{setup.namespace}.svc" for setup in _SETUPS.values() if setup.service)
 
 
 def install_crds(cluster: Cluster, name: str) -> None:
@@ -114,14 +123,18 @@ def start_operator(cluster: Cluster, name: str) -> None:
     setup, program = _SETUPS[name], ensure_program(name)
     install_crds(cluster, name)
     cluster.kubectl("create", "namespace", setup.namespace)
-    cluster.kubectl("-n", setup.namespace, "create", "secret", "generic", setup.secret)
-    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(_webhooks(name, setup)))
+    if setup.service:
+        cluster.kubectl("-n", setup.namespace, "create", "secret", "generic", setup.secret)
+        cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(_webhooks(name, setup)))
     # All of them read certificates from the same path below /tmp: each gets a /tmp of its own.
     folder = cluster.state / "operators" / name
     certificates = folder / "k8s-webhook-server" / "serving-certs"
     certificates.mkdir(parents=True)
     (folder / "config.json").write_text(setup.config)
     shutil.copyfile(cluster.state / "kubeconfig", folder / "kubeconfig")
+    # KubeRay's asks Ray's dashboard in the pods by the name of its service: names are those that pods have.
+    mounts = f"mount --bind {folder}/resolv.conf /etc/resolv.conf && mount --bind {folder} /tmp"
+    shutil.copyfile(cluster.state / "resolv.conf", folder / "resolv.conf")
     with open(cluster.state / f"{name}.log", "wb") as log:
         process = cluster.inside(
             *(
@@ -131,7 +144,7 @@ def start_operator(cluster: Cluster, name: str) -> None:
                 "private",
                 "sh",
                 "-c",
-                f'mount --bind {folder} /tmp && exec "$@"',
+                f'{mounts} && exec "$@"',
                 "sh",
             ),
             *(str(program), *setup.flags),
@@ -145,14 +158,15 @@ def start_operator(cluster: Cluster, name: str) -> None:
 
 def _wait_for(cluster: Cluster, name: str, setup: Setup, process: subprocess.Popen, certificates: Path) -> None:
     deadline = time.monotonic() + 90
-    copied = False
+    copied = not setup.service
     while time.monotonic() < deadline and process.poll() is None:
-        secret = json.loads(cluster.kubectl("-n", setup.namespace, "get", "secret", setup.secret, "-o", "json"))
-        data = secret.get("data") or {}
-        if not copied and "tls.crt" in data:
-            for key in ("ca.crt", "tls.crt", "tls.key"):  # what mounting the secret would do
-                (certificates / key).write_bytes(base64.b64decode(data[key]))
-            copied = True
+        if not copied:
+            secret = json.loads(cluster.kubectl("-n", setup.namespace, "get", "secret", setup.secret, "-o", "json"))
+            data = secret.get("data") or {}
+            if "tls.crt" in data:
+                for key in ("ca.crt", "tls.crt", "tls.key"):  # what mounting the secret would do
+                    (certificates / key).write_bytes(base64.b64decode(data[key]))
+                copied = True
         ready = ["curl", "-sf", f"http://127.0.0.1:{setup.health}/readyz"]
         if copied and cluster.inside(*ready, stdout=subprocess.DEVNULL).wait() == 0:
             return
