@@ -7,6 +7,7 @@ threads of a reader share.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -25,8 +26,24 @@ PEER_ROWS = 100_000
 RAW_ROWS = 400_000
 ROUNDS = int(os.environ.get("FEED_ROUNDS", "5"))
 WINDOW = 65_536
-if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before TensorFlow starts its threads, which inherit it
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_core():
+    """Keeps the process to one core, threads that others started as well; what is measured after this file has all again."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    pin({max(before)})
+    yield
+    pin(before)
+
+
+def pin(cores):
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), cores)
 
 
 def sums(num_rows):
