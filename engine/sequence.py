@@ -41,7 +41,6 @@ __all__ = [
     "sequence_key",
     "sequence_schema",
     "sequence_spec_from_schema",
-    "without_marks",
 ]
 
 SEQUENCE = b"fullpass.sequence"
@@ -125,15 +124,6 @@ def sequence_spec_from_schema(schema: pa.Schema) -> tuple[dict[str, Any], dict[s
             shape = json.loads(stored) if stored else [frame.list_size]
         features[key] = tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=field.nullable)
     return feature_spec_from_schema(context), features
-
-
-def without_marks(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema with columns of feature lists as plain list columns, which is what writing makes of them."""
-    fields = []
-    for field in schema:
-        kept = {key: value for key, value in (field.metadata or {}).items() if key != SEQUENCE}
-        fields.append(field.with_metadata(kept or None) if is_sequence(field) else field)
-    return pa.schema(fields, metadata=schema.metadata)
 
 
 def _notes(field: pa.Field) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class LayoutSource:
         """Returns the flat values of a feature without nulls."""
         layout = self.layouts[feature]
         column = batch.column(layout.column or layout.name)
-        return dense_values(column, layout, batch.num_rows) if layout.kind == "dense" else flat_values(column)
+        return (
+            dense_values(column, layout, batch.num_rows) if layout.kind == "dense" else flat_values(column, layout.name)
+        )
 
     def arrays(self, batch: pa.RecordBatch, wanted: Sequence[tuple[str, int]]) -> list[Any]:
         """Returns one array a wanted (feature, component); each feature is converted once."""
@@ -77,10 +79,11 @@ class AdapterSource:
         representation = self._config.tensor_representations[feature]
         kind = representation.WhichOneof("kind")
         if kind == "varlen_sparse_tensor":
-            return flat_values(batch.column(representation.varlen_sparse_tensor.column_name))
+            name = representation.varlen_sparse_tensor.column_name
+            return flat_values(batch.column(name), name)
         if kind == "dense_tensor" and not representation.dense_tensor.HasField("default_value"):
             dense = representation.dense_tensor
-            values = flat_values(batch.column(dense.column_name))
+            values = flat_values(batch.column(dense.column_name), dense.column_name)
             if len(values) == batch.num_rows * int(np.prod([each.size for each in dense.shape.dim], dtype=np.int64)):
                 return values
         tensor = self._tensors(batch, (feature,))[feature]

@@ -6,6 +6,8 @@ import dataclasses
 
 import pyarrow as pa
 
+from engine.errors import DataError
+
 __all__ = ["ColumnInput", "flat_values"]
 
 
@@ -22,10 +24,26 @@ class ColumnInput:
     cast: str | None = None
 
 
-def flat_values(column: pa.Array) -> pa.Array:
-    """Returns the values of a column as one flat array without nulls: lists of any depth are flattened."""
+def flat_values(column: pa.Array, name: str) -> pa.Array:
+    """Returns the values of a column as one flat array without nulls: lists of any depth are flattened.
+
+    Args:
+        column: of values, where null is a missing one, or of lists.
+        name: of the column, for the error.
+
+    Raises:
+        DataError: a list holds a null, which no tensor can: left out, every value behind it would move.
+    """
+    lists = column
     while (
         pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type)
     ):
         column = column.flatten()
-    return column.drop_null() if column.null_count else column
+    if not column.null_count:
+        return column
+    if column is not lists:
+        raise DataError(
+            f"column {name!r} holds a null inside a list, which no tensor can: drop such values or fill them in where the data "
+            "are made"
+        )
+    return column.drop_null()

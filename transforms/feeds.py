@@ -85,7 +85,7 @@ def dense_values(column: pa.Array, layout: FeatureLayout, num_rows: int) -> pa.A
     Raises:
         DataError: when they are not as many as the records need.
     """
-    values = flat_values(column)
+    values = flat_values(column, layout.name)
     expected = num_rows * int(np.prod(layout.shape, dtype=np.int64))
     if len(values) != expected:
         raise DataError(
@@ -117,24 +117,24 @@ def _sparse(column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
     starts = np.cumsum(lengths) - lengths
     places = np.arange(total, dtype=np.int64) - np.repeat(starts, lengths)
     dense_shape = np.array([len(lengths), int(lengths.max(initial=0))], np.int64)
-    return [np.stack([rows, places], axis=1), to_numpy(flat_values(column), layout.dtype), dense_shape]
+    return [np.stack([rows, places], axis=1), to_numpy(flat_values(column, layout.name), layout.dtype), dense_shape]
 
 
 def _coordinates(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
     lengths = _lengths(column)
     rows: np.ndarray = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    indices = [to_numpy(flat_values(batch.column(name)), "int64") for name in layout.index_columns]
+    indices = [to_numpy(flat_values(batch.column(name), name), "int64") for name in layout.index_columns]
     if any(len(each) != len(rows) for each in indices):
         raise DataError(
             f"sparse feature {layout.name!r} has {len(rows)} values and {[len(each) for each in indices]} indices: each "
             f"value needs one of each of {list(layout.index_columns)}"
         )
     dense_shape = np.array([len(lengths), *layout.shape], np.int64)
-    return [np.stack([rows, *indices], axis=1), to_numpy(flat_values(column), layout.dtype), dense_shape]
+    return [np.stack([rows, *indices], axis=1), to_numpy(flat_values(column, layout.name), layout.dtype), dense_shape]
 
 
 def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
-    values = to_numpy(flat_values(column), layout.dtype)
+    values = to_numpy(flat_values(column, layout.name), layout.dtype)
     if not layout.partitions:
         splits = [_splits(_lengths(column), layout)]
         while _is_list(column.type.value_type):
@@ -150,7 +150,11 @@ def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> l
     splits = [_splits(outer, layout)]
     for partition, lengths in zip(layout.partitions, inner):
         rows = int(splits[-1][-1])
-        each = np.full(rows, partition, np.int64) if lengths is None else to_numpy(flat_values(lengths), "int64")
+        each = (
+            np.full(rows, partition, np.int64)
+            if lengths is None
+            else to_numpy(flat_values(lengths, str(partition)), "int64")
+        )
         splits.append(_splits(each, layout))
     return [values, *splits]
 

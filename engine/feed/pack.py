@@ -60,7 +60,9 @@ def ragged_rows(batch: pa.RecordBatch, column: Column) -> pa.Array:
         array = array.dictionary_decode()
     wanted = pa.large_list(_ARROW_TYPES[column.kind])
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        return pc.fill_null(_cast(array, wanted, column), pa.scalar([], wanted))
+        lists = pc.fill_null(_cast(array, wanted, column), pa.scalar([], wanted))
+        _refuse_nulls_within(lists, column)
+        return lists
     present = array.is_valid().to_numpy(zero_copy_only=False)
     splits: np.ndarray = np.zeros(len(array) + 1, np.int64)
     np.cumsum(present, out=splits[1:])
@@ -91,10 +93,23 @@ def _flat(array: pa.Array, column: Column) -> pa.Array:
 
 def _refuse_nulls(array: pa.Array, column: Column) -> None:
     if array.null_count:
-        row = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
+        # Of values of several a record, each is an element here.
+        place = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
+        row = place if pa.types.is_nested(array.type) else place // column.width
         raise DataError(
             f"column {column.name!r} has a missing value (row {row} of its block) though the schema says that none is: "
             f"give the feed fill={{{column.name!r}: value}}, or declare the column nullable"
+        )
+
+
+def _refuse_nulls_within(lists: pa.LargeListArray, column: Column) -> None:
+    values = lists.flatten()
+    if values.null_count:
+        place = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
+        row = int(np.searchsorted(np.cumsum(lists.value_lengths().to_numpy()), place, side="right"))
+        raise DataError(
+            f"column {column.name!r} holds a null inside a list (row {row} of its block), which no tensor can: "
+            "drop such values or fill them in where the data are made"
         )
 
 

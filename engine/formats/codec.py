@@ -11,16 +11,17 @@ from engine import _native
 from engine.conform import conform
 from engine.errors import ConfigError, DataError
 from engine.schema import default_of, feature_type, tensorflow_schema
-from engine.sequence import column_name, frame_field, is_sequence, sequence_key, without_marks
+from engine.sequence import column_name, frame_field, is_sequence, sequence_key
 
 __all__ = [
     "INFERRED",
     "decoded_schema",
-    "example_schema",
     "fault",
     "inferred_schema",
+    "list_keys",
     "native_schema",
     "record_schema",
+    "refuse_nulls_in_lists",
     "reorder",
     "result_schema",
 ]
@@ -36,7 +37,7 @@ _ADVICE = {
 
 
 def record_schema(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema in the types of tf.Example and tf.SequenceExample, for reading.
+    """Returns the schema in the types of tf.Example and tf.SequenceExample.
 
     Raises:
         ConfigError: lists of lists, but in columns of feature lists: no feature of tf.Example holds them.
@@ -52,13 +53,40 @@ def record_schema(schema: pa.Schema) -> pa.Schema:
     return viewed
 
 
-def example_schema(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema in the types of tf.Example, for writing: feature lists of one value a frame become features.
+def list_keys(schema: pa.Schema) -> list[str | None]:
+    """Returns for each column the key of its feature list, or None where it is a feature: what the encoder is told."""
+    return [sequence_key(field) if is_sequence(field) else None for field in schema]
+
+
+def refuse_nulls_in_lists(batch: pa.RecordBatch, first_row: int) -> None:
+    """Checks that no list of the batch holds a null: a feature's list has no place for one, and 0 or "" would be another value.
+
+    Args:
+        batch: of a schema of `record_schema`.
+        first_row: row of the file that the batch begins with.
 
     Raises:
-        ConfigError: lists of lists, which tf.Example cannot hold.
+        DataError: with the column and the first such row.
     """
-    return record_schema(without_marks(schema))
+    for field, column in zip(batch.schema, batch.columns):
+        if not pa.types.is_nested(field.type):
+            continue
+        values = column.flatten()
+        holds = values.null_count
+        if pa.types.is_nested(values.type):
+            # A frame of no fixed size that is null is one without a value; both read as an empty list.
+            holds = values.flatten().null_count or (pa.types.is_fixed_size_list(values.type) and holds)
+        if holds:
+            row = next(row for row, value in enumerate(column.to_pylist()) if value is not None and _holds_null(value))
+            raise DataError(
+                f"column {field.name!r} holds a null inside a list, which a tf.Example cannot; drop such values or fill them in, "
+                "or write Parquet",
+                record=first_row + row,
+            )
+
+
+def _holds_null(values: list[Any]) -> bool:
+    return any(value is None or (isinstance(value, list) and _holds_null(value)) for value in values)
 
 
 def result_schema(schema: pa.Schema, dictionary: Sequence[str] | bool) -> pa.Schema:

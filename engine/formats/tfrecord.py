@@ -1,4 +1,4 @@
-"""TFRecord files of tf.Example and tf.SequenceExample: the native codec reads both and writes the former.
+"""TFRecord files of tf.Example and tf.SequenceExample, which the native codec reads and writes.
 
 Plain files split at any byte by finding the next whole record.
 
@@ -27,7 +27,6 @@ from engine.formats.report import DamageLog
 from engine.formats.spans import SPAN_BYTES, Reach, gathered, read_spans, span_size
 from engine.formats.stream import Window, compression_of, file_compression, header_holds
 from engine.formats.zlib_stream import ZlibWriter
-from engine.schema import tensorflow_schema
 from engine.split import Split
 
 __all__ = [
@@ -171,7 +170,7 @@ def _observe(inference: Any, window: Window, limit_bytes: int) -> tuple[int, boo
 
 def stored_schema(schema: pa.Schema) -> pa.Schema:
     """Returns the schema of what a file holds after rows of `schema` were written to it."""
-    return codec.example_schema(schema)
+    return codec.record_schema(schema)
 
 
 def split_file(
@@ -386,12 +385,13 @@ def _synchronise(window: Window, limit: int) -> bool:
 
 
 class Writer:
-    """Writes batches of one schema to an open file as TFRecord of tf.Example."""
+    """Writes batches of one schema to an open file as TFRecord: of tf.SequenceExample where it has feature lists, else of tf.Example."""
 
     def __init__(self, file: Any, schema: pa.Schema, compression: str | None, threads: int = 1) -> None:
         if compression not in COMPRESSIONS:
             raise ConfigError(f"compression is {compression!r}; TFRecord takes {', '.join(map(repr, COMPRESSIONS))}")
-        self._schema = codec.example_schema(tensorflow_schema(schema))
+        self._schema = codec.record_schema(schema)
+        self._lists = codec.list_keys(self._schema)
         self._file, self._threads = file, threads
         self._packed: Any = None
         if compression == "gzip":
@@ -406,10 +406,11 @@ class Writer:
     def write(self, batch: pa.RecordBatch) -> None:
         """Adds the batch's rows."""
         whole = conform(batch, self._schema, None, self.records)
+        codec.refuse_nulls_in_lists(whole, self.records)
         schema, array = whole.__arrow_c_array__()
         for start in range(0, whole.num_rows, _PIECE_ROWS):
             stop = min(start + _PIECE_ROWS, whole.num_rows)
-            _native.encode(schema, array, start, stop, self._threads, self._encoded)
+            _native.encode(schema, array, start, stop, self._threads, self._encoded, self._lists)
             self._file.write(self._encoded)
             self.records += stop - start
 

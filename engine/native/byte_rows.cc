@@ -3,17 +3,13 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "wire.h"
+
 namespace fullpass {
 namespace {
 
 constexpr size_t kShort = 16;  // strings up to here are copied as one block of this size
 constexpr size_t kAhead = 8;   // rows asked for before they are needed: they lie anywhere in a window
-
-inline uint8_t* write_varint(uint8_t* out, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) *out++ = static_cast<uint8_t>(value | 0x80);
-  *out++ = static_cast<uint8_t>(value);
-  return out;
-}
 
 // `room`: bytes that may be read from `from`. The destination has kShort bytes of room in any case.
 inline void copy(uint8_t* to, const uint8_t* from, size_t size, size_t room) {

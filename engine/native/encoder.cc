@@ -5,17 +5,10 @@
 #include "crc32c.h"
 #include "feature.h"
 #include "framing.h"
+#include "wire.h"
 
 namespace fullpass {
 namespace {
-
-inline size_t varint_size(uint64_t value) { return value < 0x80 ? 1 : (64 - __builtin_clzll(value) + 6) / 7; }
-
-inline uint8_t* write_varint(uint8_t* out, uint64_t value) {
-  for (; value >= 0x80; value >>= 7) *out++ = static_cast<uint8_t>(value | 0x80);
-  *out++ = static_cast<uint8_t>(value);
-  return out;
-}
 
 template <typename T>
 const T* buffer(const ArrowArray* array, int which) {
@@ -50,14 +43,19 @@ Kind kind_of(const ArrowSchema* schema, const char* column) {
 
 }  // namespace
 
-Encoder::Encoder(const ArrowSchema* schema, const ArrowArray* batch) : offset_(batch->offset) {
+Encoder::Encoder(const ArrowSchema* schema, const ArrowArray* batch, const ListKeys& lists) : offset_(batch->offset) {
   for (int64_t i = 0; i < schema->n_children; ++i) {
-    sources_.push_back(make_source(schema->children[i], batch->children[i]));
+    const auto column = static_cast<size_t>(i);
+    if (column < lists.size() && lists[column]) {
+      lists_.push_back(make_frames(schema->children[i], batch->children[i], *lists[column]));
+      continue;
+    }
+    sources_.push_back(make_source(schema->children[i], batch->children[i], schema->children[i]->name));
     room_ += sources_.back().head.size() + 160;
   }
 }
 
-Encoder::Source Encoder::make_source(const ArrowSchema* schema, const ArrowArray* array) {
+Encoder::Source Encoder::make_source(const ArrowSchema* schema, const ArrowArray* array, const std::string& key) {
   Source source{};
   const std::string format = schema->format;
   source.array = source.values = array;
@@ -69,9 +67,8 @@ Encoder::Source Encoder::make_source(const ArrowSchema* schema, const ArrowArray
     value_schema = schema->children[0];
     source.values = array->children[0];
   }
-  source.kind = kind_of(value_schema, schema->name);
+  source.kind = kind_of(value_schema, key.c_str());
   source.dictionary = value_schema->dictionary ? source.values->dictionary : nullptr;
-  const std::string key = schema->name;
   source.head.push_back('\x0a');
   uint8_t length[10];
   source.head.append(reinterpret_cast<char*>(length), write_varint(length, key.size()) - length);
@@ -79,7 +76,7 @@ Encoder::Source Encoder::make_source(const ArrowSchema* schema, const ArrowArray
   source.head.push_back('\x12');
   source.valid = static_cast<const uint8_t*>(array->buffers[0]);
   source.valid_offset = array->offset;
-  set_scalars(source, schema->name);
+  set_scalars(source, key.c_str());
   return source;
 }
 
@@ -217,20 +214,18 @@ uint8_t* Encoder::write_entry(const Source& source, int64_t index, size_t room, 
 }
 
 void Encoder::encode(int64_t begin, int64_t end, Buffer* out) const {
+  std::vector<size_t> sizes;
   size_t width = 2;  // of the varint that says how long all features are: guessed from the record before, then filled in
   for (int64_t row = begin; row < end; ++row) {
     const int64_t index = offset_ + row;
     out->reserve(room_);
     uint8_t* p = out->end() + kHeaderBytes + 1 + width;
     for (const Source& source : sources_) {
-      if (source.valid) {
-        const int64_t bit = source.valid_offset + index;
-        if (!(source.valid[bit / 8] >> (bit % 8) & 1)) continue;
-      }
+      if (is_null(source, index)) continue;
       uint8_t* next = write_short(source, index, p);
       p = next ? next : write_entry(source, index, room_, out, p);
     }
-    uint8_t* const start = out->end();
+    uint8_t* start = out->end();
     uint8_t* body = start + kHeaderBytes + 1 + width;
     const auto features = static_cast<size_t>(p - body);
     const size_t needed = varint_size(features);
@@ -239,8 +234,18 @@ void Encoder::encode(int64_t begin, int64_t end, Buffer* out) const {
       p += needed - width;
       width = needed;
     }
-    const uint64_t payload = 1 + width + features;
+    uint64_t payload = 1 + width + features;
+    const size_t lists = lists_.empty() ? 0 : lists_bytes(index, &sizes);
+    if (lists) payload += 1 + varint_size(lists) + lists;
     if (payload > kMaxRecordBytes) throw std::invalid_argument("a record takes more than 2 GiB");
+    if (lists) {
+      const auto written = p - start;
+      out->reserve(kHeaderBytes + payload + kFooterBytes);
+      start = out->end();
+      p = start + written;
+      *p++ = 0x12;
+      p = write_lists(index, sizes, write_varint(p, lists));
+    }
     start[kHeaderBytes] = 0x0a;
     write_varint(start + kHeaderBytes + 1, features);
     std::memcpy(start, &payload, 8);

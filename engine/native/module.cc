@@ -235,15 +235,16 @@ std::unique_ptr<Bytes> hash_rows(const py::capsule& capsule, uint64_t seed) {
   return out;
 }
 
-// Encodes rows [begin, end) of a batch into `out`, in place of what it held: its memory is used again.
+// Encodes rows [begin, end) of a batch into `out`, in place of what it held: its memory is used again. `lists` has, for each
+// column that is one, the key of its feature list.
 void encode(const py::capsule& schema_capsule, const py::capsule& array_capsule, int64_t begin, int64_t end, int threads,
-            Bytes& out) {
+            Bytes& out, const Encoder::ListKeys& lists) {
   const auto* schema = static_cast<const ArrowSchema*>(PyCapsule_GetPointer(schema_capsule.ptr(), "arrow_schema"));
   const auto* array = static_cast<const ArrowArray*>(PyCapsule_GetPointer(array_capsule.ptr(), "arrow_array"));
   if (!schema || !array) throw py::error_already_set();
   if (begin < 0 || begin > end || end > array->length) throw py::value_error("the rows are not within the batch");
   py::gil_scoped_release release;
-  const Encoder encoder(schema, array);
+  const Encoder encoder(schema, array, lists);
   const int64_t rows = end - begin;
   std::vector<Buffer> parts(threads - 1);
   out.buffer.set_size(0);
@@ -257,7 +258,7 @@ void encode(const py::capsule& schema_capsule, const py::capsule& array_capsule,
 
 PYBIND11_MODULE(_native, m) {
   register_feed(m);
-  m.doc() = "TFRecord framing and tf.Example <-> Arrow.";
+  m.doc() = "TFRecord framing, and tf.Example and tf.SequenceExample <-> Arrow.";
   m.attr("OK") = static_cast<int>(ScanStatus::kOk);
   m.attr("NEED_MORE") = static_cast<int>(ScanStatus::kNeedMore);
   m.attr("BAD_LENGTH") = static_cast<int>(ScanStatus::kBadLength);

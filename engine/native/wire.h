@@ -1,4 +1,4 @@
-// Protobuf's wire format (https://protobuf.dev/programming-guides/encoding/): bounded readers that never pass `end`.
+// Protobuf's wire format (https://protobuf.dev/programming-guides/encoding/): bounded readers that never pass `end`, and writers of varints.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +18,15 @@ inline uint64_t load_u64(const uint8_t* p) {
   uint64_t value;
   std::memcpy(&value, p, 8);
   return value;
+}
+
+inline size_t varint_size(uint64_t value) { return value < 0x80 ? 1 : (64 - __builtin_clzll(value) + 6) / 7; }
+
+// Writes at most ten bytes and returns what follows them.
+inline uint8_t* write_varint(uint8_t* out, uint64_t value) {
+  for (; value >= 0x80; value >>= 7) *out++ = static_cast<uint8_t>(value | 0x80);
+  *out++ = static_cast<uint8_t>(value);
+  return out;
 }
 
 // Each reader moves *p past what it read, or returns false and leaves *p anywhere up to end.

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import ConfigError, DataError, Dataset, Remainder
+from engine import ConfigError, DataError, Dataset, Remainder, write_batches
 from engine.feed import Feed, FeedConfig, OnDamage
 from engine.feed.buffers import BufferPool
 
@@ -332,3 +332,19 @@ def test_tfrecord_one_damaged_record_is_skipped_alone(tmp_path):
         np.testing.assert_array_equal(got["mask"], whole["record_ids"] != 137)
         assert (got["bytes"] == np.where(got["mask"][:, None], whole["bytes"], b"")).all()
     assert feed.skipped == [137]
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "message"),
+    [
+        (pa.list_(pa.int64()), [[1, 2], None, [], [3, None]], r"holds a null inside a list \(row 3 of its block\)"),
+        (pa.list_(pa.string()), [["x"], [None]], r"holds a null inside a list \(row 1 of its block\)"),
+        (pa.list_(pa.float32(), 2), [[1.0, 2.0], [3.0, None]], r"has a missing value \(row 1 of its block\)"),
+    ],
+)
+def test_a_null_inside_a_list_is_refused_with_its_row(kind, rows, message, tmp_path):
+    schema = pa.schema([pa.field("a", kind)])
+    path = str(tmp_path / "x.parquet")
+    write_batches([pa.RecordBatch.from_pylist([{"a": row} for row in rows], schema)], schema, path)
+    with pytest.raises(DataError, match=f"column 'a' {message}"):
+        list(Dataset.open(path).feed(global_batch_size=2, num_epochs=1))

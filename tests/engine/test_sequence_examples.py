@@ -419,18 +419,6 @@ def test_parquet_made_of_them_has_the_same_rows_and_features(sessions, tmp_path)
     assert pa.Table.from_batches(Dataset.open(bare).read_batches()).to_pylist() == rows
 
 
-def test_written_as_tfrecord_one_value_a_frame_becomes_a_feature_and_lists_are_refused(sessions, tmp_path):
-    path, rows = sessions
-    flat = Dataset.open(path, CONTEXT, {"clicks": SEQUENCES["clicks"]})
-    flat.write(tmp_path / "out", format="tfrecord", num_shards=1)
-    assert table_of(tmp_path / "out").to_pylist() == [{"id": row["id"], "clicks": row["clicks"]} for row in rows]
-    assert Dataset.open(tmp_path / "out").sequence_spec()[1] == {}
-    for key in ("embedding", "words"):
-        with pytest.raises(ConfigError, match=f"column '{key}' is list<.*: a tf.Example feature is one flat list"):
-            Dataset.open(path, CONTEXT, {key: SEQUENCES[key]}).write(tmp_path / "no", format="tfrecord", num_shards=1)
-        assert not (tmp_path / "no").exists()
-
-
 def test_damage_is_reported_and_skipped_as_in_examples(sessions, tmp_path):
     path, rows = sessions
     payloads = [session(number)[1] for number in range(ROWS)]

@@ -39,8 +39,14 @@ struct Schemas {
     if (dictionary) schema->dictionary = make("z", "");
     return schema;
   }
+  ArrowSchema* frame(const FieldSpec& spec) {
+    if (spec.shape == Shape::kFrames) return values(spec, "item");
+    const std::string format = spec.shape == Shape::kFixedFrames ? "+w:" + std::to_string(spec.list_size) : "+l";
+    return make(format, "item", {values(spec, "item")});
+  }
   ArrowSchema* column(const FieldSpec& spec) {
     if (is_scalar(spec.shape)) return values(spec, spec.name);
+    if (has_frames(spec.shape)) return make("+l", spec.name, {frame(spec)});
     const std::string format = is_fixed(spec.shape) ? "+w:" + std::to_string(spec.list_size) : "+l";
     return make(format, spec.name, {values(spec, "item")});
   }
@@ -62,18 +68,28 @@ std::string value_text(const ArrowArray* values, const FieldSpec& spec, int64_t 
          std::string(static_cast<const char*>(values->buffers[2]) + offsets[0], static_cast<size_t>(offsets[1] - offsets[0]));
 }
 
+std::string list_text(const ArrowArray* lists, const FieldSpec& spec, bool fixed, int64_t row) {
+  const int64_t at = lists->offset + row;
+  int64_t begin = at * spec.list_size, end = begin + spec.list_size;
+  if (!fixed) {
+    begin = static_cast<const int32_t*>(lists->buffers[1])[at];
+    end = static_cast<const int32_t*>(lists->buffers[1])[at + 1];
+  }
+  std::string text = "[";
+  for (int64_t i = begin; i < end; ++i) text += value_text(lists->children[0], spec, i) + ",";
+  return text + "]";
+}
+
 std::string row_text(const ArrowArray* column, const FieldSpec& spec, int64_t row) {
   const int64_t at = column->offset + row;
   const auto* valid = static_cast<const uint8_t*>(column->buffers[0]);
   if (column->null_count && valid && !(valid[at / 8] >> (at % 8) & 1)) return "null";
   if (is_scalar(spec.shape)) return value_text(column, spec, row);
-  int64_t begin = at * spec.list_size, end = begin + spec.list_size;
-  if (!is_fixed(spec.shape)) {
-    begin = static_cast<const int32_t*>(column->buffers[1])[at];
-    end = static_cast<const int32_t*>(column->buffers[1])[at + 1];
-  }
+  if (!has_frames(spec.shape) || spec.shape == Shape::kFrames) return list_text(column, spec, is_fixed(spec.shape), row);
+  const auto* offsets = static_cast<const int32_t*>(column->buffers[1]) + at;
   std::string text = "[";
-  for (int64_t i = begin; i < end; ++i) text += value_text(column->children[0], spec, i) + ",";
+  for (int64_t i = offsets[0]; i < offsets[1]; ++i)
+    text += list_text(column->children[0], spec, spec.shape == Shape::kFixedFrames, i) + ",";
   return text;
 }
 
@@ -82,6 +98,7 @@ std::string row_text(const ArrowArray* column, const FieldSpec& spec, int64_t ro
 uint64_t round_trip(const std::vector<FieldSpec>& specs, const ArrowArray* batch, int64_t skip, uint64_t seed) {
   Schemas schemas;
   std::vector<FieldSpec> kept;
+  Encoder::ListKeys lists;
   std::deque<ArrowArray> columns;  // those of the batch, from row `skip` on, as Arrow slices
   std::vector<ArrowArray*> children;
   std::vector<ArrowSchema*> fields;
@@ -89,7 +106,7 @@ uint64_t round_trip(const std::vector<FieldSpec>& specs, const ArrowArray* batch
   for (const FieldSpec& spec : specs) {
     if (!spec.selected) continue;
     const ArrowArray* array = batch->children[column++];
-    if (has_frames(spec.shape)) continue;
+    lists.push_back(has_frames(spec.shape) ? std::optional<std::string>(spec.name) : std::nullopt);
     kept.push_back(spec);
     columns.push_back(*array);
     columns.back().offset = skip;
@@ -104,7 +121,7 @@ uint64_t round_trip(const std::vector<FieldSpec>& specs, const ArrowArray* batch
   ArrowSchema* schema = schemas.make("+s", "", fields);
 
   Buffer out;
-  const Encoder encoder(schema, &sliced);
+  const Encoder encoder(schema, &sliced, lists);
   for (int64_t row = 0; row < sliced.length;) {
     const int64_t stop = std::min<int64_t>(sliced.length, row + 1 + static_cast<int64_t>(seed % 97));
     encoder.encode(row, stop, &out);

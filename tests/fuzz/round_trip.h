@@ -8,7 +8,7 @@
 namespace fullpass {
 
 // Encodes the rows of `batch`, whose columns are those that `specs` selects, from row `skip` on, in pieces that `seed` draws.
-// Feature lists are left out, which the encoder does not write. Aborts where the rows that come back differ. Returns the rows.
+// Aborts where the rows that come back differ. Returns the rows.
 uint64_t round_trip(const std::vector<FieldSpec>& specs, const ArrowArray* batch, int64_t skip, uint64_t seed);
 
 }  // namespace fullpass

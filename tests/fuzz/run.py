@@ -17,6 +17,7 @@ SOURCES = (
     "crc32c",
     "decoder",
     "encoder",
+    "encoder_lists",
     "feature",
     "fill",
     "framing",

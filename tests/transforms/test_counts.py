@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine import Dataset, write_batches
 from engine.errors import ConfigError, DataError
+from transforms import analyze, transform
 from transforms.accumulators import decode_state, encode_state
 from transforms.runners import make_runner
 from transforms.runners.base import check_counts
@@ -97,3 +99,31 @@ def test_a_pass_over_a_damaged_file_leaves_no_output(tmp_path):
     with pytest.raises((DataError, OSError)):
         analyze(ds, lambda inputs: {"x": tft.scale_to_z_score(inputs["x"])}, str(tmp_path / "graph"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet"]
+
+
+@pytest.mark.parametrize("kind", ["vocabulary", "moments", "transform"])
+def test_a_null_inside_a_list_is_refused_not_left_out(kind, tmp_path):
+    schema = pa.schema([("words", pa.list_(pa.binary())), ("numbers", pa.list_(pa.int64()))])
+    rows = [{"words": [b"a", b"b"], "numbers": [1]}, {"words": None, "numbers": None}]
+    bad = {"words": [b"a", None], "numbers": [1]} if kind == "vocabulary" else {"words": [], "numbers": [None, 2]}
+    for name, last in (("good", rows[1]), ("bad", bad)):
+        batch = pa.RecordBatch.from_pylist([*rows, last], schema)
+        write_batches([batch], schema, str(tmp_path / f"{name}.parquet"))
+
+    def preprocessing_fn(inputs):
+        import tensorflow as tf
+        import tensorflow_transform as tft
+
+        if kind == "vocabulary":
+            return {"words": tft.compute_and_apply_vocabulary(inputs["words"])}
+        return {"numbers": tft.scale_to_z_score(tf.cast(inputs["numbers"], tf.float32))}
+
+    good, bad_data = (Dataset.open(tmp_path / f"{name}.parquet") for name in ("good", "bad"))
+    assert analyze(good, preprocessing_fn, tmp_path / "graph").records == 3
+    column = "words" if kind == "vocabulary" else "numbers"
+    with pytest.raises(DataError, match=f"column '{column}' holds a null inside a list"):
+        if kind == "transform":
+            transform(bad_data, tmp_path / "graph", tmp_path / "out")
+        else:
+            analyze(bad_data, preprocessing_fn, tmp_path / "other")
+    assert not (tmp_path / "other").exists() and not (tmp_path / "out").exists()
