@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import io
 import zipfile
@@ -21,6 +22,7 @@ EXTENSIONS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zip", ".tsv.zip")
 _LADDER = (pa.int64(), pa.float64(), pa.string())  # each column takes the first that all its values fit
 _DECLARED = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
 _BLOCK_BYTES = 4 << 20
+_ADVICE = "; say how the file is encoded: encoding='latin-1', 'cp1252' or 'utf-16' are common"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,7 @@ class CsvOptions:
 
     Args:
         delimiter: between values; None takes a tab for .tsv and a comma otherwise.
+        encoding: of the text, as Python names it, such as "latin-1", "cp1252" or "utf-16". What does not decode is an error.
         column_names: names where the file has no header row; None reads them from its first row.
         null_values: texts, unquoted, that mean "missing"; None takes pyarrow's list ("", "NA", "NULL", "nan", ...).
         column_types: name to "int64", "float32" or "string": a value that does not fit is an error. The type of every other
@@ -36,11 +39,18 @@ class CsvOptions:
     """
 
     delimiter: str | None = None
+    encoding: str = "utf-8"
     column_names: tuple[str, ...] | None = None
     null_values: tuple[str, ...] | None = None
     column_types: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ConfigError(
+                f"encoding {self.encoding!r} is none that Python knows; utf-8, latin-1, cp1252 and utf-16 are some"
+            ) from None
         for name, kind in self.column_types.items():
             if kind not in _DECLARED:
                 raise ConfigError(f"type {kind!r} of column {name!r}: allowed are {', '.join(_DECLARED)}")
@@ -169,7 +179,10 @@ def _read(path: str, options: CsvOptions, schema: pa.Schema | None) -> Iterator[
             reader = pacsv.open_csv(
                 file,
                 pacsv.ReadOptions(
-                    block_size=_BLOCK_BYTES, column_names=list(options.column_names or ()) or None, use_threads=False
+                    block_size=_BLOCK_BYTES,
+                    column_names=list(options.column_names or ()) or None,
+                    use_threads=False,
+                    encoding="utf8" if _is_utf8(options) else options.encoding,
                 ),
                 pacsv.ParseOptions(delimiter=_delimiter(path, options), newlines_in_values=True),
                 pacsv.ConvertOptions(
@@ -184,7 +197,20 @@ def _read(path: str, options: CsvOptions, schema: pa.Schema | None) -> Iterator[
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
             return
-        raise DataError(str(error).split("\n")[0][:300], path=path) from error
+        message = str(error).split("\n")[0][:300]
+        raise DataError(message + (_ADVICE if "invalid UTF8" in message else ""), path=path) from error
+    except UnicodeDecodeError as error:
+        raise _not_decodable(path, options, error) from error
+
+
+def _not_decodable(path: str, options: CsvOptions, error: UnicodeDecodeError) -> DataError:
+    # Offsets of a decoder count from where its last piece began, which nobody knows here.
+    what = f"is not text of encoding {options.encoding!r}: {error.reason}"
+    return DataError(what + (_ADVICE if _is_utf8(options) else ""), path=path)
+
+
+def _is_utf8(options: CsvOptions) -> bool:
+    return codecs.lookup(options.encoding).name == "utf-8"
 
 
 def _delimiter(path: str, options: CsvOptions) -> str:
@@ -194,9 +220,17 @@ def _delimiter(path: str, options: CsvOptions) -> str:
 def _header(path: str, options: CsvOptions) -> list[str]:
     import csv
 
-    with _open(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        first = next(csv.reader(text, delimiter=_delimiter(path, options)), None)
+    utf8 = _is_utf8(options)
+    try:
+        with _open(path) as file:
+            # The decoder is ahead of the header: what UTF-8 does not know matters here only where the header holds it.
+            errors = "surrogateescape" if utf8 else "strict"
+            text = io.TextIOWrapper(file, "utf-8-sig" if utf8 else options.encoding, errors=errors, newline="")
+            first = next(csv.reader(text, delimiter=_delimiter(path, options)), None)
+        for name in first or ():
+            name.encode("utf-8", "surrogateescape").decode()
+    except UnicodeDecodeError as error:
+        raise _not_decodable(path, options, error) from error
     if not first:
         raise DataError("is empty: a CSV file begins with a row of column names", path=path, record=0, offset_bytes=0)
     return first

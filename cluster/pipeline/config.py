@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ class IngestConfig:
         formats: what is written; the first is what the later steps read.
         num_shards: files a split and format.
         compression: of the Parquet shards.
+        encoding: of CSV sources, as Python names it.
         types: COLUMN or SOURCE.COLUMN → "int64", "float32" or "string", for CSV; a value that does not fit is an error. The
             type of every other column is inferred from all its values.
     """
@@ -53,10 +55,14 @@ class IngestConfig:
     formats: tuple[Literal["parquet", "tfrecord", "tfrecord-gzip"], ...] = ("parquet",)
     num_shards: int = 8
     compression: Literal["none", "snappy", "zstd", "gzip"] = "zstd"
+    encoding: str = "utf-8"
     types: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "types", flat_types(self.types))
+        _require(
+            _is_encoding(self.encoding), "encoding", self.encoding, "a name that Python knows: utf-8, latin-1, utf-16"
+        )
         _require(bool(self.sources), "sources", self.sources, "at least one NAME = PATH")
         _require(bool(self.split_key), "split_key", self.split_key, "at least one column")
         _require(0 < self.eval_percent < 100, "eval_percent", self.eval_percent, "more than 0 and less than 100")
@@ -258,6 +264,14 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
     if pipeline.push:
         changes["push"] = PushConfig(to=root(pipeline.push.to))
     return dataclasses.replace(pipeline, **changes)
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return False
+    return True
 
 
 def _require(condition: bool, key: str, value: Any, allowed: str) -> None:

@@ -49,12 +49,13 @@ def fingerprint(path: str) -> str:
     return digest.hexdigest()
 
 
-def open_input(path: str, types: Mapping[str, str] | None = None) -> Any:
+def open_input(path: str, types: Mapping[str, str] | None = None, encoding: str = "utf-8") -> Any:
     """Returns the `engine.sources.Source` of CSV (plain, .gz, .zip), Parquet or TFRecord files.
 
     Args:
         path: as the pipeline gives it.
         types: declared types of CSV columns.
+        encoding: of CSV files.
 
     Raises:
         DataError: the file is missing, empty or damaged, or a value is not of the declared type.
@@ -62,17 +63,21 @@ def open_input(path: str, types: Mapping[str, str] | None = None) -> Any:
     from engine.csv import CsvOptions
     from engine.sources import open_source
 
-    return open_source(source_path(path), csv_options=CsvOptions(column_types=types) if types else None)
+    return open_source(source_path(path), csv_options=CsvOptions(column_types=types or {}, encoding=encoding))
 
 
-def csv_columns_of(path: str) -> list[str] | None:
+def csv_columns_of(path: str, encoding: str = "utf-8") -> list[str] | None:
     """Returns the columns of CSV files, or None where the files are of another kind.
+
+    Args:
+        path: as the pipeline gives it.
+        encoding: of CSV files.
 
     Raises:
         DataError: the file is missing or empty.
     """
     from engine import paths as uris
-    from engine.csv import csv_columns, is_csv
+    from engine.csv import CsvOptions, csv_columns, is_csv
 
     first = uris.expand(source_path(path))[0]
-    return csv_columns(first) if is_csv(first) else None
+    return csv_columns(first, CsvOptions(encoding=encoding)) if is_csv(first) else None

@@ -1,5 +1,8 @@
 """Types of CSV columns: declared ones are held, inferred ones say which cell made a column of numbers text."""
 
+import gzip
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -106,3 +109,43 @@ def test_first_misfit(bad):
     assert first_misfit(pa.array(values), pa.int64()) is None
     values[bad] = values[99] = "x"
     assert first_misfit(pa.array(values), pa.int64()) == bad
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_text_of_any_encoding_is_read_as_python_reads_it(tmp_path, encoding, name, monkeypatch):
+    monkeypatch.setattr("engine.csv._BLOCK_BYTES", 4096)  # characters stand across blocks
+    rows = [(str(i), "café" if i % 2 else '"crème, brûlée"') for i in range(3000)]
+    data = "\n".join(["n,désert", *map(",".join, rows)]).encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    options = CsvOptions(encoding="utf-8" if encoding == "utf-8-sig" else encoding)
+    ingest(tmp_path / name, tmp_path / "out", num_shards=1, csv_options=options)
+    table = pa.Table.from_batches(Dataset.open(tmp_path / "out").read_batches())
+    assert table["n"].to_pylist() == list(range(3000))
+    assert table["désert"].to_pylist() == [text.strip('"') for _, text in rows]
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "message"),
+    [
+        ("n,café\n1,a\n".encode("latin-1"), "utf-8", "is not text of encoding 'utf-8': .*; say how the file is encoded"),
+        ("n,t\n1,café\n".encode("latin-1"), "utf-8", "Row #2: .*invalid UTF8 data; say how the file is encoded"),
+        ("n,t\n1,café\n".encode("utf-16"), "utf-8", "is not text of encoding 'utf-8'"),
+        ("n,t\n1,é\n".encode(), "ascii", "is not text of encoding 'ascii': ordinal not in range"),
+        (b"n,t\n" + b"1,a\n" * 40_000 + b"1,\x81\n", "cp1252", "is not text of encoding 'cp1252'"),
+    ],
+)  # fmt: skip
+def test_text_of_another_encoding_is_refused_with_advice(tmp_path, data, encoding, message, capsys):
+    path = tmp_path / "a.csv"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=message) as caught:
+        ingest(path, tmp_path / "out", csv_options=CsvOptions(encoding=encoding))
+    assert caught.value.path == str(path)
+    assert main(["ingest", str(path), "--out", str(tmp_path / "out"), "--encoding", encoding]) == 2
+    assert "internal error" not in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["a.csv"]
+
+
+def test_encoding_that_does_not_exist_is_refused():
+    with pytest.raises(ConfigError, match="encoding 'latin-one' is none that Python knows"):
+        CsvOptions(encoding="latin-one")

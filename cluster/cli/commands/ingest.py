@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--delimiter", metavar="CHAR", help="of CSV (default: by the file's name)")
     parser.add_argument(
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="of CSV, such as latin-1, cp1252 or utf-16 (default: %(default)s)",
+    )
+    parser.add_argument(
         "--type",
         action="append",
         default=[],
@@ -67,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         split_by=[name for name in args.split_by.split(",") if name],
         fractions=_fractions(args.fractions),
         seed=args.seed,
-        csv_options=CsvOptions(delimiter=args.delimiter, column_types=_types(args.type)),
+        csv_options=CsvOptions(delimiter=args.delimiter, encoding=args.encoding, column_types=_types(args.type)),
     )
     parts = {name or "all": manifest.num_records for name, manifest in report.parts.items()}
     if args.json:

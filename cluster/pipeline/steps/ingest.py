@@ -117,9 +117,9 @@ def _open_all(config: IngestConfig) -> dict[str, Any]:
 
     types: dict[str, dict[str, str]] = {}
     if config.types:
-        columns = {name: csv_columns_of(path) for name, path in config.sources.items()}
+        columns = {name: csv_columns_of(path, config.encoding) for name, path in config.sources.items()}
         types = types_of_source(config.types, {name: names for name, names in columns.items() if names is not None})
-    return {name: open_input(path, types.get(name)) for name, path in config.sources.items()}
+    return {name: open_input(path, types.get(name), config.encoding) for name, path in config.sources.items()}
 
 
 def _table(source: Any) -> Any:
