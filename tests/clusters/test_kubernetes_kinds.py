@@ -1,4 +1,4 @@
-"""JobSet, TrainJob and TFJob under their real operators, RayJob against the schema of its own."""
+"""JobSet, TrainJob and TFJob under their real operators; RayJob is in test_kubernetes_rayjob.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 from cluster import JobState, LauncherError, Resources, launcher
 from tests.clusters.kubernetes_fixtures import busybox_job, fullpass_job
 from tests.servers.kubernetes.binaries import Unavailable
-from tests.servers.kubernetes.cluster import Cluster
-from tests.servers.kubernetes.operators import install_crds, start_operator
+from tests.servers.kubernetes.operators import start_operator
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
@@ -45,22 +44,14 @@ time.sleep({"ps": 600, "chief": 12}.get(role, 2))
 """
 
 
-@pytest.fixture(scope="module")
-def started(kube: Cluster) -> set[str]:
-    """Names of the operators that run."""
-    return set()
-
-
 @pytest.fixture(params=sorted(OPERATORS))
-def place(request, kube, started):
+def place(request, kube):
     """A launcher of each kind, its operator running."""
     for name in OPERATORS[request.param]:
-        if name not in started:
-            try:
-                start_operator(kube, name)
-            except Unavailable as reason:
-                pytest.skip(f"no {name} here: {reason}")
-            started.add(name)
+        try:
+            start_operator(kube, name)
+        except Unavailable as reason:
+            pytest.skip(f"no {name} here: {reason}")
     return launcher("kubernetes", kind=request.param, kubeconfig=str(kube.kubeconfig))
 
 
@@ -104,14 +95,3 @@ def test_a_member_that_fails_for_good_fails_the_job_with_its_last_lines(place):
 def test_a_ray_job_is_refused_where_there_is_no_operator(kube):
     with pytest.raises(LauncherError, match="install KubeRay's operator"):
         launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig)).submit(busybox_job("ray", "true"))
-
-
-def test_a_ray_job_is_accepted_by_the_schema_of_its_operator(kube):
-    try:
-        install_crds(kube, "kuberay")
-    except Unavailable as reason:
-        pytest.skip(f"no KubeRay here: {reason}")
-    place = launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig))
-    spec = fullpass_job("ray", command=("true",), roles={"worker": 2, "ps": 1}, files={"note.txt": "x"})
-    place.submit(spec, dry_run=True)
-    assert place.list() == []

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import pytest
 from cluster import JobHandle, JobState, launcher
 from tests.clusters.kubernetes_fixtures import fullpass_job
 from tests.servers.kubernetes.binaries import Unavailable
+from tests.servers.kubernetes.images import FULLPASS
 from tests.servers.kubernetes.operators import start_operator
 
 # The first test of a session may have to build Kubernetes.
@@ -118,13 +122,46 @@ def test_a_killed_process_is_restarted_and_the_result_is_bit_identical(kube, kub
 
 def test_the_same_training_as_a_tfjob(kube, folder, undisturbed):
     try:
-        if "tfjobs" not in kube.kubectl("api-resources", "-o", "name"):
-            start_operator(kube, "training-operator")
+        start_operator(kube, "training-operator")
     except Unavailable as reason:
         pytest.skip(f"no training-operator here: {reason}")
     place = launcher("kubernetes", kind="tfjob", kubeconfig=str(kube.kubeconfig))
     handle = place.submit(training(folder, "tfjob"))
     assert finish(handle, folder)["digest"] == undisturbed["digest"]
+    handle.cancel()
+
+
+def test_the_same_training_as_a_rayjob_by_the_command_line(
+    kube, fullpass_namespace, folder, undisturbed, tmp_path, monkeypatch
+):
+    """In the namespace of k8s/base, which refuses every pod, KubeRay's own too, that asks for more than it must."""
+    try:
+        start_operator(kube, "kuberay")
+    except Unavailable as reason:
+        pytest.skip(f"no KubeRay here: {reason}")
+    volume = fullpass_namespace
+    shutil.copytree(folder / "data", volume / "data")
+    monkeypatch.setenv("FULLPASS_STATE_DIR", str(tmp_path / "state"))
+    flags = "--launcher kubernetes --kind rayjob --namespace fullpass --name rayjob --workers 2 --global-batch-size 64 "
+    flags += f"--cpu 600m --memory 2500Mi --image {FULLPASS} --volume claim=training:/data --grace 5 --follow"
+    words = ["--file", SCRIPT, "--module", f"/fullpass/files/{SCRIPT.name}", "--", "/data/data", "/data/rayjob", STEPS]
+    command = [sys.executable, "-m", "cluster.cli.main", "submit", *flags.split(), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+    for index in (0, 1):  # what the submitter prints for them is told as theirs
+        assert f"[worker-{index}] training as worker-{index} of 2\n" in done.stdout
+        assert f"[worker-{index}] finished {STEPS} steps, resumed from 0\n" in done.stdout
+    place = launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig), namespace="fullpass")
+    handle = JobHandle(place, "rayjob")
+    assert finish(handle, volume)["digest"] == undisturbed["digest"]
+    assert [line.text for line in handle.logs(role="worker", index=1, tail=1)] == [
+        f"finished {STEPS} steps, resumed from 0"
+    ]
+    # The cluster of a finished job goes at once: its nodes would keep what they asked for.
+    deadline = time.monotonic() + 60
+    while nodes := kube.kubectl("-n", "fullpass", "get", "rayclusters,pods", "-l", "ray.io/cluster", "-o", "name"):
+        assert time.monotonic() < deadline, nodes
+        time.sleep(0.5)
     handle.cancel()
 
 

@@ -33,6 +33,7 @@ class Cluster:
         state: folder with everything that it writes: logs, certificates, volumes; removed at the end.
         kubeconfig: file for clients outside the namespaces, as the user admin.
         flink_home: empty folder that every container sees as /opt/flink.
+        operators: names of those that run in it.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class Cluster:
         self.state = Path(tempfile.mkdtemp(prefix="fpk-", dir="/tmp"))
         self.kubeconfig = self.state / "kubeconfig-outside"
         self.flink_home = self.state / "flink"
+        self.operators: set[str] = set()
         self._cgroup = f"fullpass-{secrets.token_hex(4)}"
         self._tree: subprocess.Popen | None = None
         self._forward: subprocess.Popen | None = None

@@ -119,7 +119,9 @@ def install_crds(cluster: Cluster, name: str) -> None:
 
 
 def start_operator(cluster: Cluster, name: str) -> None:
-    """Installs an operator and returns when it is ready; it ends with the cluster."""
+    """Installs an operator that does not run yet and returns when it is ready; it ends with the cluster."""
+    if name in cluster.operators:
+        return
     setup, program = _SETUPS[name], ensure_program(name)
     install_crds(cluster, name)
     cluster.kubectl("create", "namespace", setup.namespace)
@@ -154,6 +156,7 @@ def start_operator(cluster: Cluster, name: str) -> None:
             stderr=log,
         )
     _wait_for(cluster, name, setup, process, certificates)
+    cluster.operators.add(name)
 
 
 def _wait_for(cluster: Cluster, name: str, setup: Setup, process: subprocess.Popen, certificates: Path) -> None:

@@ -1,0 +1,77 @@
+"""RayJob under KubeRay's real operator: what fails, what is cancelled; test_kubernetes_training.py has the one that succeeds."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from cluster import JobHandle, JobState, Resources, launcher
+from tests.clusters.kubernetes_fixtures import fullpass_job
+from tests.servers.kubernetes.binaries import Unavailable
+from tests.servers.kubernetes.operators import start_operator
+
+# The first test of a session may have to build Kubernetes.
+pytestmark = [pytest.mark.kubernetes, pytest.mark.ray, pytest.mark.timeout(3000)]
+
+OBJECTS = "rayjobs,rayclusters,jobs,pods,configmaps,services"
+NOT_OURS = {"configmap/kube-root-ca.crt", "service/kubernetes"}
+
+
+@pytest.fixture
+def place(kube):
+    """A launcher of RayJobs, KubeRay running."""
+    try:
+        start_operator(kube, "kuberay")
+    except Unavailable as reason:
+        pytest.skip(f"no KubeRay here: {reason}")
+    return launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig))
+
+
+def ray_job(name: str, program: str, **changes):
+    """Returns a job of Python programs in Ray's nodes."""
+    resources = Resources(cpu="300m", memory="1Gi")
+    return fullpass_job(name, command=("python", "-c", program), resources=resources, grace_s=1, **changes)
+
+
+def wait_for_line(handle: JobHandle, text: str, role: str, index: int, seconds: float = 120) -> None:
+    """Waits until a member has written a line."""
+    deadline = time.monotonic() + seconds
+    while text not in [line.text for line in handle.logs(role=role, index=index)]:
+        status = handle.status()
+        assert not status.state.finished and time.monotonic() < deadline, status
+        time.sleep(1)
+
+
+def left(kube) -> set[str]:
+    """Returns what is in the namespace, whoever made it."""
+    return set(kube.kubectl("get", OBJECTS, "-o", "name").split()) - NOT_OURS
+
+
+def test_a_dry_run_on_the_server_creates_nothing(kube, place):
+    place.submit(ray_job("tried", "", roles={"worker": 2, "ps": 1}, files={"note.txt": "x"}), dry_run=True)
+    assert place.list() == []
+
+
+def test_a_running_job_is_cancelled_and_nothing_of_it_is_left(kube, place, tmp_path):
+    program = "import os, time; print('here', os.environ['A'], flush=True); time.sleep(600)"
+    handle = place.submit(ray_job("endless", program, roles={"worker": 2}, env={"A": "b"}))
+    for index in (0, 1):
+        wait_for_line(handle, "here b", "worker", index)
+    status = handle.status()
+    assert status.state is JobState.RUNNING
+    assert [f"{task.role}-{task.index}" for task in status.tasks] == ["head-0", "node-0", "node-1", "submitter-0"]
+    handle.cancel()
+    deadline = time.monotonic() + 30
+    while left(kube) and time.monotonic() < deadline:  # the service and Job of the operator follow their owners
+        time.sleep(0.5)
+    assert left(kube) == set()
+
+
+def test_a_member_that_fails_for_good_fails_the_job_with_its_last_lines(place):
+    handle = place.submit(ray_job("bad", "import sys; print('no such column: age'); sys.exit(2)", max_restarts=0))
+    status = handle.wait(timeout_s=180)
+    assert status.state is JobState.FAILED and status.finished, status
+    assert "worker-0 ended with exit code 2" in status.message and "no such column: age" in status.message
+    assert "no such column: age" in [line.text for line in handle.logs(role="worker")]
+    handle.cancel()
