@@ -19,6 +19,7 @@ from engine.errors import ConfigError, DataError
 from engine.formats import format_module
 from engine.key_split import check_fractions, part_of_rows
 from engine.manifest import FileEntry, Manifest
+from engine.outputs import check_outside, check_replaceable
 from engine.progress import Progress
 from engine.shards import ShardSet
 from engine.sources import Source, open_source
@@ -63,7 +64,7 @@ def ingest(
 
     Args:
         sources: files, directories or globs, all of one kind; or a `Source`.
-        out: directory; replaced where it exists. With fractions, one directory below it for each part.
+        out: directory; a former result there is replaced. With fractions, one directory below it for each part.
         format: "parquet" or "tfrecord".
         num_shards: shards of each part; their record counts differ by one at most.
         compression: None or "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
@@ -74,7 +75,7 @@ def ingest(
         csv_options: how CSV sources are written, and the declared types of their columns.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an option that cannot work, or an `out` that holds a source or files of another origin.
         DataError: damaged input, or a count that does not reconcile.
     """
     check_output(format, compression)
@@ -86,7 +87,14 @@ def ingest(
         check_fractions(fractions)
     start = time.monotonic()
     out = os.fspath(out)
-    source = sources if isinstance(sources, Source) else open_source(sources, feature_spec, csv_options)
+    check_replaceable(out, ())
+    if isinstance(sources, Source):
+        source = sources
+    else:
+        given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+        check_outside(out, given)
+        source = open_source(given, feature_spec, csv_options)
+    check_replaceable(out, source.paths)
     plan = _Plan(source, list(split_by), dict(fractions or {}), seed)
     stored = format_module(format).stored_schema(source.schema)
     parts: dict[str, Manifest] = {}

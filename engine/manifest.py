@@ -77,6 +77,21 @@ class FileEntry:
             checksum=file_checksum(path) if with_checksum else None,
         )
 
+    def to_json(self, directory: str = "") -> dict[str, Any]:
+        """Returns the entry as JSON values, its path relative to a directory where it lies below it."""
+        prefix = directory.rstrip("/") + "/" if directory else ""
+        blocks = [[block.offset, block.length, block.records, block.hash] for block in self.blocks]
+        return {**dataclasses.asdict(self), "path": self.path.removeprefix(prefix), "blocks": blocks}
+
+    @staticmethod
+    def from_json(value: dict[str, Any], directory: str = "") -> FileEntry:
+        """Returns the entry that `to_json` made."""
+        path = value["path"]
+        if directory and not (path.startswith("/") or "://" in path):
+            path = _paths.join(directory, path)
+        blocks = tuple(Block(*block) for block in value["blocks"])
+        return FileEntry(**{**value, "path": path, "blocks": blocks})
+
     def split(self, block: Block, first_record: int | None = None) -> Split:
         """Returns the split that reads exactly this block."""
         return Split(
@@ -152,21 +167,6 @@ class Manifest:
 
     def to_json(self, directory: str = "") -> dict[str, Any]:
         """Returns the manifest as JSON values, with paths relative to a directory where they lie below it."""
-        prefix = directory.rstrip("/") + "/" if directory else ""
-        files = []
-        for entry in self.files:
-            files.append(
-                {
-                    "path": entry.path.removeprefix(prefix),
-                    "format": entry.format,
-                    "compression": entry.compression,
-                    "size_bytes": entry.size_bytes,
-                    "modified_ns": entry.modified_ns,
-                    "records": entry.records,
-                    "checksum": entry.checksum,
-                    "blocks": [[b.offset, b.length, b.records, b.hash] for b in entry.blocks],
-                }
-            )
         return {
             "format": "fullpass-manifest",
             "version": VERSION,
@@ -174,7 +174,7 @@ class Manifest:
             "hash": self.hash,
             "columns": {f.name: f"{f.type}{'' if f.nullable else ' not null'}" for f in self.schema},
             "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
-            "files": files,
+            "files": [entry.to_json(directory) for entry in self.files],
         }
 
     @staticmethod
@@ -194,7 +194,7 @@ class Manifest:
                     path=path,
                 )
             schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(value["schema"])))
-            files = tuple(_entry_from_json(entry, _paths.parent(path)) for entry in value["files"])
+            files = tuple(FileEntry.from_json(entry, _paths.parent(path)) for entry in value["files"])
             manifest = Manifest(files, schema)
             declared = value["num_records"]
         except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -220,11 +220,3 @@ def file_checksum(path: str) -> str:
                 chunk += more
             sums += _native.crc32c(chunk).to_bytes(4, "little")
     return f"{_native.crc32c(bytes(sums)):08x}"
-
-
-def _entry_from_json(value: dict[str, Any], directory: str) -> FileEntry:
-    path = value["path"]
-    if not (path.startswith("/") or "://" in path):
-        path = _paths.join(directory, path)
-    blocks = tuple(Block(*block) for block in value["blocks"])
-    return FileEntry(**{**value, "path": path, "blocks": blocks})

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from engine.outputs import check_replaceable
 from transforms.progress import PassProgress
 
 __all__ = ["AnalyzeReport", "analyze", "split_bytes"]
@@ -75,6 +76,7 @@ def analyze(
     from transforms.writing import pause_collection, write_transform_output
 
     start = time.perf_counter()
+    check_replaceable(str(out), ds.paths, "transform_fn")
     backend = make_runner(runner, runner_options)
     feature_spec = ds.feature_spec()
     with tempfile.TemporaryDirectory(prefix="fullpass-analyze-", dir=getattr(backend, "work_dir", None)) as temp_dir:

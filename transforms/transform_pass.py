@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from engine.errors import DataError
+from engine.manifest import FileEntry
 from transforms.feeds import FeatureLayout, components
 
 __all__ = ["OpenTransform", "ShardResult", "ShardTask", "TransformPass"]
@@ -40,12 +42,26 @@ class ShardResult:
     Attributes:
         index: of the shard.
         read: records read for it.
-        written: records in it.
+        entry: the shard as a manifest lists it, read back from the file.
     """
 
     index: int
     read: int
-    written: int
+    entry: FileEntry
+
+    @property
+    def written(self) -> int:
+        """Records in the shard."""
+        return self.entry.records
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the result as JSON values."""
+        return {"index": self.index, "read": self.read, "entry": self.entry.to_json()}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> ShardResult:
+        """Returns the result that `to_json` made."""
+        return ShardResult(index=value["index"], read=value["read"], entry=FileEntry.from_json(value["entry"]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,12 +106,15 @@ class OpenTransform:
         self._apply = self._loader.apply_transform_model
 
     def run(self, task: ShardTask, reader: Any, watch: Callable[[Iterator], Iterator] = lambda batches: batches) -> Any:
-        """Writes the shard of a task.
+        """Writes the shard of a task, and reads back what the manifest says of it: here, where its bytes are in memory still.
 
         Args:
             task: what to write.
             reader: `SplitReader`.
             watch: wraps the iterator of batches, to count them.
+
+        Raises:
+            DataError: bad data, or a file that does not hold what was written to it.
         """
         from engine import write_batches
 
@@ -108,7 +127,10 @@ class OpenTransform:
 
         path = os.path.join(self.plan.out, task.name)
         written = write_batches(transformed(), self.plan.schema, path, self.plan.format, self.plan.compression)
-        return ShardResult(index=task.index, read=counts["read"], written=written)
+        entry = FileEntry.scan(path, with_checksum=True)
+        if entry.records != written:
+            raise DataError(f"holds {entry.records} records, {written} were written", path=path)
+        return ShardResult(index=task.index, read=counts["read"], entry=entry)
 
     def transform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Returns the transformed batch."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from engine.atomic import atomic_directory
 from engine.errors import ConfigError, DataError
+from engine.formats import format_module
+from engine.manifest import Manifest
+from engine.outputs import check_replaceable
 from transforms.progress import PassProgress
 
 __all__ = ["TransformReport", "transform"]
@@ -79,7 +83,10 @@ def transform(
         raise ConfigError(f"format must be one of {sorted(_FORMATS)}, got {format!r}")
     if num_shards is not None and num_shards < 1:
         raise ConfigError(f"num_shards must be 1 or more, got {num_shards}")
+    check_replaceable(str(out), ds.paths)
     backend = make_runner(runner, runner_options)
+    if not os.path.isdir(os.path.join(graph, "transform_fn")):
+        raise ConfigError(f"{graph} is no transform graph: it has no transform_fn; `fullpass analyze` makes one")
     output = tft.TFTransformOutput(str(graph))
     feature_spec = output.transformed_feature_spec()
     layouts = layouts_of(ds.feature_spec())
@@ -104,6 +111,8 @@ def transform(
             raise DataError(
                 f"the pass read {read} records in {len(results)} shards, the manifest counts {ds.num_records}"
             )
+        stored = format_module(format).stored_schema(plan.schema)
+        Manifest(tuple(result.entry for result in results), stored).save(str(temporary))
     return TransformReport(
         path=str(out),
         records=read,

@@ -9,7 +9,6 @@ holds whole TFRecord files inside a feature can look like records; with a manife
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
@@ -18,15 +17,15 @@ from typing import Any
 import pyarrow as pa
 
 from engine import _native
-from engine.conform import conform, select_fields
-from engine.errors import ConfigError, DataError
+from engine.conform import select_fields
+from engine.errors import DataError
 from engine.formats import codec
 from engine.formats.block import Block
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.report import DamageLog
 from engine.formats.spans import SPAN_BYTES, Reach, gathered, read_spans, span_size
 from engine.formats.stream import Window, compression_of, file_compression, header_holds
-from engine.formats.zlib_stream import ZlibWriter
+from engine.formats.tfrecord_writer import COMPRESSIONS, Writer
 from engine.split import Split
 
 __all__ = [
@@ -43,13 +42,11 @@ __all__ = [
 ]
 
 EXTENSIONS = (".tfrecord", ".tfrecords", ".tfrec")
-COMPRESSIONS = (None, "gzip", "zlib")
 BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better the feed shuffles; this still reads fast
 MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
 _FIRST_FILL_BYTES = 4 << 20
 _CHUNK_BYTES = 768 << 10  # of one thread: stays in its processor's cache from reading to decoding
 _MOST_AT_ONCE_BYTES = 64 << 20
-_PIECE_ROWS = 1024  # what one call encodes stays in cache until it is written
 _PAST_LIMIT_BYTES = 1 << 16  # the last record of a split ends past it
 
 
@@ -382,46 +379,3 @@ def _synchronise(window: Window, limit: int) -> bool:
             return False
         window.use(max(reached - 11, 0))
         window.fill(max(2 * window.available, 1 << 20))
-
-
-class Writer:
-    """Writes batches of one schema to an open file as TFRecord: of tf.SequenceExample where it has feature lists, else of tf.Example."""
-
-    def __init__(self, file: Any, schema: pa.Schema, compression: str | None, threads: int = 1) -> None:
-        if compression not in COMPRESSIONS:
-            raise ConfigError(f"compression is {compression!r}; TFRecord takes {', '.join(map(repr, COMPRESSIONS))}")
-        self._schema = codec.record_schema(schema)
-        self._lists = codec.list_keys(self._schema)
-        self._file, self._threads = file, threads
-        self._packed: Any = None
-        if compression == "gzip":
-            from isal import igzip
-
-            self._packed = self._file = igzip.IGzipFile(filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0)
-        elif compression == "zlib":
-            self._packed = self._file = ZlibWriter(file)
-        self._encoded = _native.Bytes()
-        self.records = 0
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Adds the batch's rows."""
-        whole = conform(batch, self._schema, None, self.records)
-        codec.refuse_nulls_in_lists(whole, self.records)
-        schema, array = whole.__arrow_c_array__()
-        for start in range(0, whole.num_rows, _PIECE_ROWS):
-            stop = min(start + _PIECE_ROWS, whole.num_rows)
-            _native.encode(schema, array, start, stop, self._threads, self._encoded, self._lists)
-            self._file.write(self._encoded)
-            self.records += stop - start
-
-    def close(self) -> tuple[Block, ...]:
-        """Writes what is pending; the file itself stays open."""
-        if self._packed is not None:
-            self._packed.close()
-        return ()
-
-    def abandon(self) -> None:
-        """Lets go of a file that nobody will keep, while it still takes bytes: no finalizer has to write any later."""
-        if self._packed is not None:
-            with contextlib.suppress(Exception):
-                self._packed.close()

@@ -80,6 +80,10 @@ def test_transform_to_shards_keeps_order_count_and_values(tmp_path, format):
     report = transform(ds, graph, str(tmp_path / "out"), format=format, num_shards=4)
     assert (report.records, report.written, report.shards) == (len(table), len(table), 4)
     expected = parity.outputs(graph, table, spec)
+    alone = Dataset.open(str(tmp_path / "out"))  # by the manifest that was written with them
+    assert [entry.records for entry in alone.manifest.files] == [len(table) // 4] * 4
+    assert alone.verify().ok and alone.verify().against_manifest
+    assert alone.manifest.schema.names == list(alone.read_batches())[0].schema.names
     written = Dataset.open(str(tmp_path / "out"), tft.TFTransformOutput(graph).transformed_feature_spec())
     assert written.num_records == len(table)
     batches = list(written.read_batches())

@@ -9,6 +9,7 @@ files in a directory that driver and workers share, and the driver maps them int
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import tempfile
@@ -186,5 +187,4 @@ def _result(directory: str, task: ShardTask) -> ShardResult:
     if not os.path.exists(path):
         raise RunnerError(f"the runner finished without shard {task.name}")
     with open(path) as file:
-        read, written = map(int, file.read().split())
-    return ShardResult(index=task.index, read=read, written=written)
+        return ShardResult.from_json(json.load(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 from collections.abc import Iterable, Iterator
@@ -151,7 +152,7 @@ class WriteShard(beam.DoFn):
         with _noting_errors(self._directory):
             result = self._opened.run(task, self._reader)
         with atomic_file(os.path.join(self._directory, f"task-{task.index}")) as path:
-            path.write_text(f"{result.read} {result.written}")
+            path.write_text(json.dumps(result.to_json()))
         with contextlib.suppress(OSError), atomic_file(os.path.join(self._directory, f"rows-{task.index}")) as path:
             path.write_text(str(result.read))
         yield task.index
