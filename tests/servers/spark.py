@@ -11,10 +11,10 @@ from pathlib import Path
 from tests.servers.beam_jars import spark_job_server_jar, thin_jar
 from tests.servers.tools import Server, free_port, require, virtual_environment, wait_until
 
-__all__ = ["SPARK_VERSION", "SparkCluster", "embedded_spark_jar"]
+__all__ = ["SPARK_DRIVER", "SPARK_VERSION", "SparkCluster", "embedded_spark_jar", "pyspark_home", "spark_jars"]
 
 SPARK_VERSION = "3.5.9"
-_DRIVER = "org.apache.beam.runners.spark.SparkJobServerDriver"
+SPARK_DRIVER = "org.apache.beam.runners.spark.SparkJobServerDriver"
 _OPENS = (
     "java.lang",
     "java.lang.invoke",
@@ -28,8 +28,14 @@ _OPENS = (
 _JAVA_OPTIONS = [f"--add-opens=java.base/{each}=ALL-UNNAMED" for each in _OPENS]
 
 
-def _home() -> Path:
+def pyspark_home() -> Path:
+    """Returns the folder of PyPI's pyspark, installed where it is missing."""
     return virtual_environment(f"spark-{SPARK_VERSION}", f"pyspark=={SPARK_VERSION}") / "pyspark"
+
+
+def spark_jars() -> list[Path]:
+    """Returns Spark's jars, but for the Guava that Beam's is too new for."""
+    return [jar for jar in sorted((pyspark_home() / "jars").glob("*.jar")) if not jar.name.startswith("guava-14")]
 
 
 def embedded_spark_jar(directory: Path) -> Path:
@@ -38,8 +44,7 @@ def embedded_spark_jar(directory: Path) -> Path:
     Args:
         directory: where the jar (a class path, nothing else) is written.
     """
-    jars = [jar for jar in sorted((_home() / "jars").glob("*.jar")) if not jar.name.startswith("guava-14")]
-    return thin_jar(directory / "spark-job-server.jar", _DRIVER, [spark_job_server_jar(), *jars])
+    return thin_jar(directory / "spark-job-server.jar", SPARK_DRIVER, [spark_job_server_jar(), *spark_jars()])
 
 
 class SparkCluster:
@@ -54,7 +59,7 @@ class SparkCluster:
         self.directory, self.cores = directory, cores
         self.jar = embedded_spark_jar(directory)
         self.port, self.web_port, self.pool_port = free_port(), free_port(), free_port()
-        java, home = require("java"), _home()
+        java, home = require("java"), pyspark_home()
         env: dict[str, str | None] = {
             "SPARK_HOME": str(home),
             "SPARK_SCALA_VERSION": "2.12",

@@ -33,6 +33,7 @@ class Cluster:
         state: folder with everything that it writes: logs, certificates, volumes; removed at the end.
         kubeconfig: file for clients outside the namespaces, as the user admin.
         flink_home: empty folder that every container sees as /opt/flink.
+        spark_home: the same for /opt/spark.
         operators: names of those that run in it.
     """
 
@@ -41,6 +42,7 @@ class Cluster:
         self.state = Path(tempfile.mkdtemp(prefix="fpk-", dir="/tmp"))
         self.kubeconfig = self.state / "kubeconfig-outside"
         self.flink_home = self.state / "flink"
+        self.spark_home = self.state / "spark"
         self.operators: set[str] = set()
         self._cgroup = f"fullpass-{secrets.token_hex(4)}"
         self._tree: subprocess.Popen | None = None
@@ -126,9 +128,11 @@ class Cluster:
         ensure_packages()
         programs = ensure_programs()
         make_images(self.state / "images", programs / "pause", Path(shutil.which("busybox") or "/usr/bin/busybox"))
-        self.flink_home.mkdir()
         seen = {str(path): str(path) for path in machine_paths()}
-        (self.state / "machine-paths.json").write_text(json.dumps({**seen, "/opt/flink": str(self.flink_home)}))
+        for path, home in (("/opt/flink", self.flink_home), ("/opt/spark", self.spark_home)):
+            home.mkdir()
+            seen[path] = str(home)
+        (self.state / "machine-paths.json").write_text(json.dumps(seen))
         (self.state / "cgroup").write_text(self._cgroup)
         self._write_certificates()
         self._write_kubeconfig(self.state / "kubeconfig", 16443)

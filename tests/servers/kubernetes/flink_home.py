@@ -10,7 +10,7 @@ from tests.servers.beam_jars import flink_job_server_jar
 from tests.servers.flink import FLINK_VERSION
 from tests.servers.tools import virtual_environment
 
-__all__ = ["JOB_SERVER_JAR", "make_flink_home"]
+__all__ = ["JOB_SERVER_JAR", "make_flink_home", "take"]
 
 JOB_SERVER_JAR = "beam-flink-job-server.jar"
 
@@ -37,7 +37,7 @@ exec java $jvm $opens $log -cp "$lib/*" $main --configDir "$FLINK_CONF_DIR" $dyn
 """
 
 
-def _take(source: str | Path, target: str | Path) -> None:
+def take(source: str | Path, target: str | Path) -> None:
     """Links the file, or copies it where it is on another file system."""
     try:
         os.link(source, target)
@@ -52,9 +52,9 @@ def make_flink_home(folder: Path) -> Path:
     """
     home = virtual_environment(f"flink-{FLINK_VERSION}", f"apache-flink-libraries=={FLINK_VERSION}") / "pyflink"
     (folder / "bin").mkdir(parents=True)
-    shutil.copytree(home / "lib", folder / "lib", copy_function=_take)
-    _take(home / "bin" / "bash-java-utils.jar", folder / "bin" / "bash-java-utils.jar")
-    _take(flink_job_server_jar(), folder / JOB_SERVER_JAR)
+    shutil.copytree(home / "lib", folder / "lib", copy_function=take)
+    take(home / "bin" / "bash-java-utils.jar", folder / "bin" / "bash-java-utils.jar")
+    take(flink_job_server_jar(), folder / JOB_SERVER_JAR)
     for name, text in (("jobmanager.sh", _JOB_MANAGER), ("taskmanager.sh", _TASK_MANAGER)):
         (folder / "bin" / name).write_text(_COMMON + text)
         (folder / "bin" / name).chmod(0o755)

@@ -23,6 +23,8 @@ FULLPASS = "localhost/fullpass:1"
 _PAUSE = "localhost/pause:local"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ROOT = Path(__file__).resolve().parents[3]
+# Users of the images that this one stands in for: Hadoop's libraries in Spark refuse to run as one that has no name.
+_USERS = {"root": 0, "spark": 185, "flink": 9999, "fullpass": 10001}
 _DIRECTORIES = ("etc", "tmp", "proc", "sys", "dev", "usr", "opt", "root", "var", "home")
 
 
@@ -57,6 +59,8 @@ def make_images(folder: Path, pause: Path, busybox: Path) -> list[Path]:
         "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1",
     }
     folder.mkdir(parents=True, exist_ok=True)
+    passwd = folder / "passwd"
+    passwd.write_text("".join(f"{name}:x:{uid}:{uid}::/tmp:/bin/sh\n" for name, uid in _USERS.items()))
     return [
         _image(folder / "pause.tar", _PAUSE, _layer({"pause": pause}, (), {}), {"Cmd": ["/pause"]}),
         _image(
@@ -68,7 +72,7 @@ def make_images(folder: Path, pause: Path, busybox: Path) -> list[Path]:
         _image(
             folder / "fullpass.tar",
             FULLPASS,
-            _layer({}, _DIRECTORIES, merged),
+            _layer({"etc/passwd": passwd}, _DIRECTORIES, merged),
             {"User": "10001:10001", "WorkingDir": "/tmp", "Env": [f"{k}={v}" for k, v in environment.items()]},
         ),
     ]
