@@ -83,7 +83,7 @@ def test_transform_to_shards_keeps_order_count_and_values(tmp_path, format):
     alone = Dataset.open(str(tmp_path / "out"))  # by the manifest that was written with them
     assert [entry.records for entry in alone.manifest.files] == [len(table) // 4] * 4
     assert alone.verify().ok and alone.verify().against_manifest
-    assert alone.manifest.schema.names == list(alone.read_batches())[0].schema.names
+    assert alone.manifest.schema.names == next(alone.read_batches()).schema.names
     written = Dataset.open(str(tmp_path / "out"), tft.TFTransformOutput(graph).transformed_feature_spec())
     assert written.num_records == len(table)
     batches = list(written.read_batches())
