@@ -21,7 +21,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, globs or directories")
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write; a former result there is replaced")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="directory to write; a former result there is replaced"
+    )
     parser.add_argument(
         "--format", default="parquet", metavar="FORMAT", help="parquet or tfrecord (default: %(default)s)"
     )
