@@ -78,22 +78,11 @@ def list_tree(directory: str) -> list[str]:
     if is_local(directory):
         base = local_path(directory)
         return sorted(p.relative_to(base).as_posix() for p in base.rglob("*") if p.is_file())
-    from pyarrow import fs
+    from engine.remote import list_below
 
-    from engine.remote import current_options, resolve
-    from engine.remote.retry import with_retries
-
-    filesystem, path = resolve(directory)
-    selector = fs.FileSelector(path, recursive=True, allow_not_found=True)
-    found = with_retries(
-        lambda: filesystem.get_file_info(selector), what="list it", uri=directory, options=current_options()
-    )
+    path, found = list_below(directory)
     prefix = path.rstrip("/") + "/"
-    return sorted(
-        info.path.removeprefix(prefix)
-        for info in found
-        if info.type == fs.FileType.File and info.path.startswith(prefix)
-    )
+    return sorted(info.path.removeprefix(prefix) for info in found if info.path.startswith(prefix))
 
 
 def read_text(path: str) -> str | None:

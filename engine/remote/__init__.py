@@ -6,7 +6,7 @@ an error that names the object and the attempts otherwise. An object that a writ
 
 from engine.remote.cache import BlockCache
 from engine.remote.filesystem import resolve
-from engine.remote.listing import exists, expand, stat
+from engine.remote.listing import exists, expand, list_below, stat
 from engine.remote.options import RemoteOptions, current_options, use_options
 from engine.remote.reader import RemoteFile, open_input
 from engine.remote.writer import open_output
@@ -18,6 +18,7 @@ __all__ = [
     "current_options",
     "exists",
     "expand",
+    "list_below",
     "open_input",
     "open_output",
     "resolve",

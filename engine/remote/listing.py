@@ -10,7 +10,7 @@ from engine.remote.filesystem import resolve, scheme_of
 from engine.remote.options import current_options
 from engine.remote.retry import with_retries
 
-__all__ = ["exists", "expand", "stat"]
+__all__ = ["exists", "expand", "list_below", "stat"]
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -67,22 +67,34 @@ def _split_glob(uri: str) -> tuple[str, str | None]:
     return body[: body.rfind("/", 0, match.start())] + question + query, body
 
 
-def _below(head: str) -> list[str]:
+def list_below(uri: str) -> tuple[str, list[Any]]:
+    """Returns (path of a URI inside its file system, pyarrow.fs.FileInfo of every object below it); none where nothing is.
+
+    Raises:
+        DataError: the store did not answer or forbids listing.
+    """
     from pyarrow import fs
 
-    filesystem, path = resolve(head)
+    filesystem, path = resolve(uri)
     selector = fs.FileSelector(path, recursive=True, allow_not_found=True)
-    infos = with_retries(
-        lambda: filesystem.get_file_info(selector), what="list it", uri=head, options=current_options()
-    )
+
+    def listed() -> Any:
+        try:
+            return filesystem.get_file_info(selector)
+        except NotADirectoryError:
+            # Whether it is a directory, and whether it is there at all, are two requests: it came into being between them.
+            return filesystem.get_file_info(selector)
+
+    infos = with_retries(listed, what="list it", uri=uri, options=current_options())
+    return path, [info for info in infos if info.type == fs.FileType.File]
+
+
+def _below(head: str) -> list[str]:
+    path, infos = list_below(head)
     body, question, query = head.partition("?")
     base = body.rstrip("/")
     # pyarrow gives paths from the bucket on; the user's own spelling of the prefix is kept.
-    return [
-        base + info.path[len(path) :] + question + query
-        for info in infos
-        if info.type == fs.FileType.File and info.path.startswith(path)
-    ]
+    return [base + info.path[len(path) :] + question + query for info in infos if info.path.startswith(path)]
 
 
 def _wanted(found: str, head: str, glob_path: str | None) -> bool:

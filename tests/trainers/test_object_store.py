@@ -86,6 +86,25 @@ def quiet(tmp_path_factory) -> dict[str, bytes]:
     return weights_of(train(str(tmp_path_factory.mktemp("quiet"))).checkpoint)
 
 
+def test_a_directory_that_comes_into_being_while_it_is_listed_is_listed(monkeypatch):
+    import s3fs
+
+    from engine.remote import open_output
+
+    real = s3fs.S3FileSystem.isdir
+
+    def slow(self, path):
+        answer = real(self, path)
+        if not answer:  # its writer is quicker than the next request
+            with open_output("s3://data/runs/young/checkpoints/a") as file:
+                file.write(b"x")
+            self.invalidate_cache()
+        return answer
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "isdir", slow)
+    assert list_tree("s3://data/runs/young/checkpoints") == ["a"]
+
+
 def test_checkpoints_on_s3_killed_training_goes_on_bit_identically_and_keeps_two(quiet):
     directory = "s3://data/runs/killed"
     code = f"from tests.trainers.test_object_store import train; train({directory!r}, pause_s=0.2)"
