@@ -33,7 +33,8 @@ def test_a_pod_that_is_killed_for_memory_says_its_limit(kubernetes_jobs):
 
 
 def test_a_crash_says_its_last_lines_and_wrong_input_is_not_tried_again(kubernetes_jobs):
-    script = "echo loading; echo 'ValueError: no column age' >&2; exit 3"
+    # One stream: between two the runtime keeps no order.
+    script = "echo loading >&2; echo 'ValueError: no column age' >&2; exit 3"
     handle = kubernetes_jobs.submit(busybox_job("crash", script, max_restarts=1))
     status = handle.wait(timeout_s=120)
     assert status.state is JobState.FAILED and status.tasks[0].restarts == 1
