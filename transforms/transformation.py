@@ -70,6 +70,7 @@ def transform(
         ConfigError: for settings that cannot work.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
+    import tensorflow as tf
     import tensorflow_transform as tft
 
     from engine.schema import schema_from_feature_spec, tensorflow_schema
@@ -85,7 +86,7 @@ def transform(
         raise ConfigError(f"num_shards must be 1 or more, got {num_shards}")
     check_replaceable(str(out), ds.paths)
     backend = make_runner(runner, runner_options)
-    if not os.path.isdir(os.path.join(graph, "transform_fn")):
+    if not tf.io.gfile.isdir(os.path.join(graph, "transform_fn")):
         raise ConfigError(f"{graph} is no transform graph: it has no transform_fn; `fullpass analyze` makes one")
     output = tft.TFTransformOutput(str(graph))
     feature_spec = output.transformed_feature_spec()
