@@ -14,8 +14,17 @@ from cluster import JobSpec, Launcher, Resources, Volume, launcher
 from tests.servers.kubernetes.binaries import Unavailable, remove_build_caches
 from tests.servers.kubernetes.cluster import Cluster
 from tests.servers.kubernetes.images import BUSYBOX, FULLPASS
+from tests.servers.kubernetes.operators import start_operator
 
-__all__ = ["bound_volume", "busybox_job", "fullpass_job", "fullpass_namespace", "kube", "kubernetes_jobs"]
+__all__ = [
+    "bound_volume",
+    "busybox_job",
+    "fullpass_job",
+    "fullpass_namespace",
+    "kube",
+    "kubernetes_jobs",
+    "need_operator",
+]
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +76,14 @@ def kubernetes_jobs(kube: Cluster) -> Iterator[Launcher]:
     yield place
     for status in place.list():
         place.cancel(status.name)
+
+
+def need_operator(kube: Cluster, name: str) -> None:
+    """Has an operator run, or skips the test where its program is not to be had."""
+    try:
+        start_operator(kube, name)
+    except Unavailable as reason:
+        pytest.skip(f"no {name} here: {reason}")
 
 
 def busybox_job(name: str, script: str, **changes) -> JobSpec:

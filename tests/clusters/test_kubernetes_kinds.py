@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster import JobState, LauncherError, Resources, launcher
-from tests.clusters.kubernetes_fixtures import busybox_job, fullpass_job
-from tests.servers.kubernetes.binaries import Unavailable
-from tests.servers.kubernetes.operators import start_operator
+from tests.clusters.kubernetes_fixtures import busybox_job, fullpass_job, need_operator
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
@@ -48,10 +46,7 @@ time.sleep({"ps": 600, "chief": 12}.get(role, 2))
 def place(request, kube):
     """A launcher of each kind, its operator running."""
     for name in OPERATORS[request.param]:
-        try:
-            start_operator(kube, name)
-        except Unavailable as reason:
-            pytest.skip(f"no {name} here: {reason}")
+        need_operator(kube, name)
     return launcher("kubernetes", kind=request.param, kubeconfig=str(kube.kubeconfig))
 
 

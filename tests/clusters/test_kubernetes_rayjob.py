@@ -7,9 +7,7 @@ import time
 import pytest
 
 from cluster import JobHandle, JobState, Resources, launcher
-from tests.clusters.kubernetes_fixtures import fullpass_job
-from tests.servers.kubernetes.binaries import Unavailable
-from tests.servers.kubernetes.operators import start_operator
+from tests.clusters.kubernetes_fixtures import fullpass_job, need_operator
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.ray, pytest.mark.timeout(3000)]
@@ -21,10 +19,7 @@ NOT_OURS = {"configmap/kube-root-ca.crt", "service/kubernetes"}
 @pytest.fixture
 def place(kube):
     """A launcher of RayJobs, KubeRay running."""
-    try:
-        start_operator(kube, "kuberay")
-    except Unavailable as reason:
-        pytest.skip(f"no KubeRay here: {reason}")
+    need_operator(kube, "kuberay")
     return launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig))
 
 

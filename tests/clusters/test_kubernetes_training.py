@@ -17,10 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster import JobHandle, JobState, launcher
-from tests.clusters.kubernetes_fixtures import fullpass_job
-from tests.servers.kubernetes.binaries import Unavailable
+from tests.clusters.kubernetes_fixtures import fullpass_job, need_operator
 from tests.servers.kubernetes.images import FULLPASS
-from tests.servers.kubernetes.operators import start_operator
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
@@ -121,10 +119,7 @@ def test_a_killed_process_is_restarted_and_the_result_is_bit_identical(kube, kub
 
 
 def test_the_same_training_as_a_tfjob(kube, folder, undisturbed):
-    try:
-        start_operator(kube, "training-operator")
-    except Unavailable as reason:
-        pytest.skip(f"no training-operator here: {reason}")
+    need_operator(kube, "training-operator")
     place = launcher("kubernetes", kind="tfjob", kubeconfig=str(kube.kubeconfig))
     handle = place.submit(training(folder, "tfjob"))
     assert finish(handle, folder)["digest"] == undisturbed["digest"]
@@ -135,10 +130,7 @@ def test_the_same_training_as_a_rayjob_by_the_command_line(
     kube, fullpass_namespace, folder, undisturbed, tmp_path, monkeypatch
 ):
     """In the namespace of k8s/base, which refuses every pod, KubeRay's own too, that asks for more than it must."""
-    try:
-        start_operator(kube, "kuberay")
-    except Unavailable as reason:
-        pytest.skip(f"no KubeRay here: {reason}")
+    need_operator(kube, "kuberay")
     volume = fullpass_namespace
     shutil.copytree(folder / "data", volume / "data")
     monkeypatch.setenv("FULLPASS_STATE_DIR", str(tmp_path / "state"))
