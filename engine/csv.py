@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import io
 import zipfile
@@ -15,6 +14,7 @@ import pyarrow.csv as pacsv
 from engine import paths as _paths
 from engine.csv_cells import OddCell, TextWatch, first_misfit, shown
 from engine.errors import ConfigError, DataError
+from engine.text_encoding import is_encoding, is_utf8
 
 __all__ = ["CsvFacts", "CsvOptions", "csv_columns", "inspect_csv", "is_csv", "read_csv"]
 
@@ -45,12 +45,10 @@ class CsvOptions:
     column_types: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        try:
-            codecs.lookup(self.encoding)
-        except LookupError:
+        if not is_encoding(self.encoding):
             raise ConfigError(
                 f"encoding {self.encoding!r} is none that Python knows; utf-8, latin-1, cp1252 and utf-16 are some"
-            ) from None
+            )
         for name, kind in self.column_types.items():
             if kind not in _DECLARED:
                 raise ConfigError(f"type {kind!r} of column {name!r}: allowed are {', '.join(_DECLARED)}")
@@ -182,7 +180,7 @@ def _read(path: str, options: CsvOptions, schema: pa.Schema | None) -> Iterator[
                     block_size=_BLOCK_BYTES,
                     column_names=list(options.column_names or ()) or None,
                     use_threads=False,
-                    encoding="utf8" if _is_utf8(options) else options.encoding,
+                    encoding="utf8" if is_utf8(options.encoding) else options.encoding,
                 ),
                 pacsv.ParseOptions(delimiter=_delimiter(path, options), newlines_in_values=True),
                 pacsv.ConvertOptions(
@@ -206,11 +204,7 @@ def _read(path: str, options: CsvOptions, schema: pa.Schema | None) -> Iterator[
 def _not_decodable(path: str, options: CsvOptions, error: UnicodeDecodeError) -> DataError:
     # Offsets of a decoder count from where its last piece began, which nobody knows here.
     what = f"is not text of encoding {options.encoding!r}: {error.reason}"
-    return DataError(what + (_ADVICE if _is_utf8(options) else ""), path=path)
-
-
-def _is_utf8(options: CsvOptions) -> bool:
-    return codecs.lookup(options.encoding).name == "utf-8"
+    return DataError(what + (_ADVICE if is_utf8(options.encoding) else ""), path=path)
 
 
 def _delimiter(path: str, options: CsvOptions) -> str:
@@ -220,7 +214,7 @@ def _delimiter(path: str, options: CsvOptions) -> str:
 def _header(path: str, options: CsvOptions) -> list[str]:
     import csv
 
-    utf8 = _is_utf8(options)
+    utf8 = is_utf8(options.encoding)
     try:
         with _open(path) as file:
             # The decoder is ahead of the header: what UTF-8 does not know matters here only where the header holds it.

@@ -87,7 +87,7 @@ def ingest(
         check_fractions(fractions)
     start = time.monotonic()
     out = os.fspath(out)
-    check_replaceable(out, ())
+    check_replaceable(out, ())  # again below, when the sources are known: to open them can be a pass over all
     if isinstance(sources, Source):
         source = sources
     else:

@@ -77,6 +77,18 @@ class FileEntry:
             checksum=file_checksum(path) if with_checksum else None,
         )
 
+    @staticmethod
+    def of_written(path: str, records: int) -> FileEntry:
+        """Returns the entry, with its checksum, of a file to which so many records were written.
+
+        Raises:
+            DataError: it does not hold them.
+        """
+        entry = FileEntry.scan(path, with_checksum=True)
+        if entry.records != records:
+            raise DataError(f"holds {entry.records} records, {records} were written", path=path)
+        return entry
+
     def to_json(self, directory: str = "") -> dict[str, Any]:
         """Returns the entry as JSON values, its path relative to a directory where it lies below it."""
         prefix = directory.rstrip("/") + "/" if directory else ""

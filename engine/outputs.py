@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from engine import paths as _paths
 from engine.errors import ConfigError
@@ -25,9 +24,9 @@ def check_outside(out: str, given: Iterable[str | os.PathLike[str]]) -> None:
     """
     if _paths.is_remote(out):
         return
-    place = Path(out.removeprefix("file://")).resolve()
+    place = _paths.local_path(out).resolve()
     for path in [os.fspath(each) for each in given]:
-        source = Path(path.removeprefix("file://"))
+        source = _paths.local_path(path)
         if not _paths.is_remote(path) and source.is_dir() and source.resolve() in place.parents:
             raise ConfigError(f"{out} lies in {path}, which is read whole: give a directory outside of it")
 
@@ -45,14 +44,14 @@ def check_replaceable(out: str, sources: Iterable[str], mark: str = MANIFEST_NAM
     """
     if _paths.is_remote(out):
         return
-    path = Path(out.removeprefix("file://"))
+    path = _paths.local_path(out)
     if not path.exists():
         return
     if not path.is_dir():
         raise ConfigError(f"{out} is a file; give a directory to write")
     place = path.resolve()
     for source in sources:
-        if not _paths.is_remote(source) and Path(source.removeprefix("file://")).resolve().is_relative_to(place):
+        if not _paths.is_remote(source) and _paths.local_path(source).resolve().is_relative_to(place):
             raise ConfigError(
                 f"{out} holds {source}, which is read: writing it anew would delete that; give another directory"
             )

@@ -12,12 +12,17 @@ from typing import Any, BinaryIO
 from engine import atomic
 from engine.errors import DataError
 
-__all__ = ["exists", "expand", "is_remote", "join", "open_input", "open_output", "parent", "stat"]
+__all__ = ["exists", "expand", "is_remote", "join", "local_path", "open_input", "open_output", "parent", "stat"]
 
 
 def is_remote(path: str) -> bool:
     """Returns whether a path is a URI; `file://` counts as local."""
     return "://" in path and not path.startswith("file://")
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Returns a local path, also of a file:// URI."""
+    return Path(os.fspath(path).removeprefix("file://"))
 
 
 def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:

@@ -84,11 +84,8 @@ class ShardSet:
             raise DataError(f"{self._records} records came, {self._bounds[-1]} were counted", path=self._directory)
         self._open_up_to(self._records)
         self._close()
-        entries = [FileEntry.scan(path, with_checksum=True) for path in self._paths]
-        for entry, first, stop in zip(entries, self._bounds, self._bounds[1:]):
-            if entry.records != stop - first:
-                raise DataError(f"holds {entry.records} records, {stop - first} were written", path=entry.path)
-        return entries
+        bounds = zip(self._paths, self._bounds, self._bounds[1:])
+        return [FileEntry.of_written(path, stop - first) for path, first, stop in bounds]
 
     def _open_up_to(self, record: int) -> None:
         """Opens the shard that takes `record`, and empty ones before it."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.errors import ConfigError
-from engine.paths import is_remote
+from engine.paths import is_remote, local_path
 
 __all__ = [
     "check_uri",
@@ -35,11 +35,6 @@ __all__ = [
 def is_local(path: str) -> bool:
     """Returns whether a path is on a file system of this machine, where renames are atomic."""
     return not is_remote(path)
-
-
-def local_path(path: str | os.PathLike[str]) -> Path:
-    """Returns a local path, also of a file:// URI."""
-    return Path(os.fspath(path).removeprefix("file://"))
 
 
 def require_local(what: str, path: str | os.PathLike[str]) -> Path:

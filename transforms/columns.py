@@ -34,14 +34,14 @@ def flat_values(column: pa.Array, name: str) -> pa.Array:
     Raises:
         DataError: a list holds a null, which no tensor can: left out, every value behind it would move.
     """
-    lists = column
+    given = column
     while (
         pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type)
     ):
         column = column.flatten()
     if not column.null_count:
         return column
-    if column is not lists:
+    if column is not given:
         raise DataError(
             f"column {name!r} holds a null inside a list, which no tensor can: drop such values or fill them in where the data "
             "are made"

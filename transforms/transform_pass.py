@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.errors import DataError
 from engine.manifest import FileEntry
 from transforms.feeds import FeatureLayout, components
 
@@ -127,10 +126,7 @@ class OpenTransform:
 
         path = os.path.join(self.plan.out, task.name)
         written = write_batches(transformed(), self.plan.schema, path, self.plan.format, self.plan.compression)
-        entry = FileEntry.scan(path, with_checksum=True)
-        if entry.records != written:
-            raise DataError(f"holds {entry.records} records, {written} were written", path=path)
-        return ShardResult(index=task.index, read=counts["read"], entry=entry)
+        return ShardResult(index=task.index, read=counts["read"], entry=FileEntry.of_written(path, written))
 
     def transform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Returns the transformed batch."""

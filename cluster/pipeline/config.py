@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from cluster.pipeline.column_types import flat_types
 from cluster.pipeline.parse import build, parse_assignment
 from cluster.pipeline.toml import TOMLDecodeError, loads
 from engine.errors import ConfigError
+from engine.text_encoding import is_encoding
 from trainers.config import TrainerConfig
 
 __all__ = [
@@ -61,7 +61,7 @@ class IngestConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "types", flat_types(self.types))
         _require(
-            _is_encoding(self.encoding), "encoding", self.encoding, "a name that Python knows: utf-8, latin-1, utf-16"
+            is_encoding(self.encoding), "encoding", self.encoding, "a name that Python knows: utf-8, latin-1, utf-16"
         )
         _require(bool(self.sources), "sources", self.sources, "at least one NAME = PATH")
         _require(bool(self.split_key), "split_key", self.split_key, "at least one column")
@@ -264,14 +264,6 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
     if pipeline.push:
         changes["push"] = PushConfig(to=root(pipeline.push.to))
     return dataclasses.replace(pipeline, **changes)
-
-
-def _is_encoding(name: str) -> bool:
-    try:
-        codecs.lookup(name)
-    except LookupError:
-        return False
-    return True
 
 
 def _require(condition: bool, key: str, value: Any, allowed: str) -> None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from engine import _native
 from engine.errors import DataError
 from engine.feed.layout import BYTES, FLOAT32, INT64, Column, Layout
+from engine.nulls import row_with_null_inside
 
 __all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows", "values_rows"]
 
@@ -103,10 +104,8 @@ def _refuse_nulls(array: pa.Array, column: Column) -> None:
 
 
 def _refuse_nulls_within(lists: pa.LargeListArray, column: Column) -> None:
-    values = lists.flatten()
-    if values.null_count:
-        place = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
-        row = int(np.searchsorted(np.cumsum(lists.value_lengths().to_numpy()), place, side="right"))
+    row = row_with_null_inside(lists)
+    if row is not None:
         raise DataError(
             f"column {column.name!r} holds a null inside a list (row {row} of its block), which no tensor can: "
             "drop such values or fill them in where the data are made"

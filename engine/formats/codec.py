@@ -10,6 +10,7 @@ import pyarrow as pa
 from engine import _native
 from engine.conform import conform
 from engine.errors import ConfigError, DataError
+from engine.nulls import row_with_null_inside
 from engine.schema import default_of, feature_type, tensorflow_schema
 from engine.sequence import column_name, frame_field, is_sequence, sequence_key
 
@@ -71,22 +72,13 @@ def refuse_nulls_in_lists(batch: pa.RecordBatch, first_row: int) -> None:
     for field, column in zip(batch.schema, batch.columns):
         if not pa.types.is_nested(field.type):
             continue
-        values = column.flatten()
-        holds = values.null_count
-        if pa.types.is_nested(values.type):
-            # A frame of no fixed size that is null is one without a value; both read as an empty list.
-            holds = values.flatten().null_count or (pa.types.is_fixed_size_list(values.type) and holds)
-        if holds:
-            row = next(row for row, value in enumerate(column.to_pylist()) if value is not None and _holds_null(value))
+        row = row_with_null_inside(column)
+        if row is not None:
             raise DataError(
                 f"column {field.name!r} holds a null inside a list, which a tf.Example cannot; drop such values or fill them in, "
                 "or write Parquet",
                 record=first_row + row,
             )
-
-
-def _holds_null(values: list[Any]) -> bool:
-    return any(value is None or (isinstance(value, list) and _holds_null(value)) for value in values)
 
 
 def result_schema(schema: pa.Schema, dictionary: Sequence[str] | bool) -> pa.Schema:

@@ -17,7 +17,7 @@ class Encoder {
   using ListKeys = std::vector<std::optional<std::string>>;
 
   // Takes int64, float32, binary, dictionary<int32, binary>, and list, large_list or fixed_size_list of those; for feature
-  // lists, lists of any of these but large_list. Throws std::invalid_argument with the column's name for any other type.
+  // lists a list of any of these. Throws std::invalid_argument with the column's name for any other type.
   Encoder(const ArrowSchema* schema, const ArrowArray* batch, const ListKeys& lists = {});
   // Appends rows [begin, end) to out, each framed and with both checksums, keys in column order.
   void encode(int64_t begin, int64_t end, Buffer* out) const;

@@ -177,6 +177,13 @@ def test_a_null_inside_a_list_is_refused_with_its_row(field, values, tmp_path):
     assert write_batches(batches, schema, str(tmp_path / "x.parquet")) == 7
 
 
+def test_a_row_with_a_null_frame_is_not_taken_for_the_one_with_a_null(tmp_path):
+    schema = pa.schema([frame_field("a", "a", pa.list_(pa.binary()), nullable=True)])
+    batch = pa.RecordBatch.from_pylist([{"a": [None]}, {"a": [[b"x", None]]}], schema)
+    with pytest.raises(DataError, match="record 1: column 'a' holds a null inside a list"):
+        write_batches([batch], schema, str(tmp_path / "x.tfrecord"), "tfrecord")
+
+
 def test_lists_of_lists_that_are_no_feature_list_are_refused(tmp_path):
     schema = pa.schema([pa.field("words", pa.list_(pa.list_(pa.binary())))])
     with pytest.raises(ConfigError, match=r"column 'words' is list<.*: a tf.Example feature is one flat list"):
