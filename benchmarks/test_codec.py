@@ -205,7 +205,7 @@ def test_parquet_to_batches_against_pyarrow(benchmark):
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor: two threads cannot be faster")
 def test_two_threads_against_one(benchmark):
     path = criteo.file(num_rows=ROWS)
-    result = paired(lambda: read_ours(path, threads=2), lambda: read_ours(path, threads=1), ROUNDS)
+    result = paired(lambda: read_ours(path, threads=2), lambda: read_ours(path, threads=1), 3 * ROUNDS)
     run(benchmark, lambda: read_ours(path, threads=2))
     record_pair(benchmark, result, "one thread", ROWS)
 

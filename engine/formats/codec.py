@@ -18,12 +18,12 @@ __all__ = [
     "INFERRED",
     "decoded_schema",
     "fault",
+    "imported",
     "inferred_schema",
     "list_keys",
     "native_schema",
     "record_schema",
     "refuse_nulls_in_lists",
-    "reorder",
     "result_schema",
 ]
 
@@ -148,11 +148,12 @@ def decoded_schema(schema: pa.Schema, selected: Sequence[str], dictionary: Seque
     return result_schema(pa.schema(fields), dictionary)
 
 
-def reorder(batch: pa.RecordBatch, decoded: pa.Schema, result: pa.Schema) -> pa.RecordBatch:
-    """Returns a decoded batch, whose columns stand in schema order, in the order and types asked for."""
-    if decoded.equals(result):
-        return pa.RecordBatch.from_arrays(batch.columns, schema=result) if batch.num_columns else batch
-    return conform(batch, result)
+def imported(array: Any, decoded: pa.Schema, result: pa.Schema) -> pa.RecordBatch:
+    """Returns the batch in a decoder's capsule, whose columns stand in schema order, in the order and types asked for."""
+    as_wanted = decoded.equals(result)
+    schema = result if as_wanted else decoded
+    batch = pa.RecordBatch._import_from_c_capsule(schema.__arrow_c_schema__(), array)
+    return batch if as_wanted else conform(batch, result)
 
 
 def fault(code: int, message: bytes, *, path: str, record: int | None, offset_bytes: int) -> DataError:

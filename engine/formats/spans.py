@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -65,7 +65,7 @@ ReadRest = Callable[[int, int], Iterator[pa.RecordBatch]]
 
 def read_spans(
     start: int, stop: int, threads: int, read_span: ReadSpan, read_rest: ReadRest, span_bytes: int
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Yields the batches of the records that begin in [start, stop), in order.
 
     Args:
@@ -86,7 +86,7 @@ def read_spans(
             if begin is not None:
                 ahead.append(pool.submit(_read, read_span, begin, min(begin + span_bytes, stop)))
 
-        for _ in range(threads + 1):
+        for _ in range(threads + 2):
             submit()
         certain, records, limit = start, 0, start
         try:

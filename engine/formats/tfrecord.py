@@ -9,14 +9,17 @@ holds whole TFRecord files inside a feature can look like records; with a manife
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from engine import _native
+from engine import paths as _paths
 from engine.conform import select_fields
 from engine.errors import DataError
 from engine.formats import codec
@@ -205,20 +208,14 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
     target = codec.decoded_schema(decoded, wanted.names, options.dictionary)
     strict = (schema.metadata or {}).get(codec.INFERRED) == b"sample"
 
+    def imported(array: Any) -> pa.RecordBatch:
+        return codec.imported(array, target, result)
+
     def one_thread(
-        part: Split,
-        options: ReadOptions,
-        damage: DamageLog,
-        exact: bool,
-        reach: Reach | None = None,
-        stream: Any = None,
+        part: Split, options: ReadOptions, damage: DamageLog, exact: bool, reach: Reach | None = None
     ) -> Iterator[pa.RecordBatch]:
-        for arrays, _ in _batches(part, native, strict, options, damage, exact, reach, stream):
-            for array in arrays:
-                batch = pa.RecordBatch._import_from_c_capsule(target.__arrow_c_schema__(), array)
-                batch = codec.reorder(batch, target, result)
-                if batch.num_rows:
-                    yield batch
+        for arrays, _ in _batches(part, native, strict, options, damage, exact, reach):
+            yield from (batch for batch in map(imported, arrays) if batch.num_rows)
 
     exact = split.start == 0 or split.records is not None
     short = split.stop - split.start < 2 * SPAN_BYTES
@@ -226,16 +223,22 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
         yield from one_thread(split, options, damage, exact)
         return
     alone = dataclasses.replace(options, threads=1, on_damage=OnDamage.RAISE)
-    idle: list[Any] = []  # decoders that know from their last span how much room a batch takes
+    readers = (
+        threading.local()
+    )  # each knows from its last span how much room a batch takes; its bytes lie in its core's cache
 
     def read_span(start: int, stop: int, reach: Reach) -> Iterator[pa.RecordBatch]:
+        first = start == split.start
+        if descriptor is not None:
+            if not hasattr(readers, "own"):
+                readers.own = _native.SpanReader(native, strict)
+            whole, begin, end, arrays = readers.own.read(descriptor, start, stop, first, options.batch_rows)
+            if whole:
+                reach.begin, reach.end = (None, None) if begin < 0 else (begin, end)
+                yield from map(imported, arrays)
+                return
         part = dataclasses.replace(split, start=start, stop=stop, records=None, first_record=None)
-        try:
-            stream = idle.pop()
-        except IndexError:
-            stream = _native.Stream(native, True, strict, False)
-        yield from one_thread(part, alone, DamageLog(alone), start == split.start, reach, stream)
-        idle.append(stream)
+        yield from one_thread(part, alone, DamageLog(alone), first, reach)  # what is remote, or says what the damage is
 
     def read_rest(start: int, records: int) -> Iterator[pa.RecordBatch]:
         first = 0 if split.start == 0 else split.first_record
@@ -243,8 +246,11 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
         return one_thread(part, dataclasses.replace(options, threads=1), damage, True)
 
     size = span_size(_bytes_a_record(split), options.batch_rows, SPAN_BYTES)
-    parts = read_spans(split.start, split.stop, options.threads, read_span, read_rest, size)
-    yield from gathered(parts, options.batch_rows, MAX_BATCH_BYTES)
+    with _paths.open_input(split.path) as file:
+        descriptor = None if _paths.is_remote(split.path) else file.fileno()
+        parts = read_spans(split.start, split.stop, options.threads, read_span, read_rest, size)
+        with contextlib.closing(parts):  # its threads end before the file is closed
+            yield from gathered(parts, options.batch_rows, MAX_BATCH_BYTES)
 
 
 def _bytes_a_record(split: Split) -> float:
@@ -265,17 +271,13 @@ def _batches(
     damage: DamageLog,
     exact: bool,
     reach: Reach | None = None,
-    stream: Any = None,
 ) -> Iterator[tuple[list[Any], int]]:
     """Yields (arrays, records that they took); with several threads a batch for each at a time.
 
-    `exact`: a record begins at the split's first byte; else the first one is looked for. `reach` takes what was covered;
-    `stream` is a decoder that raises at damage and is used again afterwards.
+    `exact`: a record begins at the split's first byte; else the first one is looked for. `reach` takes what was covered.
     """
     skip = options.on_damage is OnDamage.SKIP
-    again = stream is not None
-    if stream is None and options.threads == 1:
-        stream = _native.Stream(native, True, strict, skip)
+    stream = _native.Stream(native, True, strict, skip) if options.threads == 1 else None
     pending = pending_bytes = 0  # in the stream
     most = options.batch_rows * options.threads
     record = 0 if split.start == 0 else split.first_record  # index within the file, where it is known
@@ -342,7 +344,7 @@ def _batches(
                 whole = False
                 break
         if stream and pending:
-            yield [stream.finish(again)], pending
+            yield [stream.finish(False)], pending
         if reach is not None:
             reach.end = window.offset
         if whole:

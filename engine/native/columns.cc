@@ -1,9 +1,16 @@
 #include "columns.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <memory>
+#include <new>
+
+#include "pool.h"
 
 namespace fullpass {
 namespace {
+
+constexpr size_t kRemappedBytes = 4 << 20;  // larger buffers grow by remapping their pages, not by copying
 
 uint64_t hash_bytes(const uint8_t* data, size_t size) {
   constexpr uint64_t kMultiplier = 0x9e3779b97f4a7c15ull;
@@ -90,6 +97,28 @@ void export_values(Values& values, Buffer validity, int64_t nulls, ArrowArray* o
 }
 
 }  // namespace
+
+void Buffer::grow(size_t least) {
+  size_t capacity = std::max({least, capacity_ * 2, size_t{1024}});
+  if (capacity >= kLeastPooledBytes) capacity = pooled_size(capacity);
+  void* moved;
+  if (capacity < kLeastPooledBytes || capacity_ >= kRemappedBytes) {
+    moved = std::realloc(data_, capacity);
+    if (!moved) throw std::bad_alloc();
+  } else {
+    moved = pool_take(capacity);
+    if (!moved) throw std::bad_alloc();
+    if (data_) std::memcpy(moved, data_, capacity_);  // all of it: encoders write past the size before they set it
+    release();
+  }
+  data_ = static_cast<uint8_t*>(moved);
+  capacity_ = capacity;
+}
+
+void Buffer::release() {
+  if (capacity_ < kLeastPooledBytes) return std::free(data_);
+  pool_give(data_, capacity_);
+}
 
 int32_t Dictionary::index_of(const uint8_t* data, size_t size) {
   if (static_cast<size_t>(count) * 2 >= slots_.size()) rehash();

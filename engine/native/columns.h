@@ -2,9 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +27,7 @@ constexpr bool is_scalar(Shape shape) { return shape == Shape::kNullable || shap
 constexpr bool is_fixed(Shape shape) { return shape == Shape::kFixedList || shape == Shape::kFixedFrames; }
 constexpr bool has_frames(Shape shape) { return shape >= Shape::kFrames; }
 
-// Bytes that grow by doubling; large ones move by remapping pages, not by copying.
+// Bytes that grow by doubling.
 class Buffer {
  public:
   Buffer() = default;
@@ -40,7 +38,7 @@ class Buffer {
   }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(data_); }
+  ~Buffer() { release(); }
 
   void swap(Buffer& other) noexcept {
     std::swap(data_, other.data_);
@@ -73,14 +71,8 @@ class Buffer {
   }
 
  private:
-  void grow(size_t least) {
-    size_t capacity = capacity_ ? capacity_ * 2 : 1024;
-    while (capacity < least) capacity *= 2;
-    void* moved = std::realloc(data_, capacity);
-    if (!moved) throw std::bad_alloc();
-    data_ = static_cast<uint8_t*>(moved);
-    capacity_ = capacity;
-  }
+  void grow(size_t least);
+  void release();
   uint8_t* data_ = nullptr;
   size_t size_ = 0;
   size_t capacity_ = 0;

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "bindings.h"
 #include "crc32c.h"
 #include "decoder.h"
 #include "encoder.h"
@@ -39,12 +40,6 @@ struct Records {
 struct Bytes {
   Buffer buffer;
 };
-
-void release_capsule(PyObject* capsule) {
-  auto* array = static_cast<ArrowArray*>(PyCapsule_GetPointer(capsule, "arrow_array"));
-  if (array->release) array->release(array);
-  delete array;
-}
 
 // Runs fn(i) for i in [0, count) on as many threads; the first exception is thrown again here.
 template <typename Function>
@@ -123,10 +118,6 @@ int64_t observe(Inference& inference, const py::buffer& source, const Records& r
   return -1;
 }
 
-struct Schema {
-  std::vector<FieldSpec> fields;
-};
-
 void add_field(Schema& schema, std::string name, int kind, int shape, int64_t list_size, bool selected, bool dictionary,
                const py::object& defaults, bool required) {
   FieldSpec field;
@@ -171,7 +162,7 @@ py::tuple decode(const Schema& schema, const py::buffer& source, const Records& 
     });
   }
   py::list capsules, problems;
-  for (ArrowArray* array : arrays) capsules.append(py::capsule(array, "arrow_array", release_capsule));
+  for (ArrowArray* array : arrays) capsules.append(array_capsule(array));
   for (const auto& list : faults)
     for (const Fault& fault : list)
       problems.append(py::make_tuple(static_cast<int>(fault.code), fault.record, py::bytes(fault.message)));
@@ -208,7 +199,7 @@ class Stream {
     }
     return as_list(decoder_.faults());
   }
-  py::capsule finish(bool more) { return py::capsule(decoder_.finish(more), "arrow_array", release_capsule); }
+  py::capsule finish(bool more) { return array_capsule(decoder_.finish(more)); }
 
  private:
   Decoder decoder_;
@@ -257,7 +248,6 @@ void encode(const py::capsule& schema_capsule, const py::capsule& array_capsule,
 }  // namespace
 
 PYBIND11_MODULE(_native, m) {
-  register_feed(m);
   m.doc() = "TFRecord framing, and tf.Example and tf.SequenceExample <-> Arrow.";
   m.attr("OK") = static_cast<int>(ScanStatus::kOk);
   m.attr("NEED_MORE") = static_cast<int>(ScanStatus::kNeedMore);
@@ -287,6 +277,8 @@ PYBIND11_MODULE(_native, m) {
       .def(py::init<const Schema&, bool, bool, bool>(), py::keep_alive<1, 2>())
       .def("decode", &Stream::decode)
       .def("finish", &Stream::finish);
+  register_spans(m);
+  register_feed(m);
   m.def("scan", &scan);
   m.def("find", &find);
   m.def("checksum_hash", &checksum_hash);

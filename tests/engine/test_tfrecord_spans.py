@@ -77,6 +77,30 @@ def test_threads_keep_the_options_of_the_read(path, options):
     assert tables[0].to_pylist() == tables[1].to_pylist()
 
 
+def test_threads_read_a_remote_file_too(path):
+    fsspec = pytest.importorskip("fsspec")
+    with fsspec.open("memory://spans/x.tfrecord", "wb") as file:
+        file.write(Path(path).read_bytes())
+    assert read("memory://spans/x.tfrecord", 2)[0].equals(read(path, 1)[0])
+
+
+def test_a_batch_keeps_its_values_while_the_memory_of_others_is_used_again(path):
+    expected = read(path, 1)[0]
+    rng = random.Random(9)
+    for threads in (1, 2):
+        held = []  # of this read and the one before; the rest gives its memory back at once
+        for _ in range(3):
+            row = 0
+            for batch in Dataset.open(path, SCHEMA).read_batches(500, threads=threads):
+                held.append((row, batch))
+                row += batch.num_rows
+                while len(held) > 9:
+                    start, kept = held.pop(rng.randrange(len(held)))
+                    assert pa.Table.from_batches([kept]).equals(expected.slice(start, kept.num_rows))
+        for start, kept in held:
+            assert pa.Table.from_batches([kept]).equals(expected.slice(start, kept.num_rows))
+
+
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("on_damage", ["raise", "skip"])
 def test_damage_is_that_of_one_thread(path, seed, on_damage):

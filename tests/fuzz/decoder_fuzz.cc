@@ -14,6 +14,7 @@
 #include "framing.h"
 #include "inference.h"
 #include "round_trip.h"
+#include "span_reads.h"
 
 using namespace fullpass;
 
@@ -212,7 +213,7 @@ uint64_t touch(const ArrowArray* array, const FieldSpec* spec) {
   return sum;
 }
 
-uint64_t decoded = 0, frames = 0, encoded = 0;
+uint64_t decoded = 0, frames = 0, encoded = 0, in_spans = 0;
 
 uint64_t run_once(uint64_t records) {
   orderly = below(2);
@@ -236,6 +237,7 @@ uint64_t run_once(uint64_t records) {
   find_record(data, below(size + 1), size, size, below(2), &position);
   std::vector<Record> found;
   scan_records(data, 0, size, size + 1, 1u << 20, 1u << 30, found);
+  if (below(4) == 0) in_spans += span_reads(specs, file, found.size(), below(size + 1), 1 + static_cast<int64_t>(below(9)));
   Inference inference;
   for (const Record& record : found) inference.observe(data + record.offset, record.size);
   Decoder decoder(specs, {below(2) != 0, below(8) == 0, below(4) != 0});
@@ -266,6 +268,6 @@ int main(int argc, char** argv) {
     sum += run_once(records);
     inputs += records;
   }
-  std::printf("%" PRIu64 " mutated inputs, %" PRIu64 " decoded (%" PRIu64 " frames), %" PRIu64 " encoded again, no finding (sum %" PRIx64 ", crc %s)\n",
-              inputs, decoded, frames, encoded, sum, crc32c_implementation());
+  std::printf("%" PRIu64 " mutated inputs, %" PRIu64 " decoded (%" PRIu64 " frames), %" PRIu64 " encoded again, %" PRIu64 " in spans, no finding (sum %" PRIx64 ", crc %s)\n",
+              inputs, decoded, frames, encoded, in_spans, sum, crc32c_implementation());
 }

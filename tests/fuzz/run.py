@@ -23,8 +23,10 @@ SOURCES = (
     "framing",
     "inference",
     "key_index",
+    "pool",
     "prefix",
     "row_plan",
+    "span_reader",
 )
 FLAGS = (
     "-std=c++17",
@@ -46,6 +48,7 @@ def build(directory: str) -> str:
     files = [str(native / f"{name}.cc") for name in SOURCES] + [
         str(fuzz / "decoder_fuzz.cc"),
         str(fuzz / "round_trip.cc"),
+        str(fuzz / "span_reads.cc"),
     ]
     subprocess.run(["g++", *FLAGS, f"-I{native}", f"-I{fuzz}", *files, "-o", program], check=True)
     return program
