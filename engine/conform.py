@@ -17,11 +17,12 @@ def select_fields(schema: pa.Schema, columns: tuple[str, ...] | list[str] | None
     Raises:
         ConfigError: a name that the schema does not have.
     """
-    if columns is None:
+    names = schema.names
+    if columns is None or list(columns) == names:
         return schema
-    missing = [name for name in columns if name not in schema.names]
+    missing = sorted(set(columns).difference(names))
     if missing:
-        raise ConfigError(f"no column {', '.join(map(repr, missing))}; the data has {', '.join(schema.names)}")
+        raise ConfigError(f"no column {', '.join(map(repr, missing))}; the data has {', '.join(names)}")
     return pa.schema([schema.field(name) for name in columns], metadata=schema.metadata)
 
 

@@ -117,6 +117,8 @@ class ArrayFeed:
         """Returns a tf.data.Dataset of packed batches from the current state on."""
         import tensorflow as tf
 
+        from engine.feed.tensors import settle
+
         first = self.plan.batch_number(self._start)
         last = None if self._num_epochs is None else self.plan.total_batches(self._num_epochs)
         count = tf.int64.max if last is None else last - first
@@ -139,7 +141,9 @@ class ArrayFeed:
         dataset = numbers.map(batch, num_parallel_calls=1).prefetch(16)
         if last is None:
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-        return dataset
+        options = tf.data.Options()
+        settle(options)
+        return dataset.with_options(options)
 
     def unpack(self, packed: Mapping[str, Any]) -> dict[str, Any]:
         """Returns feature name to tensor [b, ...] of a packed batch; pure TensorFlow."""

@@ -133,6 +133,9 @@ class Feed:
     def dataset(self, num_replicas: int = 1) -> tf.data.Dataset:
         """Returns a tf.data.Dataset of packed batches that begins at the start state.
 
+        tf.data's autotuning is off in it, and in what is built on it: there `tf.data.AUTOTUNE` means as many calls as there
+        are processors, 16 at most, unless later options turn it on again.
+
         Args:
             num_replicas: replicas of this host. Each element is then one replica's part, host_batch_size / num_replicas
                 records, replica after replica: what `strategy.distribute_datasets_from_function` wants.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.feed.feed import Feed
     from engine.feed.mixed import MixedFeed
 
-__all__ = ["make_dataset", "unpack"]
+__all__ = ["make_dataset", "settle", "unpack"]
 
 _DTYPES = {FLOAT32: tf.float32, INT64: tf.int64, BYTES: tf.string}
 _RECORDS_AN_ELEMENT = 8192  # handing an element over costs about 0.3 ms whatever its size: small batches go together
@@ -60,11 +60,20 @@ def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
     # Every host has its own slice already; tf.distribute must neither shard nor reorder it.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     options.deterministic = True
-    dataset = dataset.with_options(options)
+    settle(options)
     if feed.layout.ragged or feed.layout.width(BYTES):
-        # Last of all: each further step would add up the sizes of all strings, for tf.data's own account of memory.
         dataset = dataset.map(lambda packed: _finished(feed.layout, packed, rows))
-    return dataset
+    # What a step waits for otherwise: the copy out of Python, and the taking apart of strings.
+    return dataset.prefetch(2 * group * num_replicas).with_options(options)
+
+
+def settle(options: tf.data.Options) -> None:
+    """Turns tf.data's autotuning off, of which a pipeline of ours has nothing to tune.
+
+    Its thread sleeps for 10 ms, then for twice as long each time, up to a minute, and an iterator that ends can wait for it
+    to wake up: as long again as the epoch took, or a minute (seen with TensorFlow 2.21).
+    """
+    options.autotune.enabled = False
 
 
 def _signature(feed: Feed | MixedFeed, size: int | None) -> dict[str, Any]:

@@ -182,27 +182,23 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
             row += rows
 
 
-def _batches(
-    file: pq.ParquetFile, groups: list[int], wanted: pa.Schema, options: ReadOptions
-) -> Iterator[pa.RecordBatch]:
+def _batches(file: _File, groups: list[int], wanted: pa.Schema, options: ReadOptions) -> Iterator[pa.RecordBatch]:
     if options.on_damage is OnDamage.SKIP:  # a row group counts whole or not at all
         return iter(list(_iterate(file, groups, wanted, options)))
     return _iterate(file, groups, wanted, options)
 
 
-def _iterate(
-    file: pq.ParquetFile, groups: list[int], wanted: pa.Schema, options: ReadOptions
-) -> Iterator[pa.RecordBatch]:
+def _iterate(file: _File, groups: list[int], wanted: pa.Schema, options: ReadOptions) -> Iterator[pa.RecordBatch]:
     if not len(wanted):
         for group in groups:
             rows = file.metadata.row_group(group).num_rows
             yield pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
         return
-    stored = set(file.schema_arrow.names)
-    missing = [name for name in wanted.names if name not in stored]
+    names = wanted.names
+    missing = [name for name in names if name not in file.names]
     if missing:
-        raise DataError(f"has no column {missing[0]!r}; it has {', '.join(sorted(stored))}")
-    yield from file.iter_batches(options.batch_rows, groups, wanted.names, use_threads=options.threads > 1)
+        raise DataError(f"has no column {missing[0]!r}; it has {', '.join(sorted(file.names))}")
+    yield from file.iter_batches(options.batch_rows, groups, names, use_threads=options.threads > 1)
 
 
 def _dictionary_schema(wanted: pa.Schema, stored: pa.Schema, dictionary: Any) -> pa.Schema:
@@ -258,7 +254,16 @@ class Writer:
         self._writer.is_open = False
 
 
-def _open(path: str, dictionary_columns: tuple[str, ...] = ()) -> pq.ParquetFile:
+class _File(pq.ParquetFile):
+    """An opened file that is asked for its columns with every block."""
+
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """Names of the columns; pyarrow would make the whole schema anew each time."""
+        return frozenset(self.schema_arrow.names)
+
+
+def _open(path: str, dictionary_columns: tuple[str, ...] = ()) -> _File:
     size_bytes, modified_ns = _paths.stat(path)
     return _open_cached(path, size_bytes, modified_ns, dictionary_columns, os.getpid(), threading.get_ident())
 
@@ -266,11 +271,11 @@ def _open(path: str, dictionary_columns: tuple[str, ...] = ()) -> pq.ParquetFile
 @functools.lru_cache(maxsize=64)
 def _open_cached(
     path: str, size_bytes: int, modified_ns: int, dictionary_columns: tuple[str, ...], pid: int, thread: int
-) -> pq.ParquetFile:
+) -> _File:
     """Opened files, kept so that reading block after block opens nothing: readers of two threads share the footer alone."""
     source = _paths.open_input(path) if _paths.is_remote(path) else path
     try:
-        return pq.ParquetFile(
+        return _File(
             source,
             metadata=_shared_footer(path, size_bytes, modified_ns, pid),
             read_dictionary=list(dictionary_columns),

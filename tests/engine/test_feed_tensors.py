@@ -140,3 +140,13 @@ def test_replicas_not_dividing_the_host_batch_refused(dataset):
         dataset.feed(global_batch_size=40).dataset(num_replicas=3)
     with pytest.raises(ConfigError, match="PAD"):
         dataset.feed(global_batch_size=40, remainder=Remainder.PARTIAL).dataset(num_replicas=2)
+
+
+def test_an_epoch_does_not_end_with_the_sleep_of_the_autotuner(dataset):
+    built_on = (
+        dataset.feed(global_batch_size=20).dataset().map(lambda packed: packed, num_parallel_calls=tf.data.AUTOTUNE)
+    )
+    assert built_on.options().autotune.enabled is False
+    on = tf.data.Options()
+    on.autotune.enabled = True
+    assert built_on.with_options(on).options().autotune.enabled is True
