@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import ConfigError, DataError
 from engine.schema import default_of
 
-__all__ = ["cast_array", "conform", "select_fields"]
+__all__ = ["cast_array", "conform", "first_without_fit", "refuse_overflow", "select_fields"]
 
 
 def select_fields(schema: pa.Schema, columns: tuple[str, ...] | list[str] | None) -> pa.Schema:
@@ -63,19 +65,69 @@ def _conform_column(column: pa.Array, field: pa.Field, path: str | None, first_r
     return column
 
 
+_NO_FIT = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
+
+
 def _cast(column: pa.Array, field: pa.Field, path: str | None, first_row: int) -> pa.Array:
     try:
         return cast_array(column, field.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+    except _NO_FIT as error:
         raise DataError(
             f"column {field.name!r} holds {column.type}, which does not fit {field.type}: {error}",
             path=path,
-            record=first_row,
+            record=first_row + first_without_fit(column, lambda part: cast_array(part, field.type)),
         ) from error
 
 
+def first_without_fit(column: pa.Array, cast: Callable[[pa.Array], pa.Array]) -> int:
+    """Returns the first row that `cast` refuses, of a column that has one."""
+    start, stop = 0, len(column)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        try:
+            cast(column.slice(start, middle - start))
+            start = middle
+        except _NO_FIT:
+            stop = middle
+    return start
+
+
 def cast_array(column: pa.Array, target: pa.DataType) -> pa.Array:
-    """Returns the array as the target type: floats may lose precision, integers and sizes may not overflow."""
+    """Returns the array as the target type: floats may lose precision, but nothing may overflow, floats to infinity included.
+
+    Raises:
+        pa.ArrowInvalid: a value that does not fit.
+    """
+    cast = _cast_unchecked(column, target)
+    refuse_overflow(column, cast)
+    return cast
+
+
+def refuse_overflow(before: pa.Array, after: pa.Array) -> None:
+    """Checks that no finite number became infinite: Arrow and numpy make 1e300 an infinite float32 without a word.
+
+    Raises:
+        pa.ArrowInvalid: one did.
+    """
+    wide, narrow = _numbers(before), _numbers(after)
+    if before.type == after.type or narrow.type not in (pa.float32(), pa.float16()) or wide.type == narrow.type:
+        return
+    if len(wide) != len(narrow) or not pc.any(pc.is_inf(narrow)).as_py():
+        return
+    was_finite = pc.is_finite(wide) if pa.types.is_floating(wide.type) else pc.is_valid(wide)
+    overflowed = pc.index(pc.and_(pc.is_inf(narrow), was_finite), True).as_py()
+    if overflowed >= 0:
+        raise pa.ArrowInvalid(f"{wide[overflowed].as_py()} is beyond the range of {narrow.type}")
+
+
+def _numbers(array: pa.Array) -> pa.Array:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    while any(is_list(array.type) for is_list in lists):
+        array = array.flatten()
+    return array
+
+
+def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
     types = pa.types
     source = column.type
     if source == target:

@@ -40,6 +40,11 @@ class DatasetReader:
         split = self._manifest.block_split(block)
         return _joined(list(read_split(split, self.schema, _WHOLE, columns)), self.schema, columns)
 
+    def place(self, block: int) -> tuple[str, int]:
+        """Returns (file, index in it of the block's first record)."""
+        split = self._manifest.block_split(block)
+        return split.path, split.first_record or 0
+
     def read_block_skipping(self, block: int, columns: Sequence[str]) -> tuple[pa.RecordBatch, np.ndarray]:
         """Returns the readable records of a block and their rows in it, int64 [n], ascending.
 

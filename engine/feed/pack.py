@@ -1,4 +1,4 @@
-"""Arrow columns to the rows of packed arrays."""
+"""Arrow columns to the rows of packed arrays. The record that an error names is counted from the batch's first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine import _native
+from engine.conform import first_without_fit, refuse_overflow
 from engine.errors import DataError
 from engine.feed.layout import BYTES, FLOAT32, INT64, Column, Layout
 from engine.nulls import row_with_null_inside
@@ -98,8 +99,9 @@ def _refuse_nulls(array: pa.Array, column: Column) -> None:
         place = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
         row = place if pa.types.is_nested(array.type) else place // column.width
         raise DataError(
-            f"column {column.name!r} has a missing value (row {row} of its block) though the schema says that none is: "
-            f"give the feed fill={{{column.name!r}: value}}, or declare the column nullable"
+            f"column {column.name!r} has a missing value though the schema says that none is: "
+            f"give the feed fill={{{column.name!r}: value}}, or declare the column nullable",
+            record=row,
         )
 
 
@@ -107,8 +109,9 @@ def _refuse_nulls_within(lists: pa.LargeListArray, column: Column) -> None:
     row = row_with_null_inside(lists)
     if row is not None:
         raise DataError(
-            f"column {column.name!r} holds a null inside a list (row {row} of its block), which no tensor can: "
-            "drop such values or fill them in where the data are made"
+            f"column {column.name!r} holds a null inside a list, which no tensor can: "
+            "drop such values or fill them in where the data are made",
+            record=row,
         )
 
 
@@ -118,6 +121,21 @@ def _cast(array: pa.Array, wanted: pa.DataType, column: Column) -> pa.Array:
     try:
         if pa.types.is_boolean(array.type) or pa.types.is_temporal(array.type):
             array = array.cast(pa.int64() if not pa.types.is_date32(array.type) else pa.int32())
-        return array.cast(wanted, safe=column.kind != FLOAT32)
+        return _cast_unlocated(array, wanted)
     except pa.ArrowInvalid as error:
-        raise DataError(f"column {column.name!r} of type {array.type} does not fit {wanted}: {error}") from error
+        # Of several values a record, flattened, each is an element here.
+        place = first_without_fit(array, lambda part: _cast_unlocated(part, wanted))
+        raise DataError(
+            f"column {column.name!r} of type {array.type} does not fit {wanted}: {error}",
+            record=place if pa.types.is_nested(array.type) else place // column.width,
+        ) from error
+
+
+def _cast_unlocated(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    cast = array.cast(wanted, safe=not _is_float(wanted))
+    refuse_overflow(array, cast)
+    return cast
+
+
+def _is_float(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind.value_type if pa.types.is_nested(kind) else kind)

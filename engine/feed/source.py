@@ -74,6 +74,14 @@ class BlockSource:
             )
         return batch, None
 
+    def located(self, block: int, fault: DataError) -> DataError:
+        """Returns the fault with the file of its block, its record counted from the file's first instead of the block's."""
+        place = getattr(self._reader, "place", None)
+        if fault.path is not None or place is None:
+            return fault
+        path, first = place(block)
+        return DataError(fault.message, path=path, record=None if fault.record is None else first + fault.record)
+
     def _skip(self, block: int, num_records: int, error: DataError) -> tuple[pa.RecordBatch, np.ndarray]:
         read = getattr(self._reader, "read_block_skipping", None)
         kept: np.ndarray = np.empty(0, np.int64)

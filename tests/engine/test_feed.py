@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import ConfigError, DataError, Dataset, Remainder, write_batches
+from engine import ConfigError, DataError, Dataset, Remainder
 from engine.feed import Feed, FeedConfig, OnDamage
 from engine.feed.buffers import BufferPool
 
@@ -335,16 +335,22 @@ def test_tfrecord_one_damaged_record_is_skipped_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows", "message"),
+    ("kind", "rows", "record", "message"),
     [
-        (pa.list_(pa.int64()), [[1, 2], None, [], [3, None]], r"holds a null inside a list \(row 3 of its block\)"),
-        (pa.list_(pa.string()), [["x"], [None]], r"holds a null inside a list \(row 1 of its block\)"),
-        (pa.list_(pa.float32(), 2), [[1.0, 2.0], [3.0, None]], r"has a missing value \(row 1 of its block\)"),
+        (pa.list_(pa.int64()), [[1, 2], None, [], [3, None]], 3, "holds a null inside a list"),
+        (pa.list_(pa.string()), [["x"], ["y"], ["z"], [None]], 3, "holds a null inside a list"),
+        (pa.list_(pa.float32(), 2), [[1.0, 2.0], [2.0, 2.0], [3.0, None]], 2, "has a missing value"),
+        (pa.float64(), [1.0, float("inf"), 1e300, 2.0], 2, r"of type double does not fit float: 1e\+300 is beyond"),
+        (pa.list_(pa.float64(), 2), [[1.0, 2.0], [2.0, 2.0], [2.0, -1e39]], 2, r"of type double .* -1e\+39 is beyond"),
+        (pa.list_(pa.float64()), [[1.0], [], [], [2.0, -1e39]], 3, r"of type list.* does not fit .* -1e\+39 is beyond"),
+        (pa.uint64(), [1, 2, 3, 1 << 63], 3, "of type uint64 does not fit int64"),
     ],
 )
-def test_a_null_inside_a_list_is_refused_with_its_row(kind, rows, message, tmp_path):
-    schema = pa.schema([pa.field("a", kind)])
+def test_a_value_that_no_tensor_holds_is_refused_with_its_record(kind, rows, record, message, tmp_path):
     path = str(tmp_path / "x.parquet")
-    write_batches([pa.RecordBatch.from_pylist([{"a": row} for row in rows], schema)], schema, path)
-    with pytest.raises(DataError, match=f"column 'a' {message}"):
+    table = pa.table({"a": pa.array(rows, kind)})
+    with pq.ParquetWriter(path, table.schema) as writer:
+        writer.write_table(table, row_group_size=2)
+    with pytest.raises(DataError, match=f"column 'a' {message}") as caught:
         list(Dataset.open(path).feed(global_batch_size=2, num_epochs=1))
+    assert (caught.value.path, caught.value.record) == (path, record)

