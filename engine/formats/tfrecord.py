@@ -223,9 +223,8 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
         yield from one_thread(split, options, damage, exact)
         return
     alone = dataclasses.replace(options, threads=1, on_damage=OnDamage.RAISE)
-    readers = (
-        threading.local()
-    )  # each knows from its last span how much room a batch takes; its bytes lie in its core's cache
+    # Each knows from its last span how much room a batch takes, and its bytes lie in its core's cache.
+    readers = threading.local()
 
     def read_span(start: int, stop: int, reach: Reach) -> Iterator[pa.RecordBatch]:
         first = start == split.start

@@ -70,24 +70,30 @@ bool SpanReader::synchronise(uint64_t stop) {
 }
 
 FileSpan SpanReader::read(int file, uint64_t start, uint64_t stop, bool exact, int64_t batch_rows) {
+  if (decoder_.rows()) OwnedArray(decoder_.finish(true));  // what an exception left there
   FileSpan span;
   file_ = file;
   begin_ = end_ = 0;
   offset_ = start;
   at_end_ = false;
-  if (!exact && !synchronise(stop)) {
-    span.whole = true;
-    return span;
+  try {
+    span.whole = read_whole(stop, exact, batch_rows, &span);
+  } catch (const std::system_error&) {  // the file cannot be read: as any damage, the caller's to find
   }
-  span.begin = static_cast<int64_t>(offset_);
-  span.whole = decode(stop, batch_rows, &span) && successor_holds();
-  span.end = static_cast<int64_t>(offset_);
-  if (decoder_.rows() || !span.whole) {
+  if (decoder_.rows()) {
     OwnedArray last(decoder_.finish(true));
     if (span.whole) span.batches.push_back(std::move(last));
   }
   if (!span.whole) span.batches.clear();
   return span;
+}
+
+bool SpanReader::read_whole(uint64_t stop, bool exact, int64_t batch_rows, FileSpan* span) {
+  if (!exact && !synchronise(stop)) return true;
+  span->begin = static_cast<int64_t>(offset_);
+  if (!decode(stop, batch_rows, span) || !successor_holds()) return false;
+  span->end = static_cast<int64_t>(offset_);
+  return true;
 }
 
 // Decodes what begins before `stop`; false at anything that is not as it should be.

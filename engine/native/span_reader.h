@@ -37,6 +37,7 @@ class SpanReader {
   void use(size_t bytes);
   void fill(size_t wanted);
   bool synchronise(uint64_t stop);
+  bool read_whole(uint64_t stop, bool exact, int64_t batch_rows, FileSpan* span);
   bool decode(uint64_t stop, int64_t batch_rows, FileSpan* span);
   bool successor_holds();
 

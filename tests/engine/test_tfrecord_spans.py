@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from engine import DataError, Dataset, _native, read_split, write_batches
-from engine.formats import tfrecord
+from engine.formats import codec, tfrecord
 from engine.formats.options import ReadOptions
 from engine.formats.report import DamageLog
 from engine.formats.spans import gathered, span_size
@@ -82,6 +82,16 @@ def test_threads_read_a_remote_file_too(path):
     with fsspec.open("memory://spans/x.tfrecord", "wb") as file:
         file.write(Path(path).read_bytes())
     assert read("memory://spans/x.tfrecord", 2)[0].equals(read(path, 1)[0])
+
+
+def test_a_span_that_cannot_be_read_is_not_whole_and_the_next_is(path, tmp_path):
+    reader = _native.SpanReader(codec.native_schema(SCHEMA, SCHEMA.names, False), False)
+    size = Path(path).stat().st_size
+    with open(path, "rb") as file, open(tmp_path / "written", "wb") as unreadable:
+        assert reader.read(unreadable.fileno(), 0, size, True, 500) == (False, 0, -1, [])
+        whole, begin, end, batches = reader.read(file.fileno(), 0, size, True, 500)
+    assert (whole, begin, end) == (True, 0, size)
+    assert sum(codec.imported(batch, SCHEMA, SCHEMA).num_rows for batch in batches) == ROWS
 
 
 def test_a_batch_keeps_its_values_while_the_memory_of_others_is_used_again(path):
