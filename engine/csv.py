@@ -225,6 +225,10 @@ def _header(path: str, options: CsvOptions) -> list[str]:
             name.encode("utf-8", "surrogateescape").decode()
     except UnicodeDecodeError as error:
         raise _not_decodable(path, options, error) from error
+    except csv.Error as error:
+        if "NUL" in str(error):  # text of two bytes a letter; Python 3.10 stops there before the letters are looked at
+            raise DataError(f"is not text of encoding {options.encoding!r}: {error}{_ADVICE}", path=path) from error
+        raise DataError(f"begins with no row of column names: {error}", path=path, record=0, offset_bytes=0) from error
     if not first:
         raise DataError("is empty: a CSV file begins with a row of column names", path=path, record=0, offset_bytes=0)
     return first

@@ -149,3 +149,11 @@ def test_text_of_another_encoding_is_refused_with_advice(tmp_path, data, encodin
 def test_encoding_that_does_not_exist_is_refused():
     with pytest.raises(ConfigError, match="encoding 'latin-one' is none that Python knows"):
         CsvOptions(encoding="latin-one")
+
+
+def test_a_header_of_one_endless_name_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x" * 200_000 + "\n1\n")
+    with pytest.raises(DataError, match="begins with no row of column names: field larger") as caught:
+        ingest(path, tmp_path / "out")
+    assert caught.value.path == str(path)
