@@ -145,4 +145,7 @@ def gathered(batches: Iterator[pa.RecordBatch], batch_rows: int, max_bytes: int)
 
 
 def _joined(batches: list[Any]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+    if len(batches) == 1:
+        return batches[0]
+    [joined] = pa.Table.from_batches(batches).combine_chunks().to_batches()  # pyarrow 18 has no concat_batches
+    return joined
