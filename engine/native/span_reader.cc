@@ -71,6 +71,7 @@ bool SpanReader::synchronise(uint64_t stop) {
 
 FileSpan SpanReader::read(int file, uint64_t start, uint64_t stop, bool exact, int64_t batch_rows) {
   if (decoder_.rows()) OwnedArray(decoder_.finish(true));  // what an exception left there
+  decoder_.forget_faults();
   FileSpan span;
   file_ = file;
   begin_ = end_ = 0;

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import ConfigError, DataError, Dataset, Remainder
+from engine.conform import cast_array
 from engine.feed import Feed, FeedConfig, OnDamage
 from engine.feed.buffers import BufferPool
 
@@ -354,3 +355,8 @@ def test_a_value_that_no_tensor_holds_is_refused_with_its_record(kind, rows, rec
     with pytest.raises(DataError, match=f"column 'a' {message}") as caught:
         list(Dataset.open(path).feed(global_batch_size=2, num_epochs=1))
     assert (caught.value.path, caught.value.record) == (path, record)
+
+
+@pytest.mark.parametrize("array", [pa.array([1.5, float("inf")]).dictionary_encode(), pa.array(["1.5", "inf"])])
+def test_what_was_infinite_before_may_be_so_as_float32(array):
+    assert cast_array(array, pa.float32()).to_pylist() == [1.5, float("inf")]

@@ -94,6 +94,17 @@ def test_a_span_that_cannot_be_read_is_not_whole_and_the_next_is(path, tmp_path)
     assert sum(codec.imported(batch, SCHEMA, SCHEMA).num_rows for batch in batches) == ROWS
 
 
+def test_a_damaged_span_does_not_make_the_next_one_damaged(path, tmp_path):
+    reader = _native.SpanReader(codec.native_schema(SCHEMA, SCHEMA.names, False), False)
+    size = Path(path).stat().st_size
+    data = bytearray(Path(path).read_bytes())
+    data[14] ^= 1  # in the first payload
+    (tmp_path / "damaged").write_bytes(data)
+    with open(path, "rb") as file, open(tmp_path / "damaged", "rb") as damaged:
+        assert not reader.read(damaged.fileno(), 0, size, True, 500)[0]
+        assert reader.read(file.fileno(), 0, size, True, 500)[0]
+
+
 def test_a_batch_keeps_its_values_while_the_memory_of_others_is_used_again(path):
     expected = read(path, 1)[0]
     rng = random.Random(9)
