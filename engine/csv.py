@@ -198,12 +198,12 @@ def _read(path: str, options: CsvOptions, schema: pa.Schema | None) -> Iterator[
         message = str(error).split("\n")[0][:300]
         raise DataError(message + (_ADVICE if "invalid UTF8" in message else ""), path=path) from error
     except UnicodeDecodeError as error:
-        raise _not_decodable(path, options, error) from error
+        raise _not_decodable(path, options, error.reason) from error
 
 
-def _not_decodable(path: str, options: CsvOptions, error: UnicodeDecodeError) -> DataError:
+def _not_decodable(path: str, options: CsvOptions, reason: str) -> DataError:
     # Offsets of a decoder count from where its last piece began, which nobody knows here.
-    what = f"is not text of encoding {options.encoding!r}: {error.reason}"
+    what = f"is not text of encoding {options.encoding!r}: {reason}"
     return DataError(what + (_ADVICE if is_utf8(options.encoding) else ""), path=path)
 
 
@@ -224,10 +224,10 @@ def _header(path: str, options: CsvOptions) -> list[str]:
         for name in first or ():
             name.encode("utf-8", "surrogateescape").decode()
     except UnicodeDecodeError as error:
-        raise _not_decodable(path, options, error) from error
+        raise _not_decodable(path, options, error.reason) from error
     except csv.Error as error:
         if "NUL" in str(error):  # text of two bytes a letter; Python 3.10 stops there before the letters are looked at
-            raise DataError(f"is not text of encoding {options.encoding!r}: {error}{_ADVICE}", path=path) from error
+            raise _not_decodable(path, options, str(error)) from error
         raise DataError(f"begins with no row of column names: {error}", path=path, record=0, offset_bytes=0) from error
     if not first:
         raise DataError("is empty: a CSV file begins with a row of column names", path=path, record=0, offset_bytes=0)

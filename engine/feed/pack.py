@@ -95,13 +95,11 @@ def _flat(array: pa.Array, column: Column) -> pa.Array:
 
 def _refuse_nulls(array: pa.Array, column: Column) -> None:
     if array.null_count:
-        # Of values of several a record, each is an element here.
         place = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
-        row = place if pa.types.is_nested(array.type) else place // column.width
         raise DataError(
             f"column {column.name!r} has a missing value though the schema says that none is: "
             f"give the feed fill={{{column.name!r}: value}}, or declare the column nullable",
-            record=row,
+            record=_record(place, array, column),
         )
 
 
@@ -121,21 +119,21 @@ def _cast(array: pa.Array, wanted: pa.DataType, column: Column) -> pa.Array:
     try:
         if pa.types.is_boolean(array.type) or pa.types.is_temporal(array.type):
             array = array.cast(pa.int64() if not pa.types.is_date32(array.type) else pa.int32())
-        return _cast_unlocated(array, wanted)
+        return _cast_unlocated(array, wanted, column)
     except pa.ArrowInvalid as error:
-        # Of several values a record, flattened, each is an element here.
-        place = first_without_fit(array, lambda part: _cast_unlocated(part, wanted))
+        place = first_without_fit(array, lambda part: _cast_unlocated(part, wanted, column))
         raise DataError(
             f"column {column.name!r} of type {array.type} does not fit {wanted}: {error}",
-            record=place if pa.types.is_nested(array.type) else place // column.width,
+            record=_record(place, array, column),
         ) from error
 
 
-def _cast_unlocated(array: pa.Array, wanted: pa.DataType) -> pa.Array:
-    cast = array.cast(wanted, safe=not _is_float(wanted))
+def _cast_unlocated(array: pa.Array, wanted: pa.DataType, column: Column) -> pa.Array:
+    cast = array.cast(wanted, safe=column.kind != FLOAT32)
     refuse_overflow(array, cast)
     return cast
 
 
-def _is_float(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind.value_type if pa.types.is_nested(kind) else kind)
+def _record(place: int, array: pa.Array, column: Column) -> int:
+    """The record of an element: of several values a record, flattened, each is one."""
+    return place if pa.types.is_nested(array.type) else place // column.width
