@@ -110,6 +110,13 @@ class Dataset:
         """Records in all files."""
         return sum((self._known.get(path) or self._scan(path)).records for path in self.paths)
 
+    @functools.cached_property
+    def size_bytes(self) -> int:
+        """Bytes of all files, wherever they are: as their manifest says, else as the file system or object store does."""
+        return sum(
+            entry.size_bytes if (entry := self._known.get(path)) else _paths.stat(path)[0] for path in self.paths
+        )
+
     @property
     def known_entries(self) -> Mapping[str, FileEntry]:
         """What is known of files by now, from stored manifests or scans."""

@@ -133,7 +133,7 @@ def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_row
     from transforms.runners.base import check_counts
 
     reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
-    with PassProgress(f"analyze, pass {number + 1}", ds.num_records, ds.paths, "merging") as progress:
+    with PassProgress(f"analyze, pass {number + 1}", ds.num_records, ds.size_bytes, "merging") as progress:
         result = backend.accumulate(plan, reader, splits, progress)
     check_counts(splits, result.split_rows, ds.num_records)
     return dict(result.parts)
@@ -141,13 +141,11 @@ def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_row
 
 def _parts_wanted(ds: Any, backend: Any) -> int:
     """Hash partitions of a state: one for every 256 MiB of data, since each costs its share of work for every split."""
-    total = sum(os.path.getsize(path) for path in ds.paths if os.path.exists(path))
     workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
-    return max(1, min(total >> 28, 4 * workers)) if getattr(backend, "name", "") == "local" else 1 << 30
+    return max(1, min(ds.size_bytes >> 28, 4 * workers)) if getattr(backend, "name", "") == "local" else 1 << 30
 
 
 def split_bytes(ds: Any, backend: Any) -> int:
     """Returns a size of splits: about four splits a worker of the runner, between 4 and 64 MiB each."""
     workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
-    total = sum(os.path.getsize(path) for path in ds.paths if os.path.exists(path))
-    return min(max(total // (4 * workers), 4 << 20), 64 << 20)
+    return min(max(ds.size_bytes // (4 * workers), 4 << 20), 64 << 20)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
 
 from engine.progress import Progress
 
@@ -21,16 +19,15 @@ class PassProgress(Progress):
     Args:
         label: what is being done, e.g. "analyze, pass 1".
         rows: of the data set, or None where unknown.
-        paths: files of the data set; the bytes are left out where one of them is not on this machine.
+        size_bytes: of the data set's files, wherever they are (`Dataset.size_bytes`).
         following: what comes when all rows are read, e.g. "merging".
     """
 
-    def __init__(self, label: str, rows: int | None, paths: Sequence[str], following: str = "") -> None:
+    def __init__(self, label: str, rows: int | None, size_bytes: int, following: str = "") -> None:
         super().__init__(label, rows, "rows")
         self._following = following
         self._began = time.monotonic()
-        known = all(os.path.exists(path) for path in paths)
-        self._bytes = sum(os.path.getsize(path) for path in paths) if known else 0
+        self._bytes = size_bytes
 
     def update(self, done: int, note: str = "") -> None:
         """Sets the rows done so far."""

@@ -13,11 +13,11 @@ from engine.errors import ConfigError, DataError
 from engine.formats import format_module
 from engine.manifest import Manifest
 from engine.outputs import check_replaceable
+from engine.write import check_output, shard_name
 from transforms.progress import PassProgress
+from transforms.transform_pass import ShardTask, TransformPass
 
 __all__ = ["TransformReport", "transform"]
-
-_FORMATS = {"parquet": "parquet", "tfrecord": "tfrecord"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,8 @@ def transform(
         num_shards: shards of equal size; None for one a split.
         runner: "local", "flink", "spark" or the name of a Beam runner.
         runner_options: options of the runner.
-        compression: "gzip", "zstd", "snappy" or None for the format's default.
+        compression: None or "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy". Names of TFRecord shards say it
+            (.tfrecord.gz, .tfrecord.deflate), which is what Beam and TFX read compression from.
         batch_rows: records a batch.
         target_split_bytes: size of a split; None chooses one.
 
@@ -77,11 +78,9 @@ def transform(
     from transforms.analysis import split_bytes
     from transforms.layouts import layouts_of
     from transforms.runners import SplitReader, make_runner
-    from transforms.transform_pass import TransformPass
 
     start = time.perf_counter()
-    if format not in _FORMATS:
-        raise ConfigError(f"format must be one of {sorted(_FORMATS)}, got {format!r}")
+    check_output(format, compression)
     if num_shards is not None and num_shards < 1:
         raise ConfigError(f"num_shards must be 1 or more, got {num_shards}")
     check_replaceable(str(out), ds.paths)
@@ -92,7 +91,7 @@ def transform(
     feature_spec = output.transformed_feature_spec()
     layouts = layouts_of(ds.feature_spec())
     splits = ds.splits(target_split_bytes or split_bytes(ds, backend))
-    tasks = shard_tasks(splits, num_shards, ds.num_records, format)
+    tasks = shard_tasks(splits, num_shards, format, compression)
     columns = tuple(dict.fromkeys(name for layout in layouts.values() for name in layout.columns))
     reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=batch_rows)
     with atomic_directory(out) as temporary:
@@ -105,7 +104,7 @@ def transform(
             format=format,
             compression=compression,
         )
-        with PassProgress("transform", ds.num_records, ds.paths) as progress:
+        with PassProgress("transform", ds.num_records, ds.size_bytes) as progress:
             results = backend.transform(plan, reader, tasks, progress)
         read = sum(result.read for result in results)
         if len(results) != len(tasks) or (ds.num_records is not None and read != ds.num_records):
@@ -123,14 +122,12 @@ def transform(
     )
 
 
-def shard_tasks(splits: Sequence[Any], num_shards: int | None, num_records: int | None, format: str) -> list[Any]:
+def shard_tasks(splits: Sequence[Any], num_shards: int | None, format: str, compression: str | None) -> list[ShardTask]:
     """Returns what each shard is made of: one split a shard, or equal runs of records where a number is given.
 
     Raises:
         ConfigError: when a number is given and the splits do not say how many records they hold.
     """
-    from transforms.transform_pass import ShardTask
-
     if num_shards is None:
         pieces: list[list[tuple[Any, int, int | None]]] = [[(split, 0, None)] for split in splits]
     else:
@@ -148,5 +145,11 @@ def shard_tasks(splits: Sequence[Any], num_shards: int | None, num_records: int 
                 if begin < end:
                     pieces[shard].append((split, begin - first, end - begin))
             first += count
-    names = (f"part-{index:05d}-of-{len(pieces):05d}.{_FORMATS[format]}" for index in range(len(pieces)))
-    return [ShardTask(index=i, name=name, pieces=tuple(piece)) for i, (name, piece) in enumerate(zip(names, pieces))]
+    return [
+        ShardTask(
+            index=index,
+            name=shard_name(index, len(pieces), format, compression, stem="part"),
+            pieces=tuple(piece),
+        )
+        for index, piece in enumerate(pieces)
+    ]
