@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import importlib.metadata
 import json
@@ -13,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.core.clock import utc_now
 from engine.errors import DataError
 from engine.version import __version__
 
@@ -53,7 +53,7 @@ def make_card(
     return {
         "version": CARD_VERSION,
         "name": name,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": utc_now(),
         "model": dict(model),
         "label": list(label),
         "signatures": dict(signatures),

@@ -8,7 +8,6 @@ a number never changes its meaning. SERVING/.history.json says which model came 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import fcntl
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.atomic import atomic_directory, atomic_file, remove_leftovers
+from engine.core.clock import utc_now
 from engine.errors import ConfigError, DataError
 from trainers.export import latest_version, version_numbers
 from trainers.storage import require_local
@@ -157,9 +157,8 @@ def _add(root: Path, source: Path, entry: dict[str, Any]) -> Path:
     # A number that was ever used does not come again, even when its version was removed.
     number = max([0, *version_numbers(root), *(e["version"] for e in entries)]) + 1
     # The entry stands before the version does: a push killed in between wastes a number and nothing else.
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     with atomic_file(root / _HISTORY) as temporary:
-        entries = [*entries, {**entry, "version": number, "time": now}]
+        entries = [*entries, {**entry, "version": number, "time": utc_now()}]
         temporary.write_text(json.dumps({"version": VERSION, "entries": entries}, indent=1) + "\n", encoding="utf-8")
     with atomic_directory(root / str(number)) as directory:
         shutil.copytree(source, directory, dirs_exist_ok=True)

@@ -14,6 +14,7 @@ from cluster.pipeline.code_hash import code_hash
 from cluster.pipeline.config import Pipeline
 from cluster.pipeline.records import Finished, finished_steps
 from cluster.pipeline.step import Step
+from engine.core.clock import shown
 from engine.errors import ConfigError
 from engine.version import __version__
 
@@ -111,7 +112,7 @@ def _find(
             continue
         damage = result.damage()
         if damage is None:
-            return result, f"finished {result.record.finished_at.replace('T', ' ')}"
+            return result, f"finished {shown(result.record.finished_at)}"
         return None, damage
     return None, "the steps before it ran again since"
 

@@ -37,7 +37,7 @@ class StepRecord:
         outputs: name → path relative to the directory.
         notes, info: lines shown and facts kept.
         files: file → size in bytes; a result with a missing or cut file is not taken for finished.
-        finished_at: local time, ISO 8601.
+        finished_at: UTC, ISO 8601; for people: the order of results is that of their numbers.
     """
 
     step: str
@@ -82,7 +82,7 @@ def finished_steps(step_dir: Path) -> list[Finished]:
     """Returns the finished results in the directory of a step, the newest first. An unreadable record counts as none."""
     found = []
     for path in step_dir.glob(f"*/{RECORD}"):
-        if path.parent.is_symlink():
+        if not _is_run(path.parent):
             continue
         try:
             data = json.loads(path.read_text())
@@ -92,7 +92,8 @@ def finished_steps(step_dir: Path) -> list[Finished]:
                 )
         except (OSError, ValueError, TypeError, KeyError):
             continue
-    return sorted(found, key=lambda f: (f.record.finished_at, f.directory.name), reverse=True)
+    # By number and not by time: clocks of two machines that share the directory differ, numbers are given under its lock.
+    return sorted(found, key=lambda f: _number(f.directory), reverse=True)
 
 
 def begin_directory(step_dir: Path, key: str, resumable: bool) -> Path:
@@ -108,7 +109,7 @@ def begin_directory(step_dir: Path, key: str, resumable: bool) -> Path:
             shutil.rmtree(path)
     if mine:
         return mine[-1]
-    number = 1 + max((int(p.name.rpartition("-")[2]) for p in step_dir.iterdir() if _is_run(p)), default=0)
+    number = 1 + max((_number(p) for p in step_dir.iterdir() if _is_run(p)), default=0)
     directory = step_dir / f"{key[:12]}-{number}"
     directory.mkdir()
     return directory
@@ -145,6 +146,11 @@ def prune(step_dir: Path, current: Path) -> None:
         if i >= _KEPT - 1 or finished.record.key == key:
             (finished.directory / RECORD).unlink()  # first, so that a kill leaves unfinished work and no damaged result
             shutil.rmtree(finished.directory)
+
+
+def _number(run: Path) -> int:
+    """Returns the number of a run's directory: each new one has a higher number than all that are there."""
+    return int(run.name.rpartition("-")[2])
 
 
 def _is_run(path: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import fcntl
 import os
 import time
@@ -15,6 +14,7 @@ from cluster.pipeline.plan import Decision, plan
 from cluster.pipeline.records import Finished, StepRecord, begin_directory, commit, point_latest, prune
 from cluster.pipeline.step import Step, StepContext, StepResult
 from cluster.pipeline.steps import STEPS
+from engine.core.clock import utc_now
 from engine.errors import ConfigError, FullpassError
 
 __all__ = ["PipelineError", "run_pipeline"]
@@ -103,7 +103,7 @@ def _run(decision: Decision, pipeline: Pipeline, results: Mapping[str, Finished]
         notes=result.notes,
         info=dict(result.info),
         files={},
-        finished_at=datetime.datetime.now().isoformat(timespec="seconds"),
+        finished_at=utc_now(),
     )
     finished = commit(directory, record)
     prune(directory.parent, directory)

@@ -8,6 +8,7 @@ from typing import Any
 from cluster.launchers.base import LauncherError
 from cluster.launchers.kubernetes.errors import api_errors
 from cluster.launchers.kubernetes.kind import Kind
+from engine.core.clock import seconds_since
 from engine.errors import ConfigError
 
 __all__ = ["Api"]
@@ -227,14 +228,6 @@ class Api:
                     yield rest.decode(errors="replace")
             finally:
                 reply.release_conn()
-
-
-def seconds_since(moment: str) -> int:
-    """Returns whole seconds from an RFC 3339 time to now, rounded up, and one more for clocks that differ."""
-    import datetime
-
-    then = datetime.datetime.fromisoformat(moment[:19] + "+00:00")
-    return int((datetime.datetime.now(datetime.timezone.utc) - then).total_seconds()) + 2
 
 
 def _namespace_of(config: Any, kubeconfig: str | None, context: str | None) -> str:

@@ -20,7 +20,6 @@ from cluster.launchers.local.record import (
     alive,
     log_path,
     member_words,
-    now,
     read_runner,
     read_status,
     write_runner,
@@ -29,6 +28,7 @@ from cluster.launchers.local.record import (
 from cluster.launchers.state import state_directory
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
+from engine.core.clock import utc_now
 from engine.errors import ConfigError
 
 __all__ = ["LocalLauncher"]
@@ -75,7 +75,7 @@ class LocalLauncher(Launcher):
         for name, text in spec.files.items():
             (folder / "files" / name).write_text(text)
         tasks = tuple(TaskStatus(role=role, index=index, state=JobState.PENDING) for role, index in spec.members())
-        status = JobStatus(name=spec.name, launcher=self.name, state=JobState.PENDING, tasks=tasks, submitted=now())
+        status = JobStatus(name=spec.name, launcher=self.name, state=JobState.PENDING, tasks=tasks, submitted=utc_now())
         write_status(folder, status, [])
         with open(folder / "runner.log", "wb") as log:
             runner = subprocess.Popen(

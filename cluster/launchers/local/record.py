@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import sys
@@ -18,7 +17,6 @@ __all__ = [
     "alive",
     "log_path",
     "member_words",
-    "now",
     "process_mark",
     "read_runner",
     "read_status",
@@ -97,8 +95,3 @@ def alive(mark: str) -> bool:
 def member_words(spec: JobSpec, folder: Path) -> list[str]:
     """Returns the command line of each member, with the job's files where they are on this machine."""
     return [word.replace(FILES_MOUNT, str(folder / "files")) for word in spec.words(sys.executable)]
-
-
-def now() -> str:
-    """Returns the time in UTC, ISO 8601."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

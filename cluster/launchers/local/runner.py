@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 from cluster.launchers.local.member import Member
-from cluster.launchers.local.record import member_words, now, write_status
+from cluster.launchers.local.record import member_words, write_status
 from cluster.launchers.status import JobState, JobStatus
 from cluster.spec import JobSpec
+from engine.core.clock import utc_now
 
 __all__ = ["Runner"]
 
@@ -30,7 +31,7 @@ class Runner:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._spec = JobSpec.from_json((folder / "job.json").read_text())
-        self._submitted = now()
+        self._submitted = utc_now()
         self._cancelled = False
         self._members = self._make_members()
         self._written: tuple | None = None
@@ -95,7 +96,7 @@ class Runner:
             message=message,
             tasks=tasks,
             submitted=self._submitted,
-            finished=now() if state.finished else "",
+            finished=utc_now() if state.finished else "",
         )
         marks = [member.mark() for member in self._members]
         write_status(self._folder, status, [mark for mark in marks if mark])

@@ -8,7 +8,6 @@ program that only crashed is started again in place.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import secrets
 import threading
@@ -19,16 +18,13 @@ from typing import Any
 from cluster.launchers.ray.group import Group, Lost, Slot
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
+from engine.core.clock import utc_now
 
 __all__ = ["Coordinator"]
 
 _POLL_S = 0.5
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _GIVEN_UP = 1  # of a supervisor whose peers are gone: here the coordinator may bring them back
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 class _Failed(Exception):
@@ -47,7 +43,7 @@ class Coordinator:
         self._spec = JobSpec.from_json(spec_json)
         self._placement = placement
         self._state, self._message = JobState.PENDING, ""
-        self._submitted, self._finished = _now(), ""
+        self._submitted, self._finished = utc_now(), ""
         self._restarts = {f"{role}-{index}": 0 for role, index in self._spec.members()}
         self._group: Group | None = None
         self._cancelled = threading.Event()
@@ -98,7 +94,7 @@ class Coordinator:
     def _end(self, state: JobState, message: str) -> None:
         if self._group is not None:
             self._group.close(self._spec.grace_s if state is JobState.CANCELLED else 0)
-        self._finished, self._message, self._state = _now(), message, state
+        self._finished, self._message, self._state = utc_now(), message, state
 
     def _run(self) -> None:
         started = time.monotonic()

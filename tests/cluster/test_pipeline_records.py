@@ -1,0 +1,58 @@
+"""Results of a step on disk: which is the newest, and which are deleted."""
+
+from __future__ import annotations
+
+import datetime
+import time
+
+import pytest
+
+from cluster.pipeline.records import StepRecord, begin_directory, commit, finished_steps, prune
+from engine.core.clock import seconds_since, shown, utc_now
+
+
+def record(key: str) -> StepRecord:
+    return StepRecord(
+        step="train", key=key * 64, parts={}, before={}, rows_in=1, rows_out=1, set_aside={}, seconds=0, outputs={}, notes=(),
+        info={}, files={}, finished_at=utc_now(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def timezone(monkeypatch):
+    def use(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield use
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_newest_results_stay_whatever_the_time_zone_of_the_machine(tmp_path, timezone):
+    for zone, keys in (("Asia/Tokyo", "ba"), ("UTC", "dc"), ("America/Lima", "f")):
+        timezone(zone)
+        for key in keys:
+            directory = begin_directory(tmp_path, key * 64, resumable=False)
+            prune(tmp_path, commit(directory, record(key)).directory)
+    assert [found.record.key[0] for found in finished_steps(tmp_path)] == ["f", "c", "d"]
+
+
+def test_results_of_one_second_are_ordered_by_number_beyond_nine(tmp_path, monkeypatch):
+    moment = utc_now()
+    monkeypatch.setitem(record.__globals__, "utc_now", lambda: moment)
+    for number in range(12):
+        directory = begin_directory(tmp_path, format(11 - number, "x") * 64, resumable=False)
+        commit(directory, record(format(11 - number, "x")))
+    assert [found.directory.name.rpartition("-")[2] for found in finished_steps(tmp_path)] == [
+        str(n) for n in range(12, 0, -1)
+    ]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "UTC"])
+def test_clock_gives_utc_that_says_so(timezone, zone):
+    timezone(zone)
+    moment = utc_now()
+    assert moment.endswith("+00:00") and shown(moment) == moment[:10] + " " + moment[11:19] + " UTC"
+    then = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
+    assert 3600 <= seconds_since(then.isoformat()) < 7200
