@@ -1,5 +1,6 @@
 """The same steps as one job: on this machine, on Ray, on Kubernetes; the pipeline runner and the command line."""
 
+import cluster._found_engine  # noqa: F401  first: what follows imports of engine
 from cluster.launchers import (
     JobHandle,
     JobNotFound,

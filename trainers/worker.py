@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from engine.core.own_packages import check_path
 from engine.errors import ConfigError, FullpassError
 from trainers.supervision.group_state import GroupPolicy
 from trainers.supervision.supervisor import SupervisorConfig, supervise
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words[:split])
     target = words[split + 1 :]
     try:
+        check_path()
         if not target:
             raise ConfigError(
                 "no target: python -m trainers.worker [options] -- script.py|-m module|module:function ..."

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from engine.core.own_packages import check_path
 from engine.errors import FullpassError
 from engine.version import __version__
 
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if debug:
         os.environ["FULLPASS_DEBUG"] = "1"
     try:
+        check_path()
         module, args = _parse(words)
         if getattr(args, "quiet", False):
             os.environ["FULLPASS_PROGRESS"] = "0"

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from engine.core.own_packages import check_beside
 from engine.errors import ConfigError
 
 __all__ = ["load_user_module", "user_function"]
@@ -32,6 +33,7 @@ def load_user_module(path: str | Path) -> ModuleType:
     name = f"fullpass_user_{file.stem}_{hashlib.sha256(bytes(file) + source).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
+    check_beside(file.parent)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

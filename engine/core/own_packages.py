@@ -1,0 +1,52 @@
+"""The four packages of Fullpass have common names: a user's own file of such a name must not take their place unseen.
+
+Python takes the first `engine` on its path, for the whole process. With `python -m` the current directory comes first, and
+the directory of a user's module is put first so that it can import its neighbours. Either could give Fullpass a user's
+engine.py, or the user's `import engine` Fullpass's package.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+from pathlib import Path
+
+from engine.errors import ConfigError
+
+__all__ = ["PACKAGES", "check_beside", "check_path"]
+
+PACKAGES = ("engine", "transforms", "trainers", "cluster")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def check_beside(directory: Path) -> None:
+    """Checks a directory that is about to be put on Python's path.
+
+    Raises:
+        ConfigError: it holds a module named as a package of Fullpass; names the file.
+    """
+    if directory.resolve() == _ROOT:
+        return
+    for name in PACKAGES:
+        for file in (directory / f"{name}.py", directory / name / "__init__.py"):
+            if file.is_file():
+                raise ConfigError(_message(file, name))
+
+
+def check_path() -> None:
+    """Checks that each package of Fullpass is the one that Python finds.
+
+    Raises:
+        ConfigError: something else of its name comes first on the path; names the file.
+    """
+    for name in PACKAGES:
+        spec = importlib.machinery.PathFinder.find_spec(name)
+        # None: an editable install finds its packages by a hook of its own, after all that is on the path.
+        if spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent.parent != _ROOT:
+            raise ConfigError(_message(Path(spec.origin), name))
+
+
+def _message(file: Path, name: str) -> str:
+    return (
+        f"{file} has the name of Fullpass's package {name!r}, and one would take the other's place; rename it, or run from a "
+        f"directory without it (taken names: {', '.join(PACKAGES)})"
+    )
