@@ -12,6 +12,8 @@ from trainers.config import TrainerConfig
 from trainers.context import ModelContext
 from trainers.ema import WeightAverages
 from trainers.examples import split_example
+from trainers.models.inputs import asked_features, feature_names
+from trainers.models.padding import mask_name
 from trainers.precision import precision_policy
 from trainers.schedule import schedule_function
 from trainers.storage import for_tensorflow
@@ -70,15 +72,16 @@ def context_of(config: TrainerConfig, data: Any, transform_graph: str | None, to
         total_steps: optimizer steps of the training.
 
     Raises:
-        ConfigError: the data has no field of a label's or the weight's name.
+        ConfigError: the data has no field of a label's, the weight's or a chosen feature's name.
     """
     spec = dict(data.feature_spec())
     others = {*config.labels, *([config.weight] if config.weight else [])}
     missing = sorted(others - set(spec))
     if missing:
         raise ConfigError(f"label or weight {missing[0]!r}: the data has {', '.join(sorted(spec))}")
+    chosen = feature_names(spec, config.as_json())
     return ModelContext(
-        feature_spec={k: v for k, v in spec.items() if k not in others},
+        feature_spec={k: spec[k] for k in chosen},
         label_spec={k: spec[k] for k in config.labels},
         transform_output=_transform_output(transform_graph),
         hyperparameters=dict(config.hyperparameters),
@@ -91,7 +94,7 @@ def build(
     placement: Placement,
     build_model: Callable[[ModelContext], Any],
     context: ModelContext,
-    example: Mapping[str, Any],
+    example: Callable[[list[str]], Mapping[str, Any]],
 ) -> BuiltModel:
     """Returns the model of `build_model`, its variables made.
 
@@ -100,7 +103,8 @@ def build(
         placement: where the replicas are.
         build_model: see `Trainer`.
         context: what it is told.
-        example: features of a batch of zeros of the right shapes.
+        example: is given the names of the features that the model takes, and returns a batch of zeros of the right shapes
+            with these, labels and weight.
     """
     with placement.strategy.scope():
         with precision_policy(config.precision):
@@ -108,7 +112,9 @@ def build(
         adapter = adapt(model)
         if config.learning_rate is not None:
             adapter.set_learning_rate(schedule_function(config.learning_rate, context.steps or 0))
-        adapter.prepare(*split_example(example, config))
+        taken = asked_features(adapter.model, [*context.feature_spec, *map(mask_name, config.pad)])
+        read = [n for n in context.feature_spec if taken is None or n in taken or mask_name(n) in taken]
+        adapter.prepare(*split_example(example(read), config))
     averages = None
     if config.ema_decay is not None:
         averages = WeightAverages(placement.strategy, adapter.trainable, config.ema_decay)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainers.config_checks import check_types, require
+from trainers.config_checks import check_types, from_mapping, require
 from trainers.storage import check_uri, is_local
 
-__all__ = ["CheckpointConfig", "EarlyStopping", "LearningRate", "TrainerConfig"]
+__all__ = ["CheckpointConfig", "EarlyStopping", "LearningRate", "PadList", "TrainerConfig", "as_pad_lists"]
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "parameter_server", "tpu")
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16")
@@ -106,6 +106,30 @@ class LearningRate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PadList:
+    """How a list feature becomes a dense tensor [b, length] beside its mask, the feature NAME_mask, bool [b, length].
+
+    Args:
+        length: values a record has at most; longer lists are cut.
+        keep: "first" or "last" values of a list that is cut.
+        value: what fills the rest.
+        buckets: smaller lengths; a batch is padded to the smallest that holds its longest list, not always to `length`.
+    """
+
+    length: int
+    keep: str = "first"
+    value: int | float | str = 0
+    buckets: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        require(self.length >= 1, "length", self.length, "at least 1")
+        require(self.keep in ("first", "last"), "keep", self.keep, "allowed are 'first' and 'last'")
+        fit = all(1 <= size < self.length for size in self.buckets)
+        require(fit, "buckets", self.buckets, f"each at least 1 and less than length={self.length}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
     """Settings of one training run.
 
@@ -113,6 +137,9 @@ class TrainerConfig:
         directory: where checkpoints and logs go; local, or a URI (s3://, gs://, hdfs://), which all workers see.
         label: transformed feature that is the label, several names for several labels, None for a model without one.
         weight: transformed feature that is the weight of each example, or None.
+        features: features that are read and handed to the model; None: those that the inputs of a functional model name, all
+            of them for a model that does not say (a subclassed one, a tf.Module).
+        pad: list feature to its `PadList`: such a feature is dense, in the served model too.
         global_batch_size: examples a step, over all workers and devices.
         epochs: passes over the training data; give `epochs` or `steps`, not both.
         steps: optimizer steps in all.
@@ -149,6 +176,8 @@ class TrainerConfig:
     global_batch_size: int
     label: str | Sequence[str] | None = None
     weight: str | None = None
+    features: Sequence[str] | None = None
+    pad: Mapping[str, PadList] = field(default_factory=dict)
     epochs: int | None = None
     steps: int | None = None
     strategy: str = "auto"
@@ -181,6 +210,8 @@ class TrainerConfig:
         if isinstance(self.learning_rate, int | float):
             object.__setattr__(self, "learning_rate", LearningRate(peak=self.learning_rate))
         check_types(self)
+        object.__setattr__(self, "pad", as_pad_lists(self.pad))
+        self._check_features()
         require(bool(self.directory), "directory", self.directory, "a directory for checkpoints and logs is needed")
         check_uri("directory", self.directory)
         require(not self.audit or is_local(self.directory), "audit", self.audit, f"{self.directory} is not local")
@@ -211,6 +242,15 @@ class TrainerConfig:
             allowed = "a mapping of classes from 0 to weights of 0 or more"
             require(bool(fit) and all(fit), "class_weights", self.class_weights, allowed)
 
+    def _check_features(self) -> None:
+        if self.features is None:
+            return
+        require(
+            bool(self.features), "features", self.features, "at least one name, or None for what the model asks for"
+        )
+        taken = [name for name in self.features if name in self.labels]
+        require(not taken, "features", self.features, f"{taken[:1]} is a label, which the model is not given as well")
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Returns the names of the label features."""
@@ -221,3 +261,18 @@ class TrainerConfig:
     def as_json(self) -> dict[str, Any]:
         """Returns the settings as plain JSON values, for the checkpoint."""
         return dataclasses.asdict(self)
+
+
+def as_pad_lists(pad: Mapping[str, Any]) -> dict[str, PadList]:
+    """Returns list feature to its `PadList`, of mappings too, as JSON and TOML have them.
+
+    Raises:
+        ConfigError: a value that is neither, or one that `PadList` refuses.
+    """
+    made = {}
+    for name, value in pad.items():
+        require(
+            isinstance(value, PadList | Mapping), f"pad.{name}", value, 'a mapping is expected, e.g. {"length": 64}'
+        )
+        made[name] = value if isinstance(value, PadList) else from_mapping(PadList, value)
+    return made

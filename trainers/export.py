@@ -29,6 +29,7 @@ def export_saved_model(
     raw_feature_spec: Mapping[str, Any] | None = None,
     label: str | Sequence[str] = (),
     features: Sequence[str] | None = None,
+    pad: Mapping[str, Any] | None = None,
     data_manifest: Any = None,
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
@@ -50,7 +51,9 @@ def export_saved_model(
         raw_feature_spec: `tf.io` features of the raw examples, e.g. `dataset.feature_spec()`. Without it the transform
             graph says which features it takes (default values do not stand there).
         label: names of the (transformed) labels, which no request needs.
-        features: names of the features that the model takes; None for all except the labels.
+        features: names of the features that the model takes; None for all except the labels. A request needs only those
+            that an answer depends on.
+        pad: `TrainerConfig.pad` of the training.
         data_manifest: `dataset.manifest` of the training data, or a text that identifies it.
         config: settings of the training, for the card.
         metrics: metrics of the model, for the card.
@@ -62,7 +65,7 @@ def export_saved_model(
     """
     root = require_local("out", out)
     served, signatures, card = _prepare(
-        model, transform_graph, raw_feature_spec, label, features, data_manifest, config, metrics
+        model, transform_graph, raw_feature_spec, label, features, pad, data_manifest, config, metrics
     )
     with _only_writer(root):
         number = _checked_version(root, version)
@@ -78,6 +81,7 @@ def write_saved_model(
     raw_feature_spec: Mapping[str, Any] | None = None,
     label: str | Sequence[str] = (),
     features: Sequence[str] | None = None,
+    pad: Mapping[str, Any] | None = None,
     data_manifest: Any = None,
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
@@ -87,7 +91,7 @@ def write_saved_model(
     It is for programs that name the directory themselves, as TFX does; one that is there is replaced.
     """
     served, signatures, card = _prepare(
-        model, transform_graph, raw_feature_spec, label, features, data_manifest, config, metrics
+        model, transform_graph, raw_feature_spec, label, features, pad, data_manifest, config, metrics
     )
     target = os.fspath(directory)
     if is_local(target):
@@ -105,6 +109,7 @@ def _prepare(
     raw_feature_spec: Mapping[str, Any] | None,
     label: str | Sequence[str],
     features: Sequence[str] | None,
+    pad: Mapping[str, Any] | None,
     data_manifest: Any,
     config: Mapping[str, Any] | None,
     metrics: Mapping[str, Any] | None,
@@ -121,6 +126,7 @@ def _prepare(
         raw_feature_spec=raw_feature_spec,
         label=labels,
         features=features,
+        pad=pad,
     )
     signatures = served.signatures()
     card = make_card(

@@ -10,6 +10,7 @@ from typing import Any
 from engine.errors import ConfigError, DataError
 from trainers.context import ModelContext
 from trainers.export import export_saved_model
+from trainers.models.inputs import feature_names
 from trainers.storage import for_tensorflow, require_local
 
 __all__ = ["check_export", "create_variables", "export_checkpoint", "rebuild_model"]
@@ -62,6 +63,7 @@ def export_checkpoint(
         raw_feature_spec=raw_feature_spec,
         label=list(context.label_spec),
         features=list(context.feature_spec),
+        pad=config.get("pad"),
         data_manifest=data_manifest or saved.state.get("feed", {}).get("manifest"),
         config={**config, "checkpoint_step": saved.step},
         metrics=_last_metrics(saved.state) if metrics is None else metrics,
@@ -105,7 +107,7 @@ def rebuild_model(
             f"{saved.path} was trained with label {unknown[0]!r}; the features are {', '.join(sorted(spec))}"
         )
     context = ModelContext(
-        feature_spec={k: v for k, v in spec.items() if k not in labels and k != config.get("weight")},
+        feature_spec={k: spec[k] for k in feature_names(spec, config)},
         label_spec={k: spec[k] for k in labels},
         transform_output=output,
         hyperparameters=dict(config.get("hyperparameters") or {}),
@@ -113,7 +115,7 @@ def rebuild_model(
     )
     with precision_policy(config.get("precision", "float32")):
         model = build_model(context)
-    create_variables(model, context)
+    create_variables(model, context, config.get("pad"))
     averaged = bool(saved.state["variables"].get("average"))
     restore_model(model, saved.path, use_average=averaged if use_average is None else use_average)
     return model, context
@@ -175,24 +177,17 @@ def check_export(
     return worst
 
 
-def create_variables(model: Any, context: ModelContext) -> None:
+def create_variables(model: Any, context: ModelContext, pad: Mapping[str, Any] | None = None) -> None:
     """Makes the variables of a model that makes them at its first call, with one row of zeros."""
     import tensorflow as tf
 
+    from trainers.export_inputs import blank_feature
     from trainers.export_models import ForwardPass
 
     if getattr(model, "built", True) and model.variables:
         return
-    features: dict[str, Any] = {}
-    for name, feature in context.feature_spec.items():
-        shape = [1, *feature.shape] if isinstance(feature, tf.io.FixedLenFeature) else [1, 1]
-        dense = tf.fill(shape, "") if feature.dtype == tf.string else tf.zeros(shape, feature.dtype)
-        if isinstance(feature, tf.io.RaggedFeature):
-            features[name] = tf.RaggedTensor.from_tensor(dense)
-        else:
-            fixed = isinstance(feature, tf.io.FixedLenFeature)
-            features[name] = dense if fixed else tf.SparseTensor([[0, 0]], tf.reshape(dense, [1]), [1, 1])
-    ForwardPass(model)(features)
+    features = {name: blank_feature(feature, tf.constant(1)) for name, feature in context.feature_spec.items()}
+    ForwardPass(model, pad)(features)
 
 
 def _last_metrics(state: Mapping[str, Any]) -> dict[str, Any]:

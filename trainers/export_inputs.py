@@ -13,6 +13,9 @@ __all__ = [
     "LENGTHS_SUFFIX",
     "batch_features",
     "batch_signature",
+    "blank_feature",
+    "can_be_blank",
+    "feature_tensor_spec",
     "raw_spec_of_transform",
     "required_inputs",
     "row_lengths_name",
@@ -63,6 +66,42 @@ def batch_features(tensors: Mapping[str, Any], feature_spec: Mapping[str, Any]) 
         rows = tf.RaggedTensor.from_row_lengths(tensors[name], tensors[row_lengths_name(name)])
         features[name] = rows if isinstance(feature, tf.io.RaggedFeature) else rows.to_sparse()
     return features
+
+
+def can_be_blank(feature: Any) -> bool:
+    """Returns whether `blank_feature` knows this kind."""
+    return isinstance(feature, tf.io.FixedLenFeature) or _is_list(feature)
+
+
+def blank_feature(feature: Any, rows: Any) -> Any:
+    """Returns zeros or empty texts for `rows` (scalar int32 tensor) rows of a feature; lists have one value each.
+
+    Raises:
+        ConfigError: another kind than a fixed or list feature.
+    """
+    if not can_be_blank(feature):
+        raise ConfigError(f"no zeros are known for a {type(feature).__name__}: only fixed and list features have some")
+    fixed = isinstance(feature, tf.io.FixedLenFeature)
+    shape = tf.concat([[rows], tf.constant([*feature.shape] if fixed else [1], tf.int32)], 0)
+    dense = tf.fill(shape, "" if feature.dtype == tf.string else tf.zeros([], feature.dtype))
+    if fixed:
+        return tf.ensure_shape(dense, [None, *feature.shape])
+    ragged = tf.RaggedTensor.from_tensor(dense)
+    return ragged if isinstance(feature, tf.io.RaggedFeature) else ragged.to_sparse()
+
+
+def feature_tensor_spec(feature: Any) -> Any:
+    """Returns the type spec of a batch of a feature as `tf.io.parse_example` gives it."""
+    if isinstance(feature, tf.io.FixedLenFeature):
+        return tf.TensorSpec([None, *feature.shape], feature.dtype)
+    if isinstance(feature, tf.io.FixedLenSequenceFeature):
+        return tf.TensorSpec([None, None, *feature.shape], feature.dtype)
+    if isinstance(feature, tf.io.RaggedFeature):
+        rank = 1 + len(feature.partitions)
+        shape = [None] * (1 + rank)
+        return tf.RaggedTensorSpec(shape, feature.dtype, rank, row_splits_dtype=feature.row_splits_dtype)
+    size = feature.size if isinstance(feature, tf.io.SparseFeature) else None
+    return tf.SparseTensorSpec([None, *(size if isinstance(size, list | tuple) else [size])], feature.dtype)
 
 
 def required_inputs(function: Any, outputs: Iterable[str]) -> set[str]:

@@ -9,6 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from engine.errors import ConfigError
+from trainers.config import as_pad_lists
+from trainers.models.inputs import model_inputs, takes_argument
+from trainers.models.padding import pad_lists
 
 __all__ = ["ForwardPass", "variables_of"]
 
@@ -21,20 +24,22 @@ class ForwardPass(tf.Module):
 
     Args:
         model: a Keras 3 or tf_keras model, or a tf.Module that is callable with a dict of features.
+        pad: list feature to its `PadList`, or the same as a mapping, as the model was trained with.
 
     Raises:
         ConfigError: not one of these.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, pad: Mapping[str, Any] | None = None) -> None:
         super().__init__(name="forward_pass")
+        self._pad = _Untracked(as_pad_lists(pad or {}))
         self._call = _Untracked(_callable(model))
         self.model_variables = variables_of(model)
         self.model_resources = _resources(model)
 
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the model's outputs by name; half-precision outputs as float32. One unnamed output is "outputs"."""
-        result = self._call.function(features)
+        result = self._call.held(pad_lists(features, self._pad.held))
         if not isinstance(result, Mapping):
             parts = tf.nest.flatten(result)
             names = ["outputs"] if len(parts) == 1 else [f"output_{i}" for i in range(len(parts))]
@@ -43,10 +48,10 @@ class ForwardPass(tf.Module):
 
 
 class _Untracked:
-    """Holds a function where tf.Module does not look for things to track."""
+    """Holds something where tf.Module does not look for things to track."""
 
-    def __init__(self, function: Any) -> None:
-        self.function = function
+    def __init__(self, held: Any) -> None:
+        self.held = held
 
 
 def _callable(model: Any) -> Any:
@@ -55,33 +60,14 @@ def _callable(model: Any) -> Any:
     keras2 = sys.modules.get("tf_keras")
     is_keras = isinstance(model, keras.Model) or (keras2 is not None and isinstance(model, keras2.Model))
     if is_keras:
-        return lambda features: model(_inputs_of(model, features), training=False)
+        return lambda features: model(model_inputs(model, features), training=False)
     if not callable(model) or not isinstance(model, tf.Module):
         raise ConfigError(
             f"a {type(model).__module__}.{type(model).__name__} cannot be exported: expected a keras.Model, a tf_keras.Model "
             "or a tf.Module with __call__(features)"
         )
-    import inspect
-
-    try:
-        takes_training = "training" in inspect.signature(model.__call__).parameters
-    except (TypeError, ValueError):
-        takes_training = False
+    takes_training = takes_argument(model.__call__, "training")
     return (lambda features: model(features, training=False)) if takes_training else model
-
-
-def _inputs_of(model: Any, features: Mapping[str, Any]) -> Any:
-    struct = getattr(model, "_inputs_struct", None)  # Keras 3 functional
-    if struct is None:
-        struct = getattr(model, "_nested_inputs", None)  # tf_keras functional
-    if isinstance(struct, Mapping):
-        missing = sorted(set(struct) - set(features))
-        if missing:
-            raise ConfigError(f"the model has an input {missing[0]!r}, the features are {', '.join(sorted(features))}")
-        return {name: features[name] for name in struct}
-    if struct is not None and len(features) == 1:
-        return next(iter(features.values()))
-    return dict(features)
 
 
 def variables_of(model: Any) -> list[Any]:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from engine.errors import ConfigError
-from trainers.export_inputs import batch_features, batch_signature, raw_spec_of_transform, required_inputs
+from trainers.examples import row_count
+from trainers.export_inputs import (
+    batch_features,
+    batch_signature,
+    blank_feature,
+    can_be_blank,
+    feature_tensor_spec,
+    raw_spec_of_transform,
+    required_inputs,
+)
 from trainers.export_models import ForwardPass
 from trainers.storage import for_tensorflow
 
@@ -25,13 +34,15 @@ class _Specs:
         full_raw: raw features that the transform graph takes.
         raw: those that an answer needs.
         transformed: what the transform graph gives; empty without one.
-        model: what the model takes.
+        model: what the model takes and its answer depends on.
+        blank: what the model takes and its answer does not depend on: it is given zeros.
     """
 
     full_raw: dict[str, Any]
     raw: dict[str, Any]
     transformed: dict[str, Any]
     model: dict[str, Any]
+    blank: dict[str, Any]
 
 
 class ServedModel(tf.Module):
@@ -43,6 +54,7 @@ class ServedModel(tf.Module):
         raw_feature_spec: features of the raw examples; None takes what the graph knows.
         label: names of the label features (transformed ones, where there is a graph): they are not asked for.
         features: names of the features that the model takes; None for all except the labels.
+        pad: list feature to its `PadList`.
     """
 
     def __init__(
@@ -53,18 +65,36 @@ class ServedModel(tf.Module):
         raw_feature_spec: Mapping[str, Any] | None,
         label: Sequence[str],
         features: Sequence[str] | None = None,
+        pad: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name="served_model")
-        self.forward = ForwardPass(model)
+        self.forward = ForwardPass(model, pad)
         if transform_graph is not None:
-            self.transform_layer, self._specs = _with_graph(str(transform_graph), raw_feature_spec, label, features)
+            self.transform_layer, self._specs = _with_graph(
+                str(transform_graph), raw_feature_spec, label, features, self._needed
+            )
             return
         if raw_feature_spec is None:
             raise ConfigError("export without a transform graph needs raw_feature_spec: the features of the examples")
         wanted = features or [name for name in raw_feature_spec if name not in label]
         _check_known(wanted, raw_feature_spec, "the examples have no feature")
         spec = {name: raw_feature_spec[name] for name in wanted}
-        self.transform_layer, self._specs = None, _Specs(dict(raw_feature_spec), spec, {}, spec)
+        needed, blank = self._needed(spec)
+        self.transform_layer, self._specs = None, _Specs(dict(raw_feature_spec), needed, {}, needed, blank)
+
+    def _needed(self, spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns the features that the answer depends on, and the others."""
+        signature = {name: feature_tensor_spec(feature) for name, feature in spec.items()}
+        function = tf.function(lambda features: self.forward(features)).get_concrete_function(signature)
+        needed = required_inputs(function, function.structured_outputs) or set(list(spec)[:1])
+        kept = {n: f for n, f in spec.items() if n in needed or not can_be_blank(f)}
+        return kept, {n: f for n, f in spec.items() if n not in kept}
+
+    def _forward(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._specs.blank:
+            return self.forward(features)
+        rows = row_count(next(iter(features.values())))
+        return self.forward({**features, **{n: blank_feature(f, rows) for n, f in self._specs.blank.items()}})
 
     @property
     def raw_feature_spec(self) -> dict[str, Any]:
@@ -107,12 +137,12 @@ class ServedModel(tf.Module):
         return self._answer(batch_features(tensors, self._specs.raw))
 
     def _answer_transformed(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        return self.forward(batch_features(tensors, self._specs.model))
+        return self._forward(batch_features(tensors, self._specs.model))
 
     def _answer(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         if self.transform_layer is None:
-            return self.forward(raw)
-        return self.forward(self._shaped(self.transform_layer(dict(raw)), self._specs.model))
+            return self._forward(raw)
+        return self._forward(self._shaped(self.transform_layer(dict(raw)), self._specs.model))
 
     def _transform_examples(self, examples: Any) -> dict[str, Any]:
         return self._transformed(tf.io.parse_example(examples, self._specs.full_raw))
@@ -139,7 +169,11 @@ class ServedModel(tf.Module):
 
 
 def _with_graph(
-    graph: str, raw_feature_spec: Mapping[str, Any] | None, label: Sequence[str], features: Sequence[str] | None
+    graph: str,
+    raw_feature_spec: Mapping[str, Any] | None,
+    label: Sequence[str],
+    features: Sequence[str] | None,
+    needed_of: Callable[[Mapping[str, Any]], tuple[dict[str, Any], dict[str, Any]]],
 ) -> tuple[Any, _Specs]:
     """Returns TFT's layer of the graph and the specs."""
     import tensorflow_transform as tft
@@ -154,14 +188,14 @@ def _with_graph(
     _check_known(label, transformed, "label: the transform graph gives no feature")
     wanted = features or [name for name in transformed if name not in label]
     _check_known(wanted, transformed, "the transform graph gives no feature")
-    model_spec = {name: transformed[name] for name in wanted}
+    model_spec, blank = needed_of({name: transformed[name] for name in wanted})
     loaded, function = _transform_function(output.transform_savedmodel_dir)
     known = raw_spec_of_transform(function)
     full_raw = _agreed(known, raw_feature_spec or _stored_raw_spec(output) or known)
     needed = required_inputs(function, model_spec)
     del loaded  # its tables were needed until here; the layer loads its own
     return output.transform_features_layer(), _Specs(
-        full_raw, {n: full_raw[n] for n in sorted(needed)}, transformed, model_spec
+        full_raw, {n: full_raw[n] for n in sorted(needed)}, transformed, model_spec, blank
     )
 
 

@@ -20,7 +20,7 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 from trainers.adapters import ModelAdapter
 from trainers.config import TrainerConfig
 from trainers.ema import WeightAverages
-from trainers.examples import split_example
+from trainers.examples import rows_of_part, split_example
 from trainers.strategies.placement import Placement
 
 __all__ = ["CallResult", "SynchronousLoop"]
@@ -186,7 +186,7 @@ class SynchronousLoop:
         total: list[Any] = []
         loss = tf.constant(0.0)
         for part in range(parts):
-            piece = tf.nest.map_structure(lambda t, p=part: _rows(t, p, parts), (features, labels, weights))
+            piece = tf.nest.map_structure(lambda t, p=part: rows_of_part(t, p, parts), (features, labels, weights))
             gradients, part_loss = self._gradients_of(*piece)
             dense = [None if g is None else tf.convert_to_tensor(g) / parts for g in gradients]
             total = dense if not total else [None if a is None else a + b for a, b in zip(total, dense)]
@@ -224,24 +224,12 @@ def split_batches(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
 
     def pieces(batch):
         numbers = tf.data.Dataset.range(parts)
-        return numbers.map(lambda i: tf.nest.map_structure(lambda t: _rows(t, tf.cast(i, tf.int32), parts), batch))
+        return numbers.map(
+            lambda i: tf.nest.map_structure(lambda t: rows_of_part(t, tf.cast(i, tf.int32), parts), batch)
+        )
 
     endless = dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     cut = dataset.flat_map(pieces)
     if endless:
         cut = cut.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     return cut.prefetch(2 * parts)
-
-
-def _rows(tensor: Any, part: Any, parts: int) -> Any:
-    if tensor is None:
-        return None
-    static = tensor.shape[0]
-    if static is None:
-        size = (tensor.nrows() if isinstance(tensor, tf.RaggedTensor) else tf.shape(tensor)[0]) // parts
-        return tensor[part * size : (part + 1) * size]
-    size = static // parts
-    piece = tensor[part * size : (part + 1) * size]
-    if not isinstance(piece, tf.RaggedTensor):
-        piece.set_shape([size, *tensor.shape[1:]])
-    return piece

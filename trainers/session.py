@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from engine.errors import ConfigError
+from engine.feed.composite import assemble
 from engine.progress import Progress
 from trainers import checkpoint as files
 from trainers.adapters import ModelAdapter
@@ -23,6 +24,8 @@ from trainers.config import TrainerConfig
 from trainers.context import ModelContext
 from trainers.examples import zeros_like_spec
 from trainers.loop import SynchronousLoop
+from trainers.models.inputs import feature_columns
+from trainers.models.padding import pad_lists
 from trainers.progress_state import TrainingState
 from trainers.reporting import Meter, Profiler, Reporter
 from trainers.result import TrainResult
@@ -59,21 +62,14 @@ class Session:
         self.placement: Placement = create_placement(config.strategy, config.strategy_options)
         self._check_batch()
         self._link.phase("connected")
-        window = {} if config.window_records is None else {"window_records": config.window_records}
-        self._feed = self._feed_of(train, config.global_batch_size, with_record_ids=config.audit, **window)
-        self.steps_per_epoch: int = self._feed.steps_per_epoch
+        self.steps_per_epoch: int = self._training_feed().steps_per_epoch
         self.total_steps: int = config.steps or (config.epochs or 0) * self.steps_per_epoch
         self._saver = Saver(config.directory, config.checkpoint, on_commit=lambda step: self._link.send(committed=step))
         if self.placement.is_chief:
             self._saver.clean()
         saved = agreed_checkpoint(config, self.placement, schema_text(train))
-        if saved is not None:
-            self._feed.set_state(saved.state["feed"])
-        # One pipeline for its shapes and for its batches: to trace it takes a good part of a restart.
-        self._dataset = self._feed.dataset()
         context = context_of(config, train, transform_graph, self.total_steps)
-        example = self._feed.unpack(zeros_like_spec(self._dataset.element_spec))
-        self._built = build(config, self.placement, build_model, context, example)
+        self._built = build(config, self.placement, build_model, context, lambda names: self._open(names, saved))
         self._check_metric()
         self._link.phase("built")
         self.state, self.resumed_from = TrainingState(), 0
@@ -85,6 +81,27 @@ class Session:
     def adapter(self) -> ModelAdapter:
         """The model with loss, optimizer and metrics."""
         return self._built.adapter
+
+    def _training_feed(self, columns: list[str] | None = None) -> Any:
+        config = self.config
+        window = {} if config.window_records is None else {"window_records": config.window_records}
+        return self._feed_of(
+            self._train, config.global_batch_size, columns=columns, with_record_ids=config.audit, **window
+        )
+
+    def _open(self, features: list[str], saved: files.Checkpoint | None) -> dict[str, Any]:
+        """Opens the training data for what the model takes of it; returns a batch of zeros."""
+        others = [*self.config.labels, *([self.config.weight] if self.config.weight else [])]
+        self._columns = feature_columns(self._train.schema, [*features, *others])
+        self._feed = self._training_feed(self._columns)
+        if saved is not None:
+            self._feed.set_state(saved.state["feed"])
+        # One pipeline for its shapes and for its batches: to trace it takes a good part of a restart.
+        self._dataset = self._feed.dataset()
+        return self._unpack_of(self._feed, self._train)(zeros_like_spec(self._dataset.element_spec))
+
+    def _unpack_of(self, feed: Any, data: Any) -> Callable[[Any], dict[str, Any]]:
+        return lambda packed: pad_lists(assemble(data.schema, feed.unpack(packed)), self.config.pad)
 
     def _check_batch(self) -> None:
         size, replicas = self.config.global_batch_size, self.placement.num_replicas
@@ -131,7 +148,8 @@ class Session:
         config, chief = self.config, self.placement.is_chief
         asynchronous = self.placement.coordinator is not None
         kind = AsynchronousLoop if asynchronous else SynchronousLoop
-        self._loop = kind(self.placement, self.adapter, self._feed.unpack, config, self._built.averages)
+        unpack = self._unpack_of(self._feed, self._train)
+        self._loop = kind(self.placement, self.adapter, unpack, config, self._built.averages)
         self._loop.start(self._dataset)
         self._metrics = (AsynchronousMetrics if asynchronous else MetricCollector)(self.placement, self.adapter)
         self._validation: Validation | None = None
@@ -201,10 +219,13 @@ class Session:
         from engine.plan import Remainder
 
         size = self.config.eval_batch_size or self.config.global_batch_size
-        feed = self._feed_of(self._eval, size, shuffle=False, num_epochs=1, remainder=Remainder.PAD)
+        last = {"shuffle": False, "num_epochs": 1, "remainder": Remainder.PAD}
+        feed = self._feed_of(self._eval, size, columns=self._columns, **last)
         if self._validation is None:
             kind = Validation if self.placement.coordinator is None else AsynchronousValidation
-            self._validation = kind(self.placement, self.adapter, feed.unpack, self.config, self._metrics)
+            self._validation = kind(
+                self.placement, self.adapter, self._unpack_of(feed, self._eval), self.config, self._metrics
+            )
         steps = min(feed.steps_per_epoch, self.config.eval_steps or feed.steps_per_epoch)
         averages = self._built.averages
         swapped = averages.in_place_of_weights() if averages is not None else contextlib.nullcontext()

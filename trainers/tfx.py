@@ -68,6 +68,7 @@ def run_fn(fn_args: Any) -> None:
 def train_from(fn_args: Any, settings: Mapping[str, Any]) -> None:
     """Trains in this process, as one member of the group that TF_CONFIG describes; the chief writes the model."""
     from trainers.export import write_saved_model
+    from trainers.models.inputs import feature_names
     from trainers.trainer import Trainer
 
     graph = _graph(fn_args)
@@ -87,7 +88,8 @@ def train_from(fn_args: Any, settings: Mapping[str, Any]) -> None:
         transform_graph=graph,
         raw_feature_spec=raw_spec,
         label=config.labels,
-        features=[name for name in spec if name not in config.labels and name != config.weight],
+        features=feature_names(spec, config.as_json()),
+        pad=config.pad,
         data_manifest=train.manifest,
         config=config.as_json(),
         metrics={**result.metrics, **{f"eval_{name}": value for name, value in result.eval_metrics.items()}},

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from trainers.adapters import ModelAdapter
 from trainers.config import TrainerConfig
-from trainers.examples import split_example
+from trainers.examples import row_count, split_example
 from trainers.loop import split_batches
 from trainers.strategies.placement import Placement
 
@@ -91,9 +91,11 @@ class Validation:
         batch = self._unpack(packed)
         features, labels, weights = split_example(batch, self._config)
         mask = batch.get("mask")
-        first = tf.nest.flatten(features)[0]
-        size = first.nrows() if isinstance(first, tf.RaggedTensor) else tf.shape(first)[0]
-        real = tf.cast(size, tf.float32) if mask is None else tf.reduce_sum(tf.cast(mask, tf.float32))
+        real = (
+            tf.cast(row_count(tf.nest.flatten(batch)[0]), tf.float32)
+            if mask is None
+            else tf.reduce_sum(tf.cast(mask, tf.float32))
+        )
         loss, penalty = self._adapter.evaluate(features, labels, weights, mask)
         return tuple(self._sum([loss, penalty / self._placement.num_replicas, real]))
 

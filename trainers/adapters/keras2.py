@@ -11,6 +11,7 @@ import tf_keras
 from engine.errors import ConfigError
 from trainers.adapters.base import ModelAdapter
 from trainers.examples import rows_where
+from trainers.models.inputs import model_inputs
 
 __all__ = ["Keras2Adapter"]
 
@@ -38,7 +39,7 @@ class Keras2Adapter(ModelAdapter):
         self._inner.learning_rate = Schedule()
 
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
-        predictions = self.model(self._inputs(features), training=False)
+        predictions = self.model(model_inputs(self.model, features), training=False)
         self.model.compiled_loss.build(predictions)
         if self.model.compiled_metrics is not None and labels is not None:
             self.model.compiled_metrics.build(predictions, labels)
@@ -48,17 +49,8 @@ class Keras2Adapter(ModelAdapter):
         else:
             self.optimizer.build(self.model.trainable_variables)
 
-    def _inputs(self, features: Mapping[str, Any]) -> Any:
-        names = getattr(self.model, "input_names", None)
-        if names and isinstance(getattr(self.model, "input", None), dict):
-            missing = sorted(set(names) - set(features))
-            if missing:
-                raise ConfigError(f"the model has an input {missing[0]!r}, the data has {', '.join(sorted(features))}")
-            return {name: features[name] for name in names}
-        return next(iter(features.values())) if len(features) == 1 else dict(features)
-
     def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
-        inputs = self._inputs(features)
+        inputs = model_inputs(self.model, features)
         predictions = self.model(inputs, training=True)
         loss = self.model.compute_loss(inputs, labels, predictions, weights)
         if update_metrics:
@@ -79,7 +71,7 @@ class Keras2Adapter(ModelAdapter):
             self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
 
     def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any]:
-        inputs = self._inputs(features)
+        inputs = model_inputs(self.model, features)
         predictions = self.model(inputs, training=False)
         replicas = float(tf.distribute.get_strategy().num_replicas_in_sync)
         loss = tf.cast(self.model.compute_loss(inputs, labels, predictions, weights), tf.float32) * replicas

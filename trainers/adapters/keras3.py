@@ -15,6 +15,7 @@ import tensorflow as tf
 from engine.errors import ConfigError
 from trainers.adapters.base import ModelAdapter
 from trainers.examples import rows_where
+from trainers.models.inputs import model_inputs, takes_argument
 
 __all__ = ["Keras3Adapter"]
 
@@ -33,6 +34,7 @@ class Keras3Adapter(ModelAdapter):
         if keras.backend.backend() != "tensorflow":
             raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()!r}: training here needs 'tensorflow'")
         self._inner._all_reduce_sum_gradients = list
+        self._loss_takes_training = takes_argument(model.compute_loss, "training")
 
     def set_learning_rate(self, schedule: Any) -> None:
         class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -45,21 +47,21 @@ class Keras3Adapter(ModelAdapter):
         self._inner.learning_rate = Schedule()
 
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
-        self.model._symbolic_build(data_batch=(self._inputs(features), labels, weights))
+        self._build(model_inputs(self.model, features), labels, weights)
         if not self.optimizer.built:
             self.optimizer.build(self.model.trainable_variables)
         self._metrics = [m for m in self.model.metrics if m is not self.model._loss_tracker]
 
-    def _inputs(self, features: Mapping[str, Any]) -> Any:
-        struct = getattr(self.model, "_inputs_struct", None)
-        if isinstance(struct, dict):
-            missing = sorted(set(struct) - set(features))
-            if missing:
-                raise ConfigError(f"the model has an input {missing[0]!r}, the data has {', '.join(sorted(features))}")
-            return {name: features[name] for name in struct}
-        if struct is not None and isinstance(features, dict) and len(features) == 1:
-            return next(iter(features.values()))
-        return dict(features)
+    def _build(self, inputs: Any, labels: Any, weights: Any) -> None:
+        if any(isinstance(part, tf.SparseTensor | tf.RaggedTensor) for part in tf.nest.flatten(inputs)):
+            # Keras builds with symbolic tensors, which many a `call` cannot take in the place of sparse or ragged ones.
+            predictions = self._forward(inputs, False)
+            if self.model._compile_loss is not None and labels is not None:
+                self.model._compile_loss.build(labels, predictions)
+            if self.model._compile_metrics is not None and labels is not None:
+                self.model._compile_metrics.build(labels, predictions)
+            return
+        self.model._symbolic_build(data_batch=(inputs, labels, weights))
 
     def _forward(self, inputs: Any, training: bool) -> Any:
         if getattr(self.model, "_call_has_training_arg", True):
@@ -67,12 +69,18 @@ class Keras3Adapter(ModelAdapter):
         return self.model(inputs)
 
     def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
-        inputs = self._inputs(features)
+        inputs = model_inputs(self.model, features)
         predictions = self._forward(inputs, True)
-        loss = self.model.compute_loss(x=inputs, y=labels, y_pred=predictions, sample_weight=weights, training=True)
+        loss = self._compute_loss(inputs, labels, predictions, weights, True)
         if update_metrics and self._metrics:
             self.model.compute_metrics(inputs, labels, predictions, sample_weight=weights)
         return loss
+
+    def _compute_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
+        # Models that were written before Keras 3.7 do not know `training`.
+        # https://github.com/keras-team/keras/blob/v3.7.0/keras/src/trainers/trainer.py
+        extra = {"training": training} if self._loss_takes_training else {}
+        return self.model.compute_loss(x=inputs, y=labels, y_pred=predictions, sample_weight=weights, **extra)
 
     def scale_loss(self, loss: Any) -> Any:
         return self.optimizer.scale_loss(loss)
@@ -93,10 +101,10 @@ class Keras3Adapter(ModelAdapter):
         self.optimizer.apply(list(gradients), self.model.trainable_variables)
 
     def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any]:
-        inputs = self._inputs(features)
+        inputs = model_inputs(self.model, features)
         predictions = self._forward(inputs, False)
         replicas = float(tf.distribute.get_strategy().num_replicas_in_sync)
-        loss = self.model.compute_loss(x=inputs, y=labels, y_pred=predictions, sample_weight=weights, training=False)
+        loss = self._compute_loss(inputs, labels, predictions, weights, False)
         loss = tf.cast(loss, tf.float32) * replicas
         penalty = (
             tf.add_n([tf.cast(p, tf.float32) for p in self.model.losses]) if self.model.losses else tf.constant(0.0)

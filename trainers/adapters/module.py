@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from engine.errors import ConfigError
 from trainers.adapters.base import ModelAdapter
-from trainers.examples import rows_where
+from trainers.examples import row_count, rows_where
 
 __all__ = ["ModuleAdapter"]
 
@@ -68,7 +68,7 @@ class ModuleAdapter(ModelAdapter):
 
     def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any]:
         features, labels, weights = rows_where(mask, (features, labels, weights))
-        size = tf.cast(tf.shape(tf.nest.flatten(features)[0])[0], tf.float32)
+        size = tf.cast(row_count(tf.nest.flatten((features, labels))[0]), tf.float32)
         loss = tf.cast(self.model.compute_loss(features, labels, weights, training=False), tf.float32)
         self._count(features, labels, weights)
         return tf.where(size > 0, loss * size, 0.0), tf.constant(0.0)

@@ -16,6 +16,7 @@ EPILOG = """examples:
   fullpass train data/train --module model.py --label late --out runs/1 --epochs 3 --eval data/eval
   fullpass train out/train --graph out/graph --module model.py --label late --out runs/2 --epochs 3 --workers 4
   fullpass train out/train --module model.py --label late --out runs/3 --steps 10000 --workers 3 --ps 1
+  fullpass train data/train --module towers.py --out runs/4 --epochs 3 --feature query --feature item
 
 Logs of a group: OUT/workers/worker-0.log (training) and OUT/workers/worker-0.supervisor.log (starts, faults); where OUT is
 a URI they are in ./fullpass-workers. Every --set field is explained in docs/training.md.
@@ -34,7 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--build-model", default="build_model", metavar="NAME", help="its function (default: %(default)s)"
     )
     parser.add_argument("--graph", metavar="DIR", help="transform graph of the data, for context.transform_output")
-    parser.add_argument("--label", required=True, metavar="NAME", help="feature that is the label")
+    parser.add_argument(
+        "--label",
+        action="append",
+        metavar="NAME",
+        help="feature that is the label; repeatable for several, none for a model with a loss of its own",
+    )
+    parser.add_argument(
+        "--feature",
+        action="append",
+        metavar="NAME",
+        help="feature that is read for the model; repeatable (default: what the model's inputs name, else all)",
+    )
     parser.add_argument("--weight", metavar="NAME", help="feature with the weight of each row")
     parser.add_argument("--out", required=True, metavar="DIR", help="checkpoints and logs go there")
     length = parser.add_mutually_exclusive_group(required=True)
@@ -130,11 +142,16 @@ def _config(said: dict[str, Any]) -> Any:
         raise ConfigError(f"--set {unknown[0]}: the fields are {', '.join(sorted(fields))}")
     return TrainerConfig(
         **{
-            "directory": said["out"], "label": said["label"], "weight": said["weight"], "epochs": said["epochs"],
+            "directory": said["out"], "label": _labels(said["label"]), "features": said.get("feature"),
+            "weight": said["weight"], "epochs": said["epochs"],
             "steps": said["steps"], "global_batch_size": said["batch_size"], "strategy": said["strategy"],
             "hyperparameters": _pairs(said["param"], "--param"), **more,
         }
     )  # fmt: skip
+
+
+def _labels(given: list[str] | None) -> str | list[str] | None:
+    return given[0] if given and len(given) == 1 else given or None
 
 
 def _pairs(words: list[str], flag: str) -> dict[str, Any]:
