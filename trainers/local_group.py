@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import ConfigError
+from trainers.supervision.group_secret import SECRET_FILE_ENV, new_secret, write_secret
 from trainers.tf_config import TASK_TYPES, tf_config
 
 __all__ = ["LocalGroup", "free_ports", "run_local_group"]
@@ -63,10 +64,14 @@ class LocalGroup:
         self._run_id = secrets.token_hex(8)
         self._processes: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
         self._stopping = False
+        self._secret_file: Path | None = None
 
     def start(self) -> LocalGroup:
         """Starts all supervisors."""
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        # Beside the logs, since a supervisor that is started again reads it again.
+        self._secret_file = (self.log_dir / f".secret-{self._run_id}").absolute()
+        write_secret(self._secret_file, new_secret())
         for task in self.tasks:
             self._spawn(task)
         return self
@@ -76,6 +81,7 @@ class LocalGroup:
         name = f"{kind}-{index}"
         env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **self._env, "FULLPASS_RENDEZVOUS": self._rendezvous}
         env["FULLPASS_RUN_ID"] = self._run_id
+        env[SECRET_FILE_ENV] = str(self._secret_file)
         env.pop("TF_CONFIG", None)
         if len(self.tasks) > 1:
             env["TF_CONFIG"] = tf_config(self._cluster, kind, index)
@@ -98,6 +104,11 @@ class LocalGroup:
             self._processes[task] = subprocess.Popen(
                 command, env=env, stdout=out, stderr=out, stdin=subprocess.PIPE, start_new_session=True
             )
+
+    @property
+    def rendezvous(self) -> str:
+        """Where the supervisors meet, "host:port"."""
+        return self._rendezvous
 
     @property
     def pids(self) -> dict[tuple[str, int], int]:
@@ -151,6 +162,8 @@ class LocalGroup:
             process.wait()
             if process.stdin is not None:
                 process.stdin.close()
+        if self._secret_file is not None:
+            self._secret_file.unlink(missing_ok=True)
 
 
 def run_local_group(

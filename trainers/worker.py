@@ -1,7 +1,8 @@
 """`python -m trainers.worker [options] -- TARGET [ARGS...]`: one supervised worker, driven by TF_CONFIG.
 
 TARGET is `script.py`, `-m module` or `module:function`. Every task of the cluster runs the same command. The supervisors
-meet at FULLPASS_RENDEZVOUS (default: the host of rank 0 and its TF port + 1), which rank 0's supervisor serves.
+meet at FULLPASS_RENDEZVOUS (default: the host of rank 0 and its TF port + 1), which rank 0's supervisor serves to those
+who know the secret in the file that FULLPASS_GROUP_SECRET_FILE names, the same for all of them.
 Exit codes: 0 the group is done, 143 stopped after a save, 2 wrong input, 3 an error in the program, 1 given up.
 """
 
@@ -14,11 +15,12 @@ from collections.abc import Mapping, Sequence
 
 from engine.core.own_packages import check_path
 from engine.errors import ConfigError, FullpassError
+from trainers.supervision.group_secret import SECRET_FILE_ENV, group_secret, new_secret
 from trainers.supervision.group_state import GroupPolicy
 from trainers.supervision.supervisor import SupervisorConfig, supervise
 from trainers.tf_config import Task, task_from_env
 
-__all__ = ["RENDEZVOUS_ENV", "RUN_ID_ENV", "main", "rendezvous_address"]
+__all__ = ["RENDEZVOUS_ENV", "RUN_ID_ENV", "main", "rendezvous_address", "secret_of"]
 
 RENDEZVOUS_ENV = "FULLPASS_RENDEZVOUS"
 RUN_ID_ENV = "FULLPASS_RUN_ID"
@@ -40,6 +42,22 @@ def rendezvous_address(task: Task, environ: Mapping[str, str]) -> tuple[str, int
     if not host or not port.isdigit():
         raise ConfigError(f"{RENDEZVOUS_ENV}={said!r}: 'host:port' is expected")
     return host, int(port)
+
+
+def secret_of(task: Task, environ: Mapping[str, str]) -> bytes:
+    """Returns the group's secret; a group of one needs none from outside.
+
+    Raises:
+        ConfigError: several tasks and no secret, or one that cannot be used.
+    """
+    secret = group_secret(environ)
+    if secret is None and task.num_tasks > 1:
+        raise ConfigError(
+            f"{SECRET_FILE_ENV} is not set: the {task.num_tasks} supervisors of this group need a secret that they share, "
+            "or anybody could join. Write one (umask 077; openssl rand -hex 16 > FILE), give every task the file, and set "
+            "the variable to its path; `fullpass train --workers` and `fullpass submit` do so themselves"
+        )
+    return new_secret().encode() if secret is None else secret
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             target=target,
             task=task,
             rendezvous=address,
+            secret=secret_of(task, os.environ),
             run_id=os.environ.get(RUN_ID_ENV, ""),
             log=args.log,
             grace_s=args.grace,
@@ -87,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FullpassError as error:
         print(f"trainers.worker: error: {error}", file=sys.stderr)
         return 2
+    # The training process serves TensorFlow's ports, which know no secrets: it need not know where this one is.
+    os.environ.pop(SECRET_FILE_ENV, None)
     return supervise(config)
 
 

@@ -14,6 +14,7 @@ import random
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -210,6 +211,43 @@ def test_group_full_disk_keeps_the_old_checkpoint_and_the_training_goes_on(quiet
 
     run_with_faults(tmp_path, 1, fill, room=5 * SETTINGS["every_steps"])
     assert "start -> worker 0 2" not in (tmp_path / "logs" / "worker-0.supervisor.log").read_text()
+    check_records(tmp_path)
+    assert weights_of(str(tmp_path / "out")) == quiet
+
+
+def test_group_flood_of_strangers_at_its_rendezvous_does_no_harm(quiet, tmp_path):
+    """Connections without end, garbage and halves of hellos from the fourth step to the last."""
+    over, made = threading.Event(), []
+
+    def flood(address: tuple[str, int]) -> None:
+        noise, held = random.Random(SEED), []
+        with contextlib.suppress(OSError):
+            while not over.is_set():
+                one = socket.create_connection(address, timeout=1)
+                held.append(one)
+                made.append(1)
+                with contextlib.suppress(OSError):
+                    one.sendall(noise.choice([b"", b"[]\n", b'{"is":"hel', noise.randbytes(300), b'{"is":"join"}\n']))
+                if len(held) > 200:
+                    held.pop(0).close()
+                time.sleep(0.001)
+        for one in held:
+            one.close()
+
+    threads = []
+
+    def hurt(running, moments, number):
+        host, _, port = running.rendezvous.rpartition(":")
+        threads.append(threading.Thread(target=flood, args=((host, int(port)),)))
+        threads[0].start()
+        kill_a_worker(running, moments, number)  # it must find its way back through the flood
+
+    try:
+        run_with_faults(tmp_path, 1, hurt)
+    finally:
+        over.set()
+    threads[0].join()
+    assert len(made) > 500
     check_records(tmp_path)
     assert weights_of(str(tmp_path / "out")) == quiet
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from trainers.supervision.messages import LIMIT_BYTES, BadMessage, decode, encode
+
 __all__ = ["LineConnection"]
+
+_SEND_TIMEOUT_S = 10
 
 
 class LineConnection:
     """A socket on which dicts are sent; a thread hands received ones on.
+
+    A line that is too long or no JSON object ends the connection: what follows it could not be trusted either.
 
     Args:
         connection: a connected stream socket.
@@ -26,6 +32,8 @@ class LineConnection:
     ) -> None:
         self._socket, self._received, self._closed = connection, received, closed
         self._lock = threading.Lock()
+        # Of sending alone: whoever does not read must not hold the sender, and reading may wait as long as it likes.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT_S, 0))
 
     def start(self) -> None:
         """Begins to read."""
@@ -35,8 +43,9 @@ class LineConnection:
         """Returns whether the message could be handed to the network."""
         try:
             with self._lock:
-                self._socket.sendall((json.dumps(message) + "\n").encode())
+                self._socket.sendall(encode(message))
         except OSError:
+            self.close()  # half a line may be out
             return False
         return True
 
@@ -48,9 +57,9 @@ class LineConnection:
     def _read(self) -> None:
         try:
             with self._socket.makefile("rb") as file:
-                for line in file:
-                    self._received(json.loads(line))
-        except (OSError, ValueError):
+                while line := file.readline(LIMIT_BYTES + 1):
+                    self._received(decode(line))
+        except (OSError, BadMessage):
             pass
         finally:
             with contextlib.suppress(OSError):

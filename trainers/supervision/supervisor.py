@@ -5,19 +5,22 @@ It has no TensorFlow in it, so it starts in no time and keeps answering whatever
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainers.supervision.child import Child
 from trainers.supervision.group_state import PREEMPTED, GroupPolicy, GroupState
+from trainers.supervision.handshake import NoWelcome, connect
 from trainers.supervision.lines import LineConnection
+from trainers.supervision.messages import BadMessage, order
 from trainers.supervision.rendezvous import Rendezvous
 from trainers.tf_config import TASK_TYPES, Task
 
@@ -26,6 +29,7 @@ __all__ = ["SupervisorConfig", "supervise"]
 _BEAT_S = 1.0
 _POLL_S = 0.1
 _RECONNECT_S = 0.2
+_CONNECT_TIMEOUT_S = 5.0
 # A throttled machine traces for long with hardly a turn for the heartbeat's thread.
 _SILENT_WHILE_STARTING_S = 60.0
 _FAILED_IMPORTS = 3
@@ -40,6 +44,7 @@ class SupervisorConfig:
         task: place in the cluster; rank 0's supervisor serves the rendezvous.
         rendezvous: "host:port" where the supervisors meet.
         run_id: equal in all members of a group.
+        secret: of the group: at least 128 random bits that nobody else knows.
         policy: patience.
         log: file for the output of the training process, None for this process's own.
         grace_s: seconds the training process has to save after SIGTERM.
@@ -50,6 +55,7 @@ class SupervisorConfig:
     target: list[str]
     task: Task
     rendezvous: tuple[str, int]
+    secret: bytes = field(repr=False)
     run_id: str = ""
     policy: GroupPolicy = field(default_factory=GroupPolicy)
     log: str | None = None
@@ -75,8 +81,18 @@ class _Supervisor:
         self._generation = 0
         self._preempted_at: float | None = None
         self._joined = False
-        self._disconnected_at = time.monotonic()
+        self._disconnected_at = self._looked_at = self._server_heard_at = time.monotonic()
+        self._no_welcome = ""
         self._exit: int | None = None
+        # By table: a kind of event is never a name that somebody else chose.
+        self._handlers: dict[str, Callable[[Any], None]] = {
+            "hangup": self._on_hangup,
+            "order": self._on_order,
+            "standby": self._on_standby,
+            "standby-gone": self._on_standby_gone,
+            "child": self._on_child,
+            "preempt": self._on_preempt,
+        }
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,10 +108,11 @@ class _Supervisor:
                     self._connect()
                 try:
                     kind, value = self._events.get(timeout=_POLL_S)
-                    getattr(self, "_on_" + kind.replace("-", "_"))(value)
+                    self._handlers[kind](value)
                 except queue.Empty:
                     pass
                 self._watch()
+                self._watch_rendezvous(server)
                 if time.monotonic() - last_beat >= _BEAT_S:
                     last_beat = time.monotonic()
                     self._send({"is": "beat"})
@@ -128,8 +145,8 @@ class _Supervisor:
             now=time.monotonic(),
         )
         host, port = self._config.rendezvous
-        loopback = host in ("localhost", "127.0.0.1")
-        return Rendezvous("127.0.0.1" if loopback else "", port, state, self._config.run_id, self._say)
+        config = self._config
+        return Rendezvous(_interface(host), port, state, config.run_id, config.secret, self._say)
 
     def _say(self, text: str) -> None:
         print(
@@ -142,20 +159,21 @@ class _Supervisor:
         patience = self._config.policy.rejoin_timeout_s
         if time.monotonic() - self._disconnected_at > patience:
             host, port = self._config.rendezvous
-            self._say(f"no rendezvous at {host}:{port} for {patience:.0f} s: given up")
+            self._say(f"no rendezvous at {host}:{port} for {patience:.0f} s ({self._no_welcome}): given up")
             self._exit = 1
             return
         try:
-            connection = socket.create_connection(self._config.rendezvous, timeout=5.0)
-        except OSError:
+            connection = connect(self._config.rendezvous, self._config.secret, _CONNECT_TIMEOUT_S)
+        except NoWelcome as error:
+            if str(error) != self._no_welcome:
+                self._no_welcome = str(error)
+                self._say(f"no rendezvous yet at {':'.join(map(str, self._config.rendezvous))}: {error}")
             time.sleep(_RECONNECT_S)
             return
-        connection.settimeout(None)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line = LineConnection(
             connection, lambda m: self._events.put(("order", m)), lambda: self._events.put(("hangup", line))
         )
-        self._line = line
+        self._line, self._server_heard_at = line, time.monotonic()
         line.start()
         self._join()
 
@@ -174,29 +192,38 @@ class _Supervisor:
     def _on_hangup(self, line: LineConnection) -> None:
         if line is not self._line:
             return
-        self._line, self._disconnected_at, self._joined = None, time.monotonic(), False
+        self._line, self._joined = None, False
         # Without the rendezvous nobody knows whether the group still runs: this child must not go on alone.
         if self._child.running:
             self._child.kill("the rendezvous is gone")
 
-    def _on_order(self, order: dict[str, Any]) -> None:
-        do = order["do"]
-        if do == "start":
+    def _on_order(self, message: dict[str, Any]) -> None:
+        self._server_heard_at, self._disconnected_at = time.monotonic(), time.monotonic()
+        try:
+            said = order(message)
+        except BadMessage as error:
+            self._say(f"the rendezvous sent {error}: connecting anew")
+            if self._line is not None:
+                self._line.close()
+            return
+        if said.do == "beat":
+            pass
+        elif said.do == "start":
             self._joined = False
-            self._generation = order["generation"]
+            self._generation = said.generation
             env = {"FULLPASS_GENERATION": str(self._generation), "FULLPASS_STARTED_AT": repr(time.time())}
             self._child.start(env)
-        elif do == "stop":
+        elif said.do == "stop":
             if self._child.running:
-                self._child.kill(order["reason"])
+                self._child.kill(said.reason)
             elif not self._joined:
                 self._join()
             # else: the child ended before this order came, and the group knows: a second join would be one too many.
-        elif do == "done":
+        elif said.do == "done":
             self._exit = 0
         else:
-            self._say(f"the training failed: {order['reason']}")
-            self._exit = int(order.get("code", 1)) or 1
+            self._say(f"the training failed: {said.reason}")
+            self._exit = said.code or 1
 
     def _on_standby(self, message: dict[str, Any]) -> None:
         self._ended(self._child.handle_standby(message))
@@ -257,3 +284,30 @@ class _Supervisor:
         if self._preempted_at is not None and now - self._preempted_at > self._config.grace_s and self._exit is None:
             self._say(f"the training did not save within {self._config.grace_s:.0f} s")
             self._leave()
+
+    def _watch_rendezvous(self, server: Rendezvous | None) -> None:
+        """Ends where the own rendezvous has failed; hangs up where another's says nothing any more."""
+        if server is not None and server.failure is not None and self._exit is None:
+            self._say(f"its rendezvous has failed: {server.failure}")
+            self._exit = 1
+        now = time.monotonic()
+        # A machine that stood still has heard nobody: that time is not the rendezvous's.
+        if now - self._looked_at > _BEAT_S:
+            self._server_heard_at += now - self._looked_at
+        self._looked_at = now
+        silence = self._config.policy.silent_after_s
+        if self._line is not None and now - self._server_heard_at > silence:
+            self._server_heard_at = now
+            self._no_welcome = f"it said nothing for {silence:.0f} s"
+            self._say(f"the rendezvous has said nothing for {silence:.0f} s: connecting anew")
+            self._line.close()
+
+
+def _interface(host: str) -> str:
+    """Returns the address to listen on: the very one that the members connect to, all of them where that is a name."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:  # a pod's name: its address may be another after a restart
+        return ""

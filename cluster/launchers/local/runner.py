@@ -102,6 +102,7 @@ class Runner:
         write_status(self._folder, status, [mark for mark in marks if mark])
 
     def _make_members(self) -> list[Member]:
+        from trainers.supervision.group_secret import SECRET_FILE_ENV, new_secret, write_secret
         from trainers.tf_config import tf_config
 
         spec = self._spec
@@ -113,11 +114,14 @@ class Runner:
             if spec.roles[role]
         }
         run_id = f"{spec.name}-{secrets.token_hex(4)}"
+        secret_file = (self._folder / "group-secret").absolute()
+        write_secret(secret_file, new_secret())
         words = member_words(spec, self._folder)
         out = []
         for role, index in spec.members():
             env = {**os.environ, "FULLPASS_RUN_ID": run_id, "FULLPASS_RENDEZVOUS": rendezvous, **spec.env}
             env["TF_CONFIG"] = tf_config(addresses, role, index)
+            env[SECRET_FILE_ENV] = str(secret_file)
             env["PYTHONUNBUFFERED"] = "1"
             if spec.files:
                 env["PYTHONPATH"] = os.pathsep.join(

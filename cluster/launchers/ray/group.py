@@ -9,6 +9,7 @@ from typing import Any
 from cluster.launchers.ray.member import Member
 from cluster.launchers.ray.requirements import actor_options, bundles
 from cluster.spec import JobSpec
+from trainers.supervision.group_secret import new_secret
 from trainers.tf_config import tf_config
 
 __all__ = ["Group", "Lost", "Slot"]
@@ -52,6 +53,7 @@ class Group:
         from ray.util.placement_group import placement_group
 
         self.spec, self.run_id = spec, run_id
+        self._secret: Any = None
         self.slots = [Slot(role, index) for role, index in spec.members()]
         self.placement_group = placement_group(bundles(spec), strategy=placement, name=f"fullpass-{spec.name}-{run_id}")
 
@@ -76,13 +78,15 @@ class Group:
         for slot, where in zip(self.slots, self._all("where")):
             slot.where = where
         self._address(self._all("free_ports", 2))
-        refs = [slot.actor.start.remote(slot.env) for slot in self.slots]
+        # Through the object store: neither the job's description nor an actor's arguments show it.
+        self._secret = ray.put(new_secret())
+        refs = [slot.actor.start.remote(slot.env, self._secret) for slot in self.slots]
         self._get(refs)
 
     def restart(self, slot: Slot) -> None:
         """Starts one member's program again, under the same addresses."""
         slot.exit_code = None
-        self._get([slot.actor.start.remote(slot.env)])
+        self._get([slot.actor.start.remote(slot.env, self._secret)])
 
     def _address(self, ports: list[list[int]]) -> None:
         hosts: dict[str, list[str]] = {}
@@ -141,7 +145,7 @@ class Group:
         import ray
         from ray.util.placement_group import remove_placement_group
 
-        stops = [slot.actor.stop.remote(grace_s) for slot in self.slots if slot.actor is not None]
+        stops = [slot.actor.leave.remote(grace_s) for slot in self.slots if slot.actor is not None]
         if stops:
             with contextlib.suppress(Exception):
                 ray.wait(stops, num_returns=len(stops), timeout=grace_s + 5)

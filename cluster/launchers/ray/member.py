@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT
+from trainers.supervision.group_secret import SECRET_FILE_ENV, write_secret
 
 __all__ = ["Member"]
 
@@ -65,13 +67,17 @@ class Member:
             for each in sockets:
                 each.close()
 
-    def start(self, env: dict[str, str]) -> int:
+    def start(self, env: dict[str, str], secret: str) -> int:
         """Starts the program, or starts it again, and returns its process id.
 
         Args:
             env: variables for this member alone (TF_CONFIG and the like), over the job's own.
+            secret: of the group; its supervisors read it from a file that only this user may read.
         """
         self.stop(grace_s=0)
+        secret_file = self._directory / ".group-secret"
+        write_secret(secret_file, secret)
+        env = {**env, SECRET_FILE_ENV: str(secret_file)}
         words = [word.replace(FILES_MOUNT, str(self._directory)) for word in self._spec.words(sys.executable)]
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
@@ -105,3 +111,8 @@ class Member:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def leave(self, grace_s: float) -> None:
+        """Stops the program, as `stop` does, and removes what this actor wrote; it is of no use after that."""
+        self.stop(grace_s)
+        shutil.rmtree(self._directory, ignore_errors=True)

@@ -1,0 +1,326 @@
+"""The rendezvous against strangers, garbage, floods and slow senders: the group goes on, nobody learns anything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import resource
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.supervision.group_secret import new_secret, proof
+from trainers.supervision.group_state import GroupPolicy, GroupState
+from trainers.supervision.handshake import NoWelcome, connect
+from trainers.supervision.messages import LIMIT_BYTES, BadMessage, decode, encode, member_message, order
+from trainers.supervision.rendezvous import Rendezvous
+
+SECRET = new_secret().encode()
+RUN_ID = "run-4711"
+EVENTUALLY_S = 20.0
+
+
+class Member:
+    """A supervisor's side, without a child."""
+
+    def __init__(self, port: int, rank: int, size: int = 2) -> None:
+        self.rank, self.got, self.closed = rank, [], False
+        self.socket = connect(("127.0.0.1", port), SECRET, EVENTUALLY_S)
+        threading.Thread(target=self._read, daemon=True).start()
+        self.send({"is": "join", "rank": rank, "size": size, "run_id": RUN_ID, "generation": 0})
+
+    def send(self, message: object) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.sendall((json.dumps(message) + "\n").encode())
+
+    def hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            for line in self.socket.makefile("rb"):
+                message = json.loads(line)
+                if message["do"] != "beat":
+                    self.got.append(message)
+        self.closed = True
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + EVENTUALLY_S
+    while not condition():
+        assert time.monotonic() < until, what
+        time.sleep(0.02)
+
+
+class Running:
+    """A group of two that has started."""
+
+    def __init__(self, hello_timeout_s: float = 10.0) -> None:
+        self.log: list[str] = []
+        self.state = GroupState(num_members=2, policy=GroupPolicy(silent_after_s=600.0), now=time.monotonic())
+        self.server = Rendezvous("127.0.0.1", 0, self.state, RUN_ID, SECRET, self.log.append, hello_timeout_s)
+        self.members = [Member(self.server.port, rank) for rank in range(2)]
+        eventually(lambda: all(m.got for m in self.members), "the group starts")
+
+    def check(self) -> None:
+        """The group heard of no stranger, and still answers: a member's failure stops the other."""
+        assert self.server.failure is None
+        assert [[m["do"] for m in member.got] for member in self.members] == [["start"], ["start"]]
+        assert self.state.outcome is None and self.state.generation == 1 and self.state.restarts == 0
+        self.members[1].send({"is": "exited", "generation": 1, "code": 1, "reason": "x"})
+        eventually(lambda: [m["do"] for m in self.members[0].got] == ["start", "stop"], "the other is stopped")
+
+    def close(self) -> None:
+        for member in self.members:
+            member.hang_up()
+        self.server.close()
+
+
+@pytest.fixture
+def group() -> Iterator[Running]:
+    running = Running()
+    yield running
+    running.close()
+
+
+def stranger(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=EVENTUALLY_S)
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Returns all that the server says until it hangs up."""
+    out = b""
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(65536):
+            out += data
+    return out
+
+
+HOSTILE = {
+    "a number": b"1\n",
+    "a list": b"[]\n",
+    "null": b"null\n",
+    "a text": b'"join"\n',
+    "a join without fields": b'{"is":"join"}\n',
+    "a join by somebody unknown": b'{"is":"join","rank":0,"size":2,"run_id":"run-4711","generation":0}\n',
+    "a name of a method": b'{"is":"__class__"}\n',
+    "bytes": bytes(range(256)) * 20 + b"\n",
+    "HTTP": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "deep nesting": b"[" * 4000 + b"\n",
+    "a huge number": b'{"is":"hello","nonce":' + b"9" * 3000 + b"}\n",
+    "a line of 600 KB": b"x" * 600_000,
+    "a hello without proof": b'{"is":"hello","nonce":"00"}\n',
+    "a wrong proof": b'{"is":"hello","nonce":"00","proof":"' + b"0" * 64 + b'"}\n',
+    "a proof that is no ASCII": '{"is":"hello","nonce":"00","proof":"\\ud800ä"}\n'.encode(),
+    "empty lines": b"\n" * 10,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_rendezvous_hostile_bytes_are_refused_and_told_nothing(group, name):
+    with stranger(group.server.port) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(HOSTILE[name])
+        said = everything(connection)
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert all(set(line) == {"is", "nonce"} for line in lines), "a random number, nothing else"
+    assert RUN_ID.encode() not in said
+    group.check()
+
+
+HOSTILE_MEMBER = [
+    1, [], None, "x", {}, {"is": "join"}, {"is": []}, {"is": "beat", "step": "x"}, {"is": "beat", "step": True},
+    {"is": "join", "rank": "x", "size": 2, "run_id": RUN_ID, "generation": 0},
+    {"is": "join", "rank": 1, "size": 2, "run_id": RUN_ID, "generation": 10**9},
+    {"is": "join", "rank": -1, "size": 2, "run_id": RUN_ID, "generation": 0},
+    {"is": "join", "rank": 1.0, "size": 2, "run_id": RUN_ID, "generation": 0},
+    {"is": "exited", "generation": 1, "code": "3", "reason": "x"}, {"is": "leave"}, {"is": "_serve"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", HOSTILE_MEMBER, ids=str)
+def test_rendezvous_member_with_a_malformed_message_is_hung_up(group, message):
+    with connect(("127.0.0.1", group.server.port), SECRET, EVENTUALLY_S) as connection:
+        connection.sendall((json.dumps(message) + "\n").encode())
+        connection.settimeout(EVENTUALLY_S)
+        everything(connection)  # until it is closed
+    assert any(text.startswith("a connection sent ") for text in group.log)
+    group.check()
+
+
+def test_rendezvous_old_proof_is_worth_nothing(group):
+    """A proof that was heard once does not open another connection: the server's number is new each time."""
+    with stranger(group.server.port) as first:
+        challenge = json.loads(first.makefile("rb").readline())
+        heard = encode({"is": "hello", "nonce": "aa", "proof": proof(SECRET, "member", challenge["nonce"], "aa")})
+    with stranger(group.server.port) as second:
+        second.sendall(heard)
+        assert b"welcome" not in everything(second)
+    # Nor may what the server says be sent back to it as a member's proof.
+    assert proof(SECRET, "member", "a", "b") != proof(SECRET, "rendezvous", "a", "b")
+    group.check()
+
+
+def test_rendezvous_member_does_not_follow_a_server_without_the_secret():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def lie() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(encode({"is": "challenge", "nonce": "00"}))
+                connection.recv(4096)
+                connection.sendall(encode({"is": "welcome", "proof": "0" * 64}))
+                connection.recv(1)
+
+        thread = threading.Thread(target=lie)
+        thread.start()
+        with pytest.raises(NoWelcome, match="does not know this group's secret"):
+            connect(server.getsockname(), SECRET, EVENTUALLY_S)
+        thread.join()
+
+
+def test_rendezvous_wrong_run_is_told_so_once_it_has_proved_the_secret(group):
+    with connect(("127.0.0.1", group.server.port), SECRET, EVENTUALLY_S) as connection:
+        connection.sendall(encode({"is": "join", "rank": 0, "size": 2, "run_id": "old", "generation": 0}))
+        found = order(json.loads(connection.makefile("rb").readline()))
+        while found.do == "beat":
+            found = order(json.loads(connection.makefile("rb").readline()))
+    assert (found.do, found.code) == ("failed", 2) and RUN_ID in found.reason
+    group.check()
+
+
+def test_rendezvous_thousand_connections_and_slow_senders_do_not_keep_members_out(group):
+    """More strangers than it has room for, that send nothing, half a hello, or a byte at a time."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    try:
+        with contextlib.ExitStack() as stack:
+            for number in range(1000):
+                connection = stack.enter_context(stranger(group.server.port))
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall((b"", b'{"is":"hello"', b"{")[number % 3])
+            # While they are there, a supervisor that was started again finds its place.
+            again = Member(group.server.port, 1)
+            eventually(lambda: group.members[1].closed, "the older connection of that rank is closed")
+            again.hang_up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert group.server.failure is None
+    assert any("oldest of 64 without proof" in text for text in group.log)
+    assert len(group.log) < 50, "a flood does not fill the log"
+
+
+def test_rendezvous_stranger_that_never_proves_is_closed_after_the_time_limit():
+    group = Running(hello_timeout_s=0.2)
+    try:
+        with stranger(group.server.port) as connection:
+            connection.sendall(b'{"is":')
+            everything(connection)
+        assert any("did not prove the group's secret in time" in text for text in group.log)
+        group.check()
+    finally:
+        group.close()
+
+
+def test_rendezvous_without_descriptors_goes_on_when_there_are_some_again(group):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    waiting = [socket.socket() for _ in range(20)]
+    free = min(set(range(3, 4096)) - {s.fileno() for s in waiting})  # the next descriptor that would be given
+    with contextlib.ExitStack() as held:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            for one in waiting:
+                held.enter_context(one)
+                one.connect(("127.0.0.1", group.server.port))
+            eventually(
+                lambda: any("no room for a connection" in text for text in group.log), "it is out of descriptors"
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    Member(group.server.port, 0).hang_up()
+    assert group.server.failure is None
+
+
+def test_rendezvous_resets_before_accept_do_no_harm(group):
+    for _ in range(300):
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.connect(("127.0.0.1", group.server.port))
+        one.close()
+    group.check()
+
+
+def test_rendezvous_random_bytes_of_strangers_and_members_never_end_it(group):
+    """Seeded noise: pieces of real messages, cut and mixed with random bytes, from both sides of the proof."""
+    noise = random.Random(20)
+    pieces = [
+        b'{"is":',
+        b'"join"',
+        b'"rank":',
+        b"1",
+        b"}",
+        b"{",
+        b"\n",
+        b",",
+        b"null",
+        b"[[",
+        b'"',
+        b"\xff\x00",
+        b"-1e999",
+    ]
+    for _ in range(200):
+        known = noise.random() < 0.5
+        connection = (
+            connect(("127.0.0.1", group.server.port), SECRET, EVENTUALLY_S) if known else stranger(group.server.port)
+        )
+        with connection, contextlib.suppress(ConnectionError):
+            connection.sendall(b"".join(noise.choice([*pieces, noise.randbytes(9)]) for _ in range(40)) + b"\n")
+    group.check()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+FIELDS = st.dictionaries(
+    st.sampled_from(["is", "do", "rank", "size", "run_id", "generation", "code", "reason", "step", "committed"]),
+    JSON | st.sampled_from(["join", "beat", "exited", "leave", "start", "stop", "done", "failed", 0, 1, 2]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=300) | FIELDS.map(lambda value: json.dumps(value).encode()))
+def test_messages_any_line_is_a_message_or_is_refused(line):
+    """Whatever comes, only BadMessage goes out; whatever is accepted has the types that it promises."""
+    try:
+        value = decode(line)
+    except BadMessage:
+        return
+    for read in (member_message, order):
+        with contextlib.suppress(BadMessage):
+            message = read(value)
+            for name, kind in type(message).__annotations__.items():
+                held = getattr(message, name)
+                assert type(held) is (int if "int" in kind else str) or (held is None and "None" in kind)
+
+
+def test_messages_encoded_line_is_never_too_long():
+    assert len(encode({"is": "exited", "generation": 1, "code": 1, "reason": "\U0001f600" * 100_000})) < LIMIT_BYTES
+
+
+def test_rendezvous_fails_loudly_when_its_thread_does(group, monkeypatch):
+    """An error of our own ends the thread with a reason that its supervisor ends with; nobody waits for ever."""
+    monkeypatch.setattr(group.state, "tick", lambda now: 1 / 0)
+    eventually(lambda: group.server.failure is not None, "the failure is known")
+    assert "ZeroDivisionError" in group.server.failure
+    eventually(lambda: all(m.closed for m in group.members), "its members are hung up")
