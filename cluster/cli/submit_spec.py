@@ -30,10 +30,15 @@ _PLAIN = {
     "grace": "grace_s",
     "max_restarts": "max_restarts",
     "service_account": "service_account",
+    "scheduler_name": "scheduler_name",
+    "runtime_class": "runtime_class",
+    "beam_runner": "beam_runner",
     "run_as_user": "run_as_user",
 }
+_SOURCES = "claim=NAME, host=/DIR, secret=NAME, config=NAME, csi=DRIVER, empty, empty=SIZE or memory=SIZE"
+_PAIRS = (("env", "env"), ("labels", "label"), ("node_selector", "node_selector"), ("annotations", "annotation"))
 _WORK = ("pipeline", "step", "module")
-_RESOURCES = ("cpu", "memory", "gpu", "tpu", "tpu_accelerator", "tpu_topology")
+_RESOURCES = ("cpu", "memory", "ephemeral_storage", "gpu", "tpu", "tpu_accelerator", "tpu_topology")
 
 
 def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +68,7 @@ def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
     each.add_argument("--image-pull-secret", action="append", default=[], metavar="SECRET")
     each.add_argument("--cpu", help="cores, e.g. 4 or 500m (1)")
     each.add_argument("--memory", help="e.g. 8Gi (2Gi)")
+    each.add_argument("--ephemeral-storage", metavar="SIZE", help="disk of the node for logs and /tmp (4Gi)")
     each.add_argument("--gpu", type=int, metavar="N", help="nvidia.com/gpu")
     each.add_argument("--tpu", type=int, metavar="CHIPS", help="google.com/tpu chips on each node: 1, 4 or 8")
     each.add_argument("--tpu-accelerator", metavar="TYPE", help="e.g. tpu-v5-lite-podslice")
@@ -74,7 +80,7 @@ def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SOURCE:PATH[:ro]",
-        help="SOURCE is claim=NAME, host=/DIR, empty, empty=SIZE or memory=SIZE",
+        help=f"SOURCE is {_SOURCES}",
     )
     each.add_argument(
         "--file", action="append", default=[], metavar="FILE", help="send it along, to /fullpass/files/NAME"
@@ -87,6 +93,20 @@ def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--priority-class", metavar="NAME")
     where.add_argument("--queue", metavar="NAME", help="Kueue's LocalQueue")
     where.add_argument("--service-account", metavar="NAME")
+    where.add_argument("--scheduler-name", metavar="NAME", help="scheduler that places the pods")
+    where.add_argument("--runtime-class", metavar="NAME", help="RuntimeClass of the pods, e.g. gvisor")
+    where.add_argument("--annotation", action="append", default=[], metavar="NAME=VALUE", help="on each pod")
+    where.add_argument(
+        "--pod-patch",
+        metavar="FILE",
+        help="YAML or JSON that is merged into the pod template (strategic merge), for what no option says: affinity, "
+        "topology spread, init containers, sidecars",
+    )
+    where.add_argument(
+        "--beam-runner",
+        choices=("flink", "spark"),
+        help="the job talks to this session cluster (found in `--runner` of its words)",
+    )
     where.add_argument("--label", action="append", default=[], metavar="LABEL=VALUE")
 
 
@@ -96,7 +116,9 @@ def spec_from_args(args: argparse.Namespace) -> JobSpec:
     Raises:
         ConfigError: a flag that cannot be read, or a job that cannot run.
     """
-    data = _load(args.spec) if args.spec else {}
+    data = _load("--spec", args.spec) if args.spec else {}
+    if args.pod_patch:
+        data["pod_patch"] = _load("--pod-patch", args.pod_patch)
     if args.is_command or any(getattr(args, flag) for flag in _WORK):  # in place of what the file runs
         for field in ("command", *_WORK):
             data.pop(field, None)
@@ -118,7 +140,7 @@ def spec_from_args(args: argparse.Namespace) -> JobSpec:
     given = {key: getattr(args, key) for key in _RESOURCES if getattr(args, key) is not None}
     if given:
         data["resources"] = {**data.get("resources", {}), **given}
-    for field, flag in (("env", "env"), ("labels", "label"), ("node_selector", "node_selector")):
+    for field, flag in _PAIRS:
         pairs = dict(_pair(text, f"--{flag.replace('_', '-')}", "=") for text in getattr(args, flag))
         if pairs:
             data[field] = {**data.get(field, {}), **pairs}
@@ -135,7 +157,7 @@ def spec_from_args(args: argparse.Namespace) -> JobSpec:
     return from_dict(data)
 
 
-def _load(path: str) -> dict[str, Any]:
+def _load(flag: str, path: str) -> dict[str, Any]:
     text = _read(path)
     if path.endswith((".yaml", ".yml")):
         import yaml
@@ -143,14 +165,14 @@ def _load(path: str) -> dict[str, Any]:
         try:
             data = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--spec {path}: {error}") from error
+            raise ConfigError(f"{flag} {path}: {error}") from error
     else:
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ConfigError(f"--spec {path}: {error}") from error
+            raise ConfigError(f"{flag} {path}: {error}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"--spec {path}: expected an object with the fields of JobSpec")
+        raise ConfigError(f"{flag} {path}: expected an object, seen {type(data).__name__}")
     return data
 
 
@@ -164,7 +186,8 @@ def _read(path: str) -> str:
 def _pair(text: str, flag: str, sign: str) -> tuple[str, str]:
     key, found, value = text.partition(sign)
     if not found or not key:
-        raise ConfigError(f"{flag} {text}: expected NAME{sign}VALUE")
+        shown = "" if flag == "--env" else f" {text}"  # what is misspelt may be a secret all the same
+        raise ConfigError(f"{flag}{shown}: expected NAME{sign}VALUE")
     return key, value
 
 
@@ -182,13 +205,14 @@ def _volume(text: str) -> dict[str, Any]:
     if rest[1:] == ["ro"]:
         out["read_only"] = True
     key, _, value = source.partition("=")
-    if key in ("claim", "host") and value:
-        return {**out, "claim" if key == "claim" else "host_path": value}
+    names = {"claim": "claim", "host": "host_path", "secret": "secret", "config": "config_map", "csi": "csi_driver"}
+    if key in names and value:
+        return {**out, names[key]: value}
     if key == "empty":
         return {**out, "empty_dir": True, **({"size": value} if value else {})}
     if key == "memory" and value:
         return {**out, "empty_dir": True, "medium": "Memory", "size": value}
-    raise ConfigError(f"--volume {text}: SOURCE is claim=NAME, host=/DIR, empty, empty=SIZE or memory=SIZE")
+    raise ConfigError(f"--volume {text}: SOURCE is {_SOURCES}")
 
 
 def _toleration(text: str) -> dict[str, str]:

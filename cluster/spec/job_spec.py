@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cluster.spec.names import check_env_name, check_job_name, check_label, check_object_name
 from cluster.spec.quantity import format_bytes
@@ -12,15 +13,25 @@ from cluster.spec.scheduling import Toleration
 from cluster.spec.volumes import SecretEnv, Volume
 from engine.errors import ConfigError
 
-__all__ = ["FILES_MOUNT", "FORMAT_VERSION", "ROLES", "JobSpec"]
+__all__ = ["FILES_MOUNT", "FORMAT_VERSION", "GROUP_MOUNT", "ROLES", "JobSpec"]
 
 FORMAT_VERSION = 1
 ROLES = ("chief", "worker", "ps", "evaluator")
 FILES_MOUNT = "/fullpass/files"
-_OWN_VARIABLES = ("TF_CONFIG", "FULLPASS_RENDEZVOUS", "FULLPASS_RUN_ID", "FULLPASS_INDEX")
+GROUP_MOUNT = "/fullpass/group"
+_OWN_VARIABLES = (
+    "TF_CONFIG", "FULLPASS_RENDEZVOUS", "FULLPASS_RUN_ID", "FULLPASS_INDEX", "FULLPASS_GROUP_SECRET_FILE",
+)  # fmt: skip
 _FILES_BYTES = 900 << 10  # a ConfigMap holds 1 MiB with its own fields
 _LEAVE_S = 5
 _WORK = ("pipeline", "step", "module", "command")
+_TUPLES = (
+    "command", "args", "image_pull_secrets", "secrets", "volumes", "tolerations", "topology_spread", "init_containers",
+)  # fmt: skip
+_MAPPINGS = (
+    "roles", "role_resources", "env", "files", "node_selector", "labels", "affinity", "annotations", "pod_patch",
+)  # fmt: skip
+_BEAM_RUNNERS = ("flink", "spark")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +62,14 @@ class JobSpec:
         working_dir: directory that the program starts in.
         node_selector: labels that a node must have.
         tolerations: taints that pods tolerate.
+        affinity: of pods, as Kubernetes writes it.
+        topology_spread: topologySpreadConstraints of pods, as Kubernetes writes them.
+        scheduler_name: scheduler that places the pods; None for the cluster's own.
+        runtime_class: name of a RuntimeClass.
+        init_containers: that run before the member, as Kubernetes writes them.
+        annotations: on every pod.
+        pod_patch: strategic merge patch of the pod template, for what no field here says.
+        beam_runner: "flink" or "spark", where the job talks to one; found in `--runner` of args where None.
         priority_class: name of a PriorityClass.
         queue: Kueue's LocalQueue; the job is created suspended and waits to be admitted.
         timeout_s: seconds from start after which the job fails.
@@ -81,13 +100,21 @@ class JobSpec:
     image_pull_secrets: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
     role_resources: Mapping[str, Resources] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[SecretEnv, ...] = ()
     volumes: tuple[Volume, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     working_dir: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
+    affinity: Mapping[str, Any] = field(default_factory=dict)
+    topology_spread: tuple[Mapping[str, Any], ...] = ()
+    scheduler_name: str | None = None
+    runtime_class: str | None = None
+    init_containers: tuple[Mapping[str, Any], ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    pod_patch: Mapping[str, Any] = field(default_factory=dict)
+    beam_runner: str | None = None
     priority_class: str | None = None
     queue: str | None = None
     timeout_s: int | None = None
@@ -101,13 +128,19 @@ class JobSpec:
     read_only_root: bool = True
 
     def __post_init__(self) -> None:
-        for key in ("command", "args", "image_pull_secrets", "secrets", "volumes", "tolerations"):
+        for key in _TUPLES:
             if isinstance(getattr(self, key), str):
                 raise ConfigError(f"{key} = {getattr(self, key)!r}: expected a list, seen one text")
             object.__setattr__(self, key, tuple(getattr(self, key)))
-        for key in ("roles", "role_resources", "env", "files", "node_selector", "labels"):
+        for key in _MAPPINGS:
+            if not isinstance(getattr(self, key), Mapping):
+                raise ConfigError(f"{key}: expected an object, seen {type(getattr(self, key)).__name__}")
             object.__setattr__(self, key, dict(getattr(self, key)))
         check_job_name(self.name)
+        if self.beam_runner is None:
+            object.__setattr__(self, "beam_runner", _beam_runner([*self.command, *self.args]))
+        elif self.beam_runner not in _BEAM_RUNNERS:
+            raise ConfigError(f"beam_runner = {self.beam_runner!r}: expected one of {', '.join(_BEAM_RUNNERS)}")
         self._check_work()
         self._check_roles()
         self._check_names()
@@ -163,7 +196,7 @@ class JobSpec:
             raise ConfigError(f"image = {self.image!r} is not the name of an image")
         if self.image_pull_policy not in (None, "Always", "IfNotPresent", "Never"):
             raise ConfigError(f"image_pull_policy = {self.image_pull_policy!r}; expected Always, IfNotPresent or Never")
-        for key in ("priority_class", "queue", "service_account"):
+        for key in ("priority_class", "queue", "service_account", "scheduler_name", "runtime_class"):
             if getattr(self, key) is not None:
                 check_object_name(getattr(self, key), key)
         for name in self.image_pull_secrets:
@@ -171,7 +204,8 @@ class JobSpec:
         for name, value in self.env.items():
             check_env_name(name, "env")
             if not isinstance(value, str):
-                raise ConfigError(f"env: {name} = {value!r} must be a text")
+                # Its value may be a secret: only its type is said.
+                raise ConfigError(f"env: {name} must be a text, seen {type(value).__name__}")
         names = [*self.env, *(s.name for s in self.secrets)]
         for name in names:
             if name in _OWN_VARIABLES:
@@ -189,6 +223,8 @@ class JobSpec:
                 raise ConfigError(f"volumes: {path} is mounted twice")
             if path == FILES_MOUNT:
                 raise ConfigError(f"volumes: {FILES_MOUNT} is where `files` are")
+            if path == GROUP_MOUNT:
+                raise ConfigError(f"volumes: {GROUP_MOUNT} is where the group's secret is")
         in_memory = sum(volume.memory_bytes for volume in self.volumes)
         for role in self.roles:
             memory = self.resources_of(role).memory_bytes
@@ -307,3 +343,11 @@ class JobSpec:
         from cluster.spec.encoding import from_json
 
         return from_json(text)
+
+
+def _beam_runner(words: list[str]) -> str | None:
+    for word, following in zip(words, [*words[1:], ""]):
+        name = word.removeprefix("--runner=") if word.startswith("--runner=") else following
+        if word.startswith("--runner") and name in _BEAM_RUNNERS:
+            return name
+    return None

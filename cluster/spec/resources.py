@@ -26,6 +26,7 @@ class Resources:
         tpu: number of google.com/tpu chips on each pod's node: 1, 4 or 8.
         tpu_accelerator: value of the node label cloud.google.com/gke-tpu-accelerator, e.g. "tpu-v5-lite-podslice".
         tpu_topology: chips of the whole slice, e.g. "2x4".
+        ephemeral_storage: disk of the node that a pod may fill (logs, /tmp, its own layer); more evicts it.
 
     Raises:
         ConfigError: an amount that is no quantity or makes no sense.
@@ -37,10 +38,15 @@ class Resources:
     tpu: int = 0
     tpu_accelerator: str | None = None
     tpu_topology: str | None = None
+    ephemeral_storage: str = "4Gi"
 
     def __post_init__(self) -> None:
-        for key in ("cpu", "memory"):
+        for key in ("cpu", "memory", "ephemeral_storage"):
             object.__setattr__(self, key, str(getattr(self, key)))
+        if parse_quantity(self.ephemeral_storage, "ephemeral_storage") < _LEAST_MEMORY:
+            raise ConfigError(
+                f"ephemeral_storage = {self.ephemeral_storage!r} is less than 32Mi; it holds /tmp and the logs, e.g. '4Gi'"
+            )
         cores = parse_quantity(self.cpu, "cpu")
         if cores <= 0 or cores * 1000 != int(cores * 1000):
             raise ConfigError(f"cpu = {self.cpu!r}: expected a positive number of cores in steps of '1m'")
@@ -78,6 +84,11 @@ class Resources:
     def tpu_chips(self) -> int:
         """Chips of the whole slice; 0 without a topology."""
         return math.prod(int(n) for n in self.tpu_topology.split("x")) if self.tpu_topology else 0
+
+    @property
+    def whole_cores(self) -> int:
+        """Cores, rounded up: threads that a member can keep busy."""
+        return math.ceil(parse_quantity(self.cpu, "cpu"))
 
     @property
     def memory_bytes(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from cluster.spec.names import check_env_name, check_object_name
 from cluster.spec.quantity import parse_quantity
@@ -11,15 +13,23 @@ from engine.errors import ConfigError
 
 __all__ = ["SecretEnv", "Volume"]
 
+_SOURCES = ("claim", "host_path", "secret", "config_map", "projected", "csi_driver", "empty_dir")
+_PROJECTED = ("secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A directory in each pod, from exactly one of a claim, the node, or nothing.
+    """A directory in each pod, from exactly one source: a claim, the node, a Secret, a ConfigMap, several, a driver, nothing.
 
     Attributes:
         mount_path: absolute path in the pod.
         claim: name of a PersistentVolumeClaim. Workers on several nodes need one that is ReadWriteMany.
         host_path: directory of the node.
+        secret: name of a Secret, a file for each of its keys.
+        config_map: name of a ConfigMap, a file for each of its keys.
+        projected: sources of a projected volume as Kubernetes writes them, e.g. ({"serviceAccountToken": {...}},).
+        csi_driver: name of a CSI driver whose volume lives as long as the pod.
+        csi: attributes for that driver.
         empty_dir: an empty directory that lives as long as the pod.
         medium: "Memory" makes an empty directory a tmpfs, counted in the pod's memory.
         size: limit of an empty directory, e.g. "1Gi".
@@ -33,6 +43,11 @@ class Volume:
     mount_path: str
     claim: str | None = None
     host_path: str | None = None
+    secret: str | None = None
+    config_map: str | None = None
+    projected: tuple[Mapping[str, Any], ...] = ()
+    csi_driver: str | None = None
+    csi: Mapping[str, str] = field(default_factory=dict)
     empty_dir: bool = False
     medium: str = ""
     size: str | None = None
@@ -45,11 +60,23 @@ class Volume:
             raise ConfigError(f"{where}: mount_path must be an absolute path below '/', without ':'")
         if posixpath.normpath(self.mount_path) != self.mount_path.rstrip("/"):
             raise ConfigError(f"{where}: write the path without '.', '..' or '//'")
-        sources = [key for key in ("claim", "host_path", "empty_dir") if getattr(self, key)]
+        object.__setattr__(self, "projected", tuple(self.projected))
+        object.__setattr__(self, "csi", dict(self.csi))
+        sources = [key for key in _SOURCES if getattr(self, key)]
         if len(sources) != 1:
-            raise ConfigError(f"{where}: give exactly one of claim, host_path, empty_dir; seen {sources or 'none'}")
-        if self.claim:
-            check_object_name(self.claim, f"{where}: claim")
+            raise ConfigError(
+                f"{where}: give exactly one of {', '.join(_SOURCES)}; seen {', '.join(sources) or 'none'}"
+            )
+        for key in ("claim", "secret", "config_map", "csi_driver"):
+            if getattr(self, key):
+                check_object_name(getattr(self, key), f"{where}: {key}")
+        if self.csi and not self.csi_driver:
+            raise ConfigError(f"{where}: csi belongs to csi_driver")
+        for item in self.projected:
+            if not isinstance(item, Mapping) or len(item) != 1 or next(iter(item)) not in _PROJECTED:
+                raise ConfigError(
+                    f"{where}: projected source {item!r}: expected an object with one of {', '.join(_PROJECTED)}"
+                )
         if self.host_path and not self.host_path.startswith("/"):
             raise ConfigError(f"{where}: host_path = {self.host_path!r} must be absolute")
         if self.medium not in ("", "Memory"):

@@ -65,7 +65,7 @@ def test_flags_go_before_the_file(tmp_path):
     [
         ("--step train", "--name is missing"),
         ("--name a --command", "--command needs the program"),
-        ("--name a --step train --env A", "--env A: expected NAME=VALUE"),
+        ("--name a --step train --env A", "--env: expected NAME=VALUE"),
         ("--name a --step train --volume data:/data", "SOURCE is claim=NAME"),
         ("--name a --step train --volume claim=data", "expected SOURCE:PATH"),
         ("--name a --step train --secret A=b", "expected NAME:VALUE"),

@@ -16,9 +16,9 @@ __all__ = ["Api"]
 Object = dict[str, Any]
 
 _TIMEOUT = (5, 30)  # seconds to connect, and between two bytes
-_PLURALS = {"Job": "jobs", "TrainingRuntime": "trainingruntimes"}
+_PLURALS = {"Job": "jobs", "TrainingRuntime": "trainingruntimes", "NetworkPolicy": "networkpolicies"}
 _ATTEMPTS = 10
-_CORE = {"Service": "service", "ConfigMap": "config_map"}
+_CORE = {"Service": "service", "ConfigMap": "config_map", "Secret": "secret"}
 
 
 class Api:
@@ -73,6 +73,15 @@ class Api:
             return self._custom.create_namespaced_custom_object(
                 group, version, self.namespace, plural, obj, _request_timeout=_TIMEOUT, **options
             )
+
+    def pod_security(self) -> str | None:
+        """Returns the level of pod security that the namespace enforces, None where there is none or it may not be read."""
+        try:
+            with api_errors(f"read namespace {self.namespace}"):
+                found = self._core.read_namespace(self.namespace, _request_timeout=_TIMEOUT)
+        except LauncherError:  # an early word, no need: the API refuses the pods in any case
+            return None
+        return (found.metadata.labels or {}).get("pod-security.kubernetes.io/enforce")
 
     def own(self, obj: Object, owner: Object) -> None:
         """Makes a custom object go when its owner goes.

@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from cluster.launchers.kubernetes.isolation import group_secret, network_policy
 from cluster.launchers.status import JobState, LogLine
 from cluster.spec import JobSpec
 from engine.errors import ConfigError
@@ -32,6 +33,7 @@ class Kind(abc.ABC):
         plural: its resource.
         needs: what a cluster must have installed; empty for nothing.
         before: kinds of owned objects that must be there before the one that runs the job.
+        has_rendezvous: its pods are members of a group that shares a Secret.
     """
 
     name: str
@@ -40,10 +42,24 @@ class Kind(abc.ABC):
     plural: str
     needs: str = ""
     before: frozenset[str] = frozenset()
+    has_rendezvous: bool = True
 
-    def objects(self, spec: JobSpec, run_id: str) -> list[dict[str, Any]]:
-        """Returns what `render` does, with this kind's label: jobs of two kinds may have the same name."""
-        return _with_kind(self.render(spec, run_id), self.name)
+    def objects(self, spec: JobSpec, run_id: str, secret: str) -> list[dict[str, Any]]:
+        """Returns what `render` does, and what keeps the job apart; all with this kind's label: jobs of two kinds may have the same name.
+
+        Args:
+            spec: the job.
+            run_id: equal in all pods of this run.
+            secret: that the supervisors of the group share.
+        """
+        policy = network_policy(spec, self.ingress(spec))
+        policy["metadata"]["name"] = f"{spec.name}-{self.name}"
+        secrets = group_secret(spec, secret) if self.has_rendezvous else []
+        return _with_kind([*self.render(spec, run_id), *secrets, policy], self.name)
+
+    def ingress(self, spec: JobSpec) -> list[dict[str, Any]]:
+        """Returns rules of who else must reach the job's pods."""
+        return []
 
     @abc.abstractmethod
     def render(self, spec: JobSpec, run_id: str) -> list[dict[str, Any]]:

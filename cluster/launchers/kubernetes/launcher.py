@@ -12,11 +12,14 @@ from typing import Any
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
 from cluster.launchers.kubernetes.api import Api
 from cluster.launchers.kubernetes.diagnose import creation_trouble, pod_state, pod_trouble
+from cluster.launchers.kubernetes.isolation import UNSET_SECRET
 from cluster.launchers.kubernetes.kind import kind as kind_named
 from cluster.launchers.kubernetes.logs import follow_logs, read_logs
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import ROLES
+from engine.errors import ConfigError
+from trainers.supervision.group_secret import new_secret
 
 __all__ = ["KubernetesLauncher"]
 
@@ -53,11 +56,13 @@ class KubernetesLauncher(Launcher):
         return self._connected
 
     def render(self, spec: JobSpec) -> builtins.list[dict[str, Any]]:
-        return self._kind.objects(spec, run_id=spec.name)
+        return self._kind.objects(spec, run_id=spec.name, secret=UNSET_SECRET)
 
     def submit(self, spec: JobSpec, *, dry_run: bool = False) -> JobHandle:
         # A run's id keeps what is left of an earlier run of this name out of the group.
-        main, *owned = self._kind.objects(spec, run_id=f"{spec.name}-{secrets.token_hex(4)}")
+        self._check_host_volumes(spec)
+        run_id = f"{spec.name}-{secrets.token_hex(4)}"
+        main, *owned = self._kind.objects(spec, run_id=run_id, secret=new_secret())
         before = [obj for obj in owned if obj["kind"] in self._kind.before]
         after = [obj for obj in owned if obj["kind"] not in self._kind.before]
         with contextlib.ExitStack() as undo:
@@ -119,6 +124,16 @@ class KubernetesLauncher(Launcher):
         found = self.api.jobs(self._kind)
         newest = sorted(found, key=lambda obj: obj["metadata"]["creationTimestamp"], reverse=True)
         return [self._status(obj) for obj in newest]
+
+    def _check_host_volumes(self, spec: JobSpec) -> None:
+        """Refuses at once what the namespace would refuse pod by pod, long after the job was accepted."""
+        paths = [volume.mount_path for volume in spec.volumes if volume.host_path]
+        level = self.api.pod_security() if paths else None
+        if level in ("baseline", "restricted"):
+            raise ConfigError(
+                f"volume at {paths[0]}: namespace {self.api.namespace} enforces pod security {level!r}, which forbids "
+                "directories of nodes (host=); use a claim, or a namespace that is 'privileged'"
+            )
 
     @staticmethod
     def _quietly(call: Callable[..., None], *args: Any) -> None:

@@ -6,10 +6,24 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster.launchers.kubernetes.pod_patch import check_patch, merge_patch
 from cluster.spec import JobSpec, Resources, Volume
-from cluster.spec.job_spec import FILES_MOUNT, ROLES
+from cluster.spec.job_spec import FILES_MOUNT, GROUP_MOUNT, ROLES
+from trainers.supervision.group_secret import SECRET_FILE_ENV
 
-__all__ = ["INDEX", "PORTS", "config_map", "config_name", "labels", "metadata", "pod_template", "tf_config_env"]
+__all__ = [
+    "INDEX",
+    "PORTS",
+    "SECRET_KEY",
+    "config_map",
+    "config_name",
+    "labels",
+    "metadata",
+    "needs_secret",
+    "pod_template",
+    "secret_name",
+    "tf_config_env",
+]
 
 Object = dict[str, Any]
 
@@ -17,13 +31,30 @@ Object = dict[str, Any]
 PORTS = {"tensorflow": 2222, "rendezvous": 2223}
 INDEX = "FULLPASS_INDEX"
 _IMAGE_GROUP = 10001  # of k8s/Dockerfile
+_THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 _GKE = "cloud.google.com/gke-tpu-"
+
+
+SECRET_KEY = "secret"
+# Read by its owner and by fsGroup, which is the pod's user: the kubelet mounts Secrets as root.
+_SECRET_MODE = 0o440
+
+
+def needs_secret(spec: JobSpec) -> bool:
+    """Returns whether a job's members meet at a rendezvous, and so need a secret that they share."""
+    return spec.supervised and spec.num_pods > 1
+
+
+def secret_name(spec: JobSpec) -> str:
+    """Returns the name of the Secret that the job's supervisors share."""
+    return f"{spec.name}-group"
 
 
 def labels(spec: JobSpec, role: str | None = None) -> dict[str, str]:
     """Returns the labels of a job's objects, or of the pods of a role."""
     own = {"app.kubernetes.io/managed-by": "fullpass", "fullpass/job": spec.name}
-    return {**spec.labels, **own, **({"fullpass/role": role} if role else {})}
+    client = {"fullpass/beam-client": spec.beam_runner} if role and spec.beam_runner else {}
+    return {**spec.labels, **own, **client, **({"fullpass/role": role} if role else {})}
 
 
 def metadata(spec: JobSpec, name: str | None = None) -> Object:
@@ -55,6 +86,7 @@ def pod_template(
     subdomain: str | None = None,
     restart_policy: str | None = "Never",
     mount_files: bool | None = None,
+    mount_secret: bool | None = None,
 ) -> Object:
     """Returns {metadata, spec} of the pods of a role.
 
@@ -67,15 +99,21 @@ def pod_template(
         subdomain: headless service that gives pods their names.
         restart_policy: of the pod; None where the kind sets it.
         mount_files: mount the job's ConfigMap; where None, if the job has files.
+        mount_secret: mount the group's Secret; where None, if its members meet at a rendezvous.
     """
     resources = spec.resources_of(role)
     root = spec.run_as_user == 0
-    volumes, mounts = _volumes(spec, bool(spec.files) if mount_files is None else mount_files)
+    volumes, mounts = _volumes(spec, role, bool(spec.files) if mount_files is None else mount_files)
+    if needs_secret(spec) if mount_secret is None else mount_secret:
+        env = [*env, {"name": SECRET_FILE_ENV, "value": f"{GROUP_MOUNT}/{SECRET_KEY}"}]
+        secret = {"secretName": secret_name(spec), "defaultMode": _SECRET_MODE}
+        volumes.append({"name": "group", "secret": secret})
+        mounts.append({"name": "group", "mountPath": GROUP_MOUNT, "readOnly": True})
     main: Object = {
         "name": container,
         "image": spec.image,
         "command": [_literal(word) for word in (command if command is not None else spec.words())],
-        "env": [*env, *_env(spec)],
+        "env": [*env, *_env(spec, resources)],
         "resources": _resources(resources),
         "ports": [{"name": name, "containerPort": port} for name, port in PORTS.items()],
         "volumeMounts": mounts,
@@ -108,12 +146,25 @@ def pod_template(
         (pod, "nodeSelector", _node_selector(spec, resources)),
         (pod, "tolerations", _tolerations(spec, resources)),
         (pod, "priorityClassName", spec.priority_class),
-        (pod, "serviceAccountName", spec.service_account),
+        # Named even where it is the namespace's own: what a pod may do is then to be read from it.
+        (pod, "serviceAccountName", spec.service_account or "default"),
+        (pod, "affinity", dict(spec.affinity)),
+        (pod, "topologySpreadConstraints", [dict(item) for item in spec.topology_spread]),
+        (pod, "schedulerName", spec.scheduler_name),
+        (pod, "runtimeClassName", spec.runtime_class),
+        (pod, "initContainers", [dict(item) for item in spec.init_containers]),
         (pod, "imagePullSecrets", [{"name": name} for name in spec.image_pull_secrets]),
     ):
         if value:
             target[key] = value
-    return {"metadata": {"labels": labels(spec, role)}, "spec": pod}
+    described: Object = {"labels": labels(spec, role)}
+    if spec.annotations:
+        described["annotations"] = dict(spec.annotations)
+    template: Object = {"metadata": described, "spec": pod}
+    if not spec.pod_patch:
+        return template
+    check_patch(spec.pod_patch)
+    return merge_patch(template, spec.pod_patch)
 
 
 def tf_config_env(addresses: Mapping[str, Sequence[str]], role: str) -> list[Object]:
@@ -149,8 +200,11 @@ def roles_in_order(spec: JobSpec) -> list[tuple[str, int]]:
     return [(role, spec.roles[role]) for role in ROLES if spec.roles.get(role)]
 
 
-def _env(spec: JobSpec) -> list[Object]:
-    out: list[Object] = []
+def _env(spec: JobSpec, resources: Resources) -> list[Object]:
+    # TensorFlow and OpenMP count the node's processors, not the pod's share of them: with a share of 4 of 96 they would
+    # start 96 threads that are throttled in turn.
+    threads = str(resources.whole_cores)
+    out = [{"name": name, "value": threads} for name in _THREADS if name not in spec.env]
     if "HOME" not in spec.env and spec.run_as_user != 0:
         out.append({"name": "HOME", "value": "/tmp"})
     if spec.files and "PYTHONPATH" not in spec.env:
@@ -168,7 +222,11 @@ def _literal(text: str) -> str:
 
 
 def _resources(resources: Resources) -> Object:
-    amounts: Object = {"cpu": resources.cpu, "memory": resources.memory}
+    amounts: Object = {
+        "cpu": resources.cpu,
+        "memory": resources.memory,
+        "ephemeral-storage": resources.ephemeral_storage,
+    }
     if resources.gpu:
         amounts["nvidia.com/gpu"] = str(resources.gpu)
     if resources.tpu:
@@ -194,7 +252,7 @@ def _tolerations(spec: JobSpec, resources: Resources) -> list[Object]:
     return out
 
 
-def _volumes(spec: JobSpec, mount_files: bool) -> tuple[list[Object], list[Object]]:
+def _volumes(spec: JobSpec, role: str, mount_files: bool) -> tuple[list[Object], list[Object]]:
     volumes: list[Object] = []
     mounts: list[Object] = []
     for number, volume in enumerate(spec.volumes):
@@ -210,7 +268,8 @@ def _volumes(spec: JobSpec, mount_files: bool) -> tuple[list[Object], list[Objec
         volumes.append({"name": "files", "configMap": {"name": config_name(spec)}})
         mounts.append({"name": "files", "mountPath": FILES_MOUNT, "readOnly": True})
     if not any(volume.mount_path.rstrip("/") == "/tmp" for volume in spec.volumes):
-        volumes.append({"name": "tmp", "emptyDir": {}})
+        # No more than the pod may write in all: the pod is evicted for it, not its neighbours for lack of room.
+        volumes.append({"name": "tmp", "emptyDir": {"sizeLimit": spec.resources_of(role).ephemeral_storage}})
         mounts.append({"name": "tmp", "mountPath": "/tmp"})
     return volumes, mounts
 
@@ -220,5 +279,14 @@ def _source(volume: Volume) -> Object:
         return {"persistentVolumeClaim": {"claimName": volume.claim}}
     if volume.host_path:
         return {"hostPath": {"path": volume.host_path}}
+    if volume.secret:
+        return {"secret": {"secretName": volume.secret, "defaultMode": _SECRET_MODE}}
+    if volume.config_map:
+        return {"configMap": {"name": volume.config_map}}
+    if volume.projected:
+        return {"projected": {"sources": [dict(item) for item in volume.projected], "defaultMode": _SECRET_MODE}}
+    if volume.csi_driver:
+        csi: Object = {"driver": volume.csi_driver, "readOnly": volume.read_only}
+        return {"csi": {**csi, **({"volumeAttributes": dict(volume.csi)} if volume.csi else {})}}
     fields = {"medium": volume.medium, "sizeLimit": volume.size}
     return {"emptyDir": {key: value for key, value in fields.items() if value}}

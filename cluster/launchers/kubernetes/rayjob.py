@@ -25,6 +25,9 @@ _SUBMITTER = "submitter"
 _ENDED = {"SUCCEEDED": JobState.SUCCEEDED, "FAILED": JobState.FAILED, "STOPPED": JobState.CANCELLED}
 # As the Ray launcher prints what a member wrote.
 _MEMBER_LINE = re.compile(r"\[(chief|worker|ps|evaluator)-(\d+)\] ?(.*)")
+_DASHBOARD_PORT = 8265
+# Where KubeRay's operator is installed: its chart, its manifests, Ray's own guide.
+_OPERATOR_NAMESPACES = ("kuberay-system", "kuberay-operator", "ray-system", "default")
 _AGENT_PORT = 52365  # of each Ray node's agent
 
 
@@ -43,7 +46,13 @@ class RayJob(Kind):
         workers = []
         for role, count in roles_in_order(spec):
             template = pod_template(
-                spec, role, container="ray-worker", command=[], restart_policy=None, mount_files=True
+                spec,
+                role,
+                container="ray-worker",
+                command=[],
+                restart_policy=None,
+                mount_files=True,
+                mount_secret=False,
             )
             _ray_pod(template)
             group = {"groupName": role, "replicas": count, "minReplicas": count, "maxReplicas": count}
@@ -69,6 +78,17 @@ class RayJob(Kind):
         obj = {"apiVersion": self.api_version, "kind": self.object_kind, "metadata": metadata(spec), "spec": body}
         # What Kubernetes has done for the pods already, Ray has no word for.
         return [obj, *config_map(spec, {_SPEC_FILE: without_kubernetes(spec).to_json()})]
+
+    has_rendezvous = False  # the group's secret goes through Ray's object store
+
+    def ingress(self, spec: JobSpec) -> list[dict[str, Any]]:
+        # The operator asks the head's dashboard how the job is; without an answer the job never starts.
+        names = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(_OPERATOR_NAMESPACES)}
+        operator = {
+            "namespaceSelector": {"matchExpressions": [names]},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}},
+        }
+        return [{"from": [operator], "ports": [{"protocol": "TCP", "port": _DASHBOARD_PORT}]}]
 
     def members(self, pods: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
         # Ray's nodes of a role are alike, and have no numbers of their own: any of them may have any member.
@@ -104,9 +124,16 @@ def _own_pod(
     spec: JobSpec, role: str, resources: Resources, idle_cpu: str, restart_policy: str | None
 ) -> dict[str, Any]:
     """Returns the template of a pod that keeps the cluster going and is no member of the job."""
-    like = dataclasses.replace(spec, resources=resources, role_resources={}, volumes=_disk(spec))
+    # Neither runs a member: they need none of the secrets that members have.
+    like = dataclasses.replace(spec, resources=resources, role_resources={}, volumes=_disk(spec), secrets=())
     template = pod_template(
-        like, "worker", container=f"ray-{role}", command=[], restart_policy=restart_policy, mount_files=True
+        like,
+        "worker",
+        container=f"ray-{role}",
+        command=[],
+        restart_policy=restart_policy,
+        mount_files=True,
+        mount_secret=False,
     )
     container = template["spec"]["containers"][0]
     del container["command"], container["ports"]  # KubeRay's own
@@ -132,5 +159,5 @@ def _ray_pod(template: dict[str, Any]) -> None:
 
 
 def _disk(spec: JobSpec) -> tuple:
-    """Returns the volumes that take nothing of the head's memory."""
-    return tuple(volume for volume in spec.volumes if not volume.memory_bytes)
+    """Returns the volumes that take nothing of the head's memory and hold no secret."""
+    return tuple(v for v in spec.volumes if not (v.memory_bytes or v.secret or v.projected or v.csi_driver))

@@ -70,7 +70,11 @@ class LocalLauncher(Launcher):
         if dry_run:
             return JobHandle(self, spec.name)
         shutil.rmtree(folder, ignore_errors=True)
-        (folder / "files").mkdir(parents=True)
+        folder.mkdir(parents=True)
+        # The description holds the values of --env, the logs what the program says: nobody else's business.
+        folder.chmod(0o700)
+        (folder / "files").mkdir()
+        (folder / "job.json").touch(mode=0o600)
         (folder / "job.json").write_text(spec.to_json())
         for name, text in spec.files.items():
             (folder / "files" / name).write_text(text)
