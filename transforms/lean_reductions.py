@@ -16,21 +16,18 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_transform import tf_utils
 
+from transforms.patches import own_object_trackers, replaced
+
 __all__ = ["lean_reductions"]
 
-_lock = threading.RLock()  # the replaced function is global to the process
+_lock = threading.RLock()  # TensorFlow's stack of resource trackers is global: one trace of ours at a time
 
 
 @contextlib.contextmanager
 def lean_reductions() -> Iterator[None]:
-    """Traces unweighted vocabularies without their reduction while in the context."""
-    with _lock:
-        original = tf_utils.reduce_batch_weighted_counts
-        tf_utils.reduce_batch_weighted_counts = _stand_in(original)
-        try:
-            yield
-        finally:
-            tf_utils.reduce_batch_weighted_counts = original
+    """Traces unweighted vocabularies without their reduction while in the context; other threads run TFT as it is."""
+    with _lock, own_object_trackers(), replaced(tf_utils, {"reduce_batch_weighted_counts": _stand_in}):
+        yield
 
 
 def _stand_in(original: Callable[..., Any]) -> Callable[..., Any]:

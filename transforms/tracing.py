@@ -33,6 +33,7 @@ from engine.errors import ConfigError
 from transforms.accumulators.base import Reduction
 from transforms.annotations import annotations_of
 from transforms.lean_reductions import lean_reductions
+from transforms.patches import replaced
 
 __all__ = ["NotedReduction", "TableSize", "Trace", "trace"]
 
@@ -45,7 +46,6 @@ _NOTED = (
     "reduce_batch_count_per_key",
     "reduce_batch_count_l_moments",
 )
-_lock = threading.RLock()  # the wrapped functions are global to the process
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
 
     module = tf.Module()
     context = graph_context.TFGraphContext(module_to_export=module, temp_dir=temp_dir, evaluated_replacements=None)
-    with _lock, lean_reductions(), _noting(noted), tables.watching():
+    with lean_reductions(), _noting(noted), tables.watching():
         traced = impl_helper.get_traced_transform_fn(recording, specs, context)
         concrete = traced.get_concrete_function()
     graph, outputs = concrete.graph, concrete.structured_outputs
@@ -179,31 +179,42 @@ def _ranged_features(outputs: Mapping[str, Any]) -> list[str]:
     return [names[tensor.name] for tensor in tensors if tensor.name in names]
 
 
+class _OwnResources(trackable_resource.ResourceTracker):
+    """Notes the resources of this thread: TensorFlow tells every tracker of the process of each resource that any thread makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def add_resource(self, resource: Any) -> None:
+        if threading.get_ident() == self._thread:
+            super().add_resource(resource)
+
+
 class _Tables:
     """Notes what a function makes beside its graph while it is traced."""
 
     def __init__(self) -> None:
         self.sizes: list[TableSize] = []
         self._objects = annotators.ObjectTracker()
-        self._resources = trackable_resource.ResourceTracker()
+        self._resources = _OwnResources()
         self._variables: list[Any] = []
         self._own_lookups = 0
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Notes while in the context."""
-        construct, lookup = tf_utils.construct_and_lookup_table, tf_utils.lookup_table
-        tf_utils.construct_and_lookup_table = functools.wraps(construct)(functools.partial(self._construct, construct))
-        tf_utils.lookup_table = functools.wraps(lookup)(functools.partial(self._lookup, lookup))
-        try:
-            with (
-                annotators.object_tracker_scope(self._objects),
-                trackable_resource.resource_tracker_scope(self._resources),
-                tf.variable_creator_scope(self._create_variable),
-            ):
-                yield
-        finally:
-            tf_utils.construct_and_lookup_table, tf_utils.lookup_table = construct, lookup
+        calls = {
+            "construct_and_lookup_table": lambda original: functools.partial(self._construct, original),
+            "lookup_table": lambda original: functools.partial(self._lookup, original),
+        }
+        with (
+            replaced(tf_utils, calls),
+            annotators.object_tracker_scope(self._objects),
+            trackable_resource.resource_tracker_scope(self._resources),
+            tf.variable_creator_scope(self._create_variable),
+        ):
+            yield
 
     def resources(self, graph: Any) -> tuple[Any, ...] | None:
         """Returns the tables on vocabularies; None where there is anything else."""
@@ -245,19 +256,11 @@ def _is_vocabulary_table(table: Any, eager: set[Any]) -> bool:
     return hasattr(path, "numpy") and path.ref() in eager
 
 
-@contextlib.contextmanager
-def _noting(noted: dict[str, NotedReduction]) -> Iterator[None]:
-    originals = {name: getattr(tf_utils, name) for name in _NOTED}
-    try:
-        for name, function in originals.items():
-            setattr(tf_utils, name, _note_calls(name, function, noted))
-        yield
-    finally:
-        for name, function in originals.items():
-            setattr(tf_utils, name, function)
+def _noting(noted: dict[str, NotedReduction]) -> contextlib.AbstractContextManager[None]:
+    return replaced(tf_utils, {name: functools.partial(_note_calls, name, noted) for name in _NOTED})
 
 
-def _note_calls(name: str, function: Callable[..., Any], noted: dict[str, NotedReduction]) -> Callable[..., Any]:
+def _note_calls(name: str, noted: dict[str, NotedReduction], function: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
