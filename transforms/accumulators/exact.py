@@ -17,6 +17,7 @@ __all__ = ["SCALE_BITS", "exact_ratio", "exact_sum", "exact_sum_of_squares", "ex
 
 SCALE_BITS = 2176  # sums are kept as integers times 2**-SCALE_BITS: below the square of the smallest float64
 _DIGIT_BITS = 32
+_LARGE, _LARGE_BITS = 2.0**498, 600
 _CHUNK = 1 << 15  # values at a time: keeps the working arrays in the cache
 
 
@@ -36,10 +37,15 @@ def exact_sum_of_squares(values: np.ndarray) -> int:
     """Returns the sum of the squares of finite values, times 2**SCALE_BITS.
 
     Args:
-        values: finite floats, any shape; float64 values must be below 1e150 in size.
+        values: finite floats, any shape.
     """
     flat = values.reshape(-1)
     total = 0
+    if flat.dtype.itemsize > 4:
+        large = np.abs(flat) > _LARGE  # their squares, or those of their halves, do not fit into a float64
+        if large.any():
+            scaled = np.ldexp(flat[large].astype(np.float64), -_LARGE_BITS)
+            return (exact_sum_of_squares(scaled) << (2 * _LARGE_BITS)) + exact_sum_of_squares(flat[~large])
     for at in range(0, len(flat), _CHUNK):
         chunk: np.ndarray = flat[at : at + _CHUNK].astype(np.float64)
         if flat.dtype.itemsize <= 4:

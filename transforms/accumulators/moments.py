@@ -17,7 +17,7 @@ from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.codec import decode_state, encode_state
 from transforms.accumulators.exact import SCALE_BITS, exact_ratio, exact_sum, exact_sum_of_squares
 
-__all__ = ["MomentsAccumulator", "mean_and_variance"]
+__all__ = ["MomentsAccumulator", "as_dtype", "mean_and_variance"]
 
 # Of each output element: number of finite values, their sum, the sum of their squares, the sums times 2**SCALE_BITS.
 _State = list[tuple[int, ...]]
@@ -87,8 +87,8 @@ class MomentsAccumulator(Accumulator):
     def finish(self, states: Sequence[_State]) -> list[np.ndarray]:
         """Returns [mean, variance]; zeros where there was no finite value."""
         results = [mean_and_variance(*each) for each in (self.merge(states) if states else self.create())]
-        with np.errstate(over="ignore"):
-            return [np.array(column).reshape(self.shape).astype(self.dtype) for column in zip(*results)]
+        mean, variance = (np.array(column).reshape(self.shape) for column in zip(*results))
+        return as_dtype(mean, variance, self.dtype)
 
 
 def mean_and_variance(count: int, total: int, squares: int) -> tuple[float, float]:
@@ -97,6 +97,16 @@ def mean_and_variance(count: int, total: int, squares: int) -> tuple[float, floa
         return 0.0, 0.0
     spread = ((count * squares) << SCALE_BITS) - total * total
     return exact_ratio(total, count << SCALE_BITS), exact_ratio(spread, (count * count) << (2 * SCALE_BITS))
+
+
+def as_dtype(mean: np.ndarray, variance: np.ndarray, dtype: str) -> list[np.ndarray]:
+    """Returns [mean, variance] in a type; NaN for a variance too large for it.
+
+    With infinity there every z-score would be 0, a wrong number that looks like a right one.
+    """
+    with np.errstate(over="ignore"):
+        mean, variance = mean.astype(dtype), variance.astype(dtype)
+    return [mean, np.where(np.isinf(variance), np.array(np.nan, dtype), variance)]
 
 
 def _add(state: tuple[int, ...], values: np.ndarray) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.codec import decode_state, encode_state
 from transforms.accumulators.exact import exact_sums_by_group
-from transforms.accumulators.moments import mean_and_variance
+from transforms.accumulators.moments import as_dtype, mean_and_variance
 
 __all__ = ["MomentsPerKeyAccumulator"]
 
@@ -95,8 +95,7 @@ class MomentsPerKeyAccumulator(Accumulator):
     def finish(self, states: Sequence[_State]) -> list[tuple[bytes, list[np.ndarray]]]:
         """Returns (key, [mean, variance]) in ascending order of keys."""
         merged = self.merge(states)
-        with np.errstate(over="ignore"):
-            return [
-                (key, [np.float64(value).astype(self.dtype) for value in mean_and_variance(*merged[key])])
-                for key in sorted(merged)
-            ]
+        keys = sorted(merged)
+        found = np.array([mean_and_variance(*merged[key]) for key in keys], np.float64).reshape(-1, 2)
+        mean, variance = as_dtype(found[:, 0], found[:, 1], self.dtype)
+        return [(key, [mean[index], variance[index]]) for index, key in enumerate(keys)]
