@@ -27,6 +27,9 @@ class BatchSource(Protocol):
     def columns_of(self, feature: str) -> tuple[str, ...]:
         """Returns the columns that a feature is made of."""
 
+    def description(self, feature: str) -> str:
+        """Returns how a feature is taken out of batches, as text that is the same in each process."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LayoutSource:
@@ -57,6 +60,10 @@ class LayoutSource:
     def columns_of(self, feature: str) -> tuple[str, ...]:
         """Returns the columns that a feature is made of."""
         return self.layouts[feature].columns
+
+    def description(self, feature: str) -> str:
+        """Returns the layout."""
+        return repr(self.layouts[feature])
 
 
 class AdapterSource:
@@ -98,6 +105,10 @@ class AdapterSource:
     def columns_of(self, feature: str) -> tuple[str, ...]:
         """Returns nothing: such batches come whole."""
         return ()
+
+    def description(self, feature: str) -> str:
+        """Returns TFX's representation of the tensor with the schema of the batches."""
+        return f"{self._config.tensor_representations[feature]}{self._config.arrow_schema}"
 
     def _tensors(self, batch: pa.RecordBatch, features: tuple[str, ...]) -> Any:
         if features not in self._adapters:

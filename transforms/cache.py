@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +18,10 @@ from typing import Any
 from engine.errors import ConfigError
 from engine.progress import Progress
 from transforms.accumulators.base import Accumulator, Part
-from transforms.analysis_pass import AnalysisPass, PassAnalyzer
+from transforms.analysis_pass import AnalysisPass
 from transforms.cache_file import SpanCache, read_span, write_span
 from transforms.runners.base import PassResult, SplitReader
+from transforms.state_keys import analyzer_key
 
 __all__ = ["CachingRunner", "analyze_spans"]
 
@@ -125,7 +125,7 @@ class CachingRunner:
         self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits, those of known spans out of the cache."""
-        keys = [analyzer_key(plan, analyzer) for analyzer in plan.analyzers]
+        keys = [analyzer_key(plan, analyzer, reader.schema) for analyzer in plan.analyzers]
         rows: dict[int, int] = {}
         blobs: dict[tuple[int, int], list[bytes | memoryview]] = {}
         for span, paths in self._spans.items():
@@ -186,41 +186,6 @@ def files_mark(paths: Sequence[str]) -> str:
             size, changed = status.st_size, status.st_mtime_ns
         digest.update(repr((os.path.basename(path), size, changed)).encode())
     return digest.hexdigest()
-
-
-def analyzer_key(plan: AnalysisPass, analyzer: PassAnalyzer) -> str:
-    """Returns a hash of all that a state depends on besides the data: accumulator, inputs, the graph before it.
-
-    The same in each process. Renamed or reordered operations give another key: then a span is read again.
-    """
-    accumulator = analyzer.accumulator
-    digest = hashlib.blake2b(digest_size=20)
-    digest.update(repr((accumulator.name, accumulator.version, type(accumulator).__qualname__)).encode())
-    digest.update(pickle.dumps(vars(accumulator), protocol=4))  # hashed, never stored
-    for each in analyzer.inputs:
-        digest.update(_tensor_hash(plan.function, each) if isinstance(each, int) else repr(each).encode())
-    return digest.hexdigest()
-
-
-def _tensor_hash(function: Any, fetch: int) -> bytes:
-    if not hasattr(function, "graph_def"):
-        return os.urandom(16)  # a SavedModel with tables: nothing of it can be told apart, so it is never found
-    import tensorflow as tf
-
-    graph_def = tf.compat.v1.GraphDef.FromString(function.graph_def)
-    name = function.fetches[fetch]
-    node = name.partition(":")[0]
-    before = tf.compat.v1.graph_util.extract_sub_graph(graph_def, [node])
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(name.encode() + before.SerializeToString(deterministic=True))
-    nodes = {each.name for each in before.node}
-    feeds = dict(zip(function.feed_names, function.feeds))
-    digest.update(repr(sorted((n, f) for n, f in feeds.items() if n.partition(":")[0] in nodes)).encode())
-    for constant, value in zip(function.constant_names, function.constants):
-        if constant.partition(":")[0] in nodes:
-            digest.update(repr((constant, value.dtype.str, value.shape)).encode())
-            digest.update(pickle.dumps(value.tolist(), protocol=4))
-    return digest.digest()
 
 
 def _rows_of_splits(splits: Sequence[Any], indices: Sequence[int], records: int) -> dict[int, int]:

@@ -124,6 +124,62 @@ def test_a_second_phase_is_read_when_what_it_rests_on_changes(tmp_path: Path) ->
     assert results(tmp_path / "c") == results(tmp_path / "whole")
 
 
+def test_another_default_value_is_read_again(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    path = tmp_path / "rows.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for value in (1.0, 3.0, None):
+            feature = {} if value is None else {"x": tf.train.Feature(float_list=tf.train.FloatList(value=[value]))}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+
+    def column_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+        import tensorflow_transform as tft
+
+        return {"x": inputs["x"] - tft.mean(inputs["x"]), "log": inputs["x"] - tft.max(inputs["x"] + 1)}
+
+    found = []
+    for default in (2.0, 101.0, 2.0):
+        spec = {"x": tf.io.FixedLenFeature([], tf.float32, default_value=default)}
+        spans = {"day": Dataset.open([str(path)], feature_spec=spec)}
+        analyze_spans(spans, column_fn, str(tmp_path / "graph"), tmp_path / "cache")
+        outputs = parity.outputs(str(tmp_path / "graph"), pa.table({"x": pa.array([0.0], pa.float32())}), spec)
+        found.append((-outputs["x"][0], -outputs["log"][0]))
+    assert found == [(2.0, 4.0), (35.0, 102.0), (2.0, 4.0)]
+
+
+@pytest.mark.parametrize("operation", ["numpy_function", "py_function"])
+def test_another_body_of_a_python_function_is_read_again(tmp_path: Path, operation: str) -> None:
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    def make(factor: float) -> Any:
+        def body(values: Any) -> Any:
+            return np.asarray(values) * np.float32(factor)
+
+        def python_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+            scaled = getattr(tf, operation)(body, [inputs["x"]], tf.float32)
+            scaled.set_shape([None])
+            return {"x": 0 * inputs["x"] + tft.max(scaled)}
+
+        return python_fn
+
+    spans = {"day": write_span_rows(tmp_path / "rows", 0)}
+    largest = max(batch.column("x").to_numpy().max() for batch in spans["day"].read_batches())
+    read = []
+    for factor in (1.0, 3.0, 1.0, 3.0):
+        reading = Reading()
+        analyze_spans(spans, make(factor), str(tmp_path / "graph"), tmp_path / "cache", runner=reading)
+        read.append(len(reading.paths))
+        found = parity.outputs(
+            str(tmp_path / "graph"),
+            pa.table({"x": pa.array([0.0], pa.float32()), "s": ["a"]}),
+            spans["day"].feature_spec(),
+        )
+        assert found["x"][0] == np.float32(factor) * largest
+    assert read == [1, 1, 0, 0]
+
+
 def test_the_file_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "day.fpac"
     write_span(path, SpanCache(span="day", mark="m", records=3, parts={"k": {0: b"abc", 2: b"defg"}, "empty": {}}))
