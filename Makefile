@@ -19,7 +19,7 @@ help:
 
 env: $(VENV)/.complete
 
-$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*.cc engine/native/*.h transforms/native/*.cc transforms/native/*.h)
+$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*/*.cc engine/native/*/*.h transforms/native/*.cc transforms/native/*.h)
 	.ci/make-env $(PYTHON) $(VENV)
 	@touch $@
 
@@ -34,7 +34,7 @@ types: env
 	$(BIN)/mypy
 
 test: lint types
-	$(BIN)/python -m pytest tests --ignore tests/clusters -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/unit tests/system -n 2 --dist loadfile
 
 test-clusters: env
 	$(BIN)/python -m pytest tests/clusters

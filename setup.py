@@ -51,13 +51,13 @@ EXTRAS["dev"] = [
 
 
 def native_extension(package: str) -> Pybind11Extension:
-    """Returns the extension `_native` of a package: all of its folder `native`."""
+    """Returns the extension `_native` of a package: all below its folder `native`."""
     folder = HERE / package / "native"
     return Pybind11Extension(
         f"{package}._native",
-        sorted(str(path.relative_to(HERE)) for path in folder.glob("*.cc")),
+        sorted(str(path.relative_to(HERE)) for path in folder.rglob("*.cc")),
         include_dirs=[f"{package}/native"],
-        depends=sorted(str(path.relative_to(HERE)) for path in folder.glob("*.h")),
+        depends=sorted(str(path.relative_to(HERE)) for path in folder.rglob("*.h")),
         cxx_std=17,
         extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra"],
         extra_link_args=["-pthread"],

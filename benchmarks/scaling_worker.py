@@ -37,7 +37,7 @@ def main(core: int, directory: str, batch: int) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(2)
     from trainers import ArrayDataset, CheckpointConfig, TrainerConfig
-    from trainers.session import Session
+    from trainers.loop.session import Session
 
     rng = np.random.default_rng(0)
     data = ArrayDataset({"x": rng.normal(size=(8192, FEATURES)), "y": rng.normal(size=8192)})

@@ -31,8 +31,8 @@ def measured(metrics, count: int) -> list[dict[str, float]]:
 
 
 def test_binary_metrics_by_segment_faster_than_tfma_row_by_row(benchmark):
-    from trainers.evaluation_kernels import Kernel
-    from trainers.evaluation_metrics import MetricSet, default_metrics
+    from trainers.evaluation.kernels import Kernel
+    from trainers.evaluation.metrics import MetricSet, default_metrics
 
     ours, peer = (MetricSet(default_metrics("binary"), "binary") for _ in range(2))
     peer._kernels = [Kernel(kernel.combiner) for kernel in peer._kernels]

@@ -1,6 +1,6 @@
 """Embedded Flink and Spark against the local runner on the same rows: within twice its time plus 30 s.
 
-`FULLPASS_BENCH_RUNNER_ROWS` sets the number of rows (2,000,000). The job servers are built as in `tests/servers`.
+`FULLPASS_BENCH_RUNNER_ROWS` sets the number of rows (2,000,000). The job servers are built as in `tests/support/servers`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(runner: str, directory: Path) -> list[str]:
-    from tests.servers.beam_jars import flink_job_server_jar
-    from tests.servers.spark import embedded_spark_jar
+    from tests.support.servers.beam_jars import flink_job_server_jar
+    from tests.support.servers.spark import embedded_spark_jar
 
     try:
         if runner == "flink":

@@ -51,7 +51,7 @@ def _column_model(_context):
 def _session(directory, build_model, data, label):
     """Returns a function that makes one call of as many steps as asked, its first call made."""
     from trainers import TrainerConfig
-    from trainers.session import Session
+    from trainers.loop.session import Session
 
     config = TrainerConfig(
         directory=str(directory),

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainers.test_group_faults import logged_steps, trainer_pid
-from trainers.local_group import LocalGroup
+from tests.system.trainers.test_group_faults import logged_steps, trainer_pid
+from trainers.supervision.local_group import LocalGroup
 
 ROOT = str(Path(__file__).parents[1])
 KILLS = int(os.environ.get("FULLPASS_BENCH_KILLS", "3"))
@@ -42,7 +42,7 @@ def phases(log: Path, processor: bool = False) -> list[dict[str, float]]:
 @pytest.mark.timeout(1800)
 def test_recovery_from_kill_to_next_step(benchmark, tmp_path):
     settings = {"records": 3200, "every_steps": 8, "epochs": 30, "pause_s": 0.05}
-    target = ["tests.trainers.group_target:train", str(tmp_path / "out"), json.dumps(settings)]
+    target = ["tests.support.group_target:train", str(tmp_path / "out"), json.dumps(settings)]
     running = LocalGroup(2, target, tmp_path / "logs", env={"PYTHONPATH": ROOT})
     log = tmp_path / "logs" / "worker-0.supervisor.log"
     killed: list[float] = []

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scaling_worker import STEPS_PER_CALL
-from trainers.local_group import free_ports
-from trainers.tf_config import tf_config
+from trainers.supervision.local_group import free_ports
+from trainers.supervision.tf_config import tf_config
 
 ROOT = str(Path(__file__).parents[1])
 ROUNDS = int(os.environ.get("FULLPASS_BENCH_ROUNDS", "12"))

@@ -127,14 +127,14 @@ def test_pass_on_one_core(benchmark, work):
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from engine.progress import Progress
-    from engine.schema import tensorflow_schema
-    from transforms.analyzing import plan_phases
-    from transforms.batch_sources import LayoutSource
-    from transforms.layouts import layouts_of, type_specs_of
+    from engine.core.progress import Progress
+    from engine.schema.feature_spec import tensorflow_schema
+    from transforms.batches.features import LayoutSource
+    from transforms.batches.layouts import layouts_of, type_specs_of
+    from transforms.passes.phases import plan_phases
     from transforms.runners import SplitReader
     from transforms.runners.local import LocalRunner
-    from transforms.tracing import trace
+    from transforms.tracing.trace import trace
 
     def columns_fn(inputs):
         scaled = {f"I{i}": tft.scale_to_z_score(inputs[f"I{i}"]) for i in range(1, 14)}

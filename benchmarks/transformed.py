@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine import Dataset, write_batches
-from engine.atomic import atomic_directory
+from engine.storage.atomic import atomic_directory
 
 __all__ = [
     "BATCH_SIZE",

@@ -8,20 +8,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import ConfigError, DataError, FullpassError
+from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.version import __version__
 
 if TYPE_CHECKING:
-    from engine.dataset import Dataset
+    from engine.dataset.dataset import Dataset
+    from engine.dataset.manifest import Manifest
+    from engine.dataset.verify import VerifyReport
+    from engine.dataset.write import write_batches
     from engine.formats.options import OnDamage, ReadOptions
-    from engine.ingestion import IngestReport, ingest
-    from engine.manifest import Manifest
+    from engine.formats.read import read_split
+    from engine.formats.split import Split
+    from engine.ingest.ingestion import IngestReport, ingest
+    from engine.ingest.open_source import open_source, read_source
     from engine.plan import EpochPlan, Remainder
-    from engine.read import read_split
-    from engine.sources import open_source, read_source
-    from engine.split import Split
-    from engine.verify import VerifyReport
-    from engine.write import write_batches
 
 __all__ = [
     "ConfigError",
@@ -45,20 +45,20 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Dataset": "engine.dataset",
+    "Dataset": "engine.dataset.dataset",
     "EpochPlan": "engine.plan",
-    "IngestReport": "engine.ingestion",
-    "Manifest": "engine.manifest",
+    "IngestReport": "engine.ingest.ingestion",
+    "Manifest": "engine.dataset.manifest",
     "OnDamage": "engine.formats.options",
     "ReadOptions": "engine.formats.options",
     "Remainder": "engine.plan",
-    "Split": "engine.split",
-    "VerifyReport": "engine.verify",
-    "ingest": "engine.ingestion",
-    "open_source": "engine.sources",
-    "read_source": "engine.sources",
-    "read_split": "engine.read",
-    "write_batches": "engine.write",
+    "Split": "engine.formats.split",
+    "VerifyReport": "engine.dataset.verify",
+    "ingest": "engine.ingest.ingestion",
+    "open_source": "engine.ingest.open_source",
+    "read_source": "engine.ingest.open_source",
+    "read_split": "engine.formats.read",
+    "write_batches": "engine.dataset.write",
 }
 
 

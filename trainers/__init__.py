@@ -23,16 +23,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ArrayDataset": "trainers.memory",
-    "CheckpointConfig": "trainers.config",
-    "EarlyStopping": "trainers.config",
-    "LearningRate": "trainers.config",
-    "PadList": "trainers.config",
-    "ModelContext": "trainers.context",
-    "Preempted": "trainers.interrupt",
-    "TrainResult": "trainers.result",
-    "Trainer": "trainers.trainer",
-    "TrainerConfig": "trainers.config",
+    "ArrayDataset": "engine.dataset.arrays",
+    "CheckpointConfig": "trainers.config.config",
+    "EarlyStopping": "trainers.config.config",
+    "LearningRate": "trainers.config.config",
+    "PadList": "trainers.config.config",
+    "ModelContext": "trainers.models.context",
+    "Preempted": "trainers.loop.interrupt",
+    "TrainResult": "trainers.loop.training_result",
+    "Trainer": "trainers.loop.trainer",
+    "TrainerConfig": "trainers.config.config",
 }
 
 
@@ -40,5 +40,5 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name == "tf_config":
-        return importlib.import_module("trainers.tf_config")
+        return importlib.import_module("trainers.supervision.tf_config")
     raise AttributeError(f"module 'trainers' has no attribute {name!r}")

@@ -3,7 +3,7 @@
 `import transforms` is free of TensorFlow; it is imported when a function is called.
 """
 
-from transforms.analysis import AnalyzeReport, analyze
-from transforms.transformation import TransformReport, transform
+from transforms.analyze import AnalyzeReport, analyze
+from transforms.transform import TransformReport, transform
 
 __all__ = ["AnalyzeReport", "TransformReport", "analyze", "transform"]

@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_transform.tf_metadata import schema_utils
 from tfx_bsl.tfxio import tf_example_record
 
-from engine.atomic import atomic_directory, atomic_file
+from engine.storage.atomic import atomic_directory, atomic_file
 from transforms.runners.base import SplitReader, check_counts
 
 __all__ = ["analyze_with_tft", "to_tfxio"]

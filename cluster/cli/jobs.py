@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from cluster.launchers import JobState, JobStatus, Launcher, launcher
 from cluster.launchers.state import recall
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["add_launcher_arguments", "chosen_launcher", "follow", "launcher_options", "show"]
 

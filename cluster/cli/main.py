@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from engine.core.errors import FullpassError
 from engine.core.own_packages import check_path
-from engine.errors import FullpassError
 from engine.version import __version__
 
 __all__ = ["COMMANDS", "build_parser", "main"]

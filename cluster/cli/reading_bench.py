@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["Pair", "explain", "measure"]
 

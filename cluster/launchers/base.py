@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.launchers.status import JobStatus, LogLine
 from cluster.spec import JobSpec
-from engine.errors import FullpassError
+from engine.core.errors import FullpassError
 
 __all__ = ["ConnectionLost", "JobHandle", "JobNotFound", "Launcher", "LauncherError"]
 

@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 from cluster.launchers.base import Launcher
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["LAUNCHERS", "launcher"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.launchers.base import JobNotFound
-from engine.atomic import atomic_file
+from engine.storage.atomic import atomic_file
 
 __all__ = ["forget", "recall", "remember", "remembered", "state_directory"]
 

@@ -18,8 +18,8 @@ from cluster.pipeline.config import (
     TransformConfig,
     load_pipeline,
 )
+from cluster.pipeline.execute import PipelineError, run_pipeline
 from cluster.pipeline.records import Finished, StepRecord
-from cluster.pipeline.runner import PipelineError, run_pipeline
 
 __all__ = [
     "AnalyzeConfig",

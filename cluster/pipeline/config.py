@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from cluster.pipeline.column_types import flat_types
 from cluster.pipeline.parse import build, parse_assignment
-from cluster.pipeline.toml import TOMLDecodeError, loads
-from engine.errors import ConfigError
-from engine.text_encoding import is_encoding
-from trainers.config import TrainerConfig
+from engine.core.errors import ConfigError
+from engine.core.text_encoding import is_encoding
+from engine.core.toml import TOMLDecodeError, loads
+from trainers.config.config import TrainerConfig
 
 __all__ = [
     "AnalyzeConfig",
@@ -135,7 +135,7 @@ class EvaluateConfig:
     Attributes:
         slices: each a list of columns, e.g. [["carrier"], ["carrier", "origin"]].
         thresholds: metric → least value of a model that may be pushed, e.g. {auc = 0.92}; or a table for each metric, see
-            `trainers.evaluation.parse_thresholds`.
+            `trainers.evaluation.evaluate.parse_thresholds`.
         show: most segments printed for each slice, the largest first.
     """
 
@@ -144,7 +144,7 @@ class EvaluateConfig:
     show: int = 20
 
     def __post_init__(self) -> None:
-        from trainers.evaluation_thresholds import parse_thresholds
+        from trainers.evaluation.thresholds import parse_thresholds
 
         parse_thresholds(self.thresholds)
 

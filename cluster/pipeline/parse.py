@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["build", "parse_assignment"]
 
@@ -53,7 +53,7 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
 
 def parse_assignment(text: str) -> tuple[str, Any]:
     """Returns key and value of "train.epochs=2"; the value is read as TOML, and as a plain string where it is none."""
-    from cluster.pipeline.toml import TOMLDecodeError, loads
+    from engine.core.toml import TOMLDecodeError, loads
 
     key, equals, value = text.partition("=")
     if not equals or not key.strip():

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster.pipeline.code_hash import code_hash
 from cluster.pipeline.config import Pipeline
 from cluster.pipeline.records import Finished, finished_steps
 from cluster.pipeline.step import Step
+from cluster.user_code.code_hash import code_hash
 from engine.core.clock import shown
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from engine.version import __version__
 
 __all__ = ["Decision", "plan", "steps_of"]

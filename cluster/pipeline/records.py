@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.atomic import atomic_file
+from engine.storage.atomic import atomic_file
 
 __all__ = ["Finished", "StepRecord", "begin_directory", "commit", "finished_steps", "prune"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.pipeline.config import Pipeline
 from cluster.pipeline.records import Finished
-from engine.errors import ConfigError, DataError
+from engine.core.errors import ConfigError, DataError
 
 __all__ = ["Counts", "Step", "StepContext", "StepResult"]
 

@@ -11,7 +11,7 @@ from cluster.spec.job_spec import FORMAT_VERSION, JobSpec
 from cluster.spec.resources import Resources
 from cluster.spec.scheduling import Toleration
 from cluster.spec.volumes import SecretEnv, Volume
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["from_dict", "from_json", "to_dict", "to_json"]
 

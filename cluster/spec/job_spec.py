@@ -11,7 +11,7 @@ from cluster.spec.quantity import format_bytes
 from cluster.spec.resources import Resources
 from cluster.spec.scheduling import Toleration
 from cluster.spec.volumes import SecretEnv, Volume
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["FILES_MOUNT", "FORMAT_VERSION", "GROUP_MOUNT", "ROLES", "JobSpec"]
 
@@ -320,7 +320,7 @@ class JobSpec:
         limits = ["--max-restarts", str(self.max_restarts), "--silent-after", str(self.silent_after_s)]
         # The supervisor must be gone before the pod is killed: it tells the others that this member left.
         limits += ["--grace", str(max(1, self.grace_s - _LEAVE_S))]
-        supervisor = [python, "-m", "trainers.worker", *limits, "--"]
+        supervisor = [python, "-m", "trainers.supervision.worker", *limits, "--"]
         if self.step:
             return [*supervisor, "-m", "cluster.cli.main", self.step, *self.args]
         assert self.module is not None

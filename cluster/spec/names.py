@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["MAX_JOB_NAME", "check_env_name", "check_job_name", "check_label", "check_object_name"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["format_bytes", "parse_quantity"]
 

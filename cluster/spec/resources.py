@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from cluster.spec.quantity import parse_quantity
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["Resources"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["Toleration"]
 

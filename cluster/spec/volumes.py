@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.spec.names import check_env_name, check_object_name
 from cluster.spec.quantity import parse_quantity
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["SecretEnv", "Volume"]
 

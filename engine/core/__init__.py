@@ -1,1 +1,1 @@
-"""What every other room uses and that reads no data: errors, settings, processes, ports, locks, the clock."""
+"""What every room uses: errors, progress, text, the clock. Reads and writes no data."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.machinery
 from pathlib import Path
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["PACKAGES", "check_beside", "check_path"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from engine.feed.config import FeedConfig
 from engine.feed.dataset_reader import DatasetReader
 from engine.feed.feed import Feed
-from engine.feed.mixed import MixedFeed, mix
+from engine.feed.mixture import MixedFeed, mix
 from engine.formats.options import OnDamage
 from engine.plan import Remainder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from engine.formats.options import OnDamage
 from engine.plan import PlanConfig, Remainder
 

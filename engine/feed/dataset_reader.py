@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
-from engine.formats.report import DamageLog
-from engine.read import read_split
+from engine.formats.read import read_split
 
 if TYPE_CHECKING:
-    from engine.dataset import Dataset
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["DatasetReader"]
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from engine.feed.ahead import run_ahead
-from engine.feed.assemble import Assembler
+from engine.feed.batch_builder import Assembler
+from engine.feed.block_reader import BlockReader, BlockSource
+from engine.feed.columns import make_layout, numpy_batch, unpack_numpy
 from engine.feed.config import FeedConfig
-from engine.feed.layout import make_layout, numpy_batch, unpack_numpy
-from engine.feed.source import BlockReader, BlockSource
 from engine.feed.windows import WindowLoader
 from engine.plan import Cursor, EpochPlan, dump_state, load_state
 
@@ -27,7 +27,7 @@ class Feed:
     """Batches of a data set for one host of a training job.
 
     Each iteration (`iter(feed)`, or a pass over `feed.dataset()`) begins at the start state: the very first record, or
-    what `set_state` gave. Batches are packed: see `engine.feed.layout`.
+    what `set_state` gave. Batches are packed: see `engine.feed.columns`.
 
     Args:
         reader: reads blocks by number.
@@ -113,7 +113,7 @@ class Feed:
         return self.made_ahead(numpy_batch)
 
     def made_ahead(self, finish: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yields batches as `batches` does, but what `finish` makes, in that thread, of those of `engine.feed.assemble`."""
+        """Yields batches as `batches` does, but what `finish` makes, in that thread, of those of `engine.feed.batch_builder`."""
         start, left = self.plan.batch_number(self._start), self.batches_left()
         return run_ahead(lambda: self._make(start, left, finish), self.config.prefetch_batches)
 
@@ -140,7 +140,7 @@ class Feed:
             num_replicas: replicas of this host. Each element is then one replica's part, host_batch_size / num_replicas
                 records, replica after replica: what `strategy.distribute_datasets_from_function` wants.
         """
-        from engine.feed.tensors import make_dataset
+        from engine.feed.tensorflow.dataset import make_dataset
 
         self._delivered = None
         return make_dataset(self, num_replicas)
@@ -150,6 +150,6 @@ class Feed:
 
         Pure TensorFlow: call it inside the training step's tf.function, on a packed batch or on rows sliced from one.
         """
-        from engine.feed.tensors import unpack
+        from engine.feed.tensorflow.dataset import unpack
 
         return unpack(self.layout, packed)

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine import _native
-from engine.conform import first_without_fit, refuse_overflow
-from engine.errors import DataError
-from engine.feed.layout import BYTES, FLOAT32, INT64, Column, Layout
-from engine.nulls import row_with_null_inside
+from engine.core.errors import DataError
+from engine.feed.columns import BYTES, FLOAT32, INT64, Column, Layout
+from engine.schema.conform import first_without_fit, refuse_overflow
+from engine.schema.nulls import row_with_null_inside
 
 __all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows", "values_rows"]
 

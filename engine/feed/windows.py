@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from engine._native import ByteRows
-from engine.errors import DataError
+from engine.core.errors import DataError
+from engine.feed.block_reader import BlockSource
 from engine.feed.buffers import BufferPool
-from engine.feed.layout import BYTES, Layout
+from engine.feed.columns import BYTES, Layout
 from engine.feed.pack import NUMPY_TYPES, bytes_rows, pack_rows, ragged_rows
-from engine.feed.source import BlockSource
 from engine.plan import Window
 
 __all__ = ["LoadedWindow", "WindowLoader"]

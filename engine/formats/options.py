@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["OnDamage", "ReadOptions"]
 

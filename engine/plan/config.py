@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from engine.plan.remainder import Remainder
 
 __all__ = ["PlanConfig"]

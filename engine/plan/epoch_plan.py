@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from engine.plan.config import PlanConfig
 from engine.plan.lanes import Lanes, Run, largest_divisor
 from engine.plan.order import SequentialOrder, ShuffledOrder, Window

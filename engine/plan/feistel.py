@@ -3,7 +3,7 @@
 A Feistel network over Z_a x Z_b with a * b just above `size` (Black and Rogaway, "Ciphers with Arbitrary Finite Domains",
 2002): each round adds a keyed hash of one half to the other half. The few values that fall outside are sent through
 again until they fall inside (cycle walking). With a and b near the square root, fewer than 3 values in sqrt(size) walk.
-The rounds run in `engine/native/feistel.cc`.
+The rounds run in `engine/native/feed/feistel.cc`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["MixSchedule"]
 

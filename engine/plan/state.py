@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from engine.plan.epoch_plan import Cursor, EpochPlan
 
 __all__ = ["STATE_VERSION", "dump_state", "load_state", "source_identity"]

@@ -43,7 +43,7 @@ def local(rows: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A standalone Flink with two slots."""
-    from tests.servers.flink import FlinkCluster
+    from tests.support.servers.flink import FlinkCluster
 
     cluster = _or_skip(lambda: FlinkCluster(tmp_path_factory.mktemp("flink"), slots=2))
     yield cluster
@@ -53,7 +53,7 @@ def flink_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A standalone Spark with two cores."""
-    from tests.servers.spark import SparkCluster
+    from tests.support.servers.spark import SparkCluster
 
     cluster = _or_skip(lambda: SparkCluster(tmp_path_factory.mktemp("spark"), cores=2))
     yield cluster
@@ -63,7 +63,7 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def embedded_flink() -> list[str]:
     """Options of a Flink inside the job server."""
-    from tests.servers.beam_jars import flink_job_server_jar
+    from tests.support.servers.beam_jars import flink_job_server_jar
 
     return [f"--flink_job_server_jar={_or_skip(flink_job_server_jar)}"]
 
@@ -71,7 +71,7 @@ def embedded_flink() -> list[str]:
 @pytest.fixture(scope="session")
 def embedded_spark(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Options of a Spark inside the job server."""
-    from tests.servers.spark import embedded_spark_jar
+    from tests.support.servers.spark import embedded_spark_jar
 
     directory = tmp_path_factory.mktemp("embedded-spark")
     return [f"--spark_job_server_jar={_or_skip(lambda: embedded_spark_jar(directory))}"]

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from cluster import JobSpec, Launcher, Resources, Volume, launcher
-from tests.servers.kubernetes.binaries import Unavailable, remove_build_caches
-from tests.servers.kubernetes.cluster import Cluster
-from tests.servers.kubernetes.images import BUSYBOX, FULLPASS
-from tests.servers.kubernetes.operators import start_operator
+from tests.support.servers.kubernetes.binaries import Unavailable, remove_build_caches
+from tests.support.servers.kubernetes.cluster import Cluster
+from tests.support.servers.kubernetes.images import BUSYBOX, FULLPASS
+from tests.support.servers.kubernetes.operators import start_operator
 
 __all__ = [
     "bound_volume",

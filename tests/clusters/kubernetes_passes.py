@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from tests.clusters import beam_passes
-from tests.servers.kubernetes.cluster import Cluster
-from tests.servers.kubernetes.images import FULLPASS
+from tests.support.servers.kubernetes.cluster import Cluster
+from tests.support.servers.kubernetes.images import FULLPASS
 
 __all__ = ["Changes", "check_pass", "deployed", "smaller_requests"]
 

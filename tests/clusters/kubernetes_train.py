@@ -25,8 +25,8 @@ def main(data: str, out: str, steps: str) -> None:
     """Trains, and lets the leading worker write the model and a digest of its weights."""
     from engine import Dataset
     from trainers import Trainer, TrainerConfig
-    from trainers.config import CheckpointConfig
-    from trainers.tf_config import task_from_env
+    from trainers.config.config import CheckpointConfig
+    from trainers.supervision.tf_config import task_from_env
 
     task = task_from_env()
     print(f"training as {task.type}-{task.index} of {task.num_training_tasks}", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.servers.ray_cluster import two_raylets
+from tests.support.servers.ray_cluster import two_raylets
 
 __all__ = ["ray_launcher", "ray_nodes"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.clusters.kubernetes_passes import Changes, check_pass, deployed, smaller_requests
-from tests.servers.kubernetes.flink_home import JOB_SERVER_JAR, make_flink_home
+from tests.support.servers.kubernetes.flink_home import JOB_SERVER_JAR, make_flink_home
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.flink, pytest.mark.timeout(3000)]

@@ -14,7 +14,7 @@ import pytest
 from cluster import JobSpec, JobState, LauncherError, Resources, SecretEnv, Volume, launcher
 from cluster.launchers import JobNotFound
 from tests.clusters.kubernetes_fixtures import busybox_job, fullpass_job
-from tests.servers.kubernetes.cluster import Cluster
+from tests.support.servers.kubernetes.cluster import Cluster
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]

@@ -12,9 +12,9 @@ import yaml
 
 from cluster import JobState, LauncherError, launcher
 from tests.clusters.kubernetes_fixtures import busybox_job
-from tests.servers.kubernetes.binaries import ensure_programs
-from tests.servers.kubernetes.cluster import Cluster
-from tests.servers.tools import require, run
+from tests.support.servers.kubernetes.binaries import ensure_programs
+from tests.support.servers.kubernetes.cluster import Cluster
+from tests.support.servers.tools import require, run
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from tests.clusters.kubernetes_fixtures import bound_volume
-from tests.servers.kubernetes.binaries import ensure_programs
-from tests.servers.kubernetes.cluster import Cluster
-from tests.servers.kubernetes.images import FULLPASS
+from tests.support.servers.kubernetes.binaries import ensure_programs
+from tests.support.servers.kubernetes.cluster import Cluster
+from tests.support.servers.kubernetes.images import FULLPASS
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.clusters.kubernetes_passes import Changes, check_pass, deployed, smaller_requests
-from tests.servers.kubernetes.spark_home import JOB_SERVER_JAR, STAGED_JAR, make_spark_home
+from tests.support.servers.kubernetes.spark_home import JOB_SERVER_JAR, STAGED_JAR, make_spark_home
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.spark, pytest.mark.timeout(3000)]

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster import Resources
-from tests.cluster.flights_sample import STEPS, write_sample
 from tests.clusters.kubernetes_fixtures import fullpass_job
+from tests.support.flights_sample import STEPS, write_sample
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]

@@ -18,8 +18,8 @@ import pytest
 
 from cluster import JobHandle, JobState, launcher
 from tests.clusters.kubernetes_fixtures import fullpass_job, need_operator
-from tests.nycflights import flights
-from tests.servers.kubernetes.images import FULLPASS
+from tests.support.nycflights import flights
+from tests.support.servers.kubernetes.images import FULLPASS
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]

@@ -12,7 +12,7 @@ import pytest
 from cluster import JobSpec
 from cluster.launchers import JobNotFound, JobState, LauncherError, launcher
 from cluster.spec import Resources
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 pytestmark = pytest.mark.ray
 SMALL = Resources(cpu="1", memory="256Mi")

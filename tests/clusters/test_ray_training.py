@@ -24,7 +24,7 @@ def submit(place, name: str, directory: Path, workers: int, pause_s: float = 0.0
     settings = {"strategy": "multi_worker_mirrored", "records": RECORDS, "epochs": EPOCHS, "pause_s": pause_s}
     spec = JobSpec(
         name=name,
-        module="tests.trainers.group_target:train",
+        module="tests.support.group_target:train",
         args=(str(directory), json.dumps(settings)),
         roles={"worker": workers},
         resources=Resources(cpu="1", memory="1Gi"),
@@ -50,7 +50,7 @@ def finish(handle):
 
 
 def weights(directory: Path) -> dict[str, bytes]:
-    from trainers.checkpoint import latest_checkpoint, load_checkpoint
+    from trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
 
     path = latest_checkpoint(str(directory))
     assert path is not None
@@ -62,7 +62,7 @@ def weights(directory: Path) -> dict[str, bytes]:
 
 
 def check_exactly_once(directory: Path) -> None:
-    from trainers.audit import read_audit
+    from trainers.loop.audit import read_audit
 
     steps = read_audit(str(directory))
     per_epoch = RECORDS // BATCH

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.nycflights import flights
-from tests.servers.tfx import root as tfx
+from tests.support.nycflights import flights
+from tests.support.servers.tfx import root as tfx
 
 __all__ = ["TfxRun", "tfx_run"]
 

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "crc32c.h"
-#include "decoder.h"
-#include "framing.h"
-#include "inference.h"
+#include "framing/crc32c.h"
+#include "decoder/decoder.h"
+#include "framing/framing.h"
+#include "decoder/inference.h"
 #include "round_trip.h"
 #include "span_reads.h"
 

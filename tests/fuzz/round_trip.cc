@@ -7,9 +7,9 @@
 #include <memory>
 #include <string>
 
-#include "decoder.h"
-#include "encoder.h"
-#include "framing.h"
+#include "decoder/decoder.h"
+#include "encoder/encoder.h"
+#include "framing/framing.h"
 
 namespace fullpass {
 namespace {

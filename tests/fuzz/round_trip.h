@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "columns.h"
+#include "decoder/columns.h"
 
 namespace fullpass {
 

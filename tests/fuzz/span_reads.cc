@@ -5,7 +5,7 @@
 
 #include <cstdlib>
 
-#include "span_reader.h"
+#include "framing/span_reader.h"
 
 namespace fullpass {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "columns.h"
+#include "decoder/columns.h"
 
 namespace fullpass {
 

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.errors import ConfigError
-from engine.schema import FEATURE
+from engine.core.errors import ConfigError
+from engine.schema.feature_spec import FEATURE
 
 __all__ = ["asked_features", "feature_columns", "feature_names", "model_inputs", "takes_argument"]
 

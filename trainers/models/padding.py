@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from engine.errors import ConfigError
-from trainers.config import PadList
+from engine.core.errors import ConfigError
+from trainers.config.config import PadList
 
 __all__ = ["mask_name", "pad_lists"]
 

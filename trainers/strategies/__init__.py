@@ -9,9 +9,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from trainers.strategies.placement import Placement
-from trainers.tf_config import Task, task_from_env
+from trainers.supervision.tf_config import Task, task_from_env
 
 __all__ = ["STRATEGIES", "Placement", "create_placement"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from trainers.strategies.placement import Placement
-from trainers.tf_config import Task
+from trainers.supervision.tf_config import Task
 
 __all__ = ["create"]
 

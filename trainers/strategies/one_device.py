@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainers.strategies.placement import Placement
-from trainers.tf_config import Task
+from trainers.supervision.tf_config import Task
 
 __all__ = ["create"]
 

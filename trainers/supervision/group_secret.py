@@ -17,7 +17,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["SECRET_FILE_ENV", "SIDES", "group_secret", "new_nonce", "new_secret", "proof", "proves", "write_secret"]
 

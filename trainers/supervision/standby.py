@@ -93,7 +93,7 @@ def _fork(control: socket.socket, request: dict[str, Any], pipes: tuple[int, int
             os.dup2(log, 1)
             os.dup2(log, 2)
         os.environ.update(request["env"])
-        from trainers.supervision.target import run_target
+        from trainers.supervision.entry_point import run_target
 
         code = run_target(request["argv"])
     finally:

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainers.supervision.child import Child
 from trainers.supervision.group_state import PREEMPTED, GroupPolicy, GroupState
 from trainers.supervision.handshake import NoWelcome, connect
-from trainers.supervision.lines import LineConnection
+from trainers.supervision.json_lines import LineConnection
 from trainers.supervision.messages import BadMessage, order
 from trainers.supervision.rendezvous import Rendezvous
-from trainers.tf_config import TASK_TYPES, Task
+from trainers.supervision.tf_config import TASK_TYPES, Task
+from trainers.supervision.training_process import Child
 
 __all__ = ["SupervisorConfig", "supervise"]
 
@@ -62,8 +62,8 @@ class SupervisorConfig:
     grace_s: float = 25.0
     while_stdin: bool = False
     preload: tuple[str, ...] = (
-        "tensorflow", "keras", "trainers.trainer", "trainers.memory", "trainers.adapters.keras3",
-        "trainers.strategies.multi_worker_mirrored", "engine.dataset", "engine.feed",
+        "tensorflow", "keras", "trainers.loop.trainer", "engine.dataset.arrays", "trainers.models.adapters.keras3",
+        "trainers.strategies.multi_worker_mirrored", "engine.dataset.dataset", "engine.feed",
     )  # fmt: skip
 
 

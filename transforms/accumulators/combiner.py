@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
-from transforms.accumulators.codec import decode_state, encode_state
+from transforms.accumulators.framing import decode_state, encode_state
 
 __all__ = ["CombinerAccumulator"]
 

@@ -13,25 +13,29 @@ __all__ = ["ACCUMULATORS", "accumulator_for"]
 # Names instead of classes, so that only what a pipeline uses is imported.
 ACCUMULATORS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ("VocabularyAccumulate", None): (
-        "transforms.accumulators.vocabulary:VocabularyAccumulator",
-        "transforms.accumulators.vocabulary_mutual_information:MutualInformationAccumulator",
+        "transforms.accumulators.vocabulary.vocabulary:VocabularyAccumulator",
+        "transforms.accumulators.vocabulary.mutual_information:MutualInformationAccumulator",
     ),
     ("CacheableCombineAccumulate", "WeightedMeanAndVarCombiner"): (
-        "transforms.accumulators.moments:MomentsAccumulator",
+        "transforms.accumulators.numeric.moments:MomentsAccumulator",
     ),
-    ("CacheableCombineAccumulate", "NumPyCombiner"): ("transforms.accumulators.sums:SumAccumulator",),
+    ("CacheableCombineAccumulate", "NumPyCombiner"): ("transforms.accumulators.numeric.sums:SumAccumulator",),
     ("CacheableCombinePerKeyAccumulate", "NumPyCombiner"): (
-        "transforms.accumulators.counts_per_key:CountsPerKeyAccumulator",
+        "transforms.accumulators.numeric.counts_per_key:CountsPerKeyAccumulator",
     ),
     ("CacheableCombinePerKeyAccumulate", "WeightedMeanAndVarCombiner"): (
-        "transforms.accumulators.moments_per_key:MomentsPerKeyAccumulator",
+        "transforms.accumulators.numeric.moments_per_key:MomentsPerKeyAccumulator",
     ),
-    ("CacheableCombineAccumulate", "_LMomentsCombiner"): ("transforms.accumulators.l_moments:LMomentsAccumulator",),
-    ("CacheableCombineAccumulate", "QuantilesCombiner"): ("transforms.accumulators.quantiles:QuantilesAccumulator",),
+    ("CacheableCombineAccumulate", "_LMomentsCombiner"): (
+        "transforms.accumulators.numeric.l_moments:LMomentsAccumulator",
+    ),
+    ("CacheableCombineAccumulate", "QuantilesCombiner"): (
+        "transforms.accumulators.numeric.quantiles:QuantilesAccumulator",
+    ),
     ("CacheableCombineAccumulate", None): ("transforms.accumulators.combiner:CombinerAccumulator",),
-    ("CacheableCombinePerKeyAccumulate", None): ("transforms.accumulators.per_key:PerKeyAccumulator",),
+    ("CacheableCombinePerKeyAccumulate", None): ("transforms.accumulators.numeric.per_key:PerKeyAccumulator",),
     ("CacheableCombineAccumulate", "_VocabularyCombiner"): (
-        "transforms.accumulators.vocabulary_approximate:ApproximateVocabularyAccumulator",
+        "transforms.accumulators.vocabulary.approximate:ApproximateVocabularyAccumulator",
     ),
 }
 

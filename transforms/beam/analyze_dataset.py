@@ -17,13 +17,13 @@ from tensorflow_transform.beam.tft_beam_io import beam_metadata_io
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 from tfx_bsl.tfxio.tensor_adapter import TensorAdapter
 
-from transforms.analyzing import PhasePlan, plan_phases
-from transforms.batch_sources import AdapterSource
+from transforms.batches.features import AdapterSource
 from transforms.beam.stages import AccumulateBundle, MergeKey, evaluate_phase, phase_model
-from transforms.phase_models import replacements
-from transforms.planning import unsupported_operations
-from transforms.tracing import Trace, trace
-from transforms.writing import write_transform_fn
+from transforms.output.transform_graph import write_transform_fn
+from transforms.passes.phase_saved_model import replacements
+from transforms.passes.phases import PhasePlan, plan_phases
+from transforms.planning.plan import unsupported_operations
+from transforms.tracing.trace import Trace, trace
 
 __all__ = ["AnalyzeDataset"]
 

@@ -15,8 +15,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.analyzing import PhasePlan
-from transforms.runners.beam_stages import key_of
+from transforms.passes.phases import PhasePlan
+from transforms.runners.beam.stages import key_of
 
 __all__ = ["AccumulateBundle", "MergeKey", "evaluate_phase", "phase_model"]
 
@@ -118,7 +118,7 @@ def phase_model(
     bindings: Any,
 ) -> Any:
     """Writes the SavedModel of a phase whose graph needs one, and returns how to run it."""
-    from transforms.phase_models import replacements, write_phase_model
+    from transforms.passes.phase_saved_model import replacements, write_phase_model
 
     return write_phase_model(
         preprocessing_fn, specs, temp_dir, replacements(known, bindings), plan.fetches, plan.number

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from engine.errors import DataError
-from engine.progress import Progress
-from transforms.analysis_pass import AnalysisPass
-from transforms.transform_pass import ShardResult, ShardTask, TransformPass
+from engine.core.errors import DataError
+from engine.core.progress import Progress
+from transforms.passes.analysis import AnalysisPass
+from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
 
 __all__ = ["PassResult", "Runner", "SplitReader", "check_counts"]
 

@@ -8,8 +8,8 @@ import os
 import struct
 from collections.abc import Iterable, Mapping
 
-from engine.atomic import atomic_file
-from engine.errors import DataError
+from engine.core.errors import DataError
+from engine.storage.atomic import atomic_file
 
 __all__ = ["read_parts", "write_parts"]
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.errors import ConfigError
-from engine.progress import Progress
-from transforms.analysis_pass import AnalysisPass
+from engine.core.errors import ConfigError
+from engine.core.progress import Progress
+from transforms.passes.analysis import AnalysisPass
+from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
 from transforms.runners.base import PassResult, SplitReader
-from transforms.transform_pass import ShardResult, ShardTask, TransformPass
 
 __all__ = ["LocalRunner"]
 

@@ -6,15 +6,15 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["RUNNERS", "make_runner"]
 
 RUNNERS: dict[str, str] = {
     "local": "transforms.runners.local:LocalRunner",
-    "flink": "transforms.runners.flink:FlinkRunner",
-    "spark": "transforms.runners.spark:SparkRunner",
-    "beam": "transforms.runners.beam:BeamRunner",
+    "flink": "transforms.runners.beam.flink:FlinkRunner",
+    "spark": "transforms.runners.beam.spark:SparkRunner",
+    "beam": "transforms.runners.beam.runner:BeamRunner",
 }
 
 

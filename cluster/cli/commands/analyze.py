@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from cluster.pipeline.graph_errors import LineNotes, graph_errors
-    from cluster.pipeline.user_module import user_function
+    from cluster.user_code.graph_errors import LineNotes, graph_errors
+    from cluster.user_code.module import user_function
     from engine import Dataset
     from transforms import analyze
 

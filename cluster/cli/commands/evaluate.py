@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from engine import Dataset
-    from trainers.evaluation import evaluate
+    from trainers.evaluation.evaluate import evaluate
 
     result = evaluate(
         args.model,
@@ -91,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _thresholds(args: argparse.Namespace) -> dict[str, object]:
-    from cluster.pipeline.toml import TOMLDecodeError, loads
     from engine import ConfigError
+    from engine.core.toml import TOMLDecodeError, loads
 
     found: dict[str, object] = {}
     if args.thresholds:

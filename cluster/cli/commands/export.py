@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from cluster.pipeline.user_module import user_function
+    from cluster.user_code.module import user_function
     from engine import ConfigError, Dataset
-    from trainers.export_checkpoint import check_export, export_checkpoint, rebuild_model
+    from trainers.export.from_checkpoint import check_export, export_checkpoint, rebuild_model
 
     if args.graph is None and args.data is None:
         raise ConfigError("without --graph, --data is needed: it says which features a raw example has")

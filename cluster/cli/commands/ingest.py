@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     import json
 
-    from engine.csv import CsvOptions
-    from engine.ingestion import ingest
+    from engine.formats.csv.reader import CsvOptions
+    from engine.ingest.ingestion import ingest
 
     report = ingest(
         args.paths if len(args.paths) > 1 else args.paths[0],
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _types(words: list[str]) -> dict[str, str]:
-    from engine.errors import ConfigError
+    from engine.core.errors import ConfigError
 
     types = {}
     for word in words:
@@ -112,7 +112,7 @@ def _types(words: list[str]) -> dict[str, str]:
 
 
 def _fractions(text: str) -> dict[str, float] | None:
-    from engine.errors import ConfigError
+    from engine.core.errors import ConfigError
 
     if not text:
         return None

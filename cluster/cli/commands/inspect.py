@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from engine import Dataset
-    from engine.inspection import describe, first_rows, write_manifest
+    from engine.dataset.inspect import describe, first_rows, write_manifest
 
     dataset = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
     if args.write_manifest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cluster.cli.jobs import add_launcher_arguments, chosen_launcher, follow
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from engine import ConfigError
-    from trainers.push import current, history, push, rollback
+    from trainers.serving.push import current, history, push, rollback
 
     if args.list:
         served = current(args.to).name

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from cluster.cli.jobs import add_launcher_arguments, follow, launcher_options
-from cluster.cli.submit_spec import add_spec_arguments, spec_from_args
-from engine.errors import ConfigError
+from cluster.cli.submit_flags import add_spec_arguments, spec_from_args
+from engine.core.errors import ConfigError
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 

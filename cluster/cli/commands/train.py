@@ -72,8 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from engine.errors import ConfigError
-    from trainers.supervision.link import SUPERVISOR_ENV
+    from engine.core.errors import ConfigError
+    from trainers.supervision.supervisor_client import SUPERVISOR_ENV
 
     if args.workers < 1 or args.ps < 0:
         raise ConfigError(f"--workers {args.workers} --ps {args.ps}: at least 1 worker and 0 parameter servers")
@@ -82,12 +82,12 @@ def run(args: argparse.Namespace) -> int:
     target = ["cluster.cli.commands.train:train_from_json", json.dumps(said)]
     supervised = SUPERVISOR_ENV in os.environ
     if not supervised and os.environ.get("TF_CONFIG"):
-        from trainers.worker import main
+        from trainers.supervision.worker import main
 
         return main(["--", *target])
     if not supervised and (args.workers > 1 or args.ps):
-        from engine import paths
-        from trainers.local_group import run_local_group
+        from engine.storage import paths
+        from trainers.supervision.local_group import run_local_group
 
         logs = "fullpass-workers" if paths.is_remote(args.out) else paths.join(args.out, "workers")
         print(f"{args.workers} workers, {args.ps} parameter servers; logs in {logs}", file=sys.stderr)
@@ -103,10 +103,10 @@ def run(args: argparse.Namespace) -> int:
 
 def train_from_json(text: str) -> None:
     """Trains with the arguments of the command as JSON, in this process."""
-    from cluster.pipeline.user_module import user_function
+    from cluster.user_code.module import user_function
     from engine import Dataset, paths
     from trainers import Trainer
-    from trainers.supervision.link import SUPERVISOR_ENV
+    from trainers.supervision.supervisor_client import SUPERVISOR_ENV
 
     said = json.loads(text)
     open_all = lambda paths: Dataset.open(paths if len(paths) > 1 else paths[0])
@@ -132,8 +132,8 @@ def train_from_json(text: str) -> None:
 def _config(said: dict[str, Any]) -> Any:
     import dataclasses
 
-    from engine.errors import ConfigError
-    from trainers.config import TrainerConfig
+    from engine.core.errors import ConfigError
+    from trainers.config.config import TrainerConfig
 
     more = _pairs(said["set"], "--set")
     fields = {field.name for field in dataclasses.fields(TrainerConfig)}
@@ -155,7 +155,7 @@ def _labels(given: list[str] | None) -> str | list[str] | None:
 
 
 def _pairs(words: list[str], flag: str) -> dict[str, Any]:
-    from engine.errors import ConfigError
+    from engine.core.errors import ConfigError
 
     values: dict[str, Any] = {}
     for word in words:

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from cluster.pipeline.graph_errors import graph_errors, read_lines
+    from cluster.user_code.graph_errors import graph_errors, read_lines
     from engine import Dataset
     from transforms import transform
 

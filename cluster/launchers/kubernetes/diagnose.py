@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.launchers.kubernetes.errors import quota_exceeded
+from cluster.launchers.kubernetes.api.errors import quota_exceeded
 from cluster.launchers.status import JobState
 
 __all__ = ["creation_trouble", "pod_state", "pod_trouble"]
@@ -25,7 +25,7 @@ _EVICTION_ADVICE = {
     "ephemeral": "Write less to /tmp, or mount a volume there.",
     "memory": "Raise its memory request or free the node.",
 }
-# As `trainers.supervision.group_memory` writes it.
+# As `engine.core.cgroup` writes it.
 _PEAK = re.compile(r"memory peaked at [\d,]+ MiB, the limit is [\d,]+ MiB")
 _SIGNALS = {137: "SIGKILL", 139: "SIGSEGV", 134: "SIGABRT", 143: "SIGTERM", 135: "SIGBUS"}
 _LAST_LINES = 10

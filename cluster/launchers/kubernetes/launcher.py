@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
-from cluster.launchers.kubernetes.api import Api
+from cluster.launchers.kubernetes.api.client import Api
+from cluster.launchers.kubernetes.api.logs import follow_logs, read_logs
 from cluster.launchers.kubernetes.diagnose import creation_trouble, pod_state, pod_trouble
 from cluster.launchers.kubernetes.isolation import UNSET_SECRET
-from cluster.launchers.kubernetes.kind import kind as kind_named
-from cluster.launchers.kubernetes.logs import follow_logs, read_logs
+from cluster.launchers.kubernetes.kinds.kind import kind as kind_named
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import ROLES
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 from trainers.supervision.group_secret import new_secret
 
 __all__ = ["KubernetesLauncher"]

@@ -176,7 +176,7 @@ def tf_config_env(addresses: Mapping[str, Sequence[str]], role: str) -> list[Obj
         addresses: role → "host:port" of each member.
         role: of the pods of this Job; their completion index is the index within the role.
     """
-    from trainers.tf_config import tf_config
+    from trainers.supervision.tf_config import tf_config
 
     value = json.loads(tf_config(addresses, role, 0))
     value["task"]["index"] = INDEX

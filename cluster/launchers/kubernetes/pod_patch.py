@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["check_patch", "merge_patch"]
 

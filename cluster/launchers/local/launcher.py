@@ -29,7 +29,7 @@ from cluster.launchers.state import state_directory
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
 from engine.core.clock import utc_now
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["LocalLauncher"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT
-from engine.atomic import atomic_file
+from engine.storage.atomic import atomic_file
 
 __all__ = [
     "alive",

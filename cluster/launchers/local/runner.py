@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from cluster.launchers.local.member import Member
+from cluster.launchers.local.process import Member
 from cluster.launchers.local.record import member_words, write_status
 from cluster.launchers.status import JobState, JobStatus
 from cluster.spec import JobSpec
@@ -103,7 +103,7 @@ class Runner:
 
     def _make_members(self) -> list[Member]:
         from trainers.supervision.group_secret import SECRET_FILE_ENV, new_secret, write_secret
-        from trainers.tf_config import tf_config
+        from trainers.supervision.tf_config import tf_config
 
         spec = self._spec
         ports = iter(free_ports(spec.num_pods + 1))

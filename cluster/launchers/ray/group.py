@@ -6,11 +6,11 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.launchers.ray.member import Member
+from cluster.launchers.ray.actor import Member
 from cluster.launchers.ray.requirements import actor_options, bundles
 from cluster.spec import JobSpec
 from trainers.supervision.group_secret import new_secret
-from trainers.tf_config import tf_config
+from trainers.supervision.tf_config import tf_config
 
 __all__ = ["Group", "Lost", "Slot"]
 

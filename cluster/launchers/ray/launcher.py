@@ -11,7 +11,7 @@ from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherErr
 from cluster.launchers.ray.requirements import PLACEMENTS, bundles, check_supported
 from cluster.launchers.status import JobStatus, LogLine
 from cluster.spec import JobSpec
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["RayLauncher"]
 

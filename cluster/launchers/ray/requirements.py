@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.spec import JobSpec
 from cluster.spec.quantity import parse_quantity
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["PLACEMENTS", "bundles", "check_supported", "without_kubernetes"]
 

@@ -11,8 +11,8 @@ _GRAPH = "graph"
 
 
 def _run(context: StepContext) -> StepResult:
-    from cluster.pipeline.graph_errors import LineNotes, graph_errors
-    from cluster.pipeline.user_module import user_function
+    from cluster.user_code.graph_errors import LineNotes, graph_errors
+    from cluster.user_code.module import user_function
     from engine import Dataset
     from transforms import analyze
 
@@ -49,7 +49,7 @@ def data_inputs(pipeline: Pipeline) -> dict[str, str]:
     """Returns the fingerprints of the shards where the pipeline begins with [data]."""
     if pipeline.data is None:
         return {}
-    from cluster.pipeline.sources import fingerprint
+    from cluster.pipeline.input_files import fingerprint
 
     return {split: fingerprint(getattr(pipeline.data, split)) for split in ("train", "eval")}
 

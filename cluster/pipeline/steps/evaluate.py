@@ -11,7 +11,7 @@ _RESULT = "evaluation.json"
 
 def _run(context: StepContext) -> StepResult:
     from engine import Dataset
-    from trainers.evaluation import evaluate
+    from trainers.evaluation.evaluate import evaluate
 
     config = context.pipeline.evaluate
     assert config is not None

@@ -11,9 +11,9 @@ _OUT = "model"
 
 
 def _run(context: StepContext) -> StepResult:
-    from cluster.pipeline.user_module import user_function
+    from cluster.user_code.module import user_function
     from engine import Dataset
-    from trainers.export_checkpoint import check_export, export_checkpoint, rebuild_model
+    from trainers.export.from_checkpoint import check_export, export_checkpoint, rebuild_model
 
     pipeline = context.pipeline
     config, train = pipeline.export, pipeline.train

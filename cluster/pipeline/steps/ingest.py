@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.pipeline.config import IngestConfig, Pipeline
 from cluster.pipeline.step import Counts, Step, StepContext, StepResult
-from engine.errors import ConfigError, DataError
+from engine.core.errors import ConfigError, DataError
 
 __all__ = ["STEP"]
 
@@ -47,8 +47,8 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from engine.key_split import part_of_rows
-    from engine.progress import Progress
+    from engine.core.progress import Progress
+    from engine.ingest.key_split import part_of_rows
 
     staging.mkdir()
     counts: dict[str, Any] = {"in": 0, "train": 0, "eval": 0, "aside": {}}
@@ -90,7 +90,7 @@ def _batches(
     """Yields the kept rows of each batch of the first source, and what the hook made of them."""
     import pyarrow.compute as pc
 
-    from cluster.pipeline.user_module import user_function
+    from cluster.user_code.module import user_function
 
     first, *others = config.sources
     tables = {name: _table(sources[name]) for name in others}
@@ -113,7 +113,7 @@ def _batches(
 
 def _open_all(config: IngestConfig) -> dict[str, Any]:
     from cluster.pipeline.column_types import types_of_source
-    from cluster.pipeline.sources import csv_columns_of, open_input
+    from cluster.pipeline.input_files import csv_columns_of, open_input
 
     types: dict[str, dict[str, str]] = {}
     if config.types:
@@ -165,7 +165,7 @@ def _changed(old: Any, new: Any) -> str:
 
 
 def _inputs(pipeline: Pipeline) -> dict[str, str]:
-    from cluster.pipeline.sources import fingerprint
+    from cluster.pipeline.input_files import fingerprint
 
     assert pipeline.ingest is not None
     return {name: fingerprint(path) for name, path in pipeline.ingest.sources.items()}

@@ -8,7 +8,7 @@ __all__ = ["STEP"]
 
 
 def _run(context: StepContext) -> StepResult:
-    from trainers.push import current, history, push, versions
+    from trainers.serving.push import current, history, push, versions
 
     config = context.pipeline.push
     assert config is not None

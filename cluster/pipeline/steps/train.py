@@ -15,7 +15,7 @@ _RUN = "run"
 
 
 def _run(context: StepContext) -> StepResult:
-    from cluster.pipeline.user_module import user_function
+    from cluster.user_code.module import user_function
     from trainers import Trainer
 
     pipeline = context.pipeline

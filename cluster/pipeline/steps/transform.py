@@ -6,13 +6,13 @@ from typing import Any
 
 from cluster.pipeline.step import Counts, Step, StepContext, StepResult
 from cluster.pipeline.steps.analyze import data_inputs
-from engine.errors import ConfigError
+from engine.core.errors import ConfigError
 
 __all__ = ["STEP"]
 
 
 def _run(context: StepContext) -> StepResult:
-    from cluster.pipeline.graph_errors import graph_errors, read_lines
+    from cluster.user_code.graph_errors import graph_errors, read_lines
     from engine import Dataset
     from transforms import transform
 

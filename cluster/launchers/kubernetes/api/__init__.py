@@ -1,0 +1,1 @@
+"""The Kubernetes API: objects, logs, and what its errors mean."""

@@ -1,0 +1,1 @@
+"""The kinds of Kubernetes objects that can run a job."""

@@ -1,0 +1,1 @@
+"""Where a member of a job stands in its group."""

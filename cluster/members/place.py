@@ -1,0 +1,43 @@
+"""Turns a pod's completion index into its place in a TensorFlow cluster and becomes the program: `python -m cluster.members.place WORDS...`
+
+Reads FULLPASS_CLUSTER (JSON: role → addresses, in the order of ranks) and FULLPASS_INDEX; sets TF_CONFIG.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from engine.core.errors import ConfigError
+
+__all__ = ["main", "place"]
+
+
+def place(addresses: Mapping[str, Sequence[str]], index: int) -> tuple[str, int]:
+    """Returns (role, index within the role) of the pod with this index over all roles.
+
+    Raises:
+        ConfigError: there are not so many pods.
+    """
+    left = index
+    for role, members in addresses.items():
+        if left < len(members):
+            return role, left
+        left -= len(members)
+    raise ConfigError(f"FULLPASS_INDEX = {index}, but FULLPASS_CLUSTER has {index - left} members")
+
+
+def main(words: Sequence[str]) -> None:
+    """Replaces this process by the program, with its TF_CONFIG."""
+    from trainers.supervision.tf_config import tf_config
+
+    addresses = json.loads(os.environ["FULLPASS_CLUSTER"])
+    role, index = place(addresses, int(os.environ["FULLPASS_INDEX"]))
+    os.environ["TF_CONFIG"] = tf_config(addresses, role, index)
+    os.execvp(words[0], list(words))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,153 @@
+"""Runs a pipeline: each step that is not finished, in order, with its counts and seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from cluster.pipeline.config import Pipeline
+from cluster.pipeline.plan import Decision, plan
+from cluster.pipeline.records import Finished, StepRecord, begin_directory, commit, point_latest, prune
+from cluster.pipeline.step import Step, StepContext, StepResult
+from cluster.pipeline.steps import STEPS
+from engine.core.clock import utc_now
+from engine.core.errors import ConfigError, FullpassError
+
+__all__ = ["PipelineError", "run_pipeline"]
+
+Say = Callable[[str], None]
+
+
+class PipelineError(FullpassError):
+    """A step failed; the message begins with its name. The results of earlier runs are as they were.
+
+    Attributes:
+        step: name of the step.
+    """
+
+    def __init__(self, step: str, message: str) -> None:
+        self.step = step
+        super().__init__(f"{step}: {message}")
+
+
+def run_pipeline(
+    pipeline: Pipeline,
+    *,
+    force: bool = False,
+    start: str | None = None,
+    dry_run: bool = False,
+    say: Say = print,
+) -> dict[str, Finished]:
+    """Returns step → result after running every step that is not finished.
+
+    Args:
+        pipeline: from `load_pipeline`, or built in Python.
+        force: run every step, finished or not.
+        start: run this step and all after it, finished or not.
+        dry_run: only say what would run and why; the result holds the steps that are finished.
+        say: gets each line of text.
+
+    Raises:
+        ConfigError: a mistake in the pipeline, or another run works in the same directory.
+        PipelineError: a step failed.
+    """
+    if dry_run:
+        decisions = plan(pipeline, STEPS, force, start)
+        for decision in decisions:
+            say(f"{decision.step.name:<10} {'skip' if decision.finished else 'run '}  {decision.reason}")
+        return {d.step.name: d.finished for d in decisions if d.finished}
+    with _lock(Path(pipeline.work_dir)):
+        decisions = plan(pipeline, STEPS, force, start)
+        results: dict[str, Finished] = {}
+        began = time.monotonic()
+        for decision in decisions:
+            results[decision.step.name] = (
+                _skip(decision, say) if decision.finished else _run(decision, pipeline, results, say)
+            )
+        say(
+            f"{'pipeline':<10} {pipeline.name} finished in {time.monotonic() - began:.1f} s; results in {pipeline.work_dir}"
+        )
+        return results
+
+
+def _skip(decision: Decision, say: Say) -> Finished:
+    finished = decision.finished
+    assert finished is not None
+    say(f"{decision.step.name:<10} skipped, {decision.reason}: {_counts(finished.record)}")
+    point_latest(finished.directory)
+    return finished
+
+
+def _run(decision: Decision, pipeline: Pipeline, results: Mapping[str, Finished], say: Say) -> Finished:
+    step = decision.step
+    before = {name: results[name] for name in step.after if name in results}
+    directory = begin_directory(Path(pipeline.work_dir) / step.name, decision.key, step.resumable)
+    say(f"{step.name:<10} runs ({decision.reason})")
+    began = time.monotonic()
+    result = _work(step, StepContext(pipeline=pipeline, out=directory, before=before))
+    seconds = time.monotonic() - began
+    record = StepRecord(
+        step=step.name,
+        key=decision.key,
+        parts=dict(decision.parts),
+        before={name: finished.directory.name for name, finished in before.items()},
+        rows_in=result.counts.rows_in,
+        rows_out=result.counts.rows_out,
+        set_aside=dict(result.counts.set_aside),
+        seconds=round(seconds, 3),
+        outputs=dict(result.outputs),
+        notes=result.notes,
+        info=dict(result.info),
+        files={},
+        finished_at=utc_now(),
+    )
+    finished = commit(directory, record)
+    prune(directory.parent, directory)
+    say(f"{'':<10} {_counts(finished.record)}")
+    for note in result.notes:
+        say(f"{'':<10} {note}".rstrip())
+    return finished
+
+
+def _work(step: Step, context: StepContext) -> StepResult:
+    try:
+        result = step.run(context)
+        result.counts.check(step.name)
+        return result
+    except PipelineError:
+        raise
+    except FullpassError as error:
+        raise PipelineError(step.name, str(error)) from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise RuntimeError(f"{step.name}: {type(error).__name__}: {error}") from error
+
+
+def _counts(record: StepRecord) -> str:
+    from cluster.pipeline.step import Counts
+
+    counts = Counts(rows_in=record.rows_in, rows_out=record.rows_out, set_aside=record.set_aside)
+    return f"{counts}, {record.seconds:.1f} s"
+
+
+@contextlib.contextmanager
+def _lock(work_dir: Path) -> Iterator[None]:
+    """Holds the working directory; the lock ends with the process, however that ends."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with open(work_dir / ".lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigError(
+                f"another run (process {file.read().strip() or 'unknown'}) works in {work_dir}; wait for it, or give another --work-dir"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,1 @@
+"""The user's module: loaded, called, its errors located, its code hashed."""

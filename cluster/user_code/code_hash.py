@@ -1,0 +1,113 @@
+"""What code a step can reach: a hash of one function of the user's file and of everything in it that it uses.
+
+A change of `build_model` must not repeat the passes of `preprocessing_fn`, and a comment must repeat nothing. So the
+hash covers the syntax tree of the function, of the module-level names that it refers to, of theirs in turn, of all
+top-level statements that are more than a definition, and of the modules beside the file that they import.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from pathlib import Path
+
+from engine.core.errors import ConfigError
+
+__all__ = ["code_hash"]
+
+# With these a function can reach names that do not stand in its text.
+_DYNAMIC = {"globals", "eval", "exec", "vars", "__import__"}
+
+
+def code_hash(path: str | Path, function: str) -> str | None:
+    """Returns a hex digest of `function` in the Python file and of the code in its directory that it uses.
+
+    None where the file has no such function.
+
+    Raises:
+        ConfigError: the file is missing or is not Python.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"module: no file {path}; give the path of a Python file with preprocessing_fn(inputs)")
+    tree = _parse(file)
+    names, always = _definitions(tree)
+    if function not in names:
+        return None
+    if any(isinstance(node, ast.Name) and node.id in _DYNAMIC for node in ast.walk(tree)) or _has_star(tree):
+        reached: list[ast.AST] = [tree]
+    else:
+        reached = [*always, *_reach(function, names, always)]
+    digest = hashlib.sha256()
+    for node in reached:
+        digest.update(ast.dump(node).encode())
+    for beside in _imported_files(reached, file.parent):
+        digest.update(beside.name.encode() + ast.dump(_parse(beside)).encode())
+    return digest.hexdigest()
+
+
+def _parse(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise ConfigError(f"{file}{f':{line}' if line else ''}: not Python: {getattr(error, 'msg', error)}") from None
+
+
+def _definitions(tree: ast.Module) -> tuple[dict[str, list[ast.stmt]], list[ast.stmt]]:
+    """Returns the statements that define each module-level name, and the statements that always count."""
+    names: dict[str, list[ast.stmt]] = {}
+    always: list[ast.stmt] = []
+    for node in tree.body:
+        targets: list[str] = []
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            targets = [node.name]
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            targets = [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            parts = node.targets if isinstance(node, ast.Assign) else [node.target]
+            targets = [n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)]
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue  # the docstring
+        if not targets:
+            always.append(node)
+        for name in targets:
+            names.setdefault(name, []).append(node)
+    return names, always
+
+
+def _reach(function: str, names: dict[str, list[ast.stmt]], always: list[ast.stmt]) -> list[ast.stmt]:
+    waiting, seen = {function, *(n for node in always for n in _used(node))}, set()
+    while waiting:
+        name = waiting.pop()
+        if name in names and name not in seen:
+            seen.add(name)
+            waiting |= {n for node in names[name] for n in _used(node)}
+    statements = {id(node): node for name in seen for node in names[name]}
+    return sorted(statements.values(), key=lambda node: node.lineno)
+
+
+def _used(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _has_star(tree: ast.Module) -> bool:
+    return any(isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names) for n in ast.walk(tree))
+
+
+def _imported_files(nodes: list[ast.AST], folder: Path) -> list[Path]:
+    """Returns the Python files in `folder` that the code imports, and those that these import in turn."""
+    waiting, found = list(nodes), set()
+    while waiting:
+        for part in ast.walk(waiting.pop()):
+            names: list[str] = []
+            if isinstance(part, ast.Import):
+                names = [alias.name for alias in part.names]
+            elif isinstance(part, ast.ImportFrom) and part.module:
+                names = [part.module, *(f"{part.module}.{alias.name}" for alias in part.names)]
+            for name in names:
+                file = folder / (name.replace(".", "/") + ".py")
+                if file.is_file() and file not in found:
+                    found.add(file)
+                    waiting.append(_parse(file))
+    return sorted(found)

@@ -1,0 +1,106 @@
+"""The user's own Python file: preprocessing_fn, build_model and hooks, loaded and called with errors that name them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from engine.core.errors import ConfigError
+from engine.core.own_packages import check_beside
+
+__all__ = ["load_user_module", "user_function"]
+
+
+def load_user_module(path: str | Path) -> ModuleType:
+    """Returns the module in the Python file `path`, the same object each time while the file is unchanged.
+
+    The file's directory is put on `sys.path`, so that it can import the modules beside it.
+
+    Raises:
+        ConfigError: the file is missing, is not Python, or fails while it is imported.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise ConfigError(f"module: no file {path}; give the path of a Python file with preprocessing_fn(inputs)")
+    if file.suffix != ".py":
+        raise ConfigError(f"module: {path} is not a .py file")
+    source = file.read_bytes()
+    name = f"fullpass_user_{file.stem}_{hashlib.sha256(bytes(file) + source).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    check_beside(file.parent)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    try:
+        # Not the loader's exec_module: its byte-code cache takes a file changed within a second, at equal length, for the old one.
+        exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception):
+            raise
+        raise ConfigError(f"{path}{_line_in(error, file)}: {type(error).__name__}: {error}") from error
+    _pickle_by_value(module)
+    return module
+
+
+def user_function(path: str | Path, name: str) -> Callable[..., Any]:
+    """Returns the function `name` of the user's file `path`, wrapped whose errors name file, line and function.
+
+    Raises:
+        ConfigError: the module cannot be loaded or has no such function; and, when called, the function raised.
+    """
+    module = load_user_module(path)
+    function = getattr(module, name, None)
+    if not callable(function):
+        there = sorted(
+            k for k, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__
+        )
+        raise ConfigError(f"{path} has no function {name}; it has {', '.join(there) or 'no functions'}")
+    return _Named(str(path), name, function)
+
+
+class _Named:
+    """Calls the user's function; its errors become ConfigErrors with the line of the user's file that raised."""
+
+    def __init__(self, path: str, name: str, function: Callable[..., Any]) -> None:
+        self._path, self._function = path, function
+        self.__name__ = self.__qualname__ = name
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function  # inspect.signature sees the user's own
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._function(*args, **kwargs)
+        except Exception as error:
+            where = f"{self._path}{_line_in(error, Path(self._path).resolve())}"
+            raise ConfigError(f"{where}: {self.__name__} raised {type(error).__name__}: {error}") from error
+
+
+def _line_in(error: BaseException, file: Path) -> str:
+    """Returns ":LINE" of the innermost frame that lies in the file, or an empty string."""
+    line, trace = "", error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == file:
+            line = f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    if not line and isinstance(error, SyntaxError) and error.lineno:
+        line = f":{error.lineno}"
+    return line
+
+
+def _pickle_by_value(module: ModuleType) -> None:
+    """A Beam or Ray worker cannot import the file by this name: its functions must travel whole."""
+    try:
+        import cloudpickle
+    except ImportError:  # nothing that would send them is installed either
+        return
+    cloudpickle.register_pickle_by_value(module)

@@ -1,0 +1,1 @@
+"""Data sets: files with a manifest, opened, read, checked and written."""

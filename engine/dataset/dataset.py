@@ -1,0 +1,279 @@
+"""A data set: files of one format and one schema, opened once and read as often as wanted."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from engine.core.errors import ConfigError, DataError
+from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
+from engine.formats.damage import DamageLog
+from engine.formats.options import ReadOptions
+from engine.formats.read import read_split
+from engine.formats.registry import detect, format_module
+from engine.formats.split import Split
+from engine.schema.feature_spec import feature_spec_from_schema, schema_from_feature_spec
+from engine.schema.sequence import sequence_schema, sequence_spec_from_schema
+from engine.storage import paths as _paths
+
+__all__ = ["Dataset"]
+
+
+class Dataset:
+    """Files on disk as one sequence of records. Make one with `Dataset.open`."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        format: str,
+        schema: pa.Schema | None,
+        known: Mapping[str, FileEntry],
+        stored_schema: pa.Schema | None,
+    ) -> None:
+        self.paths = list(paths)
+        self.format = format
+        self._given_schema = schema
+        self._known = dict(known)
+        self._stored_schema = stored_schema
+
+    @staticmethod
+    def open(
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Manifest,
+        feature_spec: Mapping[str, Any] | pa.Schema | None = None,
+        sequence_features: Mapping[str, Any] | None = None,
+        *,
+        check_present: bool = True,
+    ) -> Dataset:
+        """Opens a data set without reading its records.
+
+        Args:
+            paths: a file, directory, glob, manifest (path or object), or a list of files, directories and globs.
+            feature_spec: TensorFlow feature spec or Arrow schema of the columns to read; None takes the manifest's or
+                infers it from the files.
+            sequence_features: of tf.SequenceExample: key of a feature list to `FixedLenSequenceFeature`, `VarLenFeature` or
+                `RaggedFeature`, as `tf.io.parse_sequence_example` takes them; `feature_spec` then names the context features,
+                and None reads none of those.
+            check_present: refuse files that are gone or have another size than their manifest says.
+
+        Raises:
+            DataError: no file, files of two formats, or files that are not what their manifest says.
+            ConfigError: a feature spec that tf.Example or tf.SequenceExample cannot hold.
+        """
+        schema = _given_schema(feature_spec, sequence_features)
+        if isinstance(paths, str | os.PathLike) and os.fspath(paths).endswith(".json"):
+            paths = Manifest.load(os.fspath(paths))
+        if isinstance(paths, Manifest):
+            known = {entry.path: entry for entry in paths.files}
+            names, stored_schema = paths.paths, paths.schema
+            for entry in paths.files if check_present else ():
+                _check_present(entry)
+        else:
+            names = _paths.expand(paths)
+            known, stored_schema = _find_manifests(names, paths, check_present)
+        formats = {known[name].format if name in known else detect(name): name for name in names}
+        if len(formats) > 1:
+            (first, one), (second, other) = list(formats.items())[:2]
+            raise DataError(f"is {second}, but {one} is {first}; open them as two data sets", path=other)
+        return Dataset(names, next(iter(formats)), schema, known, stored_schema)
+
+    def __repr__(self) -> str:
+        return f"Dataset({len(self.paths)} {self.format} file{'s' * (len(self.paths) != 1)}, first {self.paths[0]})"
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """The columns: as given at `open`, else as the manifest says, else inferred."""
+        if self._given_schema is not None:
+            return self._given_schema
+        if self._stored_schema is not None:
+            return self._stored_schema
+        return format_module(self.format).infer_schema(self.paths)
+
+    def schema_of_all_records(self) -> pa.Schema:
+        """Returns the schema as given at `open`, or inferred from every record, however many there are."""
+        return self._given_schema or format_module(self.format).infer_schema(self.paths, sample_bytes=None)
+
+    @functools.cached_property
+    def manifest(self) -> Manifest:
+        """Counts and blocks of every file; those that no stored manifest covers are scanned now."""
+        entries = []
+        for path in self.paths:
+            entries.append(self._known.get(path) or FileEntry.scan(path))
+            self._known[path] = entries[-1]
+        return Manifest(tuple(entries), self.schema)
+
+    @property
+    def num_records(self) -> int:
+        """Records in all files."""
+        return sum((self._known.get(path) or self._scan(path)).records for path in self.paths)
+
+    @functools.cached_property
+    def size_bytes(self) -> int:
+        """Bytes of all files, wherever they are: as their manifest says, else as the file system or object store does."""
+        return sum(
+            entry.size_bytes if (entry := self._known.get(path)) else _paths.stat(path)[0] for path in self.paths
+        )
+
+    @property
+    def known_entries(self) -> Mapping[str, FileEntry]:
+        """What is known of files by now, from stored manifests or scans."""
+        return dict(self._known)
+
+    def _scan(self, path: str) -> FileEntry:
+        self._known[path] = FileEntry.scan(path)
+        return self._known[path]
+
+    def feature_spec(self) -> dict[str, Any]:
+        """Returns the TensorFlow feature spec of the schema. Imports TensorFlow.
+
+        A feature spec cannot say frames: a column of a feature list is the `VarLenFeature` of the values of all its frames.
+        """
+        return feature_spec_from_schema(self.schema)
+
+    def sequence_spec(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns (context_features, sequence_features) for `tf.io.parse_sequence_example`. Imports TensorFlow."""
+        return sequence_spec_from_schema(self.schema)
+
+    def splits(self, target_bytes: int = 64 << 20) -> list[Split]:
+        """Returns splits that cover every record exactly once, each of about `target_bytes` on disk.
+
+        Args:
+            target_bytes: bytes of a split, at least 1. Parquet is cut between row groups, compressed TFRecord not at all.
+        """
+        if target_bytes < 1:
+            raise ConfigError(f"target_bytes is {target_bytes}; it takes at least 1")
+        found = []
+        for path in self.paths:
+            entry = self._known.get(path)
+            module = format_module(self.format)
+            compression = entry.compression if entry else module.file_compression(path)
+            size_bytes = entry.size_bytes if entry else _paths.stat(path)[0]
+            found += module.split_file(path, compression, size_bytes, entry.blocks if entry else None, target_bytes)
+        return found
+
+    def read_batches(
+        self,
+        batch_rows: int = 65536,
+        columns: Sequence[str] | None = None,
+        *,
+        damage: DamageLog | None = None,
+        **options: Any,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yields every record once, in order; counts are reconciled with the manifest where there is one.
+
+        Args:
+            batch_rows: rows of each batch; the last of each file may have fewer, and with `threads` any batch.
+            columns: names to read, in the order wanted; None for all.
+            damage: where to note records skipped under on_damage="skip".
+            **options: the rest of `engine.formats.options.ReadOptions` (dictionary, threads, on_damage, skip_budget).
+
+        Raises:
+            DataError: a damaged record, or a file with more or fewer records than its manifest says.
+        """
+        if damage is None:
+            damage = DamageLog(ReadOptions(batch_rows=batch_rows, **options))
+        for split in self.splits(1 << 62):
+            entry = self._known.get(split.path)
+            if entry is not None:
+                split = entry_split(entry)
+            yield from read_split(split, self.schema, batch_rows, columns, damage=damage, **options)
+
+    def write(
+        self,
+        out: str | os.PathLike[str],
+        format: str = "parquet",
+        num_shards: int = 64,
+        compression: str | None = None,
+        **options: Any,
+    ) -> Manifest:
+        """Writes the data set as `num_shards` even shards with a manifest, and returns that.
+
+        Args:
+            out: directory; it appears whole, and replaces one that is there.
+            format: "parquet" or "tfrecord".
+            num_shards: files; each holds as many records as the others, or one more.
+            compression: None, "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
+        """
+        from engine.ingest.ingestion import ingest_dataset
+
+        return ingest_dataset(
+            self, os.fspath(out), format=format, num_shards=num_shards, compression=compression, **options
+        )
+
+    def verify(self, **options: Any) -> Any:
+        """Reads every byte, checks every checksum and count, and returns a `VerifyReport` of all damage found."""
+        from engine.dataset.verify import verify
+
+        return verify(self, **options)
+
+    def feed(self, **options: Any) -> Any:
+        """Returns the training feed of this data set: see `engine.feed.make_feed`."""
+        from engine.feed import make_feed
+
+        return make_feed(self, **options)
+
+
+def _given_schema(
+    feature_spec: Mapping[str, Any] | pa.Schema | None, sequence_features: Mapping[str, Any] | None
+) -> pa.Schema | None:
+    if isinstance(feature_spec, pa.Schema):
+        if sequence_features is not None:
+            raise ConfigError(
+                "an Arrow schema says itself which columns are feature lists: leave sequence_features out"
+            )
+        return feature_spec
+    if sequence_features is not None:
+        return sequence_schema(schema_from_feature_spec(feature_spec or {}), sequence_features)
+    return None if feature_spec is None else schema_from_feature_spec(feature_spec)
+
+
+def entry_split(entry: FileEntry) -> Split:
+    """Returns the split that reads a whole file and is held to its count."""
+    stop = len(entry.blocks) if entry.format == "parquet" else entry.size_bytes
+    return Split(
+        path=entry.path, format=entry.format, start=0, stop=stop, records=entry.records, compression=entry.compression
+    )
+
+
+def _find_manifests(names: list[str], given: Any, check: bool) -> tuple[dict[str, FileEntry], pa.Schema | None]:
+    """Finds the manifests beside the files; a directory opened whole must hold every file its manifest lists."""
+    known: dict[str, FileEntry] = {}
+    schemas: list[pa.Schema] = []
+    covered: set[str] = set()
+    for directory in dict.fromkeys(_paths.parent(name) for name in names):
+        path = _paths.join(directory, MANIFEST_NAME)
+        if not _paths.exists(path):
+            continue
+        manifest = Manifest.load(path)
+        entries = {entry.path: entry for entry in manifest.files}
+        if isinstance(given, str | os.PathLike) and os.path.isdir(given):
+            for entry in manifest.files:
+                if check:
+                    _check_present(entry)
+                elif entry.path not in names:
+                    names.append(entry.path)  # gone, and so to be reported
+        for name in names:
+            if name in entries:
+                if check:
+                    _check_present(entries[name])
+                known[name] = entries[name]
+                covered.add(name)
+        schemas.append(manifest.schema)
+    whole = len(covered) == len(names) and all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)
+    return known, schemas[0] if whole and schemas else None
+
+
+def _check_present(entry: FileEntry) -> None:
+    if not _paths.exists(entry.path):
+        raise DataError(f"is listed in the manifest with {entry.records} records, but is not there", path=entry.path)
+    size_bytes, _ = _paths.stat(entry.path)
+    if size_bytes != entry.size_bytes:
+        raise DataError(
+            f"has {size_bytes} bytes, its manifest says {entry.size_bytes}: the file was cut or changed after the manifest "
+            f"was written; restore it, or delete {MANIFEST_NAME} and open again",
+            path=entry.path,
+            offset_bytes=min(size_bytes, entry.size_bytes),
+        )

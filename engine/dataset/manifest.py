@@ -1,0 +1,234 @@
+"""What a data set holds, file by file and block by block: the truth that every pass reconciles its counts with.
+
+Stored as `_fullpass_manifest.json` in the directory of the data, paths relative to it, so that the directory can move.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine import _native
+from engine.core.errors import DataError
+from engine.formats.block import Block
+from engine.formats.registry import detect, format_module
+from engine.formats.split import Split
+from engine.storage import paths as _paths
+from engine.storage.outputs import MANIFEST_NAME
+
+__all__ = ["MANIFEST_NAME", "VERSION", "FileEntry", "Manifest", "file_checksum"]
+
+VERSION = 1
+_CHUNK_BYTES = 4 << 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of a data set.
+
+    Args:
+        path: file or URI.
+        format: name in `engine.formats.FORMATS`.
+        compression: "gzip" or "zlib" for compressed TFRecord, else None.
+        size_bytes: size on disk.
+        modified_ns: modification mark.
+        records: records in it.
+        blocks: what can be read by itself, in order.
+        checksum: of every byte of the file (`file_checksum`), or None where only headers were read.
+    """
+
+    path: str
+    format: str
+    compression: str | None
+    size_bytes: int
+    modified_ns: int
+    records: int
+    blocks: tuple[Block, ...]
+    checksum: str | None = None
+
+    @staticmethod
+    def scan(path: str, with_checksum: bool = False) -> FileEntry:
+        """Returns the entry of a file as it stands now; reads record headers or the footer.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        size_bytes, modified_ns = _paths.stat(path)
+        name = detect(path)
+        module = format_module(name)
+        compression = module.file_compression(path)
+        records, blocks = module.scan_file(path, compression)
+        return FileEntry(
+            path=path,
+            format=name,
+            compression=compression,
+            size_bytes=size_bytes,
+            modified_ns=modified_ns,
+            records=records,
+            blocks=blocks,
+            checksum=file_checksum(path) if with_checksum else None,
+        )
+
+    @staticmethod
+    def of_written(path: str, records: int) -> FileEntry:
+        """Returns the entry, with its checksum, of a file to which so many records were written.
+
+        Raises:
+            DataError: it does not hold them.
+        """
+        entry = FileEntry.scan(path, with_checksum=True)
+        if entry.records != records:
+            raise DataError(f"holds {entry.records} records, {records} were written", path=path)
+        return entry
+
+    def to_json(self, directory: str = "") -> dict[str, Any]:
+        """Returns the entry as JSON values, its path relative to a directory where it lies below it."""
+        prefix = directory.rstrip("/") + "/" if directory else ""
+        blocks = [[block.offset, block.length, block.records, block.hash] for block in self.blocks]
+        return {**dataclasses.asdict(self), "path": self.path.removeprefix(prefix), "blocks": blocks}
+
+    @staticmethod
+    def from_json(value: dict[str, Any], directory: str = "") -> FileEntry:
+        """Returns the entry that `to_json` made."""
+        path = value["path"]
+        if directory and not (path.startswith("/") or "://" in path):
+            path = _paths.join(directory, path)
+        blocks = tuple(Block(*block) for block in value["blocks"])
+        return FileEntry(**{**value, "path": path, "blocks": blocks})
+
+    def split(self, block: Block, first_record: int | None = None) -> Split:
+        """Returns the split that reads exactly this block."""
+        return Split(
+            path=self.path,
+            format=self.format,
+            start=block.offset,
+            stop=block.offset + block.length,
+            records=block.records,
+            compression=self.compression,
+            first_record=first_record,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The files of a data set, in order, and the schema they share.
+
+    Args:
+        files: entries, in the order that gives records their global index.
+        schema: columns; a column is nullable only where a null was seen or may be.
+    """
+
+    files: tuple[FileEntry, ...]
+    schema: pa.Schema
+
+    @property
+    def num_records(self) -> int:
+        """Records in all files."""
+        return sum(entry.records for entry in self.files)
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all files, in order."""
+        return [entry.path for entry in self.files]
+
+    def block_records(self) -> np.ndarray:
+        """Returns the records of every block: int64 [num_blocks], in global record order."""
+        return np.array([block.records for _, block, _ in self._blocks], dtype=np.int64)
+
+    def block_split(self, index: int) -> Split:
+        """Returns the split that reads block `index` of `block_records`."""
+        entry, block, first_record = self._blocks[index]
+        return entry.split(block, first_record)
+
+    @functools.cached_property
+    def _blocks(self) -> list[tuple[FileEntry, Block, int]]:
+        found = []
+        for entry in self.files:
+            first = 0
+            for block in entry.blocks:
+                if block.records:
+                    found.append((entry, block, first))
+                first += block.records
+        return found
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Hex of what the data holds: names, counts and block hashes, not directories or times."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(self.schema.remove_metadata().serialize().to_pybytes())
+        for entry in self.files:
+            digest.update(repr((entry.path.rsplit("/", 1)[-1], entry.records)).encode())
+            for block in entry.blocks:
+                digest.update(repr((block.offset, block.length, block.records, block.hash)).encode())
+        return digest.hexdigest()
+
+    def save(self, directory: str) -> str:
+        """Writes the manifest into a directory, atomically, and returns its path."""
+        path = _paths.join(directory, MANIFEST_NAME)
+        with _paths.open_output(path) as file:
+            file.write(json.dumps(self.to_json(directory), indent=1).encode())
+        return path
+
+    def to_json(self, directory: str = "") -> dict[str, Any]:
+        """Returns the manifest as JSON values, with paths relative to a directory where they lie below it."""
+        return {
+            "format": "fullpass-manifest",
+            "version": VERSION,
+            "num_records": self.num_records,
+            "hash": self.hash,
+            "columns": {f.name: f"{f.type}{'' if f.nullable else ' not null'}" for f in self.schema},
+            "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
+            "files": [entry.to_json(directory) for entry in self.files],
+        }
+
+    @staticmethod
+    def load(path: str) -> Manifest:
+        """Returns the manifest stored at a path.
+
+        Raises:
+            DataError: it is not a manifest, or of a version this release cannot read, or does not agree with itself.
+        """
+        with _paths.open_input(path) as file:
+            text = file.read()
+        try:
+            value = json.loads(text)
+            if value["format"] != "fullpass-manifest" or value["version"] != VERSION:
+                raise DataError(
+                    f"is a {value['format']} of version {value['version']}; this release reads version {VERSION}",
+                    path=path,
+                )
+            schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(value["schema"])))
+            files = tuple(FileEntry.from_json(entry, _paths.parent(path)) for entry in value["files"])
+            manifest = Manifest(files, schema)
+            declared = value["num_records"]
+        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise DataError(f"is not a Fullpass manifest ({error}); delete it or write it anew", path=path) from error
+        if manifest.num_records != declared:
+            raise DataError(
+                f"says {declared} records, its files sum up to {manifest.num_records}; write it anew", path=path
+            )
+        return manifest
+
+    @staticmethod
+    def scan(paths: Sequence[str], schema: pa.Schema) -> Manifest:
+        """Returns the manifest of files as they stand now."""
+        return Manifest(tuple(FileEntry.scan(path) for path in paths), schema)
+
+
+def file_checksum(path: str) -> str:
+    """Returns hex of the CRC-32C of the CRC-32Cs of a file's 4 MiB chunks."""
+    sums = bytearray()
+    with _paths.open_input(path) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            while len(chunk) < _CHUNK_BYTES and (more := file.read(_CHUNK_BYTES - len(chunk))):
+                chunk += more
+            sums += _native.crc32c(chunk).to_bytes(4, "little")
+    return f"{_native.crc32c(bytes(sums)):08x}"

@@ -1,0 +1,160 @@
+"""Reads every byte of a data set, checks every checksum, count and hash, and reports all damage there is, not the first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from engine.core.errors import DataError
+from engine.core.progress import Progress
+from engine.dataset.manifest import FileEntry, file_checksum
+from engine.formats.block import Block
+from engine.formats.damage import DamageLog
+from engine.formats.options import OnDamage, ReadOptions
+from engine.formats.registry import detect, format_module
+from engine.formats.split import Split
+from engine.storage import paths as _paths
+
+__all__ = ["Damage", "VerifyReport", "verify"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Damage:
+    """One fault: where and what.
+
+    Args:
+        path: file.
+        record: index within it, or None where damage before it hides that.
+        offset_bytes: offset in the (uncompressed) file, or None.
+        message: what is wrong.
+    """
+
+    path: str
+    record: int | None
+    offset_bytes: int | None
+    message: str
+
+    def __str__(self) -> str:
+        return str(DataError(self.message, path=self.path, record=self.record, offset_bytes=self.offset_bytes))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyReport:
+    """What `verify` found.
+
+    Args:
+        num_files: files read.
+        num_records: records that are whole.
+        damages: every fault, in the order of files and offsets.
+        against_manifest: whether a manifest said what should be there; without one, a file cut between two records, and
+            records that are missing altogether, cannot be told.
+    """
+
+    num_files: int
+    num_records: int
+    damages: tuple[Damage, ...]
+    against_manifest: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether no damage was found."""
+        return not self.damages
+
+
+def verify(dataset: Any) -> VerifyReport:
+    """Reads every record of every file and returns all the damage found; never raises for damaged data.
+
+    Args:
+        dataset: a `Dataset`; open it with `check_present=False` to have missing and cut files reported too.
+    """
+    known: Mapping[str, FileEntry] = dataset.known_entries
+    damages: list[Damage] = []
+    try:
+        schema = dataset.schema
+    except DataError:
+        schema = pa.schema([])  # what stands in the way of a schema is found below
+    records = 0
+    with Progress("verify", len(dataset.paths), "files") as progress:
+        for path in dataset.paths:
+            whole, found = _verify_file(path, known.get(path), schema)
+            records += whole
+            damages += found
+            progress.advance(1, f"{len(damages)} damages" if damages else "")
+    covered = all(path in known for path in dataset.paths)
+    return VerifyReport(
+        num_files=len(dataset.paths), num_records=records, damages=tuple(damages), against_manifest=covered
+    )
+
+
+def _verify_file(path: str, entry: FileEntry | None, schema: Any) -> tuple[int, list[Damage]]:
+    if not _paths.exists(path):
+        records = f" with {entry.records} records" if entry else ""
+        return 0, [
+            Damage(
+                path=path,
+                record=None,
+                offset_bytes=None,
+                message=f"is listed in the manifest{records}, but is not there",
+            )
+        ]
+    options = ReadOptions(on_damage=OnDamage.SKIP, skip_budget=1 << 60)
+    log = DamageLog(options, quiet=True)
+    rows = 0
+    try:
+        split = _whole_file(path)
+        for batch in format_module(split.format).read(split, schema, options, log):
+            rows += batch.num_rows
+    except DataError as error:
+        log.faults.append(error)
+    faults = list(log.faults)
+    if entry is not None:
+        faults += _compare(path, entry, rows, log, clean=not faults)
+    return rows, [
+        Damage(path=fault.path or path, record=fault.record, offset_bytes=fault.offset_bytes, message=fault.message)
+        for fault in faults
+    ]
+
+
+def _whole_file(path: str) -> Split:
+    size_bytes, _ = _paths.stat(path)
+    name = detect(path)
+    compression = format_module(name).file_compression(path)
+    stop = len(format_module(name).scan_file(path)[1]) if name == "parquet" else size_bytes
+    return Split(path=path, format=name, start=0, stop=stop, compression=compression)
+
+
+def _compare(path: str, entry: FileEntry, rows: int, log: DamageLog, clean: bool) -> list[DataError]:
+    """What the manifest says against what is there."""
+    size_bytes, _ = _paths.stat(path)
+    found = []
+    if size_bytes != entry.size_bytes:
+        place = min(size_bytes, entry.size_bytes)
+        found.append(
+            DataError(f"has {size_bytes} bytes, its manifest says {entry.size_bytes}", path=path, offset_bytes=place)
+        )
+    if rows + log.records != entry.records:
+        message = f"has {rows} whole and {log.records} damaged records, its manifest says {entry.records}"
+        found.append(DataError(message, path=path, record=min(rows + log.records, entry.records)))
+    elif clean and not found:
+        _, blocks = format_module(entry.format).scan_file(path, entry.compression)
+        found += [
+            _block_fault(path, index, block)
+            for index, block in enumerate(entry.blocks)
+            if index >= len(blocks) or blocks[index] != block
+        ]
+        if not found and entry.checksum is not None and file_checksum(path) != entry.checksum:
+            found.append(
+                DataError("every record is whole, but the file's bytes are not those of the manifest", path=path)
+            )
+    return found
+
+
+def _block_fault(path: str, index: int, block: Block) -> DataError:
+    return DataError(
+        f"block {index} is whole but not the one in the manifest: the file was written anew, or records were exchanged",
+        path=path,
+        offset_bytes=block.offset,
+    )

@@ -1,0 +1,161 @@
+"""Builds one host's packed batches, one after another, from the windows of a plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine._native import ByteRows
+from engine.feed.columns import BYTES, Layout
+from engine.feed.config import FeedConfig
+from engine.feed.pack import NUMPY_TYPES
+from engine.feed.windows import LoadedWindow, WindowLoader
+from engine.plan import Cursor, EpochPlan, Remainder
+from engine.plan.lanes import Run
+
+__all__ = ["Assembler"]
+
+_SEQUENTIAL_AHEAD = 4
+
+
+class _Strand:
+    """One lane's way through its windows: the one in use, its rows in order, and those read ahead."""
+
+    def __init__(self) -> None:
+        self.loaded: LoadedWindow | None = None
+        self.rows: np.ndarray = np.empty(0, np.int64)
+        self.rows_start = 0
+        self.ahead: list[LoadedWindow] = []
+
+
+class Assembler:
+    """Makes packed batches.
+
+    Args:
+        plan: which records.
+        layout: where their columns go.
+        loader: reads windows.
+        config: of the feed.
+    """
+
+    def __init__(self, plan: EpochPlan, layout: Layout, loader: WindowLoader, config: FeedConfig) -> None:
+        self._plan, self._layout, self._loader, self._config = plan, layout, loader, config
+        self._strands: dict[int, _Strand] = {}
+        self._ahead = 1 if config.shuffle else _SEQUENTIAL_AHEAD
+
+    def batch(self, cursor: Cursor) -> dict[str, Any]:
+        """Returns this host's slice of the global batch at the cursor.
+
+        Returns:
+            "float32" [b, n], "int64" [b, m], "bytes" ByteRows [b, k]; per ragged column, by its name, the pair
+            (values [v], in Arrow where they are bytes, and row splits int64 [b + 1]); "record_ids" int64 [b] and "mask"
+            bool [b] where asked for. See `engine.feed.tensorflow.strings` for what becomes of the bytes.
+        """
+        runs = self._plan.runs(cursor, self._config.host)
+        filled = sum(run.stop - run.start for run in runs)
+        size = filled if self._config.remainder is Remainder.PARTIAL else self._plan.host_batch_size
+        return self.assemble(runs, size, filled)
+
+    def assemble(self, runs: list[Run], size: int, filled: int) -> dict[str, Any]:
+        """Returns a packed batch of `size` slots whose first `filled` the runs fill; the others are zero."""
+        out = self._empty(size)
+        if filled < size:
+            for array in out.values():
+                array[filled:] = 0
+        if self._config.masked:
+            out["mask"][:filled] = True
+        if width := self._layout.width(BYTES):
+            out[BYTES] = ByteRows(width)
+        pieces: dict[str, list[pa.Array]] = {}
+        for run in runs:
+            self._fill(run, out, pieces)
+        if width:
+            out[BYTES].append_empty(size - filled)
+        self._finish(out, pieces, size, filled)
+        return out
+
+    def _empty(self, size: int) -> dict[str, Any]:
+        out: dict[str, Any] = {
+            kind: self._loader.buffers.empty((size, self._layout.width(kind)), dtype)
+            for kind, dtype in NUMPY_TYPES.items()
+            if self._layout.width(kind)
+        }
+        if self._config.with_record_ids:
+            out["record_ids"] = self._loader.buffers.empty((size,), NUMPY_TYPES["int64"])
+        if self._config.masked:
+            out["mask"] = np.zeros(size, bool)
+        return out
+
+    def _fill(self, run: Run, out: dict[str, Any], pieces: dict[str, list[pa.Array]]) -> None:
+        at, slot = run.start, run.slot
+        while at < run.stop:
+            loaded, rows = self._rows(run, at)
+            stop = slot + len(rows)
+            for kind, source in loaded.dense.items():
+                # "clip" because "raise" makes take write to a copy first; rows are in range by construction.
+                np.take(source, rows, axis=0, out=out[kind][slot:stop], mode="clip")
+            if BYTES in out:
+                out[BYTES].append(loaded.strings, loaded.window.offsets[:-1], rows)
+            for key, array in loaded.arrow.items():
+                pieces.setdefault(key, []).append(pc.take(array, pa.array(rows)))
+            if "record_ids" in out:
+                out["record_ids"][slot:stop] = loaded.window.record_ids(rows)
+            if loaded.damaged is not None:
+                out["mask"][slot:stop] = ~loaded.damaged[rows]
+            at, slot = at + len(rows), stop
+
+    def _rows(self, run: Run, at: int) -> tuple[LoadedWindow, np.ndarray]:
+        strand = self._strands.setdefault(run.lane, _Strand())
+        loaded = strand.loaded
+        here = loaded is not None and loaded.window.epoch == run.epoch
+        if not here or not loaded.window.start <= at < loaded.window.stop:  # type: ignore[union-attr]
+            loaded = self._enter(strand, run, at)
+        assert loaded is not None
+        end = min(run.stop, loaded.window.stop)
+        if not strand.rows_start <= at <= end <= strand.rows_start + len(strand.rows):
+            last = min(loaded.window.stop, max(run.lane_stop, run.stop))
+            strand.rows, strand.rows_start = loaded.window.rows(at, last), at
+        return loaded, strand.rows[at - strand.rows_start : end - strand.rows_start]
+
+    def _enter(self, strand: _Strand, run: Run, at: int) -> LoadedWindow:
+        window = self._plan.window_at(run.epoch, at)
+        loaded = self._loader.acquire(window)
+        previous = [w for w in (strand.loaded, *strand.ahead) if w is not None]
+        strand.loaded, strand.rows = loaded, np.empty(0, np.int64)
+        strand.ahead = self._read_ahead(run, loaded)
+        for other in previous:
+            self._loader.release(other)
+        loaded.wait()
+        return loaded
+
+    def _read_ahead(self, run: Run, loaded: LoadedWindow) -> list[LoadedWindow]:
+        ahead: list[LoadedWindow] = []
+        epoch, place = run.epoch, loaded.window.stop
+        for _ in range(self._ahead if run.lane >= 0 else 0):
+            if epoch == run.epoch:
+                epoch, place = self._plan.next_place(run, place)
+            if self._config.num_epochs is not None and epoch >= self._config.num_epochs:
+                break
+            ahead.append(self._loader.acquire(self._plan.window_at(epoch, place)))
+            place = ahead[-1].window.stop
+            if epoch != run.epoch:
+                break
+        return ahead
+
+    def _finish(self, out: dict[str, Any], pieces: dict[str, Any], size: int, filled: int) -> None:
+        for column in self._layout.ragged:
+            values: Any = (
+                np.empty(0, NUMPY_TYPES[column.kind]) if column.kind != BYTES else pa.array([], pa.large_binary())
+            )
+            splits: np.ndarray = np.zeros(size + 1, np.int64)
+            if column.name in pieces:
+                lists = pa.concat_arrays(pieces[column.name])
+                values = lists.flatten()
+                if column.kind != BYTES:
+                    values = values.to_numpy(zero_copy_only=False)
+                splits[: filled + 1] = lists.offsets.to_numpy() - lists.offsets[0].as_py()
+                splits[filled + 1 :] = splits[filled]
+            out[column.name] = values, splits

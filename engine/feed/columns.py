@@ -1,0 +1,169 @@
+"""Where each column of a schema goes in a packed batch.
+
+Dense columns of one kind share one array: `float32` [b, n], `int64` [b, m], `bytes` [b, k]; a column takes as many
+neighbouring slots as its shape has values. TensorFlow takes over three large arrays several times faster than forty
+small ones. Ragged columns (lists, and single values that may be missing) go by name, as values and row splits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine._native import ByteRows
+from engine.core.errors import ConfigError
+
+__all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "numpy_batch", "unpack_numpy"]
+
+FLOAT32, INT64, BYTES = "float32", "int64", "bytes"
+RESERVED = ("mask", "record_ids")  # keys of a packed batch beside the columns
+_DEFAULT, _SHAPE, _FEATURE = b"fullpass.default", b"fullpass.shape", b"fullpass.feature"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of the data set in the packed batch.
+
+    Attributes:
+        name: column name.
+        kind: "float32", "int64" or "bytes".
+        ragged: goes by name, instead of into the array of its kind.
+        start: first slot in the array of its kind (dense columns).
+        shape: shape of one record's value; () for a single value.
+        fill: value for a missing one, or None where none may be missing.
+        feature: kind of TensorFlow feature that a ragged column unpacks to, "sparse" or "ragged".
+    """
+
+    name: str
+    kind: str
+    ragged: bool
+    start: int = 0
+    shape: tuple[int, ...] = ()
+    fill: Any = None
+    feature: str = "sparse"
+
+    @property
+    def width(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """All columns of a packed batch, in schema order."""
+
+    columns: tuple[Column, ...]
+
+    def dense(self, kind: str) -> list[Column]:
+        """Returns the dense columns of a kind, in slot order."""
+        return [c for c in self.columns if c.kind == kind and not c.ragged]
+
+    def width(self, kind: str) -> int:
+        """Returns the number of slots in the array of a kind; 0 where there is none."""
+        return sum(c.width for c in self.dense(kind))
+
+    @property
+    def ragged(self) -> list[Column]:
+        return [c for c in self.columns if c.ragged]
+
+    @property
+    def names(self) -> list[str]:
+        return [c.name for c in self.columns]
+
+
+def make_layout(schema: pa.Schema, columns: Sequence[str] | None, fill: Mapping[str, Any] | None) -> Layout:
+    """Returns the layout of a schema's columns.
+
+    Args:
+        schema: of the data set.
+        columns: names to deliver, None for all.
+        fill: value by column name for missing values; overrides the default that the schema gives.
+
+    Raises:
+        ConfigError: an unknown name, or a type that TensorFlow has no counterpart for.
+    """
+    fill = dict(fill or {})
+    names = list(columns) if columns is not None else schema.names
+    unknown = [name for name in [*names, *fill] if name not in schema.names]
+    if unknown:
+        raise ConfigError(f"no column {unknown[0]!r} in the data set; it has {', '.join(schema.names)}")
+    used = {FLOAT32: 0, INT64: 0, BYTES: 0}
+    made = []
+    taken = [name for name in names if name in RESERVED]
+    if taken:
+        raise ConfigError(
+            f"column {taken[0]!r} has a name that the feed uses itself: rename it, or leave it out of `columns`"
+        )
+    for name in names:
+        column = _column(schema.field(name), fill.get(name))
+        if not column.ragged:
+            column = dataclasses.replace(column, start=used[column.kind])
+            used[column.kind] += column.width
+        elif name in used:
+            raise ConfigError(
+                f"a column with lists or missing values cannot be named {name!r}: rename it or give `fill`"
+            )
+        made.append(column)
+    return Layout(tuple(made))
+
+
+def _column(field: pa.Field, fill: Any) -> Column:
+    metadata, kind = field.metadata or {}, field.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if fill is None and _DEFAULT in metadata:
+        fill = json.loads(metadata[_DEFAULT])
+    if pa.types.is_fixed_size_list(kind):
+        shape = tuple(json.loads(metadata[_SHAPE])) if _SHAPE in metadata else (kind.list_size,)
+        return Column(name=field.name, kind=_kind(field.name, kind.value_type), ragged=False, shape=shape, fill=fill)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        feature = "ragged" if "ragged" in str(metadata.get(_FEATURE, b"")).lower() else "sparse"
+        return Column(name=field.name, kind=_kind(field.name, kind.value_type), ragged=True, feature=feature)
+    ragged = field.nullable and fill is None
+    return Column(name=field.name, kind=_kind(field.name, kind), ragged=ragged, fill=fill)
+
+
+def _kind(name: str, kind: pa.DataType) -> str:
+    if pa.types.is_floating(kind):
+        return FLOAT32
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
+        return INT64
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return BYTES
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return BYTES
+    raise ConfigError(
+        f"column {name!r} is of type {kind}, which cannot be fed to TensorFlow: leave it out of `columns`, or convert it "
+        "to numbers, strings or lists of these"
+    )
+
+
+def numpy_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an assembled batch with its bytes as Python objects: "bytes" object [b, k], ragged ones object [v]."""
+    out: dict[str, Any] = {}
+    for key, value in batch.items():
+        if isinstance(value, ByteRows):
+            out[key] = np.empty((len(value), value.width), object)
+            value.to_objects(out[key])
+        elif isinstance(value, tuple) and isinstance(value[0], pa.Array):
+            out[key] = value[0].to_numpy(zero_copy_only=False), value[1]
+        else:
+            out[key] = value
+    return out
+
+
+def unpack_numpy(layout: Layout, packed: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the columns of a packed numpy batch by name, as views; see `Feed.unpack_numpy`."""
+    out: dict[str, Any] = {key: packed[key] for key in RESERVED if key in packed}
+    for c in layout.columns:
+        if c.ragged:
+            out[c.name] = packed[c.name]
+        else:
+            part = packed[c.kind][:, c.start : c.start + c.width]
+            out[c.name] = part.reshape(len(part), *c.shape) if c.shape else part[:, 0]
+    return out

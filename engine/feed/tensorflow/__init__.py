@@ -1,0 +1,1 @@
+"""The feed as a tf.data pipeline; the only TensorFlow in engine."""

@@ -1,0 +1,1 @@
+"""CSV files, which are ingested and never trained from."""

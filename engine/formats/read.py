@@ -1,0 +1,57 @@
+"""Reading one split: what a worker of Beam, Ray or the feed calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from engine.core.errors import DataError
+from engine.formats.damage import DamageLog
+from engine.formats.options import ReadOptions
+from engine.formats.registry import format_module
+from engine.formats.split import Split
+
+__all__ = ["read_split"]
+
+
+def read_split(
+    split: Split,
+    schema: pa.Schema,
+    batch_rows: int = 65536,
+    columns: Sequence[str] | None = None,
+    *,
+    damage: DamageLog | None = None,
+    **options: Any,
+) -> Iterator[pa.RecordBatch]:
+    """Yields the records of a split, in order, in batches of `batch_rows`.
+
+    Where the split says how many records it has, the count is reconciled at its end.
+
+    Args:
+        split: what to read.
+        schema: of the data set; every batch has exactly its columns (those chosen) and types.
+        batch_rows: rows of each batch but the last; see `ReadOptions`.
+        columns: names to read, in the order wanted; None for all.
+        damage: where to note skipped records; None makes one for this split.
+        **options: the rest of `engine.formats.options.ReadOptions`.
+
+    Raises:
+        DataError: a damaged record, or a count that is not the split's.
+    """
+    chosen = ReadOptions(batch_rows=batch_rows, columns=tuple(columns) if columns is not None else None, **options)
+    damage = damage if damage is not None else DamageLog(chosen)
+    before, rows = damage.records, 0
+    for batch in format_module(split.format).read(split, schema, chosen, damage):
+        rows += batch.num_rows
+        yield batch
+    skipped = damage.records - before
+    if split.records is not None and rows + skipped != split.records:
+        raise DataError(
+            f"gave {rows} records"
+            + (f" and {skipped} damaged ones" if skipped else "")
+            + f", its manifest says {split.records}: the file was cut, or changed after the manifest was written",
+            path=split.path,
+            record=rows,
+        )

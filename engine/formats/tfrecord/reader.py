@@ -1,0 +1,382 @@
+"""TFRecord files of tf.Example and tf.SequenceExample, which the native codec reads and writes.
+
+Plain files split at any byte by finding the next whole record.
+
+A split that begins inside a file resynchronises on a header whose checksum holds and whose successor's does too, and
+checks the header that follows its own last record, so that no damage between two splits goes unseen. Data that itself
+holds whole TFRecord files inside a feature can look like records; with a manifest splits are cut at its blocks, exactly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from engine import _native
+from engine.core.errors import DataError
+from engine.formats.block import Block
+from engine.formats.damage import DamageLog
+from engine.formats.options import OnDamage, ReadOptions
+from engine.formats.split import Split
+from engine.formats.tfrecord import codec
+from engine.formats.tfrecord.byte_spans import SPAN_BYTES, Reach, gathered, read_spans, span_size
+from engine.formats.tfrecord.stream import Window, compression_of, file_compression, header_holds
+from engine.formats.tfrecord.writer import COMPRESSIONS, Writer
+from engine.schema.conform import select_fields
+from engine.storage import paths as _paths
+
+__all__ = [
+    "COMPRESSIONS",
+    "EXTENSIONS",
+    "Writer",
+    "file_compression",
+    "infer_schema",
+    "matches",
+    "read",
+    "scan_file",
+    "split_file",
+    "stored_schema",
+]
+
+EXTENSIONS = (".tfrecord", ".tfrecords", ".tfrec")
+BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better the feed shuffles; this still reads fast
+MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
+_FIRST_FILL_BYTES = 4 << 20
+_CHUNK_BYTES = 768 << 10  # of one thread: stays in its processor's cache from reading to decoding
+_MOST_AT_ONCE_BYTES = 64 << 20
+_PAST_LIMIT_BYTES = 1 << 16  # the last record of a split ends past it
+
+
+def matches(head: bytes) -> bool:
+    """Returns whether a file that begins with these bytes is TFRecord, plain or compressed."""
+    return compression_of(head) is not None
+
+
+def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Block, ...]]:
+    """Returns (records, blocks) by walking the headers. A compressed file is one block, since nothing can jump into it.
+
+    Raises:
+        DataError: a damaged header, or a file that ends within a record.
+    """
+    blocks: list[Block] = []
+    total, size_bytes, digest = 0, 0, 0
+    with Window(path, compression) as window:
+        while True:
+            window.fill(BLOCK_BYTES)
+            start = window.offset
+            records, status, consumed, needed, _ = _scan(window, 1 << 62, BLOCK_RECORDS, BLOCK_BYTES)
+            if len(records):
+                seed = digest if compression else 0
+                digest = _native.checksum_hash(window.buffer, records, seed, 0, len(records))
+                blocks.append(Block(offset=start, length=consumed, records=len(records), hash=f"{digest:016x}"))
+                total += len(records)
+                window.use(consumed)
+                continue
+            if status == _native.NEED_MORE and not window.at_end:
+                window.fill(max(needed, 2 * window.available, BLOCK_BYTES))
+                continue
+            if window.available:
+                raise _framing_fault(window, status, needed, total)
+            break
+        size_bytes = window._raw.tell() if compression else window.offset
+    if compression and blocks:
+        blocks = [Block(offset=0, length=size_bytes, records=total, hash=f"{digest:016x}")]
+    return total, tuple(blocks)
+
+
+def _scan(
+    window: Window, limit: int, max_records: int, max_bytes: int = MAX_BATCH_BYTES, payloads: bool = False
+) -> Any:
+    """Scans the window; `limit` is the file offset at and after which no record begins that is wanted."""
+    stop = max(window.begin + limit - window.offset, 0)
+    return _native.scan(
+        window.buffer, window.begin, window.end, min(stop, len(window.buffer) + 1), max_records, max_bytes, payloads
+    )
+
+
+def _framing_fault(window: Window, status: int, needed: int, record: int | None) -> DataError:
+    """The error for what stands at the window's begin."""
+    if status == _native.BAD_LENGTH:
+        message = "the record header's checksum does not hold: the length is damaged, or this is not a TFRecord file"
+    elif status == _native.TOO_LONG:
+        message = f"the record header says {needed} bytes; a tf.Example has 2 GiB at most"
+    elif needed:
+        message = (
+            f"the file ends within this record: it takes {needed} bytes with its framing, {window.available} are there"
+        )
+    else:
+        message = f"the file ends within this record's header: it takes 12 bytes, {window.available} are there"
+    return DataError(message, path=window.path, record=record, offset_bytes=window.offset)
+
+
+def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> pa.Schema:
+    """Returns the schema of the records: of all of them where the files are small, else of the first of every file.
+
+    Args:
+        paths: files to look at.
+        sample_bytes: bytes to look at in all, shared evenly among the files; None for all.
+
+    Raises:
+        DataError: a record that is no tf.Example or tf.SequenceExample, or a feature that holds one kind here and another there.
+    """
+    inference = _native.Inference()
+    budget = 1 << 62 if sample_bytes is None else sample_bytes
+    share = max(budget // len(paths), 1 << 16)
+    whole = True
+    for path in paths:
+        compression = file_compression(path)
+        if budget <= 0:
+            whole = False
+            break
+        with Window(path, compression) as window:
+            used, whole_file = _observe(inference, window, min(share, budget))
+        budget -= used
+        whole = whole and whole_file
+    return codec.inferred_schema(inference, whole, paths)
+
+
+def _observe(inference: Any, window: Window, limit_bytes: int) -> tuple[int, bool]:
+    records_before = 0
+    while window.offset < limit_bytes:
+        window.fill(_FIRST_FILL_BYTES)
+        records, status, consumed, needed, _ = _scan(window, limit_bytes, 1 << 62)
+        if len(records):
+            bad = inference.observe(window.buffer, records)
+            if bad >= 0:
+                offset = window.offset + records.place(bad)[0] - window.begin - 12
+                raise DataError(
+                    "the payload is neither a tf.Example nor a tf.SequenceExample",
+                    path=window.path,
+                    record=records_before + bad,
+                    offset_bytes=offset,
+                )
+            records_before += len(records)
+            window.use(consumed)
+        elif status == _native.NEED_MORE and not window.at_end:
+            window.fill(max(needed, 2 * window.available))
+        elif window.available:
+            raise _framing_fault(window, status, needed, records_before)
+        else:
+            return window.offset, True
+    window.fill(1)
+    return window.offset, not window.available
+
+
+def stored_schema(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema of what a file holds after rows of `schema` were written to it."""
+    return codec.record_schema(schema)
+
+
+def split_file(
+    path: str, compression: str | None, size_bytes: int, blocks: Sequence[Block] | None, target_bytes: int
+) -> list[Split]:
+    """Returns splits of about `target_bytes`: at the manifest's blocks where there are some, else at any byte."""
+    if compression or size_bytes <= target_bytes:
+        records = sum(block.records for block in blocks) if blocks is not None else None
+        whole = Split(path=path, format="tfrecord", start=0, stop=size_bytes, records=records, compression=compression)
+        return [whole] if size_bytes else []
+    if blocks is None:
+        count = -(-size_bytes // target_bytes)
+        bounds = [size_bytes * i // count for i in range(count + 1)]
+        return [Split(path=path, format="tfrecord", start=a, stop=b) for a, b in itertools.pairwise(bounds)]
+    splits, start, records, first = [], 0, 0, 0
+    for block in blocks:
+        end = block.offset + block.length
+        records += block.records
+        if end - start >= target_bytes or end == size_bytes:
+            splits.append(
+                Split(path=path, format="tfrecord", start=start, stop=end, records=records, first_record=first)
+            )
+            start, records, first = end, 0, first + records
+    if start < size_bytes:  # bytes past the last block: reading them finds what they are
+        splits.append(Split(path=path, format="tfrecord", start=start, stop=size_bytes, records=records))
+    return splits
+
+
+def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLog) -> Iterator[pa.RecordBatch]:
+    """Yields the split's records, in order, with exactly the schema's columns."""
+    decoded = codec.record_schema(schema)
+    wanted = select_fields(decoded, options.columns)
+    result = codec.result_schema(select_fields(schema, options.columns), options.dictionary)
+    native = codec.native_schema(decoded, wanted.names, options.dictionary)
+    target = codec.decoded_schema(decoded, wanted.names, options.dictionary)
+    strict = (schema.metadata or {}).get(codec.INFERRED) == b"sample"
+
+    def imported(array: Any) -> pa.RecordBatch:
+        return codec.imported(array, target, result)
+
+    def one_thread(
+        part: Split, options: ReadOptions, damage: DamageLog, exact: bool, reach: Reach | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        for arrays, _ in _batches(part, native, strict, options, damage, exact, reach):
+            yield from (batch for batch in map(imported, arrays) if batch.num_rows)
+
+    exact = split.start == 0 or split.records is not None
+    short = split.stop - split.start < 2 * SPAN_BYTES
+    if options.threads == 1 or split.compression or short or not exact or not len(result):
+        yield from one_thread(split, options, damage, exact)
+        return
+    alone = dataclasses.replace(options, threads=1, on_damage=OnDamage.RAISE)
+    # Each knows from its last span how much room a batch takes, and its bytes lie in its core's cache.
+    readers = threading.local()
+
+    def read_span(start: int, stop: int, reach: Reach) -> Iterator[pa.RecordBatch]:
+        first = start == split.start
+        if descriptor is not None:
+            if not hasattr(readers, "own"):
+                readers.own = _native.SpanReader(native, strict)
+            whole, begin, end, arrays = readers.own.read(descriptor, start, stop, first, options.batch_rows)
+            if whole:
+                reach.begin, reach.end = (None, None) if begin < 0 else (begin, end)
+                yield from map(imported, arrays)
+                return
+        part = dataclasses.replace(split, start=start, stop=stop, records=None, first_record=None)
+        yield from one_thread(part, alone, DamageLog(alone), first, reach)  # what is remote, or says what the damage is
+
+    def read_rest(start: int, records: int) -> Iterator[pa.RecordBatch]:
+        first = 0 if split.start == 0 else split.first_record
+        part = dataclasses.replace(split, start=start, first_record=None if first is None else first + records)
+        return one_thread(part, dataclasses.replace(options, threads=1), damage, True)
+
+    size = span_size(_bytes_a_record(split), options.batch_rows, SPAN_BYTES)
+    with _paths.open_input(split.path) as file:
+        descriptor = None if _paths.is_remote(split.path) else file.fileno()
+        parts = read_spans(split.start, split.stop, options.threads, read_span, read_rest, size)
+        with contextlib.closing(parts):  # its threads end before the file is closed
+            yield from gathered(parts, options.batch_rows, MAX_BATCH_BYTES)
+
+
+def _bytes_a_record(split: Split) -> float:
+    """What a record takes: by the manifest, else as the first ones of the split do; 0 where that is not known."""
+    if split.records:
+        return (split.stop - split.start) / split.records
+    with Window(split.path, None, split.start) as window:
+        window.fill(_PAST_LIMIT_BYTES)
+        found, _, consumed, _, _ = _scan(window, split.stop, 1 << 20)
+    return consumed / len(found) if len(found) else 0.0
+
+
+def _batches(
+    split: Split,
+    native: Any,
+    strict: bool,
+    options: ReadOptions,
+    damage: DamageLog,
+    exact: bool,
+    reach: Reach | None = None,
+) -> Iterator[tuple[list[Any], int]]:
+    """Yields (arrays, records that they took); with several threads a batch for each at a time.
+
+    `exact`: a record begins at the split's first byte; else the first one is looked for. `reach` takes what was covered.
+    """
+    skip = options.on_damage is OnDamage.SKIP
+    stream = _native.Stream(native, True, strict, skip) if options.threads == 1 else None
+    pending = pending_bytes = 0  # in the stream
+    most = options.batch_rows * options.threads
+    record = 0 if split.start == 0 else split.first_record  # index within the file, where it is known
+    bytes_a_record = 0.0
+    with Window(split.path, split.compression, split.start) as window:
+        limit = split.stop if split.compression is None else 1 << 62
+        if not exact and not _synchronise(window, limit):
+            return
+        if reach is not None:
+            reach.begin = window.offset
+        whole = True
+        while window.offset < limit:
+            wanted = most - pending
+            target = int(wanted * bytes_a_record * 1.02) + 4096 if bytes_a_record else _FIRST_FILL_BYTES
+            ahead = min(MAX_BATCH_BYTES, limit - window.offset + _PAST_LIMIT_BYTES)
+            window.fill(min(target, ahead, _CHUNK_BYTES if stream else max(2 * window.available, _MOST_AT_ONCE_BYTES)))
+            found, status, consumed, needed, _ = _scan(window, limit, wanted)
+            enough = len(found) == wanted or window.offset + consumed >= limit or (stream and len(found))
+            if not enough and status == _native.NEED_MORE and not window.at_end and consumed + needed < MAX_BATCH_BYTES:
+                average = consumed / len(found) if len(found) else 0
+                bytes_a_record = max(average, bytes_a_record)
+                # Doubling at most: how much a compressed stream still gives, nobody knows.
+                target = min(int(average * wanted * 1.02), max(2 * window.available, _MOST_AT_ONCE_BYTES), ahead)
+                window.fill(max(target, window.available + 1, int(consumed + needed)))
+                continue
+            if len(found):
+                bytes_a_record = consumed / len(found)
+                if stream and pending and pending_bytes + consumed > MAX_BATCH_BYTES:
+                    yield [stream.finish(False)], pending
+                    pending = pending_bytes = 0
+                if stream:
+                    faults = stream.decode(window.buffer, found)
+                    arrays: list[Any] = []
+                else:
+                    arrays, faults = _native.decode(
+                        native, window.buffer, found, options.batch_rows, options.threads, True, strict, skip
+                    )
+                for code, index, message in faults:
+                    place = window.offset + found.place(index)[0] - window.begin - 12
+                    at = None if record is None else record + index
+                    fault = codec.fault(code, message, path=split.path, record=at, offset_bytes=place)
+                    if not skip and arrays:  # what is whole before it is still of use to the caller
+                        yield arrays[: index // options.batch_rows], len(found)
+                    damage.report(fault)
+                record = None if record is None else record + len(found)
+                window.use(consumed)
+                if stream is None:
+                    yield arrays, len(found)
+                    continue
+                pending, pending_bytes = pending + len(found), pending_bytes + consumed
+                if pending == most:
+                    yield [stream.finish(True)], pending
+                    pending = pending_bytes = 0
+                continue
+            if not window.available:
+                break
+            if stream and pending and not skip:  # what is whole before it is still of use to the caller
+                yield [stream.finish(False)], pending
+                pending = pending_bytes = 0
+            damage.report(_framing_fault(window, status, needed, record))
+            record = None if record is None else record + 1
+            window.use(1)
+            if not _synchronise(window, limit):
+                whole = False
+                break
+        if stream and pending:
+            yield [stream.finish(False)], pending
+        if reach is not None:
+            reach.end = window.offset
+        if whole:
+            _check_successor(window, split, exact, damage, record)
+
+
+def _check_successor(window: Window, split: Split, exact: bool, damage: DamageLog, record: int | None) -> None:
+    """The next split begins by looking for a header; were it damaged, nobody would miss its record: so look here."""
+    if split.compression or (exact and split.records is not None):
+        return
+    window.fill(12)
+    if window.available and not header_holds(bytes(window.buffer[window.begin : min(window.begin + 12, window.end)])):
+        status = _native.BAD_LENGTH if window.available >= 12 else _native.NEED_MORE
+        damage.report(_framing_fault(window, status, 0, record))
+
+
+def _synchronise(window: Window, limit: int) -> bool:
+    """Moves the window to the next record that begins before `limit`; False where there is none."""
+    while True:
+        window.fill(max(window.available, 1 << 16))
+        stop = min(window.begin + max(limit - window.offset, 0), window.end)
+        found, position = _native.find(window.buffer, window.begin, window.end, stop, window.at_end)
+        if found == 0:
+            window.use(position - window.begin)
+            return True
+        if found == -2:
+            window.use(position - window.begin)
+            if window.at_end:
+                return False
+            window.fill(max(2 * window.available, 1 << 20))
+            continue
+        reached = stop - window.begin
+        if window.at_end or window.offset + reached >= limit:
+            return False
+        window.use(max(reached - 11, 0))
+        window.fill(max(2 * window.available, 1 << 20))

@@ -1,0 +1,1 @@
+"""Ingestion: whatever comes in, as shards with a manifest."""

@@ -1,0 +1,186 @@
+"""Batches made to fit a schema exactly, or refused with the column and row that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.core.errors import ConfigError, DataError
+from engine.schema.feature_spec import default_of
+
+__all__ = ["cast_array", "conform", "first_without_fit", "refuse_overflow", "select_fields"]
+
+
+def select_fields(schema: pa.Schema, columns: tuple[str, ...] | list[str] | None) -> pa.Schema:
+    """Returns the schema of the named columns, in the order named.
+
+    Raises:
+        ConfigError: a name that the schema does not have.
+    """
+    names = schema.names
+    if columns is None or list(columns) == names:
+        return schema
+    missing = sorted(set(columns).difference(names))
+    if missing:
+        raise ConfigError(f"no column {', '.join(map(repr, missing))}; the data has {', '.join(names)}")
+    return pa.schema([schema.field(name) for name in columns], metadata=schema.metadata)
+
+
+def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str | None = None, first_row: int = 0) -> pa.RecordBatch:
+    """Returns the batch with exactly the schema's columns and types; no copy where they are so already.
+
+    Nulls in a column that allows none become its default.
+
+    Args:
+        batch: columns by name, in any order; others are left out.
+        schema: what to return.
+        path: file of the batch, for errors.
+        first_row: row of that file that the batch begins with, for errors.
+
+    Raises:
+        DataError: a column missing, a value that does not fit the type, or a null without a default.
+    """
+    if batch.schema.equals(schema, check_metadata=True) and not any(
+        column.null_count or pa.types.is_nested(column.type)
+        for column, field in zip(batch.columns, schema)
+        if not field.nullable
+    ):
+        return batch
+    columns = []
+    names = batch.schema.names
+    for field in schema:
+        if field.name not in names:
+            raise DataError(f"has no column {field.name!r}; it has {', '.join(names)}", path=path)
+        columns.append(_conform_column(batch.column(names.index(field.name)), field, path, first_row))
+    return pa.RecordBatch.from_arrays(columns, schema=schema) if columns else batch.select([])
+
+
+def _conform_column(column: pa.Array, field: pa.Field, path: str | None, first_row: int) -> pa.Array:
+    if column.type != field.type:
+        column = _cast(column, field, path, first_row)
+    if not field.nullable and column.null_count:
+        column = _fill(column, field, path, first_row)
+    return column
+
+
+_NO_FIT = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
+
+
+def _cast(column: pa.Array, field: pa.Field, path: str | None, first_row: int) -> pa.Array:
+    try:
+        return cast_array(column, field.type)
+    except _NO_FIT as error:
+        raise DataError(
+            f"column {field.name!r} holds {column.type}, which does not fit {field.type}: {error}",
+            path=path,
+            record=first_row + first_without_fit(column, lambda part: cast_array(part, field.type)),
+        ) from error
+
+
+def first_without_fit(column: pa.Array, cast: Callable[[pa.Array], pa.Array]) -> int:
+    """Returns the first row that `cast` refuses, of a column that has one."""
+    start, stop = 0, len(column)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        try:
+            cast(column.slice(start, middle - start))
+            start = middle
+        except _NO_FIT:
+            stop = middle
+    return start
+
+
+def cast_array(column: pa.Array, target: pa.DataType) -> pa.Array:
+    """Returns the array as the target type: floats may lose precision, but nothing may overflow, floats to infinity included.
+
+    Raises:
+        pa.ArrowInvalid: a value that does not fit.
+    """
+    cast = _cast_unchecked(column, target)
+    refuse_overflow(column, cast)
+    return cast
+
+
+def refuse_overflow(before: pa.Array, after: pa.Array) -> None:
+    """Checks that no finite number became infinite: Arrow and numpy make 1e300 an infinite float32 without a word.
+
+    Raises:
+        pa.ArrowInvalid: one did.
+    """
+    wide, narrow = _numbers(before), _numbers(after)
+    types = pa.types
+    # Of dictionaries their decoded values were checked; what a text says is what it is.
+    number = types.is_floating(wide.type) or types.is_decimal(wide.type) or types.is_integer(wide.type)
+    if not number or narrow.type not in (pa.float32(), pa.float16()) or wide.type == narrow.type:
+        return
+    if len(wide) != len(narrow) or not pc.any(pc.is_inf(narrow)).as_py():
+        return
+    was_finite = pc.is_finite(wide) if types.is_floating(wide.type) else pc.is_valid(wide)
+    overflowed = pc.index(pc.and_(pc.is_inf(narrow), was_finite), True).as_py()
+    if overflowed >= 0:
+        raise pa.ArrowInvalid(f"{wide[overflowed].as_py()} is beyond the range of {narrow.type}")
+
+
+def _numbers(array: pa.Array) -> pa.Array:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    while any(is_list(array.type) for is_list in lists):
+        array = array.flatten()
+    return array
+
+
+def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
+    types = pa.types
+    source = column.type
+    if source == target:
+        return column
+    if types.is_dictionary(source):
+        return cast_array(column.dictionary_decode(), target)
+    if types.is_dictionary(target):
+        return cast_array(column, target.value_type).dictionary_encode().cast(target)
+    if types.is_list(target) and not (
+        types.is_list(source) or types.is_large_list(source) or types.is_fixed_size_list(source)
+    ):
+        values = cast_array(column, target.value_type)
+        return _lists_of_one(values, target)
+    if types.is_fixed_size_list(target) and not types.is_nested(source) and target.list_size == 1:
+        return pa.FixedSizeListArray.from_arrays(cast_array(column, target.value_type), 1)
+    if types.is_binary(target) and not (
+        types.is_string(source)
+        or types.is_large_string(source)
+        or types.is_large_binary(source)
+        or types.is_fixed_size_binary(source)
+    ):
+        return column.cast(pa.string()).cast(target)
+    if types.is_integer(source) and types.is_floating(target):
+        return column.cast(target, safe=False)
+    if types.is_decimal(source) and types.is_floating(target):
+        return column.cast(pa.float64()).cast(target)
+    return column.cast(target)
+
+
+def _lists_of_one(values: pa.Array, target: pa.DataType) -> pa.Array:
+    counts = pc.cast(pc.is_valid(values), pa.int32())
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cast(pc.cumulative_sum(counts), pa.int32())])
+    if values.null_count:
+        null_offsets = pc.if_else(pa.concat_arrays([pc.is_valid(values), pa.array([True])]), offsets, None)
+        return pa.ListArray.from_arrays(null_offsets, values.drop_null(), type=target)
+    return pa.ListArray.from_arrays(offsets, values, type=target)
+
+
+def _fill(column: pa.Array, field: pa.Field, path: str | None, first_row: int) -> pa.Array:
+    default = default_of(field)
+    if default is None:
+        row = first_row + int(pc.index(column.is_null(), True).as_py())
+        raise DataError(
+            f"column {field.name!r} is null here, and the schema allows none and gives no default; "
+            "use VarLenFeature, or FixedLenFeature with default_value",
+            path=path,
+            record=row,
+        )
+    if pa.types.is_fixed_size_list(field.type):
+        filler = pa.array([default], type=field.type)
+        indices = pc.if_else(column.is_valid(), pa.array(range(len(column)), pa.int64()), len(column))
+        return pa.concat_arrays([column, filler]).take(indices)
+    return column.fill_null(pa.scalar(default[0], field.type))

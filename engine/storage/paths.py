@@ -1,0 +1,139 @@
+"""Which files a user means, and opening them: local paths here, anything with `scheme://` through `engine.storage.remote`."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from engine.core.errors import DataError
+from engine.storage import atomic
+
+__all__ = ["exists", "expand", "is_remote", "join", "local_path", "open_input", "open_output", "parent", "stat"]
+
+
+def is_remote(path: str) -> bool:
+    """Returns whether a path is a URI; `file://` counts as local."""
+    return "://" in path and not path.startswith("file://")
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Returns a local path, also of a file:// URI."""
+    return Path(os.fspath(path).removeprefix("file://"))
+
+
+def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Returns the data files that paths, globs and directories name, each once, in order.
+
+    A directory stands for all files below it except those whose name, or a directory above them, begins with `_` or `.`.
+
+    Raises:
+        DataError: a path that does not exist or a glob that matches nothing.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found: dict[str, None] = {}
+    for path in given:
+        names = _expand_one(os.fspath(path))
+        if not names:
+            raise DataError(
+                "no data file is here; give a file, a directory, a glob or a list of those", path=os.fspath(path)
+            )
+        found.update(dict.fromkeys(names))
+    if not found:
+        raise DataError("no input path was given")
+    return list(found)
+
+
+def _expand_one(path: str) -> list[str]:
+    if is_remote(path):
+        from engine.storage import remote
+
+        return remote.expand(path)
+    path = path.removeprefix("file://")
+    if os.path.isdir(path):
+        names = [
+            os.path.join(directory, name)
+            for directory, directories, files in os.walk(path)
+            for name in files
+            if not name.startswith(("_", ".")) and not _hidden(os.path.relpath(directory, path))
+        ]
+        return sorted(names)
+    if os.path.isfile(path):
+        return [path]
+    matches = sorted(
+        name for name in glob.glob(path, recursive=True) if not os.path.basename(name).startswith(("_", "."))
+    )
+    return [file for name in matches for file in ([name] if os.path.isfile(name) else _expand_one(name))]
+
+
+def _hidden(relative: str) -> bool:
+    return any(part.startswith(("_", ".")) and part != "." for part in relative.split(os.sep))
+
+
+def stat(path: str) -> tuple[int, int]:
+    """Returns (size in bytes, modification time in ns) of a file.
+
+    Raises:
+        DataError: the file is not there.
+    """
+    if is_remote(path):
+        from engine.storage import remote
+
+        return remote.stat(path)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", path=path) from error
+    return status.st_size, status.st_mtime_ns
+
+
+def exists(path: str) -> bool:
+    """Returns whether a file is there."""
+    if is_remote(path):
+        from engine.storage import remote
+
+        return remote.exists(path)
+    return os.path.exists(path)
+
+
+def open_input(path: str) -> BinaryIO:
+    """Opens a file for unbuffered binary reading with seek.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
+    if is_remote(path):
+        from engine.storage import remote
+
+        return remote.open_input(path)  # type: ignore[return-value]
+    try:
+        return open(path, "rb", buffering=0)  # type: ignore[return-value]
+    except OSError as error:
+        raise DataError(f"cannot be opened: {error.strerror}", path=path) from error
+
+
+@contextlib.contextmanager
+def open_output(path: str) -> Iterator[Any]:
+    """Yields a binary file to write that stands at `path` whole once the block ends well, and not at all otherwise."""
+    if is_remote(path):
+        from engine.storage import remote
+
+        with remote.open_output(path) as file:
+            yield file
+        return
+    with atomic.atomic_file(path) as temporary, open(temporary, "wb") as file:
+        yield file
+
+
+def parent(path: str) -> str:
+    """Returns the directory part of a path or URI."""
+    return path.rsplit("/", 1)[0] if is_remote(path) else (os.path.dirname(path) or ".")
+
+
+def join(directory: str | os.PathLike[str], name: str) -> str:
+    """Returns a name inside a directory or URI prefix."""
+    directory = os.fspath(directory)
+    return f"{directory.rstrip('/')}/{name}" if is_remote(directory) else str(Path(directory) / name)

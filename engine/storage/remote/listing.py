@@ -1,0 +1,131 @@
+"""What is behind a URI: one object, a directory, or all that a glob matches."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from engine.core.errors import DataError
+from engine.storage.remote.filesystem import resolve, scheme_of
+from engine.storage.remote.options import current_options
+from engine.storage.remote.retry import with_retries
+
+__all__ = ["exists", "expand", "list_below", "stat"]
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def stat(uri: str) -> tuple[int, int]:
+    """Returns (size in bytes, modification time in ns) of an object.
+
+    Raises:
+        DataError: there is no such object, or the store did not answer.
+    """
+    info = _info(uri)
+    if info is None:
+        raise DataError("no object is here; check the URI", path=uri)
+    return int(info.size), int(info.mtime_ns or 0)
+
+
+def exists(uri: str) -> bool:
+    """Returns whether an object is there. A directory is no object."""
+    return _info(uri) is not None
+
+
+def _info(uri: str) -> Any | None:
+    from pyarrow import fs
+
+    filesystem, path = resolve(uri)
+    info = with_retries(lambda: filesystem.get_file_info(path), what="look it up", uri=uri, options=current_options())
+    return info if info.type == fs.FileType.File else None
+
+
+def expand(uri: str) -> list[str]:
+    """Returns the URIs of the data objects that a URI names, sorted; an empty list where there is none.
+
+    A directory (prefix) stands for all objects below it whose name, and whose directories' names below it, do not begin with `_` or `.`.
+    A glob may hold `*`, `?`, `[…]` inside a name and `**` for any depth.
+
+    Raises:
+        DataError: the store did not answer or forbids listing.
+    """
+    head, glob_path = _split_glob(uri)
+    if glob_path is None and exists(uri):
+        return [uri]
+    return sorted(found for found in _below(head) if _wanted(found, head, glob_path))
+
+
+def _split_glob(uri: str) -> tuple[str, str | None]:
+    """Returns (prefix without magic, whole glob or None). The query of an s3:// URI is no glob."""
+    scheme = scheme_of(uri)
+    body, question, query = uri.partition("?")
+    if scheme not in ("s3", "gs", "gcs") or "=" not in query:
+        body, question, query = uri, "", ""
+    match = _MAGIC.search(body, len(scheme) + 3)
+    if match is None:
+        return uri.rstrip("/"), None
+    return body[: body.rfind("/", 0, match.start())] + question + query, body
+
+
+def list_below(uri: str) -> tuple[str, list[Any]]:
+    """Returns (path of a URI inside its file system, pyarrow.fs.FileInfo of every object below it); none where nothing is.
+
+    Raises:
+        DataError: the store did not answer or forbids listing.
+    """
+    from pyarrow import fs
+
+    filesystem, path = resolve(uri)
+    selector = fs.FileSelector(path, recursive=True, allow_not_found=True)
+
+    def listed() -> Any:
+        try:
+            return filesystem.get_file_info(selector)
+        except NotADirectoryError:
+            # Whether it is a directory, and whether it is there at all, are two requests: it came into being between them.
+            return filesystem.get_file_info(selector)
+
+    infos = with_retries(listed, what="list it", uri=uri, options=current_options())
+    return path, [info for info in infos if info.type == fs.FileType.File]
+
+
+def _below(head: str) -> list[str]:
+    path, infos = list_below(head)
+    body, question, query = head.partition("?")
+    base = body.rstrip("/")
+    # pyarrow gives paths from the bucket on; the user's own spelling of the prefix is kept.
+    return [base + info.path[len(path) :] + question + query for info in infos if info.path.startswith(path)]
+
+
+def _wanted(found: str, head: str, glob_path: str | None) -> bool:
+    body = found.partition("?")[0]
+    if glob_path is None:
+        relative = body[len(head.partition("?")[0].rstrip("/")) :].strip("/")
+        return not any(part.startswith(("_", ".")) for part in relative.split("/"))
+    if body.rsplit("/", 1)[-1].startswith(("_", ".")):
+        return False
+    return re.fullmatch(_translate(glob_path), body) is not None
+
+
+def _translate(pattern: str) -> str:
+    """Returns the regular expression of a glob in which `*` and `?` stop at a slash and `**/` does not."""
+    out, position = [], 0
+    while position < len(pattern):
+        if pattern.startswith("**/", position):
+            out.append("(?:[^/]+/)*")
+            position += 3
+            continue
+        char = pattern[position]
+        close = pattern.find("]", position + 2) if char == "[" else -1
+        if char == "*":
+            out.append("[^/]*")
+        elif char == "?":
+            out.append("[^/]")
+        elif close > 0:
+            inside = pattern[position + 1 : close]
+            out.append("[" + ("^" + inside[1:] if inside.startswith("!") else inside).replace("\\", "\\\\") + "]")
+            position = close
+        else:
+            out.append(re.escape(char))
+        position += 1
+    return "".join(out)

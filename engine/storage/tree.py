@@ -1,0 +1,173 @@
+"""Directories behind URIs (s3://, gs://, hdfs://): copied from and to local ones, listed, deleted.
+
+TensorFlow itself opens few of them, so checkpoints, events and models are made locally and copied, through `engine.storage.remote`:
+each object is sent whole, with retries. An object store has no rename of directories: the file that says "all of it is
+there" is sent last and deleted first.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import posixpath
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from engine.core.errors import ConfigError
+from engine.storage.paths import is_remote, local_path
+
+__all__ = [
+    "check_uri",
+    "delete_tree",
+    "download",
+    "for_tensorflow",
+    "is_local",
+    "list_tree",
+    "local_path",
+    "read_text",
+    "require_local",
+    "upload_tree",
+]
+
+
+def is_local(path: str) -> bool:
+    """Returns whether a path is on a file system of this machine, where renames are atomic."""
+    return not is_remote(path)
+
+
+def require_local(what: str, path: str | os.PathLike[str]) -> Path:
+    """Returns a local path of what cannot be behind a URI: it needs a rename or a lock, or TensorFlow opens it by itself.
+
+    Raises:
+        ConfigError: the path is a URI of another machine.
+    """
+    if not is_local(os.fspath(path)):
+        raise ConfigError(
+            f"{what} {os.fspath(path)!r} is not on this machine's file systems: give a local or mounted directory, and copy "
+            "to or from the store (`aws s3 cp --recursive`, `gcloud storage cp -r`)"
+        )
+    return local_path(path)
+
+
+def check_uri(what: str, uri: str) -> None:
+    """Refuses URIs to which no name can be added.
+
+    Raises:
+        ConfigError: the URI has a query.
+    """
+    if is_remote(uri) and "?" in uri:
+        raise ConfigError(
+            f"{what}={uri!r}: a directory has no query; name the server of s3:// by AWS_ENDPOINT_URL, its region by "
+            "AWS_DEFAULT_REGION"
+        )
+
+
+def list_tree(directory: str) -> list[str]:
+    """Returns the names of all files below a directory, relative to it, sorted; none where it does not exist.
+
+    Raises:
+        DataError: the store did not answer or refuses the keys.
+    """
+    if is_local(directory):
+        base = local_path(directory)
+        return sorted(p.relative_to(base).as_posix() for p in base.rglob("*") if p.is_file())
+    from engine.storage.remote import list_below
+
+    path, found = list_below(directory)
+    prefix = path.rstrip("/") + "/"
+    return sorted(info.path.removeprefix(prefix) for info in found if info.path.startswith(prefix))
+
+
+def read_text(path: str) -> str | None:
+    """Returns the text of a file, None where there is none.
+
+    Raises:
+        DataError: the store did not answer or refuses the keys.
+    """
+    if is_local(path):
+        try:
+            return local_path(path).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    from engine.storage.remote import exists, open_input
+
+    if not exists(path):
+        return None
+    with open_input(path) as file:
+        return file.read().decode("utf-8")
+
+
+def download(directory: str, names: Iterable[str], target: Path) -> None:
+    """Copies files of a remote directory to a local one.
+
+    Raises:
+        DataError: a file is missing, or the store did not answer.
+    """
+    from engine.storage.remote import open_input
+
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        with open_input(posixpath.join(directory, name)) as source, open(target / name, "wb") as file:
+            shutil.copyfileobj(source, file, 8 << 20)
+
+
+@functools.lru_cache(maxsize=8)
+def _copy_of(directory: str) -> tempfile.TemporaryDirectory[str]:
+    names = list_tree(directory)
+    if not names:
+        raise ConfigError(f"{directory}: nothing is there")
+    copy = tempfile.TemporaryDirectory(prefix="fullpass-copy-")
+    download(directory, names, Path(copy.name))
+    return copy
+
+
+def for_tensorflow(directory: str | os.PathLike[str]) -> str:
+    """Returns a path of a directory that TensorFlow can open: itself, or a copy here that lives as long as this process.
+
+    Raises:
+        ConfigError: nothing is there.
+        DataError: the store did not answer.
+    """
+    import tensorflow as tf
+
+    path = os.fspath(directory)
+    if is_local(path) or path.split("://", 1)[0] in tf.io.gfile.get_registered_schemes():
+        return path
+    return _copy_of(path.rstrip("/")).name
+
+
+def upload_tree(source: Path, directory: str, last: str | None = None) -> None:
+    """Copies all files below a local directory to a remote one; the one named `last` after all others.
+
+    Raises:
+        DataError: the store did not take a file; those before it are there.
+    """
+    from engine.storage.remote import open_output
+
+    for name in sorted(list_tree(str(source)), key=lambda name: (name == last, name)):
+        with open(source / name, "rb") as file, open_output(posixpath.join(directory, name)) as out:
+            shutil.copyfileobj(file, out, 8 << 20)
+
+
+def delete_tree(directory: str, first: str | None = None) -> None:
+    """Deletes a directory with all files below it; the one named `first` before all others.
+
+    Raises:
+        DataError: the store did not answer.
+    """
+    if is_local(directory):
+        base = local_path(directory)
+        if first is not None:
+            (base / first).unlink(missing_ok=True)
+        shutil.rmtree(base)
+        return
+    from engine.storage.remote import current_options, resolve
+    from engine.storage.remote.retry import with_retries
+
+    for name in sorted(list_tree(directory), key=lambda name: (name != first, name)):
+        uri = posixpath.join(directory, name)
+        filesystem, path = resolve(uri)
+        delete = functools.partial(filesystem.delete_file, path)
+        with_retries(delete, what="delete it", uri=uri, options=current_options())

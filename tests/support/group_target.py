@@ -1,0 +1,41 @@
+"""What the workers of the group tests run: `train(directory, settings as JSON)`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+
+def train(directory: str, settings: str = "{}") -> None:
+    from tests.support.models import build_dense, build_keras3, classification_columns
+    from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
+
+    said = json.loads(settings)
+    pause_s = said.pop("pause_s", 0.0)
+    records = said.pop("records", 1920)
+    hasty = said.pop("hasty", False)
+    every = said.pop("every_steps", 20)
+    build = build_dense if said.pop("dense", False) else build_keras3
+    data = ArrayDataset(classification_columns(records))
+    changes = {"label": "y", "global_batch_size": 32, "epochs": 3, "steps_per_call": 4, "tensorboard": False, **said}
+    config = TrainerConfig(
+        directory=directory, audit=True, checkpoint=CheckpointConfig(every_steps=every, keep=3), **changes
+    )
+    if pause_s:
+        from trainers.loop.session import Session
+
+        real = Session.call
+
+        def slow(self, *args):
+            time.sleep(pause_s)
+            return real(self, *args)
+
+        Session.call = slow
+    if hasty:
+        from trainers.loop.session import Session
+
+        meet = Session._barrier
+        # The second worker is gone before the first one has its answer: the worst timing of the last meeting.
+        Session._barrier = lambda self: os._exit(0) if self.placement.host == 1 else meet(self)
+    Trainer(config, build, data).fit()

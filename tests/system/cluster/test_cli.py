@@ -1,0 +1,160 @@
+"""The shell of the command line: help, exit codes, one line for an error."""
+
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import cluster.cli.main as shell
+from cluster.cli.main import COMMANDS, available_commands, build_parser, main
+from engine.core.errors import ConfigError, DataError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Puts a command `run` whose work is the function that the test gives."""
+
+    def use(work):
+        module = types.SimpleNamespace(
+            add_arguments=lambda parser: parser.add_argument("--fast", action="store_true"), run=work
+        )
+        monkeypatch.setattr(shell.importlib, "import_module", lambda name: module)
+
+    return use
+
+
+def raising(error):
+    def work(args):
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize("name", available_commands())
+def test_help_of_every_command_teaches_by_an_example(name, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
+    assert f"fullpass {name}" in capsys.readouterr().out.split("options:")[1].split("example")[1]
+
+
+def test_help_lists_what_is_there_and_nothing_else(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    there = {path.stem for path in (ROOT / "cluster/cli/commands").glob("[a-z]*.py")}
+    assert there <= set(COMMANDS), "every command module stands in the table"
+    for name in COMMANDS:
+        assert (f"    {name} " in out) is (name in there)
+
+
+def test_every_command_is_imported_only_when_asked_for():
+    build_parser("inspect")
+    code = "import sys, cluster.cli.main as m; m.build_parser('inspect'); print([n for n in sys.modules if 'cli.commands.' in n])"
+    out = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert out.strip() == "['cluster.cli.commands.inspect']"
+
+
+def test_no_command_prints_help_and_fails(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "examples:" in capsys.readouterr().out
+
+
+def test_unknown_command_suggests_the_nearest(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["inspct", "x"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "fullpass: error: no command 'inspct'; did you mean 'inspect'?\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigError("epochs = 0: it must be 1 or more"), 2, "fullpass: error: epochs = 0: it must be 1 or more\n"),
+        (DataError("cut\nshort", path="a.parquet", record=3), 2, "fullpass: error: a.parquet, record 3: cut short\n"),
+        (OSError(28, "No space left on device", "/data/x"), 1, "No space left on device: '/data/x'\n"),
+        (
+            ZeroDivisionError("by zero"),
+            1,
+            "fullpass: internal error: ZeroDivisionError: by zero (run it again with --debug",
+        ),
+        (KeyboardInterrupt(), 130, "fullpass: interrupted\n"),
+    ],
+)
+def test_error_is_one_line_with_its_exit_code(command, capsys, error, code, line):
+    command(raising(error))
+    assert main(["run"]) == code
+    err = capsys.readouterr().err
+    assert line in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--debug", "run"], ["run", "--debug"]])
+def test_debug_shows_the_traceback(command, capsys, monkeypatch, words):
+    monkeypatch.setenv("FULLPASS_DEBUG", "0")
+    command(raising(ConfigError("wrong")))
+    assert main(words) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["-q", "run"], ["run", "--quiet"]])
+def test_quiet_silences_progress(command, monkeypatch, words):
+    monkeypatch.setenv("FULLPASS_PROGRESS", "1")
+    seen = []
+    command(lambda args: seen.append(os.environ["FULLPASS_PROGRESS"]))
+    assert main(words) == 0
+    assert seen == ["0"]
+
+
+def test_interrupt_of_the_process_ends_with_130(tmp_path):
+    code = (
+        "import signal, sys, time, types, cluster.cli.main as m\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell inherits it ignored
+        "def wait(args):\n    print('here', flush=True)\n    time.sleep(60)\n"
+        "m.importlib.import_module = lambda n: types.SimpleNamespace(add_arguments=lambda p: None, run=wait)\n"
+        "sys.exit(m.main(['run']))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"here\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"fullpass: interrupted\n")
+
+
+def test_closed_pipe_is_no_error(tmp_path):
+    code = (
+        "import sys, types, cluster.cli.main as m\n"
+        "def talk(args):\n    for i in range(200000):\n        print('line', i)\n"
+        "m.importlib.import_module = lambda n: types.SimpleNamespace(add_arguments=lambda p: None, run=talk)\n"
+        "sys.exit(m.main(['run']))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+
+
+def test_bench_compares_on_the_same_records(tmp_path, capsys):
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"x": list(range(5000)), "y": [0.5] * 5000}), tmp_path / "a.parquet")
+    assert main(["bench", str(tmp_path), "--rounds", "2", "--json"]) == 0
+    pairs = json.loads(capsys.readouterr().out)
+    assert [pair["records"] for pair in pairs] == [5000, 5000]
+    assert pairs[0]["ratio_min"] <= pairs[0]["ratio"] <= pairs[0]["ratio_max"]
+    assert main(["bench", str(tmp_path), "--rounds", "0"]) == 2
+    pq.write_table(pa.table({"x": list(range(50)), "t": ["a"] * 50}), tmp_path / "a.parquet")
+    assert main(["bench", str(tmp_path), "--rounds", "1"]) == 0
+    assert "1 of 2 columns are text" in capsys.readouterr().out

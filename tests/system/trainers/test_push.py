@@ -1,0 +1,221 @@
+"""Only blessed versions are pushed, every push can be taken back, and requests never meet a half-switched model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import ConfigError, DataError
+from trainers.evaluation.evaluate import EvaluationResult
+from trainers.serving.push import current, history, push, rollback, versions
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Versions 1 to 4 of a model whose answers are (version, version + x): a mixed answer shows."""
+    import tensorflow as tf
+
+    from trainers.export.export import export_saved_model
+
+    class Numbered(tf.Module):
+        def __init__(self, number):
+            super().__init__()
+            self.number = tf.Variable(float(number))
+
+        def __call__(self, features):
+            ones = tf.ones_like(features["x"])
+            return {"both": tf.stack([ones * self.number, features["x"] + self.number], axis=1)}
+
+    out = tmp_path_factory.mktemp("models")
+    for number in range(1, 5):
+        export_saved_model(Numbered(number), out, raw_feature_spec={"x": tf.io.FixedLenFeature([], tf.float32)})
+    return out
+
+
+def blessing(path, **changes):
+    settings = {"model": str(path), "label": "y", "rows": 10, "overall": {"auc": 0.9}, "judged": True, **changes}
+    return EvaluationResult(**settings)
+
+
+def served_number(path):
+    import tensorflow as tf
+
+    return float(tf.saved_model.load(str(path)).signatures["raw_features"](x=tf.zeros([1]))["both"][0, 0])
+
+
+def test_push_blessed_version_copies_it_whole_under_next_number(models, tmp_path):
+    first = push(models / "2", tmp_path / "serving", evaluation=blessing(models / "2"))
+    second = push(models, tmp_path / "serving", evaluation=blessing(models / "4"))
+    assert (first, second) == (tmp_path / "serving/1", tmp_path / "serving/2")
+    assert versions(tmp_path / "serving") == [1, 2] and current(tmp_path / "serving") == second
+    files = [
+        {str(p.relative_to(d)): p.read_bytes() for p in d.rglob("*") if p.is_file()} for d in (models / "4", second)
+    ]
+    assert files[0] == files[1] and "assets.extra/model_card.json" in files[0]
+    assert [(e["action"], e["version"], e["blessed"]) for e in history(tmp_path / "serving")] == [
+        ("push", 1, True),
+        ("push", 2, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        (None, "no evaluation"),
+        ({"failures": ["auc of all rows is 0.7000, at least 0.9 is needed"]}, "not blessed: auc of all rows is 0.7000"),
+        ({"judged": False}, "evaluated without thresholds"),
+        ({"model": "/other/model"}, "the evaluation is of /other/model"),
+        ("missing.json", r"no evaluation missing\.json"),
+    ],
+)
+def test_push_without_blessing_is_refused_and_serving_stays(models, tmp_path, evaluation, message):
+    given = blessing(models / "1", **evaluation) if isinstance(evaluation, dict) else evaluation
+    with pytest.raises(ConfigError, match=message):
+        push(models / "1", tmp_path / "serving", evaluation=given)
+    assert versions(tmp_path / "serving") == []
+
+
+def test_push_forced_stands_in_history(models, tmp_path):
+    push(models / "1", tmp_path, force=True)
+    assert history(tmp_path)[0] | {"time": ""} == {
+        "action": "push", "source": str(models / "1"), "blessed": False, "forced": True, "version": 1, "time": ""
+    }  # fmt: skip
+
+
+def test_push_with_evaluation_file_of_moved_directory_is_refused_then_taken(models, tmp_path):
+    blessing(models / "1").save(tmp_path / "evaluation.json")
+    assert push(models / "1", tmp_path / "serving", evaluation=tmp_path / "evaluation.json").name == "1"
+    with pytest.raises(ConfigError, match="evaluate the model that is pushed"):
+        push(models / "2", tmp_path / "serving", evaluation=tmp_path / "evaluation.json")
+
+
+def test_rollback_serves_earlier_version_again_under_new_number(models, tmp_path):
+    for number in (1, 2, 3):
+        push(models / str(number), tmp_path, force=True)
+    assert served_number(rollback(tmp_path)) == 2 and current(tmp_path).name == "4"
+    assert served_number(rollback(tmp_path)) == 1 and current(tmp_path).name == "5"
+    assert served_number(rollback(tmp_path, to=3)) == 3 and current(tmp_path).name == "6"
+    assert served_number(rollback(tmp_path)) == 2, "before version 3 stood version 2"
+    with pytest.raises(
+        ConfigError, match="cannot go back to version 9: served is 7, earlier versions are 1, 2, 3, 4, 5, 6"
+    ):
+        rollback(tmp_path, to=9)
+
+
+def test_rollback_with_nothing_earlier_is_refused(models, tmp_path):
+    with pytest.raises(ConfigError, match="nothing to roll back"):
+        rollback(tmp_path / "empty")
+    push(models / "1", tmp_path, force=True)
+    with pytest.raises(ConfigError, match="earlier versions are none"):
+        rollback(tmp_path)
+
+
+def test_push_keep_removes_oldest_and_numbers_never_come_again(models, tmp_path):
+    for number in (1, 2, 3):
+        push(models / str(number), tmp_path, force=True, keep=2)
+    assert versions(tmp_path) == [2, 3]
+    import shutil
+
+    shutil.rmtree(tmp_path / "3")
+    assert push(models / "4", tmp_path, force=True).name == "4"
+    with pytest.raises(ConfigError, match="keep=1"):
+        push(models / "4", tmp_path, force=True, keep=1)
+
+
+def test_push_of_damaged_history_is_refused(models, tmp_path):
+    (tmp_path / ".history.json").write_text("[")
+    with pytest.raises(DataError, match="no history of pushes"):
+        push(models / "1", tmp_path, force=True)
+    assert versions(tmp_path) == []
+
+
+def test_push_killed_at_any_moment_leaves_whole_versions_only(models, tmp_path):
+    program = "import sys; from trainers.serving.push import push\nwhile True: push(sys.argv[1], sys.argv[2], force=True, keep=3)"
+    expected = {p.relative_to(models / "1") for p in (models / "1").rglob("*")}
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    for attempt in range(int(os.environ.get("FULLPASS_PUSH_KILLS", "4"))):
+        with subprocess.Popen([sys.executable, "-c", program, str(models / "1"), str(tmp_path)], env=env) as process:
+            before, deadline = len(history(tmp_path)), time.monotonic() + 60
+            while len(history(tmp_path)) < before + 2 and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(0.003 * attempt)
+            process.send_signal(signal.SIGKILL)
+        assert versions(tmp_path)
+        for number in versions(tmp_path):
+            assert {p.relative_to(tmp_path / str(number)) for p in (tmp_path / str(number)).rglob("*")} == expected
+    latest = push(models / "2", tmp_path, force=True)
+    assert served_number(latest) == 2 and not list(tmp_path.glob(".*.tmp-*"))
+
+
+def test_live_model_answers_every_request_whole_while_versions_switch(models, tmp_path):
+    import tensorflow as tf
+
+    from trainers.serving.live_model import LiveModel
+
+    for number in (1, 2):
+        push(models / str(number), tmp_path, force=True)
+    example = tf.train.Example()
+    example.features.feature["x"].float_list.value.append(0.5)
+    examples = [example.SerializeToString()] * 64
+    stop, failed, seen = threading.Event(), [], []
+
+    def ask(live):
+        while not stop.is_set():
+            try:
+                answer = live.predict(examples)
+                numbers = set(answer[:, 0].tolist())
+                assert len(answer) == 64 and len(numbers) == 1, f"one request met the versions {numbers}"
+                np.testing.assert_array_equal(answer[:, 1], answer[:, 0] + 0.5)
+                seen.append(next(iter(numbers)))
+            except Exception as error:
+                failed.append(error)
+                return
+
+    with LiveModel(tmp_path, poll_s=0.02) as live:
+        threads = [threading.Thread(target=ask, args=(live,)) for _ in range(4)]
+        [t.start() for t in threads]
+        steps = [lambda n=n: push(models / str(n), tmp_path, force=True, keep=3) for n in (3, 4, 1)]
+        for step in [*steps, lambda: rollback(tmp_path), *steps, lambda: rollback(tmp_path)]:
+            number, asked = int(step().name), len(seen)
+            deadline = time.monotonic() + 60
+            while (live.version != number or len(seen) < asked + 20) and not failed and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert live.version == number
+        stop.set()
+        [t.join() for t in threads]
+    assert not failed, failed[0]
+    assert {2.0, 3.0, 4.0, 1.0} == set(seen) and len(seen) > 8 * 20
+
+
+def test_live_model_keeps_serving_when_new_version_is_broken(models, tmp_path):
+    import tensorflow as tf
+
+    from trainers.serving.live_model import LiveModel
+
+    with pytest.raises(ConfigError, match="no version is there"):
+        LiveModel(tmp_path)
+    push(models / "1", tmp_path, force=True)
+    live = LiveModel(tmp_path, poll_s=None)
+    broken = tmp_path / "7"
+    broken.mkdir()
+    (broken / "saved_model.pb").write_bytes(b"not a model")
+    assert live.reload() == 1 and list(live.failed) == [7]
+    example = tf.train.Example()
+    example.features.feature["x"].float_list.value.append(1.0)
+    assert live.predict([example.SerializeToString()]).tolist() == [[1.0, 2.0]]
+    assert push(models / "3", tmp_path, force=True).name == "8" and live.reload() == 8
+    with (
+        live.hold() as version,
+        pytest.raises(ConfigError, match="no signature 'other', only raw_features, serving_default"),
+    ):
+        version.call("other")

@@ -1,0 +1,209 @@
+"""The analyzer cache: the result of one pass over all spans, while only new spans are read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine import ConfigError, DataError, Dataset
+from tests.support import parity
+from transforms import analyze
+from transforms.cache.cache import analyze_spans
+from transforms.cache.cache_file import SpanCache, read_span, write_span
+
+ROWS = 3_000
+
+
+def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    return {
+        "z": tft.scale_to_z_score(tf.math.log1p(inputs["x"])),
+        "bucket": tft.bucketize(inputs["x"], 4),
+        "id": tft.compute_and_apply_vocabulary(inputs["s"], top_k=20, vocab_filename="s"),
+    }
+
+
+def two_phase_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    return {"range": tft.scale_to_0_1(tf.math.exp(tft.scale_to_z_score(inputs["x"])))}
+
+
+def write_span_rows(directory: Path, seed: int) -> Dataset:
+    rng = np.random.default_rng(seed)
+    tokens = pa.array([f"t{n}" for n in rng.zipf(1.4, ROWS) % 60])
+    table = pa.table({"x": rng.gamma(2, 3, ROWS).astype(np.float32), "s": tokens})
+    directory.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, directory / f"span-{seed}.parquet", row_group_size=1000)
+    return Dataset.open(str(directory / f"span-{seed}.parquet"))
+
+
+class Reading:
+    """The local runner, noting the files that it reads."""
+
+    def __init__(self) -> None:
+        from transforms.runners.local import LocalRunner
+
+        self.name, self.inner, self.paths = "reading", LocalRunner(), []
+
+    def accumulate(self, plan: Any, reader: Any, splits: Any, progress: Any) -> Any:
+        self.paths += sorted({os.path.basename(split.path) for split in splits})
+        return self.inner.accumulate(plan, reader, splits, progress)
+
+
+def results(graph: Path) -> dict[str, Any]:
+    import tensorflow as tf
+    from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
+
+    loader = SavedModelLoader(str(graph / "transform_fn"))
+    inputs = {"x": tf.constant([0.5, 4.0, 9.0]), "s": tf.constant([b"t1", b"t2", b"none"])}
+    outputs = loader.apply_transform_model(inputs)
+    return {**parity.assets(str(graph)), **{name: value.numpy().tolist() for name, value in outputs.items()}}
+
+
+def test_only_new_spans_are_read_and_the_result_is_that_of_one_pass(tmp_path: Path) -> None:
+    spans = {f"day-{seed}": write_span_rows(tmp_path / "rows", seed) for seed in range(2)}
+    first = Reading()
+    analyze_spans(spans, preprocessing_fn, str(tmp_path / "a"), tmp_path / "cache", runner=first)
+    assert first.paths == ["span-0.parquet", "span-1.parquet"]
+
+    spans["day-2"] = write_span_rows(tmp_path / "rows", 2)
+    second = Reading()
+    report = analyze_spans(spans, preprocessing_fn, str(tmp_path / "b"), tmp_path / "cache", runner=second)
+    assert second.paths == ["span-2.parquet"]
+    assert report.records == 3 * ROWS
+
+    analyze(Dataset.open(str(tmp_path / "rows" / "*.parquet")), preprocessing_fn, str(tmp_path / "whole"))
+    assert results(tmp_path / "b") == results(tmp_path / "whole")
+
+    third = Reading()
+    analyze_spans(spans, preprocessing_fn, str(tmp_path / "c"), tmp_path / "cache", runner=third)
+    assert third.paths == []
+    assert results(tmp_path / "c") == results(tmp_path / "whole")
+
+
+def test_changed_files_and_new_analyzers_are_read_again(tmp_path: Path) -> None:
+    spans = {f"day-{seed}": write_span_rows(tmp_path / "rows", seed) for seed in range(2)}
+    analyze_spans(spans, preprocessing_fn, str(tmp_path / "a"), tmp_path / "cache")
+    write_span_rows(tmp_path / "rows", 0)
+    os.utime(tmp_path / "rows" / "span-0.parquet", ns=(1, 1))
+    changed = Reading()
+    analyze_spans(spans, preprocessing_fn, str(tmp_path / "b"), tmp_path / "cache", runner=changed)
+    assert changed.paths == ["span-0.parquet"]
+
+    def more(inputs: dict[str, Any]) -> dict[str, Any]:
+        import tensorflow_transform as tft
+
+        return {**preprocessing_fn(inputs), "mean": inputs["x"] - tft.mean(inputs["x"])}
+
+    added = Reading()
+    analyze_spans(spans, more, str(tmp_path / "c"), tmp_path / "cache", runner=added)
+    assert added.paths == ["span-0.parquet", "span-1.parquet"]
+
+
+def test_a_second_phase_is_read_when_what_it_rests_on_changes(tmp_path: Path) -> None:
+    spans = {f"day-{seed}": write_span_rows(tmp_path / "rows", seed) for seed in range(2)}
+    analyze_spans(spans, two_phase_fn, str(tmp_path / "a"), tmp_path / "cache")
+    again = Reading()
+    analyze_spans(spans, two_phase_fn, str(tmp_path / "b"), tmp_path / "cache", runner=again)
+    assert again.paths == []
+    spans["day-2"] = write_span_rows(tmp_path / "rows", 2)
+    grown = Reading()
+    analyze_spans(spans, two_phase_fn, str(tmp_path / "c"), tmp_path / "cache", runner=grown)
+    assert grown.paths == ["span-2.parquet", "span-0.parquet", "span-1.parquet", "span-2.parquet"]
+    analyze(Dataset.open(str(tmp_path / "rows" / "*.parquet")), two_phase_fn, str(tmp_path / "whole"))
+    assert results(tmp_path / "c") == results(tmp_path / "whole")
+
+
+def test_another_default_value_is_read_again(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    path = tmp_path / "rows.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for value in (1.0, 3.0, None):
+            feature = {} if value is None else {"x": tf.train.Feature(float_list=tf.train.FloatList(value=[value]))}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+
+    def column_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+        import tensorflow_transform as tft
+
+        return {"x": inputs["x"] - tft.mean(inputs["x"]), "log": inputs["x"] - tft.max(inputs["x"] + 1)}
+
+    found = []
+    for default in (2.0, 101.0, 2.0):
+        spec = {"x": tf.io.FixedLenFeature([], tf.float32, default_value=default)}
+        spans = {"day": Dataset.open([str(path)], feature_spec=spec)}
+        analyze_spans(spans, column_fn, str(tmp_path / "graph"), tmp_path / "cache")
+        outputs = parity.outputs(str(tmp_path / "graph"), pa.table({"x": pa.array([0.0], pa.float32())}), spec)
+        found.append((-outputs["x"][0], -outputs["log"][0]))
+    assert found == [(2.0, 4.0), (35.0, 102.0), (2.0, 4.0)]
+
+
+@pytest.mark.parametrize("operation", ["numpy_function", "py_function"])
+def test_another_body_of_a_python_function_is_read_again(tmp_path: Path, operation: str) -> None:
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    def make(factor: float) -> Any:
+        def body(values: Any) -> Any:
+            return np.asarray(values) * np.float32(factor)
+
+        def python_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+            scaled = getattr(tf, operation)(body, [inputs["x"]], tf.float32)
+            scaled.set_shape([None])
+            return {"x": 0 * inputs["x"] + tft.max(scaled)}
+
+        return python_fn
+
+    spans = {"day": write_span_rows(tmp_path / "rows", 0)}
+    largest = max(batch.column("x").to_numpy().max() for batch in spans["day"].read_batches())
+    read = []
+    for factor in (1.0, 3.0, 1.0, 3.0):
+        reading = Reading()
+        analyze_spans(spans, make(factor), str(tmp_path / "graph"), tmp_path / "cache", runner=reading)
+        read.append(len(reading.paths))
+        found = parity.outputs(
+            str(tmp_path / "graph"),
+            pa.table({"x": pa.array([0.0], pa.float32()), "s": ["a"]}),
+            spans["day"].feature_spec(),
+        )
+        assert found["x"][0] == np.float32(factor) * largest
+    assert read == [1, 1, 0, 0]
+
+
+def test_the_file_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "day.fpac"
+    write_span(path, SpanCache(span="day", mark="m", records=3, parts={"k": {0: b"abc", 2: b"defg"}, "empty": {}}))
+    found = read_span(path)
+    assert found is not None
+    assert {key: {n: bytes(b) for n, b in parts.items()} for key, parts in found.parts.items()} == {
+        "k": {0: b"abc", 2: b"defg"},
+        "empty": {},
+    }
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="checksum"):
+        read_span(path)
+    path.write_bytes(b"something else, long enough")
+    with pytest.raises(DataError, match="no file of an analyzer cache"):
+        read_span(path)
+
+
+def test_spans_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least one"):
+        analyze_spans({}, preprocessing_fn, str(tmp_path / "a"), tmp_path / "cache")
+    ds = write_span_rows(tmp_path / "rows", 0)
+    with pytest.raises(ConfigError, match="two spans"):
+        analyze_spans({"a": ds, "b": ds}, preprocessing_fn, str(tmp_path / "a"), tmp_path / "cache")
+    with pytest.raises(ConfigError, match="name of a span"):
+        analyze_spans({"../a": ds}, preprocessing_fn, str(tmp_path / "a"), tmp_path / "cache")

@@ -1,0 +1,113 @@
+"""What changes the hash of a function and what does not."""
+
+import pytest
+
+from cluster.user_code.code_hash import code_hash
+from cluster.user_code.module import load_user_module, user_function
+from engine.core.errors import ConfigError
+
+SOURCE = '''
+"""Docstring."""
+import math
+from helper import scale
+
+LIMIT = 3
+
+def inner(x):
+    return math.floor(x) + LIMIT
+
+def used(x):
+    return inner(scale(x))
+
+def other(x):
+    return x
+'''
+
+
+@pytest.fixture
+def module(tmp_path):
+    (tmp_path / "helper.py").write_text("from deeper import F\n\ndef scale(x):\n    return x * F\n")
+    (tmp_path / "deeper.py").write_text("F = 2\n")
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("LIMIT = 3", "LIMIT = 4", True),
+        ("math.floor(x)", "math.ceil(x)", True),
+        ("inner(scale(x))", "inner(x)", True),
+        ("LIMIT = 3", "LIMIT = 3  # a remark", False),
+        ("def other(x):\n    return x", "def other(x):\n    return x + 1", False),
+        ('"""Docstring."""', '"""Another."""', False),
+        ("LIMIT = 3", "LIMIT = 3\nif LIMIT:\n    LIMIT = 5", True),
+        ("def other(x):", "def added():\n    pass\n\ndef other(x):", False),
+    ],
+)
+def test_code_hash_changes_with_what_the_function_reaches(module, old, new, changes):
+    before = code_hash(module, "used")
+    assert old in SOURCE
+    module.write_text(SOURCE.replace(old, new, 1))
+    assert (code_hash(module, "used") != before) is changes
+
+
+@pytest.mark.parametrize("name", ["helper.py", "deeper.py"])
+def test_code_hash_covers_imported_files_beside(module, name):
+    before, other = code_hash(module, "used"), code_hash(module, "other")
+    file = module.parent / name
+    file.write_text(file.read_text().replace("2", "3") + "\nG = 1\n")
+    assert code_hash(module, "used") != before
+    assert code_hash(module, "other") == other
+
+
+def test_code_hash_of_absent_function_is_none(module):
+    assert code_hash(module, "nothing") is None
+
+
+def test_code_hash_with_dynamic_lookup_covers_the_whole_file(module):
+    text = SOURCE + "\ndef dynamic():\n    return globals()['other'](1)\n"
+    module.write_text(text)
+    before = code_hash(module, "dynamic")
+    module.write_text(text.replace("return x\n", "return x + 1\n"))
+    assert code_hash(module, "dynamic") != before
+
+
+def test_code_hash_of_broken_file_names_the_line(module):
+    module.write_text("def f(:\n")
+    with pytest.raises(ConfigError, match=r"mine\.py:1: not Python"):
+        code_hash(module, "f")
+
+
+def test_user_function_error_names_file_line_and_function(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def broken(x):\n    y = x\n    return y['a']\n")
+    with pytest.raises(ConfigError, match=r"mine\.py:3: broken raised KeyError: 'a'"):
+        user_function(path, "broken")({})
+
+
+def test_user_function_absent_lists_those_there(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from math import floor\ndef preprocess():\n    pass\n")
+    with pytest.raises(ConfigError, match=r"no function preprocessing_fn; it has preprocess$"):
+        user_function(path, "preprocessing_fn")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("def f(:\n", ":1: SyntaxError"), ("import nothing_there\n", ":1: ModuleNotFoundError")]
+)
+def test_load_user_module_that_fails_names_the_line(tmp_path, text, expected):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=expected):
+        load_user_module(path)
+
+
+def test_load_user_module_returns_the_same_until_the_file_changes(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("A = 1\n")
+    first = load_user_module(path)
+    assert load_user_module(path) is first
+    path.write_text("A = 2\n")
+    assert load_user_module(path).A == 2

@@ -1,0 +1,139 @@
+"""A pipeline file's mistakes are named with their key and what is allowed."""
+
+import dataclasses
+
+import pytest
+
+from cluster.pipeline import IngestConfig, Pipeline, load_pipeline
+from cluster.pipeline.parse import parse_assignment
+from engine.core.errors import ConfigError
+
+GOOD = """
+[pipeline]
+name = "clicks"
+module = "clicks.py"
+label = "clicked"
+[data]
+train = "train/*.parquet"
+eval = "s3://bucket/eval"
+[analyze]
+[transform]
+num_shards = 3
+[train]
+epochs = 2
+learning_rate = { peak = 1, decay = "cosine" }
+class_weights = { 0 = 1, 1 = 2.5 }
+[train.hyperparameters]
+units = [3, 4]
+[export]
+[evaluate]
+slices = [["country"], ["country", "device"]]
+thresholds = { auc = 0.75 }
+"""
+
+
+def load(tmp_path, text, **options):
+    path = tmp_path / "pipeline.toml"
+    path.write_text(text)
+    return load_pipeline(path, **options)
+
+
+def test_load_pipeline_reads_every_kind_of_value(tmp_path):
+    pipeline = load(tmp_path, GOOD)
+    assert pipeline.module == str(tmp_path / "clicks.py")
+    assert pipeline.data.train == str(tmp_path / "train/*.parquet")
+    assert pipeline.data.eval == "s3://bucket/eval"
+    assert pipeline.work_dir == str(tmp_path / "runs/clicks")
+    assert pipeline.transform.num_shards == 3
+    assert pipeline.train.learning_rate.peak == 1.0
+    assert pipeline.train.class_weights == {0: 1.0, 1: 2.5}
+    assert pipeline.train.hyperparameters == {"units": [3, 4]}
+    assert pipeline.evaluate.slices == (("country",), ("country", "device"))
+    trainer = pipeline.train.trainer("out", pipeline.label)
+    assert (trainer.directory, trainer.label, trainer.epochs) == ("out", "clicked", 2)
+
+
+def test_load_pipeline_overrides_win_over_the_file(tmp_path):
+    pipeline = load(tmp_path, GOOD, overrides=["train.epochs=5", "pipeline.name=x", "train.hyperparameters.units=[9]"])
+    assert (pipeline.train.epochs, pipeline.name, pipeline.train.hyperparameters["units"]) == (5, "x", [9])
+    assert load(tmp_path, GOOD, work_dir=str(tmp_path / "w")).work_dir == str(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("epochs = 2", "epoch = 2", ["train.epoch: unknown key", "did you mean 'epochs'"]),
+        ("[transform]", "[transfrom]", ["transfrom: unknown key", "did you mean 'transform'"]),
+        ("num_shards = 3", 'num_shards = "3"', ["transform.num_shards = '3'", "expected an integer"]),
+        ("num_shards = 3", "num_shards = true", ["transform.num_shards = True", "expected an integer"]),
+        ("num_shards = 3", "num_shards = 0", ["transform.num_shards = 0", "1 or more"]),
+        (
+            "num_shards = 3",
+            'format = "parqet"',
+            ["transform.format = 'parqet'", "did you mean 'parquet'", "'tfrecord'"],
+        ),
+        ("epochs = 2", "epochs = 0", ["train.epochs", "at least 1"]),
+        ("epochs = 2", "", ["train.epochs", "either epochs or steps"]),
+        ("epochs = 2", 'epochs = 2\ndirectory = "x"', ["train.directory: the pipeline sets it"]),
+        ('slices = [["country"]', 'slices = ["country"', ["evaluate.slices[0] = 'country'", "expected a list"]),
+        ("thresholds = { auc = 0.75 }", "thresholds = { auc = { mn = 1 } }", ["mn", "min"]),
+        ('label = "clicked"', "", ["pipeline.label: missing"]),
+        ('label = "clicked"', 'lable = "clicked"', ["pipeline.lable: unknown key"]),
+        ("[analyze]\n", "", ["[transform] needs the results of [analyze]"]),
+        ("[export]\n", "", ["[evaluate] needs the results of [export]"]),
+        ('train = "train/*.parquet"', "", ["data.train: missing", "a string"]),
+        ("[data]", "[data]\n[data]", ["not TOML"]),
+        ("peak = 1", "peek = 1", ["train.learning_rate.peek: unknown key", "did you mean 'peak'"]),
+        ("0 = 1,", "zero = 1,", ["train.class_weights.zero", "integer"]),
+    ],
+)
+def test_load_pipeline_names_the_mistake(tmp_path, old, new, expected):
+    assert old in GOOD
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "pipeline.toml"))
+    for part in expected:
+        assert part in message
+
+
+def test_load_pipeline_without_file_says_so(tmp_path):
+    with pytest.raises(ConfigError, match=r"no pipeline file .*nothing\.toml"):
+        load_pipeline(tmp_path / "nothing.toml")
+
+
+def test_pipeline_takes_either_ingest_or_data():
+    with pytest.raises(ConfigError, match=r"either \[ingest\] or \[data\]"):
+        Pipeline(name="x", module="x.py", label="y")
+
+
+@pytest.mark.parametrize("percent", [0, 100, -1])
+def test_ingest_config_refuses_empty_splits(percent):
+    with pytest.raises(ConfigError, match="eval_percent"):
+        IngestConfig(sources={"a": "a.csv"}, split_key=("k",), eval_percent=percent)
+
+
+def test_pipeline_is_frozen():
+    config = IngestConfig(sources={"a": "a.csv"}, split_key=("k",))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.num_shards = 3
+
+
+def test_parse_assignment_reads_toml_and_plain_words():
+    assert parse_assignment("a.b=[1, 2]") == ("a.b", [1, 2])
+    assert parse_assignment("a=plain word") == ("a", "plain word")
+    assert parse_assignment("a='x=y'") == ("a", "x=y")
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        parse_assignment("a")
+
+
+def test_every_setting_stands_in_the_documentation():
+    from pathlib import Path
+
+    import cluster.pipeline as pipeline
+
+    text = (Path(__file__).parents[3] / "docs/pipeline.md").read_text()
+    for name in ("Ingest", "Data", "Analyze", "Transform", "Export", "Evaluate", "Push"):
+        assert f"[{name.lower()}]" in text
+        for field in dataclasses.fields(getattr(pipeline, f"{name}Config")):
+            assert f"`{field.name}`" in text, f"{name}: {field.name}"

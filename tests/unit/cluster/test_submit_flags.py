@@ -1,0 +1,91 @@
+"""`fullpass submit`: flags become the description that Python would build."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from cluster import JobSpec, Resources, SecretEnv, Toleration, Volume
+from cluster.cli.main import _parse, main
+from cluster.cli.submit_flags import spec_from_args
+from engine import ConfigError
+
+
+def spec(*words: str) -> JobSpec:
+    _, args = _parse(["submit", *words])
+    return spec_from_args(args)
+
+
+def test_flags_say_everything(tmp_path):
+    module = tmp_path / "clicks.py"
+    module.write_text("x = 1\n")
+    words = "--name clicks --step train --workers 4 --ps 2 --chief --global-batch-size 1000 --image r/f:1 --cpu 4"
+    words += " --memory 16Gi --gpu 1 --env A=b=c --secret T=store:key --volume claim=data:/data:ro --volume memory=1Gi:/cache"
+    words += f" --file {module} --node-selector pool=big --toleration spot=true:NoSchedule --queue team --timeout 60"
+    words += " --max-restarts 1 --label team=ads -- --module /fullpass/files/clicks.py --epochs 2"
+    assert spec(*words.split()) == JobSpec(
+        name="clicks",
+        step="train",
+        args=("--module", "/fullpass/files/clicks.py", "--epochs", "2"),
+        roles={"worker": 4, "ps": 2, "chief": 1},
+        global_batch_size=1000,
+        image="r/f:1",
+        resources=Resources(cpu="4", memory="16Gi", gpu=1),
+        env={"A": "b=c"},
+        secrets=(SecretEnv(name="T", secret="store", key="key"),),
+        volumes=(
+            Volume(mount_path="/data", claim="data", read_only=True),
+            Volume(mount_path="/cache", empty_dir=True, medium="Memory", size="1Gi"),
+        ),
+        files={"clicks.py": "x = 1\n"},
+        node_selector={"pool": "big"},
+        tolerations=(Toleration(key="spot", operator="Equal", value="true", effect="NoSchedule"),),
+        queue="team",
+        timeout_s=60,
+        max_restarts=1,
+        labels={"team": "ads"},
+    )
+
+
+def test_flags_go_before_the_file(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        yaml.safe_dump({"name": "a", "step": "train", "env": {"A": "1", "B": "2"}, "resources": {"cpu": "2"}})
+    )
+    built = spec("--spec", str(path), "--name", "b", "--env", "A=3", "--memory", "4Gi")
+    assert built == JobSpec(
+        name="b", step="train", env={"A": "3", "B": "2"}, resources=Resources(cpu="2", memory="4Gi")
+    )
+    assert spec("--spec", str(path), "--pipeline", "p.toml").step is None
+    assert spec("--spec", str(path), "--command", "--", "true").command == ("true",)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--step train", "--name is missing"),
+        ("--name a --command", "--command needs the program"),
+        ("--name a --step train --env A", "--env: expected NAME=VALUE"),
+        ("--name a --step train --volume data:/data", "SOURCE is claim=NAME"),
+        ("--name a --step train --volume claim=data", "expected SOURCE:PATH"),
+        ("--name a --step train --secret A=b", "expected NAME:VALUE"),
+        ("--name a --step train --workers 3 --global-batch-size 10", "the nearest are 9 and 12"),
+        ("--name A --step train", "a letter first"),
+    ],
+)
+def test_wrong_flags_say_what_was_expected(words, said):
+    with pytest.raises(ConfigError) as error:
+        spec(*words.split())
+    assert said in str(error.value)
+
+
+def test_words_that_the_step_would_not_take_are_refused_before_anything_is_sent(capsys):
+    base = ["submit", "--name", "a", "--launcher", "kubernetes", "--dry-run", "--step"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*base, "train", "--", "data", "--module", "m.py", "--lable", "late"])
+    assert "usage: fullpass train" in capsys.readouterr().err
+    assert main([*base, "trian", "--", "data"]) == 2
+    assert "--step trian: no command of fullpass; they are run, ingest" in capsys.readouterr().err
+    words = ["data", "--module", "m.py", "--label", "late", "--out", "o", "--steps", "1"]
+    assert main([*base, "train", "--", *words]) == 0
+    assert "kind: Job" in capsys.readouterr().out

@@ -1,0 +1,83 @@
+"""Imports point one way, and nothing heavy is imported before it is used."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ORDER = ("engine", "transforms", "trainers", "cluster")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "tf_keras",
+    "apache_beam",
+    "ray",
+    "kubernetes",
+    "tensorflow_transform",
+    "tensorflow_model_analysis",
+)
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_imports_of_package_point_to_lower_packages_only(package):
+    above = set(ORDER[ORDER.index(package) + 1 :])
+    wrong = []
+    for file in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{file}:{node.lineno}: relative import"
+                names = [node.module or ""]
+            wrong += [f"{file.relative_to(ROOT)}:{node.lineno}: {n}" for n in names if n.split(".")[0] in above]
+    assert not wrong
+
+
+def _imported(statement):
+    code = f"import sys\n{statement}\nprint(' '.join(sys.modules))"
+    return set(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split())
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_import_of_package_brings_nothing_heavy(package):
+    assert not _imported(f"import {package}") & set(HEAVY)
+
+
+def test_help_of_every_command_brings_nothing_heavy():
+    statement = """
+import contextlib, io
+from cluster.cli.main import available_commands, main
+assert len(available_commands()) > 5
+for words in [["--help"], *([name, "--help"] for name in available_commands())]:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        main(words)
+    assert "usage: fullpass" in out.getvalue(), words
+"""
+    assert not _imported(statement) & {*HEAVY, "pyarrow"}
+
+
+def test_public_modules_list_their_names():
+    missing = [
+        str(file.relative_to(ROOT))
+        for package in ORDER
+        for file in sorted((ROOT / package).rglob("*.py"))
+        if file.name != "__init__.py"
+        and not file.name.startswith("_")
+        and "commands" not in file.parts
+        and "__all__" not in file.read_text()
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_every_source_file_stays_under_400_lines(package):
+    long = [
+        f"{f.relative_to(ROOT)}: {n}"
+        for f in (ROOT / package).rglob("*.py")
+        if (n := len(f.read_text().splitlines())) > 400
+    ]
+    assert not long

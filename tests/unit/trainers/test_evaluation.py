@@ -1,0 +1,253 @@
+"""Metrics by segment are those that Keras, numpy and TFMA itself compute, and thresholds decide as they say."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine import ConfigError, DataError, Dataset
+from tests.support import flights as data
+from trainers.evaluation.evaluate import EvaluationResult, SliceResult, evaluate, parse_thresholds
+from trainers.evaluation.thresholds import failures
+
+ROWS = 8000
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory):
+    from trainers.export.export import export_saved_model
+
+    made = data.make_flights(tmp_path_factory.mktemp("flights"), ROWS)
+    settings = {"transform_graph": made.graph, "raw_feature_spec": made.spec, "label": data.LABEL}
+    export_saved_model(made.model, made.directory / "models", **settings)
+    return made
+
+
+@pytest.fixture(scope="module")
+def answers(flights):
+    """Labels and probabilities of each row, from the model in memory."""
+    features = {k: v for k, v in flights.transformed.items() if k != data.LABEL}
+    return flights.transformed[data.LABEL], flights.model.predict(features, batch_size=4096, verbose=0)[:, 0]
+
+
+@pytest.fixture(scope="module")
+def result(flights):
+    return evaluate(
+        flights.directory / "models",
+        flights.raw,
+        data.LABEL,
+        slices=["carrier", ["origin"], ["carrier", "origin"], ["dest"]],
+        thresholds={"auc": 0.6},
+        batch_rows=1000,
+    )
+
+
+def exact_auc(labels, predictions):
+    """The share of pairs of a positive and a negative that are in order, ties half: the definition of AUC."""
+    order = np.sort(predictions[labels == 0])
+    positive = predictions[labels == 1]
+    below, not_above = np.searchsorted(order, positive, "left"), np.searchsorted(order, positive, "right")
+    return float((below + not_above).sum() / 2 / len(order) / len(positive))
+
+
+def test_evaluate_overall_equals_keras_metrics(result, answers):
+    import keras
+
+    labels, predictions = answers
+    assert result.rows == ROWS and result.overall["example_count"] == ROWS
+    for name, metric in {
+        "auc": keras.metrics.AUC(num_thresholds=10000),
+        "auc_precision_recall": keras.metrics.AUC(num_thresholds=10000, curve="PR"),
+        "binary_crossentropy": keras.metrics.BinaryCrossentropy(),
+        "binary_accuracy": keras.metrics.BinaryAccuracy(),
+        "precision": keras.metrics.Precision(),
+        "recall": keras.metrics.Recall(),
+    }.items():
+        metric.update_state(labels[:, None], predictions[:, None])
+        assert result.overall[name] == pytest.approx(float(metric.result()), abs=2e-5), name
+    assert result.overall["auc"] == pytest.approx(exact_auc(labels, predictions), abs=1e-3)
+    assert result.overall["calibration"] == pytest.approx(predictions.sum(dtype=np.float64) / labels.sum(), rel=1e-6)
+
+
+def test_evaluate_segments_equal_numpy_and_reconcile(flights, result, answers):
+    labels, predictions = answers
+    frame = flights.table.to_pandas()
+    for columns in (("carrier",), ("origin",), ("carrier", "origin"), ("dest",)):
+        segments = [s for s in result.slices if tuple(s.key) == columns]
+        assert sum(s.rows for s in segments) == ROWS
+        assert len(segments) == len(frame[list(columns)].drop_duplicates())
+        assert [s.rows for s in segments] == sorted((s.rows for s in segments), reverse=True)
+        for segment in segments:
+            mine = np.ones(ROWS, bool)
+            for name, value in segment.key.items():
+                mine &= frame[name].isna().to_numpy() if value is None else (frame[name] == value.encode()).to_numpy()
+            assert segment.rows == mine.sum()
+            clipped = np.clip(predictions[mine].astype(np.float64), 1e-7, 1 - 1e-7)
+            loss = -np.mean(np.where(labels[mine] == 1, np.log(clipped), np.log1p(-clipped)))
+            assert segment.metrics["binary_crossentropy"] == pytest.approx(loss, rel=1e-5)
+            assert segment.metrics["binary_accuracy"] == pytest.approx(
+                np.mean((predictions[mine] > 0.5) == labels[mine])
+            )
+            if 0 < labels[mine].sum() < mine.sum():
+                assert segment.metrics["auc"] == pytest.approx(exact_auc(labels[mine], predictions[mine]), abs=2e-3)
+            else:
+                assert math.isnan(segment.metrics["auc"]) or segment.metrics["auc"] == 0.0
+
+
+def test_evaluate_result_does_not_depend_on_batch_size(flights, result):
+    other = evaluate(flights.directory / "models/1", flights.raw, data.LABEL, slices=["carrier"], batch_rows=3777)
+    mine = [s for s in result.slices if tuple(s.key) == ("carrier",)]
+    assert [(s.name, s.rows) for s in mine] == [(s.name, s.rows) for s in other.slices]
+    for one, two in zip([result, *mine], [other, *other.slices]):
+        ours, theirs = (r.overall if isinstance(r, EvaluationResult) else r.metrics for r in (one, two))
+        assert ours == pytest.approx(theirs, rel=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_metrics_from_batches_equal_tfma_row_by_row(task):
+    from trainers.evaluation.kernels import Kernel
+    from trainers.evaluation.metrics import MetricSet, default_metrics
+
+    rng, rows = np.random.default_rng(5), 600
+    predictions = rng.beta(0.5, 0.9, rows).astype(np.float32)
+    predictions[:40] = 0.5
+    labels = (rng.uniform(size=rows) < predictions).astype(float)
+    if task == "regression":
+        labels = rng.normal(size=rows)
+    if task == "multiclass":
+        predictions, labels = rng.dirichlet([1, 1, 1], rows).astype(np.float32), rng.integers(0, 3, rows).astype(float)
+    weights = rng.choice([0.5, 1, 2], rows).astype(np.float32)
+    names = [*default_metrics(task), *(["fairness", "f1"] if task == "binary" else [])]
+    ours, theirs = MetricSet(names, task), MetricSet(names, task)
+    theirs._kernels = [Kernel(kernel.combiner) for kernel in theirs._kernels]
+    results = []
+    for metrics in (ours, theirs):
+        state = metrics.create()
+        for start in range(0, rows, 170):
+            part = slice(start, start + 170)
+            metrics.update(state, labels[part], predictions[part], weights[part])
+        results.append(metrics.result(state))
+    assert len(results[0]) >= len(default_metrics(task))
+    assert results[0] == pytest.approx(results[1], rel=1e-7)
+
+
+def test_evaluate_against_baseline_measures_both_on_same_rows(flights, result):
+    both = evaluate(
+        flights.directory / "models",
+        flights.raw,
+        data.LABEL,
+        baseline=flights.directory / "models",
+        thresholds={"auc": {"min_change": 0.0}, "log_loss": {"max_change": -0.1}},
+    )
+    assert both.baseline is not None and both.baseline["auc"] == both.overall["auc"]
+    assert both.failures == [
+        f"log_loss changed by +0.0000 against the baseline ({both.overall['binary_crossentropy']:.4f} to "
+        f"{both.overall['binary_crossentropy']:.4f}), at most -0.1 is allowed"
+    ]
+
+
+def test_evaluate_written_result_reads_back_equal(flights, result, tmp_path):
+    path = tmp_path / "deep" / "evaluation.json"
+    result.save(path)
+    again = EvaluationResult.load(path)
+    assert again.blessed and again.as_json() == result.as_json() == json.loads(path.read_text())
+    assert [p.name for p in sorted(path.parent.iterdir())] == ["evaluation.json", "evaluation.md"]
+    assert "carrier=UA" in path.with_suffix(".md").read_text()
+    path.write_text("{}")
+    with pytest.raises(DataError, match="evaluate again"):
+        EvaluationResult.load(path)
+
+
+def test_table_shows_largest_segments_and_says_how_many_more(result):
+    text = result.table(show=3)
+    assert "all rows" in text and "8,000" in text and "blessed: all thresholds are met" in text
+    assert text.count("dest=") == 3 and "more segments of dest" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": "lateness"}, r"label 'lateness': neither the data nor the model"),
+        ({"label": "carrier"}, r"label 'carrier' is binary"),
+        ({"slices": ["airline"]}, r"no column 'airline'; the data has carrier, origin"),
+        ({"slices": [[]]}, r"at least one column"),
+        ({"metrics": ["Nonsense"]}, r"Nonsense"),
+        ({"output": "other"}, r"output='other': .* has outputs"),
+        ({"weight": "none"}, r"weight 'none'"),
+        ({"model_dir": "/nowhere"}, r"/nowhere: no SavedModel"),
+        ({"thresholds": {"f2": 1}}, r"thresholds.f2: no such metric; computed are auc"),
+    ],
+)
+def test_evaluate_of_what_is_not_there_says_what_is(flights, change, message):
+    settings = {"model_dir": flights.directory / "models", "data": flights.raw, "label": data.LABEL, **change}
+    with pytest.raises(ConfigError, match=message):
+        evaluate(settings.pop("model_dir"), settings.pop("data"), settings.pop("label"), **settings)
+
+
+def test_evaluate_data_without_feature_of_model_names_it(flights, tmp_path):
+    pq.write_table(flights.table.drop_columns(["distance"]), tmp_path / "part.parquet")
+    with pytest.raises(ConfigError, match=r"a feature 'distance'; the data has carrier"):
+        evaluate(flights.directory / "models", tmp_path, "hour")
+
+
+def test_evaluate_row_without_label_is_refused_with_its_number(flights, tmp_path):
+    column = flights.table["hour"].to_pylist()
+    column[4321] = None
+    table = flights.table.append_column(
+        "seen", pa.array([None if v is None else float(v) for v in column], pa.float32())
+    )
+    pq.write_table(table, tmp_path / "part.parquet")
+    with pytest.raises(DataError, match=r"record 4321: label 'seen' has no value"):
+        evaluate(flights.directory / "models", Dataset.open(tmp_path), "seen")
+
+
+def test_thresholds_bounds_segments_and_gaps_are_judged():
+    def segment(name, rows, auc):
+        return SliceResult(key={"carrier": name}, rows=rows, metrics={"auc": auc, "fpr": 0.1})
+
+    slices = [segment("AA", 900, 0.95), segment("UA", 500, 0.85), segment("OO", 20, 0.1), segment("YV", 300, math.nan)]
+    overall = {"auc": 0.91, "fpr": 0.1}
+
+    def judged(**table):
+        return failures(parse_thresholds(table), overall, slices, None)
+
+    assert judged(auc=0.9, fpr=0.2) == []
+    assert judged(auc=0.92) == ["auc of all rows is 0.9100, at least 0.92 is needed"]
+    assert judged(fpr=0.05) == ["fpr of all rows is 0.1000, at most 0.05 is allowed"]
+    assert judged(auc={"min": 0.9, "slices": [["carrier"]]}) == ["auc of carrier=UA is 0.8500, at least 0.9 is needed"]
+    assert len(judged(auc={"min": 0.9, "slices": [["carrier"]], "min_rows": 10})) == 2
+    assert judged(auc={"max_gap": 0.05, "slices": [["carrier"]]}) == [
+        "auc differs by 0.1000 between carrier=UA (0.8500) and carrier=AA (0.9500), at most 0.05 is allowed"
+    ]
+    with pytest.raises(ConfigError, match="needs a baseline"):
+        judged(auc={"min_change": 0.0})
+    with pytest.raises(ConfigError, match="was not evaluated"):
+        judged(auc={"min": 0.1, "slices": [["origin"]]})
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"auc": "high"}, "thresholds.auc = 'high'"),
+        ({"auc": {"least": 1}}, "thresholds.auc.least: unknown key; the keys allowed here are min"),
+        ({"auc": {"min": True}}, "thresholds.auc.min = True"),
+        ({"auc": {}}, "no bound"),
+        ({"auc": {"min_rows": 5}}, "no bound"),
+        ({"auc": {"max_gap": 0.1}}, "give slices"),
+        ({"auc": {"min": 1, "slices": ["carrier"]}}, "list of lists"),
+        ({"auc": {"min": 1, "min_rows": 0}}, "whole number"),
+    ],
+)
+def test_thresholds_with_mistake_name_its_key(table, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_thresholds(table)
+
+
+def test_unjudged_model_is_not_blessed(flights):
+    result = evaluate(flights.directory / "models", flights.raw, data.LABEL, metrics=["auc"])
+    assert not result.failures and not result.judged and not result.blessed

@@ -1,0 +1,113 @@
+"""Numbers at the edges: NaN by key, timestamps, squares and variances beyond their type. The oracle is exact arithmetic."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+
+import tensorflow_transform as tft  # noqa: E402
+
+from engine import Dataset  # noqa: E402
+from tests.support import parity  # noqa: E402
+from transforms import analyze  # noqa: E402
+from transforms.accumulators.numeric.exact import SCALE_BITS, exact_sum, exact_sum_of_squares  # noqa: E402
+from transforms.accumulators.numeric.moments import MomentsAccumulator  # noqa: E402
+
+NAN = float("nan")
+
+
+def _constant(inputs, value):
+    value = tf.convert_to_tensor(value)
+    return tf.fill(tf.shape(inputs["x"]), value) if value.shape.rank == 0 else value + 0 * inputs["x"][:, None]
+
+
+@pytest.fixture(scope="module")
+def nan_outputs(tmp_path_factory):
+    """Outputs of one graph by number of records a batch."""
+    directory = tmp_path_factory.mktemp("nan")
+    table = pa.table(
+        {
+            "x": pa.array([0.0, 10.0, NAN, 4.0, 6.0, NAN, 5.0], pa.float32()),
+            "key": pa.array([b"a", b"a", b"a", b"a", b"a", b"only", b"b"], pa.binary()),
+        }
+    )
+    spec = {"x": tf.io.FixedLenFeature([], tf.float32), "key": tf.io.FixedLenFeature([], tf.string)}
+    data = parity.write_table(directory / "data", table, files=1)
+
+    def preprocessing_fn(inputs):
+        column = tf.sparse.from_dense(tf.expand_dims(inputs["x"], 1))
+        return {
+            "unit": tft.scale_to_0_1_per_key(inputs["x"], inputs["key"]),
+            "max": _constant(inputs, tft.max(column, reduce_instance_dims=False)),
+            "min": _constant(inputs, tft.min(column, reduce_instance_dims=False)),
+        }
+
+    graphs = {rows: str(directory / f"graph-{rows}") for rows in (1, 3, 100)}
+    for rows, graph in graphs.items():
+        analyze(Dataset.open(data, spec), preprocessing_fn, graph, batch_rows=rows)
+    return {rows: parity.outputs(graph, table, spec) for rows, graph in graphs.items()}
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_nan_is_left_out_of_minima_and_maxima_by_key_for_any_batches(nan_outputs, rows):
+    unit = nan_outputs[rows]["unit"]
+    np.testing.assert_allclose(unit[[0, 1, 3, 4]], [0.0, 1.0, 0.4, 0.6], rtol=1e-6)
+    assert np.isnan(unit[[2, 5]]).all()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_nan_is_left_out_of_minima_and_maxima_of_sparse_elements_for_any_batches(nan_outputs, rows):
+    finite = [0, 1, 3, 4, 6]
+    assert nan_outputs[rows]["max"][finite].reshape(-1).tolist() == [10.0] * 5
+    assert nan_outputs[rows]["min"][finite].reshape(-1).tolist() == [4.0] * 5  # a 0 is no element
+
+
+def test_moments_of_timestamps_are_nearer_to_the_exact_value_than_tfts(tmp_path):
+    seconds = np.sort(np.random.default_rng(2).integers(1_357_000_000, 1_388_000_000, 3000))
+    table, spec = pa.table({"x": seconds}), {"x": tf.io.FixedLenFeature([], tf.int64)}
+
+    def preprocessing_fn(inputs):
+        x = tf.cast(inputs["x"], tf.float32)
+        return {"mean": tf.fill(tf.shape(x), tft.mean(x)), "var": tf.fill(tf.shape(x), tft.var(x))}
+
+    data = parity.write_table(tmp_path / "data", table)
+    ours = analyze(Dataset.open(data, spec), preprocessing_fn, str(tmp_path / "ours")).path
+    theirs = parity.tft_analyze(table, spec, preprocessing_fn, str(tmp_path / "tft"))
+    found, other = (parity.outputs(graph, table.slice(0, 1), spec) for graph in (ours, theirs))
+    values = [Fraction(float(value)) for value in seconds.astype(np.float32)]
+    mean = sum(values) / len(values)
+    exact = {"mean": mean, "var": sum((value - mean) ** 2 for value in values) / len(values)}
+    errors = {
+        name: [abs(Fraction(float(each[name][0])) - value) for each in (found, other)] for name, value in exact.items()
+    }
+    assert all(found[name][0] == np.float32(float(value)) for name, value in exact.items())
+    assert all(ours <= theirs for ours, theirs in errors.values()) and errors["var"][0] < errors["var"][1]
+
+
+@pytest.mark.parametrize("value", [1e140, 1e151, 1e155, 1e200, 1e300, 1.7e308])
+def test_sums_of_large_float64_values_are_exact(value):
+    values = np.array([value, -value / 3, 1.0, 1e-300])
+    assert exact_sum(values) == sum(map(Fraction, values)) * 2**SCALE_BITS
+    exact = sum(Fraction(each) ** 2 for each in values[:3]) * 2**SCALE_BITS
+    assert abs(exact_sum_of_squares(values) - exact) <= 2 ** (SCALE_BITS - 1000)
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "variance"),
+    [
+        (np.array([1e38, 3e38, -1e38], np.float32), 1e38, NAN),
+        (np.array([3e38, 3e38], np.float32), 3e38, 0.0),
+        (np.array([1e200, -1e200]), 0.0, NAN),
+        (np.array([1e160, 1e160]), 1e160, 0.0),
+        (np.array([1e153, -1e153]), 0.0, 1e306),
+    ],
+)
+def test_a_variance_that_its_type_cannot_hold_is_nan_and_the_mean_is_exact(values, mean, variance):
+    accumulator = MomentsAccumulator(values.dtype.name)
+    found = accumulator.finish([accumulator.update(accumulator.create(), [values])])
+    np.testing.assert_allclose(found, [mean, variance], rtol=1e-6)

@@ -1,0 +1,65 @@
+"""Where a training stands, apart from tensors: what goes to `state.json` and comes back from it. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainers.config.config import EarlyStopping, TrainerConfig
+
+__all__ = ["TrainingState", "next_boundary"]
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """Counts and results so far.
+
+    Attributes:
+        step: optimizer steps done.
+        best: best value of the early-stopping metric, its step, and evaluations since without an improvement.
+        history: one dict for each evaluation or end of epoch.
+        stopped_early: early stopping ended the training.
+    """
+
+    step: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    evaluations_since_best: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    stopped_early: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the state as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> TrainingState:
+        """Returns the state of `as_json`."""
+        return cls(**{f.name: value[f.name] for f in dataclasses.fields(cls) if f.name in value})
+
+    def judge(self, metrics: dict[str, float], stopping: EarlyStopping) -> bool:
+        """Takes an evaluation in and returns whether it is the best so far; sets `stopped_early` when patience ends."""
+        value = metrics[stopping.metric]
+        sign = 1.0 if stopping.mode == "min" else -1.0
+        if self.best is None or sign * value < sign * self.best - stopping.min_delta:
+            self.best, self.best_step, self.evaluations_since_best = value, self.step, 0
+            return True
+        self.evaluations_since_best += 1
+        self.stopped_early = self.evaluations_since_best >= stopping.patience
+        return False
+
+
+def next_boundary(step: int, config: TrainerConfig, steps_per_epoch: int, total_steps: int) -> int:
+    """Returns the step at which the call that starts at `step` ends.
+
+    Calls end on the grid of `steps_per_call` and at epochs, evaluations and the ends of a profile, whatever happened
+    before: a training that was interrupted makes the same calls as one that was not.
+    """
+    grids = [config.steps_per_call, steps_per_epoch]
+    if config.eval_every_steps:
+        grids.append(config.eval_every_steps)
+    ends = [total_steps] + [(step // grid + 1) * grid for grid in grids]
+    for edge in config.profile_steps or ():
+        ends += [e for e in (edge, edge + 1) if e > step]
+    return min(ends)

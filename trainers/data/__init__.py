@@ -1,0 +1,1 @@
+"""Features, labels and weights of a batch."""

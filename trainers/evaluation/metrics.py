@@ -1,0 +1,119 @@
+"""Metrics as TFMA defines them, over batches of labels and predictions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.core.errors import ConfigError
+from trainers.evaluation.kernels import kernel_for
+
+__all__ = ["MetricSet", "default_metrics"]
+
+_DEFAULTS = {
+    "binary": (
+        "AUC", "AUCPrecisionRecall", "BinaryCrossEntropy", "BinaryAccuracy", "Precision", "Recall",
+        "Calibration", "MeanLabel", "MeanPrediction",
+    ),
+    "regression": ("MeanSquaredError", "MeanAbsoluteError", "Calibration", "MeanLabel", "MeanPrediction"),
+    "multiclass": ("SparseCategoricalAccuracy", "SparseCategoricalCrossentropy"),
+}  # fmt: skip
+_ALIASES = {
+    "auc": "AUC",
+    "pr_auc": "AUCPrecisionRecall",
+    "log_loss": "BinaryCrossEntropy",
+    "accuracy": "BinaryAccuracy",
+    "mse": "MeanSquaredError",
+    "mae": "MeanAbsoluteError",
+    "f1": "F1Score",
+    "fpr": "FPR",
+    "fnr": "FNR",
+    "tpr": "TPR",
+}
+# What Fairness Indicators compares between groups, all at a threshold of 0.5.
+_FAIRNESS = ("FPR", "FNR", "TPR", "TNR", "PredictedPositiveRate", "FalseDiscoveryRate", "FalseOmissionRate")
+
+
+def default_metrics(task: str) -> tuple[str, ...]:
+    """Returns the TFMA metrics computed where none are named; task is "binary", "multiclass" or "regression"."""
+    return _DEFAULTS[task]
+
+
+class MetricSet:
+    """The computations of some metrics; one state of it belongs to each segment.
+
+    Args:
+        metrics: TFMA class names ("AUC"), or short names ("pr_auc", "log_loss"); "fairness" stands for the rates of Fairness
+            Indicators at a threshold of 0.5.
+        task: "binary", "multiclass" or "regression".
+
+    Raises:
+        ConfigError: a metric that TFMA does not know.
+    """
+
+    def __init__(self, metrics: Sequence[str], task: str) -> None:
+        from tensorflow_model_analysis.metrics import metric_specs
+        from tensorflow_model_analysis.proto import config_pb2
+
+        wanted = [part for name in metrics for part in (_FAIRNESS if name == "fairness" else (name,))]
+        configs = [_config(config_pb2, name) for name in dict.fromkeys(wanted)]
+        config = config_pb2.EvalConfig(
+            model_specs=[
+                config_pb2.ModelSpec(label_key="label", prediction_key="prediction", example_weight_key="weight")
+            ],
+            metrics_specs=[config_pb2.MetricsSpec(metrics=configs)],
+        )
+        try:
+            computations = metric_specs.to_computations(config.metrics_specs, eval_config=config)
+        except Exception as error:
+            raise ConfigError(f"metrics={list(metrics)}: TensorFlow Model Analysis refuses them: {error}") from error
+        self._kernels, self._derived, seen = [], [], set()
+        for computation in computations:
+            names = tuple(str(key) for key in computation.keys)
+            identity = (type(computation).__name__, type(getattr(computation, "combiner", None)).__name__, names)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            if type(computation).__name__ == "MetricComputation":
+                self._kernels.append(kernel_for(computation.combiner, task != "multiclass"))
+            elif type(computation).__name__ == "DerivedMetricComputation":
+                self._derived.append(computation)
+
+    def create(self) -> list[Any]:
+        """Returns the state of a segment without rows."""
+        return [kernel.create() for kernel in self._kernels]
+
+    def update(self, state: list[Any], labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
+        """Adds rows to a segment: labels [n], predictions [n] ([n, k] of k classes), weights [n]."""
+        for kernel, part in zip(self._kernels, state):
+            kernel.update(part, labels, predictions, weights)
+
+    def result(self, state: list[Any]) -> dict[str, float]:
+        """Returns metric name to value."""
+        values: dict[Any, Any] = {}
+        with np.errstate(all="ignore"):
+            for kernel, part in zip(self._kernels, state):
+                values.update(kernel.output(part))
+            for computation in self._derived:
+                values.update(computation.result(values))
+        return {_name(key): float(np.asarray(value)) for key, value in values.items() if _is_public(key, value)}
+
+
+def _config(config_pb2: Any, name: str) -> Any:
+    class_name = _ALIASES.get(name, name)
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", class_name):
+        raise ConfigError(
+            f"metrics: {name!r} is no metric; give TFMA class names, or {', '.join(sorted([*_ALIASES, 'fairness']))}"
+        )
+    return config_pb2.MetricConfig(class_name=class_name)
+
+
+def _name(key: Any) -> str:
+    return key.name if key.sub_key is None else f"{key.name}@{key.sub_key}"
+
+
+def _is_public(key: Any, value: Any) -> bool:
+    return not key.name.startswith("_") and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiub"

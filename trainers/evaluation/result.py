@@ -1,0 +1,182 @@
+"""The outcome of an evaluation: metrics overall and by segment, the blessing, and how they are shown and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.core.errors import DataError
+from engine.storage.atomic import atomic_file
+
+__all__ = ["EvaluationResult", "SliceResult"]
+
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SliceResult:
+    """Metrics of the rows that have the same values in some columns.
+
+    Attributes:
+        key: column to value; None where the value is missing.
+        rows: how many rows.
+        metrics: metric to value; not a number where it has no meaning (AUC of one class).
+    """
+
+    key: Mapping[str, Any]
+    rows: int
+    metrics: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """The segment as text, e.g. "carrier=AA, origin=JFK"."""
+        return ", ".join(f"{column}={'(missing)' if value is None else value}" for column, value in self.key.items())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """What `trainers.evaluation.evaluate` returns.
+
+    Attributes:
+        model: directory of the SavedModel.
+        label: name of the label.
+        rows: rows evaluated, as many as the data set has.
+        overall: metric to value over all rows.
+        slices: the segments, by columns and then by number of rows, largest first.
+        baseline: metrics of the baseline over the same rows, or None.
+        failures: what the model did not reach, one readable line each.
+        judged: thresholds were given; only then can the model be blessed.
+    """
+
+    model: str
+    label: str
+    rows: int
+    overall: Mapping[str, float]
+    slices: Sequence[SliceResult] = ()
+    baseline: Mapping[str, float] | None = None
+    failures: Sequence[str] = ()
+    judged: bool = False
+
+    @property
+    def blessed(self) -> bool:
+        """Whether the model may be served: it was held to thresholds and met all."""
+        return self.judged and not self.failures
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the result as JSON values; a metric that is not a number is null."""
+        return {
+            "version": VERSION,
+            "model": self.model,
+            "label": self.label,
+            "rows": self.rows,
+            "blessed": self.blessed,
+            "judged": self.judged,
+            "failures": list(self.failures),
+            "overall": _metrics(self.overall),
+            "baseline": None if self.baseline is None else _metrics(self.baseline),
+            "slices": [{"key": dict(s.key), "rows": s.rows, "metrics": _metrics(s.metrics)} for s in self.slices],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the result as JSON, and as Markdown beside it, each whole or not at all."""
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(self.as_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        with atomic_file(os.path.splitext(os.fspath(path))[0] + ".md") as temporary:
+            temporary.write_text(self.markdown(), encoding="utf-8")
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> EvaluationResult:
+        """Returns a result that `save` wrote.
+
+        Raises:
+            DataError: not such a file, or one of another version.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                stored = json.load(file)
+        except ValueError as error:
+            raise DataError(f"is no evaluation: {error}; evaluate again", path=os.fspath(path)) from None
+        if not isinstance(stored, dict) or stored.get("version") != VERSION:
+            raise DataError(f"is no evaluation of version {VERSION}; evaluate again", path=os.fspath(path))
+        return EvaluationResult(
+            model=stored["model"],
+            label=stored["label"],
+            rows=stored["rows"],
+            overall=_numbers(stored["overall"]),
+            slices=[
+                SliceResult(key=s["key"], rows=s["rows"], metrics=_numbers(s["metrics"])) for s in stored["slices"]
+            ],
+            baseline=None if stored["baseline"] is None else _numbers(stored["baseline"]),
+            failures=stored["failures"],
+            judged=stored["judged"],
+        )
+
+    def table(self, show: int = 20, metrics: Sequence[str] | None = None) -> str:
+        """Returns the metrics as a table of plain text.
+
+        Args:
+            show: most segments of each kind, the largest first.
+            metrics: which; None for all.
+        """
+        import io
+
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        header, rows, hidden = self._rows(show, metrics)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for i, name in enumerate(header):
+            table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        out = io.StringIO()
+        Console(file=out, width=400, force_terminal=False, color_system=None).print(table)
+        lines = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
+        return "\n".join([*lines, *hidden, *self._verdict()])
+
+    def markdown(self, show: int = 200) -> str:
+        """Returns the metrics as Markdown."""
+        header, rows, hidden = self._rows(show, None)
+        lines = ["# Evaluation", "", f"Model `{self.model}`, label `{self.label}`, {self.rows:,} rows.", ""]
+        lines += ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join([*lines, "", *hidden, *self._verdict(), ""])
+
+    def _rows(self, show: int, metrics: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[str]]:
+        names = list(metrics) if metrics is not None else [n for n in self.overall if n != "example_count"]
+        rows = [["all rows", f"{self.rows:,}", *(_shown(self.overall[n]) for n in names)]]
+        if self.baseline is not None:
+            rows.append(["baseline, all rows", f"{self.rows:,}", *(_shown(self.baseline[n]) for n in names)])
+        hidden = []
+        for columns in dict.fromkeys(tuple(s.key) for s in self.slices):
+            segments = [s for s in self.slices if tuple(s.key) == columns]
+            rows += [[s.name, f"{s.rows:,}", *(_shown(s.metrics[n]) for n in names)] for s in segments[:show]]
+            if len(segments) > show:
+                hidden.append(f"{len(segments) - show:,} more segments of {', '.join(columns)}")
+        return ["segment", "rows", *names], rows, hidden
+
+    def _verdict(self) -> list[str]:
+        if not self.judged:
+            return []
+        return (
+            ["blessed: all thresholds are met"]
+            if self.blessed
+            else ["not blessed:", *(f"  {line}" for line in self.failures)]
+        )
+
+
+def _metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def _numbers(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else float(value) for name, value in metrics.items()}
+
+
+def _shown(value: float) -> str:
+    return "-" if not math.isfinite(value) else f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.4f}"

@@ -1,0 +1,206 @@
+"""What a model must reach to be served: bounds on metrics, overall, by segment, against a baseline and between segments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.core.errors import ConfigError
+
+__all__ = ["ALIASES", "Threshold", "failures", "lower_is_better", "parse_thresholds"]
+
+# Short names that people say, and the names that results carry.
+ALIASES = {
+    "pr_auc": "auc_precision_recall",
+    "log_loss": "binary_crossentropy",
+    "accuracy": "binary_accuracy",
+    "count": "example_count",
+}
+_LOWER = (
+    "loss",
+    "crossentropy",
+    "error",
+    "false_positive_rate",
+    "false_negative_rate",
+    "fpr",
+    "fnr",
+    "mse",
+    "mae",
+    "rmse",
+)
+_KEYS = ("min", "max", "min_change", "max_change", "slices", "min_rows", "max_gap")
+
+
+def lower_is_better(metric: str) -> bool:
+    """Returns whether a smaller value of the metric is the better one, by its name."""
+    return any(part in metric.lower() for part in _LOWER)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Bounds on one metric.
+
+    Args:
+        metric: its name in the result, or an alias.
+        min: least value allowed, or None.
+        max: most allowed, or None.
+        min_change: least value of (model - baseline), e.g. -0.005; needs a baseline.
+        max_change: most of it.
+        slices: segments that are held to the bounds besides all rows together, each a tuple of columns.
+        min_rows: segments with fewer rows are not judged.
+        max_gap: most that the best and the worst judged segment of one kind may be apart.
+    """
+
+    metric: str
+    min: float | None = None
+    max: float | None = None
+    min_change: float | None = None
+    max_change: float | None = None
+    slices: tuple[tuple[str, ...], ...] = ()
+    min_rows: int = 100
+    max_gap: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The metric's name in results."""
+        return ALIASES.get(self.metric, self.metric)
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether the bounds compare with another model."""
+        return self.min_change is not None or self.max_change is not None
+
+
+def parse_thresholds(thresholds: Mapping[str, Any] | Sequence[Threshold] | None) -> tuple[Threshold, ...]:
+    """Returns thresholds from a table as it stands in a TOML file.
+
+    A number is the least value of a metric where more is better, the most of one where less is (loss, error, false rates).
+    A table has any of `min`, `max`, `min_change`, `max_change`, `slices`, `min_rows`, `max_gap`.
+
+    Args:
+        thresholds: metric to number or table; or thresholds, which are returned.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type; the message names it.
+    """
+    if not thresholds:
+        return ()
+    if not isinstance(thresholds, Mapping):
+        return tuple(thresholds)
+    return tuple(_parse(str(metric), value) for metric, value in thresholds.items())
+
+
+def _parse(metric: str, value: Any) -> Threshold:
+    if _is_number(value):
+        return (
+            Threshold(metric=metric, max=float(value))
+            if lower_is_better(metric)
+            else Threshold(metric=metric, min=float(value))
+        )
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"thresholds.{metric} = {value!r}: it must be a number, or a table with {', '.join(_KEYS)}")
+    settings: dict[str, Any] = {}
+    for key, item in value.items():
+        where = f"thresholds.{metric}.{key}"
+        if key not in _KEYS:
+            raise ConfigError(f"{where}: unknown key; the keys allowed here are {', '.join(_KEYS)}")
+        if key == "slices":
+            settings[key] = _slices(where, item)
+        elif not _is_number(item) or (key == "min_rows" and (item != int(item) or item < 1)):
+            raise ConfigError(
+                f"{where} = {item!r}: it must be a {'whole number, 1 or more' if key == 'min_rows' else 'number'}"
+            )
+        else:
+            settings[key] = int(item) if key == "min_rows" else float(item)
+    if not set(settings) & set(_KEYS) - {"slices", "min_rows"}:
+        raise ConfigError(f"thresholds.{metric}: no bound; give one of min, max, min_change, max_change, max_gap")
+    if "max_gap" in settings and not settings.get("slices"):
+        raise ConfigError(
+            f"thresholds.{metric}.max_gap: it compares segments; give slices, e.g. slices = [['carrier']]"
+        )
+    return Threshold(metric=metric, **settings)
+
+
+def _slices(where: str, value: Any) -> tuple[tuple[str, ...], ...]:
+    lists = isinstance(value, (list, tuple)) and all(isinstance(part, (list, tuple)) and part for part in value)
+    if not lists or not all(isinstance(name, str) for part in value for name in part):
+        raise ConfigError(
+            f"{where} = {value!r}: it must be a list of lists of columns, e.g. [['carrier'], ['carrier', 'origin']]"
+        )
+    return tuple(tuple(part) for part in value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def failures(
+    thresholds: Sequence[Threshold],
+    overall: Mapping[str, float],
+    slices: Sequence[Any],
+    baseline: Mapping[str, float] | None,
+) -> list[str]:
+    """Returns what the model did not reach, one readable line each; none where it may be served.
+
+    Args:
+        thresholds: the bounds.
+        overall: metric to value over all rows.
+        slices: segments with `key` (column to value), `rows` and `metrics`.
+        baseline: metrics of the other model over the same rows.
+
+    Raises:
+        ConfigError: a metric or a segment that was not computed, or a change without a baseline.
+    """
+    found: list[str] = []
+    for threshold in thresholds:
+        name = threshold.name
+        if name not in overall:
+            raise ConfigError(
+                f"thresholds.{threshold.metric}: no such metric; computed are {', '.join(sorted(overall))}"
+            )
+        found += _bounds(threshold, "all rows", overall[name])
+        if threshold.needs_baseline:
+            if baseline is None:
+                raise ConfigError(f"thresholds.{threshold.metric}: a change needs a baseline model; give baseline")
+            found += _change(threshold, overall[name], baseline[name])
+        for columns in threshold.slices:
+            found += _segments(threshold, columns, [s for s in slices if tuple(s.key) == columns])
+    return found
+
+
+def _segments(threshold: Threshold, columns: tuple[str, ...], segments: Sequence[Any]) -> list[str]:
+    if not segments:
+        raise ConfigError(f"thresholds.{threshold.metric}.slices: {list(columns)} was not evaluated; add it to slices")
+    judged = [(s, s.metrics[threshold.name]) for s in segments if s.rows >= threshold.min_rows]
+    judged = [(s, value) for s, value in judged if value == value]  # AUC of a segment with one class is not a number
+    found = [line for s, value in judged for line in _bounds(threshold, s.name, value)]
+    if threshold.max_gap is not None and judged:
+        low, high = min(judged, key=lambda j: j[1]), max(judged, key=lambda j: j[1])
+        gap = high[1] - low[1]
+        if gap > threshold.max_gap:
+            found.append(
+                f"{threshold.metric} differs by {gap:.4f} between {low[0].name} ({low[1]:.4f}) and {high[0].name} ({high[1]:.4f}), "
+                f"at most {threshold.max_gap:g} is allowed"
+            )
+    return found
+
+
+def _bounds(threshold: Threshold, where: str, value: float) -> list[str]:
+    if value != value:
+        return [f"{threshold.metric} of {where} is not a number"]
+    if threshold.min is not None and value < threshold.min:
+        return [f"{threshold.metric} of {where} is {value:.4f}, at least {threshold.min:g} is needed"]
+    if threshold.max is not None and value > threshold.max:
+        return [f"{threshold.metric} of {where} is {value:.4f}, at most {threshold.max:g} is allowed"]
+    return []
+
+
+def _change(threshold: Threshold, value: float, before: float) -> list[str]:
+    change = value - before
+    text = f"{threshold.metric} changed by {change:+.4f} against the baseline ({before:.4f} to {value:.4f})"
+    if threshold.min_change is not None and not change >= threshold.min_change:
+        return [f"{text}, at least {threshold.min_change:+g} is needed"]
+    if threshold.max_change is not None and not change <= threshold.max_change:
+        return [f"{text}, at most {threshold.max_change:+g} is allowed"]
+    return []

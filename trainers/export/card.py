@@ -1,0 +1,179 @@
+"""What a served model is and where it comes from, beside the model: for programs as JSON, for people as Markdown."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.core.clock import utc_now
+from engine.core.errors import DataError
+from engine.version import __version__
+
+__all__ = ["CARD_JSON", "CARD_MARKDOWN", "make_card", "read_card", "tree_digest", "write_card"]
+
+CARD_VERSION = 1
+CARD_JSON = (
+    "assets.extra/model_card.json"  # assets.extra is where serving systems expect files that are not the graph's
+)
+CARD_MARKDOWN = "assets.extra/model_card.md"
+
+
+def make_card(
+    *,
+    name: str,
+    model: Mapping[str, Any],
+    signatures: Mapping[str, Any],
+    raw_features: Mapping[str, Any],
+    label: Sequence[str],
+    transform_graph: str | os.PathLike[str] | None,
+    data_manifest: Any,
+    config: Mapping[str, Any] | None,
+    metrics: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Returns the card as JSON-able values.
+
+    Args:
+        name: of the model.
+        model: class, library, number of parameters.
+        signatures: name to inputs and outputs.
+        raw_features: feature name to what a raw example must hold.
+        label: names of the labels.
+        transform_graph: its directory, or None; the card holds a digest of its files.
+        data_manifest: an `engine.Manifest`, or a text that identifies the training data, or None.
+        config: settings of the training.
+        metrics: numbers of the training and the evaluation.
+    """
+    return {
+        "version": CARD_VERSION,
+        "name": name,
+        "created": utc_now(),
+        "model": dict(model),
+        "label": list(label),
+        "signatures": dict(signatures),
+        "raw_features": dict(raw_features),
+        "transform_graph": None if transform_graph is None else {"sha256": tree_digest(transform_graph)},
+        "data": _data(data_manifest),
+        "config": _plain(config or {}),
+        "metrics": _plain(metrics or {}),
+        "code": _code(),
+        "software": _software(),
+    }
+
+
+def write_card(card: Mapping[str, Any], directory: Path) -> None:
+    """Writes both forms of the card into a model's directory, which is not visible yet."""
+    (directory / CARD_JSON).parent.mkdir(parents=True, exist_ok=True)
+    (directory / CARD_JSON).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (directory / CARD_MARKDOWN).write_text(_markdown(card), encoding="utf-8")
+
+
+def read_card(directory: str | Path) -> dict[str, Any] | None:
+    """Returns the card of an exported model, or None where it has none (a model that was not exported here).
+
+    Raises:
+        DataError: the card is damaged or of a later version.
+    """
+    path = Path(directory) / CARD_JSON
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DataError(f"is not JSON: {error}; export the model again", path=str(path)) from None
+    if not isinstance(card, dict) or card.get("version") != CARD_VERSION:
+        raise DataError(f"has another version than {CARD_VERSION}; export the model again", path=str(path))
+    return card
+
+
+def tree_digest(directory: str | os.PathLike[str]) -> str:
+    """Returns a sha256 over the names and bytes of all files below a directory."""
+    digest = hashlib.sha256()
+    root = Path(directory)
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _data(manifest: Any) -> dict[str, Any] | None:
+    if manifest is None or isinstance(manifest, str):
+        return None if manifest is None else {"manifest": manifest}
+    return {"manifest": manifest.hash, "records": manifest.num_records, "files": len(manifest.files)}
+
+
+def _code() -> dict[str, Any]:
+    """Returns the commit of the directory that the program runs in, where it is a git checkout."""
+    code: dict[str, Any] = {"fullpass": __version__}
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return code
+    if commit.returncode == 0 and changed.returncode == 0:
+        code |= {"commit": commit.stdout.strip(), "uncommitted_changes": bool(changed.stdout.strip())}
+    return code
+
+
+def _software() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("tensorflow", "keras", "tf-keras", "tensorflow-transform", "pyarrow"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Returns the value with everything JSON cannot hold turned into numbers or text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return value.item() if hasattr(value, "item") and getattr(value, "size", 0) == 1 else str(value)
+
+
+def _markdown(card: Mapping[str, Any]) -> str:
+    lines = [f"# Model card: {card['name']}", "", f"Exported {card['created']}.", ""]
+    lines += _section("Model", card["model"] | {"label": ", ".join(card["label"]) or "none"})
+    lines += _section("Metrics", card["metrics"])
+    lines += ["## What to ask it with", ""]
+    for name, signature in card["signatures"].items():
+        lines.append(f"- `{name}`: {_tensors(signature['inputs'])} → {_tensors(signature['outputs'])}")
+    lines += ["", "A raw example holds:", "", "| feature | kind | type | shape | default |", "|---|---|---|---|---|"]
+    for name, feature in card["raw_features"].items():
+        cells = [
+            f"`{name}`",
+            feature["kind"],
+            feature["dtype"],
+            str(feature.get("shape", "")),
+            str(feature.get("default", "")),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append("")
+    lines += _section("Training data", card["data"] or {})
+    lines += _section("Transform graph", card["transform_graph"] or {})
+    lines += _section("Configuration", card["config"])
+    lines += _section("Code", card["code"]) + _section("Software", card["software"])
+    return "\n".join(lines)
+
+
+def _section(title: str, values: Mapping[str, Any]) -> list[str]:
+    rows = [f"| {key} | {json.dumps(v) if isinstance(v, (dict, list)) else v} |" for key, v in values.items()]
+    return [f"## {title}", "", *(["| | |", "|---|---|", *rows] if rows else ["Not given."]), ""]
+
+
+def _tensors(tensors: Mapping[str, Any]) -> str:
+    shown = [f"{name} {t['dtype']}{t['shape']}" for name, t in tensors.items()]
+    return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")

@@ -1,0 +1,97 @@
+"""The forward pass of a model and what it owns, whichever library it was made with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from engine.core.errors import ConfigError
+from trainers.config.config import as_pad_lists
+from trainers.models.inputs import model_inputs, takes_argument
+from trainers.models.padding import pad_lists
+
+__all__ = ["ForwardPass", "variables_of"]
+
+
+class ForwardPass(tf.Module):
+    """Calls a model for inference and tracks the variables and tables it needs, not its optimizer or Python code.
+
+    Saving the model object itself would save its optimizer (twice the size of an Adam model again) and trace every layer
+    by itself; the SavedModel needs the tensors that the traced signatures capture and nothing else.
+
+    Args:
+        model: a Keras 3 or tf_keras model, or a tf.Module that is callable with a dict of features.
+        pad: list feature to its `PadList`, or the same as a mapping, as the model was trained with.
+
+    Raises:
+        ConfigError: not one of these.
+    """
+
+    def __init__(self, model: Any, pad: Mapping[str, Any] | None = None) -> None:
+        super().__init__(name="forward_pass")
+        self._pad = _Untracked(as_pad_lists(pad or {}))
+        self._call = _Untracked(_callable(model))
+        self.model_variables = variables_of(model)
+        self.model_resources = _resources(model)
+
+    def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the model's outputs by name; half-precision outputs as float32. One unnamed output is "outputs"."""
+        result = self._call.held(pad_lists(features, self._pad.held))
+        if not isinstance(result, Mapping):
+            parts = tf.nest.flatten(result)
+            names = ["outputs"] if len(parts) == 1 else [f"output_{i}" for i in range(len(parts))]
+            result = dict(zip(names, parts))
+        return {name: _full_precision(tensor) for name, tensor in result.items()}
+
+
+class _Untracked:
+    """Holds something where tf.Module does not look for things to track."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+def _callable(model: Any) -> Any:
+    import keras
+
+    keras2 = sys.modules.get("tf_keras")
+    is_keras = isinstance(model, keras.Model) or (keras2 is not None and isinstance(model, keras2.Model))
+    if is_keras:
+        return lambda features: model(model_inputs(model, features), training=False)
+    if not callable(model) or not isinstance(model, tf.Module):
+        raise ConfigError(
+            f"a {type(model).__module__}.{type(model).__name__} cannot be exported: expected a keras.Model, a tf_keras.Model "
+            "or a tf.Module with __call__(features)"
+        )
+    takes_training = takes_argument(model.__call__, "training")
+    return (lambda features: model(features, training=False)) if takes_training else model
+
+
+def variables_of(model: Any) -> list[Any]:
+    """Returns the tf.Variables of a model without those of its optimizer, in the model's own order."""
+    found = [getattr(v, "value", v) if not isinstance(v, tf.Variable) else v for v in model.variables]
+    optimizer = {id(getattr(v, "value", v)) for v in _optimizer_variables(model)}
+    return list({id(v): v for v in found if id(v) not in optimizer}.values())
+
+
+def _optimizer_variables(model: Any) -> list[Any]:
+    optimizer = getattr(model, "optimizer", None)
+    variables = getattr(optimizer, "variables", [])
+    return list(variables() if callable(variables) else variables)
+
+
+def _resources(model: Any) -> list[Any]:
+    """Returns lookup tables and the like inside the model, at any depth."""
+    found = [
+        part
+        for part in tf.train.TrackableView(model).descendants()
+        if not isinstance(part, tf.Variable) and hasattr(part, "_create_resource")
+    ]
+    return list({id(part): part for part in found}.values())
+
+
+def _full_precision(tensor: Any) -> Any:
+    return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.bfloat16, tf.float16) else tensor

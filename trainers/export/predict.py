@@ -1,0 +1,166 @@
+"""Predictions and labels of a SavedModel over Arrow batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.core.errors import ConfigError, DataError
+from trainers.export.export import latest_version
+
+__all__ = ["LoadedModel", "batch_tensors"]
+
+LENGTHS_SUFFIX = "_row_lengths"  # as `trainers.export.inputs` names them
+
+
+class LoadedModel:
+    """A SavedModel, asked with batches of raw data through its `raw_features` signature.
+
+    Args:
+        path: the SavedModel, or a directory of versions (the newest is taken).
+        output: which output holds the predictions; None where there is one only.
+
+    Raises:
+        ConfigError: no SavedModel there, or one that was not exported with such a signature.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], output: str | None = None) -> None:
+        import tensorflow as tf
+
+        self.path = latest_version(path)
+        self._loaded = tf.saved_model.load(str(self.path))
+        signatures = self._loaded.signatures
+        if "raw_features" not in signatures:
+            raise ConfigError(
+                f"{self.path} has no signature raw_features, only {', '.join(sorted(signatures))}: evaluation asks it with "
+                "batches of raw features; `fullpass export` writes such models"
+            )
+        self._answer = signatures["raw_features"]
+        self._transform = signatures.get("transform_raw_features")
+        outputs = sorted(self._answer.structured_outputs)
+        if output is None and len(outputs) > 1:
+            raise ConfigError(f"{self.path} has the outputs {', '.join(outputs)}: say which one is evaluated")
+        if output is not None and output not in outputs:
+            raise ConfigError(f"output={output!r}: {self.path} has {', '.join(outputs)}")
+        self.output = output or outputs[0]
+
+    def columns(self, names: Sequence[str]) -> list[str]:
+        """Returns the columns of the data that predictions need, with those that the named labels need."""
+        needed = _features(self._answer)
+        if any(self.computes(name) for name in names):
+            needed = [*needed, *_features(self._transform)]
+        return list(dict.fromkeys(needed))
+
+    def computes(self, name: str) -> bool:
+        """Whether the transform graph inside the model gives a dense feature of this name."""
+        return self._transform is not None and name in self._transform.structured_outputs
+
+    def predict(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Returns float predictions [n], or [n, k] of k outputs."""
+        values = self._answer(**_tensors(batch, self._answer))[self.output].numpy()
+        if len(values) != batch.num_rows:
+            raise DataError(
+                f"the model answered {len(values)} rows for {batch.num_rows}; output {self.output!r} is no prediction a row"
+            )
+        return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+    def transformed(self, batch: pa.RecordBatch, names: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Returns transformed features [n, ...] by name, as the graph inside the model computes them."""
+        assert self._transform is not None
+        result = self._transform(**_tensors(batch, self._transform))
+        return {name: result[name].numpy() for name in names}
+
+
+def _features(function: Any) -> list[str]:
+    names = _inputs(function)
+    return [
+        name for name in names if not (name.endswith(LENGTHS_SUFFIX) and name.removesuffix(LENGTHS_SUFFIX) in names)
+    ]
+
+
+def _inputs(function: Any) -> dict[str, Any]:
+    return function.structured_input_signature[1]
+
+
+def _tensors(batch: pa.RecordBatch, function: Any) -> dict[str, Any]:
+    """Returns the columns of a batch as the plain tensors that a signature takes."""
+    import tensorflow as tf
+
+    signature = _inputs(function)
+    tensors: dict[str, Any] = {}
+    for name in _features(function):
+        spec, column = signature[name], batch.column(name)
+        if name + LENGTHS_SUFFIX in signature:
+            values, lengths = _list_arrays(column, spec.dtype.name, name)
+            tensors[name], tensors[name + LENGTHS_SUFFIX] = tf.constant(values, spec.dtype), tf.constant(lengths)
+        else:
+            tensors[name] = tf.constant(_fixed_array(column, spec.dtype.name, spec.shape[1:], name), spec.dtype)
+    return tensors
+
+
+def batch_tensors(batch: pa.RecordBatch, feature_spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the columns of a batch as the arrays of `trainers.export.inputs.batch_signature`.
+
+    Raises:
+        DataError: a value is missing in a fixed feature, or does not fit the type.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name, feature in feature_spec.items():
+        if hasattr(feature, "shape"):
+            arrays[name] = _fixed_array(batch.column(name), feature.dtype.name, feature.shape, name)
+        else:
+            arrays[name], arrays[name + LENGTHS_SUFFIX] = _list_arrays(batch.column(name), feature.dtype.name, name)
+    return arrays
+
+
+def _fixed_array(column: pa.Array, dtype: str, shape: Sequence[int], name: str) -> np.ndarray:
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(
+            f"column {name!r} has a missing value (row {row} of its batch), and the model was made for one in every row"
+        )
+    values = _array(_flat(column), dtype, name)
+    expected = len(column) * int(np.prod(shape, dtype=np.int64))
+    if len(values) != expected:
+        raise DataError(
+            f"column {name!r} has {len(values)} values in {len(column)} rows, the model takes {list(shape)} a row"
+        )
+    return values.reshape(len(column), *shape)
+
+
+def _list_arrays(column: pa.Array, dtype: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    return _array(_flat(column), dtype, name), _lengths(column)
+
+
+def _is_list(column: pa.Array) -> bool:
+    types = pa.types
+    return types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type)
+
+
+def _lengths(column: pa.Array) -> np.ndarray:
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    if pa.types.is_fixed_size_list(column.type):
+        return valid.astype(np.int64) * column.type.list_size
+    if _is_list(column):
+        return np.where(valid, np.diff(column.offsets.to_numpy()), 0).astype(np.int64)
+    return valid.astype(np.int64)
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    return column.flatten() if _is_list(column) else column.drop_null()
+
+
+def _array(values: pa.Array, dtype: str, name: str) -> np.ndarray:
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    wanted = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}[dtype]
+    if values.type != wanted:
+        try:
+            values = values.cast(wanted, safe=dtype != "float32")
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(f"column {name!r} is {values.type}, the model takes {dtype}: {error}") from None
+    return values.to_numpy(zero_copy_only=False)

@@ -1,0 +1,163 @@
+"""What a training shows while it runs: rates, input wait, step times, metrics; TensorBoard and a profile of steps."""
+
+from __future__ import annotations
+
+import posixpath
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.core.errors import DataError
+from engine.storage import tree as storage
+from trainers.config.config import TrainerConfig
+from trainers.loop.synchronous import CallResult
+
+__all__ = ["Meter", "Profiler", "Reporter"]
+
+
+_SEND_EVERY_S = 30.0
+
+
+class _Logs:
+    """A directory that TensorFlow writes to: that of the training, or, where it cannot, one here that is copied there."""
+
+    def __init__(self, directory: str, name: str) -> None:
+        self._target = posixpath.join(directory, name)
+        self._copied = not storage.is_local(directory)
+        self._here: tempfile.TemporaryDirectory[str] | None = None
+        self._sent_at = time.monotonic()
+
+    @property
+    def folder(self) -> str:
+        """Where to write."""
+        if not self._copied:
+            return str(storage.local_path(self._target))
+        if self._here is None:
+            self._here = tempfile.TemporaryDirectory(prefix="fullpass-logs-")
+        return self._here.name
+
+    def send(self, every_s: float = 0.0) -> None:
+        """Copies what was written; not again within `every_s`. Logs that cannot be sent stop no training."""
+        if self._here is None or time.monotonic() - self._sent_at < every_s:
+            return
+        self._sent_at = time.monotonic()
+        try:
+            storage.upload_tree(Path(self._here.name), self._target)
+        except DataError as error:
+            print(f"logs were not written: {error}", file=sys.stderr, flush=True)
+
+
+class Meter:
+    """Collects the steps since it was last read."""
+
+    def __init__(self, global_batch_size: int) -> None:
+        self._batch = global_batch_size
+        self._clear()
+
+    def _clear(self) -> None:
+        self._losses: list[np.ndarray] = []
+        self._waits: list[np.ndarray] = []
+        self._steps: list[np.ndarray] = []
+        self._started = time.perf_counter()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was no step since the last reading."""
+        return not self._losses
+
+    def add(self, result: CallResult) -> None:
+        """Takes one call in."""
+        self._losses.append(result.losses)
+        self._waits.append(result.wait_s)
+        self._steps.append(result.step_s)
+
+    def read(self) -> dict[str, float]:
+        """Returns loss, examples_per_s, input_wait_share, step_ms_p50 and step_ms_p95 since the last reading."""
+        if not self._losses:
+            return {}
+        losses, waits, steps = map(np.concatenate, (self._losses, self._waits, self._steps))
+        elapsed = time.perf_counter() - self._started
+        self._clear()
+        p50, p95 = np.percentile(steps, [50, 95]) * 1e3
+        return {
+            "loss": float(np.mean(losses, dtype=np.float64)),
+            "examples_per_s": len(losses) * self._batch / elapsed,
+            "input_wait_share": float(waits.sum() / max(steps.sum(), 1e-12)),
+            "step_ms_p50": float(p50),
+            "step_ms_p95": float(p95),
+        }
+
+
+class Reporter:
+    """Writes scalars for TensorBoard, on the chief only.
+
+    Args:
+        config: settings of the run.
+        active: this process is the one that writes.
+    """
+
+    def __init__(self, config: TrainerConfig, active: bool) -> None:
+        self._logs = _Logs(config.directory, "logs")
+        self._on = active and config.tensorboard
+        self._writers: dict[str, Any] = {}
+
+    def scalars(self, kind: str, step: int, values: dict[str, float]) -> None:
+        """Writes values of "train" or "eval" at a step."""
+        if not self._on:
+            return
+        import tensorflow as tf
+
+        # tf.summary.scalar needs the tensorboard package; this writes the same record without it.
+        metadata = tf.compat.v1.SummaryMetadata(
+            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1
+        )
+        if kind not in self._writers:
+            self._writers[kind] = tf.summary.create_file_writer(posixpath.join(self._logs.folder, kind))
+        with self._writers[kind].as_default(step=step):
+            for name, value in values.items():
+                tf.summary.write(name, np.float32(value), metadata=metadata)
+        self._writers[kind].flush()
+        self._logs.send(every_s=_SEND_EVERY_S)
+
+    def close(self) -> None:
+        """Closes the files."""
+        for writer in self._writers.values():
+            writer.close()
+        if self._writers:
+            self._logs.send()
+
+
+class Profiler:
+    """Profiles the chosen steps for TensorBoard; starts and stops at the boundaries of calls."""
+
+    def __init__(self, config: TrainerConfig, active: bool) -> None:
+        self._steps = config.profile_steps if active else None
+        self._logs = _Logs(config.directory, "logs/profile")
+        self._running = False
+
+    def at(self, step: int) -> None:
+        """Is told the number of steps done before each call and after the last."""
+        if self._steps is None:
+            return
+        import tensorflow as tf
+
+        first, last = self._steps
+        if not self._running and first <= step <= last:
+            tf.profiler.experimental.start(self._logs.folder)
+            self._running = True
+        elif self._running and step > last:
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends a profile that is under way."""
+        if self._running:
+            import tensorflow as tf
+
+            tf.profiler.experimental.stop()
+            self._running = False
+            self._steps = None
+            self._logs.send()

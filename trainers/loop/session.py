@@ -1,0 +1,310 @@
+"""One run of a training in one process: what `Trainer.fit` works with."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from engine.core.errors import ConfigError
+from engine.core.progress import Progress
+from engine.feed.tensorflow.composite import assemble
+from trainers.checkpoints import checkpoint as files
+from trainers.checkpoints.progress_state import TrainingState
+from trainers.checkpoints.resume import agreed_checkpoint, agreed_step, random_state, schema_text, set_random_state
+from trainers.checkpoints.saver import Saver
+from trainers.config.config import TrainerConfig
+from trainers.data.targets import zeros_like_spec
+from trainers.loop.asynchronous import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
+from trainers.loop.audit import AuditLog
+from trainers.loop.reporting import Meter, Profiler, Reporter
+from trainers.loop.synchronous import SynchronousLoop
+from trainers.loop.training_result import TrainResult
+from trainers.loop.validation import MetricCollector, Validation
+from trainers.models.adapters import ModelAdapter
+from trainers.models.build import build, context_of
+from trainers.models.context import ModelContext
+from trainers.models.inputs import feature_columns
+from trainers.models.padding import pad_lists
+from trainers.models.warm_start import warm_start
+from trainers.strategies import Placement, create_placement
+from trainers.supervision.supervisor_client import current_link
+
+__all__ = ["Session"]
+
+
+class Session:
+    """A started training: strategy, model, restored state, loop.
+
+    Args: see `Trainer`.
+    """
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        build_model: Callable[[ModelContext], Any],
+        train: Any,
+        evaluation: Any,
+        transform_graph: str | None,
+    ) -> None:
+        self.config, self._train, self._eval = config, train, evaluation
+        self._link = current_link()
+        self._link.phase("imported")
+        if config.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(config.seed)
+        self.placement: Placement = create_placement(config.strategy, config.strategy_options)
+        self._check_batch()
+        self._link.phase("connected")
+        self.steps_per_epoch: int = self._training_feed().steps_per_epoch
+        self.total_steps: int = config.steps or (config.epochs or 0) * self.steps_per_epoch
+        self._saver = Saver(config.directory, config.checkpoint, on_commit=lambda step: self._link.send(committed=step))
+        if self.placement.is_chief:
+            self._saver.clean()
+        saved = agreed_checkpoint(config, self.placement, schema_text(train))
+        context = context_of(config, train, transform_graph, self.total_steps)
+        self._built = build(config, self.placement, build_model, context, lambda names: self._open(names, saved))
+        self._check_metric()
+        self._link.phase("built")
+        self.state, self.resumed_from = TrainingState(), 0
+        self._restore(saved)
+        self._link.phase("restored")
+        self._start_loop()
+
+    @property
+    def adapter(self) -> ModelAdapter:
+        """The model with loss, optimizer and metrics."""
+        return self._built.adapter
+
+    def _training_feed(self, columns: list[str] | None = None) -> Any:
+        config = self.config
+        window = {} if config.window_records is None else {"window_records": config.window_records}
+        return self._feed_of(
+            self._train, config.global_batch_size, columns=columns, with_record_ids=config.audit, **window
+        )
+
+    def _open(self, features: list[str], saved: files.Checkpoint | None) -> dict[str, Any]:
+        """Opens the training data for what the model takes of it; returns a batch of zeros."""
+        others = [*self.config.labels, *([self.config.weight] if self.config.weight else [])]
+        self._columns = feature_columns(self._train.schema, [*features, *others])
+        self._feed = self._training_feed(self._columns)
+        if saved is not None:
+            self._feed.set_state(saved.state["feed"])
+        # One pipeline for its shapes and for its batches: to trace it takes a good part of a restart.
+        self._dataset = self._feed.dataset()
+        return self._unpack_of(self._feed, self._train)(zeros_like_spec(self._dataset.element_spec))
+
+    def _unpack_of(self, feed: Any, data: Any) -> Callable[[Any], dict[str, Any]]:
+        return lambda packed: pad_lists(assemble(data.schema, feed.unpack(packed)), self.config.pad)
+
+    def _check_batch(self) -> None:
+        size, replicas = self.config.global_batch_size, self.placement.num_replicas
+        parts = replicas * self.config.accumulate_steps
+        if size % parts:
+            raise ConfigError(
+                f"global_batch_size={size} cannot be divided by {replicas} replicas x "
+                f"{self.config.accumulate_steps} accumulate_steps: give a multiple of {parts}"
+            )
+
+    def _check_metric(self) -> None:
+        stopping = self.config.early_stopping
+        if stopping is None:
+            return
+        zeros = [np.zeros(v.shape, v.dtype.as_numpy_dtype) for v in self.adapter.metric_variables]
+        known = ["loss", *self.adapter.metric_results(zeros)]
+        if stopping.metric not in known:
+            raise ConfigError(f"early_stopping.metric={stopping.metric!r}: the evaluation has {', '.join(known)}")
+
+    def _feed_of(self, data: Any, batch_size: int, **more: Any) -> Any:
+        place = self.placement
+        return data.feed(
+            global_batch_size=batch_size, seed=self.config.seed, host=place.host, num_hosts=place.num_hosts, **more
+        )
+
+    def _restore(self, saved: files.Checkpoint | None) -> None:
+        built = self._built
+        if saved is None:
+            if self.config.warm_start:
+                warm_start(built.adapter, self.config.warm_start, built.assign)
+                if built.averages is not None:
+                    built.averages.copy()
+            return
+        for group, named in built.groups().items():
+            files.assign_group(saved, group, named, built.assign)
+        self.state = TrainingState.from_json(saved.state["training"])
+        set_random_state(saved.state["random"])
+        self.resumed_from = saved.step
+        self._saver.restored(saved.step, saved.path)
+        if self.state.best_step is not None:
+            self._saver.pinned = {self.state.best_step}
+
+    def _start_loop(self) -> None:
+        config, chief = self.config, self.placement.is_chief
+        asynchronous = self.placement.coordinator is not None
+        kind = AsynchronousLoop if asynchronous else SynchronousLoop
+        unpack = self._unpack_of(self._feed, self._train)
+        self._loop = kind(self.placement, self.adapter, unpack, config, self._built.averages)
+        self._loop.start(self._dataset)
+        self._metrics = (AsynchronousMetrics if asynchronous else MetricCollector)(self.placement, self.adapter)
+        self._validation: Validation | None = None
+        self._meter = Meter(config.global_batch_size)
+        self._reporter, self._profiler = Reporter(config, chief), Profiler(config, chief)
+        self._audit = AuditLog(config.directory, self.placement.host) if config.audit else None
+        self.progress: Progress | None = None
+        self._first_step = self.state.step
+        self._last: dict[str, float] = {}
+
+    def call(self, num_steps: int, stop_requested: bool) -> bool:
+        """Makes steps in one call and returns whether some worker was asked to stop."""
+        before = self.state.step
+        self._profiler.at(before)
+        result = self._loop.run(num_steps, stop_requested, on_records=lambda ids: self._note_records(before, ids))
+        self.state.step += num_steps
+        self._profiler.at(self.state.step)
+        if before == self._first_step:
+            self._link.phase("stepped")
+        self._link.send(step=self.state.step)
+        self._meter.add(result)
+        if self.state.step // self.config.log_every_steps > before // self.config.log_every_steps:
+            self._log()
+        if self.progress is not None:
+            self.progress.update(self.state.step, f"loss {result.losses[-1]:.4g}")
+        return result.stop
+
+    def _note_records(self, first_step: int, ids: np.ndarray) -> None:
+        if self._audit is not None:
+            self._audit.write(first_step, ids)
+
+    def _log(self) -> None:
+        if self._meter.empty:
+            return
+        self._last = {**self._meter.read(), **self._metrics.collect(), "learning_rate": self.adapter.learning_rate}
+        self._reporter.scalars("train", self.state.step, {**self._last, "epoch": self.epoch})
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the data so far."""
+        return self.state.step / self.steps_per_epoch
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether this step is one after which the model is evaluated."""
+        every = self.config.eval_every_steps or self.steps_per_epoch
+        return self._eval is not None and (self.state.step % every == 0 or self.state.step == self.total_steps)
+
+    def evaluate(self) -> None:
+        """Evaluates the model, records the result, and decides about early stopping."""
+        self._log()
+        metrics = self._evaluated()
+        self._reporter.scalars("eval", self.state.step, metrics)
+        train = {f"train_{k}": v for k, v in self._last.items()}
+        self.state.history.append({"step": self.state.step, "epoch": self.epoch, **train, **metrics})
+        stopping = self.config.early_stopping
+        if stopping is None:
+            return
+        if self.state.judge(metrics, stopping):
+            self._saver.pinned = {self.state.step}
+            self.save()
+        if self.state.stopped_early and self.placement.is_chief:
+            best = f"{stopping.metric} {self.state.best:.5g} of step {self.state.best_step} was the best"
+            print(f"early stopping at step {self.state.step}: {best}", file=sys.stderr, flush=True)
+
+    def _evaluated(self) -> dict[str, float]:
+        from engine.plan import Remainder
+
+        size = self.config.eval_batch_size or self.config.global_batch_size
+        last = {"shuffle": False, "num_epochs": 1, "remainder": Remainder.PAD}
+        feed = self._feed_of(self._eval, size, columns=self._columns, **last)
+        if self._validation is None:
+            kind = Validation if self.placement.coordinator is None else AsynchronousValidation
+            self._validation = kind(
+                self.placement, self.adapter, self._unpack_of(feed, self._eval), self.config, self._metrics
+            )
+        steps = min(feed.steps_per_epoch, self.config.eval_steps or feed.steps_per_epoch)
+        averages = self._built.averages
+        swapped = averages.in_place_of_weights() if averages is not None else contextlib.nullcontext()
+        with swapped:
+            return self._validation.run(feed.dataset(), steps)
+
+    @property
+    def save_due(self) -> bool:
+        """Whether a checkpoint should be written now."""
+        at_end = self.state.step % self.steps_per_epoch == 0 and self.config.checkpoint.every_steps is None
+        return at_end or self._saver.due(self.state.step)
+
+    def save(self, wait: bool = False) -> None:
+        """Commits a checkpoint of this step, on the chief."""
+        if not self.placement.is_chief:
+            return
+        state = {
+            "training": self.state.as_json(),
+            "feed": self._feed.get_state(self.state.step - self._first_step),
+            "schema": schema_text(self._train),
+            "random": random_state(),
+            "config": self.config.as_json(),
+            "strategy": {"name": self.placement.name, "hosts": self.placement.num_hosts},
+            "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+            "epoch": self.epoch,
+            "saved_at": time.time(),
+        }
+        self._saver.save(self.state.step, self._built.tensors(), state, wait)
+
+    def finish(self) -> TrainResult:
+        """Commits the last checkpoint and returns the result."""
+        self._log()
+        if self._saver.due(self.state.step) or self._saver.last_path is None or self.state.step > self._first_step:
+            self.save(wait=True)
+        self._barrier()
+        best, evaluated = None, self.state.history[-1] if self.state.history else {}
+        stopping = self.config.early_stopping
+        if stopping is not None and self.state.best_step is not None:
+            best = files.checkpoint_path(self.config.directory, self.state.best_step)
+            evaluated = next(h for h in self.state.history if h["step"] == self.state.best_step)
+            if stopping.restore_best:
+                files.assign_group(
+                    files.load_checkpoint(best), "model", self._built.groups()["model"], self._built.assign
+                )
+        self._built.take_averages()
+        skip = ("step", "epoch")
+        return TrainResult(
+            model=self.adapter.model,
+            steps=self.state.step,
+            epochs=self.epoch,
+            metrics=self._last,
+            eval_metrics={k: v for k, v in evaluated.items() if k not in skip and not k.startswith("train_")},
+            history=self.state.history,
+            checkpoint=files.latest_checkpoint(self.config.directory),
+            best_checkpoint=best,
+            stopped_early=self.state.stopped_early,
+            resumed_from=self.resumed_from,
+            is_chief=self.placement.is_chief,
+        )
+
+    def preempted(self) -> None:
+        """Commits this step; returns on every worker after the chief has committed."""
+        self.save(wait=True)
+        self._barrier()
+
+    def _barrier(self) -> None:
+        # The chief's last commit is there before any worker says that it is done.
+        if self.placement.num_hosts == 1:
+            return
+        try:
+            agreed_step(self.config.directory, self.placement)
+        except tf.errors.OpError:
+            # A worker that is through and gone closes its connections on one that still reads. The commit is what counts.
+            if self.state.step not in files.checkpoint_steps(self.config.directory):
+                raise
+
+    def close(self) -> None:
+        """Waits for a save under way and closes files."""
+        self._saver.wait()
+        self._profiler.stop()
+        self._reporter.close()
+        self.placement.close()

@@ -1,0 +1,235 @@
+"""The synchronous training loop: many steps in one call of a compiled function.
+
+A call reads `num_steps` batches, computes, sums gradients and loss over all replicas in one packed collective, clips,
+applies. The time is taken inside the graph: when the batch was there, when the step's loss was. Statistics that each
+replica keeps for itself (BatchNorm) are averaged at the end of a call, so that any save finds them equal everywhere and
+a save at another time changes no bit of what follows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
+
+from trainers.config.config import TrainerConfig
+from trainers.data.targets import rows_of_part, split_example
+from trainers.models.adapters import ModelAdapter
+from trainers.models.ema import WeightAverages
+from trainers.strategies.placement import Placement
+
+__all__ = ["CallResult", "SynchronousLoop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallResult:
+    """What one call did.
+
+    Args:
+        losses: float32 [num_steps], loss of the global batches.
+        wait_s: float64 [timed steps], seconds each timed step waited for its batch.
+        step_s: float64 [timed steps], seconds of each timed step, waiting included.
+        stop: some worker was asked to stop.
+    """
+
+    losses: np.ndarray
+    wait_s: np.ndarray
+    step_s: np.ndarray
+    stop: bool = False
+
+
+# Odd: over the calls every place in a call is timed.
+_PROBE_STRIDE = 7
+
+
+def _now() -> np.float64:
+    return np.float64(time.perf_counter())
+
+
+class SynchronousLoop:
+    """Steps on one device, several devices, several workers, or TPU cores.
+
+    Args:
+        placement: where the replicas are.
+        adapter: the model, its variables made.
+        unpack: packed batch to features, see `engine.Dataset.feed`.
+        config: settings of the run.
+        averages: moving averages of the weights, or None.
+    """
+
+    def __init__(
+        self,
+        placement: Placement,
+        adapter: ModelAdapter,
+        unpack: Callable[[Mapping[str, Any]], dict[str, Any]],
+        config: TrainerConfig,
+        averages: WeightAverages | None,
+    ) -> None:
+        self._placement, self._adapter, self._unpack, self._config = placement, adapter, unpack, config
+        self._strategy, self._averages = placement.strategy, averages
+        self._differentiate = tf.function(self._gradients, jit_compile=True) if config.xla else self._gradients
+        self._call = tf.function(self._steps, autograph=False)
+        self._synchronise = tf.function(self._synchronised, autograph=False)
+        self._iterator: Any = None
+        self._calls = 0
+        self._sampled = is_op_determinism_enabled()
+
+    def start(self, dataset: tf.data.Dataset) -> None:
+        """Reads from this dataset of host batches from now on."""
+        self._iterator = self._placed(dataset)
+
+    def _placed(self, dataset: tf.data.Dataset) -> Any:
+        replicas = self._placement.replicas_per_host
+        on_gpu = any("GPU" in d for d in self._strategy.extended.worker_devices)
+        if replicas == 1 and not on_gpu and not self._placement.jit_required:
+            with self._strategy.scope():
+                return iter(dataset)
+        parts = split_batches(dataset, replicas)
+        return iter(self._strategy.distribute_datasets_from_function(lambda _: parts))
+
+    def run(
+        self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
+    ) -> CallResult:
+        """Makes `num_steps` steps and returns what they did.
+
+        Args:
+            num_steps: steps of this call.
+            stop_requested: this worker was asked to stop.
+            on_records: is given the record ids, int64 [num_steps, host batch], where the feed has them. It has returned on
+                every worker before this method returns on any: a step that is committed has all its records noted.
+        """
+        self._calls += 1
+        probed = self._calls * _PROBE_STRIDE % num_steps
+        losses, times, ids = self._call(self._iterator, tf.constant(num_steps, tf.int32), tf.constant(probed, tf.int32))
+        if ids is not None:
+            on_records(ids.numpy())
+        stop = stop_requested
+        if self._placement.num_replicas > 1:
+            stop = bool(self._synchronise(tf.constant(float(stop_requested), tf.float64)).numpy() > 0)
+        asked, ready, done = (times.numpy()[probed : probed + 1] if self._sampled else times.numpy()).T
+        return CallResult(
+            losses=losses.numpy(),
+            wait_s=ready - asked,
+            step_s=done - asked,
+            stop=stop,
+        )
+
+    def _steps(self, iterator: Any, num_steps: Any, probed: Any) -> tuple[Any, Any, Any]:
+        with_ids = "record_ids" in (iterator.element_spec if isinstance(iterator.element_spec, dict) else {})
+        arrays = [tf.TensorArray(kind, num_steps) for kind in (tf.float32, tf.float64, tf.int64)]
+
+        def body(i, last, losses, times, ids):
+            with tf.control_dependencies([last]):
+                asked = self._clock(i, probed)
+            with tf.control_dependencies([asked]):
+                batch = next(iterator)
+            with tf.control_dependencies(self._local_tensors(batch)):
+                ready = self._clock(i, probed)
+            loss = self._local(self._strategy.run(self._replica_step, args=(batch,)))[0]
+            if self._averages is not None:
+                self._averages.update()
+            with tf.control_dependencies([loss]):
+                done = self._clock(i, probed)
+            if with_ids:
+                ids = ids.write(i, tf.concat(self._local(batch["record_ids"]), 0))
+            return i + 1, loss, losses.write(i, loss), times.write(i, tf.stack([asked, ready, done])), ids
+
+        start = (tf.constant(0), tf.constant(0.0), *arrays)
+        end = tf.while_loop(lambda i, *_: i < num_steps, body, start, parallel_iterations=1)
+        losses, times, ids = end[2:]
+        return losses.stack(), times.stack(), ids.stack() if with_ids else None
+
+    def _clock(self, step: Any, probed: Any) -> Any:
+        if not self._sampled:
+            return tf.timestamp()
+        # tf.timestamp refuses to run under op determinism; a clock in Python costs more, so one step a call has it.
+        zero = tf.constant(0.0, tf.float64)
+        return tf.cond(
+            step == probed, lambda: tf.ensure_shape(tf.numpy_function(_now, [], tf.float64), []), lambda: zero
+        )
+
+    def _local(self, value: Any) -> tuple[Any, ...]:
+        return self._strategy.experimental_local_results(value)
+
+    def _local_tensors(self, batch: Any) -> list[Any]:
+        return [
+            t for part in tf.nest.flatten(batch) for t in tf.nest.flatten(self._local(part), expand_composites=True)
+        ]
+
+    def _replica_step(self, packed: Mapping[str, Any]) -> Any:
+        config, adapter = self._config, self._adapter
+        example = split_example(self._unpack(packed), config)
+        gradients, loss = self._differentiate(*example)
+        present = [i for i, g in enumerate(gradients) if g is not None]
+        summed = self._sum([*(gradients[i] for i in present), loss])
+        gradients = list(gradients)
+        for i, gradient in zip(present, summed):
+            gradients[i] = gradient
+        gradients = adapter.unscaled(gradients)
+        if config.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm)
+        adapter.apply(gradients)
+        return summed[-1]
+
+    def _sum(self, values: list[Any]) -> list[Any]:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+    def _gradients(self, features: Any, labels: Any, weights: Any) -> tuple[list[Any], Any]:
+        parts = self._config.accumulate_steps
+        if parts == 1:
+            return self._gradients_of(features, labels, weights)
+        total: list[Any] = []
+        loss = tf.constant(0.0)
+        for part in range(parts):
+            piece = tf.nest.map_structure(lambda t, p=part: rows_of_part(t, p, parts), (features, labels, weights))
+            gradients, part_loss = self._gradients_of(*piece)
+            dense = [None if g is None else tf.convert_to_tensor(g) / parts for g in gradients]
+            total = dense if not total else [None if a is None else a + b for a, b in zip(total, dense)]
+            loss += part_loss / parts
+        return total, loss
+
+    def _gradients_of(self, features: Any, labels: Any, weights: Any) -> tuple[list[Any], Any]:
+        adapter = self._adapter
+        variables = adapter.trainable
+        with tf.GradientTape() as tape:
+            loss = adapter.loss(features, labels, weights, update_metrics=True)
+            scaled = adapter.scale_loss(loss)
+        return tape.gradient(scaled, variables), tf.cast(loss, tf.float32)
+
+    def _synchronised(self, flag: Any) -> Any:
+        def replica(flag):
+            context = tf.distribute.get_replica_context()
+            statistics = self._adapter.statistics
+            # In float64 the mean of equal float32 values is that value again: frozen weights keep their bits.
+            summed = context.all_reduce(
+                tf.distribute.ReduceOp.SUM, [tf.identity(flag), *(tf.cast(v, tf.float64) for v in statistics)]
+            )
+            share = 1.0 / self._placement.num_replicas
+            for variable, value in zip(statistics, summed[1:]):
+                variable.assign(tf.cast(value * share, variable.dtype))
+            return summed[0]
+
+        return self._local(self._strategy.run(replica, args=(flag,)))[0]
+
+
+def split_batches(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
+    """Returns the batches of a host cut into equal batches for its replicas, in order."""
+    if parts == 1:
+        return dataset
+
+    def pieces(batch):
+        numbers = tf.data.Dataset.range(parts)
+        return numbers.map(
+            lambda i: tf.nest.map_structure(lambda t: rows_of_part(t, tf.cast(i, tf.int32), parts), batch)
+        )
+
+    endless = dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+    cut = dataset.flat_map(pieces)
+    if endless:
+        cut = cut.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    return cut.prefetch(2 * parts)

@@ -1,0 +1,82 @@
+"""The training loop from start to end: place, build, restore, step, evaluate, save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from engine.core.errors import ConfigError
+from engine.core.progress import Progress
+from trainers.checkpoints.progress_state import next_boundary
+from trainers.config.config import TrainerConfig
+from trainers.loop.interrupt import Preempted, StopRequest
+from trainers.loop.session import Session
+from trainers.loop.training_result import TrainResult
+from trainers.models.context import ModelContext
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Trains a model that survives its workers.
+
+    Args:
+        config: settings.
+        build_model: makes the model from a `ModelContext`: a compiled Keras 3 or tf_keras model, or a tf.Module with
+            `optimizer` and `compute_loss(features, labels, weights)`. It runs in the scope of the strategy.
+        train: training data: an `engine.Dataset`, a `trainers.ArrayDataset`, or what has their `feed`.
+        eval: the same for evaluation, or None.
+        transform_graph: output directory of `transforms.analyze`; the context then has its `transform_output`.
+
+    Raises:
+        ConfigError: settings that need evaluation data and have none.
+    """
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        build_model: Callable[[ModelContext], Any],
+        train: Any,
+        eval: Any = None,
+        transform_graph: str | None = None,
+    ) -> None:
+        if config.early_stopping is not None and eval is None:
+            raise ConfigError("early_stopping needs evaluation data: give `eval`")
+        self.config, self._build_model = config, build_model
+        self._train, self._eval, self._graph = train, eval, transform_graph
+
+    def fit(self) -> TrainResult:
+        """Trains to the end, from the last checkpoint of the directory where there is one.
+
+        Returns:
+            The result; with several workers each of them returns.
+
+        Raises:
+            ConfigError: model, data and settings do not fit each other.
+            CheckpointError: the directory's checkpoint belongs to another data set, schema, global batch or model.
+            Preempted: SIGTERM came; the state was saved. It ends the process with exit code 143.
+        """
+        with StopRequest() as stop:
+            session = Session(self.config, self._build_model, self._train, self._eval, self._graph)
+            stop.listen()
+            try:
+                self._steps(session, stop)
+                return session.finish()
+            finally:
+                session.close()
+
+    def _steps(self, session: Session, stop: StopRequest) -> None:
+        config, state, total = self.config, session.state, session.total_steps
+        with Progress("train", total, "steps") as progress:
+            session.progress = progress
+            progress.update(state.step)
+            while state.step < total and not state.stopped_early:
+                end = next_boundary(state.step, config, session.steps_per_epoch, total)
+                stopping = session.call(end - state.step, stop.requested)
+                if session.evaluation_due:
+                    session.evaluate()
+                if stopping and state.step < total:
+                    session.preempted()
+                    raise Preempted(state.step)
+                if session.save_due:
+                    session.save()

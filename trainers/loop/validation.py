@@ -1,0 +1,103 @@
+"""A pass over the evaluation data during training: every example once, metrics over all replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from trainers.config.config import TrainerConfig
+from trainers.data.targets import row_count, split_example
+from trainers.loop.synchronous import split_batches
+from trainers.models.adapters import ModelAdapter
+from trainers.strategies.placement import Placement
+
+__all__ = ["MetricCollector", "Validation"]
+
+
+class MetricCollector:
+    """Reads the metrics summed over all replicas, and sets them back."""
+
+    def __init__(self, placement: Placement, adapter: ModelAdapter) -> None:
+        self._placement, self._adapter = placement, adapter
+        self._read = tf.function(self._summed, autograph=False)
+        self._zero = tf.function(lambda: placement.strategy.run(adapter.reset_metrics), autograph=False)
+
+    def collect(self) -> dict[str, float]:
+        """Returns metric name to value over everything since the last reset, and resets."""
+        if not self._adapter.metric_variables:
+            return {}
+        values = [v.numpy() for v in self._read()]
+        self._zero()
+        return self._adapter.metric_results(values)
+
+    def reset(self) -> None:
+        """Forgets what was counted."""
+        if self._adapter.metric_variables:
+            self._zero()
+
+    def _summed(self) -> list[Any]:
+        def replica():
+            values = [tf.identity(v) for v in self._adapter.metric_variables]
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+        strategy = self._placement.strategy
+        return [strategy.experimental_local_results(v)[0] for v in strategy.run(replica)]
+
+
+class Validation:
+    """Evaluates the model on a data set; the last batch is padded and its padding weighs nothing."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        adapter: ModelAdapter,
+        unpack: Callable[[Mapping[str, Any]], dict[str, Any]],
+        config: TrainerConfig,
+        metrics: MetricCollector,
+    ) -> None:
+        self._placement, self._adapter, self._unpack, self._config = placement, adapter, unpack, config
+        self._metrics = metrics
+        self._call = tf.function(self._steps, autograph=False)
+
+    def run(self, dataset: tf.data.Dataset, num_steps: int) -> dict[str, float]:
+        """Returns the metrics, "loss" first, of `num_steps` batches of this host's part of the data."""
+        strategy, replicas = self._placement.strategy, self._placement.replicas_per_host
+        endless = dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        if replicas == 1 and not self._placement.jit_required:
+            with strategy.scope():
+                iterator = iter(dataset)
+        else:
+            parts = split_batches(endless, replicas)
+            iterator = iter(strategy.distribute_datasets_from_function(lambda _: parts))
+        self._metrics.reset()
+        total, penalty, count = (v.numpy() for v in self._call(iterator, tf.constant(num_steps, tf.int32)))
+        return {"loss": float(total / max(count, 1.0) + penalty), **self._metrics.collect()}
+
+    def _steps(self, iterator: Any, num_steps: Any) -> tuple[Any, Any, Any]:
+        def body(i, total, penalty, count):
+            batch = next(iterator)
+            sums = self._placement.strategy.run(self._replica_step, args=(batch,))
+            loss, part, n = (self._placement.strategy.experimental_local_results(v)[0] for v in sums)
+            return i + 1, total + tf.cast(loss, tf.float64), part, count + tf.cast(n, tf.float64)
+
+        zero = tf.constant(0.0, tf.float64)
+        start = (tf.constant(0), zero, tf.constant(0.0), zero)
+        _, total, penalty, count = tf.while_loop(lambda i, *_: i < num_steps, body, start, parallel_iterations=1)
+        return total, tf.cast(penalty, tf.float64), count
+
+    def _replica_step(self, packed: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        batch = self._unpack(packed)
+        features, labels, weights = split_example(batch, self._config)
+        mask = batch.get("mask")
+        real = (
+            tf.cast(row_count(tf.nest.flatten(batch)[0]), tf.float32)
+            if mask is None
+            else tf.reduce_sum(tf.cast(mask, tf.float32))
+        )
+        loss, penalty = self._adapter.evaluate(features, labels, weights, mask)
+        return tuple(self._sum([loss, penalty / self._placement.num_replicas, real]))
+
+    def _sum(self, values: list[Any]) -> list[Any]:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)

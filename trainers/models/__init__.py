@@ -1,0 +1,1 @@
+"""Building models and telling one kind from another."""

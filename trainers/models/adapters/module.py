@@ -1,0 +1,117 @@
+"""A plain tf.Module with a loss of its own.
+
+The module has `optimizer` (a Keras optimizer, either generation) and `compute_loss(features, labels, weights, training)`
+which returns the mean loss of the given examples. It may have `compute_metrics(features, labels, weights)`, which
+returns name to (sum, count): the metric is the quotient of their sums over all examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from engine.core.errors import ConfigError
+from trainers.data.targets import row_count, rows_where
+from trainers.models.adapters.base import ModelAdapter
+
+__all__ = ["ModuleAdapter"]
+
+
+class ModuleAdapter(ModelAdapter):
+    """A `tf.Module` with `optimizer` and `compute_loss`."""
+
+    def __init__(self, model: tf.Module) -> None:
+        for name in ("optimizer", "compute_loss"):
+            if not hasattr(model, name):
+                raise ConfigError(f"build_model returned a tf.Module without `{name}`: see docs/training.md")
+        self.model, self.optimizer = model, model.optimizer
+        self._keras3 = isinstance(self.optimizer, keras.optimizers.Optimizer)
+        if self._keras3:
+            self.optimizer._all_reduce_sum_gradients = list
+
+    def set_learning_rate(self, schedule: Any) -> None:
+        raise ConfigError("learning_rate: give the schedule to the optimizer of the tf.Module itself")
+
+    def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
+        # Variables that are made at the first call are made here, in the scope of the strategy.
+        self.model.compute_loss(features, labels, weights, training=False)
+        self._own = [id(v) for v in _optimizer_variables(self.optimizer)]
+        self.optimizer.build(self.trainable)
+        self._own = [id(v) for v in _optimizer_variables(self.optimizer)]
+        self._names: list[str] = []
+        if hasattr(self.model, "compute_metrics"):
+            self._names = sorted(self.model.compute_metrics(features, labels, weights))
+        read = {"synchronization": tf.VariableSynchronization.ON_READ, "aggregation": tf.VariableAggregation.SUM}
+        self._sums = [tf.Variable(tf.zeros([2]), trainable=False, name=name, **read) for name in self._names]
+
+    def _count(self, features: Any, labels: Any, weights: Any) -> None:
+        if self._names:
+            values = self.model.compute_metrics(features, labels, weights)
+            for name, variable in zip(self._names, self._sums):
+                variable.assign_add(tf.stack([tf.cast(part, tf.float32) for part in values[name]]))
+
+    def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
+        loss = self.model.compute_loss(features, labels, weights, training=True)
+        if update_metrics:
+            self._count(features, labels, weights)
+        return loss / float(tf.distribute.get_strategy().num_replicas_in_sync)
+
+    def apply(self, gradients: Sequence[Any]) -> None:
+        pairs = [(g, v) for g, v in zip(gradients, self.trainable) if g is not None]
+        if self._keras3:
+            self.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        else:
+            self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+
+    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any]:
+        features, labels, weights = rows_where(mask, (features, labels, weights))
+        size = tf.cast(row_count(tf.nest.flatten((features, labels))[0]), tf.float32)
+        loss = tf.cast(self.model.compute_loss(features, labels, weights, training=False), tf.float32)
+        self._count(features, labels, weights)
+        return tf.where(size > 0, loss * size, 0.0), tf.constant(0.0)
+
+    @property
+    def trainable(self) -> list[Any]:
+        return [v for v in self.model.trainable_variables if id(v) not in self._own]
+
+    @property
+    def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
+        return {
+            "model": [(v.name, v) for v in self.model.variables if id(v) not in self._own],
+            "optimizer": [(v.name, v) for v in _optimizer_variables(self.optimizer)],
+        }
+
+    @property
+    def statistics(self) -> list[Any]:
+        mine = {id(v) for v in self.trainable} | set(self._own)
+        return [v for v in self.model.variables if id(v) not in mine and v.dtype.is_floating]
+
+    @property
+    def metric_variables(self) -> list[Any]:
+        return list(self._sums)
+
+    def metric_results(self, values: Sequence[Any]) -> dict[str, float]:
+        return {name: float(total / max(count, 1e-12)) for name, (total, count) in zip(self._names, values)}
+
+    def reset_metrics(self) -> None:
+        for variable in self._sums:
+            variable.assign(tf.zeros([2]))
+
+    @property
+    def iterations(self) -> Any:
+        return getattr(self.optimizer.iterations, "value", self.optimizer.iterations)
+
+    @property
+    def learning_rate(self) -> float:
+        return float(tf.convert_to_tensor(self.optimizer.learning_rate))
+
+
+def _optimizer_variables(optimizer: Any) -> list[Any]:
+    found = optimizer.variables
+    return [
+        getattr(v, "value", v) if not callable(getattr(v, "value", None)) else v
+        for v in (found() if callable(found) else found)
+    ]

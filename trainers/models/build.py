@@ -1,0 +1,129 @@
+"""The model of a training in the scope of its strategy, with everything that a checkpoint holds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.core.errors import ConfigError
+from engine.storage.tree import for_tensorflow
+from trainers.config.config import TrainerConfig
+from trainers.config.learning_rate import schedule_function
+from trainers.data.targets import split_example
+from trainers.models.adapters import ModelAdapter, adapt
+from trainers.models.context import ModelContext
+from trainers.models.ema import WeightAverages
+from trainers.models.inputs import asked_features, feature_names
+from trainers.models.padding import mask_name
+from trainers.models.precision import precision_policy
+from trainers.strategies import Placement
+
+__all__ = ["BuiltModel", "build", "context_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltModel:
+    """A model whose variables are all there.
+
+    Args:
+        adapter: the model, its loss, optimizer and metrics.
+        averages: moving averages of the weights, or None.
+        placement: where the replicas are.
+    """
+
+    adapter: ModelAdapter
+    averages: WeightAverages | None
+    placement: Placement
+
+    def groups(self) -> dict[str, list[tuple[str, Any]]]:
+        """Returns group name to (path, variable) of everything that a checkpoint holds."""
+        groups = self.adapter.named_variables
+        if self.averages is not None:
+            groups["average"] = [(v.name, a) for v, a in zip(self.adapter.trainable, self.averages.averages)]
+        return groups
+
+    def tensors(self) -> dict[str, list[tuple[str, Any]]]:
+        """Returns the values of `groups` as they are now, on this host."""
+        return {group: [(name, self._here(v)) for name, v in named] for group, named in self.groups().items()}
+
+    def assign(self, variable: Any, value: Any) -> None:
+        """Puts a value into a variable on all replicas of this host."""
+        for part in self.placement.strategy.experimental_local_results(variable):
+            part.assign(value)
+
+    def take_averages(self) -> None:
+        """Makes the weights equal to their averages, where there are any."""
+        if self.averages is not None:
+            for average, variable in zip(self.averages.averages, self.adapter.trainable):
+                self.assign(variable, self._here(average))
+
+    def _here(self, variable: Any) -> Any:
+        return self.placement.strategy.experimental_local_results(variable)[0].read_value()
+
+
+def context_of(config: TrainerConfig, data: Any, transform_graph: str | None, total_steps: int) -> ModelContext:
+    """Returns what `build_model` is told.
+
+    Args:
+        config: settings.
+        data: the training data.
+        transform_graph: output directory of `transforms.analyze`, or None.
+        total_steps: optimizer steps of the training.
+
+    Raises:
+        ConfigError: the data has no field of a label's, the weight's or a chosen feature's name.
+    """
+    spec = dict(data.feature_spec())
+    others = {*config.labels, *([config.weight] if config.weight else [])}
+    missing = sorted(others - set(spec))
+    if missing:
+        raise ConfigError(f"label or weight {missing[0]!r}: the data has {', '.join(sorted(spec))}")
+    chosen = feature_names(spec, config.as_json())
+    return ModelContext(
+        feature_spec={k: spec[k] for k in chosen},
+        label_spec={k: spec[k] for k in config.labels},
+        transform_output=_transform_output(transform_graph),
+        hyperparameters=dict(config.hyperparameters),
+        steps=total_steps,
+    )
+
+
+def build(
+    config: TrainerConfig,
+    placement: Placement,
+    build_model: Callable[[ModelContext], Any],
+    context: ModelContext,
+    example: Callable[[list[str]], Mapping[str, Any]],
+) -> BuiltModel:
+    """Returns the model of `build_model`, its variables made.
+
+    Args:
+        config: settings.
+        placement: where the replicas are.
+        build_model: see `Trainer`.
+        context: what it is told.
+        example: is given the names of the features that the model takes, and returns a batch of zeros of the right shapes
+            with these, labels and weight.
+    """
+    with placement.strategy.scope():
+        with precision_policy(config.precision):
+            model = build_model(context)
+        adapter = adapt(model)
+        if config.learning_rate is not None:
+            adapter.set_learning_rate(schedule_function(config.learning_rate, context.steps or 0))
+        taken = asked_features(adapter.model, [*context.feature_spec, *map(mask_name, config.pad)])
+        read = [n for n in context.feature_spec if taken is None or n in taken or mask_name(n) in taken]
+        adapter.prepare(*split_example(example(read), config))
+    averages = None
+    if config.ema_decay is not None:
+        averages = WeightAverages(placement.strategy, adapter.trainable, config.ema_decay)
+    return BuiltModel(adapter=adapter, averages=averages, placement=placement)
+
+
+def _transform_output(graph: str | None) -> Any:
+    if graph is None:
+        return None
+    import tensorflow_transform as tft
+
+    return tft.TFTransformOutput(for_tensorflow(graph))

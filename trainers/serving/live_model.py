@@ -1,0 +1,173 @@
+"""A model that is served while its versions change under it: a small loader for programs that answer requests themselves.
+
+A request runs from start to end on one version. A new version is loaded and asked once beside the old one, then takes
+its place in one step; the old one is let go when the last request on it has its answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.core.errors import ConfigError
+from trainers.export.export import version_numbers
+
+__all__ = ["LiveModel", "Version"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """One loaded version.
+
+    Attributes:
+        number: its directory's name.
+        path: its directory.
+        loaded: what `tf.saved_model.load` returned.
+    """
+
+    number: int
+    path: Path
+    loaded: Any
+
+    def call(self, signature: str = "serving_default", **tensors: Any) -> dict[str, Any]:
+        """Returns the outputs of a signature by name.
+
+        Raises:
+            ConfigError: the version has no such signature.
+        """
+        if signature not in self.loaded.signatures:
+            raise ConfigError(
+                f"{self.path} has no signature {signature!r}, only {', '.join(sorted(self.loaded.signatures))}"
+            )
+        return self.loaded.signatures[signature](**tensors)
+
+
+class LiveModel:
+    """Serves the highest version of a directory, from any number of threads, and follows pushes and rollbacks.
+
+    Args:
+        directory: of numbered SavedModels, as `trainers.serving.push` fills it.
+        poll_s: seconds between two looks at the directory; None looks only when `reload` is called.
+
+    Raises:
+        ConfigError: the directory has no version.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], poll_s: float | None = 1.0) -> None:
+        if poll_s is not None and poll_s <= 0:
+            raise ConfigError(f"poll_s={poll_s}: more than 0 seconds, or None to reload by hand")
+        self._root = Path(directory)
+        self._reloading = threading.Lock()
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self._failed: dict[int, str] = {}
+        self._current: Version | None = None
+        self.reload()
+        if self._current is None:
+            why = "; ".join(f"version {n}: {text}" for n, text in self._failed.items()) or "no version is there"
+            raise ConfigError(f"{self._root}: {why}")
+        if poll_s is not None:
+            self._watcher = threading.Thread(target=self._watch, args=(poll_s,), daemon=True, name="live-model")
+            self._watcher.start()
+
+    @property
+    def version(self) -> int:
+        """Number of the version that the next request will run on."""
+        assert self._current is not None
+        return self._current.number
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """Versions that could not be loaded, and why; the one before goes on serving."""
+        return dict(self._failed)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[Version]:
+        """Yields the current version; all calls on it are answered by the same model, whatever is pushed meanwhile."""
+        version = self._current  # one reference, taken once: reading an attribute is atomic
+        assert version is not None
+        yield version
+
+    def predict(self, examples: Any, output: str | None = None) -> Any:
+        """Returns the answer to serialized tf.Examples.
+
+        Args:
+            examples: list or string tensor [n] of serialized examples.
+            output: name of the output; None where there is one.
+
+        Returns:
+            numpy array, one row an example.
+        """
+        import tensorflow as tf
+
+        with self.hold() as version:
+            answers = version.call(examples=tf.constant(examples, tf.string))
+        if output is None:
+            if len(answers) != 1:
+                raise ConfigError(f"the model has the outputs {', '.join(sorted(answers))}: say which")
+            return next(iter(answers.values())).numpy()
+        return answers[output].numpy()
+
+    def reload(self) -> int | None:
+        """Looks for a higher version, loads it and returns the number that is served now."""
+        with self._reloading:
+            for number in reversed(version_numbers(self._root)):
+                if self._current is not None and number <= self._current.number:
+                    break
+                if number not in self._failed and self._load(number):
+                    break
+            return None if self._current is None else self._current.number
+
+    def close(self) -> None:
+        """Stops following the directory; requests are still answered."""
+        if self._watcher is not None:
+            self._stop.set()
+            self._watcher.join()
+            self._watcher = None
+
+    def __enter__(self) -> LiveModel:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _load(self, number: int) -> bool:
+        import tensorflow as tf
+
+        path = self._root / str(number)
+        try:
+            version = Version(number, path, tf.saved_model.load(str(path)))
+            if "serving_default" in version.loaded.signatures:
+                _ask_once(version)
+        except Exception as error:  # whatever is wrong with it, the version before must go on serving
+            self._failed[number] = f"{type(error).__name__}: {error}"
+            _LOG.warning(
+                "%s cannot be served, version %s stays: %s", path, self._current and self._current.number, error
+            )
+            return False
+        self._current = version
+        return True
+
+    def _watch(self, poll_s: float) -> None:
+        while not self._stop.wait(poll_s):
+            try:
+                self.reload()
+            except OSError as error:
+                _LOG.warning("%s cannot be read, version %s stays: %s", self._root, self.version, error)
+
+
+def _ask_once(version: Version) -> None:
+    """Runs the model on no examples: memory is planned and a broken graph shows before a request meets it."""
+    import tensorflow as tf
+
+    signature = version.loaded.signatures["serving_default"].structured_input_signature[1]
+    if list(signature) == ["examples"]:
+        version.call(examples=tf.zeros([0], tf.string))

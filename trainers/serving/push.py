@@ -1,0 +1,194 @@
+"""A serving directory of numbered versions: only a blessed model goes in, whole, and every step can be taken back.
+
+SERVING/1, SERVING/2, ... is what TensorFlow Serving and `trainers.serving.live_model.LiveModel` watch: they serve the highest number.
+So a push gives the model the next number, and a rollback gives the version that served before the next number again;
+a number never changes its meaning. SERVING/.history.json says which model came from where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.core.clock import utc_now
+from engine.core.errors import ConfigError, DataError
+from engine.storage.atomic import atomic_directory, atomic_file, remove_leftovers
+from engine.storage.tree import require_local
+from trainers.export.export import latest_version, version_numbers
+
+__all__ = ["current", "history", "push", "rollback", "versions"]
+
+_HISTORY = ".history.json"
+_LOCK = ".lock"
+VERSION = 1
+
+
+def push(
+    model_dir: str | os.PathLike[str],
+    serving_dir: str | os.PathLike[str],
+    *,
+    evaluation: Any = None,
+    force: bool = False,
+    keep: int | None = None,
+) -> Path:
+    """Returns the path of the new version in the serving directory, a copy of the model.
+
+    A server sees it whole or not at all; a push that is killed leaves the directory as it was.
+
+    Args:
+        model_dir: SavedModel of `fullpass export`, or the directory of its versions (the newest is taken).
+        serving_dir: directory of the numbered versions; made where missing.
+        evaluation: an `EvaluationResult`, or the JSON file of one, of this very model.
+        force: push without a blessing; the history says so.
+        keep: newest versions that are kept, at least 2 (one to roll back to); None keeps all.
+
+    Raises:
+        ConfigError: no model, no evaluation, one of another model, a model that is not blessed, or a directory that is a URI.
+    """
+    if keep is not None and keep < 2:
+        raise ConfigError(f"keep={keep}: at least 2, the served version and one to roll back to, or None for all")
+    root = require_local("serving directory", serving_dir)
+    source = latest_version(model_dir)
+    blessed = _checked_blessing(source, evaluation, force)
+    if source.resolve().parent == root.resolve():
+        raise ConfigError(f"{source} lies in the serving directory already; push from the directory of the export")
+    with _only_writer(root):
+        version = _add(
+            root, source, {"action": "push", "source": str(source), "blessed": blessed, "forced": force and not blessed}
+        )
+        for old in version_numbers(root)[: -keep if keep else 0]:
+            _remove(root / str(old))
+    return version
+
+
+def rollback(serving_dir: str | os.PathLike[str], to: int | None = None) -> Path:
+    """Returns the path of the new version, a copy of an earlier one, which is served from now on.
+
+    Args:
+        serving_dir: directory of the numbered versions.
+        to: which version comes back; None takes the one that was served before the current one. Two rollbacks in a row
+            so go two steps back.
+
+    Raises:
+        ConfigError: no such version.
+    """
+    root = require_local("serving directory", serving_dir)
+    with _only_writer(root):
+        there = version_numbers(root)
+        if not there:
+            raise ConfigError(f"{root}: no version is there; nothing to roll back")
+        target = _before(root, there[-1]) if to is None else to
+        if target not in there or target == there[-1]:
+            earlier = ", ".join(map(str, there[:-1])) or "none"
+            raise ConfigError(
+                f"{root}: cannot go back to version {target}: served is {there[-1]}, earlier versions are {earlier}"
+            )
+        entry = {"action": "rollback", "source": str(root / str(target)), "of": _origins(root).get(target, target)}
+        return _add(root, root / str(target), entry)
+
+
+def versions(serving_dir: str | os.PathLike[str]) -> list[int]:
+    """Returns the numbers of the versions, ascending; the last is served."""
+    return version_numbers(serving_dir)
+
+
+def current(serving_dir: str | os.PathLike[str]) -> Path:
+    """Returns the path of the version that is served.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    there = version_numbers(serving_dir)
+    if not there:
+        raise ConfigError(f"{os.fspath(serving_dir)}: no version is there; `fullpass push` makes one")
+    return Path(serving_dir) / str(there[-1])
+
+
+def history(serving_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Returns what was done to the directory, oldest first: action, version, source, time and blessing.
+
+    Raises:
+        DataError: the history is damaged.
+    """
+    path = require_local("serving directory", serving_dir) / _HISTORY
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise DataError(f"is no history of pushes: {error}", path=str(path)) from None
+    if not isinstance(stored, dict) or stored.get("version") != VERSION:
+        raise DataError(f"is no history of version {VERSION}", path=str(path))
+    return stored["entries"]
+
+
+def _checked_blessing(source: Path, evaluation: Any, force: bool) -> bool:
+    from trainers.evaluation.result import EvaluationResult
+
+    if evaluation is None:
+        if force:
+            return False
+        raise ConfigError(
+            f"{source}: no evaluation; give the result of `fullpass evaluate` with thresholds, or force the push"
+        )
+    if isinstance(evaluation, (str, os.PathLike)):
+        try:
+            evaluation = EvaluationResult.load(evaluation)
+        except FileNotFoundError:
+            raise ConfigError(f"no evaluation {os.fspath(evaluation)}; `fullpass evaluate --out` writes one") from None
+    if Path(evaluation.model).resolve() != source.resolve():
+        raise ConfigError(
+            f"the evaluation is of {evaluation.model}, not of {source}; evaluate the model that is pushed"
+        )
+    if not evaluation.blessed and not force:
+        why = "; ".join(evaluation.failures) or "it was evaluated without thresholds"
+        raise ConfigError(f"{source} is not blessed: {why}")
+    return evaluation.blessed
+
+
+def _add(root: Path, source: Path, entry: dict[str, Any]) -> Path:
+    entries = history(root)
+    # A number that was ever used does not come again, even when its version was removed.
+    number = max([0, *version_numbers(root), *(e["version"] for e in entries)]) + 1
+    # The entry stands before the version does: a push killed in between wastes a number and nothing else.
+    with atomic_file(root / _HISTORY) as temporary:
+        entries = [*entries, {**entry, "version": number, "time": utc_now()}]
+        temporary.write_text(json.dumps({"version": VERSION, "entries": entries}, indent=1) + "\n", encoding="utf-8")
+    with atomic_directory(root / str(number)) as directory:
+        shutil.copytree(source, directory, dirs_exist_ok=True)
+    return root / str(number)
+
+
+def _before(root: Path, served: int) -> int:
+    """Returns the version that was served before the content that is served now came in."""
+    there = version_numbers(root)
+    content = _origins(root).get(served, served)
+    earlier = [v for v in there if v < content]
+    return earlier[-1] if earlier else 0
+
+
+def _origins(root: Path) -> dict[int, int]:
+    """Returns each version with the pushed version whose copy it is."""
+    return {e["version"]: e.get("of", e["version"]) for e in history(root)}
+
+
+def _remove(version: Path) -> None:
+    # Out of sight first: a server that lists the directory never sees half a version.
+    hidden = version.parent / f".{version.name}.tmp-{os.getpid()}-old"
+    os.replace(version, hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _only_writer(root: Path) -> Iterator[None]:
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / _LOCK, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        remove_leftovers(root)
+        yield

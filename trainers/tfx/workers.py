@@ -1,0 +1,106 @@
+"""`run_fn` on several supervised workers of this machine, where TFX's Trainer knows one process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from engine.core.errors import ConfigError, FullpassError
+from engine.storage.atomic import atomic_file
+
+__all__ = ["TrainingFailed", "run_workers", "work"]
+
+# What a worker needs of FnArgs; the rest (data_accessor) holds live objects, and our reader does not use them.
+_ARGUMENTS = (
+    "train_files", "eval_files", "train_steps", "eval_steps", "schema_path", "schema_file", "transform_graph_path",
+    "transform_output", "serving_model_dir", "model_run_dir", "base_model", "hyperparameters", "custom_config",
+)  # fmt: skip
+
+
+class TrainingFailed(FullpassError):
+    """The group of workers gave up; the message says where its logs lie."""
+
+
+def run_workers(fn_args: Any, settings: Mapping[str, Any], workers: int) -> None:
+    """Trains on `workers` processes that are restarted when they die; returns when the model is written.
+
+    Args:
+        fn_args: TFX's FnArgs.
+        settings: of `make_run_fn` and custom_config; `max_restarts` goes to the supervisors.
+        workers: 2 or more.
+
+    Raises:
+        ConfigError: a build_model that cannot be sent to another process, or wrong input that a worker met.
+        TrainingFailed: the group gave up.
+    """
+    from trainers.supervision.local_group import run_local_group
+    from trainers.tfx.run_fn import log_directory
+
+    if settings.get("strategy", "auto") == "one_device":
+        raise ConfigError(f"strategy='one_device' with workers={workers}: leave it 'auto', or give workers=1")
+    if "://" in fn_args.model_run_dir:
+        raise ConfigError(f"workers={workers} need a local model_run_dir, this one is {fn_args.model_run_dir}")
+    job = Path(fn_args.model_run_dir) / "workers.job"
+    with atomic_file(job) as temporary:
+        temporary.write_bytes(_packed(fn_args, settings))
+    logs = settings.get("log_dir") or log_directory(fn_args)
+    restarts = settings.get("max_restarts")
+    options = [] if restarts is None else ["--max-restarts", str(restarts)]
+    path = os.pathsep.join(dict.fromkeys(os.path.abspath(entry) for entry in sys.path))
+    code = run_local_group(
+        workers, ["trainers.tfx.workers:work", str(job)], logs, env={"PYTHONPATH": path}, options=options
+    )
+    if code:
+        kind = ConfigError if code == 2 else TrainingFailed
+        raise kind(
+            f"the group of {workers} workers ended with exit code {code}:\n{_last_lines(Path(logs))}\nAll logs: {logs}"
+        )
+
+
+def work(job: str) -> None:
+    """Trains as one member of the group; what the supervisor of a worker runs.
+
+    Args:
+        job: file that `run_workers` wrote.
+    """
+    import cloudpickle
+
+    from trainers.tfx.run_fn import train_from
+
+    arguments, settings = cloudpickle.loads(Path(job).read_bytes())
+    train_from(SimpleNamespace(**arguments), settings)
+
+
+def _packed(fn_args: Any, settings: Mapping[str, Any]) -> bytes:
+    import cloudpickle
+
+    arguments = {name: getattr(fn_args, name, None) for name in _ARGUMENTS}
+    build_model = settings.get("build_model")
+    # TFX loads the user's file under a name that another process does not know: the function travels by value.
+    module = sys.modules.get(getattr(build_model, "__module__", "") or "")
+    by_value = module is not None and module.__name__ != "__main__"
+    try:
+        if by_value:
+            cloudpickle.register_pickle_by_value(module)
+        return cloudpickle.dumps((arguments, dict(settings)))
+    except Exception as error:
+        raise ConfigError(
+            f"build_model cannot be sent to the workers: {type(error).__name__}: {error}; give its name, "
+            "custom_config={'build_model': 'package.module.build_model'}"
+        ) from error
+    finally:
+        if by_value:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _last_lines(logs: Path, count: int = 15) -> str:
+    shown = []
+    for file in sorted(logs.glob("*.supervisor.log")):
+        lines = file.read_text(errors="replace").splitlines()[-count:]
+        if lines:
+            shown += [f"{file.name}:", *(f"  {line}" for line in lines)]
+    return "\n".join(shown)

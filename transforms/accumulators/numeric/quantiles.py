@@ -1,0 +1,124 @@
+"""Quantiles: exact over up to a few million values, then TFT's own sketch.
+
+TFT's sketch depends on the order of its input. Values are therefore gathered, sorted and given to the sketch in one
+piece, as long as they are few enough, so that batches, splits and workers do not show in the result. Beyond
+`EXACT_VALUES` values a state becomes a sketch, merged in the order of splits; the error bound is TFT's either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.accumulators.base import Accumulator, Part, SourceInfo
+from transforms.accumulators.framing import decode_state, encode_state
+
+__all__ = ["EXACT_VALUES", "QuantilesAccumulator"]
+
+EXACT_VALUES = 1 << 22  # 16 MiB of float32 an analyzer
+
+
+class QuantilesAccumulator(Accumulator):
+    """Does TFT's QuantilesCombiner.
+
+    Args:
+        combiner: TFT's combiner.
+        weighted: whether the second input holds weights.
+    """
+
+    name = "quantiles"
+
+    def __init__(self, combiner: Any, weighted: bool) -> None:
+        self.combiner = combiner
+        self.weighted = weighted
+
+    @classmethod
+    def from_operation(cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()) -> Any:
+        """Returns the accumulator."""
+        return cls(operation.combiner, bool(operation.combiner._has_weights))
+
+    def create(self) -> dict[str, Any]:
+        """Returns an empty state: pending chunks and no sketch."""
+        return {"chunks": [], "size": 0, "sketch": None}
+
+    def update(self, state: dict[str, Any], arrays: Sequence[Any]) -> dict[str, Any]:
+        """Adds a batch."""
+        chunk = tuple(np.array(_as_numpy(array)).reshape(-1) for array in arrays)
+        state["chunks"].append(chunk)
+        state["size"] += chunk[0].size
+        if state["size"] > EXACT_VALUES:
+            self._to_sketch(state)
+        return state
+
+    def merge(self, states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Joins values while they are few enough, else merges sketches in the given order."""
+        total = sum(state["size"] for state in states)
+        if total <= EXACT_VALUES and all(state["sketch"] is None for state in states):
+            return {"chunks": [chunk for state in states for chunk in state["chunks"]], "size": total, "sketch": None}
+        merged = states[0]
+        self._to_sketch(merged)
+        for state in states[1:]:
+            self._to_sketch(state)
+            merged["sketch"].Merge(state["sketch"])
+        return merged
+
+    def encode(self, state: dict[str, Any]) -> list[Part]:
+        """Returns the sorted values, or the sketch's own serialized form."""
+        if state["sketch"] is not None:
+            self._to_sketch(state)
+            data = np.frombuffer(state["sketch"].__getstate__(), np.uint8)
+            return [Part(0, encode_state(self.name, self.version, {"sketch": data}))]
+        columns = self._sorted(state)
+        arrays = dict(zip(("values", "weights"), columns))
+        return [Part(0, encode_state(self.name, self.version, arrays))]
+
+    def decode(self, part: Part) -> dict[str, Any]:
+        """Returns the state of a part."""
+        arrays, _ = decode_state(self.name, self.version, part.blob)
+        if "sketch" in arrays:
+            sketch = self.combiner.create_accumulator()
+            sketch.__setstate__(arrays["sketch"].tobytes())
+            return {"chunks": [], "size": 0, "sketch": sketch}
+        if not arrays:
+            return self.create()
+        chunk = tuple(arrays[name] for name in ("values", "weights") if name in arrays)
+        return {"chunks": [chunk], "size": chunk[0].size, "sketch": None}
+
+    def finish(self, states: Sequence[dict[str, Any]]) -> list[np.ndarray]:
+        """Returns the boundaries as TFT gives them."""
+        state = self.merge(states) if states else self.create()
+        self._to_sketch(state)
+        return list(self.combiner.extract_output(state["sketch"]))
+
+    def _to_sketch(self, state: dict[str, Any]) -> None:
+        if state["sketch"] is None:
+            state["sketch"] = self.combiner.create_accumulator()
+        if state["chunks"]:
+            self.combiner.add_input(state["sketch"], self._sorted(state))
+        state["chunks"], state["size"] = [], 0
+
+    def _sorted(self, state: dict[str, Any]) -> list[np.ndarray]:
+        """All pending values, each feature's in ascending order, in TFT's interleaved layout."""
+        if not state["chunks"]:
+            return []
+        columns = [np.concatenate(each) for each in zip(*state["chunks"])]
+        features = self.combiner._num_features
+        values = columns[0].reshape(-1, features)
+        if not self.weighted:
+            return [np.sort(values, axis=0).reshape(-1)]
+        per_feature = columns[1].size == columns[0].size
+        weights = columns[1].reshape(-1, features) if per_feature else columns[1].reshape(-1, 1)
+        weights = np.broadcast_to(weights, values.shape) if features == 1 or per_feature else weights
+        if weights.shape != values.shape:  # one weight a row for several features: the rows must stay together
+            return columns
+        order = np.lexsort((weights[:, 0], values[:, 0])) if features == 1 else None
+        if order is None:
+            return columns
+        return [values[order].reshape(-1), weights[order].reshape(-1)]
+
+
+def _as_numpy(values: Any) -> np.ndarray:
+    return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values

@@ -1,0 +1,84 @@
+"""Sums of all values, exact until the last rounding; integers wrap as TensorFlow's do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.accumulators.base import Accumulator, Part, SourceInfo
+from transforms.accumulators.framing import decode_state, encode_state
+from transforms.accumulators.numeric.exact import SCALE_BITS, exact_ratio, exact_sum
+
+__all__ = ["SumAccumulator"]
+
+# Exact sum of the finite values times 2**SCALE_BITS, and the float sum of the others (0, infinite or NaN).
+_State = tuple[int, float]
+
+
+class SumAccumulator(Accumulator):
+    """Does TFT's NumPyCombiner where it sums all values of a tensor.
+
+    Args:
+        dtype: numpy dtype name of the output.
+    """
+
+    name = "sum"
+    wants_raw = True
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+    @classmethod
+    def from_operation(
+        cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()
+    ) -> SumAccumulator | None:
+        """Returns the accumulator for a full sum of float32, float64 or int64, else None."""
+        combiner, reduction = operation.combiner, source.reduction
+        if reduction is None or reduction.name != "reduce_sum":
+            return None
+        is_sum = getattr(combiner._fn, "func", None) is np.sum
+        dtype = np.dtype(combiner._output_dtypes[0]).name
+        known = dtype == reduction.dtypes[0] and dtype in ("float32", "float64", "int64")
+        return cls(dtype) if is_sum and known else None
+
+    def create(self) -> _State:
+        """Returns zero."""
+        return 0, 0.0
+
+    def update(self, state: _State, arrays: Sequence[Any]) -> _State:
+        """Adds a batch."""
+        values = arrays[0].to_numpy(zero_copy_only=False) if isinstance(arrays[0], pa.Array) else arrays[0]
+        special = state[1]
+        if values.dtype.kind == "f":
+            finite = np.isfinite(values)
+            if not finite.all():
+                special += float(values[~finite].astype(np.float64).sum())
+                values = values[finite]
+        return state[0] + exact_sum(values), special
+
+    def merge(self, states: Sequence[_State]) -> _State:
+        """Returns the sum of the states."""
+        return sum(state[0] for state in states), float(np.sum([state[1] for state in states]))
+
+    def encode(self, state: _State) -> list[Part]:
+        """Returns the state as one part."""
+        values = {"sum": hex(state[0])}
+        return [Part(0, encode_state(self.name, self.version, {"special": np.float64(state[1])}, values))]
+
+    def decode(self, part: Part) -> _State:
+        """Returns the state of a part."""
+        arrays, values = decode_state(self.name, self.version, part.blob)
+        return int(values["sum"], 16), float(arrays["special"])
+
+    def finish(self, states: Sequence[_State]) -> list[np.ndarray]:
+        """Returns [sum]."""
+        total, special = self.merge(states) if states else self.create()
+        if self.dtype == "int64":
+            wrapped = (total >> SCALE_BITS) & ((1 << 64) - 1)
+            return [np.array(wrapped, np.uint64).astype(np.int64)]
+        with np.errstate(over="ignore"):
+            value = special if special else exact_ratio(total, 1 << SCALE_BITS)
+            return [np.float64(value).astype(self.dtype)]

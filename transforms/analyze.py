@@ -1,0 +1,151 @@
+"""`analyze`: full passes over a data set, and the transform graph that comes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.storage.outputs import check_replaceable
+from transforms.passes.progress import PassProgress
+
+__all__ = ["AnalyzeReport", "analyze", "split_bytes"]
+
+_log = logging.getLogger(__name__)
+_TFT_BATCH_ROWS = 1024  # what TFT's own sources give
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalyzeReport:
+    """What an analysis did.
+
+    Attributes:
+        path: directory of the transform graph.
+        records: in the data set; each pass read every one exactly once.
+        phases: number of passes over the data.
+        analyzers: number of analyzers.
+        seconds: wall time.
+        fallback: why TFT's own implementation ran instead, or None.
+    """
+
+    path: str
+    records: int
+    phases: int
+    analyzers: int
+    seconds: float
+    fallback: str | None = None
+
+
+def analyze(
+    ds: Any,
+    preprocessing_fn: Callable[..., Any],
+    out: str,
+    runner: Any = "local",
+    runner_options: Sequence[str] = (),
+    *,
+    batch_rows: int = 131072,
+    target_split_bytes: int | None = None,
+) -> AnalyzeReport:
+    """Returns a report after writing the transform graph of a preprocessing_fn, as `tft.TFTransformOutput` reads it.
+
+    Args:
+        ds: `engine.Dataset`.
+        preprocessing_fn: as TensorFlow Transform takes it, unchanged.
+        out: directory to write; it appears whole or not at all.
+        runner: "local", "flink", "spark" or the name of a Beam runner.
+        runner_options: options of the runner.
+        batch_rows: records a batch.
+        target_split_bytes: size of a split; None chooses one.
+
+    Raises:
+        ConfigError: for a preprocessing_fn or runner that cannot work.
+        DataError: for bad data, and when the records read are not those that the manifest counts.
+    """
+    from engine.schema.feature_spec import tensorflow_schema
+    from transforms.batches.features import LayoutSource
+    from transforms.batches.layouts import layouts_of, type_specs_of
+    from transforms.output.transform_graph import pause_collection, write_transform_output
+    from transforms.passes.phase_saved_model import replacements, write_phase_model
+    from transforms.passes.phases import plan_phases
+    from transforms.planning.plan import unsupported_operations
+    from transforms.runners import SplitReader, make_runner
+    from transforms.tracing.trace import trace
+
+    start = time.perf_counter()
+    check_replaceable(str(out), ds.paths, "transform_fn")
+    backend = make_runner(runner, runner_options)
+    feature_spec = ds.feature_spec()
+    with tempfile.TemporaryDirectory(prefix="fullpass-analyze-", dir=getattr(backend, "work_dir", None)) as temp_dir:
+        with pause_collection():
+            traced = trace(preprocessing_fn, type_specs_of(feature_spec), temp_dir)
+        unsupported = unsupported_operations(traced)
+        splits = ds.splits(target_split_bytes or split_bytes(ds, backend))
+        if unsupported:
+            from transforms.fallback import analyze_with_tft
+
+            reason = "; ".join(f"{each.label}: {each.reason}" for each in unsupported)
+            _log.warning("TensorFlow Transform's own analysis runs: %s", reason)
+            layouts = layouts_of(feature_spec)
+            columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
+            reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=_TFT_BATCH_ROWS)
+            analyze_with_tft(feature_spec, preprocessing_fn, out, backend, reader, splits, ds.num_records)
+            return _report(out, ds.num_records, [], len(unsupported), start, reason)
+        plans = plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
+        bindings = [binding for plan in plans for binding in plan.evaluation.bindings]
+        assets = os.path.join(temp_dir, "assets")
+        os.mkdir(assets)
+        values: dict[str, Any] = {}
+        parts_wanted = _parts_wanted(ds, backend)
+        for plan in plans:
+            for analyzer in plan.analyzers:
+                analyzer.accumulator.num_parts = min(analyzer.accumulator.num_parts, parts_wanted)
+            model = None
+            if plan.needs_saved_model:
+                known = replacements(values, bindings)
+                model = write_phase_model(preprocessing_fn, traced.specs, temp_dir, known, plan.fetches, plan.number)
+            bound = plan.bind(values, model)
+            parts = _run_pass(backend, bound, ds, splits, batch_rows, plan.number) if plan.analyzers else {}
+            values.update(plan.evaluation.run(bound.finish(parts), assets, traced.graph))
+        write_transform_output(traced, replacements(values, bindings), out)
+    return _report(out, ds.num_records, plans, sum(len(plan.analyzers) for plan in plans), start, None)
+
+
+def _report(
+    out: str, records: int, plans: Sequence[Any], analyzers: int, start: float, fallback: str | None
+) -> AnalyzeReport:
+    return AnalyzeReport(
+        path=str(out),
+        records=records,
+        phases=len(plans),
+        analyzers=analyzers,
+        seconds=time.perf_counter() - start,
+        fallback=fallback,
+    )
+
+
+def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_rows: int, number: int) -> dict[Any, Any]:
+    from engine.schema.feature_spec import tensorflow_schema
+    from transforms.runners import SplitReader
+    from transforms.runners.base import check_counts
+
+    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
+    with PassProgress(f"analyze, pass {number + 1}", ds.num_records, ds.size_bytes, "merging") as progress:
+        result = backend.accumulate(plan, reader, splits, progress)
+    check_counts(splits, result.split_rows, ds.num_records)
+    return dict(result.parts)
+
+
+def _parts_wanted(ds: Any, backend: Any) -> int:
+    """Hash partitions of a state: one for every 256 MiB of data, since each costs its share of work for every split."""
+    workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
+    return max(1, min(ds.size_bytes >> 28, 4 * workers)) if getattr(backend, "name", "") == "local" else 1 << 30
+
+
+def split_bytes(ds: Any, backend: Any) -> int:
+    """Returns a size of splits: about four splits a worker of the runner, between 4 and 64 MiB each."""
+    workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
+    return min(max(ds.size_bytes // (4 * workers), 4 << 20), 64 << 20)

@@ -1,0 +1,171 @@
+"""Arrow batches as the arrays that TensorFlow's placeholders take, without TensorFlow.
+
+A feature has one or more components, in the order in which TensorFlow flattens its tensor: dense: the values; sparse:
+indices, values, dense shape; ragged: flat values, then the row splits of each level.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+
+from engine.core.errors import DataError
+from transforms.batches.columns import flat_values
+
+__all__ = ["FeatureLayout", "components", "dense_values", "to_numpy"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeatureLayout:
+    """How a feature stands in a batch.
+
+    Attributes:
+        name: of the feature.
+        kind: "dense", "sparse" (VarLenFeature), "coordinates" (SparseFeature) or "ragged".
+        dtype: numpy dtype name, "object" for strings.
+        shape: of one record's dense value; of coordinates: the size of each index.
+        splits_dtype: dtype name of row splits of a ragged feature.
+        column: name of the column of values, where it is another than the feature's.
+        index_columns: columns of coordinates.
+        partitions: inner row partitions of a ragged feature: a column of row lengths, or a uniform length.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    splits_dtype: str = "int64"
+    column: str | None = None
+    index_columns: tuple[str, ...] = ()
+    partitions: tuple[str | int, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns that the feature is read from."""
+        lengths = tuple(each for each in self.partitions if isinstance(each, str))
+        return (self.column or self.name, *self.index_columns, *lengths)
+
+
+def components(batch: pa.RecordBatch, layout: FeatureLayout) -> list[np.ndarray]:
+    """Returns the component arrays of a feature in a batch.
+
+    Raises:
+        DataError: when a dense feature has not the same number of values in each record.
+    """
+    column = batch.column(layout.column or layout.name)
+    if layout.kind == "dense":
+        return [_dense(column, layout, batch.num_rows)]
+    if layout.kind == "sparse":
+        return _sparse(column, layout)
+    if layout.kind == "coordinates":
+        return _coordinates(batch, column, layout)
+    return _ragged(batch, column, layout)
+
+
+def to_numpy(values: pa.Array, dtype: str) -> np.ndarray:
+    """Returns flat values without nulls as numpy: numbers of the dtype, strings as objects of bytes."""
+    if dtype != "object":
+        return values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+    if pa.types.is_dictionary(values.type):
+        return to_numpy(values.dictionary, dtype)[values.indices.to_numpy(zero_copy_only=False)]
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        values = values.cast(pa.large_binary())
+    return values.to_numpy(zero_copy_only=False)
+
+
+def _dense(column: pa.Array, layout: FeatureLayout, num_rows: int) -> np.ndarray:
+    return to_numpy(dense_values(column, layout, num_rows), layout.dtype).reshape((num_rows, *layout.shape))
+
+
+def dense_values(column: pa.Array, layout: FeatureLayout, num_rows: int) -> pa.Array:
+    """Returns the flat values of a dense feature.
+
+    Raises:
+        DataError: when they are not as many as the records need.
+    """
+    values = flat_values(column, layout.name)
+    expected = num_rows * int(np.prod(layout.shape, dtype=np.int64))
+    if len(values) != expected:
+        raise DataError(
+            f"feature {layout.name!r} needs {expected} values for {num_rows} records of shape {list(layout.shape)}, found "
+            f"{len(values)}: declare it as VarLenFeature, give it a default_value, or mend the data"
+        )
+    return values
+
+
+def _lengths(column: pa.Array) -> np.ndarray:
+    """Number of values in each record."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        offsets = column.offsets.to_numpy(zero_copy_only=False)
+        lengths = np.diff(offsets).astype(np.int64)
+        return np.where(_valid(column), lengths, 0) if column.null_count else lengths
+    if pa.types.is_fixed_size_list(column.type):
+        return np.full(len(column), column.type.list_size, np.int64) * _valid(column)
+    return _valid(column).astype(np.int64)
+
+
+def _valid(column: pa.Array) -> np.ndarray:
+    return column.is_valid().to_numpy(zero_copy_only=False)
+
+
+def _sparse(column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
+    lengths = _lengths(column)
+    total = int(lengths.sum())
+    rows: np.ndarray = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    starts = np.cumsum(lengths) - lengths
+    places = np.arange(total, dtype=np.int64) - np.repeat(starts, lengths)
+    dense_shape = np.array([len(lengths), int(lengths.max(initial=0))], np.int64)
+    return [np.stack([rows, places], axis=1), to_numpy(flat_values(column, layout.name), layout.dtype), dense_shape]
+
+
+def _coordinates(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
+    lengths = _lengths(column)
+    rows: np.ndarray = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    indices = [to_numpy(flat_values(batch.column(name), name), "int64") for name in layout.index_columns]
+    if any(len(each) != len(rows) for each in indices):
+        raise DataError(
+            f"sparse feature {layout.name!r} has {len(rows)} values and {[len(each) for each in indices]} indices: each "
+            f"value needs one of each of {list(layout.index_columns)}"
+        )
+    dense_shape = np.array([len(lengths), *layout.shape], np.int64)
+    return [np.stack([rows, *indices], axis=1), to_numpy(flat_values(column, layout.name), layout.dtype), dense_shape]
+
+
+def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
+    values = to_numpy(flat_values(column, layout.name), layout.dtype)
+    if not layout.partitions:
+        splits = [_splits(_lengths(column), layout)]
+        while _is_list(column.type.value_type):
+            column = column.flatten()
+            splits.append(_splits(_lengths(column), layout))
+        return [values, *splits]
+    # Outermost: how many rows of the first partition a record has, which follows from the partitions and the values.
+    inner = [None if isinstance(each, int) else batch.column(each) for each in layout.partitions]
+    if isinstance(layout.partitions[0], str):
+        outer = _lengths(inner[0])
+    else:
+        outer = _lengths(column) // max(_uniform_size(layout.partitions), 1)
+    splits = [_splits(outer, layout)]
+    for partition, lengths in zip(layout.partitions, inner):
+        rows = int(splits[-1][-1])
+        each = (
+            np.full(rows, partition, np.int64)
+            if lengths is None
+            else to_numpy(flat_values(lengths, str(partition)), "int64")
+        )
+        splits.append(_splits(each, layout))
+    return [values, *splits]
+
+
+def _uniform_size(partitions: tuple[str | int, ...]) -> int:
+    return int(np.prod([each for each in partitions if isinstance(each, int)], dtype=np.int64))
+
+
+def _splits(lengths: np.ndarray, layout: FeatureLayout) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(layout.splits_dtype)
+
+
+def _is_list(data_type: pa.DataType) -> bool:
+    return pa.types.is_list(data_type) or pa.types.is_large_list(data_type)

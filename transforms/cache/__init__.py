@@ -1,0 +1,5 @@
+"""The span cache: partial results of an analysis kept for the next one over grown data."""
+
+from transforms.cache.cache import CachingRunner, analyze_spans
+
+__all__ = ["CachingRunner", "analyze_spans"]

@@ -1,0 +1,1 @@
+"""From merged accumulators to the values of the analyzers."""

@@ -1,0 +1,1 @@
+"""The transform graph on disk, as TensorFlow Transform reads it."""

@@ -1,0 +1,153 @@
+"""Writing of TFT's output: the transform graph with all analyzers' results in it, and the transformed metadata.
+
+TFT traces the preprocessing_fn once for the graph and once more for the metadata. Here one trace gives both: annotations are
+read off the same graph and evaluated in a pruned copy. Where that is not possible TFT's second trace is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.eager import wrap_function
+from tensorflow_transform import graph_context, impl_helper, schema_inference, tf2_utils
+from tensorflow_transform.saved import saved_transform_io_v2
+from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
+
+from engine.storage.atomic import atomic_directory
+from transforms.output.final_graph import FinalGraph, Unfit
+from transforms.tft.skip_token_filter import lean_reductions
+from transforms.tracing.annotations import annotations_of, evaluate_annotations
+from transforms.tracing.trace import Trace
+
+__all__ = ["pause_collection", "write_transform_fn", "write_transform_output"]
+
+_log = logging.getLogger(__name__)
+_ASSET_MAP = "asset_map"  # beside the schema, as TFT writes it
+
+
+@contextlib.contextmanager
+def pause_collection() -> Iterator[None]:
+    """Pauses Python's garbage collector: tracing makes many objects and little garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def write_transform_fn(
+    preprocessing_fn: Callable[..., Any],
+    specs: Mapping[str, tf.TypeSpec],
+    temp_dir: str,
+    fingerprint: Mapping[str, Any],
+    known: Mapping[str, tf.Tensor],
+    path: str,
+    save_options: Any = None,
+) -> Any:
+    """Writes the SavedModel, with its metadata in a subdirectory as TFT has it, and returns the metadata.
+
+    Args:
+        preprocessing_fn: the user's.
+        specs: of the inputs.
+        temp_dir: existing directory for temporary assets.
+        fingerprint: of the first trace.
+        known: results of all analyzers as constants by tensor name.
+        path: directory that does not exist yet.
+        save_options: `tf.saved_model.SaveOptions` or None.
+
+    Raises:
+        RuntimeError: when the function meets its analyzers in another order each time it is traced.
+    """
+    seen: dict[str, Any] = {}
+
+    def recording(inputs: Any) -> Any:
+        outputs = preprocessing_fn(inputs)
+        seen["annotations"] = annotations_of(outputs)
+        return outputs
+
+    context = graph_context.TFGraphContext(
+        module_to_export=tf.Module(), temp_dir=temp_dir, evaluated_replacements=dict(known)
+    )
+    with pause_collection(), lean_reductions():
+        function = impl_helper.get_traced_transform_fn(recording, specs, context, output_keys_to_name_map={})
+        concrete = saved_transform_io_v2.write_v2_saved_model(
+            context.module_to_export, function, "transform_fn", path, save_options
+        )
+        inputs = tf2_utils.get_structured_inputs_from_func_graph(concrete.graph)
+        impl_helper._validate_analyzers_fingerprint(fingerprint, concrete.graph, inputs)
+        try:
+            schema = schema_inference.infer_feature_schema_v2(
+                concrete.structured_outputs,
+                lambda: evaluate_annotations(seen["annotations"], lambda tensors: _evaluated(tensors, concrete)),
+                evaluate_schema_overrides=True,
+            )
+            metadata = dataset_metadata.DatasetMetadata(schema=schema)
+        except _NeedsInputs:
+            metadata = impl_helper._trace_and_get_metadata(concrete, inputs, preprocessing_fn, temp_dir, dict(known))
+    metadata_io.write_metadata(metadata, os.path.join(path, impl_helper.METADATA_DIR_NAME))
+    return metadata
+
+
+def write_transform_output(trace: Trace, known: Mapping[str, tf.Tensor], out: str) -> None:
+    """Writes `transform_fn/` and `transformed_metadata/` so that `tft.TFTransformOutput(out)` reads them.
+
+    The directory appears whole or not at all; one that exists is replaced.
+
+    Args:
+        trace: the traced function.
+        known: results of all analyzers as constants by tensor name.
+        out: local directory.
+    """
+    model = os.path.join(trace.temp_dir, "transform_fn")
+    try:
+        metadata = _write_first_trace(trace, known, model)
+    except Unfit as reason:
+        _log.debug("the preprocessing_fn is traced again: %s", reason)
+        metadata = write_transform_fn(
+            trace.preprocessing_fn, trace.specs, trace.temp_dir, trace.fingerprint, known, model
+        )
+    with atomic_directory(out) as temporary:
+        shutil.move(model, temporary / "transform_fn")
+        metadata_io.write_metadata(metadata, str(temporary / "transformed_metadata"))
+        if trace.asset_map:
+            (temporary / "transformed_metadata" / _ASSET_MAP).write_text(json.dumps(dict(trace.asset_map)))
+
+
+class _NeedsInputs(Exception):
+    """An annotation that depends on the inputs' placeholders."""
+
+
+def _evaluated(tensors: list[Any], concrete: Any) -> list[Any]:
+    wrapped = wrap_function.WrappedFunction(
+        concrete.graph, variable_holder=wrap_function.VariableHolder(share_variables=True)
+    )
+    try:
+        return list(wrapped.prune(feeds=[], fetches=tensors)())
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        raise _NeedsInputs from error
+
+
+def _write_first_trace(trace: Trace, known: Mapping[str, tf.Tensor], path: str) -> Any:
+    """Writes the SavedModel without tracing again, and returns the metadata."""
+    final = FinalGraph(trace, known)
+    with pause_collection():
+        function = final.concrete_function()
+        schema = schema_inference.infer_feature_schema_v2(
+            function.structured_outputs,
+            lambda: evaluate_annotations(trace.annotations, final.evaluate),
+            evaluate_schema_overrides=True,
+        )
+        tf.saved_model.save(final.module(function), path)
+    metadata = dataset_metadata.DatasetMetadata(schema=schema)
+    metadata_io.write_metadata(metadata, os.path.join(path, impl_helper.METADATA_DIR_NAME))
+    return metadata

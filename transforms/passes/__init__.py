@@ -1,0 +1,1 @@
+"""One pass over the data: what a worker does with a split."""

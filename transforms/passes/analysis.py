@@ -1,0 +1,190 @@
+"""One pass over the data for one phase: what a worker does with a split, and how its results are merged.
+
+An `AnalysisPass` is picklable and knows nothing of where it runs. A worker opens it once, accumulates split by split,
+and encodes what it has as parts keyed by (analyzer, part). A part is merged from the encoded states of all splits in the
+order of the splits, so that nothing depends on which worker was first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.accumulators import Accumulator, Part
+from transforms.batches.columns import ColumnInput
+from transforms.batches.features import BatchSource
+from transforms.planning.graph_function import GraphFunction, SavedModelFunction
+
+__all__ = ["AnalysisPass", "OpenPass", "PassAnalyzer", "PassState", "finish_parts", "merge_part"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PassAnalyzer:
+    """An analyzer of a pass.
+
+    Attributes:
+        label: unique.
+        accumulator: what does it.
+        inputs: a column, or the index of a fetched tensor with a filter.
+    """
+
+    label: str
+    accumulator: Accumulator
+    inputs: tuple[ColumnInput | int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalysisPass:
+    """All that a worker needs for one phase.
+
+    Attributes:
+        analyzers: in plan order.
+        function: the graph to run on each batch, or None where columns suffice.
+        source: takes features out of batches.
+    """
+
+    analyzers: tuple[PassAnalyzer, ...]
+    function: GraphFunction | SavedModelFunction | None
+    source: BatchSource
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the pass reads."""
+        features = [
+            each.feature for analyzer in self.analyzers for each in analyzer.inputs if isinstance(each, ColumnInput)
+        ]
+        features += [feature for feature, _ in self.function.feeds] if self.function is not None else []
+        return tuple(dict.fromkeys(column for feature in features for column in self.source.columns_of(feature)))
+
+    def open(self) -> OpenPass:
+        """Returns the pass ready to run in this process."""
+        return OpenPass(self)
+
+    def merge(self, key: tuple[int, int], blobs: Sequence[bytes | memoryview]) -> bytes | memoryview:
+        """Returns the merged and sealed part of an analyzer, see `merge_part`."""
+        return merge_part(self.analyzers, key, blobs)
+
+    def finish(self, parts: Mapping[tuple[int, int], bytes | memoryview]) -> list[Any]:
+        """Returns one value an analyzer out of all merged parts, see `finish_parts`."""
+        return finish_parts(self.analyzers, parts)
+
+
+def merge_part(
+    analyzers: Sequence[PassAnalyzer], key: tuple[int, int], blobs: Sequence[bytes | memoryview]
+) -> bytes | memoryview:
+    """Returns the merged and sealed part of an analyzer.
+
+    Args:
+        analyzers: of the pass.
+        key: (index of the analyzer, part number).
+        blobs: encoded states in the order of their splits.
+    """
+    accumulator = analyzers[key[0]].accumulator
+    states = [accumulator.decode(Part(key[1], blob)) for blob in blobs]
+    state = accumulator.seal(states[0] if len(states) == 1 else accumulator.merge(states))
+    parts = [part for part in accumulator.encode(state) if part.number == key[1]]
+    if len(parts) != 1:
+        raise RuntimeError(f"accumulator {accumulator.name!r} gave {len(parts)} parts for part {key[1]}")
+    return parts[0].blob
+
+
+def finish_parts(analyzers: Sequence[PassAnalyzer], parts: Mapping[tuple[int, int], bytes | memoryview]) -> list[Any]:
+    """Returns one value an analyzer out of all merged parts."""
+    numbers: dict[int, list[int]] = {}
+    for index, number in sorted(parts):
+        numbers.setdefault(index, []).append(number)
+    values = []
+    for index, analyzer in enumerate(analyzers):
+        states = [analyzer.accumulator.decode(Part(each, parts[index, each])) for each in numbers.get(index, [])]
+        values.append(analyzer.accumulator.finish(states))
+    return values
+
+
+@dataclasses.dataclass
+class PassState:
+    """States of all analyzers over some batches.
+
+    Attributes:
+        states: one an analyzer.
+        rows: records seen.
+    """
+
+    states: list[Any]
+    rows: int = 0
+
+
+class OpenPass:
+    """A pass in a worker; `update` may run in several threads on different states.
+
+    Args:
+        plan: the pass.
+    """
+
+    def __init__(self, plan: AnalysisPass) -> None:
+        self.plan = plan
+        self._graph = plan.function.open() if plan.function is not None else None
+
+    def create(self) -> PassState:
+        """Returns empty states."""
+        return PassState([analyzer.accumulator.create() for analyzer in self.plan.analyzers])
+
+    def update(self, state: PassState, batch: pa.RecordBatch) -> None:
+        """Adds a batch to the states."""
+        state.rows += batch.num_rows
+        if not batch.num_rows:
+            return
+        fetched = self._run(batch)
+        columns: dict[ColumnInput, pa.Array] = {}
+        for index, analyzer in enumerate(self.plan.analyzers):
+            arrays = [
+                self._array(each, analyzer.accumulator.wants_raw, fetched, columns, batch) for each in analyzer.inputs
+            ]
+            state.states[index] = analyzer.accumulator.update(state.states[index], arrays)
+
+    def accumulate(self, batches: Iterable[pa.RecordBatch]) -> PassState:
+        """Returns the states over the batches."""
+        state = self.create()
+        for batch in batches:
+            self.update(state, batch)
+        return state
+
+    def encode(self, state: PassState) -> dict[tuple[int, int], bytes | memoryview]:
+        """Returns the states as bytes by (analyzer, part)."""
+        return {
+            (index, part.number): part.blob
+            for index, analyzer in enumerate(self.plan.analyzers)
+            for part in analyzer.accumulator.encode(state.states[index])
+        }
+
+    def close(self) -> None:
+        """Frees what `open` took."""
+        if self._graph is not None:
+            self._graph.close()
+
+    def _array(
+        self,
+        source: ColumnInput | int,
+        raw: bool,
+        fetched: list[np.ndarray],
+        columns: dict[ColumnInput, pa.Array],
+        batch: pa.RecordBatch,
+    ) -> Any:
+        if isinstance(source, int):
+            return fetched[source].reshape(-1) if raw else fetched[source]
+        if source not in columns:
+            columns[source] = _column(self.plan.source, source, batch)
+        return columns[source]
+
+    def _run(self, batch: pa.RecordBatch) -> list[np.ndarray]:
+        if self._graph is None or self.plan.function is None:
+            return []
+        return self._graph(self.plan.source.arrays(batch, self.plan.function.feeds))
+
+
+def _column(source: BatchSource, column: ColumnInput, batch: pa.RecordBatch) -> pa.Array:
+    values = source.values(batch, column.feature)
+    return values if column.cast is None else pa.array(values.to_numpy(zero_copy_only=False).astype(column.cast))

@@ -1,0 +1,167 @@
+"""One pass that transforms: what a worker does for one shard of the output.
+
+A `TransformPass` is picklable and knows nothing of where it runs. A task names the records that make up a shard; a shard
+is written to a hidden name and renamed, so a task that runs twice leaves the same file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from engine.dataset.manifest import FileEntry
+from transforms.batches.placeholders import FeatureLayout, components
+
+__all__ = ["OpenTransform", "ShardResult", "ShardTask", "TransformPass"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """The records of one output shard.
+
+    Attributes:
+        index: of the shard.
+        name: file name of the shard.
+        pieces: (split, records to skip at its begin, records to take or None for the rest), in order.
+    """
+
+    index: int
+    name: str
+    pieces: tuple[tuple[Any, int, int | None], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """A written shard.
+
+    Attributes:
+        index: of the shard.
+        read: records read for it.
+        entry: the shard as a manifest lists it, read back from the file.
+    """
+
+    index: int
+    read: int
+    entry: FileEntry
+
+    @property
+    def written(self) -> int:
+        """Records in the shard."""
+        return self.entry.records
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the result as JSON values."""
+        return {"index": self.index, "read": self.read, "entry": self.entry.to_json()}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> ShardResult:
+        """Returns the result that `to_json` made."""
+        return ShardResult(index=value["index"], read=value["read"], entry=FileEntry.from_json(value["entry"]))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformPass:
+    """All that a worker needs to transform.
+
+    Attributes:
+        transform_fn: directory of the SavedModel.
+        layouts: how input features stand in batches.
+        schema: Arrow schema of the shards.
+        features: (feature, kind, columns) of each output.
+        out: directory of the shards.
+        format: "parquet" or "tfrecord".
+        compression: of the shards, or None.
+    """
+
+    transform_fn: str
+    layouts: Mapping[str, FeatureLayout]
+    schema: pa.Schema
+    features: tuple[FeatureLayout, ...]
+    out: str
+    format: str
+    compression: str | None
+
+    def open(self) -> OpenTransform:
+        """Returns the pass ready to run in this process. Imports TensorFlow."""
+        return OpenTransform(self)
+
+
+class OpenTransform:
+    """A pass in a worker; `run` may be called from several threads.
+
+    Args:
+        plan: the pass.
+    """
+
+    def __init__(self, plan: TransformPass) -> None:
+        from tensorflow_transform.saved import saved_transform_io_v2
+
+        self.plan = plan
+        self._loader = saved_transform_io_v2.SavedModelLoader(plan.transform_fn)
+        self._apply = self._loader.apply_transform_model
+
+    def run(self, task: ShardTask, reader: Any, watch: Callable[[Iterator], Iterator] = lambda batches: batches) -> Any:
+        """Writes the shard of a task, and reads back what the manifest says of it: here, where its bytes are in memory still.
+
+        Args:
+            task: what to write.
+            reader: `SplitReader`.
+            watch: wraps the iterator of batches, to count them.
+
+        Raises:
+            DataError: bad data, or a file that does not hold what was written to it.
+        """
+        from engine import write_batches
+
+        counts = {"read": 0}
+
+        def transformed() -> Iterator[pa.RecordBatch]:
+            for batch in watch(_pieces(task, reader)):
+                counts["read"] += batch.num_rows
+                yield self.transform(batch)
+
+        path = os.path.join(self.plan.out, task.name)
+        written = write_batches(transformed(), self.plan.schema, path, self.plan.format, self.plan.compression)
+        return ShardResult(index=task.index, read=counts["read"], entry=FileEntry.of_written(path, written))
+
+    def transform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Returns the transformed batch."""
+        import tensorflow as tf
+
+        from transforms.batches.output_batches import to_record_batch
+
+        inputs = {name: _tensor(tf, batch, layout) for name, layout in self.plan.layouts.items()}
+        return to_record_batch(self._apply(inputs), self.plan.features, self.plan.schema)
+
+    def close(self) -> None:
+        """Frees the model."""
+        self._loader = self._apply = None
+
+
+def _pieces(task: ShardTask, reader: Any) -> Iterator[pa.RecordBatch]:
+    for split, skip, take in task.pieces:
+        for batch in reader.read(split):
+            if skip:
+                dropped = min(skip, batch.num_rows)
+                skip -= dropped
+                batch = batch.slice(dropped)
+            if take is not None:
+                batch = batch.slice(0, take)
+                take -= batch.num_rows
+            if batch.num_rows:
+                yield batch
+            if take == 0:
+                break
+
+
+def _tensor(tf: Any, batch: pa.RecordBatch, layout: FeatureLayout) -> Any:
+    parts = [tf.constant(part) for part in components(batch, layout)]
+    if layout.kind in ("sparse", "coordinates"):
+        return tf.SparseTensor(*parts)
+    if layout.kind == "ragged":
+        return tf.RaggedTensor.from_nested_row_splits(parts[0], parts[1:], validate=False)
+    return parts[0]

@@ -1,0 +1,1 @@
+"""The phases of an analysis and what each operation reads."""

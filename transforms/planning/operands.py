@@ -1,0 +1,72 @@
+"""Where an accumulator's arrays come from: a column of the input as it stands, or a tensor of the traced graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from transforms.batches.columns import ColumnInput
+
+__all__ = ["ColumnInput", "TensorInput", "find_input", "input_components"]
+
+# Operations that keep the flat sequence of values.
+_KEEP_VALUES = frozenset(
+    {"Identity", "Reshape", "ExpandDims", "Squeeze", "StopGradient", "EnsureShape", "PreventGradient"}
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TensorInput:
+    """A tensor of the traced graph.
+
+    Attributes:
+        name: of the tensor.
+    """
+
+    name: str
+
+
+def input_components(structured: Any) -> dict[str, tuple[str, int]]:
+    """Returns (feature, component index) by placeholder name; components are in the order of `tf.nest.flatten`."""
+    return {
+        tensor.name: (feature, index)
+        for feature, value in structured.items()
+        for index, tensor in enumerate(tf.nest.flatten(value, expand_composites=True))
+    }
+
+
+def find_input(trace: Any, tensor: tf.Tensor, *, allow_column: bool = True) -> ColumnInput | TensorInput:
+    """Returns the column that reaches the tensor untouched, or else the tensor itself.
+
+    Args:
+        trace: the traced function.
+        tensor: of its graph.
+        allow_column: False to always have the tensor.
+    """
+    named = TensorInput(name=tensor.name)
+    if not allow_column:
+        return named
+    cast = None
+    current = tensor
+    while current.op.type in _KEEP_VALUES or (current.op.type == "Cast" and cast is None):
+        if current.op.type == "Cast":
+            source = current.op.inputs[0].dtype
+            if (source, current.dtype) not in (
+                (tf.int64, tf.float32),
+                (tf.int64, tf.float64),
+                (tf.float32, tf.float64),
+            ):
+                return named
+            cast = current.dtype.as_numpy_dtype.__name__
+        current = current.op.inputs[0]
+    found = input_components(trace.inputs).get(current.name)
+    if found is None:
+        return named
+    feature, component = found
+    value = trace.inputs[feature]
+    values_at = 1 if isinstance(value, tf.SparseTensor) else 0
+    if component != values_at:
+        return named
+    return ColumnInput(feature=feature, cast=cast)

@@ -1,0 +1,51 @@
+"""Flink: embedded in a job server on this machine, or a cluster given by its address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from transforms.runners.beam.runner import BeamRunner, option_value
+
+__all__ = ["FlinkRunner"]
+
+
+class FlinkRunner(BeamRunner):
+    """Runs passes on Flink through Beam's portable runner.
+
+    Args:
+        options: Beam's; those that matter: "--flink_master=HOST:PORT" (left out: a Flink that lives as long as the
+            job, in this machine), "--flink_job_server_jar=JAR" (left out: Beam fetches its own), "--parallelism=N",
+            "--environment_type" and "--environment_config" (how workers start; embedded: in this process),
+            "--work_dir=DIR" (shared by this process and all workers; embedded: left out).
+    """
+
+    name = "flink"
+
+    def default_options(self, options: Sequence[str]) -> list[str]:
+        """Returns options for what the user left open."""
+        defaults = [
+            "--runner=FlinkRunner",
+            "--flink_version=1.19",
+            # Without it Flink starts a Python worker for each stage, and each imports TensorFlow.
+            "--environment_cache_millis=300000",
+            "--job_server_timeout=300",
+        ]
+        if option_value(options, "flink_master") is None:
+            defaults.append(f"--parallelism={os.cpu_count() or 1}")
+        return defaults
+
+    def pipeline_runner(self) -> Any:
+        """Returns Beam's runner with a job server that all passes of this process share, unless the options name another."""
+        if option_value(self.options, "runner") != "FlinkRunner" or option_value(self.options, "job_endpoint"):
+            return None
+        from transforms.runners.beam.flink_job_server import SharedFlinkRunner
+
+        return SharedFlinkRunner()
+
+    def after_failure(self) -> None:
+        """Stops the job servers: the next attempt gets a new one."""
+        from transforms.runners.beam.flink_job_server import stop_job_servers
+
+        stop_job_servers()

@@ -1,0 +1,1 @@
+"""What Fullpass takes of TensorFlow Transform's insides."""

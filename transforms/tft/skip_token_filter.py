@@ -1,0 +1,84 @@
+"""TFT's per-batch reductions as they are traced here: lean where nothing of them is run, the same for any batches.
+
+TFT filters each batch of tokens with a regular expression in TensorFlow: some fifteen operations a vocabulary, a third of what
+tracing costs, of which nothing is run, since the accumulators take the raw tokens. One operation stands in for them.
+
+TensorFlow's maximum by segment forgets what precedes a NaN, and that of a sparse tensor ignores a NaN unless it is all of a batch: so
+TFT's minima and maxima by key, and of sparse elements, depend on how the data is cut. Here a NaN is left out of both, as TFT leaves it
+out of means.
+
+All traces of a function must be made the same way: names of tensors and fingerprints are compared between them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_transform import tf_utils
+
+from transforms.tft.patches import own_object_trackers, replaced
+
+__all__ = ["lean_reductions"]
+
+_lock = threading.RLock()  # TensorFlow's stack of resource trackers is global: one trace of ours at a time
+
+
+@contextlib.contextmanager
+def lean_reductions() -> Iterator[None]:
+    """Traces unweighted vocabularies without their reduction while in the context; other threads run TFT as it is."""
+    with _lock, own_object_trackers(), replaced(tf_utils, _REDUCTIONS):
+        yield
+
+
+def _stand_in(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def reduce(x: Any, weights: Any = None, force: bool = False, filter_regex: str | None = None) -> Any:
+        if weights is not None or force:
+            return original(x, weights, force, filter_regex)
+        return tf_utils.ReducedBatchWeightedCounts(tf.identity(tf_utils.get_values(x)), None, None, None)
+
+    return reduce
+
+
+def _without_nan_by_key(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def reduce(x: Any, key: Any, reduce_instance_dims: bool = True) -> Any:
+        if not x.dtype.is_floating:
+            return original(x, key, reduce_instance_dims)
+        infinity = float("inf")
+        keys, _, largest = original(_with_nan_as(x, -infinity), key, reduce_instance_dims)
+        _, minus_smallest, _ = original(_with_nan_as(x, infinity), key, reduce_instance_dims)
+        return keys, minus_smallest, largest
+
+    return reduce
+
+
+def _with_nan_as(x: Any, value: float) -> Any:
+    def fill(values: Any) -> Any:
+        return tf.where(tf.math.is_nan(values), tf.constant(value, values.dtype), values)
+
+    if isinstance(x, tf.SparseTensor):
+        return tf.SparseTensor(x.indices, fill(x.values), x.dense_shape)
+    return x.with_flat_values(fill(x.flat_values)) if isinstance(x, tf.RaggedTensor) else fill(x)
+
+
+def _without_sparse_nan(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def reduce(x: Any, reduce_instance_dims: bool) -> Any:
+        if isinstance(x, tf.SparseTensor) and x.dtype.is_floating and not reduce_instance_dims:
+            x = tf.sparse.retain(x, ~tf.math.is_nan(x.values))
+        return original(x, reduce_instance_dims)
+
+    return reduce
+
+
+_REDUCTIONS = {
+    "reduce_batch_weighted_counts": _stand_in,
+    "reduce_batch_minus_min_and_max": _without_sparse_nan,
+    "reduce_batch_minus_min_and_max_per_key": _without_nan_by_key,
+}

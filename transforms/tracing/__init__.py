@@ -1,0 +1,1 @@
+"""A preprocessing_fn traced to a graph and its analysis operations."""

@@ -1,0 +1,155 @@
+"""`transform`: a data set through a transform graph, into shards."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from engine.core.errors import ConfigError, DataError
+from engine.dataset.manifest import Manifest
+from engine.dataset.write import check_output, shard_name
+from engine.formats.registry import format_module
+from engine.storage.atomic import atomic_directory
+from engine.storage.outputs import check_replaceable
+from transforms.passes.progress import PassProgress
+from transforms.passes.transformation import ShardTask, TransformPass
+
+__all__ = ["TransformReport", "transform"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformReport:
+    """What a transformation did.
+
+    Attributes:
+        path: directory of the shards.
+        records: read; each exactly once.
+        written: records in the shards; the same unless the preprocessing_fn changes their number.
+        shards: number of shards.
+        seconds: wall time.
+    """
+
+    path: str
+    records: int
+    written: int
+    shards: int
+    seconds: float
+
+
+def transform(
+    ds: Any,
+    graph: str,
+    out: str,
+    format: str = "parquet",
+    num_shards: int | None = None,
+    runner: Any = "local",
+    runner_options: Sequence[str] = (),
+    *,
+    compression: str | None = None,
+    batch_rows: int = 16384,
+    target_split_bytes: int | None = None,
+) -> TransformReport:
+    """Returns a report after writing the transformed data set; the directory appears whole or not at all.
+
+    Args:
+        ds: `engine.Dataset` of raw records.
+        graph: directory that `analyze` wrote (or TFT).
+        out: directory of the shards, in the order of the records.
+        format: "parquet" or "tfrecord".
+        num_shards: shards of equal size; None for one a split.
+        runner: "local", "flink", "spark" or the name of a Beam runner.
+        runner_options: options of the runner.
+        compression: None or "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy". Names of TFRecord shards say it
+            (.tfrecord.gz, .tfrecord.deflate), which is what Beam and TFX read compression from.
+        batch_rows: records a batch.
+        target_split_bytes: size of a split; None chooses one.
+
+    Raises:
+        ConfigError: for settings that cannot work.
+        DataError: for bad data, and when the records read are not those that the manifest counts.
+    """
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    from engine.schema.feature_spec import schema_from_feature_spec, tensorflow_schema
+    from transforms.analyze import split_bytes
+    from transforms.batches.layouts import layouts_of
+    from transforms.runners import SplitReader, make_runner
+
+    start = time.perf_counter()
+    check_output(format, compression)
+    if num_shards is not None and num_shards < 1:
+        raise ConfigError(f"num_shards must be 1 or more, got {num_shards}")
+    check_replaceable(str(out), ds.paths)
+    backend = make_runner(runner, runner_options)
+    if not tf.io.gfile.isdir(os.path.join(graph, "transform_fn")):
+        raise ConfigError(f"{graph} is no transform graph: it has no transform_fn; `fullpass analyze` makes one")
+    output = tft.TFTransformOutput(str(graph))
+    feature_spec = output.transformed_feature_spec()
+    layouts = layouts_of(ds.feature_spec())
+    splits = ds.splits(target_split_bytes or split_bytes(ds, backend))
+    tasks = shard_tasks(splits, num_shards, format, compression)
+    columns = tuple(dict.fromkeys(name for layout in layouts.values() for name in layout.columns))
+    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=batch_rows)
+    with atomic_directory(out) as temporary:
+        plan = TransformPass(
+            transform_fn=output.transform_savedmodel_dir,
+            layouts=layouts,
+            schema=schema_from_feature_spec(feature_spec),
+            features=tuple(layouts_of(feature_spec).values()),
+            out=str(temporary),
+            format=format,
+            compression=compression,
+        )
+        with PassProgress("transform", ds.num_records, ds.size_bytes) as progress:
+            results = backend.transform(plan, reader, tasks, progress)
+        read = sum(result.read for result in results)
+        if len(results) != len(tasks) or (ds.num_records is not None and read != ds.num_records):
+            raise DataError(
+                f"the pass read {read} records in {len(results)} shards, the manifest counts {ds.num_records}"
+            )
+        stored = format_module(format).stored_schema(plan.schema)
+        Manifest(tuple(result.entry for result in results), stored).save(str(temporary))
+    return TransformReport(
+        path=str(out),
+        records=read,
+        written=sum(result.written for result in results),
+        shards=len(tasks),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def shard_tasks(splits: Sequence[Any], num_shards: int | None, format: str, compression: str | None) -> list[ShardTask]:
+    """Returns what each shard is made of: one split a shard, or equal runs of records where a number is given.
+
+    Raises:
+        ConfigError: when a number is given and the splits do not say how many records they hold.
+    """
+    if num_shards is None:
+        pieces: list[list[tuple[Any, int, int | None]]] = [[(split, 0, None)] for split in splits]
+    else:
+        counts = [split.records for split in splits if getattr(split, "records", None) is not None]
+        if len(counts) != len(splits):
+            raise ConfigError(
+                "num_shards needs splits of known record counts: leave it out, or index the data set first"
+            )
+        pieces = [[] for _ in range(num_shards)]
+        total, first = sum(counts), 0
+        for split, count in zip(splits, counts):
+            for shard in range(num_shards):
+                begin = max(shard * total // num_shards, first)
+                end = min((shard + 1) * total // num_shards, first + count)
+                if begin < end:
+                    pieces[shard].append((split, begin - first, end - begin))
+            first += count
+    return [
+        ShardTask(
+            index=index,
+            name=shard_name(index, len(pieces), format, compression, stem="part"),
+            pieces=tuple(piece),
+        )
+        for index, piece in enumerate(pieces)
+    ]
