@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, DataError
 from trainers.export.export import version_numbers
 
 __all__ = ["LiveModel", "Version"]
@@ -42,11 +42,14 @@ class Version:
 
         Raises:
             ConfigError: the version has no such signature.
+            DataError: an element of `examples` is no tf.Example.
         """
         if signature not in self.loaded.signatures:
             raise ConfigError(
                 f"{self.path} has no signature {signature!r}, only {', '.join(sorted(self.loaded.signatures))}"
             )
+        if "examples" in tensors:
+            tensors["examples"] = _well_formed(tensors["examples"])
         return self.loaded.signatures[signature](**tensors)
 
 
@@ -69,6 +72,7 @@ class LiveModel:
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
         self._failed: dict[int, str] = {}
+        self._failed_files: dict[int, Any] = {}  # what a version that failed looked like: another look, another try
         self._current: Version | None = None
         self.reload()
         if self._current is None:
@@ -105,11 +109,12 @@ class LiveModel:
 
         Returns:
             numpy array, one row an example.
-        """
-        import tensorflow as tf
 
+        Raises:
+            DataError: an element is no tf.Example; `record` says which.
+        """
         with self.hold() as version:
-            answers = version.call(examples=tf.constant(examples, tf.string))
+            answers = version.call(examples=examples)
         if output is None:
             if len(answers) != 1:
                 raise ConfigError(f"the model has the outputs {', '.join(sorted(answers))}: say which")
@@ -122,7 +127,8 @@ class LiveModel:
             for number in reversed(version_numbers(self._root)):
                 if self._current is not None and number <= self._current.number:
                     break
-                if number not in self._failed and self._load(number):
+                files = _files(self._root / str(number))
+                if self._failed_files.get(number) != files and self._load(number, files):
                     break
             return None if self._current is None else self._current.number
 
@@ -139,7 +145,7 @@ class LiveModel:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _load(self, number: int) -> bool:
+    def _load(self, number: int, files: Any) -> bool:
         import tensorflow as tf
 
         path = self._root / str(number)
@@ -149,18 +155,22 @@ class LiveModel:
                 _ask_once(version)
         except Exception as error:  # whatever is wrong with it, the version before must go on serving
             self._failed[number] = f"{type(error).__name__}: {error}"
+            # As it was before it was read: a copy that goes on meanwhile is tried again.
+            self._failed_files[number] = files
             _LOG.warning(
                 "%s cannot be served, version %s stays: %s", path, self._current and self._current.number, error
             )
             return False
         self._current = version
+        self._failed.pop(number, None)
+        self._failed_files.pop(number, None)
         return True
 
     def _watch(self, poll_s: float) -> None:
         while not self._stop.wait(poll_s):
             try:
                 self.reload()
-            except OSError as error:
+            except Exception as error:  # a thread that ended here would leave the model as it is for ever
                 _LOG.warning("%s cannot be read, version %s stays: %s", self._root, self.version, error)
 
 
@@ -171,3 +181,42 @@ def _ask_once(version: Version) -> None:
     signature = version.loaded.signatures["serving_default"].structured_input_signature[1]
     if list(signature) == ["examples"]:
         version.call(examples=tf.zeros([0], tf.string))
+
+
+def _files(version: Path) -> tuple[tuple[str, int, int], ...]:
+    """Returns name, size and time of each file of a version: it differs when a copy into it has gone on."""
+    found = []
+    for folder, _, names in os.walk(version):
+        for name in names:
+            with contextlib.suppress(OSError):
+                stat = os.stat(os.path.join(folder, name))
+                found.append((os.path.join(folder, name), stat.st_size, stat.st_mtime_ns))
+    return tuple(sorted(found))
+
+
+def _well_formed(examples: Any) -> Any:
+    """Returns the examples as a tensor, each one parsed and written anew by protobuf.
+
+    TensorFlow's own parser ends the process on a length of 2^31 or more in a value (seen with 2.21: a request of 27 bytes).
+    What protobuf has written holds no such length, whatever the request was. As SequenceExamples, which hold all that an
+    Example does and feature lists too.
+
+    Raises:
+        DataError: an element is no tf.Example.
+    """
+    import numpy as np
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    tensor = tf.convert_to_tensor(examples, tf.string)
+    values = tensor.numpy()
+    out = []
+    for number, value in enumerate(np.ravel(values)):
+        message = tf.train.SequenceExample()
+        try:
+            message.ParseFromString(value)
+        except DecodeError as error:
+            raise DataError(f"the request is no tf.Example: {error}", record=number) from None
+        message.DiscardUnknownFields()  # nobody has looked into them
+        out.append(message.SerializeToString())
+    return tf.reshape(tf.constant(out, tf.string), tensor.shape)
