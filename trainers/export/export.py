@@ -147,9 +147,11 @@ def _write(served: Any, signatures: Mapping[str, Any], card: Mapping[str, Any], 
     import tensorflow as tf
 
     from trainers.export.card import write_card
+    from trainers.export.feature_names import write_feature_names
 
     with atomic_directory(target) as directory:
         tf.saved_model.save(served, str(directory), signatures=dict(signatures))
+        write_feature_names(directory, served.tensor_names)
         write_card(card, directory)
 
 

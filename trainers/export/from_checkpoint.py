@@ -112,10 +112,11 @@ def rebuild_model(
         transform_output=output,
         hyperparameters=dict(config.get("hyperparameters") or {}),
         steps=saved.step,
+        pad=config.get("pad") or {},
     )
     with precision_policy(config.get("precision", "float32")):
         model = build_model(context)
-    create_variables(model, context, config.get("pad"))
+    create_variables(model, context)
     averaged = bool(saved.state["variables"].get("average"))
     restore_model(model, saved.path, use_average=averaged if use_average is None else use_average)
     return model, context
@@ -129,6 +130,7 @@ def check_export(
     *,
     rows: int = 1024,
     tolerance: float = 1e-6,
+    pad: Mapping[str, Any] | None = None,
 ) -> float:
     """Returns the largest difference between the answers of an exported model and of the model in memory.
 
@@ -141,6 +143,7 @@ def check_export(
         transform_graph: TFT's output.
         rows: the first so many rows are compared.
         tolerance: most that two answers may differ by.
+        pad: list feature to its padding, as the context of `rebuild_model` has it.
 
     Raises:
         DataError: they differ by more.
@@ -150,18 +153,18 @@ def check_export(
     import tensorflow_transform as tft
 
     from trainers.export.forward import ForwardPass
-    from trainers.export.inputs import batch_features
+    from trainers.export.inputs import batch_features, tensor_names
     from trainers.export.predict import LoadedModel, batch_tensors
 
     served = LoadedModel(version_dir)
     layer = tft.TFTransformOutput(for_tensorflow(transform_graph)).transform_features_layer()
     spec = {name: feature for name, feature in raw.feature_spec().items() if name in served.columns([])}
-    forward = ForwardPass(model)
+    forward, names = ForwardPass(model, pad), tensor_names(spec)
     worst, left = 0.0, rows
     for batch in raw.read_batches(batch_rows=min(rows, 8192), columns=served.columns([])):
         part = batch.slice(0, left)
-        tensors = {name: tf.constant(value) for name, value in batch_tensors(part, spec).items()}
-        answers = forward(layer(batch_features(tensors, spec)))
+        tensors = {name: tf.constant(value) for name, value in batch_tensors(part, spec, names).items()}
+        answers = forward(layer(batch_features(tensors, spec, names)))
         expected = np.asarray(answers[served.output])
         found = served.predict(part)
         worst = max(worst, float(np.max(np.abs(found - expected.reshape(found.shape)), initial=0.0)))
@@ -177,7 +180,7 @@ def check_export(
     return worst
 
 
-def create_variables(model: Any, context: ModelContext, pad: Mapping[str, Any] | None = None) -> None:
+def create_variables(model: Any, context: ModelContext) -> None:
     """Makes the variables of a model that makes them at its first call, with one row of zeros."""
     import tensorflow as tf
 
@@ -187,7 +190,7 @@ def create_variables(model: Any, context: ModelContext, pad: Mapping[str, Any] |
     if getattr(model, "built", True) and model.variables:
         return
     features = {name: blank_feature(feature, tf.constant(1)) for name, feature in context.feature_spec.items()}
-    ForwardPass(model, pad)(features)
+    ForwardPass(model, context.pad)(features)
 
 
 def _last_metrics(state: Mapping[str, Any]) -> dict[str, Any]:

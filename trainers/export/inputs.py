@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,9 +21,12 @@ __all__ = [
     "raw_spec_of_transform",
     "required_inputs",
     "row_lengths_name",
+    "tensor_names",
 ]
 
 LENGTHS_SUFFIX = "_row_lengths"
+# TensorFlow sanitises or refuses any other argument name of a signature; a client would look for the feature's own.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def row_lengths_name(feature: str) -> str:
@@ -29,7 +34,28 @@ def row_lengths_name(feature: str) -> str:
     return feature + LENGTHS_SUFFIX
 
 
-def batch_signature(feature_spec: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
+def tensor_names(features: Iterable[str]) -> dict[str, str]:
+    """Returns feature name to the name of its tensor in a signature.
+
+    It is the feature's own where TensorFlow takes that (letters of ASCII, digits, `_`, a letter first). Else it is made of
+    what it takes of it ("citric acid" becomes "citric_acid"), with a number where that name is another feature's already.
+    """
+    names = {name: name for name in features if _PLAIN.fullmatch(name)}
+    taken = {*names.values(), *map(row_lengths_name, names.values())}
+    for name in sorted(set(features) - set(names)):
+        plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        plain = plain if plain[:1].isalpha() else "f" + plain
+        free = next(
+            one
+            for one in itertools.chain([plain], (f"{plain}_{i}" for i in itertools.count(2)))
+            if one not in taken and row_lengths_name(one) not in taken
+        )
+        names[name] = free
+        taken |= {free, row_lengths_name(free)}
+    return names
+
+
+def batch_signature(feature_spec: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, tf.TensorSpec]:
     """Returns the plain tensors that carry a batch of n rows of such features.
 
     A signature holds dense tensors only. So a fixed feature is one tensor [n, *shape]; a feature of any number of values
@@ -37,12 +63,14 @@ def batch_signature(feature_spec: Mapping[str, Any]) -> dict[str, tf.TensorSpec]
 
     Args:
         feature_spec: feature name to `tf.io.FixedLenFeature`, `VarLenFeature`, or `RaggedFeature` without partitions.
+        names: of `tensor_names`.
 
     Raises:
         ConfigError: a kind of feature that two dense tensors cannot carry.
     """
     signature: dict[str, tf.TensorSpec] = {}
-    for name, feature in sorted(feature_spec.items()):
+    for feature_name, feature in sorted(feature_spec.items()):
+        name = names[feature_name]
         if isinstance(feature, tf.io.FixedLenFeature):
             signature[name] = tf.TensorSpec([None, *feature.shape], feature.dtype, name)
         elif _is_list(feature):
@@ -51,19 +79,21 @@ def batch_signature(feature_spec: Mapping[str, Any]) -> dict[str, tf.TensorSpec]
             signature[lengths] = tf.TensorSpec([None], tf.int64, lengths)
         else:
             raise ConfigError(
-                f"feature {name!r} is a {type(feature).__name__}: a batch signature takes fixed and list features"
+                f"feature {feature_name!r} is a {type(feature).__name__}: a batch signature takes fixed and list features"
             )
     return signature
 
 
-def batch_features(tensors: Mapping[str, Any], feature_spec: Mapping[str, Any]) -> dict[str, Any]:
+def batch_features(
+    tensors: Mapping[str, Any], feature_spec: Mapping[str, Any], names: Mapping[str, str]
+) -> dict[str, Any]:
     """Returns features as `tf.io.parse_example` gives them from the tensors of `batch_signature`."""
     features: dict[str, Any] = {}
     for name, feature in feature_spec.items():
         if isinstance(feature, tf.io.FixedLenFeature):
-            features[name] = tensors[name]
+            features[name] = tensors[names[name]]
             continue
-        rows = tf.RaggedTensor.from_row_lengths(tensors[name], tensors[row_lengths_name(name)])
+        rows = tf.RaggedTensor.from_row_lengths(tensors[names[name]], tensors[row_lengths_name(names[name])])
         features[name] = rows if isinstance(feature, tf.io.RaggedFeature) else rows.to_sparse()
     return features
 

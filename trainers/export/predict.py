@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from trainers.export.export import latest_version
+from trainers.export.feature_names import read_feature_names
 
 __all__ = ["LoadedModel", "batch_tensors"]
 
@@ -41,6 +42,7 @@ class LoadedModel:
             )
         self._answer = signatures["raw_features"]
         self._transform = signatures.get("transform_raw_features")
+        self._names = read_feature_names(self.path)
         outputs = sorted(self._answer.structured_outputs)
         if output is None and len(outputs) > 1:
             raise ConfigError(f"{self.path} has the outputs {', '.join(outputs)}: say which one is evaluated")
@@ -50,10 +52,10 @@ class LoadedModel:
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """Returns the columns of the data that predictions need, with those that the named labels need."""
-        needed = _features(self._answer)
+        needed = _tensor_features(self._answer)
         if any(self.computes(name) for name in names):
-            needed = [*needed, *_features(self._transform)]
-        return list(dict.fromkeys(needed))
+            needed = [*needed, *_tensor_features(self._transform)]
+        return list(dict.fromkeys(self._names.get(name, name) for name in needed))
 
     def computes(self, name: str) -> bool:
         """Whether the transform graph inside the model gives a dense feature of this name."""
@@ -61,7 +63,7 @@ class LoadedModel:
 
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
         """Returns float predictions [n], or [n, k] of k outputs."""
-        values = self._answer(**_tensors(batch, self._answer))[self.output].numpy()
+        values = self._answer(**_tensors(batch, self._answer, self._names))[self.output].numpy()
         if len(values) != batch.num_rows:
             raise DataError(
                 f"the model answered {len(values)} rows for {batch.num_rows}; output {self.output!r} is no prediction a row"
@@ -71,11 +73,11 @@ class LoadedModel:
     def transformed(self, batch: pa.RecordBatch, names: Sequence[str]) -> Mapping[str, np.ndarray]:
         """Returns transformed features [n, ...] by name, as the graph inside the model computes them."""
         assert self._transform is not None
-        result = self._transform(**_tensors(batch, self._transform))
+        result = self._transform(**_tensors(batch, self._transform, self._names))
         return {name: result[name].numpy() for name in names}
 
 
-def _features(function: Any) -> list[str]:
+def _tensor_features(function: Any) -> list[str]:
     names = _inputs(function)
     return [
         name for name in names if not (name.endswith(LENGTHS_SUFFIX) and name.removesuffix(LENGTHS_SUFFIX) in names)
@@ -86,24 +88,27 @@ def _inputs(function: Any) -> dict[str, Any]:
     return function.structured_input_signature[1]
 
 
-def _tensors(batch: pa.RecordBatch, function: Any) -> dict[str, Any]:
+def _tensors(batch: pa.RecordBatch, function: Any, names: Mapping[str, str]) -> dict[str, Any]:
     """Returns the columns of a batch as the plain tensors that a signature takes."""
     import tensorflow as tf
 
     signature = _inputs(function)
     tensors: dict[str, Any] = {}
-    for name in _features(function):
-        spec, column = signature[name], batch.column(name)
+    for name in _tensor_features(function):
+        feature = names.get(name, name)
+        spec, column = signature[name], batch.column(feature)
         if name + LENGTHS_SUFFIX in signature:
-            values, lengths = _list_arrays(column, spec.dtype.name, name)
+            values, lengths = _list_arrays(column, spec.dtype.name, feature)
             tensors[name], tensors[name + LENGTHS_SUFFIX] = tf.constant(values, spec.dtype), tf.constant(lengths)
         else:
-            tensors[name] = tf.constant(_fixed_array(column, spec.dtype.name, spec.shape[1:], name), spec.dtype)
+            tensors[name] = tf.constant(_fixed_array(column, spec.dtype.name, spec.shape[1:], feature), spec.dtype)
     return tensors
 
 
-def batch_tensors(batch: pa.RecordBatch, feature_spec: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Returns the columns of a batch as the arrays of `trainers.export.inputs.batch_signature`.
+def batch_tensors(
+    batch: pa.RecordBatch, feature_spec: Mapping[str, Any], names: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """Returns the columns of a batch as the arrays of `trainers.export.inputs.batch_signature`, by the names of tensors.
 
     Raises:
         DataError: a value is missing in a fixed feature, or does not fit the type.
@@ -111,9 +116,11 @@ def batch_tensors(batch: pa.RecordBatch, feature_spec: Mapping[str, Any]) -> dic
     arrays: dict[str, np.ndarray] = {}
     for name, feature in feature_spec.items():
         if hasattr(feature, "shape"):
-            arrays[name] = _fixed_array(batch.column(name), feature.dtype.name, feature.shape, name)
+            arrays[names[name]] = _fixed_array(batch.column(name), feature.dtype.name, feature.shape, name)
         else:
-            arrays[name], arrays[name + LENGTHS_SUFFIX] = _list_arrays(batch.column(name), feature.dtype.name, name)
+            arrays[names[name]], arrays[names[name] + LENGTHS_SUFFIX] = _list_arrays(
+                batch.column(name), feature.dtype.name, name
+            )
     return arrays
 
 

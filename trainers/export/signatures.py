@@ -21,6 +21,7 @@ from trainers.export.inputs import (
     feature_tensor_spec,
     raw_spec_of_transform,
     required_inputs,
+    tensor_names,
 )
 
 __all__ = ["ServedModel"]
@@ -36,6 +37,7 @@ class _Specs:
         transformed: what the transform graph gives; empty without one.
         model: what the model takes and its answer depends on.
         blank: what the model takes and its answer does not depend on: it is given zeros.
+        names: feature name, raw or transformed, to the name of its tensor in a signature.
     """
 
     full_raw: dict[str, Any]
@@ -43,6 +45,7 @@ class _Specs:
     transformed: dict[str, Any]
     model: dict[str, Any]
     blank: dict[str, Any]
+    names: dict[str, str]
 
 
 class ServedModel(tf.Module):
@@ -80,7 +83,10 @@ class ServedModel(tf.Module):
         _check_known(wanted, raw_feature_spec, "the examples have no feature")
         spec = {name: raw_feature_spec[name] for name in wanted}
         needed, blank = self._needed(spec)
-        self.transform_layer, self._specs = None, _Specs(dict(raw_feature_spec), needed, {}, needed, blank)
+        self.transform_layer, self._specs = (
+            None,
+            _Specs(dict(raw_feature_spec), needed, {}, needed, blank, tensor_names(raw_feature_spec)),
+        )
 
     def _needed(self, spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns the features that the answer depends on, and the others."""
@@ -106,6 +112,11 @@ class ServedModel(tf.Module):
         """Features that the model itself takes."""
         return dict(self._specs.model)
 
+    @property
+    def tensor_names(self) -> dict[str, str]:
+        """Feature name to the name of its tensor in the signatures of plain tensors."""
+        return dict(self._specs.names)
+
     def signatures(self) -> dict[str, Any]:
         """Returns the concrete functions by signature name.
 
@@ -115,18 +126,19 @@ class ServedModel(tf.Module):
         transform_features: `examples` -> dense transformed features with the labels, for an evaluation that reads examples.
         transform_raw_features: a batch of all raw features as plain tensors -> the same.
         """
-        examples = tf.TensorSpec([None], tf.string, "examples")
+        examples, names = tf.TensorSpec([None], tf.string, "examples"), self._specs.names
         found = {"serving_default": tf.function(self._answer_examples).get_concrete_function(examples)}
         if _is_plain(self._specs.raw):
-            found["raw_features"] = _keyword_function(self._answer_raw, batch_signature(self._specs.raw))
+            signature = batch_signature(self._specs.raw, names)
+            found["raw_features"] = _keyword_function(self._answer_raw, signature)
         if self.transform_layer is not None:
             if _is_plain(self._specs.model):
                 found["transformed_features"] = _keyword_function(
-                    self._answer_transformed, batch_signature(self._specs.model)
+                    self._answer_transformed, batch_signature(self._specs.model, names)
                 )
             found["transform_features"] = tf.function(self._transform_examples).get_concrete_function(examples)
             if _is_plain(self._specs.full_raw):
-                signature = batch_signature(self._specs.full_raw)
+                signature = batch_signature(self._specs.full_raw, names)
                 found["transform_raw_features"] = _keyword_function(self._transform_raw, signature)
         return found
 
@@ -134,10 +146,10 @@ class ServedModel(tf.Module):
         return self._answer(tf.io.parse_example(examples, self._specs.raw))
 
     def _answer_raw(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        return self._answer(batch_features(tensors, self._specs.raw))
+        return self._answer(batch_features(tensors, self._specs.raw, self._specs.names))
 
     def _answer_transformed(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        return self._forward(batch_features(tensors, self._specs.model))
+        return self._forward(batch_features(tensors, self._specs.model, self._specs.names))
 
     def _answer(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         if self.transform_layer is None:
@@ -148,7 +160,7 @@ class ServedModel(tf.Module):
         return self._transformed(tf.io.parse_example(examples, self._specs.full_raw))
 
     def _transform_raw(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        return self._transformed(batch_features(tensors, self._specs.full_raw))
+        return self._transformed(batch_features(tensors, self._specs.full_raw, self._specs.names))
 
     def _transformed(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         assert self.transform_layer is not None
@@ -195,7 +207,12 @@ def _with_graph(
     needed = required_inputs(function, model_spec)
     del loaded  # its tables were needed until here; the layer loads its own
     return output.transform_features_layer(), _Specs(
-        full_raw, {n: full_raw[n] for n in sorted(needed)}, transformed, model_spec, blank
+        full_raw,
+        {n: full_raw[n] for n in sorted(needed)},
+        transformed,
+        model_spec,
+        blank,
+        tensor_names([*full_raw, *transformed]),
     )
 
 
@@ -240,7 +257,7 @@ def _keyword_function(method: Any, signature: Mapping[str, tf.TensorSpec]) -> An
 
 def _is_plain(spec: Mapping[str, Any]) -> bool:
     try:
-        batch_signature(spec)
+        batch_signature(spec, tensor_names(spec))
     except ConfigError:
         return False
     return True

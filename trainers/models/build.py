@@ -86,6 +86,7 @@ def context_of(config: TrainerConfig, data: Any, transform_graph: str | None, to
         transform_output=_transform_output(transform_graph),
         hyperparameters=dict(config.hyperparameters),
         steps=total_steps,
+        pad=config.pad,
     )
 
 

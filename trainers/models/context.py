@@ -19,6 +19,7 @@ class ModelContext:
         transform_output: a `tft.TFTransformOutput`, e.g. for vocabulary sizes, or None where nothing was transformed.
         hyperparameters: as the configuration has them.
         steps: optimizer steps of the whole training, e.g. for a schedule; None where it is not known.
+        pad: list feature to its padding, as the configuration has it; such a feature comes dense, beside NAME_mask.
     """
 
     feature_spec: Mapping[str, Any]
@@ -26,3 +27,4 @@ class ModelContext:
     transform_output: Any = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     steps: int | None = None
+    pad: Mapping[str, Any] = field(default_factory=dict)

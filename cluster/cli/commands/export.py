@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--module", required=True, metavar="FILE.py", help="Python file with build_model(context)")
     parser.add_argument(
+        "--build-model", default="build_model", metavar="NAME", help="its function (default: %(default)s)"
+    )
+    parser.add_argument(
         "--graph", metavar="DIR", help="transform graph of the training; none: the model takes raw features"
     )
     parser.add_argument(
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.graph is None and args.data is None:
         raise ConfigError("without --graph, --data is needed: it says which features a raw example has")
     raw = None if args.data is None else Dataset.open(args.data)
-    build_model = user_function(args.module, "build_model")
+    build_model = user_function(args.module, args.build_model)
     version = export_checkpoint(
         args.checkpoint,
         build_model,
@@ -56,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     )
     print(version)
     if raw is not None and args.graph is not None and args.check_rows > 0:
-        model, _ = rebuild_model(args.checkpoint, build_model, args.graph)
+        model, context = rebuild_model(args.checkpoint, build_model, args.graph)
         rows = min(args.check_rows, raw.num_records)
-        worst = check_export(version, model, raw, args.graph, rows=rows)
+        worst = check_export(version, model, raw, args.graph, rows=rows, pad=context.pad)
         print(f"checked on {rows:,} raw rows: at most {worst:.1g} away from the checkpoint's answers")
     return 0

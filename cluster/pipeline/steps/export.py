@@ -33,8 +33,8 @@ def _run(context: StepContext) -> StepResult:
     rows, notes = 0, [f"SavedModel version {version.name}: raw tf.Examples in, the transform inside"]
     if config.check_rows and graph is not None:
         rows = min(config.check_rows, raw.num_records)
-        model, _ = rebuild_model(checkpoints, build_model, graph)
-        worst = check_export(version, model, raw, graph, rows=rows)
+        model, built = rebuild_model(checkpoints, build_model, graph)
+        worst = check_export(version, model, raw, graph, rows=rows, pad=built.pad)
         notes.append(f"checked on {rows:,} rows: its answers are at most {worst:.1g} from the trained model's")
     return StepResult(
         counts=Counts(rows_in=rows, rows_out=rows),

@@ -306,3 +306,60 @@ def test_export_pads_lists_as_the_training_did(data, tmp_path):
     examples = tf.constant([example(seq=[1, 2, 3, 4]), example(seq=[5])])
     answer = loaded.signatures["serving_default"](examples=examples)["outputs"]
     np.testing.assert_allclose(answer, model({"seq": tf.constant([[2, 3, 4], [5, 19, 19]], tf.int64)}), rtol=1e-6)
+
+
+_ODD = ("citric acid", "a/b", "größe", "1st", "citric_acid")
+
+
+def odd_model(context):
+    import keras
+
+    inputs = {
+        name: keras.Input((), name=None if "/" in name else name) for name in context.feature_spec if name != "tag list"
+    }
+    rows = [keras.layers.Reshape((1,))(inputs[name]) for name in sorted(inputs)]
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()(rows)))
+    model.compile("sgd", "mse")
+    return model
+
+
+def odd_subclassed(context):
+    import keras
+    import tensorflow as tf
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = keras.layers.Dense(1)
+
+        def call(self, x):
+            tags = tf.sparse.reduce_sum(x["tag list"], 1)
+            tags.set_shape([None])
+            return self.head(tf.stack([*(x[name] for name in _ODD), tags], 1))
+
+    model = Model()
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("build", [odd_model, odd_subclassed])
+def test_export_of_columns_with_spaces_slashes_and_unicode_answers_and_is_evaluated(tmp_path, build):
+    import tensorflow as tf
+
+    from trainers.evaluation.evaluate import evaluate
+    from trainers.export.from_checkpoint import export_checkpoint
+
+    rng = np.random.default_rng(1)
+    columns = {name: rng.normal(size=200).astype(np.float32) for name in _ODD}
+    lists = pa.array([rng.normal(size=i % 3).astype(np.float32) for i in range(200)], pa.list_(pa.float32()))
+    table = pa.table({**columns, "tag list": lists, "y": columns["citric acid"] * 2})
+    pq.write_table(table, tmp_path / "x.parquet")
+    data = Dataset.open(str(tmp_path / "x.parquet"))
+    result = fit(build, data, tmp_path / "run")
+    spec = data.feature_spec()
+    version = export_checkpoint(tmp_path / "run", build, tmp_path / "out", transform_graph=None, raw_feature_spec=spec)
+    signature = tf.saved_model.load(str(version)).signatures["raw_features"]
+    names = sorted(signature.structured_input_signature[1])
+    assert names[:4] == ["a_b", "citric_acid", "citric_acid_2", "f1st"] and "gr__e" in names
+    found = evaluate(version, data, "y", metrics=["MeanSquaredError"])
+    assert found.overall["mean_squared_error"] == pytest.approx(result.eval_metrics["loss"], rel=1e-5)

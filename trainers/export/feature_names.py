@@ -1,0 +1,37 @@
+"""Which tensor of a SavedModel's signatures carries which feature: a tensor's name is not always the feature's."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.core.errors import DataError
+
+__all__ = ["read_feature_names", "write_feature_names"]
+
+_FILE = "assets.extra/feature_names.json"
+_VERSION = 1
+
+
+def write_feature_names(model: Path, tensors: Mapping[str, str]) -> None:
+    """Writes feature name to tensor name beside a SavedModel."""
+    path = model / _FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"version": _VERSION, "tensors": dict(tensors)}, indent=1, ensure_ascii=False), "utf-8")
+
+
+def read_feature_names(model: str | os.PathLike[str]) -> dict[str, str]:
+    """Returns tensor name to feature name; empty for a model that was written before names were, where both are the same.
+
+    Raises:
+        DataError: the file is of another version.
+    """
+    path = Path(model, _FILE)
+    if not path.is_file():
+        return {}
+    stored = json.loads(path.read_text("utf-8"))
+    if stored.get("version") != _VERSION:
+        raise DataError(f"version {stored.get('version')!r}: this release reads version {_VERSION}", path=str(path))
+    return {tensor: feature for feature, tensor in stored["tensors"].items()}
