@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,24 @@ __all__ = ["layouts_of", "type_specs_of"]
 
 def type_specs_of(feature_spec: Mapping[str, Any]) -> dict[str, tf.TypeSpec]:
     """Returns the batched type spec of each feature, as TFT hands them to a preprocessing_fn."""
-    return impl_helper.get_type_specs_from_feature_specs(dict(feature_spec))
+    listed = {name: _with_listed_sizes(feature) for name, feature in feature_spec.items()}
+    return impl_helper.get_type_specs_from_feature_specs(listed)
+
+
+def _with_listed_sizes(feature: Any) -> Any:
+    """TensorFlow takes one key and one size of a SparseFeature as they are; TFT wants lists."""
+    if not isinstance(feature, tf.io.SparseFeature):
+        return feature
+    keys, sizes = _index_keys(feature), _index_sizes(feature)
+    return tf.io.SparseFeature(keys, feature.value_key, feature.dtype, sizes, feature.already_sorted)
+
+
+def _index_keys(feature: Any) -> list[str]:
+    return [feature.index_key] if isinstance(feature.index_key, str) else list(feature.index_key)
+
+
+def _index_sizes(feature: Any) -> list[int]:
+    return list(feature.size) if isinstance(feature.size, (list, tuple)) else [int(feature.size)]
 
 
 def layouts_of(feature_spec: Mapping[str, Any]) -> dict[str, FeatureLayout]:
@@ -35,10 +53,13 @@ def _layout(name: str, feature: Any) -> FeatureLayout:
     if isinstance(feature, tf.io.VarLenFeature):
         return FeatureLayout(name=name, kind="sparse", dtype=dtype)
     if isinstance(feature, tf.io.SparseFeature):
-        keys = (feature.index_key,) if isinstance(feature.index_key, str) else tuple(feature.index_key)
-        sizes = (feature.size,) if isinstance(feature.size, int) else tuple(feature.size)
         return FeatureLayout(
-            name=name, kind="coordinates", dtype=dtype, shape=sizes, column=feature.value_key, index_columns=keys
+            name=name,
+            kind="coordinates",
+            dtype=dtype,
+            shape=tuple(_index_sizes(feature)),
+            column=feature.value_key,
+            index_columns=tuple(_index_keys(feature)),
         )
     if isinstance(feature, tf.io.RaggedFeature):
         return FeatureLayout(
@@ -47,9 +68,18 @@ def _layout(name: str, feature: Any) -> FeatureLayout:
             dtype=dtype,
             splits_dtype=feature.row_splits_dtype.as_numpy_dtype.__name__,
             column=feature.value_key or name,
-            partitions=tuple(_partition(name, each) for each in feature.partitions),
+            partitions=_partitions(name, feature),
         )
     raise ConfigError(f"feature {name!r} is a {type(feature).__name__}, which TFT does not take")
+
+
+def _partitions(name: str, feature: Any) -> tuple[str | int, ...]:
+    partitions = tuple(_partition(name, each) for each in feature.partitions)
+    if any(isinstance(outer, int) and isinstance(inner, str) for outer, inner in itertools.pairwise(partitions)):
+        raise ConfigError(
+            f"ragged feature {name!r} has a UniformRowLength before RowLengths, which TFT does not take: list it last"
+        )
+    return partitions
 
 
 def _partition(name: str, partition: Any) -> str | int:

@@ -29,7 +29,7 @@ class FeatureLayout:
         splits_dtype: dtype name of row splits of a ragged feature.
         column: name of the column of values, where it is another than the feature's.
         index_columns: columns of coordinates.
-        partitions: inner row partitions of a ragged feature: a column of row lengths, or a uniform length.
+        partitions: inner row partitions of a ragged feature: columns of row lengths, then uniform lengths.
     """
 
     name: str
@@ -141,26 +141,30 @@ def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> l
             column = column.flatten()
             splits.append(_splits(_lengths(column), layout))
         return [values, *splits]
+    keys = [each for each in layout.partitions if isinstance(each, str)]
+    uniform = [each for each in layout.partitions if not isinstance(each, str)]
+    size = int(np.prod(uniform, dtype=np.int64))  # values of a row of the innermost ragged dimension
     # Outermost: how many rows of the first partition a record has, which follows from the partitions and the values.
-    inner = [None if isinstance(each, int) else batch.column(each) for each in layout.partitions]
-    if isinstance(layout.partitions[0], str):
-        outer = _lengths(inner[0])
+    if keys:
+        outer = _lengths(batch.column(keys[0]))
     else:
-        outer = _lengths(column) // max(_uniform_size(layout.partitions), 1)
+        lengths = _lengths(column)
+        outer = lengths // max(size, 1)
+        if (outer * size != lengths).any():
+            row = int(np.flatnonzero(outer * size != lengths)[0])
+            raise DataError(
+                f"ragged feature {layout.name!r} needs a multiple of {size} values a record, its UniformRowLength; record {row} of the "
+                f"batch has {int(lengths[row])}"
+            )
     splits = [_splits(outer, layout)]
-    for partition, lengths in zip(layout.partitions, inner):
-        rows = int(splits[-1][-1])
-        each = (
-            np.full(rows, partition, np.int64)
-            if lengths is None
-            else to_numpy(flat_values(lengths, str(partition)), "int64")
+    for key in keys:
+        splits.append(_splits(to_numpy(flat_values(batch.column(key), key), "int64"), layout))
+    if int(splits[-1][-1]) * size != len(values):
+        raise DataError(
+            f"ragged feature {layout.name!r} has {len(values)} values in a batch, its partitions {list(layout.partitions)} take "
+            f"{int(splits[-1][-1]) * size}"
         )
-        splits.append(_splits(each, layout))
-    return [values, *splits]
-
-
-def _uniform_size(partitions: tuple[str | int, ...]) -> int:
-    return int(np.prod([each for each in partitions if isinstance(each, int)], dtype=np.int64))
+    return [values.reshape(-1, *uniform) if uniform else values, *splits]
 
 
 def _splits(lengths: np.ndarray, layout: FeatureLayout) -> np.ndarray:

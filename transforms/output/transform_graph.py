@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import wrap_function
+from tensorflow.python.eager import lift_to_graph, wrap_function
 from tensorflow_transform import graph_context, impl_helper, schema_inference, tf2_utils
 from tensorflow_transform.saved import saved_transform_io_v2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
@@ -133,7 +133,7 @@ def _evaluated(tensors: list[Any], concrete: Any) -> list[Any]:
     )
     try:
         return list(wrapped.prune(feeds=[], fetches=tensors)())
-    except (ValueError, tf.errors.InvalidArgumentError) as error:
+    except (ValueError, tf.errors.InvalidArgumentError, lift_to_graph.UnliftableError) as error:
         raise _NeedsInputs from error
 
 

@@ -111,3 +111,25 @@ def test_a_variance_that_its_type_cannot_hold_is_nan_and_the_mean_is_exact(value
     accumulator = MomentsAccumulator(values.dtype.name)
     found = accumulator.finish([accumulator.update(accumulator.create(), [values])])
     np.testing.assert_allclose(found, [mean, variance], rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_rows", [7, 1000])
+def test_a_weighted_vocabulary_is_ordered_by_exact_sums(tmp_path, batch_rows):
+    rng = np.random.default_rng(5)
+    # Many sums that float32 cannot tell apart, tiny weights beside large ones, and exact ties.
+    weights = rng.choice(np.array([0.1, 0.2, 0.3, 0.6, 0.9, 1.2, 1e-9, 16777216.0], np.float32), 600)
+    words = np.array([b"w%d" % each for each in rng.integers(0, 60, 600)], object)
+    table = pa.table({"word": pa.array(words.tolist(), pa.binary()), "weight": weights})
+    spec = {"word": tf.io.FixedLenFeature([], tf.string), "weight": tf.io.FixedLenFeature([], tf.float32)}
+
+    def preprocessing_fn(inputs):
+        tft.vocabulary(inputs["word"], weights=inputs["weight"], vocab_filename="v", store_frequency=True)
+        return {"weight": inputs["weight"]}
+
+    data = parity.write_table(tmp_path / "data", table, files=3)
+    graph = analyze(Dataset.open(data, spec), preprocessing_fn, str(tmp_path / "graph"), batch_rows=batch_rows).path
+    sums: dict[bytes, Fraction] = {}
+    for word, weight in zip(words.tolist(), weights.tolist()):
+        sums[word] = sums.get(word, Fraction(0)) + Fraction(weight)
+    expected = sorted(((float(total), word) for word, total in sums.items()), reverse=True)
+    assert parity.assets(graph)["v"].decode().splitlines() == [f"{total} {word.decode()}" for total, word in expected]
