@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from engine.core.errors import ConfigError, FullpassError
-from engine.storage.atomic import atomic_file
 
 __all__ = ["TrainingFailed", "run_workers", "work"]
 
@@ -44,16 +44,17 @@ def run_workers(fn_args: Any, settings: Mapping[str, Any], workers: int) -> None
         raise ConfigError(f"strategy='one_device' with workers={workers}: leave it 'auto', or give workers=1")
     if "://" in fn_args.model_run_dir:
         raise ConfigError(f"workers={workers} need a local model_run_dir, this one is {fn_args.model_run_dir}")
-    job = Path(fn_args.model_run_dir) / "workers.job"
-    with atomic_file(job) as temporary:
-        temporary.write_bytes(_packed(fn_args, settings))
     logs = settings.get("log_dir") or log_directory(fn_args)
     restarts = settings.get("max_restarts")
     options = [] if restarts is None else ["--max-restarts", str(restarts)]
     path = os.pathsep.join(dict.fromkeys(os.path.abspath(entry) for entry in sys.path))
-    code = run_local_group(
-        workers, ["trainers.tfx.workers:work", str(job)], logs, env={"PYTHONPATH": path}, options=options
-    )
+    # Code travels in it, so it must lie where nobody else may write: model_run_dir is often shared.
+    with tempfile.TemporaryDirectory(prefix="fullpass-job-") as private:
+        job = Path(private) / "workers.job"
+        job.touch(mode=0o600)
+        job.write_bytes(_packed(fn_args, settings))
+        target = ["trainers.tfx.workers:work", str(job)]
+        code = run_local_group(workers, target, logs, env={"PYTHONPATH": path}, options=options)
     if code:
         kind = ConfigError if code == 2 else TrainingFailed
         raise kind(
@@ -66,13 +67,27 @@ def work(job: str) -> None:
 
     Args:
         job: file that `run_workers` wrote.
+
+    Raises:
+        ConfigError: somebody else may have written the file.
     """
     import cloudpickle
 
     from trainers.tfx.run_fn import train_from
 
+    _check_private(Path(job))
     arguments, settings = cloudpickle.loads(Path(job).read_bytes())
     train_from(SimpleNamespace(**arguments), settings)
+
+
+def _check_private(job: Path) -> None:
+    for path in (job, job.parent):
+        found = path.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise ConfigError(
+                f"{path}: user {found.st_uid} owns it, mode {found.st_mode & 0o777:o}; code is only taken from a file that "
+                f"no other user than {os.getuid()} may write"
+            )
 
 
 def _packed(fn_args: Any, settings: Mapping[str, Any]) -> bytes:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 
-from engine.core.errors import DataError, FullpassError
+from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.storage.atomic import atomic_file
 from transforms.passes.analysis import AnalysisPass
 from transforms.passes.transformation import ShardTask, TransformPass
 from transforms.runners.base import SplitReader
 from transforms.runners.exchange import write_parts
 
-__all__ = ["AccumulateSplit", "MergeParts", "WriteShard", "key_of", "noted_error", "rows_done"]
+__all__ = ["AccumulateSplit", "MergeParts", "WriteShard", "key_of", "noted_error", "noting_errors", "rows_done"]
 
 KEYS = 64  # keys that all parts are spread over: enough for the workers of a large cluster, few for Beam
 _ROWS = -1  # stands for an analyzer where a split's record count travels
@@ -41,23 +40,48 @@ def rows_done(directory: str) -> int:
 
 
 @contextlib.contextmanager
-def _noting_errors(directory: str) -> Iterator[None]:
+def noting_errors(directory: str) -> Iterator[None]:
     """Keeps what a worker raised for the driver: runners wrap it in pages of Java, or lose it."""
     try:
         yield
     except Exception as error:
         kept = error if isinstance(error, FullpassError) else FullpassError(f"{type(error).__name__}: {error}")
         with contextlib.suppress(Exception), atomic_file(os.path.join(directory, "error")) as path:
-            path.write_bytes(pickle.dumps(kept))
+            path.write_text(json.dumps(_as_json(kept)))
         raise
 
 
 def noted_error(directory: str) -> FullpassError | None:
-    """Returns the last error that a worker kept, or None."""
-    with contextlib.suppress(Exception), open(os.path.join(directory, "error"), "rb") as file:
-        error = pickle.load(file)
-        return error if isinstance(error, FullpassError) else None
+    """Returns the last error that a worker kept, or None.
+
+    As JSON, never a pickle: the directory is shared by all workers of the cluster, and whoever may write there must not have
+    code run in the driver.
+    """
+    hostile = (OSError, ValueError, RecursionError)
+    with contextlib.suppress(*hostile), open(os.path.join(directory, "error"), encoding="utf-8") as file:
+        return _from_json(json.load(file))
     return None
+
+
+_KINDS: dict[str, type[FullpassError]] = {kind.__name__: kind for kind in (FullpassError, ConfigError, DataError)}
+_PLACES: dict[str, type] = {"path": str, "record": int, "offset_bytes": int}
+
+
+def _as_json(error: FullpassError) -> dict[str, Any]:
+    kind = next(name for name in ("DataError", "ConfigError", "FullpassError") if isinstance(error, _KINDS[name]))
+    if isinstance(error, DataError):
+        return {"type": kind, "message": error.message, **{name: getattr(error, name) for name in _PLACES}}
+    return {"type": kind, "message": str(error)}
+
+
+def _from_json(value: Any) -> FullpassError | None:
+    if not isinstance(value, dict) or not isinstance(value.get("message"), str):
+        return None
+    kind = _KINDS.get(str(value.get("type")), FullpassError)
+    if kind is not DataError:
+        return kind(value["message"])
+    places = {name: value.get(name) for name, of in _PLACES.items() if isinstance(value.get(name), of)}
+    return DataError(value["message"], **places)
 
 
 class AccumulateSplit(beam.DoFn):
@@ -80,7 +104,7 @@ class AccumulateSplit(beam.DoFn):
     def process(self, element: tuple[int, Any]) -> Iterator[tuple[int, list[tuple[int, int, int, bytes]]]]:
         """Yields (key, [(analyzer, part, split, blob)])."""
         index, split = element
-        with _noting_errors(self._directory):
+        with noting_errors(self._directory):
             state = self._opened.accumulate(self._reader.read(split))
         grouped: dict[int, list[tuple[int, int, int, bytes]]] = {0: [(_ROWS, state.rows, index, b"")]}
         for (analyzer, part), blob in self._opened.encode(state).items():
@@ -125,7 +149,7 @@ class MergeParts(beam.DoFn):
             (at[0], at[1], self._plan.merge(at, [found[split] for split in sorted(found)]))
             for at, found in blobs.items()
         )
-        with _noting_errors(self._directory):
+        with noting_errors(self._directory):
             write_parts(self._directory, f"key-{key}", merged, rows)
         yield key
 
@@ -149,7 +173,7 @@ class WriteShard(beam.DoFn):
 
     def process(self, task: ShardTask) -> Iterator[int]:
         """Yields the index of the shard when it stands."""
-        with _noting_errors(self._directory):
+        with noting_errors(self._directory):
             result = self._opened.run(task, self._reader)
         with atomic_file(os.path.join(self._directory, f"task-{task.index}")) as path:
             path.write_text(json.dumps(result.to_json()))
