@@ -21,6 +21,7 @@ from trainers.config.config import TrainerConfig
 from trainers.data.targets import rows_of_part, split_example
 from trainers.models.adapters import ModelAdapter
 from trainers.models.ema import WeightAverages
+from trainers.models.written import written_variables
 from trainers.strategies.placement import Placement
 
 __all__ = ["CallResult", "SynchronousLoop"]
@@ -75,6 +76,7 @@ class SynchronousLoop:
         self._differentiate = tf.function(self._gradients, jit_compile=True) if config.xla else self._gradients
         self._call = tf.function(self._steps, autograph=False)
         self._synchronise = tf.function(self._synchronised, autograph=False)
+        self._statistics: list[Any] | None = None
         self._iterator: Any = None
         self._calls = 0
         self._sampled = is_op_determinism_enabled()
@@ -105,11 +107,15 @@ class SynchronousLoop:
         """
         self._calls += 1
         probed = self._calls * _PROBE_STRIDE % num_steps
-        losses, times, ids = self._call(self._iterator, tf.constant(num_steps, tf.int32), tf.constant(probed, tf.int32))
+        arguments = (self._iterator, tf.constant(num_steps, tf.int32), tf.constant(probed, tf.int32))
+        losses, times, ids = self._call(*arguments)
         if ids is not None:
             on_records(ids.numpy())
         stop = stop_requested
         if self._placement.num_replicas > 1:
+            if self._statistics is None:
+                traced = self._call.get_concrete_function(*arguments)  # traced by the call above
+                self._statistics = written_variables(traced, self._adapter.statistics, self._local)
             stop = bool(self._synchronise(tf.constant(float(stop_requested), tf.float64)).numpy() > 0)
         asked, ready, done = (times.numpy()[probed : probed + 1] if self._sampled else times.numpy()).T
         return CallResult(
@@ -204,8 +210,8 @@ class SynchronousLoop:
     def _synchronised(self, flag: Any) -> Any:
         def replica(flag):
             context = tf.distribute.get_replica_context()
-            statistics = self._adapter.statistics
-            # In float64 the mean of equal float32 values is that value again: frozen weights keep their bits.
+            statistics = self._statistics or []
+            # In float64 the mean of equal float32 values is that value again: what a condition left alone keeps its bits.
             summed = context.all_reduce(
                 tf.distribute.ReduceOp.SUM, [tf.identity(flag), *(tf.cast(v, tf.float64) for v in statistics)]
             )

@@ -30,7 +30,7 @@ def compare(directory: str) -> None:
 def test_mirrored_two_devices_equal_one(tmp_path):
     # In a process of its own: logical devices can only be made before TensorFlow has computed anything.
     root = Path(__file__).parents[3]
-    code = "import sys; from tests.system.system.trainers.test_mirrored import compare; compare(sys.argv[1])"
+    code = "import sys; from tests.system.trainers.test_mirrored import compare; compare(sys.argv[1])"
     env = {**os.environ, "PYTHONPATH": str(root)}
     words = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(words, env=env, cwd=root, capture_output=True, text=True, timeout=500, check=False)

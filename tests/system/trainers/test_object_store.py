@@ -107,7 +107,7 @@ def test_a_directory_that_comes_into_being_while_it_is_listed_is_listed(monkeypa
 
 def test_checkpoints_on_s3_killed_training_goes_on_bit_identically_and_keeps_two(quiet):
     directory = "s3://data/runs/killed"
-    code = f"from tests.system.system.trainers.test_object_store import train; train({directory!r}, pause_s=0.2)"
+    code = f"from tests.system.trainers.test_object_store import train; train({directory!r}, pause_s=0.2)"
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
     until = time.monotonic() + 240
     while len(checkpoint_steps(directory)) < 2 and process.poll() is None and time.monotonic() < until:

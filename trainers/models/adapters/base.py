@@ -61,7 +61,7 @@ class ModelAdapter(abc.ABC):
     @property
     @abc.abstractmethod
     def statistics(self) -> list[Any]:
-        """Float variables that the forward pass changes on each replica by itself (BatchNorm)."""
+        """Float variables that the forward pass may change on each replica by itself (BatchNorm); frozen weights are among them."""
 
     @property
     @abc.abstractmethod
