@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from transforms.batches.graph_strings import Strings, eager_strings
 from transforms.batches.placeholders import FeatureLayout
 
 __all__ = ["to_record_batch"]
@@ -37,10 +38,10 @@ def to_record_batch(outputs: Mapping[str, Any], features: Sequence[FeatureLayout
 def _columns(tensor: Any, feature: FeatureLayout) -> dict[str, pa.Array]:
     name = feature.column or feature.name
     if feature.kind == "dense":
-        return {name: _dense(_numpy(tensor), feature.shape)}
+        return {name: _dense(_taken(tensor), feature.shape)}
     if feature.kind == "ragged":
         return _ragged(tensor, feature)
-    indices, values = _numpy(tensor.indices), _arrow(_numpy(tensor.values))
+    indices, values = _numpy(tensor.indices), _arrow(_taken(tensor.values))
     rows = int(_numpy(tensor.dense_shape)[0])
     offsets = np.concatenate([[0], np.cumsum(np.bincount(indices[:, 0], minlength=rows))]).astype(np.int32)
     result = {name: pa.ListArray.from_arrays(offsets, values)}
@@ -51,7 +52,7 @@ def _columns(tensor: Any, feature: FeatureLayout) -> dict[str, pa.Array]:
 
 def _ragged(tensor: Any, feature: FeatureLayout) -> dict[str, pa.Array]:
     splits: list[np.ndarray] = [_numpy(each).astype(np.int64) for each in tensor.nested_row_splits]
-    flat = _numpy(tensor.flat_values)
+    flat = _taken(tensor.flat_values)
     inner = int(np.prod(flat.shape[1:], dtype=np.int64))
     ends = splits[0]
     result: dict[str, pa.Array] = {}
@@ -70,7 +71,7 @@ def _ragged(tensor: Any, feature: FeatureLayout) -> dict[str, pa.Array]:
     return result
 
 
-def _dense(array: np.ndarray, shape: Sequence[int]) -> pa.Array:
+def _dense(array: np.ndarray | Strings, shape: Sequence[int]) -> pa.Array:
     values = _arrow(array.reshape(-1))
     return pa.FixedSizeListArray.from_arrays(values, int(np.prod(shape, dtype=np.int64))) if shape else values
 
@@ -79,7 +80,13 @@ def _numpy(value: Any) -> np.ndarray:
     return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
 
 
-def _arrow(values: np.ndarray) -> pa.Array:
+def _taken(value: Any) -> np.ndarray | Strings:
+    return eager_strings(value) if hasattr(value, "numpy") else np.asarray(value)
+
+
+def _arrow(values: np.ndarray | Strings) -> pa.Array:
+    if isinstance(values, Strings):
+        return values.values
     return pa.array(values, pa.binary()) if values.dtype == object else pa.array(np.ascontiguousarray(values))
 
 

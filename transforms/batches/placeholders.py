@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from transforms.batches.columns import flat_values
+from transforms.batches.graph_strings import Strings, as_strings
 
-__all__ = ["FeatureLayout", "components", "dense_values", "to_numpy"]
+__all__ = ["FeatureLayout", "components", "dense_values"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,8 @@ class FeatureLayout:
         return (self.column or self.name, *self.index_columns, *lengths)
 
 
-def components(batch: pa.RecordBatch, layout: FeatureLayout) -> list[np.ndarray]:
-    """Returns the component arrays of a feature in a batch.
+def components(batch: pa.RecordBatch, layout: FeatureLayout) -> list[np.ndarray | Strings]:
+    """Returns the component arrays of a feature in a batch; those of strings are `Strings`.
 
     Raises:
         DataError: when a dense feature has not the same number of values in each record.
@@ -64,19 +65,20 @@ def components(batch: pa.RecordBatch, layout: FeatureLayout) -> list[np.ndarray]
     return _ragged(batch, column, layout)
 
 
-def to_numpy(values: pa.Array, dtype: str) -> np.ndarray:
-    """Returns flat values without nulls as numpy: numbers of the dtype, strings as objects of bytes."""
-    if dtype != "object":
-        return values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
-    if pa.types.is_dictionary(values.type):
-        return to_numpy(values.dictionary, dtype)[values.indices.to_numpy(zero_copy_only=False)]
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        values = values.cast(pa.large_binary())
-    return values.to_numpy(zero_copy_only=False)
+def _tensor(values: pa.Array, dtype: str, shape: tuple[int, ...] | None = None) -> np.ndarray | Strings:
+    """Flat values without nulls as what TensorFlow is fed with."""
+    if dtype == "object":
+        return as_strings(values, shape)
+    array = values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+    return array if shape is None else array.reshape(shape)
 
 
-def _dense(column: pa.Array, layout: FeatureLayout, num_rows: int) -> np.ndarray:
-    return to_numpy(dense_values(column, layout, num_rows), layout.dtype).reshape((num_rows, *layout.shape))
+def _integers(values: pa.Array) -> np.ndarray:
+    return values.to_numpy(zero_copy_only=False).astype("int64", copy=False)
+
+
+def _dense(column: pa.Array, layout: FeatureLayout, num_rows: int) -> np.ndarray | Strings:
+    return _tensor(dense_values(column, layout, num_rows), layout.dtype, (num_rows, *layout.shape))
 
 
 def dense_values(column: pa.Array, layout: FeatureLayout, num_rows: int) -> pa.Array:
@@ -110,31 +112,31 @@ def _valid(column: pa.Array) -> np.ndarray:
     return column.is_valid().to_numpy(zero_copy_only=False)
 
 
-def _sparse(column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
+def _sparse(column: pa.Array, layout: FeatureLayout) -> list[np.ndarray | Strings]:
     lengths = _lengths(column)
     total = int(lengths.sum())
     rows: np.ndarray = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     starts = np.cumsum(lengths) - lengths
     places = np.arange(total, dtype=np.int64) - np.repeat(starts, lengths)
     dense_shape = np.array([len(lengths), int(lengths.max(initial=0))], np.int64)
-    return [np.stack([rows, places], axis=1), to_numpy(flat_values(column, layout.name), layout.dtype), dense_shape]
+    return [np.stack([rows, places], axis=1), _tensor(flat_values(column, layout.name), layout.dtype), dense_shape]
 
 
-def _coordinates(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
+def _coordinates(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray | Strings]:
     lengths = _lengths(column)
     rows: np.ndarray = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    indices = [to_numpy(flat_values(batch.column(name), name), "int64") for name in layout.index_columns]
+    indices = [_integers(flat_values(batch.column(name), name)) for name in layout.index_columns]
     if any(len(each) != len(rows) for each in indices):
         raise DataError(
             f"sparse feature {layout.name!r} has {len(rows)} values and {[len(each) for each in indices]} indices: each "
             f"value needs one of each of {list(layout.index_columns)}"
         )
     dense_shape = np.array([len(lengths), *layout.shape], np.int64)
-    return [np.stack([rows, *indices], axis=1), to_numpy(flat_values(column, layout.name), layout.dtype), dense_shape]
+    return [np.stack([rows, *indices], axis=1), _tensor(flat_values(column, layout.name), layout.dtype), dense_shape]
 
 
-def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray]:
-    values = to_numpy(flat_values(column, layout.name), layout.dtype)
+def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray | Strings]:
+    values = _tensor(flat_values(column, layout.name), layout.dtype)
     if not layout.partitions:
         splits = [_splits(_lengths(column), layout)]
         while _is_list(column.type.value_type):
@@ -158,7 +160,7 @@ def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> l
             )
     splits = [_splits(outer, layout)]
     for key in keys:
-        splits.append(_splits(to_numpy(flat_values(batch.column(key), key), "int64"), layout))
+        splits.append(_splits(_integers(flat_values(batch.column(key), key)), layout))
     if int(splits[-1][-1]) * size != len(values):
         raise DataError(
             f"ragged feature {layout.name!r} has {len(values)} values in a batch, its partitions {list(layout.partitions)} take "

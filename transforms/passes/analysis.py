@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.accumulators import Accumulator, Part
+from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter
 from transforms.batches.columns import ColumnInput
 from transforms.batches.features import BatchSource
+from transforms.batches.graph_strings import Strings
 from transforms.planning.graph_function import GraphFunction, SavedModelFunction
 
 __all__ = ["AnalysisPass", "OpenPass", "PassAnalyzer", "PassState", "finish_parts", "merge_part"]
@@ -45,11 +47,13 @@ class AnalysisPass:
         analyzers: in plan order.
         function: the graph to run on each batch, or None where columns suffice.
         source: takes features out of batches.
+        memory_bytes: what a worker may hold, see `batches.batch_cutter`.
     """
 
     analyzers: tuple[PassAnalyzer, ...]
     function: GraphFunction | SavedModelFunction | None
     source: BatchSource
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -127,6 +131,7 @@ class OpenPass:
     def __init__(self, plan: AnalysisPass) -> None:
         self.plan = plan
         self._graph = plan.function.open() if plan.function is not None else None
+        self._pieces = BatchCutter(self._run, plan.memory_bytes)
 
     def create(self) -> PassState:
         """Returns empty states."""
@@ -137,7 +142,13 @@ class OpenPass:
         state.rows += batch.num_rows
         if not batch.num_rows:
             return
-        fetched = self._run(batch)
+        if self._graph is None:
+            self._add(state, batch, [])
+            return
+        for piece, fetched in self._pieces(batch):
+            self._add(state, piece, fetched)
+
+    def _add(self, state: PassState, batch: pa.RecordBatch, fetched: list[np.ndarray | Strings]) -> None:
         columns: dict[ColumnInput, pa.Array] = {}
         for index, analyzer in enumerate(self.plan.analyzers):
             arrays = [
@@ -169,19 +180,21 @@ class OpenPass:
         self,
         source: ColumnInput | int,
         raw: bool,
-        fetched: list[np.ndarray],
+        fetched: list[np.ndarray | Strings],
         columns: dict[ColumnInput, pa.Array],
         batch: pa.RecordBatch,
     ) -> Any:
         if isinstance(source, int):
-            return fetched[source].reshape(-1) if raw else fetched[source]
+            value = fetched[source]
+            if isinstance(value, Strings):
+                return value.values if raw else value.to_numpy()
+            return value.reshape(-1) if raw else value
         if source not in columns:
             columns[source] = _column(self.plan.source, source, batch)
         return columns[source]
 
-    def _run(self, batch: pa.RecordBatch) -> list[np.ndarray]:
-        if self._graph is None or self.plan.function is None:
-            return []
+    def _run(self, batch: pa.RecordBatch) -> list[np.ndarray | Strings]:
+        assert self._graph is not None and self.plan.function is not None
         return self._graph(self.plan.source.arrays(batch, self.plan.function.feeds))
 
 

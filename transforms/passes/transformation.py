@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from engine.dataset.manifest import FileEntry
+from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter
+from transforms.batches.graph_strings import eager_tensor
 from transforms.batches.placeholders import FeatureLayout, components
 
 __all__ = ["OpenTransform", "ShardResult", "ShardTask", "TransformPass"]
@@ -75,6 +77,7 @@ class TransformPass:
         out: directory of the shards.
         format: "parquet" or "tfrecord".
         compression: of the shards, or None.
+        memory_bytes: what a worker may hold, see `batches.batch_cutter`.
     """
 
     transform_fn: str
@@ -84,6 +87,7 @@ class TransformPass:
     out: str
     format: str
     compression: str | None
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
 
     def open(self) -> OpenTransform:
         """Returns the pass ready to run in this process. Imports TensorFlow."""
@@ -103,6 +107,7 @@ class OpenTransform:
         self.plan = plan
         self._loader = saved_transform_io_v2.SavedModelLoader(plan.transform_fn)
         self._apply = self._loader.apply_transform_model
+        self._pieces = BatchCutter(self.transform, plan.memory_bytes)
 
     def run(self, task: ShardTask, reader: Any, watch: Callable[[Iterator], Iterator] = lambda batches: batches) -> Any:
         """Writes the shard of a task, and reads back what the manifest says of it: here, where its bytes are in memory still.
@@ -122,7 +127,7 @@ class OpenTransform:
         def transformed() -> Iterator[pa.RecordBatch]:
             for batch in watch(_pieces(task, reader)):
                 counts["read"] += batch.num_rows
-                yield self.transform(batch)
+                yield from (result for _, result in self._pieces(batch))
 
         path = os.path.join(self.plan.out, task.name)
         written = write_batches(transformed(), self.plan.schema, path, self.plan.format, self.plan.compression)
@@ -159,7 +164,7 @@ def _pieces(task: ShardTask, reader: Any) -> Iterator[pa.RecordBatch]:
 
 
 def _tensor(tf: Any, batch: pa.RecordBatch, layout: FeatureLayout) -> Any:
-    parts = [tf.constant(part) for part in components(batch, layout)]
+    parts = [eager_tensor(part) for part in components(batch, layout)]
     if layout.kind in ("sparse", "coordinates"):
         return tf.SparseTensor(*parts)
     if layout.kind == "ragged":

@@ -8,6 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from transforms.batches.graph_strings import (
+    Strings,
+    as_strings,
+    eager_strings,
+    eager_tensor,
+    parse_proto,
+    strings_of,
+    taken_apart,
+)
+
 __all__ = ["GraphFunction", "SavedModelFunction", "cut_graph"]
 
 
@@ -50,24 +60,58 @@ class OpenGraph:
     def __init__(self, function: GraphFunction) -> None:
         import tensorflow as tf
 
-        graph_def = tf.compat.v1.GraphDef.FromString(function.graph_def)
+        # Batches are the unit of parallelism. Operations run in the thread that brings the batch: sessions share one pool of
+        # operation threads a process, so with a pool of one all workers would wait for that thread.
+        config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
         graph = tf.Graph()
         with graph.as_default():
-            tf.import_graph_def(graph_def, name="")
-        # Batches are the unit of parallelism: one thread an operation, so that workers do not get in each other's way.
-        config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-        self._session = tf.compat.v1.Session(graph=graph, config=config)
-        names = [*function.feed_names, *function.constant_names]
-        self._constants = list(function.constants)
-        self._call = self._session.make_callable(list(function.fetches), feed_list=names)
+            feeds, fetched = _import(tf, function)
+            flat = [part for t in fetched for part in (taken_apart(t) if t.dtype == tf.string else [t])]
+        self._strings = [tensor.dtype == tf.string for tensor in fetched]
+        self._parsed = [tensor.dtype == tf.string for tensor in feeds]
 
-    def __call__(self, feeds: Sequence[Any]) -> list[np.ndarray]:
-        """Returns the fetched arrays for the fed ones."""
-        return self._call(*feeds, *self._constants)
+        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        self._constants = [
+            as_strings(value).proto() if parsed else value
+            for value, parsed in zip(function.constants, self._parsed[len(function.feed_names) :])
+        ]
+        self._call = self._session.make_callable(flat, feed_list=feeds)
+
+    def __call__(self, feeds: Sequence[Any]) -> list[np.ndarray | Strings]:
+        """Returns the fetched arrays for the fed ones; strings as `Strings`."""
+        given = [_fed(value) if parsed else value for value, parsed in zip(feeds, self._parsed)]
+        found = iter(self._call(*given, *self._constants))
+        return [
+            strings_of(next(found), next(found), next(found)) if strings else next(found) for strings in self._strings
+        ]
 
     def close(self) -> None:
         """Frees the session."""
         self._session.close()
+
+
+def _import(tf: Any, function: GraphFunction) -> tuple[list[Any], list[Any]]:
+    """Imports the graph with its strings fed as TensorProtos; returns what is fed, and the fetched tensors."""
+    graph_def = tf.compat.v1.GraphDef.FromString(function.graph_def)
+    names = [*function.feed_names, *function.constant_names]
+    nodes = {node.name: node for node in graph_def.node}
+    feeds: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    for index, name in enumerate(names):
+        attributes = nodes[name.split(":")[0]].attr
+        if attributes["dtype"].type == tf.string.as_datatype_enum:
+            feeds[name] = tf.compat.v1.placeholder(tf.string, [], name=f"fullpass_strings_{index}")
+            shape = tf.TensorShape(attributes["shape"].shape) if "shape" in attributes else None
+            given[name] = parse_proto(feeds[name], shape)
+    kept = [name for name in function.fetches if name not in given]
+    found = dict(zip(kept, tf.graph_util.import_graph_def(graph_def, given, kept, name="")))
+    graph = tf.compat.v1.get_default_graph()
+    fetched = [given[name] if name in given else found[name] for name in function.fetches]
+    return [feeds[name] if name in feeds else graph.get_tensor_by_name(name) for name in names], fetched
+
+
+def _fed(value: Any) -> bytes:
+    return (value if isinstance(value, Strings) else as_strings(value)).proto()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,8 +148,8 @@ class OpenSavedModel:
         self._function = function
         self._loader = saved_transform_io_v2.SavedModelLoader(function.path)
 
-    def __call__(self, feeds: Sequence[Any]) -> list[np.ndarray]:
-        """Returns the fetched arrays for the fed ones."""
+    def __call__(self, feeds: Sequence[Any]) -> list[np.ndarray | Strings]:
+        """Returns the fetched arrays for the fed ones; strings as `Strings`."""
         import tensorflow as tf
 
         arrays: dict[str, list[Any]] = {}
@@ -113,7 +157,7 @@ class OpenSavedModel:
             arrays.setdefault(feature, []).append(array)
         inputs = {name: _rebuild(tf, parts, self._function.kinds[name]) for name, parts in arrays.items()}
         outputs = self._loader.apply_transform_model(inputs)
-        return [np.asarray(outputs[key]) for key in self._function.fetches]
+        return [eager_strings(outputs[key]) for key in self._function.fetches]
 
     def close(self) -> None:
         """Frees the model."""
@@ -121,7 +165,7 @@ class OpenSavedModel:
 
 
 def _rebuild(tf: Any, parts: list[Any], kind: str) -> Any:
-    tensors = [tf.constant(part) for part in parts]
+    tensors = [eager_tensor(part) for part in parts]
     if kind == "sparse":
         return tf.SparseTensor(*tensors)
     if kind == "ragged":
