@@ -7,12 +7,13 @@ FUZZ_RUNS ?= 200000
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo test lint types test-clusters bench fuzz clean
+.PHONY: help env demo test lint test-clusters bench fuzz clean
 
 help:
 	@echo "make env            build $(VENV) with everything that the demo and the tests need"
 	@echo "make demo           336,776 real flights: ingest, analyze, transform, train, evaluate, export"
-	@echo "make test           lint, types, tests"
+	@echo "make lint           ruff, import-linter, mypy"
+	@echo "make test           lint, unit and system tests"
 	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
 	@echo "make bench          every speed claim, measured against its peer"
 	@echo "make fuzz           the tf.Example and tf.SequenceExample codec under ASan and UBSan (FUZZ_RUNS=5000000)"
@@ -29,11 +30,10 @@ demo: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-
-types: env
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-test: lint types
+test: lint
 	$(BIN)/python -m pytest tests/unit tests/system -n 2 --dist loadfile
 
 test-clusters: env

@@ -42,6 +42,7 @@ EXTRAS["dev"] = [
     "hypothesis>=6.100",
     "ruff==0.15.*",
     "mypy>=1.15",
+    "import-linter>=2.6,<3",
     "moto[server]>=5",
     "setuptools",
     "wheel",

@@ -23,6 +23,8 @@ from transforms.output.transform_graph import write_transform_fn
 from transforms.passes.phase_saved_model import replacements
 from transforms.passes.phases import PhasePlan, plan_phases
 from transforms.planning.plan import unsupported_operations
+from transforms.tft.annotations import RANGED_TENSORS
+from transforms.tft.beam_impl import instance_dicts_to_batches
 from transforms.tracing.trace import Trace, trace
 
 __all__ = ["AnalyzeDataset"]
@@ -63,7 +65,7 @@ class AnalyzeDataset(beam.PTransform):
         if isinstance(metadata, dataset_metadata.DatasetMetadata):
             if Context.get_passthrough_keys():
                 raise ValueError("passthrough_keys need record batches with a TensorAdapterConfig, not instance dicts")
-            to_batches = tft_impl._InstanceDictInputToTFXIOInput(metadata.schema, Context.get_desired_batch_size())
+            to_batches = instance_dicts_to_batches(metadata.schema, Context.get_desired_batch_size())
             config = to_batches.tensor_adapter_config()
         else:
             to_batches, config = None, metadata
@@ -164,6 +166,6 @@ def _read_metadata(path: str) -> Any:
 
 def _static_schema(traced: Trace) -> Any:
     """The schema as far as it is known before the data is seen."""
-    key = schema_inference._TF_METADATA_TENSOR_COLLECTION
+    key = RANGED_TENSORS
     ranged = {key: [tf.constant(feature) for feature in traced.ranged_features]}
     return schema_inference.infer_feature_schema_v2(traced.outputs, lambda: ranged, evaluate_schema_overrides=False)

@@ -98,7 +98,7 @@ def _all_nodes(graph_def: Any) -> Iterator[Any]:
 
 def _body(node: Any) -> bytes | None:
     """Returns a hash of the Python function of an operation, or None where it cannot be told."""
-    from tensorflow.python.ops import script_ops
+    from transforms.tft.tables import python_function
 
-    function = script_ops._py_funcs.get(node.attr["token"].s.decode())
+    function = python_function(node.attr["token"].s.decode())
     return None if function is None else function_hash(function)

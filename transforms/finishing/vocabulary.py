@@ -136,7 +136,9 @@ def reserved_tokens(operation: Any, inputs: Sequence[Any], context: EvaluationCo
 
 def _by_fingerprint(blocks: Iterator[Run]) -> Run:
     run = concat_runs(list(blocks))
-    digests = pa.array([hashlib.sha1(token).digest() for token in run.tokens.to_pylist()], pa.large_binary())
+    digests = pa.array(
+        [hashlib.sha1(token, usedforsecurity=False).digest() for token in run.tokens.to_pylist()], pa.large_binary()
+    )
     order = pc.sort_indices(digests)
     return Run(run.tokens.take(order), run.scores[order.to_numpy()])
 

@@ -17,7 +17,8 @@ from tensorflow.python.framework import graph_util_impl
 from tensorflow.python.ops import lookup_ops
 from tensorflow_transform import tf_utils
 
-from transforms.tft.tables import share_destroyer
+from transforms.tft.impl import asset_replacements
+from transforms.tft.tables import file_of, initializer_of, point_at, share_destroyer
 from transforms.tracing.trace import Trace
 
 __all__ = ["FinalGraph", "Unfit"]
@@ -87,7 +88,7 @@ class FinalGraph:
         module.resources = [
             table for table in self._trace.resources or () if isinstance(table, lookup_ops.StaticHashTable)
         ]
-        module.initializers = [table._initializer for table in module.resources]
+        module.initializers = [initializer_of(table) for table in module.resources]
         share_destroyer(module.resources)
         module.assets = list(self._known_assets.values())
         return module
@@ -162,7 +163,7 @@ class FinalGraph:
 
     def _point_tables(self) -> None:
         """Has each table read the file that the analysis wrote when the saved graph is loaded."""
-        eager = dict(self._trace.graph.get_collection(tf_utils._ASSET_REPLACEMENTS))
+        eager = dict(asset_replacements(self._trace.graph))
         final = {
             _path(eager[tf_utils.hashable_tensor_or_op(sink.tensor)]): self._files[sink.tensor.name]
             for sink in self._trace.sinks
@@ -170,9 +171,7 @@ class FinalGraph:
         }
         for table in self._trace.resources or ():
             if isinstance(table, lookup_ops.StaticHashTable):
-                initializer = table._initializer
-                asset = self._known_assets[final[_path(initializer._filename_arg)]]
-                initializer._filename = initializer._track_trackable(asset, "_filename", overwrite=True)
+                point_at(table, self._known_assets[final[_path(file_of(table))]])
 
 
 def _is_asset(sink: Any) -> bool:

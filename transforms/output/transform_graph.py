@@ -23,6 +23,7 @@ from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
 from engine.storage.atomic import atomic_directory
 from transforms.output.final_graph import FinalGraph, Unfit
+from transforms.tft.impl import check_fingerprint, trace_metadata
 from transforms.tft.skip_token_filter import lean_reductions
 from transforms.tracing.annotations import annotations_of, evaluate_annotations
 from transforms.tracing.trace import Trace
@@ -84,7 +85,7 @@ def write_transform_fn(
             context.module_to_export, function, "transform_fn", path, save_options
         )
         inputs = tf2_utils.get_structured_inputs_from_func_graph(concrete.graph)
-        impl_helper._validate_analyzers_fingerprint(fingerprint, concrete.graph, inputs)
+        check_fingerprint(fingerprint, concrete.graph, inputs)
         try:
             schema = schema_inference.infer_feature_schema_v2(
                 concrete.structured_outputs,
@@ -93,7 +94,7 @@ def write_transform_fn(
             )
             metadata = dataset_metadata.DatasetMetadata(schema=schema)
         except _NeedsInputs:
-            metadata = impl_helper._trace_and_get_metadata(concrete, inputs, preprocessing_fn, temp_dir, dict(known))
+            metadata = trace_metadata(concrete, inputs, preprocessing_fn, temp_dir, known)
     metadata_io.write_metadata(metadata, os.path.join(path, impl_helper.METADATA_DIR_NAME))
     return metadata
 

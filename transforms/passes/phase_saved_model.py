@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_transform import impl_helper
 
 from transforms.finishing.finish import Binding
 from transforms.planning.graph_function import SavedModelFunction
+from transforms.tft.impl import write_phase_graph
 from transforms.tft.skip_token_filter import lean_reductions
 
 __all__ = ["replacements", "write_phase_model"]
@@ -44,7 +44,7 @@ def write_phase_model(
     path = os.path.join(temp_dir, f"phase-{number}")
     keys = {f"fetch_{index}": name for index, name in enumerate(fetches)}
     with lean_reductions():
-        impl_helper._trace_and_write_transform_fn(path, preprocessing_fn, specs, temp_dir, dict(known), keys, None)
+        write_phase_graph(path, preprocessing_fn, specs, temp_dir, known, keys)
     feeds = tuple((feature, index) for feature, spec in specs.items() for index in range(_components(spec)))
     kinds = {feature: _kind(spec) for feature, spec in specs.items()}
     return SavedModelFunction(path=path, feeds=feeds, fetches=tuple(keys), kinds=kinds)

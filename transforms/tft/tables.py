@@ -1,4 +1,4 @@
-"""Saving of lookup tables with fewer traced functions.
+"""Lookup tables of TensorFlow from the inside: where they read from, and saving them with fewer traced functions.
 
 `tf.saved_model.save` traces three functions a table: to make it, to fill it, to destroy it. Static tables have nothing to
 destroy, so the third is the same for all of them and is traced once.
@@ -10,10 +10,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.ops import lookup_ops
+from tensorflow.python.ops import lookup_ops, script_ops
 from tensorflow.python.trackable import base as trackable_base
 
-__all__ = ["share_destroyer"]
+from transforms.tft.versions import require
+
+__all__ = [
+    "file_of",
+    "initializer_of",
+    "is_file_table",
+    "point_at",
+    "python_function",
+    "share_destroyer",
+    "table_with_buckets",
+]
+
+require(lookup_ops, "StaticHashTable", "StaticVocabularyTable", "TextFileInitializer", distribution="tensorflow")
+require(lookup_ops.StaticHashTable, "_create_resource", "_initialize", "_trackable_children", distribution="tensorflow")
+require(script_ops, "_py_funcs", distribution="tensorflow")
 
 
 def share_destroyer(tables: Sequence[lookup_ops.StaticHashTable]) -> None:
@@ -45,3 +59,38 @@ def _children(table: Any, destroyer: Any) -> Callable[..., dict[str, Any]]:
         return {**found, "_create_resource": creator, "_initialize": initializer, "_destroy_resource": destroyer}
 
     return children
+
+
+def initializer_of(table: Any) -> Any:
+    """Returns the operation-making initializer of a static table."""
+    return table._initializer
+
+
+def point_at(table: lookup_ops.StaticHashTable, asset: Any) -> None:
+    """Has a table read another file, an asset of the model that is saved, when the model is loaded."""
+    initializer = table._initializer
+    initializer._filename = initializer._track_trackable(asset, "_filename", overwrite=True)
+
+
+def file_of(table: lookup_ops.StaticHashTable) -> Any:
+    """Returns the path of the file that a table is filled from, as the tensor it was given as."""
+    return table._initializer._filename_arg
+
+
+def is_file_table(table: Any) -> bool:
+    """Returns whether all of a table comes from a text file whose length is not declared, as TFT's vocabularies do."""
+    if not isinstance(table, lookup_ops.StaticHashTable):
+        return False
+    initializer = table._initializer
+    return isinstance(initializer, lookup_ops.TextFileInitializer) and initializer._vocab_size is None
+
+
+def table_with_buckets(table: Any) -> Any:
+    """Returns the static table inside a table with buckets for other values; any other table itself is not one: None."""
+    return table._table if isinstance(table, lookup_ops.StaticVocabularyTable) else None
+
+
+def python_function(token: str) -> Callable[..., Any] | None:
+    """Returns the Python function that an operation of a graph calls by this token, or None where it is gone."""
+    found: Callable[..., Any] | None = script_ops._py_funcs.get(token)
+    return found

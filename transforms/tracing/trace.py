@@ -24,15 +24,17 @@ from tensorflow_transform import (
     graph_context,
     graph_tools,
     impl_helper,
-    schema_inference,
     tf2_utils,
     tf_utils,
 )
 
 from engine.core.errors import ConfigError
 from transforms.accumulators.base import Reduction
+from transforms.tft.annotations import RANGED_TENSORS, tensor_keys
+from transforms.tft.impl import asset_replacements
 from transforms.tft.patches import replaced
 from transforms.tft.skip_token_filter import lean_reductions
+from transforms.tft.tables import file_of, is_file_table, table_with_buckets
 from transforms.tracing.annotations import annotations_of
 
 __all__ = ["NotedReduction", "TableSize", "Trace", "trace"]
@@ -173,9 +175,9 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
 
 
 def _ranged_features(outputs: Mapping[str, Any]) -> list[str]:
-    names = schema_inference._get_tensor_value_to_key_map(outputs)
+    names = tensor_keys(outputs)
     graph = tf.compat.v1.get_default_graph()
-    tensors = graph.get_collection(schema_inference._TF_METADATA_TENSOR_COLLECTION)
+    tensors = graph.get_collection(RANGED_TENSORS)
     return [names[tensor.name] for tensor in tensors if tensor.name in names]
 
 
@@ -221,7 +223,7 @@ class _Tables:
         found = tuple(self._resources.resources)
         if self._own_lookups or self._variables or graph.variables or self._objects.trackable_objects:
             return None
-        eager = {path.ref() for _, path in graph.get_collection(tf_utils._ASSET_REPLACEMENTS)}
+        eager = {path.ref() for _, path in asset_replacements(graph)}
         return found if all(_is_vocabulary_table(table, eager) for table in found) else None
 
     def _create_variable(self, next_creator: Any, **kwargs: Any) -> Any:
@@ -245,14 +247,12 @@ class _Tables:
 
 
 def _is_vocabulary_table(table: Any, eager: set[Any]) -> bool:
-    if isinstance(table, lookup_ops.StaticVocabularyTable):
-        return isinstance(table._table, lookup_ops.StaticHashTable)
-    if not isinstance(table, lookup_ops.StaticHashTable):
+    inner = table_with_buckets(table)
+    if inner is not None:
+        return isinstance(inner, lookup_ops.StaticHashTable)
+    if not is_file_table(table):
         return False
-    initializer = table._initializer
-    if not isinstance(initializer, lookup_ops.TextFileInitializer) or initializer._vocab_size is not None:
-        return False
-    path = initializer._filename_arg
+    path = file_of(table)
     return hasattr(path, "numpy") and path.ref() in eager
 
 

@@ -193,7 +193,8 @@ class Coordinator:
     def _log_directory(self) -> Path:
         import ray
 
-        session = ray._private.worker._global_node.get_session_dir_path()
+        # Ray has no public name for its session's directory, where its own logs are.
+        session = ray._private.worker._global_node.get_session_dir_path()  # noqa: SLF001
         directory = Path(session) / "logs" / "fullpass" / f"{self._spec.name}-{os.getpid()}"
         directory.mkdir(parents=True)
         for name in self._restarts:

@@ -148,11 +148,21 @@ def decoded_schema(schema: pa.Schema, selected: Sequence[str], dictionary: Seque
     return result_schema(pa.schema(fields), dictionary)
 
 
+class _Decoded:
+    """A decoder's batch as the Arrow PyCapsule interface gives it."""
+
+    def __init__(self, schema: pa.Schema, array: Any) -> None:
+        self._schema, self._array = schema, array
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        return self._schema.__arrow_c_schema__(), self._array
+
+
 def imported(array: Any, decoded: pa.Schema, result: pa.Schema) -> pa.RecordBatch:
     """Returns the batch in a decoder's capsule, whose columns stand in schema order, in the order and types asked for."""
     as_wanted = decoded.equals(result)
     schema = result if as_wanted else decoded
-    batch = pa.RecordBatch._import_from_c_capsule(schema.__arrow_c_schema__(), array)
+    batch = pa.record_batch(_Decoded(schema, array))
     return batch if as_wanted else conform(batch, result)
 
 

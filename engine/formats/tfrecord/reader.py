@@ -84,7 +84,7 @@ def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Blo
             if window.available:
                 raise _framing_fault(window, status, needed, total)
             break
-        size_bytes = window._raw.tell() if compression else window.offset
+        size_bytes = window.compressed_offset if compression else window.offset
     if compression and blocks:
         blocks = [Block(offset=0, length=size_bytes, records=total, hash=f"{digest:016x}")]
     return total, tuple(blocks)

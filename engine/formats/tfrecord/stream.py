@@ -87,6 +87,11 @@ class Window:
         self._raw.close()
 
     @property
+    def compressed_offset(self) -> int:
+        """Bytes of the file itself that were read, compressed as they are."""
+        return int(self._raw.tell())
+
+    @property
     def available(self) -> int:
         """Bytes filled and not yet used."""
         return self.end - self.begin

@@ -59,7 +59,7 @@ def with_retries(action: Callable[[], T], *, what: str, uri: str, options: Remot
                     path=uri,
                 ) from error
             pause = min(options.backoff_s * 2 ** (attempt - 1), options.backoff_max_s)
-            time.sleep(pause * random.uniform(0.5, 1.0))  # jitter: many readers must not come back at one instant
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter: many readers must not come back at one instant
     raise AssertionError("unreachable")
 
 

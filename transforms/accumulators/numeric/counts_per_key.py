@@ -10,6 +10,7 @@ import numpy as np
 
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
+from transforms.tft.combiner_facts import SumFacts, sum_facts
 
 __all__ = ["CountsPerKeyAccumulator"]
 
@@ -27,9 +28,7 @@ class CountsPerKeyAccumulator(Accumulator):
         cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()
     ) -> CountsPerKeyAccumulator | None:
         """Returns the accumulator for sums of scalar int64, else None."""
-        combiner = operation.combiner
-        is_sum = getattr(getattr(combiner, "_fn", None), "func", None) is np.sum
-        if not is_sum or [np.dtype(each).name for each in combiner._output_dtypes] != ["int64"]:
+        if sum_facts(operation.combiner) != SumFacts(is_sum=True, dtypes=("int64",)):
             return None
         return (
             cls()

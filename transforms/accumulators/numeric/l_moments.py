@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
+from transforms.tft.combiner_facts import l_moments_dtype
 
 __all__ = ["EXACT_VALUES", "LMomentsAccumulator", "l_moments"]
 
@@ -48,7 +49,7 @@ class LMomentsAccumulator(Accumulator):
         reduction = source.reduction
         if reduction is None or reduction.name != "reduce_batch_count_l_moments":
             return None
-        dtype = np.dtype(operation.combiner._output_numpy_dtype).name
+        dtype = l_moments_dtype(operation.combiner)
         if reduction.arguments["reduce_instance_dims"]:
             return cls(operation.combiner, dtype, ())
         shape = reduction.shapes[0]

@@ -16,6 +16,7 @@ import pyarrow as pa
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
 from transforms.accumulators.numeric.exact import SCALE_BITS, exact_ratio, exact_sum, exact_sum_of_squares
+from transforms.tft.combiner_facts import moment_facts
 
 __all__ = ["MomentsAccumulator", "as_dtype", "mean_and_variance"]
 
@@ -45,12 +46,13 @@ class MomentsAccumulator(Accumulator):
         cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()
     ) -> MomentsAccumulator | None:
         """Returns the accumulator, or None for weighted moments and for vectors of unknown or large size."""
-        combiner, reduction = operation.combiner, source.reduction
+        reduction = source.reduction
         if reduction is None or reduction.name != "reduce_batch_count_mean_and_var":
             return None
-        if not combiner._compute_variance or combiner._compute_weighted:
+        facts = moment_facts(operation.combiner)
+        if not facts.plain_variance:
             return None
-        dtype = np.dtype(combiner._output_numpy_dtype).name
+        dtype = facts.dtype
         if dtype == "float16":
             return None
         if reduction.arguments["reduce_instance_dims"]:

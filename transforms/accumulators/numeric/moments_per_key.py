@@ -12,6 +12,7 @@ from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
 from transforms.accumulators.numeric.exact import exact_sums_by_group
 from transforms.accumulators.numeric.moments import as_dtype, mean_and_variance
+from transforms.tft.combiner_facts import moment_facts
 
 __all__ = ["MomentsPerKeyAccumulator"]
 
@@ -37,15 +38,14 @@ class MomentsPerKeyAccumulator(Accumulator):
         cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()
     ) -> MomentsPerKeyAccumulator | None:
         """Returns the accumulator, or None for anything but dense scalars with dense keys."""
-        combiner, reduction = operation.combiner, source.reduction
+        reduction = source.reduction
         if reduction is None or reduction.name != "reduce_batch_count_mean_and_var_per_key":
             return None
         scalar = all(shape is not None and len(shape) == 1 for shape in reduction.shapes)
         if reduction.kinds != ("dense", "dense") or not scalar or reduction.dtypes[0] != "float32":
             return None
-        if not combiner._compute_variance or combiner._compute_weighted:
-            return None
-        return cls(np.dtype(combiner._output_numpy_dtype).name)
+        facts = moment_facts(operation.combiner)
+        return cls(facts.dtype) if facts.plain_variance else None
 
     def create(self) -> _State:
         """Returns no keys."""

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
+from transforms.tft.combiner_facts import has_weights, num_features
 
 __all__ = ["EXACT_VALUES", "QuantilesAccumulator"]
 
@@ -38,7 +39,7 @@ class QuantilesAccumulator(Accumulator):
     @classmethod
     def from_operation(cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()) -> Any:
         """Returns the accumulator."""
-        return cls(operation.combiner, bool(operation.combiner._has_weights))
+        return cls(operation.combiner, has_weights(operation.combiner))
 
     def create(self) -> dict[str, Any]:
         """Returns an empty state: pending chunks and no sketch."""
@@ -105,7 +106,7 @@ class QuantilesAccumulator(Accumulator):
         if not state["chunks"]:
             return []
         columns = [np.concatenate(each) for each in zip(*state["chunks"])]
-        features = self.combiner._num_features
+        features = num_features(self.combiner)
         values = columns[0].reshape(-1, features)
         if not self.weighted:
             return [np.sort(values, axis=0).reshape(-1)]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
 from transforms.accumulators.numeric.exact import SCALE_BITS, exact_ratio, exact_sum
+from transforms.tft.combiner_facts import sum_facts
 
 __all__ = ["SumAccumulator"]
 
@@ -36,13 +37,13 @@ class SumAccumulator(Accumulator):
         cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()
     ) -> SumAccumulator | None:
         """Returns the accumulator for a full sum of float32, float64 or int64, else None."""
-        combiner, reduction = operation.combiner, source.reduction
+        reduction = source.reduction
         if reduction is None or reduction.name != "reduce_sum":
             return None
-        is_sum = getattr(combiner._fn, "func", None) is np.sum
-        dtype = np.dtype(combiner._output_dtypes[0]).name
+        facts = sum_facts(operation.combiner)
+        dtype = facts.dtypes[0] if facts.is_sum else ""
         known = dtype == reduction.dtypes[0] and dtype in ("float32", "float64", "int64")
-        return cls(dtype) if is_sum and known else None
+        return cls(dtype) if known else None
 
     def create(self) -> _State:
         """Returns zero."""

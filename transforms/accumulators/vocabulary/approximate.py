@@ -18,6 +18,7 @@ from transforms.accumulators.vocabulary.runs import Run
 from transforms.accumulators.vocabulary.state import CountingState
 from transforms.accumulators.vocabulary.vocabulary import Vocabulary, VocabularyAccumulator
 from transforms.accumulators.vocabulary.weights import split_weights
+from transforms.tft.combiner_facts import approximate_vocabulary_facts
 
 __all__ = ["ApproximateVocabulary", "ApproximateVocabularyAccumulator"]
 
@@ -53,13 +54,12 @@ class ApproximateVocabularyAccumulator(VocabularyAccumulator):
 
     @classmethod
     def from_operation(cls, operation: Any, source: SourceInfo, downstream: tuple[Any, ...] = ()) -> Accumulator | None:
-        import tensorflow as tf
-
         reduction = source.reduction
+        facts = approximate_vocabulary_facts(operation.combiner)
         raw = reduction is not None and reduction.name == "reduce_batch_weighted_counts"
         result = cls(
-            top_k=operation.combiner._top_k,
-            input_dtype=tf.dtypes.as_dtype(operation.combiner._input_dtype).name,
+            top_k=facts.top_k,
+            input_dtype=facts.input_dtype,
             weighted=reduction is not None and raw and len(reduction.kinds) > 1,
             drop_unwritable=bool(reduction and raw and reduction.arguments.get("filter_regex")),
         )

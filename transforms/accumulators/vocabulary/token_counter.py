@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from transforms import _native
+import transforms._native as _native
 
 __all__ = ["TokenCounter", "is_countable", "partition_numbers"]
 

@@ -62,7 +62,9 @@ class RayJob(Kind):
         # It submits to Ray and prints what the job prints: a pod like the others, or a restricted namespace refuses it.
         submitter = _own_pod(spec, _SUBMITTER, Resources(cpu="1", memory="512Mi"), "100m", restart_policy="Never")
         # No actor on the head: it only keeps the cluster's books.
-        head_group = {"rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"}, "template": head_template}
+        # The operator and the submitter reach the dashboard from their own pods; the job's NetworkPolicy keeps others out.
+        start = {"num-cpus": "0", "dashboard-host": "0.0.0.0"}  # noqa: S104
+        head_group = {"rayStartParams": start, "template": head_template}
         words = ["python", "-m", "cluster.cli.main", "submit", "--launcher", "ray", "--address", "auto", "--follow"]
         body: dict[str, Any] = {
             "entrypoint": shlex.join([*words, "--spec", f"{FILES_MOUNT}/{_SPEC_FILE}"]),
