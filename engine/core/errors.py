@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "FullpassError"]
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "DataError", "FullpassError", "listed"]
+
+_LISTED = 20
 
 
 class FullpassError(Exception):
@@ -43,3 +47,10 @@ def _rebuild(cls: type[DataError], message: str, path: str | None, record: int |
 
 class ConfigError(FullpassError, ValueError):
     """A setting that cannot work: the message names the key, the value seen and the values allowed."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Returns names for an error, as many of them as a reader can take in: "a, b, c and 4,997 more"."""
+    every = list(names)
+    more = f" and {len(every) - _LISTED:,} more" if len(every) > _LISTED else ""
+    return ", ".join(every[:_LISTED]) + more

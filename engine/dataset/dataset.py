@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,14 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.core.errors import ConfigError, DataError
-from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
+from engine.core.errors import ConfigError, DataError, listed
+from engine.dataset.file_set import FileSet, resolve
+from engine.dataset.file_set import check_present as refuse_absent
+from engine.dataset.manifest import FileEntry, Manifest
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
+from engine.formats.partitions import keep_files, mark_partitions, partition_fields, with_partitions
 from engine.formats.read import read_split
 from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
-from engine.schema.feature_spec import feature_spec_from_schema, schema_from_feature_spec
+from engine.schema.feature_spec import default_of, feature_spec_from_schema, schema_from_feature_spec
 from engine.schema.sequence import sequence_schema, sequence_spec_from_schema
 from engine.storage import paths as _paths
 
@@ -26,19 +30,14 @@ __all__ = ["Dataset"]
 class Dataset:
     """Files on disk as one sequence of records. Make one with `Dataset.open`."""
 
-    def __init__(
-        self,
-        paths: Sequence[str],
-        format: str,
-        schema: pa.Schema | None,
-        known: Mapping[str, FileEntry],
-        stored_schema: pa.Schema | None,
-    ) -> None:
-        self.paths = list(paths)
+    def __init__(self, files: FileSet, format: str, schema: pa.Schema | None) -> None:
+        self.paths = list(files.paths)
         self.format = format
+        self.left_out = files.left_out
         self._given_schema = schema
-        self._known = dict(known)
-        self._stored_schema = stored_schema
+        self._listed = dict(files.known)
+        self._known = dict(files.known)
+        self._stored_schema = files.schema
 
     @staticmethod
     def open(
@@ -47,6 +46,7 @@ class Dataset:
         sequence_features: Mapping[str, Any] | None = None,
         *,
         check_present: bool = True,
+        filters: Sequence[tuple[str, str, Any]] = (),
     ) -> Dataset:
         """Opens a data set without reading its records.
 
@@ -58,6 +58,8 @@ class Dataset:
                 `RaggedFeature`, as `tf.io.parse_sequence_example` takes them; `feature_spec` then names the context features,
                 and None reads none of those.
             check_present: refuse files that are gone or have another size than their manifest says.
+            filters: (key, operator, value) of columns that the names of directories hold (`year=2024/`), as pyarrow takes them:
+                files that do not pass all are not part of the data set, and never opened.
 
         Raises:
             DataError: no file, files of two formats, or files that are not what their manifest says.
@@ -68,17 +70,15 @@ class Dataset:
             paths = Manifest.load(os.fspath(paths))
         if isinstance(paths, Manifest):
             known = {entry.path: entry for entry in paths.files}
-            names, stored_schema = paths.paths, paths.schema
+            files = FileSet(paths=paths.paths, known=known, schema=paths.schema)
             for entry in paths.files if check_present else ():
-                _check_present(entry)
+                refuse_absent(entry)
         else:
-            names = _paths.expand(paths)
-            known, stored_schema = _find_manifests(names, paths, check_present)
-        formats = {known[name].format if name in known else detect(name): name for name in names}
-        if len(formats) > 1:
-            (first, one), (second, other) = list(formats.items())[:2]
-            raise DataError(f"is {second}, but {one} is {first}; open them as two data sets", path=other)
-        return Dataset(names, next(iter(formats)), schema, known, stored_schema)
+            files = resolve(paths, check_present)
+        if filters:
+            kept = keep_files(files.paths, filters)
+            files = dataclasses.replace(files, paths=kept, known={n: e for n, e in files.known.items() if n in kept})
+        return Dataset(files, _one_format(files), schema)
 
     def __repr__(self) -> str:
         return f"Dataset({len(self.paths)} {self.format} file{'s' * (len(self.paths) != 1)}, first {self.paths[0]})"
@@ -86,15 +86,24 @@ class Dataset:
     @functools.cached_property
     def schema(self) -> pa.Schema:
         """The columns: as given at `open`, else as the manifest says, else inferred."""
-        if self._given_schema is not None:
-            return self._given_schema
-        if self._stored_schema is not None:
+        if self._given_schema is None and self._stored_schema is not None:
             return self._stored_schema
-        return format_module(self.format).infer_schema(self.paths)
+        return self._schema()
 
     def schema_of_all_records(self) -> pa.Schema:
         """Returns the schema as given at `open`, or inferred from every record, however many there are."""
-        return self._given_schema or format_module(self.format).infer_schema(self.paths, sample_bytes=None)
+        return self._schema(sample_bytes=None)
+
+    def _schema(self, **options: Any) -> pa.Schema:
+        """The schema as given or inferred, with the columns that directories hold behind those of the files."""
+        module = format_module(self.format)
+        if self._given_schema is not None:
+            partitions = partition_fields(self.paths)
+            self._refuse_unknown(module, self._given_schema, {field.name for field in partitions})
+            names = getattr(module, "column_names", None)
+            own = names(self.paths[0]) if names and partitions else ()
+            return mark_partitions(self._given_schema, [field for field in partitions if field.name not in own])
+        return with_partitions(module.infer_schema(self.paths, **options), self.paths)
 
     @functools.cached_property
     def manifest(self) -> Manifest:
@@ -121,6 +130,11 @@ class Dataset:
     def known_entries(self) -> Mapping[str, FileEntry]:
         """What is known of files by now, from stored manifests or scans."""
         return dict(self._known)
+
+    @property
+    def listed_entries(self) -> Mapping[str, FileEntry]:
+        """What stored manifests say of files: what these are held against, where a scan only says what is there."""
+        return dict(self._listed)
 
     def _scan(self, path: str) -> FileEntry:
         self._known[path] = FileEntry.scan(path)
@@ -153,6 +167,18 @@ class Dataset:
             size_bytes = entry.size_bytes if entry else _paths.stat(path)[0]
             found += module.split_file(path, compression, size_bytes, entry.blocks if entry else None, target_bytes)
         return found
+
+    def _refuse_unknown(self, module: Any, schema: pa.Schema, elsewhere: set[str]) -> None:
+        """Refuses a name that no file has, where files say their columns: it would be missing in every record."""
+        names = getattr(module, "column_names", None)
+        unknown = [field.name for field in schema if field.name not in elsewhere and default_of(field) is None]
+        for path in self.paths if names else ():
+            have = set(names(path))
+            unknown = [name for name in unknown if name not in have]
+            if not unknown:
+                return
+        if unknown and names:
+            raise ConfigError(f"no file has column {unknown[0]!r}; the first has {listed(names(self.paths[0]))}")
 
     def read_batches(
         self,
@@ -230,50 +256,25 @@ def _given_schema(
     return None if feature_spec is None else schema_from_feature_spec(feature_spec)
 
 
+def _one_format(files: FileSet) -> str:
+    """Returns the format of all files, by their manifest or their first bytes.
+
+    Raises:
+        DataError: two formats, or a file of none.
+    """
+    formats: dict[str, str] = {}
+    for name in files.paths:
+        entry = files.known.get(name)
+        formats.setdefault(entry.format if entry else detect(name), name)
+    if len(formats) > 1:
+        (first, one), (second, other) = list(formats.items())[:2]
+        raise DataError(f"is {second}, but {one} is {first}; open them as two data sets", path=other)
+    return next(iter(formats))
+
+
 def entry_split(entry: FileEntry) -> Split:
     """Returns the split that reads a whole file and is held to its count."""
     stop = len(entry.blocks) if entry.format == "parquet" else entry.size_bytes
     return Split(
         path=entry.path, format=entry.format, start=0, stop=stop, records=entry.records, compression=entry.compression
     )
-
-
-def _find_manifests(names: list[str], given: Any, check: bool) -> tuple[dict[str, FileEntry], pa.Schema | None]:
-    """Finds the manifests beside the files; a directory opened whole must hold every file its manifest lists."""
-    known: dict[str, FileEntry] = {}
-    schemas: list[pa.Schema] = []
-    covered: set[str] = set()
-    for directory in dict.fromkeys(_paths.parent(name) for name in names):
-        path = _paths.join(directory, MANIFEST_NAME)
-        if not _paths.exists(path):
-            continue
-        manifest = Manifest.load(path)
-        entries = {entry.path: entry for entry in manifest.files}
-        if isinstance(given, str | os.PathLike) and os.path.isdir(given):
-            for entry in manifest.files:
-                if check:
-                    _check_present(entry)
-                elif entry.path not in names:
-                    names.append(entry.path)  # gone, and so to be reported
-        for name in names:
-            if name in entries:
-                if check:
-                    _check_present(entries[name])
-                known[name] = entries[name]
-                covered.add(name)
-        schemas.append(manifest.schema)
-    whole = len(covered) == len(names) and all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)
-    return known, schemas[0] if whole and schemas else None
-
-
-def _check_present(entry: FileEntry) -> None:
-    if not _paths.exists(entry.path):
-        raise DataError(f"is listed in the manifest with {entry.records} records, but is not there", path=entry.path)
-    size_bytes, _ = _paths.stat(entry.path)
-    if size_bytes != entry.size_bytes:
-        raise DataError(
-            f"has {size_bytes} bytes, its manifest says {entry.size_bytes}: the file was cut or changed after the manifest "
-            f"was written; restore it, or delete {MANIFEST_NAME} and open again",
-            path=entry.path,
-            offset_bytes=min(size_bytes, entry.size_bytes),
-        )

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.core.errors import ConfigError
 from engine.dataset.manifest import FileEntry, Manifest
 from engine.storage import paths as _paths
 
@@ -58,15 +57,14 @@ def _readable(value: Any) -> Any:
 
 
 def write_manifest(dataset: Any) -> str:
-    """Looks at every record of the data set and writes its manifest beside the files; returns the manifest's path.
+    """Looks at every record of the data set and writes its manifest beside the files, in the directory that holds all
+    of them; returns the manifest's path.
 
     Raises:
-        ConfigError: files in more than one directory.
+        ConfigError: files that lie in no common directory.
         DataError: damaged data.
     """
-    directories = {_paths.parent(path) for path in dataset.paths}
-    if len(directories) > 1:
-        raise ConfigError(f"the files lie in {len(directories)} directories; a manifest stands beside the files of one")
+    directory = _paths.common_parent(dataset.paths)
     schema = dataset.schema_of_all_records()
     manifest = Manifest(tuple(FileEntry.scan(path, with_checksum=True) for path in dataset.paths), schema)
-    return manifest.save(directories.pop())
+    return manifest.save(directory)

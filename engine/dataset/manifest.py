@@ -26,7 +26,8 @@ from engine.storage.outputs import MANIFEST_NAME
 
 __all__ = ["MANIFEST_NAME", "VERSION", "FileEntry", "Manifest", "file_checksum"]
 
-VERSION = 1
+VERSION = 2  # 1 had no digest; it is still read
+_READ_VERSIONS = (1, VERSION)
 _CHUNK_BYTES = 4 << 20
 
 
@@ -97,12 +98,28 @@ class FileEntry:
 
     @staticmethod
     def from_json(value: dict[str, Any], directory: str = "") -> FileEntry:
-        """Returns the entry that `to_json` made."""
-        path = value["path"]
-        if directory and not (path.startswith("/") or "://" in path):
+        """Returns the entry that `to_json` made.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none.
+        """
+        path = _typed(value, "path", str)
+        if directory and not _is_elsewhere(path):
             path = _paths.join(directory, path)
-        blocks = tuple(Block(*block) for block in value["blocks"])
-        return FileEntry(**{**value, "path": path, "blocks": blocks})
+        blocks = tuple(_block(block) for block in _typed(value, "blocks", list))
+        records = _typed(value, "records", int)
+        if sum(block.records for block in blocks) != records:
+            raise ValueError(f"{path} has {records} records, its blocks sum up to {sum(b.records for b in blocks)}")
+        return FileEntry(
+            path=path,
+            format=_typed(value, "format", str),
+            compression=_typed(value, "compression", str, type(None)),
+            size_bytes=_typed(value, "size_bytes", int),
+            modified_ns=_typed(value, "modified_ns", int),
+            records=records,
+            blocks=blocks,
+            checksum=_typed(value, "checksum", str, type(None)) if "checksum" in value else None,
+        )
 
     def split(self, block: Block, first_record: int | None = None) -> Split:
         """Returns the split that reads exactly this block."""
@@ -179,7 +196,7 @@ class Manifest:
 
     def to_json(self, directory: str = "") -> dict[str, Any]:
         """Returns the manifest as JSON values, with paths relative to a directory where they lie below it."""
-        return {
+        value = {
             "format": "fullpass-manifest",
             "version": VERSION,
             "num_records": self.num_records,
@@ -188,28 +205,40 @@ class Manifest:
             "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
             "files": [entry.to_json(directory) for entry in self.files],
         }
+        return {**value, "digest": _digest(value)}
 
     @staticmethod
-    def load(path: str) -> Manifest:
+    def load(path: str, *, contained: bool = False) -> Manifest:
         """Returns the manifest stored at a path.
 
+        Args:
+            path: of the manifest.
+            contained: refuse files outside of the manifest's directory: what lies beside data that were opened by their own
+                name, and perhaps came from somebody else, cannot make other files be read. Opened by its name it may.
+
         Raises:
-            DataError: it is not a manifest, or of a version this release cannot read, or does not agree with itself.
+            DataError: it is not a manifest, or damaged, or of a version this release cannot read.
         """
         with _paths.open_input(path) as file:
-            text = file.read()
+            text = b"".join(iter(lambda: file.read(_CHUNK_BYTES), b""))
         try:
             value = json.loads(text)
-            if value["format"] != "fullpass-manifest" or value["version"] != VERSION:
+            if not isinstance(value, dict):
+                raise ValueError(f"it holds a {type(value).__name__}")
+            if value["format"] != "fullpass-manifest" or value["version"] not in _READ_VERSIONS:
                 raise DataError(
-                    f"is a {value['format']} of version {value['version']}; this release reads version {VERSION}",
+                    f"is a {value['format']} of version {value['version']}; this release reads version "
+                    f"{' and '.join(map(str, _READ_VERSIONS))}",
                     path=path,
                 )
-            schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(value["schema"])))
-            files = tuple(FileEntry.from_json(entry, _paths.parent(path)) for entry in value["files"])
-            manifest = Manifest(files, schema)
-            declared = value["num_records"]
-        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            _refuse_damaged(value, path)
+            schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(_typed(value, "schema", str), validate=True)))
+            entries = _typed(value, "files", list)
+            if contained:
+                _refuse_elsewhere(entries, path)
+            manifest = Manifest(tuple(FileEntry.from_json(entry, _paths.parent(path)) for entry in entries), schema)
+            declared = _typed(value, "num_records", int)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, pa.ArrowException) as error:
             raise DataError(f"is not a Fullpass manifest ({error}); delete it or write it anew", path=path) from error
         if manifest.num_records != declared:
             raise DataError(
@@ -221,6 +250,56 @@ class Manifest:
     def scan(paths: Sequence[str], schema: pa.Schema) -> Manifest:
         """Returns the manifest of files as they stand now."""
         return Manifest(tuple(FileEntry.scan(path) for path in paths), schema)
+
+
+def _digest(value: dict[str, Any]) -> str:
+    """Hex of everything that a manifest says, however its JSON is laid out: what a flipped byte is found by."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _refuse_damaged(value: dict[str, Any], path: str) -> None:
+    if "digest" not in value and value["version"] == 1:
+        return
+    stated = value["digest"]
+    if _digest({key: item for key, item in value.items() if key != "digest"}) != stated:
+        raise DataError(
+            "is damaged or was edited: its digest does not hold. Delete it and write it anew with "
+            "`fullpass inspect --write-manifest`",
+            path=path,
+        )
+
+
+def _refuse_elsewhere(entries: list[Any], path: str) -> None:
+    for entry in entries:
+        name = _typed(entry, "path", str)
+        if _is_elsewhere(name) or ".." in name.split("/"):
+            raise DataError(
+                f"names the file {name!r}, which lies outside of its directory: open the manifest by its own name if that "
+                "is meant, or delete it",
+                path=path,
+            )
+
+
+def _is_elsewhere(path: str) -> bool:
+    return path.startswith("/") or "://" in path
+
+
+def _typed(value: dict[str, Any], key: str, *types: type) -> Any:
+    """The value of a key, which has one of the types; counts and sizes are not negative."""
+    found = value[key]
+    if not isinstance(found, types) or isinstance(found, bool):
+        raise TypeError(f"{key} is {found!r:.60}")
+    if isinstance(found, int) and key != "modified_ns" and not 0 <= found < 1 << 62:
+        raise ValueError(f"{key} is {found}")
+    return found
+
+
+def _block(value: Any) -> Block:
+    offset, length, records, digest = value
+    whole = {"offset": offset, "length": length, "records": records}
+    counts = [_typed(whole, key, int) for key in whole]
+    return Block(*counts, _typed({"hash": digest}, "hash", str))
 
 
 def file_checksum(path: str) -> str:

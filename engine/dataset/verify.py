@@ -6,14 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
-
-from engine.core.errors import DataError
+from engine.core.errors import DataError, FullpassError
 from engine.core.progress import Progress
 from engine.dataset.manifest import FileEntry, file_checksum
 from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
+from engine.formats.partitions import stored_columns
 from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
 from engine.storage import paths as _paths
@@ -51,12 +50,18 @@ class VerifyReport:
         damages: every fault, in the order of files and offsets.
         against_manifest: whether a manifest said what should be there; without one, a file cut between two records, and
             records that are missing altogether, cannot be told.
+        left_out: files that a manifest lists and that were not named, and so not looked at.
+        unlisted: files that lie beside a manifest which does not list them.
+        unchecked: what nothing could be checked against, a sentence each.
     """
 
     num_files: int
     num_records: int
     damages: tuple[Damage, ...]
     against_manifest: bool
+    left_out: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -70,23 +75,40 @@ def verify(dataset: Any) -> VerifyReport:
     Args:
         dataset: a `Dataset`; open it with `check_present=False` to have missing and cut files reported too.
     """
-    known: Mapping[str, FileEntry] = dataset.known_entries
+    listed: Mapping[str, FileEntry] = dataset.listed_entries
     damages: list[Damage] = []
+    unchecked: list[str] = []
     try:
         schema = dataset.schema
-    except DataError:
-        schema = pa.schema([])  # what stands in the way of a schema is found below
+    except FullpassError:
+        schema = None  # what stands in the way of one schema is found below, file by file
     records = 0
     with Progress("verify", len(dataset.paths), "files") as progress:
         for path in dataset.paths:
-            whole, found = _verify_file(path, known.get(path), schema)
+            entry = listed.get(path)
+            whole, found = _verify_file(path, entry, schema)
             records += whole
             damages += found
+            if not found and (entry is None or entry.checksum is None):
+                unchecked += _unchecked(path)
             progress.advance(1, f"{len(damages)} damages" if damages else "")
-    covered = all(path in known for path in dataset.paths)
+    unlisted = [path for path in dataset.paths if path not in listed]
     return VerifyReport(
-        num_files=len(dataset.paths), num_records=records, damages=tuple(damages), against_manifest=covered
+        num_files=len(dataset.paths),
+        num_records=records,
+        damages=tuple(damages),
+        against_manifest=not unlisted,
+        left_out=dataset.left_out,
+        unlisted=tuple(unlisted) if listed else (),
+        unchecked=tuple(unchecked),
     )
+
+
+def _unchecked(path: str) -> list[str]:
+    """What could not be checked of a file without a checksum in a manifest."""
+    look = getattr(format_module(detect(path)), "unchecked", None)
+    said = look(path) if look else None
+    return [f"{path}: {said}"] if said else []
 
 
 def _verify_file(path: str, entry: FileEntry | None, schema: Any) -> tuple[int, list[Damage]]:
@@ -105,7 +127,9 @@ def _verify_file(path: str, entry: FileEntry | None, schema: Any) -> tuple[int, 
     rows = 0
     try:
         split = _whole_file(path)
-        for batch in format_module(split.format).read(split, schema, options, log):
+        if schema is None:
+            schema = format_module(split.format).infer_schema([path])
+        for batch in format_module(split.format).read(split, stored_columns(schema, options)[0], options, log):
             rows += batch.num_rows
     except DataError as error:
         log.faults.append(error)

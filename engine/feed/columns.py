@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from engine._native import ByteRows
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, listed
+from engine.schema.feature_spec import feature_type, tensorflow_schema
 
 __all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "numpy_batch", "unpack_numpy"]
 
@@ -89,9 +90,10 @@ def make_layout(schema: pa.Schema, columns: Sequence[str] | None, fill: Mapping[
     """
     fill = dict(fill or {})
     names = list(columns) if columns is not None else schema.names
-    unknown = [name for name in [*names, *fill] if name not in schema.names]
+    known = set(schema.names)
+    unknown = [name for name in [*names, *fill] if name not in known]
     if unknown:
-        raise ConfigError(f"no column {unknown[0]!r} in the data set; it has {', '.join(schema.names)}")
+        raise ConfigError(f"no column {unknown[0]!r} in the data set; it has {listed(schema.names)}")
     used = {FLOAT32: 0, INT64: 0, BYTES: 0}
     made = []
     taken = [name for name in names if name in RESERVED]
@@ -113,34 +115,28 @@ def make_layout(schema: pa.Schema, columns: Sequence[str] | None, fill: Mapping[
 
 
 def _column(field: pa.Field, fill: Any) -> Column:
-    metadata, kind = field.metadata or {}, field.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+    metadata = field.metadata or {}
+    kind = tensorflow_schema(pa.schema([field])).field(0).type
     if fill is None and _DEFAULT in metadata:
         fill = json.loads(metadata[_DEFAULT])
-    if pa.types.is_fixed_size_list(kind):
-        shape = tuple(json.loads(metadata[_SHAPE])) if _SHAPE in metadata else (kind.list_size,)
-        return Column(name=field.name, kind=_kind(field.name, kind.value_type), ragged=False, shape=shape, fill=fill)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if pa.types.is_fixed_size_list(field.type) and (fill is not None or not field.nullable):
+        shape = tuple(json.loads(metadata[_SHAPE])) if _SHAPE in metadata else (field.type.list_size,)
+        return Column(name=field.name, kind=_kind(field, kind.value_type), ragged=False, shape=shape, fill=fill)
+    if pa.types.is_list(kind):
         feature = "ragged" if "ragged" in str(metadata.get(_FEATURE, b"")).lower() else "sparse"
-        return Column(name=field.name, kind=_kind(field.name, kind.value_type), ragged=True, feature=feature)
+        return Column(name=field.name, kind=_kind(field, kind.value_type), ragged=True, feature=feature)
     ragged = field.nullable and fill is None
-    return Column(name=field.name, kind=_kind(field.name, kind), ragged=ragged, fill=fill)
+    return Column(name=field.name, kind=_kind(field, kind), ragged=ragged, fill=fill)
 
 
-def _kind(name: str, kind: pa.DataType) -> str:
-    if pa.types.is_floating(kind):
-        return FLOAT32
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
-        return INT64
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return BYTES
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return BYTES
-    raise ConfigError(
-        f"column {name!r} is of type {kind}, which cannot be fed to TensorFlow: leave it out of `columns`, or convert it "
-        "to numbers, strings or lists of these"
-    )
+def _kind(field: pa.Field, value: pa.DataType) -> str:
+    """The kind of a column whose values TensorFlow sees as `value`."""
+    if pa.types.is_nested(value):
+        raise ConfigError(
+            f"column {field.name!r} is of type {field.type}, which cannot be fed to TensorFlow: leave it out of `columns`, or "
+            "convert it to numbers, strings or lists of these"
+        )
+    return feature_type(value)
 
 
 def numpy_batch(batch: Mapping[str, Any]) -> dict[str, Any]:

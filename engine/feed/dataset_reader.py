@@ -69,5 +69,19 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema, columns: Sequence[
     if len(batches) == 1:
         return batches[0]
     wanted = batches[0].schema if batches else pa.schema([schema.field(name) for name in columns])
-    table = pa.Table.from_batches(batches, schema=wanted).combine_chunks()
-    return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=wanted)
+    table = pa.Table.from_batches(batches, schema=wanted)
+    joined = table.combine_chunks().to_batches()
+    if len(joined) > 1:  # more than 2 GiB of bytes in a column: 32-bit offsets do not reach over them
+        joined = table.cast(pa.schema([_wide(field) for field in wanted])).combine_chunks().to_batches()
+    return joined[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=wanted)
+
+
+def _wide(field: pa.Field) -> pa.Field:
+    types, kind = pa.types, field.type
+    if types.is_binary(kind):
+        return field.with_type(pa.large_binary())
+    if types.is_string(kind):
+        return field.with_type(pa.large_string())
+    if types.is_list(kind):
+        return field.with_type(pa.large_list(_wide(kind.value_field)))
+    return field

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from engine import _native
 from engine.core.errors import DataError
 from engine.feed.columns import BYTES, FLOAT32, INT64, Column, Layout
-from engine.schema.conform import first_without_fit, refuse_overflow
+from engine.schema.conform import cast_array, first_without_fit
 from engine.schema.nulls import row_with_null_inside
 
 __all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows", "values_rows"]
@@ -61,6 +61,8 @@ def ragged_rows(batch: pa.RecordBatch, column: Column) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     wanted = pa.large_list(_ARROW_TYPES[column.kind])
+    if pa.types.is_fixed_size_list(array.type):
+        array = array.cast(pa.list_(array.type.value_type))  # of which the missing ones have no values
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         lists = pc.fill_null(_cast(array, wanted, column), pa.scalar([], wanted))
         _refuse_nulls_within(lists, column)
@@ -117,21 +119,13 @@ def _cast(array: pa.Array, wanted: pa.DataType, column: Column) -> pa.Array:
     if array.type == wanted:
         return array
     try:
-        if pa.types.is_boolean(array.type) or pa.types.is_temporal(array.type):
-            array = array.cast(pa.int64() if not pa.types.is_date32(array.type) else pa.int32())
-        return _cast_unlocated(array, wanted, column)
+        return cast_array(array, wanted)
     except pa.ArrowInvalid as error:
-        place = first_without_fit(array, lambda part: _cast_unlocated(part, wanted, column))
+        place = first_without_fit(array, lambda part: cast_array(part, wanted))
         raise DataError(
             f"column {column.name!r} of type {array.type} does not fit {wanted}: {error}",
             record=_record(place, array, column),
         ) from error
-
-
-def _cast_unlocated(array: pa.Array, wanted: pa.DataType, column: Column) -> pa.Array:
-    cast = array.cast(wanted, safe=column.kind != FLOAT32)
-    refuse_overflow(array, cast)
-    return cast
 
 
 def _record(place: int, array: pa.Array, column: Column) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
+from engine.formats.partitions import add_partitions, stored_columns
 from engine.formats.registry import format_module
 from engine.formats.split import Split
 
@@ -43,9 +45,10 @@ def read_split(
     chosen = ReadOptions(batch_rows=batch_rows, columns=tuple(columns) if columns is not None else None, **options)
     damage = damage if damage is not None else DamageLog(chosen)
     before, rows = damage.records, 0
-    for batch in format_module(split.format).read(split, schema, chosen, damage):
+    own, names = stored_columns(schema, chosen)
+    for batch in format_module(split.format).read(split, own, dataclasses.replace(chosen, columns=names), damage):
         rows += batch.num_rows
-        yield batch
+        yield add_partitions(batch, schema, chosen, split.path)
     skipped = damage.records - before
     if split.records is not None and rows + skipped != split.records:
         raise DataError(

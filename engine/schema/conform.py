@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.errors import ConfigError, DataError
+from engine.core.errors import ConfigError, DataError, listed
 from engine.schema.feature_spec import default_of
 
 __all__ = ["cast_array", "conform", "first_without_fit", "refuse_overflow", "select_fields"]
@@ -24,7 +24,7 @@ def select_fields(schema: pa.Schema, columns: tuple[str, ...] | list[str] | None
         return schema
     missing = sorted(set(columns).difference(names))
     if missing:
-        raise ConfigError(f"no column {', '.join(map(repr, missing))}; the data has {', '.join(names)}")
+        raise ConfigError(f"no column {', '.join(map(repr, missing))}; the data has {listed(names)}")
     return pa.schema([schema.field(name) for name in columns], metadata=schema.metadata)
 
 
@@ -50,10 +50,11 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, path: str | None = None, f
         return batch
     columns = []
     names = batch.schema.names
+    places = {name: index for index, name in enumerate(names)}  # linear in columns: there can be thousands
     for field in schema:
-        if field.name not in names:
-            raise DataError(f"has no column {field.name!r}; it has {', '.join(names)}", path=path)
-        columns.append(_conform_column(batch.column(names.index(field.name)), field, path, first_row))
+        if field.name not in places:
+            raise DataError(f"has no column {field.name!r}; it has {listed(names)}", path=path)
+        columns.append(_conform_column(batch.column(places[field.name]), field, path, first_row))
     return pa.RecordBatch.from_arrays(columns, schema=schema) if columns else batch.select([])
 
 
@@ -137,6 +138,8 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
         return column
     if types.is_dictionary(source):
         return cast_array(column.dictionary_decode(), target)
+    if types.is_integer(_innermost(target)) and _holds_times(source):
+        return _cast_unchecked(column.cast(_counted(source)), target)
     if types.is_dictionary(target):
         return cast_array(column, target.value_type).dictionary_encode().cast(target)
     if types.is_list(target) and not (
@@ -154,10 +157,37 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
     ):
         return column.cast(pa.string()).cast(target)
     if types.is_integer(source) and types.is_floating(target):
-        return column.cast(target, safe=False)
+        # TensorFlow's float32 rounds; a double is what a column of integers became because other files have fractions,
+        # and ids that it would make equal are refused.
+        return column.cast(target, safe=types.is_float64(target))
     if types.is_decimal(source) and types.is_floating(target):
         return column.cast(pa.float64()).cast(target)
     return column.cast(target)
+
+
+def _innermost(kind: pa.DataType) -> pa.DataType:
+    while any(is_list(kind) for is_list in _LISTS):
+        kind = kind.value_type
+    return kind
+
+
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+
+
+def _holds_times(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_temporal(_innermost(kind)))
+
+
+def _counted(kind: pa.DataType) -> pa.DataType:
+    """The type in which a column of times counts its unit; Arrow casts days and short times to 32 bits alone."""
+    types = pa.types
+    if types.is_list(kind):
+        return pa.list_(_counted(kind.value_type))
+    if types.is_large_list(kind):
+        return pa.large_list(_counted(kind.value_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_counted(kind.value_type), kind.list_size)
+    return pa.int32() if types.is_date32(kind) or types.is_time32(kind) else pa.int64()
 
 
 def _lists_of_one(values: pa.Array, target: pa.DataType) -> pa.Array:

@@ -84,7 +84,10 @@ def feature_spec_from_schema(schema: pa.Schema) -> dict[str, Any]:
 
 
 def tensorflow_schema(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema as TensorFlow sees it: every integer int64, every float float32, every text or time bytes.
+    """Returns the schema as TensorFlow sees it: what feature_spec, TFRecord, feed, analysis and export all go by.
+
+    Integers, booleans and times (in the column's own unit) are int64, floats and decimals float32, text is bytes; a fixed
+    list whose values may be missing is one of any length, as a missing value is one without a value.
 
     Raises:
         ConfigError: a nested or otherwise foreign column type.
@@ -123,7 +126,10 @@ def _metadata(field: pa.Field, key: bytes) -> Any:
 
 
 def _tensorflow_field(field: pa.Field) -> pa.Field:
-    return pa.field(field.name, _tensorflow_type(field.type, field.name), field.nullable, field.metadata)
+    kind = _tensorflow_type(field.type, field.name)
+    if field.nullable and pa.types.is_fixed_size_list(kind):
+        kind = pa.list_(kind.value_type)
+    return pa.field(field.name, kind, field.nullable, field.metadata)
 
 
 def _tensorflow_type(data_type: pa.DataType, name: str) -> pa.DataType:
@@ -140,11 +146,11 @@ def _tensorflow_type(data_type: pa.DataType, name: str) -> pa.DataType:
         return pa.list_(value, data_type.list_size) if types.is_fixed_size_list(data_type) else pa.list_(value)
     if types.is_dictionary(data_type):
         return _tensorflow_type(data_type.value_type, name)
-    if types.is_integer(data_type) or types.is_boolean(data_type):
+    if types.is_integer(data_type) or types.is_boolean(data_type) or types.is_temporal(data_type):
         return pa.int64()
     if types.is_floating(data_type) or types.is_decimal(data_type):
         return pa.float32()
-    if _is_text(data_type) or types.is_temporal(data_type):
+    if _is_text(data_type):
         return pa.binary()
     if types.is_null(data_type):
         return pa.binary()

@@ -9,10 +9,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine.core.errors import DataError
+from engine.core.errors import ConfigError, DataError
 from engine.storage import atomic
+from engine.storage.listing import walk_data
 
-__all__ = ["exists", "expand", "is_remote", "join", "local_path", "open_input", "open_output", "parent", "stat"]
+__all__ = [
+    "common_parent",
+    "exists",
+    "expand",
+    "is_remote",
+    "join",
+    "local_path",
+    "open_input",
+    "open_output",
+    "parent",
+    "stat",
+]
 
 
 def is_remote(path: str) -> bool:
@@ -28,7 +40,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
     """Returns the data files that paths, globs and directories name, each once, in order.
 
-    A directory stands for all files below it except those whose name, or a directory above them, begins with `_` or `.`.
+    A directory stands for all files below it, links followed, except those whose name, or a directory above them, begins
+    with `_` or `.`, and what other tools lay beside data (README, `dataset_info.json`, checksums).
 
     Raises:
         DataError: a path that does not exist or a glob that matches nothing.
@@ -54,23 +67,15 @@ def _expand_one(path: str) -> list[str]:
         return remote.expand(path)
     path = path.removeprefix("file://")
     if os.path.isdir(path):
-        names = [
-            os.path.join(directory, name)
-            for directory, directories, files in os.walk(path)
-            for name in files
-            if not name.startswith(("_", ".")) and not _hidden(os.path.relpath(directory, path))
-        ]
-        return sorted(names)
-    if os.path.isfile(path):
+        return walk_data(path)
+    if os.path.exists(path):  # a file, or a pipe that somebody gives
         return [path]
+    if os.path.islink(path):
+        raise DataError(f"is a link to {os.readlink(path)}, which is not there", path=path)
     matches = sorted(
         name for name in glob.glob(path, recursive=True) if not os.path.basename(name).startswith(("_", "."))
     )
-    return [file for name in matches for file in ([name] if os.path.isfile(name) else _expand_one(name))]
-
-
-def _hidden(relative: str) -> bool:
-    return any(part.startswith(("_", ".")) and part != "." for part in relative.split(os.sep))
+    return [file for name in matches for file in _expand_one(name)]
 
 
 def stat(path: str) -> tuple[int, int]:
@@ -131,6 +136,23 @@ def open_output(path: str) -> Iterator[Any]:
 def parent(path: str) -> str:
     """Returns the directory part of a path or URI."""
     return path.rsplit("/", 1)[0] if is_remote(path) else (os.path.dirname(path) or ".")
+
+
+def common_parent(paths: Iterable[str]) -> str:
+    """Returns the deepest directory or URI prefix that all files lie below.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    parts = [parent(path).split("/") for path in paths]
+    shared = []
+    for level in zip(*parts):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    if not shared or (is_remote("/".join(shared) + "/") and len(shared) < 3):
+        raise ConfigError("the files lie in no common directory, which a manifest would lie in")
+    return "/".join(shared) or "/"
 
 
 def join(directory: str | os.PathLike[str], name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 DESCRIPTION = (
     "Reads every record, checks every checksum, count and block hash against the manifest where there is one, and reports "
@@ -35,12 +36,24 @@ def run(args: argparse.Namespace) -> int:
         return 0 if report.ok else 3
     for damage in report.damages:
         print(damage)
-    against = (
-        "checked against the manifest"
-        if report.against_manifest
-        else "no manifest, so records missing whole cannot be told"
-    )
     print(
-        f"{report.num_files:,} files, {report.num_records:,} whole records, {len(report.damages):,} damages; {against}"
+        f"{report.num_files:,} files, {report.num_records:,} whole records, {len(report.damages):,} damages; {_against(report)}"
     )
+    for said in report.unchecked:
+        print(f"not checked: {said}")
     return 0 if report.ok else 3
+
+
+def _against(report: Any) -> str:
+    """What the files were held against, and what was not looked at."""
+    if report.unlisted:
+        said = (
+            f"checked against the manifest, which does not list {len(report.unlisted)} of them ({report.unlisted[0]})"
+        )
+    elif report.against_manifest:
+        said = "checked against the manifest"
+    else:
+        said = "no manifest, so records missing whole cannot be told"
+    if report.left_out:
+        said += f"; {len(report.left_out)} more files that it lists were not named, and so not checked ({report.left_out[0]})"
+    return said

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
-import os
-import threading
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from engine.core.errors import ConfigError, DataError
+from engine.core.errors import DataError, listed
 from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
+from engine.formats.parquet.checks import unchecked
+from engine.formats.parquet.open_file import ParquetFile, footer_bytes, open_parquet
+from engine.formats.parquet.writer import COMPRESSIONS, Writer
+from engine.formats.partitions import without_marks
 from engine.formats.split import Split
 from engine.schema.conform import conform, select_fields
-from engine.storage import paths as _paths
+from engine.schema.feature_spec import default_of
+from engine.schema.unify import unify_schemas
 
 __all__ = [
     "COMPRESSIONS",
     "EXTENSIONS",
     "Writer",
+    "column_names",
     "file_compression",
     "infer_schema",
     "matches",
@@ -32,11 +34,12 @@ __all__ = [
     "scan_file",
     "split_file",
     "stored_schema",
+    "unchecked",
 ]
 
 EXTENSIONS = (".parquet", ".pq")
-COMPRESSIONS = (None, "gzip", "zstd", "snappy")
-ROW_GROUP_ROWS = 16384  # what the feed shuffles best with; larger groups only help scans that skip whole groups
+MAX_BATCH_BYTES = 256 << 20  # of a batch in memory, as far as the footer tells
+_LOG = logging.getLogger("fullpass.engine")
 
 
 def matches(head: bytes) -> bool:
@@ -50,8 +53,8 @@ def file_compression(path: str) -> None:
 
 def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Block, ...]]:
     """Returns (records, one block a row group) from the footer."""
-    metadata = _open(path).metadata
-    footer = _footer(path)
+    metadata = open_parquet(path).metadata
+    footer = hashlib.blake2b(footer_bytes(path), digest_size=16).digest()
     blocks = []
     for index in range(metadata.num_row_groups):
         hash_of = hashlib.blake2b(footer + index.to_bytes(8, "little"), digest_size=8).hexdigest()
@@ -59,59 +62,39 @@ def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Blo
     return metadata.num_rows, tuple(blocks)
 
 
-def _footer(path: str) -> bytes:
-    """The bytes of the footer, which no checksum of the format itself covers."""
-    size_bytes, _ = _paths.stat(path)
-    with _paths.open_input(path) as file:
-        file.seek(size_bytes - 8)
-        length = int.from_bytes(file.read(4), "little")
-        file.seek(size_bytes - 8 - length)
-        return hashlib.blake2b(file.read(length), digest_size=16).digest()
-
-
 def infer_schema(paths: Sequence[str], sample_bytes: int | None = None) -> pa.Schema:
-    """Returns the files' common schema; a column is not nullable where the footers count no null in it.
+    """Returns the schema that the rows of all files fit; a column is not nullable where the footers count no null in it.
+
+    What differs from file to file is unified as Arrow's `promote_options="permissive"` does, and said in the log.
 
     Raises:
-        DataError: two files disagree, with the column.
+        DataError: two files hold what no type can, with both.
     """
-    first: pa.Schema | None = None
-    nulls: set[str] = set()
+    unified = unify_schemas((path, open_parquet(path).declared) for path in paths)
+    for note in unified.notes:
+        _LOG.warning("%s", note)
+    schema, nulls = unified.schema, set[str]()
+    may = {field.name for field in schema if field.nullable}
     for path in paths:
-        file = _open(path)
-        schema = file.schema_arrow.remove_metadata()
-        if first is None:
-            first = schema
-        elif not schema.equals(first):
-            _same_columns(first, schema, paths[0], path)
-        if len(nulls) < len(first):
-            nulls |= _columns_with_nulls(file.metadata, first)
-    assert first is not None
-    return pa.schema([f.with_nullable(f.name in nulls) for f in first])
-
-
-def _same_columns(first: pa.Schema, other: pa.Schema, first_path: str, path: str) -> None:
-    for field in first:
-        index = other.get_field_index(field.name)
-        if index < 0:
-            raise DataError(f"has no column {field.name!r}, which {first_path} has", path=path)
-        if other.field(index).type != field.type:
-            raise DataError(
-                f"column {field.name!r} is {other.field(index).type}, in {first_path} it is {field.type}", path=path
-            )
-    extra = set(other.names) - set(first.names)
-    if extra:
-        raise DataError(f"has column {sorted(extra)[0]!r}, which {first_path} has not", path=path)
+        if len(nulls) == len(may):
+            break
+        file = open_parquet(path)
+        nulls |= may - file.names  # a column that the file lacks
+        nulls |= _columns_with_nulls(file.metadata, file.declared) & may
+    return pa.schema([f.with_nullable(f.name in nulls) for f in schema])
 
 
 def _columns_with_nulls(metadata: Any, schema: pa.Schema) -> set[str]:
-    """Names of the columns that may hold nulls; nested ones count as such unless declared otherwise."""
-    flat = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    """Names of the columns that may hold nulls; nested ones count as such unless declared otherwise, or of a fixed size."""
+    leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     found = set()
     for field in schema:
         if not field.nullable:
             continue
-        index = flat.get(field.name)
+        paths = [field.name]
+        if pa.types.is_fixed_size_list(field.type):
+            paths = [f"{field.name}.list.element", f"{field.name}.list.item"]
+        index = next((leaves[path] for path in paths if path in leaves), None)
         if index is None:
             found.add(field.name)
             continue
@@ -123,16 +106,21 @@ def _columns_with_nulls(metadata: Any, schema: pa.Schema) -> set[str]:
     return found
 
 
+def column_names(path: str) -> tuple[str, ...]:
+    """Returns the names of the columns that a file has."""
+    return tuple(open_parquet(path).declared.names)
+
+
 def stored_schema(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema of what a file holds after rows of `schema` were written to it: the same."""
-    return schema
+    """Returns the schema of what a file holds after rows of `schema` were written to it."""
+    return without_marks(schema)
 
 
 def split_file(
     path: str, compression: str | None, size_bytes: int, blocks: Sequence[Block] | None, target_bytes: int
 ) -> list[Split]:
     """Returns splits of about `target_bytes` on disk, cut between row groups."""
-    metadata = _open(path).metadata
+    metadata = open_parquet(path).metadata
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     splits, start, total, records = [], 0, 0, 0
     for index, group in enumerate(groups):
@@ -151,7 +139,7 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
     """Yields the split's rows, in order, with exactly the schema's columns."""
     wanted = select_fields(schema, options.columns)
     dictionary = options.dictionary
-    file = _open(
+    file = open_parquet(
         split.path,
         tuple(n for n in wanted.names if dictionary is True or n in tuple(dictionary or ())) if dictionary else (),
     )
@@ -162,13 +150,13 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
             path=split.path,
         )
     if dictionary:
-        wanted = _dictionary_schema(wanted, file.schema_arrow, dictionary)
+        wanted = _dictionary_schema(wanted, file.declared, dictionary)
     groups = list(range(split.start, split.stop))
     row = sum(file.metadata.row_group(i).num_rows for i in range(split.start))
     runs = [groups] if options.on_damage is OnDamage.RAISE else [[group] for group in groups]
     for run in runs:
         try:
-            for batch in _batches(file, run, wanted, options):
+            for batch in _batches(file, run, wanted, options, split.path):
                 yield conform(batch, wanted, split.path, row)
                 row += batch.num_rows
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -182,23 +170,58 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
             row += rows
 
 
-def _batches(file: _File, groups: list[int], wanted: pa.Schema, options: ReadOptions) -> Iterator[pa.RecordBatch]:
+def _batches(
+    file: ParquetFile, groups: list[int], wanted: pa.Schema, options: ReadOptions, path: str
+) -> Iterator[pa.RecordBatch]:
     if options.on_damage is OnDamage.SKIP:  # a row group counts whole or not at all
-        return iter(list(_iterate(file, groups, wanted, options)))
-    return _iterate(file, groups, wanted, options)
+        return iter(list(_iterate(file, groups, wanted, options, path)))
+    return _iterate(file, groups, wanted, options, path)
 
 
-def _iterate(file: _File, groups: list[int], wanted: pa.Schema, options: ReadOptions) -> Iterator[pa.RecordBatch]:
+def _iterate(
+    file: ParquetFile, groups: list[int], wanted: pa.Schema, options: ReadOptions, path: str
+) -> Iterator[pa.RecordBatch]:
     if not len(wanted):
         for group in groups:
             rows = file.metadata.row_group(group).num_rows
             yield pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
         return
-    names = wanted.names
-    missing = [name for name in names if name not in file.names]
-    if missing:
-        raise DataError(f"has no column {missing[0]!r}; it has {', '.join(sorted(file.names))}")
-    yield from file.iter_batches(options.batch_rows, groups, names, use_threads=options.threads > 1)
+    stored = [name for name in wanted.names if name in file.names]
+    lacking = [field for field in wanted if field.name not in file.names]
+    for field in lacking:
+        if not field.nullable and default_of(field) is None:
+            raise DataError(f"has no column {field.name!r}; it has {listed(sorted(file.names))}", path=path)
+    if not stored:
+        for group in groups:
+            yield _all_missing(lacking, file.metadata.row_group(group).num_rows)
+        return
+    rows = _rows_at_once(file, groups, stored, options.batch_rows)
+    for batch in file.iter_batches(rows, groups, stored, use_threads=options.threads > 1):
+        for field in lacking:
+            batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
+        yield batch
+
+
+def _all_missing(fields: list[pa.Field], rows: int) -> pa.RecordBatch:
+    """Rows of a file that has none of the columns: each missing, or what the schema fills in for it."""
+    return pa.RecordBatch.from_arrays([pa.nulls(rows, f.type) for f in fields], names=[f.name for f in fields])
+
+
+def _rows_at_once(file: ParquetFile, groups: list[int], names: list[str], batch_rows: int) -> int:
+    """Rows of a batch: as asked for, but no more than MAX_BATCH_BYTES take where rows are as wide as images."""
+    widest = 0.0
+    for index in groups:
+        group = file.metadata.row_group(index)
+        widest = max(widest, group.total_byte_size / max(group.num_rows, 1))
+    if widest * min(batch_rows, file.metadata.num_rows) <= MAX_BATCH_BYTES:
+        return batch_rows
+    chosen, widest = set(names), 1.0
+    for index in groups:
+        group = file.metadata.row_group(index)
+        columns = [group.column(i) for i in range(group.num_columns)]
+        size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in chosen)
+        widest = max(widest, size / max(group.num_rows, 1))
+    return max(min(batch_rows, int(MAX_BATCH_BYTES / widest)), 1)
 
 
 def _dictionary_schema(wanted: pa.Schema, stored: pa.Schema, dictionary: Any) -> pa.Schema:
@@ -208,90 +231,3 @@ def _dictionary_schema(wanted: pa.Schema, stored: pa.Schema, dictionary: Any) ->
         text = pa.types.is_binary(field.type) or pa.types.is_string(field.type)
         fields.append(field.with_type(pa.dictionary(pa.int32(), field.type)) if named and text else field)
     return pa.schema(fields, metadata=wanted.metadata)
-
-
-class Writer:
-    """Writes batches of one schema to an open file as Parquet."""
-
-    def __init__(
-        self, file: Any, schema: pa.Schema, compression: str | None, row_group_rows: int = ROW_GROUP_ROWS
-    ) -> None:
-        if compression not in COMPRESSIONS:
-            raise ConfigError(f"compression is {compression!r}; Parquet takes {', '.join(map(repr, COMPRESSIONS))}")
-        self._writer = pq.ParquetWriter(file, schema, compression=compression or "none", write_page_checksum=True)
-        self._schema, self._group_rows = schema, row_group_rows
-        self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = 0
-        self.records = 0
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Adds the batch's rows."""
-        self.records += batch.num_rows
-        self._pending.append(batch)
-        self._pending_rows += batch.num_rows
-        if self._pending_rows >= self._group_rows:
-            table = pa.Table.from_batches(self._pending, self._schema)
-            whole = self._pending_rows // self._group_rows * self._group_rows
-            self._writer.write_table(table.slice(0, whole), row_group_size=self._group_rows)
-            self._pending = table.slice(whole).to_batches()
-            self._pending_rows -= whole
-
-    def close(self) -> tuple[Block, ...]:
-        """Writes what is pending and the footer; returns no blocks: they are in the footer."""
-        if self._pending_rows:
-            self._writer.write_table(
-                pa.Table.from_batches(self._pending, self._schema), row_group_size=self._group_rows
-            )
-            self._pending, self._pending_rows = [], 0
-        self._writer.close()
-        return ()
-
-    def abandon(self) -> None:
-        """Lets go of a file that nobody will keep. Closed while the file still takes bytes, and marked so: a writer that
-        the garbage collector finds open raises in a finalizer, at any moment of a program that has gone on."""
-        with contextlib.suppress(Exception):
-            self._writer.close()
-        self._writer.is_open = False
-
-
-class _File(pq.ParquetFile):
-    """An opened file that is asked for its columns with every block."""
-
-    @functools.cached_property
-    def names(self) -> frozenset[str]:
-        """Names of the columns; pyarrow would make the whole schema anew each time."""
-        return frozenset(self.schema_arrow.names)
-
-
-def _open(path: str, dictionary_columns: tuple[str, ...] = ()) -> _File:
-    size_bytes, modified_ns = _paths.stat(path)
-    return _open_cached(path, size_bytes, modified_ns, dictionary_columns, os.getpid(), threading.get_ident())
-
-
-@functools.lru_cache(maxsize=64)
-def _open_cached(
-    path: str, size_bytes: int, modified_ns: int, dictionary_columns: tuple[str, ...], pid: int, thread: int
-) -> _File:
-    """Opened files, kept so that reading block after block opens nothing: readers of two threads share the footer alone."""
-    source = _paths.open_input(path) if _paths.is_remote(path) else path
-    try:
-        return _File(
-            source,
-            metadata=_shared_footer(path, size_bytes, modified_ns, pid),
-            read_dictionary=list(dictionary_columns),
-            memory_map=False,
-            pre_buffer=_paths.is_remote(path),  # kept by the reader for good: worth it only where latency is
-            page_checksum_verification=True,
-        )
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"is not a whole Parquet file: {error}. It may be cut off or still being written",
-            path=path,
-            offset_bytes=max(size_bytes - 8, 0),
-        ) from error
-
-
-@functools.lru_cache(maxsize=64)
-def _shared_footer(path: str, size_bytes: int, modified_ns: int, pid: int) -> pq.FileMetaData:
-    """Parsed footers, one for all threads: of a file with many row groups and columns it is some megabytes."""
-    return pq.read_metadata(_paths.open_input(path) if _paths.is_remote(path) else path)

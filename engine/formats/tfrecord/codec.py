@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from engine import _native
 from engine.core.errors import ConfigError, DataError
+from engine.formats.partitions import without_marks
 from engine.schema.conform import conform
 from engine.schema.feature_spec import default_of, feature_type, tensorflow_schema
 from engine.schema.nulls import row_with_null_inside
@@ -43,7 +44,7 @@ def record_schema(schema: pa.Schema) -> pa.Schema:
     Raises:
         ConfigError: lists of lists, but in columns of feature lists: no feature of tf.Example holds them.
     """
-    viewed = tensorflow_schema(schema)
+    viewed = tensorflow_schema(without_marks(schema))
     for field in viewed:
         if is_sequence(field):
             sequence_key(field)
@@ -183,14 +184,13 @@ def inferred_schema(inference: Any, whole: bool, paths: Sequence[str]) -> pa.Sch
         DataError: a feature of two kinds.
     """
     fields = []
-    for key, kinds, present, _, most in inference.features():
+    for key, kinds, present, least, most in inference.features():
         name = key.decode(errors="surrogateescape")
         value = _inferred_type("feature", name, kinds, paths)
         if value is None:
             continue  # named, but never with a value
-        always = whole and present == inference.records and most == 1
-        single = most <= 1
-        fields.append(pa.field(name, value if single else pa.list_(value), nullable=not (always and single)))
+        in_all = whole and present == inference.records
+        fields.append(pa.field(name, *_inferred_shape(value, least, most, in_all)))
     context = [field.name for field in fields]
     for key, kinds, present, least, most in inference.feature_lists():
         name = key.decode(errors="surrogateescape")
@@ -201,6 +201,18 @@ def inferred_schema(inference: Any, whole: bool, paths: Sequence[str]) -> pa.Sch
         always = whole and present == inference.records
         fields.append(frame_field(column_name(name, context), name, frame, nullable=not always))
     return pa.schema(fields, metadata={INFERRED: b"whole" if whole else b"sample"})
+
+
+def _inferred_shape(value: pa.DataType, least: int, most: int, in_all: bool) -> tuple[pa.DataType, bool]:
+    """Returns (type, whether values may be missing) of a feature whose records have `least` to `most` values.
+
+    An empty list is how Spark, Ray and others write a missing value. As many values in every record are a fixed shape.
+    """
+    if most <= 1:
+        return value, not (in_all and least == 1)
+    if in_all and least == most:
+        return pa.list_(value, most), False
+    return pa.list_(value), True
 
 
 def _inferred_type(what: str, name: str, kinds: int, paths: Sequence[str]) -> pa.DataType | None:

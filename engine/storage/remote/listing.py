@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 from engine.core.errors import DataError
+from engine.storage.glob_patterns import glob_regex
+from engine.storage.listing import is_data_name
 from engine.storage.remote.filesystem import resolve, scheme_of
 from engine.storage.remote.options import current_options
 from engine.storage.remote.retry import with_retries
@@ -101,31 +103,8 @@ def _wanted(found: str, head: str, glob_path: str | None) -> bool:
     body = found.partition("?")[0]
     if glob_path is None:
         relative = body[len(head.partition("?")[0].rstrip("/")) :].strip("/")
-        return not any(part.startswith(("_", ".")) for part in relative.split("/"))
+        *directories, name = relative.split("/")
+        return is_data_name(name) and not any(part.startswith(("_", ".")) for part in directories)
     if body.rsplit("/", 1)[-1].startswith(("_", ".")):
         return False
-    return re.fullmatch(_translate(glob_path), body) is not None
-
-
-def _translate(pattern: str) -> str:
-    """Returns the regular expression of a glob in which `*` and `?` stop at a slash and `**/` does not."""
-    out, position = [], 0
-    while position < len(pattern):
-        if pattern.startswith("**/", position):
-            out.append("(?:[^/]+/)*")
-            position += 3
-            continue
-        char = pattern[position]
-        close = pattern.find("]", position + 2) if char == "[" else -1
-        if char == "*":
-            out.append("[^/]*")
-        elif char == "?":
-            out.append("[^/]")
-        elif close > 0:
-            inside = pattern[position + 1 : close]
-            out.append("[" + ("^" + inside[1:] if inside.startswith("!") else inside).replace("\\", "\\\\") + "]")
-            position = close
-        else:
-            out.append(re.escape(char))
-        position += 1
-    return "".join(out)
+    return glob_regex(glob_path).fullmatch(body) is not None

@@ -1,0 +1,194 @@
+"""Which files a data set has: what the user names, held against the manifests that lie beside them.
+
+A manifest lists every file of its directory, so that a deleted one is noticed in whatever form the data are named:
+directory, glob, list or URI. A glob that matches fewer files than there are leaves the others out on purpose, which is said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from engine.core.errors import DataError
+from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
+from engine.formats.partitions import with_partitions
+from engine.storage import paths as _paths
+from engine.storage.glob_patterns import glob_regex
+
+__all__ = ["FileSet", "check_present", "resolve"]
+
+_LOG = logging.getLogger("fullpass.engine")
+_NAMED = 3  # files that one message names
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileSet:
+    """The files of a data set and what is known of them before one is opened.
+
+    Args:
+        paths: files, in order.
+        known: entry by path, of those that a manifest lists.
+        schema: of the manifests, where they list every file and agree.
+        left_out: files of a manifest that what was given does not name.
+    """
+
+    paths: list[str]
+    known: dict[str, FileEntry]
+    schema: pa.Schema | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], check: bool = True) -> FileSet:
+    """Returns the files that paths, globs and directories name, with the manifests beside them.
+
+    Args:
+        paths: a file, directory or glob, or a list of those.
+        check: refuse files that are gone or have another size than their manifest says; else the gone ones are in `paths`.
+
+    Raises:
+        DataError: no file, a file that a manifest lists and that is gone, or a manifest that is none.
+    """
+    given = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else list(paths))]
+    names = _paths.expand(given)
+    wanted = [_Named(path) for path in given]
+    manifests = [Manifest.load(path, contained=True) for path in _beside(names, wanted)]
+    known: dict[str, FileEntry] = {}
+    left_out: list[str] = []
+    spelled = {_key(name): name for name in names}
+    for manifest in manifests:
+        absent = []
+        for entry in manifest.files:
+            name = spelled.get(_key(entry.path))
+            if name is not None:
+                known[name] = dataclasses.replace(entry, path=name)
+                if check:
+                    check_present(known[name])
+                continue
+            absent.append(entry)
+        gone, others = _sorted_out(absent, manifest, wanted, spelled)
+        for entry in gone:
+            if check:
+                check_present(entry)
+            names.append(entry.path)  # gone, and so to be reported
+            known[entry.path] = entry
+        left_out += [entry.path for entry in others]
+    _say_left_out(left_out, len(known))
+    schemas = [manifest.schema for manifest in manifests]
+    whole = len(known) == len(names) and all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)
+    schema = schemas[0] if whole and schemas else None
+    if schema is not None and len(schemas) > 1:
+        # One manifest says all columns itself; those of several directories do not know the directories' names.
+        schema = with_partitions(schema, names)
+    return FileSet(
+        paths=names,
+        known=known,
+        schema=schema,
+        left_out=tuple(left_out),
+    )
+
+
+def check_present(entry: FileEntry) -> None:
+    """Raises DataError where a file that a manifest lists is gone or has another size."""
+    if not _paths.exists(entry.path):
+        raise DataError(
+            f"is listed in the manifest with {entry.records} records, but is not there: restore it, or name only the files "
+            f"that are meant, or delete {MANIFEST_NAME} if it is gone for good",
+            path=entry.path,
+        )
+    size_bytes, _ = _paths.stat(entry.path)
+    if size_bytes != entry.size_bytes:
+        raise DataError(
+            f"has {size_bytes} bytes, its manifest says {entry.size_bytes}: the file was cut or changed after the manifest "
+            f"was written; restore it, or delete {MANIFEST_NAME} and open again",
+            path=entry.path,
+            offset_bytes=min(size_bytes, entry.size_bytes),
+        )
+
+
+class _Named:
+    """One path that the user gave: a file, a directory or a glob."""
+
+    def __init__(self, path: str) -> None:
+        remote = _paths.is_remote(path)
+        self.path = path if remote else path.removeprefix("file://")
+        self._pattern: re.Pattern[str] | None = None
+        self.root = ""
+        if remote:
+            self.is_file = _paths.exists(path)
+        else:
+            self.is_file = os.path.isfile(self.path)
+        if self.is_file:
+            return
+        magic = re.search(r"[*?\[]", self.path.partition("?")[0] if remote else self.path)
+        is_directory = magic is None if remote else os.path.isdir(self.path)
+        if is_directory:
+            self.root = _key(self.path)
+            return
+        start = magic.start() if magic else len(self.path)
+        self.root = _key(self.path[: self.path.rfind("/", 0, start)] if "/" in self.path[:start] else ".")
+        self._pattern = glob_regex(_key(self.path))
+
+    def names(self, key: str) -> bool:
+        """Returns whether what was given names a file, were it there: a directory all below it, a glob what it matches."""
+        if self.is_file:
+            return key == _key(self.path)
+        if self._pattern is None:
+            return key.startswith(self.root.rstrip("/") + "/")
+        parts = key.split("/")
+        return any(self._pattern.fullmatch("/".join(parts[:end])) for end in range(1, len(parts) + 1))
+
+
+def _sorted_out(
+    absent: list[FileEntry], manifest: Manifest, wanted: list[_Named], spelled: dict[str, str]
+) -> tuple[list[FileEntry], list[FileEntry]]:
+    """Sorts a manifest's files that were not found into those that are missed and those that were not meant.
+
+    A shell replaces a glob by the files that are there: a list that holds all of those, two at least, means the others too.
+    """
+    missed = [entry for entry in absent if any(one.names(_key(entry.path)) for one in wanted)]
+    others = [entry for entry in absent if entry not in missed]
+    if others and len(manifest.files) - len(absent) > 1 and not any(_paths.exists(entry.path) for entry in others):
+        missed, others = [*missed, *others], []
+    return missed, others
+
+
+def _beside(names: list[str], wanted: list[_Named]) -> list[str]:
+    """Paths of the manifests beside the files, and of those in the directories between them and the one given."""
+    roots = {one.root for one in wanted if one.root}
+    directories: dict[str, None] = {}
+    for directory in dict.fromkeys(_paths.parent(name) for name in names):
+        key = _key(directory)
+        above = [root for root in roots if key == root or key.startswith(root.rstrip("/") + "/")]
+        directories.setdefault(key)
+        top = min(above, key=len, default=key)
+        while key != top and len(key) > len(top):
+            key = _paths.parent(key)
+            directories.setdefault(key)
+    found = [_paths.join(directory, MANIFEST_NAME) for directory in directories]
+    return [path for path in found if _paths.exists(path)]
+
+
+def _key(path: str) -> str:
+    """One spelling of a path, however it was written: what paths are compared by."""
+    if _paths.is_remote(path):
+        scheme, _, rest = path.partition("://")
+        return f"{scheme}://{re.sub('/+', '/', rest).rstrip('/')}"
+    return os.path.abspath(path.removeprefix("file://"))
+
+
+def _say_left_out(left_out: list[str], used: int) -> None:
+    if left_out:
+        names = ", ".join(path.rsplit("/", 1)[-1] for path in left_out[:_NAMED])
+        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+        _LOG.warning(
+            "reading %d of the %d files that the manifest lists; not named, and so left out: %s%s",
+            used,
+            used + len(left_out),
+            names,
+            more,
+        )

@@ -1,0 +1,143 @@
+"""Opened Parquet files: kept for the next block, and refused where they are none, encrypted or ambiguous."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import threading
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.core.errors import DataError
+from engine.formats.beginnings import first_bytes, said_of
+from engine.schema.unify import plain_schema, plain_type
+from engine.storage import paths as _paths
+
+__all__ = ["ParquetFile", "footer_bytes", "open_parquet"]
+
+_SIGNATURE_BYTES = 28  # behind the plain footer of an encrypted file: nonce and tag
+
+
+class ParquetFile(pq.ParquetFile):
+    """An opened file that is asked for its columns with every block."""
+
+    declared: pa.Schema
+
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """Names of the columns; pyarrow would make the whole schema anew each time."""
+        return frozenset(self.declared.names)
+
+
+def open_parquet(path: str, dictionary_columns: tuple[str, ...] = ()) -> ParquetFile:
+    """Returns the opened file; `declared` is its schema in plain types.
+
+    Raises:
+        DataError: no whole Parquet file, an encrypted one, or one with two columns of one name.
+    """
+    size_bytes, modified_ns = _paths.stat(path)
+    return _open_cached(path, size_bytes, modified_ns, dictionary_columns, os.getpid(), threading.get_ident())
+
+
+@functools.lru_cache(maxsize=64)
+def _open_cached(
+    path: str, size_bytes: int, modified_ns: int, dictionary_columns: tuple[str, ...], pid: int, thread: int
+) -> ParquetFile:
+    """Opened files, kept so that reading block after block opens nothing: readers of two threads share the footer alone."""
+    try:
+        metadata, declared, as_stored = _shared_footer(path, size_bytes, modified_ns, pid)
+        file = ParquetFile(
+            _source(path),
+            metadata=metadata,
+            read_dictionary=[] if as_stored else list(dictionary_columns),
+            memory_map=False,
+            pre_buffer=_paths.is_remote(path),  # kept by the reader for good: worth it only where latency is
+            page_checksum_verification=True,
+        )
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _not_parquet(path, size_bytes, error) from error
+    file.declared = declared
+    return file
+
+
+@functools.lru_cache(maxsize=64)
+def _shared_footer(path: str, size_bytes: int, modified_ns: int, pid: int) -> tuple[pq.FileMetaData, pa.Schema, bool]:
+    """Parsed footers, one for all threads: of a file with many row groups and columns it is some megabytes.
+
+    Returns (footer, schema in plain types, whether the footer has lost its note of Arrow types).
+    """
+    metadata = pq.read_metadata(_source(path))
+    if size_bytes - 8 >= 0 and _footer_length(path, size_bytes) == metadata.serialized_size + _SIGNATURE_BYTES:
+        # pyarrow would end the whole process when asked for an encrypted column's statistics.
+        raise _encrypted(path)
+    stored = metadata.schema.to_arrow_schema()
+    declared = plain_schema(stored, path)
+    if not any(_misread(field) for field in stored):
+        return metadata, declared, False
+    return pq.read_metadata(io.BytesIO(_without_arrow_schema(footer_bytes(path)))), declared, True
+
+
+def _misread(field: pa.Field) -> bool:
+    """Whether pyarrow cannot read the column as the Arrow type that the file notes, though its values are all there.
+
+    A fixed-size list with missing values is refused (https://github.com/apache/arrow/issues/35692); views and extension
+    types cannot be cast or taken from everywhere.
+    """
+    return plain_type(field.type) != field.type or (field.nullable and pa.types.is_fixed_size_list(field.type))
+
+
+def _without_arrow_schema(footer: bytes) -> bytes:
+    """A file of only a footer in which the key of the Arrow schema is another one: columns then read as Parquet stores them."""
+    changed = footer.replace(b"ARROW:schema", b"arrow-schema")
+    return b"PAR1" + changed + len(changed).to_bytes(4, "little") + b"PAR1"
+
+
+def _source(path: str) -> Any:
+    return _paths.open_input(path) if _paths.is_remote(path) else path
+
+
+def footer_bytes(path: str) -> bytes:
+    """Returns the bytes of a file's footer, which no checksum of the format itself covers."""
+    size_bytes, _ = _paths.stat(path)
+    length = _footer_length(path, size_bytes)
+    with _paths.open_input(path) as file:
+        file.seek(size_bytes - 8 - length)
+        return _exactly(file, length)
+
+
+def _footer_length(path: str, size_bytes: int) -> int:
+    with _paths.open_input(path) as file:
+        file.seek(size_bytes - 8)
+        return int.from_bytes(_exactly(file, 4), "little")
+
+
+def _exactly(file: Any, count: int) -> bytes:
+    parts = []
+    while count and (part := file.read(count)):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _encrypted(path: str) -> DataError:
+    return DataError(
+        "is an encrypted Parquet file, for which there are no keys here: decrypt it where its keys are "
+        "(pyarrow.parquet.encryption) and write it anew",
+        path=path,
+    )
+
+
+def _not_parquet(path: str, size_bytes: int, error: Exception) -> DataError:
+    head = first_bytes(path)
+    if head.startswith(b"PARE"):
+        return _encrypted(path)
+    if head.startswith(b"PAR1"):
+        return DataError(
+            f"is not a whole Parquet file: {error}. It may be cut off or still being written",
+            path=path,
+            offset_bytes=max(size_bytes - 8, 0),
+        )
+    return DataError(f"is not a Parquet file: {said_of(head)}", path=path, offset_bytes=0)

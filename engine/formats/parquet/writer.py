@@ -1,0 +1,93 @@
+"""Writes Parquet: row groups of as many rows as the feed shuffles best with, fewer where rows are wide."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.core.errors import ConfigError
+from engine.formats.block import Block
+from engine.formats.partitions import without_marks
+from engine.schema.conform import conform
+
+__all__ = ["COMPRESSIONS", "ROW_GROUP_BYTES", "ROW_GROUP_ROWS", "Writer"]
+
+COMPRESSIONS = (None, "gzip", "zstd", "snappy")
+ROW_GROUP_ROWS = 16384  # what the feed shuffles best with; larger groups only help scans that skip whole groups
+ROW_GROUP_BYTES = 64 << 20  # in memory: a reader holds a group at a time, the feed a window of them
+
+
+class Writer:
+    """Writes batches of one schema to an open file as Parquet."""
+
+    def __init__(
+        self,
+        file: Any,
+        schema: pa.Schema,
+        compression: str | None,
+        row_group_rows: int = ROW_GROUP_ROWS,
+        row_group_bytes: int = ROW_GROUP_BYTES,
+    ) -> None:
+        if compression not in COMPRESSIONS:
+            raise ConfigError(f"compression is {compression!r}; Parquet takes {', '.join(map(repr, COMPRESSIONS))}")
+        schema = _writable(without_marks(schema))
+        self._writer = pq.ParquetWriter(file, schema, compression=compression or "none", write_page_checksum=True)
+        self._schema, self._group_rows, self._group_bytes = schema, row_group_rows, row_group_bytes
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = self._pending_bytes = 0
+        self.records = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Adds the batch's rows."""
+        self.records += batch.num_rows
+        batch = conform(batch, self._schema, None, self.records - batch.num_rows)
+        self._pending.append(batch)
+        self._pending_rows += batch.num_rows
+        self._pending_bytes += batch.nbytes
+        rows = self._rows_of_a_group()
+        if self._pending_rows >= rows:
+            table = pa.Table.from_batches(self._pending, self._schema)
+            whole = self._pending_rows // rows * rows
+            self._writer.write_table(table.slice(0, whole), row_group_size=rows)
+            self._pending = table.slice(whole).to_batches()
+            self._pending_rows -= whole
+            self._pending_bytes = sum(batch.nbytes for batch in self._pending)
+
+    def _rows_of_a_group(self) -> int:
+        """Rows that a group takes: fewer where they are wide, since a reader holds a group at a time."""
+        width = self._pending_bytes / max(self._pending_rows, 1)
+        return max(min(self._group_rows, int(self._group_bytes / max(width, 1))), 1)
+
+    def close(self) -> tuple[Block, ...]:
+        """Writes what is pending and the footer; returns no blocks: they are in the footer."""
+        if self._pending_rows:
+            self._writer.write_table(
+                pa.Table.from_batches(self._pending, self._schema), row_group_size=self._rows_of_a_group()
+            )
+            self._pending, self._pending_rows = [], 0
+        self._writer.close()
+        return ()
+
+    def abandon(self) -> None:
+        """Lets go of a file that nobody will keep. Closed while the file still takes bytes, and marked so: a writer that
+        the garbage collector finds open raises in a finalizer, at any moment of a program that has gone on."""
+        with contextlib.suppress(Exception):
+            self._writer.close()
+        self._writer.is_open = False
+
+
+def _writable(schema: pa.Schema) -> pa.Schema:
+    """A fixed-size list with missing values as a plain one: pyarrow writes what its own reader then refuses.
+
+    https://github.com/apache/arrow/issues/35692
+    """
+    fields = [
+        field.with_type(pa.list_(field.type.value_type))
+        if field.nullable and pa.types.is_fixed_size_list(field.type)
+        else field
+        for field in schema
+    ]
+    return pa.schema(fields, metadata=schema.metadata)

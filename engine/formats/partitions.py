@@ -1,0 +1,207 @@
+"""Columns that the names of directories hold: `year=2024/month=1/part-0.parquet`, as Spark, Hive, Ray and pyarrow write them.
+
+The keys of a file are those of the unbroken run of `key=value` directories that it lies in. A column that the files
+themselves have is read from them; the other keys are columns marked with field metadata `fullpass.partition`, so that
+splits, manifests and workers know them without a look at other files.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from engine.core.errors import ConfigError, DataError, listed
+from engine.formats.options import ReadOptions
+
+__all__ = [
+    "PARTITION",
+    "add_partitions",
+    "keep_files",
+    "mark_partitions",
+    "partition_fields",
+    "stored_columns",
+    "with_partitions",
+    "without_marks",
+]
+
+PARTITION = b"fullpass.partition"
+_NULL = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark and pyarrow name the directory of missing values
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda value, allowed: value in allowed,
+    "not in": lambda value, allowed: value not in allowed,
+}
+
+
+def partition_fields(paths: Sequence[str]) -> list[pa.Field]:
+    """Returns a marked field for each key in the directories of the files: int32 where all values fit it, else string.
+
+    A key that some files lack, or whose value is missing in some, is nullable.
+    """
+    keys = [_keys(path) for path in paths]
+    fields = []
+    for name in dict.fromkeys(name for found in keys for name in found):
+        values = [found.get(name) for found in keys]
+        distinct = sorted({value for value in values if value is not None})
+        kind = pa.int32() if distinct and _fit(distinct, pa.int32()) else pa.string()
+        fields.append(pa.field(name, kind, None in values, {PARTITION: name.encode()}))
+    return fields
+
+
+def with_partitions(schema: pa.Schema, paths: Sequence[str]) -> pa.Schema:
+    """Returns the schema of files with the columns that their directories hold behind those of their own."""
+    own = set(schema.names)
+    return pa.schema([*schema, *(f for f in partition_fields(paths) if f.name not in own)], metadata=schema.metadata)
+
+
+def mark_partitions(schema: pa.Schema, fields: Sequence[pa.Field]) -> pa.Schema:
+    """Returns a given schema with those of its columns marked that directories hold."""
+    names = {field.name for field in fields}
+    marked = [
+        field.with_metadata({**(field.metadata or {}), PARTITION: field.name.encode()})
+        if field.name in names
+        else field
+        for field in schema
+    ]
+    return pa.schema(marked, metadata=schema.metadata)
+
+
+def stored_columns(schema: pa.Schema, options: ReadOptions) -> tuple[pa.Schema, tuple[str, ...] | None]:
+    """Returns (schema of what the files hold, names to read of it): all but the marked columns."""
+    marked = {field.name for field in schema if _is_marked(field)}
+    if not marked:
+        return schema, options.columns
+    own = pa.schema([field for field in schema if field.name not in marked], metadata=schema.metadata)
+    if options.columns is None:
+        return own, None
+    unknown = [name for name in options.columns if name not in schema.names]
+    if unknown:
+        raise ConfigError(f"no column {unknown[0]!r}; the data has {listed(schema.names)}")
+    return own, tuple(name for name in options.columns if name not in marked)
+
+
+def add_partitions(batch: pa.RecordBatch, schema: pa.Schema, options: ReadOptions, path: str) -> pa.RecordBatch:
+    """Returns a batch of `stored_columns` with the marked columns, in the order asked for.
+
+    Raises:
+        DataError: the file's directories do not hold the key, or a value that does not fit the column's type.
+    """
+    wanted = list(schema) if options.columns is None else [schema.field(name) for name in options.columns]
+    if not any(_is_marked(field) for field in wanted):
+        return batch
+    keys = _keys(path)
+    arrays, fields = [], []
+    for field in wanted:
+        if not _is_marked(field):
+            place = batch.schema.get_field_index(field.name)
+            arrays.append(batch.column(place))
+            fields.append(batch.schema.field(place))
+            continue
+        arrays.append(_constant(field, keys, batch.num_rows, options, path))
+        fields.append(field.with_type(arrays[-1].type))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, metadata=batch.schema.metadata))
+
+
+def without_marks(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema of what is written of batches of `schema`: there, columns of directories are columns as others."""
+    if not any(_is_marked(field) for field in schema):
+        return schema
+    fields = []
+    for field in schema:
+        notes = {key: value for key, value in (field.metadata or {}).items() if key != PARTITION}
+        fields.append(field.with_metadata(notes or None))
+    return pa.schema(fields, metadata=schema.metadata)
+
+
+def keep_files(paths: Sequence[str], filters: Sequence[tuple[str, str, Any]]) -> list[str]:
+    """Returns the files whose directories pass every filter; the others are never opened.
+
+    Args:
+        paths: files.
+        filters: (key, operator, value) as pyarrow takes them; operators are =, ==, !=, <, <=, >, >=, in, not in. A missing value
+            passes none.
+
+    Raises:
+        ConfigError: a key that no directory holds, an unknown operator, or a value of another type than the key's.
+        DataError: no file passes.
+    """
+    fields = {field.name: field for field in partition_fields(paths)}
+    for name, sign, _ in filters:
+        if name not in fields:
+            raise ConfigError(
+                f"filter on {name!r}: files are chosen by the keys of their directories (key=value/), which are "
+                f"{', '.join(fields) or 'none here'}"
+            )
+        if sign not in _COMPARE:
+            raise ConfigError(f"filter on {name!r} has operator {sign!r}; it takes {', '.join(_COMPARE)}")
+    kept = [path for path in paths if all(_passes(_keys(path), fields[f[0]], f) for f in filters)]
+    if not kept:
+        raise DataError(f"none of {len(paths)} files passes the filters {list(filters)}", path=paths[0])
+    return kept
+
+
+def _passes(keys: Mapping[str, str | None], field: pa.Field, condition: tuple[str, str, Any]) -> bool:
+    name, sign, wanted = condition
+    text = keys.get(name)
+    if text is None:
+        return False
+    value = pa.scalar(text).cast(field.type).as_py()
+    each = wanted if sign in ("in", "not in") else [wanted]
+    odd = [one for one in each if not isinstance(one, type(value))]
+    if odd:
+        raise ConfigError(f"filter on {name!r} compares with {odd[0]!r}; the directories hold {field.type}")
+    return _COMPARE[sign](value, wanted)
+
+
+def _is_marked(field: pa.Field) -> bool:
+    return PARTITION in (field.metadata or {})
+
+
+def _keys(path: str) -> dict[str, str | None]:
+    found = []
+    for part in reversed(path.split("/")[:-1]):
+        name, equals, value = part.partition("=")
+        if not (name and equals):
+            break
+        found.append((unquote(name), None if value == _NULL else unquote(value)))
+    return dict(reversed(found))
+
+
+def _fit(values: list[str], kind: pa.DataType) -> bool:
+    try:
+        pa.array(values, pa.string()).cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _constant(field: pa.Field, keys: Mapping[str, str | None], rows: int, options: ReadOptions, path: str) -> pa.Array:
+    text = keys.get(field.name)
+    if text is None and not field.nullable:
+        raise DataError(
+            f"column {field.name!r} is in the names of directories, but this file lies in none {field.name}=VALUE",
+            path=path,
+        )
+    try:
+        value = pa.scalar(text, pa.string()).cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"lies in {field.name}={text}, which does not fit column {field.name!r} of type {field.type}: {error}",
+            path=path,
+        ) from error
+    array = pa.repeat(value, rows)
+    named = options.dictionary is True or (options.dictionary and field.name in options.dictionary)
+    if named and (pa.types.is_string(field.type) or pa.types.is_binary(field.type)):
+        return array.dictionary_encode()
+    return array

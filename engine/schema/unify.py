@@ -1,0 +1,156 @@
+"""One schema for files whose own differ: as Arrow's `promote_options="permissive"` unifies them, and said once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from engine.core.errors import DataError
+from engine.schema.feature_spec import SHAPE
+
+__all__ = ["Unified", "plain_schema", "plain_type", "unify_schemas"]
+
+_SAID = 5  # columns that are named before the rest is counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Unified:
+    """The common schema, and what had to be widened for it.
+
+    Args:
+        schema: of all files.
+        notes: a sentence for each column that is not the same in all files.
+    """
+
+    schema: pa.Schema
+    notes: tuple[str, ...]
+
+
+def unify_schemas(found: Iterable[tuple[str, pa.Schema]]) -> Unified:
+    """Returns the schema that the rows of all files fit: types widened, columns that some files lack nullable.
+
+    Args:
+        found: (file, its schema), in the order of the files.
+
+    Raises:
+        DataError: a column whose types have none in common, with both files; or two columns of one name.
+    """
+    columns: dict[str, _Column] = {}
+    distinct: list[tuple[pa.Schema, str]] = []
+    for path, own in found:
+        schema = plain_schema(own, path)
+        if not distinct or not any(schema.equals(seen) for seen, _ in distinct):
+            distinct.append((schema, path))
+    for schema, path in distinct:
+        for field in schema:
+            known = columns.get(field.name)
+            if known is None:
+                columns[field.name] = _Column(field, path)
+            else:
+                known.add(field, path)
+    names = [(set(schema.names), path) for schema, path in distinct]
+    fields, notes = [], []
+    for name, column in columns.items():
+        lacking = [path for own, path in names if name not in own]
+        fields.append(column.field.with_nullable(column.field.nullable or bool(lacking)))
+        notes += column.notes(lacking)
+    if len(notes) > _SAID:
+        notes = [*notes[:_SAID], f"and so in {len(notes) - _SAID} more columns"]
+    return Unified(pa.schema(fields), tuple(notes))
+
+
+class _Column:
+    """One column of all files so far."""
+
+    def __init__(self, field: pa.Field, path: str) -> None:
+        self.field = field
+        self._seen: dict[pa.DataType, str] = {field.type: path}
+
+    def add(self, field: pa.Field, path: str) -> None:
+        if field.type != self.field.type:
+            self._seen.setdefault(field.type, path)
+            widened = _common_type(self.field.type, field.type)
+            if widened is None:
+                kind, first = next(iter(self._seen.items()))
+                raise DataError(
+                    f"column {field.name!r} is {field.type}, in {first} it is {kind}, and no type holds both: write one of "
+                    "them anew, or open them as two data sets",
+                    path=path,
+                )
+            self.field = self.field.with_type(widened)
+        if field.nullable and not self.field.nullable:
+            self.field = self.field.with_nullable(True)
+
+    def notes(self, lacking: list[str]) -> list[str]:
+        name, said = self.field.name, []
+        if len(self._seen) > 1:
+            types = ", ".join(f"{kind} in {path}" for kind, path in list(self._seen.items())[:3])
+            said.append(f"column {name!r} is {types}: it is read as {self.field.type}")
+        if lacking:
+            said.append(f"column {name!r} is not in {lacking[0]}: it is missing in each of that file's records")
+        return said
+
+
+def _common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    for one, other in ((first, second), (_decoded(first), _decoded(second))):
+        try:
+            merged = pa.unify_schemas([pa.schema([("", one)]), pa.schema([("", other)])], promote_options="permissive")
+        except (pa.ArrowTypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            continue
+        return merged.field(0).type
+    return None
+
+
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def plain_schema(schema: pa.Schema, path: str) -> pa.Schema:
+    """Returns a file's schema without its metadata, in types that everything here takes.
+
+    Raises:
+        DataError: two columns of one name.
+    """
+    places: dict[str, int] = {}
+    for index, field in enumerate(schema):
+        if field.name in places:
+            raise DataError(
+                f"columns {places[field.name]} and {index} are both named {field.name!r}: which is meant cannot be told; rename "
+                "one where the file is written",
+                path=path,
+            )
+        places[field.name] = index
+    return pa.schema([_plain_field(field) for field in schema])
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    kind = plain_type(field.type)
+    if kind == field.type:
+        return field
+    if isinstance(field.type, pa.FixedShapeTensorType):
+        shape = json.dumps(list(field.type.shape)).encode()
+        return field.with_type(kind).with_metadata({**(field.metadata or {}), SHAPE: shape})
+    return field.with_type(kind)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Returns the type that stands here for one of Arrow's newer layouts: views as what they view, extensions as stored."""
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if types.is_string_view(kind):
+        return pa.string()
+    if types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_list_view(kind):
+        return pa.list_(plain_type(kind.value_type))
+    if types.is_large_list_view(kind):
+        return pa.large_list(plain_type(kind.value_type))
+    if types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if types.is_list(kind) and plain_type(kind.value_type) != kind.value_type:
+        return pa.list_(plain_type(kind.value_type))
+    return kind

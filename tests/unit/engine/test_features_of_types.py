@@ -1,0 +1,160 @@
+"""What feature an Arrow type is: one answer for feature_spec, TFRecord, feed and what TensorFlow parses."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine import ConfigError, Dataset, ingest, write_batches
+
+tf = pytest.importorskip("tensorflow")
+
+MOMENT = dt.datetime(2020, 1, 2, 3, 4, 5)  # noqa: DTZ001 (as files without a zone hold it)
+SECONDS = 1577934245
+TYPES = {  # a column of two values, and the two that TensorFlow gets
+    "bool": (pa.array([True, False]), [1, 0]),
+    "uint32": (pa.array([1, 2**32 - 1], pa.uint32()), [1, 2**32 - 1]),
+    "float16": (pa.array(np.array([1.5, 2], np.float16)), [1.5, 2.0]),
+    "timestamp of ms": (pa.array([MOMENT] * 2, pa.timestamp("ms")), [SECONDS * 1000] * 2),
+    "timestamp of a zone": (pa.array([MOMENT] * 2, pa.timestamp("us", "Europe/Berlin")), [SECONDS * 10**6] * 2),
+    "date": (pa.array([MOMENT.date()] * 2), [18263] * 2),
+    "time of ms": (pa.array([MOMENT.time()] * 2, pa.time32("ms")), [11045000] * 2),
+    "time of us": (pa.array([MOMENT.time()] * 2, pa.time64("us")), [11045000000] * 2),
+    "duration": (pa.array([dt.timedelta(seconds=3)] * 2, pa.duration("ms")), [3000] * 2),
+    "decimal": (pa.array([decimal.Decimal("1.25")] * 2, pa.decimal128(10, 2)), [1.25] * 2),
+    "large decimal": (pa.array([decimal.Decimal("-1.5")] * 2, pa.decimal256(50, 1)), [-1.5] * 2),
+    "text": (pa.array(["a", "ü"]), [b"a", "ü".encode()]),
+    "large text": (pa.array(["a", "b"], pa.large_string()), [b"a", b"b"]),
+    "text view": (pa.array(["a", "b"], pa.string_view()), [b"a", b"b"]),
+    "bytes of two": (pa.array([b"ab", b"cd"], pa.binary(2)), [b"ab", b"cd"]),
+    "dictionary": (pa.array(["a", "b"]).dictionary_encode(), [b"a", b"b"]),
+    "embeddings": (pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float64(), 2)), [[1.0, 2.0], [3.0, 4.0]]),
+    "pixels": (pa.array([[1, 255], [0, 2]], pa.list_(pa.uint8(), 2)), [[1, 255], [0, 2]]),
+}
+LISTS = {  # values of the first and of the second row
+    "missing timestamp": (pa.array([MOMENT, None], pa.timestamp("ms")), [SECONDS * 1000], []),
+    "missing date": (pa.array([None, MOMENT.date()]), [], [18263]),
+    "missing decimal": (pa.array([None, decimal.Decimal("2.5")], pa.decimal128(5, 1)), [], [2.5]),
+    "missing flag": (pa.array([True, None]), [1], []),
+    "missing embedding": (pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2)), [1.0, 2.0], []),
+    "nothing": (pa.nulls(2), [], []),
+    "lists": (pa.array([[1, 2], None]), [1, 2], []),
+    "lists of dates": (pa.array([[MOMENT.date()], []], pa.list_(pa.date32())), [18263], []),
+    "lists of times": (
+        pa.array([[MOMENT], [MOMENT, MOMENT]], pa.list_(pa.timestamp("ms"))),
+        [SECONDS * 1000],
+        [SECONDS * 1000] * 2,
+    ),
+    "lists of decimals": (pa.array([[decimal.Decimal("1.5")], []], pa.list_(pa.decimal128(5, 1))), [1.5], []),
+    "lists of dictionaries": (
+        pa.array([["a", "b"], ["a"]], pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+        [b"a", b"b"],
+        [b"a"],
+    ),
+}
+
+
+def parsed(path, ds):
+    """What TensorFlow reads of the data set written as TFRecord, by the feature spec that the data set gives."""
+    ingest(ds.paths[0], path, "tfrecord", num_shards=1)
+    written = Dataset.open(str(path))
+    records = [record.numpy() for record in tf.data.TFRecordDataset(written.paths)]
+    return tf.io.parse_example(records, ds.feature_spec())["c"]
+
+
+def opened(tmp_path, array):
+    pq.write_table(pa.table({"c": array}), tmp_path / "c.parquet")
+    ds = Dataset.open(str(tmp_path / "c.parquet"))
+    feed = ds.feed(global_batch_size=2, num_epochs=1, shuffle=False)
+    (batch,) = [feed.unpack_numpy(batch) for batch in feed]
+    return ds, batch["c"]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_column_of_values_is_one_fixed_feature_everywhere(tmp_path, kind):
+    array, expected = TYPES[kind]
+    ds, fed = opened(tmp_path, array)
+    assert isinstance(ds.feature_spec()["c"], tf.io.FixedLenFeature)
+    assert parsed(tmp_path / "out", ds).numpy().tolist() == expected
+    assert fed.tolist() == expected
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_column_with_missing_values_or_lists_is_one_variable_feature_everywhere(tmp_path, kind):
+    array, first, second = LISTS[kind]
+    ds, fed = opened(tmp_path, array)
+    assert isinstance(ds.feature_spec()["c"], tf.io.VarLenFeature)
+    sparse = parsed(tmp_path / "out", ds)
+    assert sparse.values.numpy().tolist() == [*first, *second]
+    assert sparse.indices.numpy().tolist() == [[0, i] for i in range(len(first))] + [[1, i] for i in range(len(second))]
+    values, splits = fed
+    assert values.tolist() == [*first, *second] and splits.tolist() == [0, len(first), len(first) + len(second)]
+
+
+@pytest.mark.parametrize(
+    "array", [pa.array([{"a": 1}] * 2), pa.array([[("k", 1)]] * 2, pa.map_(pa.string(), pa.int64()))]
+)
+def test_what_is_no_feature_is_refused_everywhere(tmp_path, array):
+    pq.write_table(pa.table({"c": array}), tmp_path / "c.parquet")
+    ds = Dataset.open(str(tmp_path / "c.parquet"))
+    for use in (ds.feature_spec, lambda: ds.feed(global_batch_size=2), lambda: ds.write(tmp_path / "o", "tfrecord")):
+        with pytest.raises(ConfigError, match="column 'c' has type"):
+            use()
+
+
+def records(path, lists):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for values in lists:
+            feature = {} if values is None else {"x": tf.train.Feature(int64_list=tf.train.Int64List(value=values))}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("lists", "feature"),
+    [
+        ([[1], []], tf.io.VarLenFeature(tf.int64)),
+        ([[], [1]], tf.io.VarLenFeature(tf.int64)),
+        ([[1], None], tf.io.VarLenFeature(tf.int64)),
+        ([[1], [2]], tf.io.FixedLenFeature([], tf.int64)),
+        ([[1, 2, 3], [4, 5, 6]], tf.io.FixedLenFeature([3], tf.int64)),
+        ([[1, 2, 3], []], tf.io.VarLenFeature(tf.int64)),
+        ([[1, 2, 3], None], tf.io.VarLenFeature(tf.int64)),
+        ([[1, 2, 3], [4, 5]], tf.io.VarLenFeature(tf.int64)),
+    ],
+)
+def test_the_inferred_feature_parses_every_record_as_tensorflow_does(tmp_path, lists, feature):
+    path = tmp_path / "a.tfrecord"
+    records(path, lists)
+    ds = Dataset.open(str(path))
+    assert ds.feature_spec() == {"x": feature}
+    found = [row["x"] for batch in ds.read_batches() for row in batch.to_pylist()]
+    parsed = tf.io.parse_example([record.numpy() for record in tf.data.TFRecordDataset(str(path))], ds.feature_spec())
+    if isinstance(feature, tf.io.FixedLenFeature):
+        assert parsed["x"].numpy().tolist() == found
+    else:
+        flat = [value if isinstance(value, list) else [] if value is None else [value] for value in found]
+        assert tf.RaggedTensor.from_sparse(parsed["x"]).to_list() == flat == [values or [] for values in lists]
+    assert ds.verify().ok
+    back = str(tmp_path / "back.parquet")
+    write_batches(ds.read_batches(), ds.schema, back)
+    assert [row["x"] for batch in Dataset.open(back).read_batches() for row in batch.to_pylist()] == found
+
+
+def test_train_with_missing_values_and_eval_without_have_one_schema(tmp_path):
+    data = pa.table({"k": list(range(40)), "x": [None if k < 20 else 1.5 for k in range(40)]})
+    pq.write_table(data, tmp_path / "a.parquet")
+    for format in ("parquet", "tfrecord"):
+        out = tmp_path / format
+        ingest(tmp_path / "a.parquet", out, format, num_shards=2, split_by=["k"], fractions={"train": 0.5, "eval": 0.5})
+        specs = []
+        for form in ("{}", "{}/*.*", "{}/_fullpass_manifest.json"):
+            specs += [Dataset.open(form.format(out / part)).feature_spec() for part in ("train", "eval")]
+        assert all(spec == specs[0] for spec in specs) and isinstance(specs[0]["x"], tf.io.VarLenFeature)
+        train = Dataset.open(str(out / "train"))
+        given = Dataset.open(Dataset.open(str(out / "eval")).paths, train.schema)
+        assert given.feature_spec() == train.feature_spec()

@@ -1,0 +1,141 @@
+"""Which files a data set has: a file that a manifest lists is missed in every form that the data can be named in."""
+
+from __future__ import annotations
+
+import glob
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine import DataError, Dataset, ingest
+
+FORMS = {
+    "directory": lambda out: out,
+    "slash": lambda out: f"{out}/",
+    "dot": lambda out: f"{os.path.dirname(out)}/./{os.path.basename(out)}",
+    "uri": lambda out: f"file://{out}",
+    "glob": lambda out: f"{out}/*.parquet",
+    "glob of directories": lambda out: f"{out[:-1]}*",
+    "numbers": lambda out: f"{out}/data-0000[0-3]-*",
+    "list of a directory": lambda out: [out],
+    "what a shell makes of a glob": lambda out: sorted(glob.glob(f"{out}/*.parquet")),
+}
+
+
+@pytest.fixture
+def out(tmp_path):
+    source = str(tmp_path / "source.parquet")
+    pq.write_table(pa.table({"x": list(range(100))}), source)
+    ingest(source, tmp_path / "out", num_shards=4)
+    return str(tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_deleted_shard_is_refused_by_name_in_every_form(out, form):
+    whole = Dataset.open(FORMS[form](out))
+    assert whole.num_records == 100 and len(whole.known_entries) == 4 and not whole.left_out
+    gone = sorted(glob.glob(f"{out}/*.parquet"))[1]
+    os.unlink(gone)
+    with pytest.raises(DataError, match="is listed in the manifest with 25 records, but is not there") as caught:
+        Dataset.open(FORMS[form](out))
+    assert os.path.abspath(caught.value.path) == gone
+    report = Dataset.open(FORMS[form](out), check_present=False).verify()
+    assert [os.path.abspath(damage.path) for damage in report.damages] == [gone]
+
+
+def test_relative_names_find_the_manifest_too(out, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(out))
+    for form in ("out", "./out", "out/", "./out/*.parquet"):
+        assert len(Dataset.open(form).known_entries) == 4
+    os.unlink(sorted(glob.glob("out/*.parquet"))[3])
+    for form in ("out", "./out", "./out/*.parquet"):
+        with pytest.raises(DataError, match="is listed in the manifest"):
+            Dataset.open(form)
+
+
+def test_a_glob_that_leaves_shards_out_on_purpose_is_said_so(out, caplog):
+    some = Dataset.open(f"{out}/data-0000[01]*")
+    assert some.num_records == 50
+    assert [os.path.basename(path) for path in some.left_out] == [
+        "data-00002-of-00004.parquet",
+        "data-00003-of-00004.parquet",
+    ]
+    assert "reading 2 of the 4 files that the manifest lists" in caplog.text
+    report = some.verify()
+    assert report.ok and report.against_manifest and report.left_out == some.left_out
+
+
+def test_a_file_beside_the_manifest_that_it_does_not_list_is_read_and_verify_says_what_was_not_checked(out):
+    extra = os.path.join(out, "extra.parquet")
+    pq.write_table(pa.table({"x": [1, 2]}), extra)
+    ds = Dataset.open(out)
+    assert ds.num_records == 102
+    report = ds.verify()
+    assert report.ok and not report.against_manifest and report.unlisted == (extra,)
+
+
+def test_a_shard_deleted_in_an_object_store_is_refused():
+    fsspec = pytest.importorskip("fsspec")
+    table = pa.table({"x": list(range(40))})
+    store = fsspec.filesystem("memory")
+    store.mkdirs("/shards", exist_ok=True)
+    with store.open("/shards/source.parquet", "wb") as file:
+        pq.write_table(table, file)
+    ingest("memory://shards/source.parquet", "memory://shards/out", num_shards=4)
+    forms = ["memory://shards/out", "memory://shards/out/", "memory://shards/out/*.parquet", ["memory://shards/out"]]
+    for form in forms:
+        assert Dataset.open(form).num_records == 40
+    store.rm("/shards/out/data-00002-of-00004.parquet")
+    for form in forms:
+        with pytest.raises(DataError, match="is listed in the manifest with 10 records") as caught:
+            Dataset.open(form)
+        assert caught.value.path.endswith("out/data-00002-of-00004.parquet")
+
+
+def test_links_to_directories_are_followed_and_loops_end(tmp_path, caplog):
+    for name in ("data", "elsewhere"):
+        os.makedirs(tmp_path / name)
+        pq.write_table(pa.table({"x": [1, 2]}), tmp_path / name / "a.parquet")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "data" / "link")
+    os.symlink(tmp_path / "data", tmp_path / "data" / "loop")
+    ds = Dataset.open(tmp_path / "data")
+    assert ds.num_records == 4
+    assert "leads to a directory that it lies in" in caplog.text
+    os.symlink(tmp_path / "data" / "link", tmp_path / "top")
+    assert Dataset.open(tmp_path / "top").num_records == 2
+
+
+@pytest.mark.parametrize("form", ["data", "data/gone.parquet", "data/g*"])
+def test_a_link_to_nothing_is_refused_with_what_it_leads_to(tmp_path, form):
+    os.makedirs(tmp_path / "data")
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "data" / "a.parquet")
+    os.symlink(tmp_path / "annexed", tmp_path / "data" / "gone.parquet")
+    with pytest.raises(DataError, match=r"is a link to .*annexed, which is not there"):
+        Dataset.open(tmp_path / form)
+
+
+def test_what_tfds_and_hugging_face_lay_beside_shards_is_left_out(tmp_path):
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "train-00000-of-00001.parquet")
+    for name in (
+        "README.md",
+        "dataset_info.json",
+        "features.json",
+        "label.labels.txt",
+        "LICENSE",
+        "state.json",
+        "x.parquet.crc",
+    ):
+        (tmp_path / name).write_text("{}")
+    assert Dataset.open(tmp_path).paths == [str(tmp_path / "train-00000-of-00001.parquet")]
+
+
+def test_verify_says_on_the_command_line_what_it_held_the_files_against(out, capsys):
+    from cluster.cli.main import main
+
+    assert main(["verify", f"{out}/data-0000[01]*"]) == 0
+    assert "2 more files that it lists were not named, and so not checked" in capsys.readouterr().out
+    os.unlink(sorted(glob.glob(f"{out}/*.parquet"))[1])
+    assert main(["verify", f"{out}/*.parquet"]) == 3
+    assert "is listed in the manifest with 25 records, but is not there" in capsys.readouterr().out

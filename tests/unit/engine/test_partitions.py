@@ -1,0 +1,134 @@
+"""Directories `key=value`: their keys are columns, typed and decoded as pyarrow does, wherever the data go."""
+
+from __future__ import annotations
+
+import os
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from engine import ConfigError, DataError, Dataset, ingest, read_split, write_batches
+from engine.dataset.inspect import write_manifest
+
+
+def table(ds, **options):
+    batches = list(ds.read_batches(**options))
+    return pa.Table.from_batches(batches).sort_by("x")
+
+
+def same(ds, directory):
+    """Whether Dataset and pyarrow read the same columns and rows."""
+    theirs = pyarrow.dataset.dataset(str(directory), partitioning="hive").to_table().sort_by("x")
+    ours = table(ds)
+    assert {f.name: f.type for f in ours.schema} == {f.name: f.type for f in theirs.schema}
+    assert ours.select(theirs.schema.names).to_pylist() == theirs.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"year": [2024, 2024, 2025]},
+        {"year": [2024, 2024, 2025], "month": ["01", "02", "x"]},
+        {"c": ["a/b", None, "x y"]},
+        {"n": [1, None, 2]},
+        {"big": [1, 2**40, 3]},
+        {"d": ["2024-01-01", "2024-01-02", "ü=1"]},
+        {"z": ["007", "1", "-5"]},
+        {"f": ["1.5", "2", "3"]},
+        {"b": ["true", "false", "true"]},
+    ],
+    ids=lambda keys: "-".join(keys),
+)
+def test_partition_columns_equal_pyarrows(tmp_path, keys):
+    pq.write_to_dataset(pa.table({**keys, "x": [1, 2, 3]}), str(tmp_path / "data"), partition_cols=list(keys))
+    same(Dataset.open(str(tmp_path / "data")), tmp_path / "data")
+    same(Dataset.open(str(tmp_path / "data" / "**" / "*.parquet")), tmp_path / "data")
+
+
+@pytest.fixture
+def years(tmp_path):
+    data = pa.table({"year": pa.array([2023, 2023, 2024, 2025]), "x": [1, 2, 3, 4]})
+    pq.write_to_dataset(data, str(tmp_path / "data"), partition_cols=["year"])
+    return str(tmp_path / "data")
+
+
+def test_columns_are_read_in_the_order_asked_for(years):
+    ds = Dataset.open(years)
+    assert table(ds, columns=["year", "x"]).to_pylist()[0] == {"year": 2023, "x": 1}
+    only = pa.Table.from_batches(list(ds.read_batches(columns=["year"])))
+    assert sorted(only["year"].to_pylist()) == [2023, 2023, 2024, 2025]
+    with pytest.raises(ConfigError, match="no column 'nope'"):
+        list(ds.read_batches(columns=["year", "nope"]))
+
+
+def test_splits_carry_their_partition(years):
+    ds = Dataset.open(years)
+    found = [row for split in ds.splits(1) for batch in read_split(split, ds.schema) for row in batch.to_pylist()]
+    assert sorted((row["year"], row["x"]) for row in found) == [(2023, 1), (2023, 2), (2024, 3), (2025, 4)]
+
+
+def test_filters_skip_files_unopened(years):
+    for name in os.listdir(f"{years}/year=2024"):
+        with open(f"{years}/year=2024/{name}", "wb") as file:
+            file.write(b"damage")
+    kept = Dataset.open(years, filters=[("year", "!=", 2024)])
+    assert sorted(table(kept)["x"].to_pylist()) == [1, 2, 4]
+    assert table(Dataset.open(years, filters=[("year", "in", [2025]), ("year", ">", 2023)]))["x"].to_pylist() == [4]
+    for wrong, message in (
+        (("x", "=", 1), "filter on 'x'"),
+        (("year", "~", 1), "has operator"),
+        (("year", "=", "2023"), "compares with '2023'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Dataset.open(years, filters=[wrong])
+    with pytest.raises(DataError, match="none of 3 files passes"):
+        Dataset.open(years, filters=[("year", ">", 3000)])
+
+
+def test_the_manifest_of_the_whole_holds_them(years):
+    whole = table(Dataset.open(years))
+    path = write_manifest(Dataset.open(years))
+    assert path == f"{years}/_fullpass_manifest.json"
+    ds = Dataset.open(years)
+    assert len(ds.known_entries) == 3 and table(ds).equals(whole)
+    assert table(Dataset.open(path)).equals(whole)
+    os.unlink(ds.paths[0])
+    with pytest.raises(DataError, match="is listed in the manifest"):
+        Dataset.open(years)
+
+
+@pytest.mark.parametrize("format", ["parquet", "tfrecord"])
+def test_written_anew_they_are_columns_as_others(years, tmp_path, format):
+    ingest(years, tmp_path / "out", format, num_shards=2)
+    back = table(Dataset.open(str(tmp_path / "out")))
+    assert sorted(zip(back["year"].to_pylist(), back["x"].to_pylist())) == [(2023, 1), (2023, 2), (2024, 3), (2025, 4)]
+    assert not any(b"fullpass.partition" in (field.metadata or {}) for field in back.schema)
+    if format == "parquet":
+        assert "year" in pq.read_schema(Dataset.open(str(tmp_path / "out")).paths[0]).names
+
+
+def test_the_feed_delivers_them(years):
+    feed = Dataset.open(years).feed(global_batch_size=4, num_epochs=1, shuffle=False)
+    (batch,) = [feed.unpack_numpy(batch) for batch in feed]
+    assert sorted(zip(batch["year"].tolist(), batch["x"].tolist())) == [(2023, 1), (2023, 2), (2024, 3), (2025, 4)]
+
+
+def test_tfrecord_in_such_directories_has_them_too(tmp_path):
+    schema = pa.schema([pa.field("x", pa.int64(), nullable=False)])
+    for year in (2023, 2024):
+        rows = pa.record_batch([pa.array([year % 10])], schema=schema)
+        write_batches([rows], schema, str(tmp_path / f"year={year}" / "a.tfrecord"), "tfrecord")
+    ds = Dataset.open(str(tmp_path))
+    assert table(ds).to_pylist() == [{"x": 3, "year": 2023}, {"x": 4, "year": 2024}]
+    given = pa.schema([("year", pa.int64()), ("x", pa.int64())])
+    assert table(Dataset.open(str(tmp_path), given)).to_pylist() == [{"year": 2023, "x": 3}, {"year": 2024, "x": 4}]
+
+
+def test_a_column_that_the_file_has_is_read_from_it(tmp_path):
+    """As polars writes partitions: the key is in the files as well."""
+    os.makedirs(tmp_path / "year=2024")
+    pq.write_table(pa.table({"x": [1], "year": pa.array([2024], pa.int64())}), tmp_path / "year=2024" / "a.parquet")
+    assert table(Dataset.open(str(tmp_path))).to_pylist() == [{"x": 1, "year": 2024}]
+    assert Dataset.open(str(tmp_path)).schema.field("year").type == pa.int64()
