@@ -17,6 +17,7 @@ REQUIRED = [
     "fsspec>=2024.2",
     "isal>=1.7,<2",
     "rich>=13.7",
+    "psutil>=5.9",
     "tomli>=2; python_version < '3.11'",
     "tensorflow>=2.21,<2.22",
     "keras>=3.12,<3.16",

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.storage.outputs import check_replaceable
+from engine.storage.destination import Destination
 from transforms.passes.progress import PassProgress
 
 __all__ = ["AnalyzeReport", "analyze", "split_bytes"]
 
 _log = logging.getLogger(__name__)
+GRAPH_MARK = "transform_fn/saved_model.pb"
 _TFT_BATCH_ROWS = 1024  # what TFT's own sources give
 
 
@@ -43,7 +44,7 @@ class AnalyzeReport:
 def analyze(
     ds: Any,
     preprocessing_fn: Callable[..., Any],
-    out: str,
+    out: str | os.PathLike[str],
     runner: Any = "local",
     runner_options: Sequence[str] = (),
     *,
@@ -55,7 +56,7 @@ def analyze(
     Args:
         ds: `engine.Dataset`.
         preprocessing_fn: as TensorFlow Transform takes it, unchanged.
-        out: directory to write; it appears whole or not at all.
+        out: directory to write, local or a URI; it appears whole or not at all.
         runner: "local", "flink", "spark" or the name of a Beam runner.
         runner_options: options of the runner.
         batch_rows: records a batch.
@@ -76,7 +77,8 @@ def analyze(
     from transforms.tracing.trace import trace
 
     start = time.perf_counter()
-    check_replaceable(str(out), ds.paths, "transform_fn")
+    destination = Destination(out, GRAPH_MARK)
+    destination.check(ds.paths)
     backend = make_runner(runner, runner_options)
     feature_spec = ds.feature_spec()
     with tempfile.TemporaryDirectory(prefix="fullpass-analyze-", dir=getattr(backend, "work_dir", None)) as temp_dir:
@@ -92,8 +94,8 @@ def analyze(
             layouts = layouts_of(feature_spec)
             columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
             reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=_TFT_BATCH_ROWS)
-            analyze_with_tft(feature_spec, preprocessing_fn, out, backend, reader, splits, ds.num_records)
-            return _report(out, ds.num_records, [], len(unsupported), start, reason)
+            analyze_with_tft(feature_spec, preprocessing_fn, destination, backend, reader, splits, ds.num_records)
+            return _report(destination.path, ds.num_records, [], len(unsupported), start, reason)
         plans = plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
         bindings = [binding for plan in plans for binding in plan.evaluation.bindings]
         assets = os.path.join(temp_dir, "assets")
@@ -110,15 +112,15 @@ def analyze(
             bound = plan.bind(values, model)
             parts = _run_pass(backend, bound, ds, splits, batch_rows, plan.number) if plan.analyzers else {}
             values.update(plan.evaluation.run(bound.finish(parts), assets, traced.graph))
-        write_transform_output(traced, replacements(values, bindings), out)
-    return _report(out, ds.num_records, plans, sum(len(plan.analyzers) for plan in plans), start, None)
+        write_transform_output(traced, replacements(values, bindings), destination)
+    return _report(destination.path, ds.num_records, plans, sum(len(plan.analyzers) for plan in plans), start, None)
 
 
 def _report(
     out: str, records: int, plans: Sequence[Any], analyzers: int, start: float, fallback: str | None
 ) -> AnalyzeReport:
     return AnalyzeReport(
-        path=str(out),
+        path=out,
         records=records,
         phases=len(plans),
         analyzers=analyzers,

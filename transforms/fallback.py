@@ -18,7 +18,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_transform.tf_metadata import schema_utils
 from tfx_bsl.tfxio import tf_example_record
 
-from engine.storage.atomic import atomic_directory, atomic_file
+from engine.storage.atomic import atomic_file
+from engine.storage.destination import Destination
 from transforms.runners.base import SplitReader, check_counts
 
 __all__ = ["analyze_with_tft", "to_tfxio"]
@@ -27,7 +28,7 @@ __all__ = ["analyze_with_tft", "to_tfxio"]
 def analyze_with_tft(
     feature_spec: Mapping[str, Any],
     preprocessing_fn: Callable[..., Any],
-    out: str,
+    out: Destination,
     backend: Any,
     reader: SplitReader,
     splits: Sequence[Any],
@@ -38,7 +39,7 @@ def analyze_with_tft(
     Args:
         feature_spec: of the data set.
         preprocessing_fn: the user's.
-        out: directory; it appears whole or not at all.
+        out: gets the graph; it appears whole or not at all.
         backend: the runner; its pipeline options are used where it has some.
         reader: reads splits.
         splits: of the data set.
@@ -56,7 +57,7 @@ def analyze_with_tft(
     work_dir = getattr(backend, "work_dir", None)
     with (
         tempfile.TemporaryDirectory(prefix="fullpass-tft-", dir=work_dir) as directory,
-        atomic_directory(out) as temporary,
+        out.stage() as temporary,
     ):
         with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=os.path.join(directory, "tft")):
             batches = (

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.core.errors import ConfigError, DataError
-from engine.dataset.manifest import Manifest
+from engine.dataset.manifest import MANIFEST_NAME, Manifest
 from engine.dataset.write import check_output, shard_name
 from engine.formats.registry import format_module
-from engine.storage.atomic import atomic_directory
-from engine.storage.outputs import check_replaceable
+from engine.storage import paths
+from engine.storage.destination import Destination
+from engine.storage.tree import for_tensorflow
 from transforms.passes.progress import PassProgress
 from transforms.passes.transformation import ShardTask, TransformPass
 
@@ -41,8 +42,8 @@ class TransformReport:
 
 def transform(
     ds: Any,
-    graph: str,
-    out: str,
+    graph: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     format: str = "parquet",
     num_shards: int | None = None,
     runner: Any = "local",
@@ -56,8 +57,8 @@ def transform(
 
     Args:
         ds: `engine.Dataset` of raw records.
-        graph: directory that `analyze` wrote (or TFT).
-        out: directory of the shards, in the order of the records.
+        graph: directory that `analyze` wrote (or TFT), local or a URI.
+        out: directory of the shards, local or a URI; in the order of the records.
         format: "parquet" or "tfrecord".
         num_shards: shards of equal size; None for one a split.
         runner: "local", "flink", "spark" or the name of a Beam runner.
@@ -83,24 +84,26 @@ def transform(
     check_output(format, compression)
     if num_shards is not None and num_shards < 1:
         raise ConfigError(f"num_shards must be 1 or more, got {num_shards}")
-    check_replaceable(str(out), ds.paths)
+    destination = Destination(out, MANIFEST_NAME)
+    destination.check(ds.paths)
     backend = make_runner(runner, runner_options)
-    if not tf.io.gfile.isdir(os.path.join(graph, "transform_fn")):
+    here = for_tensorflow(graph)
+    if not tf.io.gfile.isdir(os.path.join(here, "transform_fn")):
         raise ConfigError(f"{graph} is no transform graph: it has no transform_fn; `fullpass analyze` makes one")
-    output = tft.TFTransformOutput(str(graph))
+    output = tft.TFTransformOutput(here)
     feature_spec = output.transformed_feature_spec()
     layouts = layouts_of(ds.feature_spec())
     splits = ds.splits(target_split_bytes or split_bytes(ds, backend))
     tasks = shard_tasks(splits, num_shards, format, compression)
     columns = tuple(dict.fromkeys(name for layout in layouts.values() for name in layout.columns))
     reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=batch_rows)
-    with atomic_directory(out) as temporary:
+    with destination.fill() as directory:
         plan = TransformPass(
-            transform_fn=output.transform_savedmodel_dir,
+            transform_fn=paths.join(graph, "transform_fn"),
             layouts=layouts,
             schema=schema_from_feature_spec(feature_spec),
             features=tuple(layouts_of(feature_spec).values()),
-            out=str(temporary),
+            out=directory,
             format=format,
             compression=compression,
         )
@@ -112,9 +115,9 @@ def transform(
                 f"the pass read {read} records in {len(results)} shards, the manifest counts {ds.num_records}"
             )
         stored = format_module(format).stored_schema(plan.schema)
-        Manifest(tuple(result.entry for result in results), stored).save(str(temporary))
+        Manifest(tuple(result.entry for result in results), stored).save(directory)
     return TransformReport(
-        path=str(out),
+        path=destination.path,
         records=read,
         written=sum(result.written for result in results),
         shards=len(tasks),

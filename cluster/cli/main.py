@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from engine.core import environment
 from engine.core.errors import FullpassError
 from engine.core.own_packages import check_path
 from engine.version import __version__
@@ -63,12 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     debug = "--debug" in words
     if debug:
-        os.environ["FULLPASS_DEBUG"] = "1"
+        os.environ[environment.DEBUG.name] = "1"
     try:
         check_path()
         module, args = _parse(words)
         if getattr(args, "quiet", False):
-            os.environ["FULLPASS_PROGRESS"] = "0"
+            os.environ[environment.PROGRESS.name] = "0"
         return int(module.run(args) or 0)
     except KeyboardInterrupt:
         return _fail("interrupted", 130, debug, kind="")

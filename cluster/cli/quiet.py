@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.core.environment import DEBUG
+
 __all__ = ["import_tensorflow"]
 
 
@@ -18,7 +20,7 @@ def import_tensorflow() -> None:
 
     With `--debug` (FULLPASS_DEBUG=1) everything is shown.
     """
-    if "tensorflow" in sys.modules or os.environ.get("FULLPASS_DEBUG") == "1":
+    if "tensorflow" in sys.modules or DEBUG.read():
         return
     if not Path("/dev/nvidiactl").exists():  # else each process reports a driver that is not there as an error
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

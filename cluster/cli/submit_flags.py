@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.spec import JobSpec
-from cluster.spec.encoding import from_dict
+from cluster.spec.job_spec import FORMAT_VERSION
+from engine.core.configs import decode
 from engine.core.errors import ConfigError
 
 __all__ = ["add_spec_arguments", "spec_from_args"]
@@ -154,7 +155,7 @@ def spec_from_args(args: argparse.Namespace) -> JobSpec:
             data[field] = [*data.get(field, []), *items]
     if args.file:
         data["files"] = {**data.get("files", {}), **{Path(path).name: _read(path) for path in args.file}}
-    return from_dict(data)
+    return decode(JobSpec, data, version=FORMAT_VERSION)
 
 
 def _load(flag: str, path: str) -> dict[str, Any]:

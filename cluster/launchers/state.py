@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from cluster.launchers.base import JobNotFound
+from engine.core.environment import STATE_DIR
 from engine.storage.atomic import atomic_file
+from engine.storage.paths import require_local
 
 __all__ = ["forget", "recall", "remember", "remembered", "state_directory"]
 
 
 def state_directory() -> Path:
     """Returns $FULLPASS_STATE_DIR, else fullpass below $XDG_STATE_HOME or ~/.local/state."""
-    if own := os.environ.get("FULLPASS_STATE_DIR"):
-        return Path(own)
+    if own := STATE_DIR.read():
+        return require_local(STATE_DIR.name, own)
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fullpass"
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from engine.core.environment import CLUSTER, INDEX
 from engine.core.errors import ConfigError
 
 __all__ = ["main", "place"]
@@ -26,15 +27,15 @@ def place(addresses: Mapping[str, Sequence[str]], index: int) -> tuple[str, int]
         if left < len(members):
             return role, left
         left -= len(members)
-    raise ConfigError(f"FULLPASS_INDEX = {index}, but FULLPASS_CLUSTER has {index - left} members")
+    raise ConfigError(f"{INDEX.name} = {index}, but {CLUSTER.name} has {index - left} members")
 
 
 def main(words: Sequence[str]) -> None:
     """Replaces this process by the program, with its TF_CONFIG."""
     from trainers.supervision.tf_config import tf_config
 
-    addresses = json.loads(os.environ["FULLPASS_CLUSTER"])
-    role, index = place(addresses, int(os.environ["FULLPASS_INDEX"]))
+    addresses = json.loads(os.environ[CLUSTER.name])
+    role, index = place(addresses, int(os.environ[INDEX.name]))
     os.environ["TF_CONFIG"] = tf_config(addresses, role, index)
     os.execvp(words[0], list(words))  # noqa: S606 - the member's own command takes this process's place
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.core.configs import refusal
 from engine.core.errors import ConfigError
 
 __all__ = ["flat_types", "types_of_source"]
@@ -26,7 +27,7 @@ def flat_types(table: Mapping[str, Any]) -> dict[str, str]:
             flat[key] = value
     for key, kind in flat.items():
         if kind not in _TYPES:
-            raise ConfigError(f"types.{key} = {kind!r}: allowed are {', '.join(map(repr, _TYPES))}")
+            raise refusal(f"types.{key}", kind, f"one of {', '.join(map(repr, _TYPES))}")
     return flat
 
 

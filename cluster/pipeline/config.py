@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.pipeline.column_types import flat_types
-from cluster.pipeline.parse import build, parse_assignment
+from engine.core.configs import decode, parse_assignment, refusal, require
 from engine.core.errors import ConfigError
 from engine.core.text_encoding import is_encoding
 from engine.core.toml import TOMLDecodeError, loads
+from engine.storage.paths import require_local
 from trainers.config.config import TrainerConfig
 
 __all__ = [
@@ -60,14 +61,14 @@ class IngestConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "types", flat_types(self.types))
-        _require(
+        require(
             is_encoding(self.encoding), "encoding", self.encoding, "a name that Python knows: utf-8, latin-1, utf-16"
         )
-        _require(bool(self.sources), "sources", self.sources, "at least one NAME = PATH")
-        _require(bool(self.split_key), "split_key", self.split_key, "at least one column")
-        _require(0 < self.eval_percent < 100, "eval_percent", self.eval_percent, "more than 0 and less than 100")
-        _require(bool(self.formats), "formats", self.formats, "at least one format")
-        _require(self.num_shards >= 1, "num_shards", self.num_shards, "1 or more")
+        require(bool(self.sources), "sources", self.sources, "at least one NAME = PATH")
+        require(bool(self.split_key), "split_key", self.split_key, "at least one column")
+        require(0 < self.eval_percent < 100, "eval_percent", self.eval_percent, "more than 0 and less than 100")
+        require(bool(self.formats), "formats", self.formats, "at least one format")
+        require(self.num_shards >= 1, "num_shards", self.num_shards, "1 or more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class TransformConfig:
     runner_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _require(self.num_shards >= 1, "num_shards", self.num_shards, "1 or more")
+        require(self.num_shards >= 1, "num_shards", self.num_shards, "1 or more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,7 @@ class ExportConfig:
     check_rows: int = 1024
 
     def __post_init__(self) -> None:
-        _require(self.check_rows >= 0, "check_rows", self.check_rows, "0 or more")
+        require(self.check_rows >= 0, "check_rows", self.check_rows, "0 or more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,9 @@ class PushConfig:
 
     to: str
 
+    def __post_init__(self) -> None:
+        require_local("push.to", self.to)  # now, and not after the training
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pipeline:
@@ -183,6 +187,8 @@ class Pipeline:
     def __post_init__(self) -> None:
         if not self.work_dir:
             object.__setattr__(self, "work_dir", str(Path("runs") / self.name))
+        # Its steps are found again by renames, links and a lock, of which an object store has none.
+        object.__setattr__(self, "work_dir", str(require_local("pipeline.work_dir", self.work_dir)))
         if (self.ingest is None) == (self.data is None):
             raise ConfigError("a pipeline has either [ingest] or [data] (shards that are there already), not both")
         for step, needs in _NEEDS.items():
@@ -217,7 +223,7 @@ def load_pipeline(path: str | Path, overrides: Sequence[str] = (), work_dir: str
             _assign(tables, *parse_assignment(text))
         head = tables.pop("pipeline", {})
         if not isinstance(head, Mapping):
-            raise ConfigError("pipeline: expected a table [pipeline]")
+            raise refusal("pipeline", head, "a table [pipeline]")
         for key in tables:
             if key in _PIPELINE_KEYS:
                 raise ConfigError(f"{key}: belongs under [pipeline]")
@@ -226,13 +232,13 @@ def load_pipeline(path: str | Path, overrides: Sequence[str] = (), work_dir: str
                 raise ConfigError(f"pipeline.{key}: unknown key; the keys allowed here are {', '.join(_PIPELINE_KEYS)}")
         for key in _PIPELINE_KEYS[:3]:
             if key not in head:
-                raise ConfigError(f"pipeline.{key}: missing; it must be a string")
+                raise ConfigError(f"pipeline.{key}: missing; expected a text")
         for key in ("directory", "label"):
             if key in tables.get("train", {}):
                 raise ConfigError(
                     f"train.{key}: the pipeline sets it" + (" from pipeline.label" if key == "label" else "")
                 )
-        pipeline = build(Pipeline, {**head, **tables}, "")
+        pipeline = decode(Pipeline, {**head, **tables})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return _rooted(pipeline, file.resolve().parent, work_dir)
@@ -254,7 +260,7 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
 
     changes: dict[str, Any] = {
         "module": root(pipeline.module),
-        "work_dir": str(Path(work_dir).resolve()) if work_dir else root(pipeline.work_dir),
+        "work_dir": str(require_local("--work-dir", work_dir).resolve()) if work_dir else root(pipeline.work_dir),
     }
     if pipeline.ingest:
         sources = {name: root(path) for name, path in pipeline.ingest.sources.items()}
@@ -264,8 +270,3 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
     if pipeline.push:
         changes["push"] = PushConfig(to=root(pipeline.push.to))
     return dataclasses.replace(pipeline, **changes)
-
-
-def _require(condition: bool, key: str, value: Any, allowed: str) -> None:
-    if not condition:
-        raise ConfigError(f"{key} = {value!r}: it must be {allowed}")

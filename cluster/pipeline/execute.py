@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ from cluster.pipeline.step import Step, StepContext, StepResult
 from cluster.pipeline.steps import STEPS
 from engine.core.clock import utc_now
 from engine.core.errors import ConfigError, FullpassError
+from engine.core.lock import LockHeld, locked
 
 __all__ = ["PipelineError", "run_pipeline"]
 
@@ -137,17 +136,11 @@ def _counts(record: StepRecord) -> str:
 
 @contextlib.contextmanager
 def _lock(work_dir: Path) -> Iterator[None]:
-    """Holds the working directory; the lock ends with the process, however that ends."""
-    work_dir.mkdir(parents=True, exist_ok=True)
-    with open(work_dir / ".lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ConfigError(
-                f"another run (process {file.read().strip() or 'unknown'}) works in {work_dir}; wait for it, or give another --work-dir"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+    """Holds the working directory."""
+    try:
+        with locked(work_dir, wait=False):
+            yield
+    except LockHeld as held:
+        raise ConfigError(
+            f"another run (process {held.holder}) works in {work_dir}; wait for it, or give another --work-dir"
+        ) from None

@@ -11,6 +11,8 @@ from cluster.spec.quantity import format_bytes
 from cluster.spec.resources import Resources
 from cluster.spec.scheduling import Toleration
 from cluster.spec.volumes import SecretEnv, Volume
+from engine.core.configs import decode_json, encode_json
+from engine.core.environment import VARIABLES
 from engine.core.errors import ConfigError
 
 __all__ = ["FILES_MOUNT", "FORMAT_VERSION", "GROUP_MOUNT", "ROLES", "JobSpec"]
@@ -19,9 +21,7 @@ FORMAT_VERSION = 1
 ROLES = ("chief", "worker", "ps", "evaluator")
 FILES_MOUNT = "/fullpass/files"
 GROUP_MOUNT = "/fullpass/group"
-_OWN_VARIABLES = (
-    "TF_CONFIG", "FULLPASS_RENDEZVOUS", "FULLPASS_RUN_ID", "FULLPASS_INDEX", "FULLPASS_GROUP_SECRET_FILE",
-)  # fmt: skip
+_OWN_VARIABLES = ("TF_CONFIG", *(variable.name for variable in VARIABLES if variable.internal))
 _FILES_BYTES = 900 << 10  # a ConfigMap holds 1 MiB with its own fields
 _LEAVE_S = 5
 _WORK = ("pipeline", "step", "module", "command")
@@ -130,17 +130,17 @@ class JobSpec:
     def __post_init__(self) -> None:
         for key in _TUPLES:
             if isinstance(getattr(self, key), str):
-                raise ConfigError(f"{key} = {getattr(self, key)!r}: expected a list, seen one text")
+                raise ConfigError(f"{key}: got {getattr(self, key)!r}; expected a list, seen one text")
             object.__setattr__(self, key, tuple(getattr(self, key)))
         for key in _MAPPINGS:
             if not isinstance(getattr(self, key), Mapping):
-                raise ConfigError(f"{key}: expected an object, seen {type(getattr(self, key)).__name__}")
+                raise ConfigError(f"{key}: got a {type(getattr(self, key)).__name__}; expected a table")
             object.__setattr__(self, key, dict(getattr(self, key)))
         check_job_name(self.name)
         if self.beam_runner is None:
             object.__setattr__(self, "beam_runner", _beam_runner([*self.command, *self.args]))
         elif self.beam_runner not in _BEAM_RUNNERS:
-            raise ConfigError(f"beam_runner = {self.beam_runner!r}: expected one of {', '.join(_BEAM_RUNNERS)}")
+            raise ConfigError(f"beam_runner: got {self.beam_runner!r}; expected one of {', '.join(_BEAM_RUNNERS)}")
         self._check_work()
         self._check_roles()
         self._check_names()
@@ -155,19 +155,19 @@ class JobSpec:
         for key in ("command", "args"):
             for word in getattr(self, key):
                 if not isinstance(word, str):
-                    raise ConfigError(f"{key}: {word!r} is not a text")
+                    raise ConfigError(f"{key}: got {word!r}; expected a text")
 
     def _check_roles(self) -> None:
         for role, count in self.roles.items():
             if role not in ROLES:
-                raise ConfigError(f"roles: {role!r} is none of {', '.join(ROLES)}")
+                raise ConfigError(f"roles: got {role!r}; expected {', '.join(ROLES)}")
             if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 10_000:
                 raise ConfigError(
-                    f"roles: {role} = {count!r}; expected a whole number from 1 (leave the role out for none)"
+                    f"roles.{role}: got {count!r}; expected a whole number from 1 (leave the role out for none)"
                 )
         for role in ("chief", "evaluator"):
             if self.roles.get(role, 0) > 1:
-                raise ConfigError(f"roles: {role} = {self.roles[role]}; there can be only one")
+                raise ConfigError(f"roles.{role}: got {self.roles[role]}; expected only one")
         if not self.roles.get("worker") and not self.roles.get("chief"):
             raise ConfigError("roles: at least one worker or a chief must train")
         if self.roles.get("ps") and not self.roles.get("worker"):
@@ -182,20 +182,22 @@ class JobSpec:
             raise ConfigError(f"role_resources: {', '.join(sorted(unknown))} not in roles ({', '.join(self.roles)})")
         if self.global_batch_size is not None:
             if self.global_batch_size < 1:
-                raise ConfigError(f"global_batch_size = {self.global_batch_size}; expected at least 1")
+                raise ConfigError(f"global_batch_size: got {self.global_batch_size}; expected at least 1")
             replicas = self.num_replicas
             if self.global_batch_size % replicas:
                 below = self.global_batch_size // replicas * replicas
                 raise ConfigError(
-                    f"global_batch_size = {self.global_batch_size} does not divide over {replicas} replicas "
+                    f"global_batch_size: got {self.global_batch_size}; expected a multiple of {replicas} replicas "
                     f"({self.num_trainers} pods); the nearest are {below or replicas} and {below + replicas}"
                 )
 
     def _check_names(self) -> None:
         if not self.image or self.image.strip() != self.image or " " in self.image:
-            raise ConfigError(f"image = {self.image!r} is not the name of an image")
+            raise ConfigError(f"image: got {self.image!r}; expected the name of an image")
         if self.image_pull_policy not in (None, "Always", "IfNotPresent", "Never"):
-            raise ConfigError(f"image_pull_policy = {self.image_pull_policy!r}; expected Always, IfNotPresent or Never")
+            raise ConfigError(
+                f"image_pull_policy: got {self.image_pull_policy!r}; expected Always, IfNotPresent or Never"
+            )
         for key in ("priority_class", "queue", "service_account", "scheduler_name", "runtime_class"):
             if getattr(self, key) is not None:
                 check_object_name(getattr(self, key), key)
@@ -205,7 +207,7 @@ class JobSpec:
             check_env_name(name, "env")
             if not isinstance(value, str):
                 # Its value may be a secret: only its type is said.
-                raise ConfigError(f"env: {name} must be a text, seen {type(value).__name__}")
+                raise ConfigError(f"env.{name}: got what is not shown ({type(value).__name__}); expected a text")
         names = [*self.env, *(s.name for s in self.secrets)]
         for name in names:
             if name in _OWN_VARIABLES:
@@ -242,7 +244,7 @@ class JobSpec:
                 f"files: {format_bytes(size)} are more than the {format_bytes(_FILES_BYTES)} of a ConfigMap; use a volume"
             )
         if self.working_dir is not None and not self.working_dir.startswith("/"):
-            raise ConfigError(f"working_dir = {self.working_dir!r} must be absolute")
+            raise ConfigError(f"working_dir: got {self.working_dir!r}; expected an absolute path")
 
     def _check_limits(self) -> None:
         for key, least in (
@@ -257,7 +259,7 @@ class JobSpec:
             if value is None and key not in ("grace_s", "max_restarts", "silent_after_s"):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{key} = {value!r}: expected a whole number from {least}")
+                raise ConfigError(f"{key}: got {value!r}; expected a whole number from {least}")
 
     def _check_tpu(self) -> None:
         for role in self.roles:
@@ -332,17 +334,17 @@ class JobSpec:
         return [(role, index) for role in ROLES for index in range(self.roles.get(role, 0))]
 
     def to_json(self) -> str:
-        """Returns the description as JSON text; `from_json` gives an equal one."""
-        from cluster.spec.encoding import to_json
-
-        return to_json(self)
+        """Returns the description as JSON text, without what is at its default; `from_json` gives an equal one."""
+        return encode_json(self, FORMAT_VERSION)
 
     @staticmethod
     def from_json(text: str) -> JobSpec:
-        """Returns the description that `to_json` wrote, checked anew."""
-        from cluster.spec.encoding import from_json
+        """Returns the description that `to_json` wrote, or one written by hand, checked anew.
 
-        return from_json(text)
+        Raises:
+            ConfigError: not JSON, another version, an unknown key, or a value that is refused.
+        """
+        return decode_json(JobSpec, text, version=FORMAT_VERSION)
 
 
 def _beam_runner(words: list[str]) -> str | None:

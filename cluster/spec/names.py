@@ -24,18 +24,18 @@ def check_job_name(name: str) -> None:
     """
     if not isinstance(name, str) or not _LABEL.fullmatch(name):
         raise ConfigError(
-            f"name = {name!r}: Kubernetes takes a-z, 0-9 and '-', a letter first and no '-' last, e.g. 'clicks-train-3'"
+            f"name: got {name!r}; expected a-z, 0-9 and '-', a letter first and no '-' last, e.g. 'clicks-train-3'"
         )
     if len(name) > MAX_JOB_NAME:
         raise ConfigError(
-            f"name = {name!r} has {len(name)} characters; at most {MAX_JOB_NAME} leave room for pod names"
+            f"name: got {name!r}, {len(name)} characters; expected at most {MAX_JOB_NAME}, which leave room for pod names"
         )
 
 
 def check_object_name(name: str, key: str) -> None:
     """Refuses what cannot be the name of a Kubernetes object (DNS subdomain)."""
     if not isinstance(name, str) or len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
-        raise ConfigError(f"{key} = {name!r}: Kubernetes takes a-z, 0-9, '-' and '.', a letter or digit at both ends")
+        raise ConfigError(f"{key}: got {name!r}; expected a-z, 0-9, '-' and '.', a letter or digit at both ends")
 
 
 def check_label(label: str, value: str, key: str) -> None:

@@ -28,7 +28,7 @@ def parse_quantity(text: str, key: str) -> Decimal:
     """
     match = _FORM.fullmatch(text)
     if not match:
-        raise ConfigError(f"{key} = {text!r} is not a Kubernetes quantity; write e.g. '4', '500m', '8Gi'")
+        raise ConfigError(f"{key}: got {text!r}; expected a Kubernetes quantity, e.g. '4', '500m', '8Gi'")
     number, exponent, suffix = match.groups()
     return Decimal(number + exponent) if exponent else Decimal(number) * _SUFFIX[suffix or ""]
 

@@ -32,8 +32,8 @@ class Resources:
         ConfigError: an amount that is no quantity or makes no sense.
     """
 
-    cpu: str = "1"
-    memory: str = "2Gi"
+    cpu: str | int | float = "1"
+    memory: str | int | float = "2Gi"
     gpu: int = 0
     tpu: int = 0
     tpu_accelerator: str | None = None
@@ -45,23 +45,25 @@ class Resources:
             object.__setattr__(self, key, str(getattr(self, key)))
         if parse_quantity(self.ephemeral_storage, "ephemeral_storage") < _LEAST_MEMORY:
             raise ConfigError(
-                f"ephemeral_storage = {self.ephemeral_storage!r} is less than 32Mi; it holds /tmp and the logs, e.g. '4Gi'"
+                f"ephemeral_storage: got {self.ephemeral_storage!r}; expected at least 32Mi, since it holds /tmp and the logs, e.g. '4Gi'"
             )
-        cores = parse_quantity(self.cpu, "cpu")
+        cores = parse_quantity(str(self.cpu), "cpu")
         if cores <= 0 or cores * 1000 != int(cores * 1000):
-            raise ConfigError(f"cpu = {self.cpu!r}: expected a positive number of cores in steps of '1m'")
+            raise ConfigError(f"cpu: got {self.cpu!r}; expected a positive number of cores in steps of '1m'")
         if cores > 1024:
-            raise ConfigError(f"cpu = {self.cpu!r} is more than any node has; a thousandth of a core is written '1m'")
-        if parse_quantity(self.memory, "memory") < _LEAST_MEMORY:
             raise ConfigError(
-                f"memory = {self.memory!r} is less than 32Mi; write e.g. '512Mi' or '8Gi' ('m' is a thousandth)"
+                f"cpu: got {self.cpu!r}; expected at most 1024 cores (a thousandth of a core is written '1m')"
+            )
+        if parse_quantity(str(self.memory), "memory") < _LEAST_MEMORY:
+            raise ConfigError(
+                f"memory: got {self.memory!r}; expected at least 32Mi, e.g. '512Mi' or '8Gi' ('m' is a thousandth)"
             )
         for key in ("gpu", "tpu"):
             value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise ConfigError(f"{key} = {value!r}: expected a whole number from 0")
+                raise ConfigError(f"{key}: got {value!r}; expected a whole number from 0")
         if self.gpu and self.tpu:
-            raise ConfigError(f"gpu = {self.gpu} and tpu = {self.tpu}: a pod has the one or the other")
+            raise ConfigError(f"gpu: got {self.gpu}; expected 0 with tpu = {self.tpu}: a pod has the one or the other")
         self._check_tpu()
 
     def _check_tpu(self) -> None:
@@ -70,14 +72,16 @@ class Resources:
                 raise ConfigError("tpu_accelerator and tpu_topology need tpu, the number of chips on each pod's node")
             return
         if self.tpu not in _CHIPS_PER_NODE:
-            raise ConfigError(f"tpu = {self.tpu}: a TPU node has {', '.join(map(str, _CHIPS_PER_NODE))} chips")
+            raise ConfigError(
+                f"tpu: got {self.tpu}; expected {', '.join(map(str, _CHIPS_PER_NODE))}, the chips of a TPU node"
+            )
         if not self.tpu_accelerator or not self.tpu_topology:
             raise ConfigError("tpu needs tpu_accelerator (e.g. 'tpu-v5-lite-podslice') and tpu_topology (e.g. '2x4')")
         if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", self.tpu_topology):
-            raise ConfigError(f"tpu_topology = {self.tpu_topology!r}: expected e.g. '2x4' or '2x2x2'")
+            raise ConfigError(f"tpu_topology: got {self.tpu_topology!r}; expected e.g. '2x4' or '2x2x2'")
         if self.tpu_chips % self.tpu:
             raise ConfigError(
-                f"tpu_topology = {self.tpu_topology!r} has {self.tpu_chips} chips, no multiple of tpu = {self.tpu}"
+                f"tpu_topology: got {self.tpu_topology!r}, {self.tpu_chips} chips; expected a multiple of tpu = {self.tpu}"
             )
 
     @property
@@ -93,4 +97,4 @@ class Resources:
     @property
     def memory_bytes(self) -> int:
         """Memory in bytes."""
-        return int(parse_quantity(self.memory, "memory"))
+        return int(parse_quantity(str(self.memory), "memory"))

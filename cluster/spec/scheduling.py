@@ -32,10 +32,12 @@ class Toleration:
 
     def __post_init__(self) -> None:
         if self.operator not in ("Equal", "Exists"):
-            raise ConfigError(f"toleration operator = {self.operator!r}: expected 'Equal' or 'Exists'")
+            raise ConfigError(f"toleration operator: got {self.operator!r}; expected 'Equal' or 'Exists'")
         if self.operator == "Exists" and self.value:
             raise ConfigError(f"toleration of {self.key!r}: operator 'Exists' takes no value, seen {self.value!r}")
         if self.operator == "Equal" and not self.key:
             raise ConfigError("toleration with operator 'Equal' needs a key")
         if self.effect not in _EFFECTS:
-            raise ConfigError(f"toleration effect = {self.effect!r}: expected one of {', '.join(map(repr, _EFFECTS))}")
+            raise ConfigError(
+                f"toleration effect: got {self.effect!r}; expected one of {', '.join(map(repr, _EFFECTS))}"
+            )

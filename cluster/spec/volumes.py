@@ -78,17 +78,17 @@ class Volume:
                     f"{where}: projected source {item!r}: expected an object with one of {', '.join(_PROJECTED)}"
                 )
         if self.host_path and not self.host_path.startswith("/"):
-            raise ConfigError(f"{where}: host_path = {self.host_path!r} must be absolute")
+            raise ConfigError(f"{where}: host_path: got {self.host_path!r}; expected an absolute path")
         if self.medium not in ("", "Memory"):
-            raise ConfigError(f"{where}: medium = {self.medium!r}; expected '' or 'Memory'")
+            raise ConfigError(f"{where}: medium: got {self.medium!r}; expected '' or 'Memory'")
         if (self.medium or self.size) and not self.empty_dir:
             raise ConfigError(f"{where}: medium and size belong to empty_dir")
         if self.medium == "Memory" and not self.size:
             raise ConfigError(f"{where}: a volume in memory needs a size, since it counts in the pod's memory")
         if self.size and parse_quantity(self.size, f"{where}: size") <= 0:
-            raise ConfigError(f"{where}: size = {self.size!r} must be positive")
+            raise ConfigError(f"{where}: size: got {self.size!r}; expected more than 0")
         if self.sub_path and (self.sub_path.startswith("/") or ".." in self.sub_path.split("/")):
-            raise ConfigError(f"{where}: sub_path = {self.sub_path!r} must be relative, without '..'")
+            raise ConfigError(f"{where}: sub_path: got {self.sub_path!r}; expected a relative path without '..'")
 
     @property
     def memory_bytes(self) -> int:

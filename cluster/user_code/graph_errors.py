@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError, FullpassError
-from engine.storage import atomic
+from engine.core.errors import ConfigError, DataError, FullpassError
+from engine.storage import paths
+from engine.storage.tree import read_text
 
 __all__ = ["LineNotes", "graph_errors", "read_lines"]
 
@@ -46,16 +47,15 @@ class LineNotes:
 
     def write(self, graph: str | Path) -> None:
         """Writes the lines beside the transform graph, where `read_lines` finds them."""
-        if Path(graph).is_dir():  # not in an object store
-            with atomic.atomic_file(Path(graph) / _FILE) as file:
-                file.write_text(json.dumps(self.lines))
+        with paths.open_output(paths.join(graph, _FILE)) as file:
+            file.write(json.dumps(self.lines).encode())
 
 
 def read_lines(graph: str | Path) -> dict[str, str]:
     """Returns "FILE:LINE" by operation of a transform graph, or nothing where they were not noted."""
     try:
-        return json.loads((Path(graph) / _FILE).read_bytes())
-    except (OSError, ValueError):
+        return json.loads(read_text(paths.join(graph, _FILE)) or "{}")
+    except (OSError, ValueError, DataError):
         return {}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from types import TracebackType
 from typing import Any
+
+from engine.core import environment
 
 __all__ = ["Progress"]
 
@@ -29,7 +30,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
         self._start = self._last_line = time.monotonic()
-        self._silent = os.environ.get("FULLPASS_PROGRESS") == "0"
+        self._silent = not environment.PROGRESS.read()
         self._bar: Any = None
         self._task: Any = None
 

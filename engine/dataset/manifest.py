@@ -22,10 +22,10 @@ from engine.formats.block import Block
 from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
 from engine.storage import paths as _paths
-from engine.storage.outputs import MANIFEST_NAME
 
 __all__ = ["MANIFEST_NAME", "VERSION", "FileEntry", "Manifest", "file_checksum"]
 
+MANIFEST_NAME = "_fullpass_manifest.json"
 VERSION = 2  # 1 had no digest; it is still read
 _READ_VERSIONS = (1, VERSION)
 _CHUNK_BYTES = 4 << 20

@@ -14,16 +14,15 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from engine.core.progress import Progress
-from engine.dataset.manifest import FileEntry, Manifest
+from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
 from engine.dataset.shards import ShardSet
 from engine.dataset.write import check_output
 from engine.formats.csv.reader import CsvOptions
 from engine.formats.registry import format_module
 from engine.ingest.key_split import check_fractions, part_of_rows
 from engine.ingest.open_source import Source, open_source
-from engine.storage import atomic
 from engine.storage import paths as _paths
-from engine.storage.outputs import check_outside, check_replaceable
+from engine.storage.destination import Destination
 
 __all__ = ["IngestReport", "ingest", "ingest_dataset"]
 
@@ -86,19 +85,21 @@ def ingest(
     if fractions:
         check_fractions(fractions)
     start = time.monotonic()
-    out = os.fspath(out)
-    check_replaceable(out, ())  # again below, when the sources are known: to open them can be a pass over all
+    destination = Destination(out, MANIFEST_NAME, in_parts=True)
     if isinstance(sources, Source):
         source = sources
     else:
         given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
-        check_outside(out, given)
+        destination.check(
+            read_whole=given
+        )  # again below, when the sources are known: to open them can be a pass over all
         source = open_source(given, feature_spec, csv_options)
-    check_replaceable(out, source.paths)
+    destination.check(source.paths)
+    out = destination.path
     plan = _Plan(source, list(split_by), dict(fractions or {}), seed)
     stored = format_module(format).stored_schema(source.schema)
     parts: dict[str, Manifest] = {}
-    with _output_directory(out) as directory, contextlib.ExitStack() as open_sets:
+    with destination.fill(plan.counts()) as directory, contextlib.ExitStack() as open_sets:
         sets = [
             open_sets.enter_context(
                 ShardSet(
@@ -175,13 +176,3 @@ def _part_path(directory: str, name: str) -> str:
 def _moved(entry: FileEntry, old: str, new: str) -> FileEntry:
     """The entry as it stands after the directory `old` became `new`."""
     return dataclasses.replace(entry, path=_paths.join(new, entry.path[len(old) :].lstrip("/")))
-
-
-@contextlib.contextmanager
-def _output_directory(out: str) -> Iterator[str]:
-    """A directory to fill: a local one appears whole; in an object store the manifest, written last, makes it valid."""
-    if _paths.is_remote(out):
-        yield out
-        return
-    with atomic.atomic_directory(out) as directory:
-        yield str(directory)

@@ -23,6 +23,7 @@ __all__ = [
     "open_input",
     "open_output",
     "parent",
+    "require_local",
     "stat",
 ]
 
@@ -35,6 +36,20 @@ def is_remote(path: str) -> bool:
 def local_path(path: str | os.PathLike[str]) -> Path:
     """Returns a local path, also of a file:// URI."""
     return Path(os.fspath(path).removeprefix("file://"))
+
+
+def require_local(what: str, path: str | os.PathLike[str]) -> Path:
+    """Returns a local path of what cannot be behind a URI: it needs a rename or a lock, or TensorFlow opens it by itself.
+
+    Raises:
+        ConfigError: the path is a URI of another machine.
+    """
+    if is_remote(os.fspath(path)):
+        raise ConfigError(
+            f"{what} {os.fspath(path)!r} is not on this machine's file systems: give a local or mounted directory, and copy "
+            "to or from the store (`aws s3 cp --recursive`, `gcloud storage cp -r`)"
+        )
+    return local_path(path)
 
 
 def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -89,7 +104,7 @@ def stat(path: str) -> tuple[int, int]:
 
         return remote.stat(path)
     try:
-        status = os.stat(path)
+        status = os.stat(local_path(path))
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", path=path) from error
     return status.st_size, status.st_mtime_ns
@@ -101,7 +116,7 @@ def exists(path: str) -> bool:
         from engine.storage import remote
 
         return remote.exists(path)
-    return os.path.exists(path)
+    return local_path(path).exists()
 
 
 def open_input(path: str) -> BinaryIO:
@@ -115,7 +130,7 @@ def open_input(path: str) -> BinaryIO:
 
         return remote.open_input(path)  # type: ignore[return-value]
     try:
-        return open(path, "rb", buffering=0)  # type: ignore[return-value]
+        return open(local_path(path), "rb", buffering=0)  # type: ignore[return-value]
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror}", path=path) from error
 
@@ -129,13 +144,13 @@ def open_output(path: str) -> Iterator[Any]:
         with remote.open_output(path) as file:
             yield file
         return
-    with atomic.atomic_file(path) as temporary, open(temporary, "wb") as file:
+    with atomic.atomic_file(local_path(path)) as temporary, open(temporary, "wb") as file:
         yield file
 
 
 def parent(path: str) -> str:
     """Returns the directory part of a path or URI."""
-    return path.rsplit("/", 1)[0] if is_remote(path) else (os.path.dirname(path) or ".")
+    return path.rsplit("/", 1)[0] if is_remote(path) else str(local_path(path).parent)
 
 
 def common_parent(paths: Iterable[str]) -> str:
@@ -158,4 +173,4 @@ def common_parent(paths: Iterable[str]) -> str:
 def join(directory: str | os.PathLike[str], name: str) -> str:
     """Returns a name inside a directory or URI prefix."""
     directory = os.fspath(directory)
-    return f"{directory.rstrip('/')}/{name}" if is_remote(directory) else str(Path(directory) / name)
+    return f"{directory.rstrip('/')}/{name}" if is_remote(directory) else str(local_path(directory) / name)

@@ -16,10 +16,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.core.errors import ConfigError
-from engine.storage.paths import is_remote, local_path
+from engine.storage.paths import is_remote, local_path, require_local
 
 __all__ = [
     "check_uri",
+    "delete_file",
     "delete_tree",
     "download",
     "for_tensorflow",
@@ -35,20 +36,6 @@ __all__ = [
 def is_local(path: str) -> bool:
     """Returns whether a path is on a file system of this machine, where renames are atomic."""
     return not is_remote(path)
-
-
-def require_local(what: str, path: str | os.PathLike[str]) -> Path:
-    """Returns a local path of what cannot be behind a URI: it needs a rename or a lock, or TensorFlow opens it by itself.
-
-    Raises:
-        ConfigError: the path is a URI of another machine.
-    """
-    if not is_local(os.fspath(path)):
-        raise ConfigError(
-            f"{what} {os.fspath(path)!r} is not on this machine's file systems: give a local or mounted directory, and copy "
-            "to or from the store (`aws s3 cp --recursive`, `gcloud storage cp -r`)"
-        )
-    return local_path(path)
 
 
 def check_uri(what: str, uri: str) -> None:
@@ -73,11 +60,7 @@ def list_tree(directory: str) -> list[str]:
     if is_local(directory):
         base = local_path(directory)
         return sorted(p.relative_to(base).as_posix() for p in base.rglob("*") if p.is_file())
-    from engine.storage.remote import list_below
-
-    path, found = list_below(directory)
-    prefix = path.rstrip("/") + "/"
-    return sorted(info.path.removeprefix(prefix) for info in found if info.path.startswith(prefix))
+    return [name for name, *_ in _files_below(directory)]
 
 
 def read_text(path: str) -> str | None:
@@ -114,13 +97,25 @@ def download(directory: str, names: Iterable[str], target: Path) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _copy_of(directory: str) -> tempfile.TemporaryDirectory[str]:
-    names = list_tree(directory)
-    if not names:
-        raise ConfigError(f"{directory}: nothing is there")
+def _copy_of(directory: str, files: tuple[tuple[str, int, int], ...]) -> tempfile.TemporaryDirectory[str]:
     copy = tempfile.TemporaryDirectory(prefix="fullpass-copy-")
-    download(directory, names, Path(copy.name))
+    download(directory, [name for name, *_ in files], Path(copy.name))
     return copy
+
+
+def _files_below(directory: str) -> tuple[tuple[str, int, int], ...]:
+    """Returns (name, bytes, time of change in ns) of each file of a remote directory."""
+    from engine.storage.remote import list_below
+
+    path, found = list_below(directory)
+    prefix = path.rstrip("/") + "/"
+    return tuple(
+        sorted(
+            (info.path.removeprefix(prefix), int(info.size or 0), int(info.mtime_ns or 0))
+            for info in found
+            if info.path.startswith(prefix)
+        )
+    )
 
 
 def for_tensorflow(directory: str | os.PathLike[str]) -> str:
@@ -133,9 +128,14 @@ def for_tensorflow(directory: str | os.PathLike[str]) -> str:
     import tensorflow as tf
 
     path = os.fspath(directory)
-    if is_local(path) or path.split("://", 1)[0] in tf.io.gfile.get_registered_schemes():
+    if is_local(path):
+        return str(local_path(path))
+    if path.split("://", 1)[0] in tf.io.gfile.get_registered_schemes():
         return path
-    return _copy_of(path.rstrip("/")).name
+    files = _files_below(path)
+    if not files:
+        raise ConfigError(f"{path}: nothing is there")
+    return _copy_of(path.rstrip("/"), files).name  # one that was written anew since is copied anew
 
 
 def upload_tree(source: Path, directory: str, last: str | None = None) -> None:
@@ -163,11 +163,19 @@ def delete_tree(directory: str, first: str | None = None) -> None:
             (base / first).unlink(missing_ok=True)
         shutil.rmtree(base)
         return
+    for name in sorted(list_tree(directory), key=lambda name: (name != first, name)):
+        delete_file(posixpath.join(directory, name))
+
+
+def delete_file(uri: str) -> None:
+    """Deletes an object behind a URI.
+
+    Raises:
+        DataError: the store did not answer.
+    """
     from engine.storage.remote import current_options, resolve
     from engine.storage.remote.retry import with_retries
 
-    for name in sorted(list_tree(directory), key=lambda name: (name != first, name)):
-        uri = posixpath.join(directory, name)
-        filesystem, path = resolve(uri)
-        delete = functools.partial(filesystem.delete_file, path)
-        with_retries(delete, what="delete it", uri=uri, options=current_options())
+    filesystem, path = resolve(uri)
+    delete = functools.partial(filesystem.delete_file, path)
+    with_retries(delete, what="delete it", uri=uri, options=current_options())

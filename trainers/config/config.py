@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.core.configs import check_types, convert, require
 from engine.storage.tree import check_uri, is_local
-from trainers.config.checks import check_types, from_mapping, require
 
 __all__ = ["CheckpointConfig", "EarlyStopping", "LearningRate", "PadList", "TrainerConfig", "as_pad_lists"]
 
@@ -70,7 +70,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         check_types(self)
-        require(self.mode in ("min", "max"), "mode", self.mode, "allowed are 'min' and 'max'")
+        require(self.mode in ("min", "max"), "mode", self.mode, "'min' or 'max'")
         require(self.patience >= 1, "patience", self.patience, "at least 1")
         require(self.min_delta >= 0, "min_delta", self.min_delta, "0 or more")
 
@@ -97,12 +97,12 @@ class LearningRate:
         check_types(self)
         require(self.peak > 0, "peak", self.peak, "more than 0")
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
-        require(self.decay in _DECAYS, "decay", self.decay, f"allowed are {', '.join(_DECAYS)}")
+        require(self.decay in _DECAYS, "decay", self.decay, f"one of {', '.join(_DECAYS)}")
         require(
             self.decay_steps is None or self.decay_steps >= 1, "decay_steps", self.decay_steps, "at least 1, or None"
         )
         require(self.end >= 0, "end", self.end, "0 or more")
-        require(self.decay != "exponential" or self.end > 0, "end", self.end, "an exponential decay needs more than 0")
+        require(self.decay != "exponential" or self.end > 0, "end", self.end, "more than 0 for an exponential decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class PadList:
     def __post_init__(self) -> None:
         check_types(self)
         require(self.length >= 1, "length", self.length, "at least 1")
-        require(self.keep in ("first", "last"), "keep", self.keep, "allowed are 'first' and 'last'")
+        require(self.keep in ("first", "last"), "keep", self.keep, "'first' or 'last'")
         fit = all(1 <= size < self.length for size in self.buckets)
         require(fit, "buckets", self.buckets, f"each at least 1 and less than length={self.length}")
 
@@ -212,9 +212,14 @@ class TrainerConfig:
         check_types(self)
         object.__setattr__(self, "pad", as_pad_lists(self.pad))
         self._check_features()
-        require(bool(self.directory), "directory", self.directory, "a directory for checkpoints and logs is needed")
+        require(bool(self.directory), "directory", self.directory, "a directory for checkpoints and logs")
         check_uri("directory", self.directory)
-        require(not self.audit or is_local(self.directory), "audit", self.audit, f"{self.directory} is not local")
+        require(
+            not self.audit or is_local(self.directory),
+            "audit",
+            self.audit,
+            f"false, since {self.directory} is not local",
+        )
         for key in ("global_batch_size", "steps_per_call", "accumulate_steps", "log_every_steps"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number, at least 1")
         for key in ("epochs", "steps", "eval_every_steps", "eval_steps", "eval_batch_size", "window_records"):
@@ -224,10 +229,10 @@ class TrainerConfig:
             (self.epochs is None) != (self.steps is None),
             "epochs",
             self.epochs,
-            f"give either epochs or steps (steps={self.steps!r})",
+            f"either epochs or steps (steps is {self.steps!r})",
         )
-        require(self.strategy in STRATEGIES, "strategy", self.strategy, f"allowed are {', '.join(STRATEGIES)}")
-        require(self.precision in _PRECISIONS, "precision", self.precision, f"allowed are {', '.join(_PRECISIONS)}")
+        require(self.strategy in STRATEGIES, "strategy", self.strategy, f"one of {', '.join(STRATEGIES)}")
+        require(self.precision in _PRECISIONS, "precision", self.precision, f"one of {', '.join(_PRECISIONS)}")
         require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "more than 0, or None")
         require(
             self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", self.ema_decay, "between 0 and 1, e.g. 0.999"
@@ -236,9 +241,13 @@ class TrainerConfig:
             first, last = self.profile_steps
             require(0 <= first <= last, "profile_steps", self.profile_steps, "(first, last) with 0 <= first <= last")
         if self.class_weights is not None:
-            require(isinstance(self.label, str), "label", self.label, "class_weights need one integer label")
-            # JSON has no whole numbers for keys.
-            fit = [str(k).isdecimal() and isinstance(v, int | float) and v >= 0 for k, v in self.class_weights.items()]
+            require(
+                isinstance(self.label, str),
+                "label",
+                self.label,
+                "one label of whole numbers, since class_weights are given",
+            )
+            fit = [k >= 0 and v >= 0 for k, v in self.class_weights.items()]
             allowed = "a mapping of classes from 0 to weights of 0 or more"
             require(bool(fit) and all(fit), "class_weights", self.class_weights, allowed)
 
@@ -249,7 +258,12 @@ class TrainerConfig:
             bool(self.features), "features", self.features, "at least one name, or None for what the model asks for"
         )
         taken = [name for name in self.features if name in self.labels]
-        require(not taken, "features", self.features, f"{taken[:1]} is a label, which the model is not given as well")
+        require(
+            not taken,
+            "features",
+            self.features,
+            f"names without {taken[:1]}, a label, which the model is not given as well",
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -269,10 +283,4 @@ def as_pad_lists(pad: Mapping[str, Any]) -> dict[str, PadList]:
     Raises:
         ConfigError: a value that is neither, or one that `PadList` refuses.
     """
-    made = {}
-    for name, value in pad.items():
-        require(
-            isinstance(value, PadList | Mapping), f"pad.{name}", value, 'a mapping is expected, e.g. {"length": 64}'
-        )
-        made[name] = value if isinstance(value, PadList) else from_mapping(PadList, value)
-    return made
+    return dict(convert(Mapping[str, PadList], pad, "pad"))

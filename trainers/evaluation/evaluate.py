@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from engine.core.progress import Progress
+from engine.storage.destination import check_file
 from trainers.evaluation.result import EvaluationResult, SliceResult
 from trainers.evaluation.thresholds import Threshold, failures, parse_thresholds
 
@@ -58,6 +59,8 @@ def evaluate(
     from engine import Dataset
     from trainers.export.predict import LoadedModel
 
+    if out is not None:
+        check_file(out)
     judged = parse_thresholds(thresholds)
     wanted = _wanted_slices(slices, judged)
     dataset = Dataset.open(data) if isinstance(data, (str, os.PathLike, list, tuple)) else data

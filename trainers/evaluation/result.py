@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -10,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.core.errors import DataError
-from engine.storage.atomic import atomic_file
+from engine.storage.paths import open_output
+from engine.storage.tree import read_text
 
 __all__ = ["EvaluationResult", "SliceResult"]
 
@@ -82,22 +84,25 @@ class EvaluationResult:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the result as JSON, and as Markdown beside it, each whole or not at all."""
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(self.as_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        with atomic_file(os.path.splitext(os.fspath(path))[0] + ".md") as temporary:
-            temporary.write_text(self.markdown(), encoding="utf-8")
+        """Writes the result as JSON, and as Markdown beside it, each whole or not at all; a path or a URI."""
+        with open_output(os.fspath(path)) as file:
+            file.write((json.dumps(self.as_json(), indent=2, allow_nan=False) + "\n").encode())
+        with open_output(os.path.splitext(os.fspath(path))[0] + ".md") as file:
+            file.write(self.markdown().encode())
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> EvaluationResult:
         """Returns a result that `save` wrote.
 
         Raises:
+            FileNotFoundError: no file is there.
             DataError: not such a file, or one of another version.
         """
+        text = read_text(os.fspath(path))
+        if text is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
         try:
-            with open(path, encoding="utf-8") as file:
-                stored = json.load(file)
+            stored = json.loads(text)
         except ValueError as error:
             raise DataError(f"is no evaluation: {error}; evaluate again", path=os.fspath(path)) from None
         if not isinstance(stored, dict) or stored.get("version") != VERSION:

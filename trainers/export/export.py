@@ -6,15 +6,14 @@ training did. OUT/1, OUT/2, ... is the layout of TensorFlow Serving; a version a
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.lock import locked
 from engine.storage.atomic import atomic_directory
 from engine.storage.tree import for_tensorflow, is_local, local_path, require_local, upload_tree
 
@@ -67,7 +66,7 @@ def export_saved_model(
     served, signatures, card = _prepare(
         model, transform_graph, raw_feature_spec, label, features, pad, data_manifest, config, metrics
     )
-    with _only_writer(root):
+    with locked(root):  # two exports at the same time get two numbers
         number = _checked_version(root, version)
         _write(served, signatures, card, root / str(number))
     return root / str(number)
@@ -197,15 +196,6 @@ def _checked_version(root: Path, version: int | None) -> int:
             f"version={version}: {root / str(version)} is there already; versions never change, give another number"
         )
     return version
-
-
-@contextlib.contextmanager
-def _only_writer(root: Path) -> Iterator[None]:
-    """Two exports at the same time get two numbers."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _describe_model(model: Any, served: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ a number never changes its meaning. SERVING/.history.json says which model came 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 
 from engine.core.clock import utc_now
 from engine.core.errors import ConfigError, DataError
+from engine.core.lock import locked
 from engine.storage.atomic import atomic_directory, atomic_file, remove_leftovers
 from engine.storage.tree import require_local
 from trainers.export.export import latest_version, version_numbers
@@ -25,7 +25,6 @@ from trainers.export.export import latest_version, version_numbers
 __all__ = ["current", "history", "push", "rollback", "versions"]
 
 _HISTORY = ".history.json"
-_LOCK = ".lock"
 VERSION = 1
 
 
@@ -187,8 +186,6 @@ def _remove(version: Path) -> None:
 
 @contextlib.contextmanager
 def _only_writer(root: Path) -> Iterator[None]:
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / _LOCK, "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(root):
         remove_leftovers(root)
         yield

@@ -17,11 +17,11 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from engine.core.environment import GROUP_SECRET_FILE
 from engine.core.errors import ConfigError
 
-__all__ = ["SECRET_FILE_ENV", "SIDES", "group_secret", "new_nonce", "new_secret", "proof", "proves", "write_secret"]
+__all__ = ["SIDES", "group_secret", "new_nonce", "new_secret", "proof", "proves", "write_secret"]
 
-SECRET_FILE_ENV = "FULLPASS_GROUP_SECRET_FILE"
 SIDES = ("member", "rendezvous")
 _BYTES = 16
 
@@ -50,18 +50,20 @@ def group_secret(environ: Mapping[str, str]) -> bytes | None:
     Raises:
         ConfigError: the file cannot be read, others may read it, or it holds less than 128 bits.
     """
-    path = environ.get(SECRET_FILE_ENV)
+    path = environ.get(GROUP_SECRET_FILE.name)
     if not path:
         return None
     try:
         mode, text = os.stat(path).st_mode, Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{SECRET_FILE_ENV}={path}: cannot be read ({error})") from None
+        raise ConfigError(f"{GROUP_SECRET_FILE.name}={path}: cannot be read ({error})") from None
     if mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise ConfigError(f"{SECRET_FILE_ENV}={path}: everyone may read it (mode {mode & 0o777:o}); chmod 600 it")
+        raise ConfigError(
+            f"{GROUP_SECRET_FILE.name}={path}: everyone may read it (mode {mode & 0o777:o}); chmod 600 it"
+        )
     if len(text) < 2 * _BYTES:
         raise ConfigError(
-            f"{SECRET_FILE_ENV}={path}: holds {len(text)} characters; at least {2 * _BYTES} are needed, as "
+            f"{GROUP_SECRET_FILE.name}={path}: holds {len(text)} characters; at least {2 * _BYTES} are needed, as "
             "`openssl rand -hex 16` writes them"
         )
     return text.encode()

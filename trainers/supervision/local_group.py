@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.core import environment
 from engine.core.errors import ConfigError
-from trainers.supervision.group_secret import SECRET_FILE_ENV, new_secret, write_secret
+from engine.core.ports import free_ports
+from trainers.supervision.group_secret import new_secret, write_secret
 from trainers.supervision.tf_config import TASK_TYPES, tf_config
 
-__all__ = ["LocalGroup", "free_ports", "run_local_group"]
+__all__ = ["LocalGroup", "run_local_group"]
 
 _PREEMPTED = 143
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns ports of this machine that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class LocalGroup:
@@ -79,14 +70,14 @@ class LocalGroup:
     def _spawn(self, task: tuple[str, int]) -> None:
         kind, index = task
         name = f"{kind}-{index}"
-        env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **self._env, "FULLPASS_RENDEZVOUS": self._rendezvous}
-        env["FULLPASS_RUN_ID"] = self._run_id
-        env[SECRET_FILE_ENV] = str(self._secret_file)
+        env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **self._env, environment.RENDEZVOUS.name: self._rendezvous}
+        env[environment.RUN_ID.name] = self._run_id
+        env[environment.GROUP_SECRET_FILE.name] = str(self._secret_file)
         env.pop("TF_CONFIG", None)
         if len(self.tasks) > 1:
             env["TF_CONFIG"] = tf_config(self._cluster, kind, index)
         if name != "worker-0" and name != "chief-0":
-            env["FULLPASS_PROGRESS"] = "0"
+            env[environment.PROGRESS.name] = "0"
         log = str(self.log_dir / f"{name}.log")
         command = [
             sys.executable,
@@ -204,7 +195,7 @@ def run_local_group(
 
 
 def _repeat_progress(log: Path, seen: int) -> int:
-    if not log.exists() or os.environ.get("FULLPASS_PROGRESS") == "0":
+    if not log.exists() or not environment.PROGRESS.read():
         return seen
     with open(log, "rb") as file:
         file.seek(seen)

@@ -6,7 +6,6 @@ in  {"start": {"env": {...}, "argv": [...], "log": path}}   out {"pid": n}, late
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import json
@@ -18,14 +17,14 @@ import sys
 import time
 from typing import Any
 
-__all__ = ["main"]
+from engine.core.processes import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
+__all__ = ["main"]
 
 
 def main(argv: list[str]) -> int:
     """Imports the modules named in argv[2:], then serves until the other end of the socket is closed."""
-    _die_with_parent()
+    die_with_parent()
     control = socket.socket(fileno=int(argv[1]))
     started = time.monotonic()
     for name in argv[2:]:
@@ -74,6 +73,7 @@ def _reap(control: socket.socket) -> None:
 def _fork(control: socket.socket, request: dict[str, Any], pipes: tuple[int, int]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         _send(control, {"pid": pid})
@@ -87,7 +87,7 @@ def _fork(control: socket.socket, request: dict[str, Any], pipes: tuple[int, int
         control.close()
         for pipe in pipes:
             os.close(pipe)
-        _die_with_parent()
+        die_with_parent(parent)
         if request.get("log"):
             log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.dup2(log, 1)
@@ -101,14 +101,6 @@ def _fork(control: socket.socket, request: dict[str, Any], pipes: tuple[int, int
         sys.stderr.flush()
         # Not exit(): TensorFlow's server threads would wait for peers that may be gone.
         os._exit(code)
-
-
-def _die_with_parent() -> None:
-    parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _send(control: socket.socket, message: dict[str, Any]) -> None:

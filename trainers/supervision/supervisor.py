@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.core.environment import GENERATION
 from trainers.supervision.group_state import PREEMPTED, GroupPolicy, GroupState
 from trainers.supervision.handshake import NoWelcome, connect
 from trainers.supervision.json_lines import LineConnection
@@ -211,7 +212,7 @@ class _Supervisor:
         elif said.do == "start":
             self._joined = False
             self._generation = said.generation
-            env = {"FULLPASS_GENERATION": str(self._generation), "FULLPASS_STARTED_AT": repr(time.time())}
+            env = {GENERATION.name: str(self._generation)}
             self._child.start(env)
         elif said.do == "stop":
             if self._child.running:

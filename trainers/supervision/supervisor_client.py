@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import threading
 import time
 
-__all__ = ["SUPERVISOR_ENV", "Link", "current_link"]
+from engine.core.environment import SUPERVISOR
 
-SUPERVISOR_ENV = "FULLPASS_SUPERVISOR"
+__all__ = ["Link", "current_link"]
+
 _BEAT_S = 1.0
 
 
@@ -63,5 +63,5 @@ def current_link() -> Link:
     """Returns this process's line to its supervisor."""
     global _link
     if _link is None:
-        _link = Link(os.environ.get(SUPERVISOR_ENV))
+        _link = Link(SUPERVISOR.read())
     return _link

@@ -15,8 +15,8 @@ import time
 from typing import Any
 
 from engine.core.cgroup import read_group_memory
+from engine.core.environment import SUPERVISOR
 from trainers.supervision.json_lines import LineConnection
-from trainers.supervision.supervisor_client import SUPERVISOR_ENV
 
 __all__ = ["Child"]
 
@@ -75,7 +75,7 @@ class Child:
         self._wanted = env
         assert self._line is not None
         self._line.send(
-            {"start": {"env": {**env, SUPERVISOR_ENV: self._address}, "argv": self._target, "log": self._log}}
+            {"start": {"env": {**env, SUPERVISOR.name: self._address}, "argv": self._target, "log": self._log}}
         )
 
     def _events_of_standby(self, message: dict[str, Any]) -> None:

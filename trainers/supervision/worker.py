@@ -13,17 +13,16 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from engine.core.configs import refusal
+from engine.core.environment import GROUP_SECRET_FILE, RENDEZVOUS, RUN_ID
 from engine.core.errors import ConfigError, FullpassError
 from engine.core.own_packages import check_path
-from trainers.supervision.group_secret import SECRET_FILE_ENV, group_secret, new_secret
+from trainers.supervision.group_secret import group_secret, new_secret
 from trainers.supervision.group_state import GroupPolicy
 from trainers.supervision.supervisor import SupervisorConfig, supervise
 from trainers.supervision.tf_config import Task, task_from_env
 
-__all__ = ["RENDEZVOUS_ENV", "RUN_ID_ENV", "main", "rendezvous_address", "secret_of"]
-
-RENDEZVOUS_ENV = "FULLPASS_RENDEZVOUS"
-RUN_ID_ENV = "FULLPASS_RUN_ID"
+__all__ = ["main", "rendezvous_address", "secret_of"]
 
 
 def rendezvous_address(task: Task, environ: Mapping[str, str]) -> tuple[str, int]:
@@ -32,15 +31,15 @@ def rendezvous_address(task: Task, environ: Mapping[str, str]) -> tuple[str, int
     Raises:
         ConfigError: not "host:port".
     """
-    said = environ.get(RENDEZVOUS_ENV)
-    if said is None:
+    given = RENDEZVOUS.read(environ)
+    if not given:
         if not task.addresses:
             return "127.0.0.1", 0
         host, _, port = task.addresses[0].rpartition(":")
         return host, int(port) + 1
-    host, _, port = said.rpartition(":")
+    host, _, port = given.rpartition(":")
     if not host or not port.isdigit():
-        raise ConfigError(f"{RENDEZVOUS_ENV}={said!r}: 'host:port' is expected")
+        raise refusal(RENDEZVOUS.name, given, "host:port")
     return host, int(port)
 
 
@@ -53,7 +52,7 @@ def secret_of(task: Task, environ: Mapping[str, str]) -> bytes:
     secret = group_secret(environ)
     if secret is None and task.num_tasks > 1:
         raise ConfigError(
-            f"{SECRET_FILE_ENV} is not set: the {task.num_tasks} supervisors of this group need a secret that they share, "
+            f"{GROUP_SECRET_FILE.name} is not set: the {task.num_tasks} supervisors of this group need a secret that they share, "
             "or anybody could join. Write one (umask 077; openssl rand -hex 16 > FILE), give every task the file, and set "
             "the variable to its path; `fullpass train --workers` and `fullpass submit` do so themselves"
         )
@@ -84,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = task_from_env()
         address = rendezvous_address(task, os.environ)
         if address[1] == 0:
-            from trainers.supervision.local_group import free_ports
+            from engine.core.ports import free_ports
 
             address = (address[0], free_ports(1)[0])
         config = SupervisorConfig(
@@ -92,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             task=task,
             rendezvous=address,
             secret=secret_of(task, os.environ),
-            run_id=os.environ.get(RUN_ID_ENV, ""),
+            run_id=RUN_ID.read(),
             log=args.log,
             grace_s=args.grace,
             while_stdin=args.while_stdin,
@@ -107,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trainers.supervision.worker: error: {error}", file=sys.stderr)
         return 2
     # The training process serves TensorFlow's ports, which know no secrets: it need not know where this one is.
-    os.environ.pop(SECRET_FILE_ENV, None)
+    os.environ.pop(GROUP_SECRET_FILE.name, None)
     return supervise(config)
 
 

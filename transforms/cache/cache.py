@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
+from engine.storage.paths import require_local, stat
 from transforms.accumulators.base import Accumulator, Part
 from transforms.cache.cache_file import SpanCache, read_span, write_span
 from transforms.cache.state_keys import analyzer_key
@@ -53,6 +54,7 @@ def analyze_spans(
     from transforms.analyze import analyze
     from transforms.runners import make_runner
 
+    directory = require_local("cache_dir", cache_dir)
     if not spans:
         raise ConfigError("analyze_spans needs at least one span")
     first_name, first = next(iter(spans.items()))
@@ -65,9 +67,7 @@ def analyze_spans(
     if len(set(paths)) != len(paths):
         raise ConfigError("a file stands in two spans")
     whole = Dataset.open(paths, feature_spec=first.feature_spec())
-    backend = CachingRunner(
-        make_runner(runner, runner_options), Path(cache_dir), {n: d.paths for n, d in spans.items()}
-    )
+    backend = CachingRunner(make_runner(runner, runner_options), directory, {n: d.paths for n, d in spans.items()})
     return analyze(whole, preprocessing_fn, out, runner=backend, **options)
 
 
@@ -173,18 +173,9 @@ class CachingRunner:
 
 def files_mark(paths: Sequence[str]) -> str:
     """Returns a hash of the files' names, sizes and times of change: what must be the same for a span to be the same."""
-    from pyarrow import fs
-
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
-        if "://" in path:
-            system, inside = fs.FileSystem.from_uri(path)
-            info = system.get_file_info(inside)
-            size, changed = info.size, info.mtime_ns
-        else:
-            status = os.stat(path)
-            size, changed = status.st_size, status.st_mtime_ns
-        digest.update(repr((os.path.basename(path), size, changed)).encode())
+        digest.update(repr((os.path.basename(path), *stat(path))).encode())
     return digest.hexdigest()
 
 

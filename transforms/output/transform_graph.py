@@ -21,7 +21,7 @@ from tensorflow_transform import graph_context, impl_helper, schema_inference, t
 from tensorflow_transform.saved import saved_transform_io_v2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
-from engine.storage.atomic import atomic_directory
+from engine.storage.destination import Destination
 from transforms.output.final_graph import FinalGraph, Unfit
 from transforms.tft.impl import check_fingerprint, trace_metadata
 from transforms.tft.skip_token_filter import lean_reductions
@@ -99,7 +99,7 @@ def write_transform_fn(
     return metadata
 
 
-def write_transform_output(trace: Trace, known: Mapping[str, tf.Tensor], out: str) -> None:
+def write_transform_output(trace: Trace, known: Mapping[str, tf.Tensor], out: Destination) -> None:
     """Writes `transform_fn/` and `transformed_metadata/` so that `tft.TFTransformOutput(out)` reads them.
 
     The directory appears whole or not at all; one that exists is replaced.
@@ -107,7 +107,7 @@ def write_transform_output(trace: Trace, known: Mapping[str, tf.Tensor], out: st
     Args:
         trace: the traced function.
         known: results of all analyzers as constants by tensor name.
-        out: local directory.
+        out: gets the graph.
     """
     model = os.path.join(trace.temp_dir, "transform_fn")
     try:
@@ -117,7 +117,7 @@ def write_transform_output(trace: Trace, known: Mapping[str, tf.Tensor], out: st
         metadata = write_transform_fn(
             trace.preprocessing_fn, trace.specs, trace.temp_dir, trace.fingerprint, known, model
         )
-    with atomic_directory(out) as temporary:
+    with out.stage() as temporary:
         shutil.move(model, temporary / "transform_fn")
         metadata_io.write_metadata(metadata, str(temporary / "transformed_metadata"))
         if trace.asset_map:

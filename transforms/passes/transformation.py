@@ -7,13 +7,14 @@ is written to a hidden name and renamed, so a task that runs twice leaves the sa
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from engine.dataset.manifest import FileEntry
+from engine.storage import paths
+from engine.storage.tree import for_tensorflow
 from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter
 from transforms.batches.graph_strings import eager_tensor
 from transforms.batches.placeholders import FeatureLayout, components
@@ -70,11 +71,11 @@ class TransformPass:
     """All that a worker needs to transform.
 
     Attributes:
-        transform_fn: directory of the SavedModel.
+        transform_fn: directory of the SavedModel, local or a URI, which each worker copies for itself.
         layouts: how input features stand in batches.
         schema: Arrow schema of the shards.
         features: (feature, kind, columns) of each output.
-        out: directory of the shards.
+        out: directory of the shards, local or a URI.
         format: "parquet" or "tfrecord".
         compression: of the shards, or None.
         memory_bytes: what a worker may hold, see `batches.batch_cutter`.
@@ -105,7 +106,7 @@ class OpenTransform:
         from tensorflow_transform.saved import saved_transform_io_v2
 
         self.plan = plan
-        self._loader = saved_transform_io_v2.SavedModelLoader(plan.transform_fn)
+        self._loader = saved_transform_io_v2.SavedModelLoader(for_tensorflow(plan.transform_fn))
         self._apply = self._loader.apply_transform_model
         self._pieces = BatchCutter(self.transform, plan.memory_bytes)
 
@@ -129,7 +130,7 @@ class OpenTransform:
                 counts["read"] += batch.num_rows
                 yield from (result for _, result in self._pieces(batch))
 
-        path = os.path.join(self.plan.out, task.name)
+        path = paths.join(self.plan.out, task.name)
         written = write_batches(transformed(), self.plan.schema, path, self.plan.format, self.plan.compression)
         return ShardResult(index=task.index, read=counts["read"], entry=FileEntry.of_written(path, written))
 

@@ -43,8 +43,10 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cluster.user_code.module import user_function
     from engine import ConfigError, Dataset
+    from engine.storage.paths import require_local
     from trainers.export.from_checkpoint import check_export, export_checkpoint, rebuild_model
 
+    require_local("--out", args.out)  # before the data are read
     if args.graph is None and args.data is None:
         raise ConfigError("without --graph, --data is needed: it says which features a raw example has")
     raw = None if args.data is None else Dataset.open(args.data)

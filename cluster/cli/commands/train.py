@@ -72,15 +72,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    from engine.core.environment import SUPERVISOR
     from engine.core.errors import ConfigError
-    from trainers.supervision.supervisor_client import SUPERVISOR_ENV
 
     if args.workers < 1 or args.ps < 0:
         raise ConfigError(f"--workers {args.workers} --ps {args.ps}: at least 1 worker and 0 parameter servers")
     said = {key: value for key, value in vars(args).items() if isinstance(value, (str, int, list, type(None)))}
     _config(said)  # a wrong setting is said here, before any process is started
     target = ["cluster.cli.commands.train:train_from_json", json.dumps(said)]
-    supervised = SUPERVISOR_ENV in os.environ
+    supervised = bool(SUPERVISOR.read())
     if not supervised and os.environ.get("TF_CONFIG"):
         from trainers.supervision.worker import main
 
@@ -105,8 +105,8 @@ def train_from_json(text: str) -> None:
     """Trains with the arguments of the command as JSON, in this process."""
     from cluster.user_code.module import user_function
     from engine import Dataset, paths
+    from engine.core.environment import SUPERVISOR
     from trainers import Trainer
-    from trainers.supervision.supervisor_client import SUPERVISOR_ENV
 
     said = json.loads(text)
     open_all = lambda paths: Dataset.open(paths if len(paths) > 1 else paths[0])
@@ -123,7 +123,7 @@ def train_from_json(text: str) -> None:
         "steps": result.steps, "epochs": result.epochs, "metrics": result.metrics, "eval_metrics": result.eval_metrics,
         "checkpoint": result.checkpoint, "resumed_from": result.resumed_from,
     }  # fmt: skip
-    if SUPERVISOR_ENV in os.environ:
+    if bool(SUPERVISOR.read()):
         with paths.open_output(paths.join(said["out"], "result.json")) as file:
             file.write(json.dumps(values).encode())
     _show(values, said.get("json", False))

@@ -9,7 +9,7 @@ from typing import Any
 from cluster.launchers.kubernetes.pod_patch import check_patch, merge_patch
 from cluster.spec import JobSpec, Resources, Volume
 from cluster.spec.job_spec import FILES_MOUNT, GROUP_MOUNT, ROLES
-from trainers.supervision.group_secret import SECRET_FILE_ENV
+from engine.core import environment
 
 __all__ = [
     "INDEX",
@@ -29,7 +29,7 @@ Object = dict[str, Any]
 
 # TensorFlow's servers, and the rendezvous of the supervisors, one port above.
 PORTS = {"tensorflow": 2222, "rendezvous": 2223}
-INDEX = "FULLPASS_INDEX"
+INDEX = environment.INDEX.name
 _IMAGE_GROUP = 10001  # of k8s/Dockerfile
 _THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 _GKE = "cloud.google.com/gke-tpu-"
@@ -105,7 +105,7 @@ def pod_template(
     root = spec.run_as_user == 0
     volumes, mounts = _volumes(spec, role, bool(spec.files) if mount_files is None else mount_files)
     if needs_secret(spec) if mount_secret is None else mount_secret:
-        env = [*env, {"name": SECRET_FILE_ENV, "value": f"{GROUP_MOUNT}/{SECRET_KEY}"}]
+        env = [*env, {"name": environment.GROUP_SECRET_FILE.name, "value": f"{GROUP_MOUNT}/{SECRET_KEY}"}]
         secret = {"secretName": secret_name(spec), "defaultMode": _SECRET_MODE}
         volumes.append({"name": "group", "secret": secret})
         mounts.append({"name": "group", "mountPath": GROUP_MOUNT, "readOnly": True})

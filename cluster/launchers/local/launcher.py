@@ -17,7 +17,6 @@ from typing import Any
 
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
 from cluster.launchers.local.record import (
-    alive,
     log_path,
     member_words,
     read_runner,
@@ -30,6 +29,7 @@ from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
 from engine.core.clock import utc_now
 from engine.core.errors import ConfigError
+from engine.core.processes import alive, kill_tree
 
 __all__ = ["LocalLauncher"]
 
@@ -132,8 +132,7 @@ class LocalLauncher(Launcher):
                 time.sleep(_POLL_S)
         for mark in (runner, *self._read(name)[1]):
             if alive(mark):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(int(mark.partition(":")[0]), signal.SIGKILL)
+                kill_tree(int(mark.partition(":")[0]))
         shutil.rmtree(self._jobs / name, ignore_errors=True)
 
     def list(self) -> builtins.list[JobStatus]:

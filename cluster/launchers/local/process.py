@@ -10,8 +10,9 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from cluster.launchers.local.record import log_path, process_mark
+from cluster.launchers.local.record import log_path
 from cluster.launchers.status import JobState, TaskStatus
+from engine.core.processes import kill_tree, process_mark
 
 __all__ = ["Member"]
 
@@ -82,11 +83,11 @@ class Member:
         code = self._process.poll() if self._process and self.state is JobState.RUNNING else None
         if code is None:
             return
+        self._kill_rest()  # now: later another process may have this number
         if code == 0:
             self.state, self.message = JobState.SUCCEEDED, ""
             return
         self.message = f"{_ended(code)}; its last lines: {self._last_lines()}"
-        self._kill_rest()
         if code in self._final or self._restarts >= self._max_restarts:
             self.state = JobState.FAILED
             return
@@ -106,8 +107,8 @@ class Member:
 
     def kill(self) -> None:
         """Ends the process and all that it started, now."""
-        self._kill_rest()
-        if self._process:
+        if self._process and self._process.poll() is None:
+            self._kill_rest()
             self._process.wait()
         if not self.state.finished:
             self.state = JobState.CANCELLED
@@ -130,8 +131,7 @@ class Member:
 
     def _kill_rest(self) -> None:
         if self._process:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            kill_tree(self._process.pid)
 
     def _last_lines(self) -> str:
         with open(self._log, "rb") as log:

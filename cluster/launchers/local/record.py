@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ from typing import Any
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT
+from engine.core.processes import process_mark
 from engine.storage.atomic import atomic_file
 
 __all__ = [
-    "alive",
     "log_path",
     "member_words",
-    "process_mark",
     "read_runner",
     "read_status",
     "write_runner",
@@ -65,31 +63,6 @@ def read_runner(folder: Path) -> str:
         return (folder / "runner").read_text()
     except FileNotFoundError:
         return ""
-
-
-def process_mark(pid: int) -> str:
-    """Returns a text that no later process with the same number has: number and start time."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        return f"{pid}:{stat.rpartition(')')[2].split()[19]}"
-    except FileNotFoundError:  # gone, or a system without /proc
-        return f"{pid}:"
-
-
-def alive(mark: str) -> bool:
-    """Returns whether the process that a mark was made of still runs."""
-    if not mark:
-        return False
-    pid = int(mark.partition(":")[0])
-    try:
-        os.kill(pid, 0)
-        zombie = (
-            Path(f"/proc/{pid}/stat").exists()
-            and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        )
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-    return process_mark(pid) == mark and not zombie
 
 
 def member_words(spec: JobSpec, folder: Path) -> list[str]:

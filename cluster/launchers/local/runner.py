@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,9 @@ from cluster.launchers.local.process import Member
 from cluster.launchers.local.record import member_words, write_status
 from cluster.launchers.status import JobState, JobStatus
 from cluster.spec import JobSpec
+from engine.core import environment
 from engine.core.clock import utc_now
+from engine.core.ports import free_ports
 
 __all__ = ["Runner"]
 
@@ -102,7 +103,7 @@ class Runner:
         write_status(self._folder, status, [mark for mark in marks if mark])
 
     def _make_members(self) -> list[Member]:
-        from trainers.supervision.group_secret import SECRET_FILE_ENV, new_secret, write_secret
+        from trainers.supervision.group_secret import new_secret, write_secret
         from trainers.supervision.tf_config import tf_config
 
         spec = self._spec
@@ -119,9 +120,9 @@ class Runner:
         words = member_words(spec, self._folder)
         out = []
         for role, index in spec.members():
-            env = {**os.environ, "FULLPASS_RUN_ID": run_id, "FULLPASS_RENDEZVOUS": rendezvous, **spec.env}
+            env = {**os.environ, environment.RUN_ID.name: run_id, environment.RENDEZVOUS.name: rendezvous, **spec.env}
             env["TF_CONFIG"] = tf_config(addresses, role, index)
-            env[SECRET_FILE_ENV] = str(secret_file)
+            env[environment.GROUP_SECRET_FILE.name] = str(secret_file)
             env["PYTHONUNBUFFERED"] = "1"
             if spec.files:
                 env["PYTHONPATH"] = os.pathsep.join(
@@ -133,18 +134,6 @@ class Runner:
                 )
             )
         return out
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns ports of loopback that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()
 
 
 if __name__ == "__main__":

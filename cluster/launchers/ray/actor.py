@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import functools
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,16 +13,12 @@ from pathlib import Path
 
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT
-from trainers.supervision.group_secret import SECRET_FILE_ENV, write_secret
+from engine.core.environment import GROUP_SECRET_FILE
+from engine.core.ports import free_ports
+from engine.core.processes import die_with_parent, kill_tree
+from trainers.supervision.group_secret import write_secret
 
 __all__ = ["Member"]
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-def _die_with_parent() -> None:
-    """Makes the kernel kill the program when its actor dies, however that happens: no orphan goes on training."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Member:
@@ -58,14 +52,7 @@ class Member:
 
     def free_ports(self, count: int) -> list[int]:
         """Returns ports that no program listens on now. Another may take one before it is used: the start is tried again then."""
-        sockets = [socket.socket() for _ in range(count)]
-        try:
-            for each in sockets:
-                each.bind(("", 0))
-            return [each.getsockname()[1] for each in sockets]
-        finally:
-            for each in sockets:
-                each.close()
+        return free_ports(count, host="")
 
     def start(self, env: dict[str, str], secret: str) -> int:
         """Starts the program, or starts it again, and returns its process id.
@@ -77,7 +64,7 @@ class Member:
         self.stop(grace_s=0)
         secret_file = self._directory / ".group-secret"
         write_secret(secret_file, secret)
-        env = {**env, SECRET_FILE_ENV: str(secret_file)}
+        env = {**env, GROUP_SECRET_FILE.name: str(secret_file)}
         words = [word.replace(FILES_MOUNT, str(self._directory)) for word in self._spec.words(sys.executable)]
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
@@ -88,7 +75,7 @@ class Member:
                 cwd=self._spec.working_dir,
                 env={**os.environ, **self._spec.env, **env, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=functools.partial(die_with_parent, os.getpid()),
             )
         return self._process.pid
 
@@ -108,8 +95,7 @@ class Member:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(grace_s)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_tree(process.pid)
         process.wait()
 
     def leave(self, grace_s: float) -> None:

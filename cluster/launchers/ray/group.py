@@ -9,6 +9,7 @@ from typing import Any
 from cluster.launchers.ray.actor import Member
 from cluster.launchers.ray.requirements import actor_options, bundles
 from cluster.spec import JobSpec
+from engine.core import environment
 from trainers.supervision.group_secret import new_secret
 from trainers.supervision.tf_config import tf_config
 
@@ -95,9 +96,9 @@ class Group:
         rendezvous = f"{self.slots[0].where['host']}:{ports[0][1]}"
         for slot in self.slots:
             slot.env = {
-                "FULLPASS_RENDEZVOUS": rendezvous,
-                "FULLPASS_RUN_ID": self.run_id,
-                "FULLPASS_INDEX": str(slot.index),
+                environment.RENDEZVOUS.name: rendezvous,
+                environment.RUN_ID.name: self.run_id,
+                environment.INDEX.name: str(slot.index),
             }
             if len(self.slots) > 1 or self.spec.supervised:
                 slot.env["TF_CONFIG"] = tf_config(hosts, slot.role, slot.index)

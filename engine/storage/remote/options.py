@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator
 
+from engine.core.environment import REMOTE
 from engine.core.errors import ConfigError
 
 __all__ = ["RemoteOptions", "current_options", "use_options"]
-
-_PREFIX = "FULLPASS_REMOTE_"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,19 +28,21 @@ class RemoteOptions:
         cache_bytes: bound on that directory's size; the blocks used longest ago go first.
     """
 
-    attempts: int = 6
-    backoff_s: float = 0.2
-    backoff_max_s: float = 10.0
-    request_timeout_s: float = 30.0
-    block_bytes: int = 8 << 20
-    read_ahead_blocks: int = 3
-    cache_dir: str | None = None
-    cache_bytes: int = 20 << 30
+    attempts: int = REMOTE["attempts"].default
+    backoff_s: float = REMOTE["backoff_s"].default
+    backoff_max_s: float = REMOTE["backoff_max_s"].default
+    request_timeout_s: float = REMOTE["request_timeout_s"].default
+    block_bytes: int = REMOTE["block_bytes"].default
+    read_ahead_blocks: int = REMOTE["read_ahead_blocks"].default
+    cache_dir: str | None = REMOTE["cache_dir"].default
+    cache_bytes: int = REMOTE["cache_bytes"].default
 
     def __post_init__(self) -> None:
         for name, least in (("attempts", 1), ("block_bytes", 4096), ("read_ahead_blocks", 0), ("cache_bytes", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"remote option {name} is {getattr(self, name)}; it must be at least {least}")
+        if self.cache_dir is not None and "://" in self.cache_dir:
+            raise ConfigError(f"remote option cache_dir is {self.cache_dir!r}; it must be a directory of this machine")
         for name in ("backoff_s", "backoff_max_s", "request_timeout_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(
@@ -56,19 +56,7 @@ class RemoteOptions:
         Raises:
             ConfigError: a variable that does not hold a number where one is needed.
         """
-        values: dict[str, object] = {}
-        for field in dataclasses.fields(RemoteOptions):
-            text = os.environ.get(_PREFIX + field.name.upper())
-            if text is None:
-                continue
-            kind: type = str if field.name == "cache_dir" else type(field.default)
-            try:
-                values[field.name] = kind(text)
-            except ValueError:
-                raise ConfigError(
-                    f"{_PREFIX}{field.name.upper()} is {text!r}; it must be a number ({kind.__name__})"
-                ) from None
-        return RemoteOptions(**values)  # type: ignore[arg-type]
+        return RemoteOptions(**{name: variable.read() for name, variable in REMOTE.items()})
 
 
 _override: RemoteOptions | None = None

@@ -46,7 +46,8 @@ def _send(spool: Any, size: int, uri: str, options: RemoteOptions) -> None:
     if not direct and parent:
         filesystem.create_dir(parent, recursive=True)
     spool.seek(0)
-    with filesystem.open_output_stream(target) as out:
+    # pyarrow would compress what is named .gz once more: https://arrow.apache.org/docs/python/generated/pyarrow.fs.FileSystem.html
+    with filesystem.open_output_stream(target, compression=None) as out:
         while chunk := spool.read(_CHUNK_BYTES):
             out.write(chunk)
     if not direct:

@@ -12,7 +12,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["FaultyProxy", "Request", "s3_server"]
+__all__ = ["FaultyProxy", "Request", "environment_of", "forget_clients", "s3_server"]
+
+
+def environment_of(address: str) -> dict[str, str]:
+    """Returns the variables by which clients find a server and its keys."""
+    return {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{address}",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def forget_clients() -> None:
+    """Clients are kept for the life of a process; in tests each has an endpoint of its own."""
+    import s3fs
+
+    from engine.storage.remote import filesystem
+
+    filesystem._wrapped.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @contextlib.contextmanager

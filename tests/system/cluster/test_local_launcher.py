@@ -13,8 +13,9 @@ import pytest
 
 from cluster import JobSpec, JobState, LauncherError, SecretEnv, Volume, launcher
 from cluster.launchers import JobNotFound
-from cluster.launchers.local.record import alive, process_mark, read_runner, read_status
+from cluster.launchers.local.record import read_runner, read_status
 from engine import ConfigError
+from engine.core.processes import alive, process_mark
 from trainers.supervision.tf_config import task_from_json
 
 
@@ -84,10 +85,11 @@ def test_deadline_ends_the_job(place):
     assert status.state is JobState.FAILED and "deadline exceeded" in status.message
 
 
-def test_cancel_ends_every_process_and_removes_the_job(place, tmp_path):
+@pytest.mark.parametrize("start", ["sleep 300", "setsid sleep 300"], ids=["same session", "session of its own"])
+def test_cancel_ends_every_process_and_removes_the_job(place, tmp_path, start):
     children = tmp_path / "children"
     # A program that ignores SIGTERM and has a child of its own.
-    handle = place.submit(job("stubborn", f"trap '' TERM; sleep 300 & echo $! > {children}; echo up; wait; wait"))
+    handle = place.submit(job("stubborn", f"trap '' TERM; {start} & echo $! > {children}; echo up; wait; wait"))
     next(handle.logs(follow=True))
     wait_for(lambda: children.exists() and children.read_text().strip())
     _, marks = read_status(Path(tmp_path / "jobs" / "stubborn"))

@@ -183,7 +183,7 @@ def test_word_in_a_column_whose_type_is_declared(folder, capsys):
 @pytest.mark.parametrize(
     ("types", "message"),
     [
-        ('{ distance = "int" }', "ingest.types.distance = 'int': allowed are 'int64', 'float32', 'string'"),
+        ('{ distance = "int" }', "ingest.types.distance: got 'int'; expected one of 'int64', 'float32', 'string'"),
         ('{ distanse = "int64" }', "types.distanse: no CSV source has this column (flights has "),
         ('{ planes = { distance = "int64" } }', "types.planes.distance: no CSV source has this column"),
     ],

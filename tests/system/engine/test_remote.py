@@ -206,5 +206,5 @@ def test_options_out_of_range_or_not_a_number_name_the_variable(monkeypatch):
     with pytest.raises(ConfigError, match="attempts is 0"):
         RemoteOptions(attempts=0)
     monkeypatch.setenv("FULLPASS_REMOTE_BLOCK_BYTES", "many")
-    with pytest.raises(ConfigError, match="FULLPASS_REMOTE_BLOCK_BYTES is 'many'"):
+    with pytest.raises(ConfigError, match="FULLPASS_REMOTE_BLOCK_BYTES: got 'many'"):
         RemoteOptions.from_environment()

@@ -18,7 +18,7 @@ from engine.storage.remote import RemoteOptions, use_options
 from engine.storage.tree import list_tree
 from tests.support.bits import weights_of
 from tests.support.models import build_keras3, classification_columns
-from tests.support.servers.s3 import FaultyProxy, s3_server
+from tests.support.servers.s3 import FaultyProxy, environment_of, forget_clients, s3_server
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
 from trainers.checkpoints.checkpoint import checkpoint_steps
 
@@ -36,27 +36,11 @@ def server():
 
 @pytest.fixture(autouse=True)
 def environment(server, monkeypatch):
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{server}",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
+    for name, value in environment_of(server).items():
         monkeypatch.setenv(name, value)
-    _forget_clients()
+    forget_clients()
     yield
-    _forget_clients()
-
-
-def _forget_clients() -> None:
-    # Clients are kept for the life of a process; here each test has an endpoint of its own.
-    import s3fs
-
-    from engine.storage.remote import filesystem
-
-    filesystem._wrapped.cache_clear()
-    s3fs.S3FileSystem.clear_instance_cache()
+    forget_clients()
 
 
 def config(directory: object, **changes) -> TrainerConfig:
@@ -154,7 +138,7 @@ def test_saves_to_s3_that_fail_in_the_middle_leave_the_last_commit(server, quiet
     said = capfd.readouterr().err
     assert all(f"checkpoint of step {n} was not written: DataError: {directory}" in said for n in (24, 40))
     assert weights_of(result.checkpoint) == quiet
-    _forget_clients()
+    forget_clients()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
     assert [name for name in list_tree(directory) if f"step-{40:012d}" in name], "half a checkpoint was left"
     train(directory, epochs=4)
@@ -184,7 +168,7 @@ def test_remote_directories_that_cannot_work_are_refused_before_anything_is_writ
     from trainers.export.export import export_saved_model, latest_version
     from trainers.serving.push import push, rollback
 
-    with pytest.raises(ConfigError, match=r"audit=True: s3://data/x is not local"):
+    with pytest.raises(ConfigError, match=r"audit: got True; expected false, since s3://data/x is not local"):
         config("s3://data/x", audit=True)
     with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL"):
         config("s3://data/x?endpoint_override=127.0.0.1:1")

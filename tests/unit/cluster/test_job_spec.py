@@ -63,7 +63,7 @@ def test_json_round_trip_keeps_every_field():
         ({"step": None}, "exactly one of pipeline, step, module, command; seen none"),
         ({"module": "train.py"}, "seen step, module"),
         ({"args": "--epochs 2"}, "expected a list"),
-        ({"roles": {"master": 1}}, "'master' is none of"),
+        ({"roles": {"master": 1}}, "roles: got 'master'"),
         ({"roles": {"worker": 0}}, "a whole number from 1"),
         ({"roles": {"chief": 2}}, "only one"),
         ({"roles": {"ps": 1}}, "at least one worker"),
@@ -75,12 +75,12 @@ def test_json_round_trip_keeps_every_field():
         ({"role_resources": {"ps": Resources()}}, "not in roles"),
         ({"env": {"TF_CONFIG": "{}"}}, "set by the launcher"),
         ({"env": {"A B": "1"}}, "'A B' is not the name"),
-        ({"env": {"A": 1}}, "must be a text"),
+        ({"env": {"A": 1}}, "env.A: got what is not shown (int)"),
         ({"env": {"A": "1"}, "secrets": (SecretEnv(name="A", secret="s", key="k"),)}, "given twice"),
         ({"labels": {"a b": "c"}}, "label 'a b'"),
         ({"labels": {"a": "c" * 64}}, "at most 63"),
-        ({"queue": "Team"}, "queue = 'Team'"),
-        ({"image": "fullpass latest"}, "not the name of an image"),
+        ({"queue": "Team"}, "queue: got 'Team'"),
+        ({"image": "fullpass latest"}, "expected the name of an image"),
         ({"image_pull_policy": "Sometimes"}, "expected Always"),
         ({"volumes": (Volume(mount_path="/a", claim="x"), Volume(mount_path="/a/", claim="y"))}, "mounted twice"),
         ({"volumes": (Volume(mount_path="/a", empty_dir=True, medium="Memory", size="2Gi"),)}, "take 2Gi of the 2Gi"),
@@ -107,19 +107,19 @@ def test_refuses_what_could_not_run(changes, said):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"cpu": "four"}, "not a Kubernetes quantity"),
+        ({"cpu": "four"}, "expected a Kubernetes quantity"),
         ({"cpu": "0"}, "positive"),
         ({"cpu": "0.0001"}, "steps of '1m'"),
         ({"cpu": "4000"}, "'1m'"),
-        ({"memory": "512m"}, "less than 32Mi"),
-        ({"memory": "8GB"}, "not a Kubernetes quantity"),
+        ({"memory": "512m"}, "expected at least 32Mi"),
+        ({"memory": "8GB"}, "expected a Kubernetes quantity"),
         ({"gpu": -1}, "from 0"),
         ({"gpu": 1, "tpu": 4}, "the one or the other"),
         ({"tpu": 3}, "1, 4, 8"),
         ({"tpu": 4}, "needs tpu_accelerator"),
         ({"tpu_topology": "2x4"}, "need tpu"),
         ({"tpu": 4, "tpu_accelerator": "t", "tpu_topology": "2by4"}, "expected e.g. '2x4'"),
-        ({"tpu": 8, "tpu_accelerator": "t", "tpu_topology": "2x2"}, "no multiple"),
+        ({"tpu": 8, "tpu_accelerator": "t", "tpu_topology": "2x2"}, "expected a multiple"),
     ],
 )
 def test_refuses_resources_that_make_no_sense(fields, said):
@@ -136,8 +136,8 @@ def test_refuses_resources_that_make_no_sense(fields, said):
         ({"mount_path": "/a/../b", "claim": "x"}, "without '.'"),
         ({"mount_path": "/a"}, "seen none"),
         ({"mount_path": "/a", "claim": "x", "empty_dir": True}, "exactly one"),
-        ({"mount_path": "/a", "claim": "X"}, "claim = 'X'"),
-        ({"mount_path": "/a", "host_path": "b"}, "must be absolute"),
+        ({"mount_path": "/a", "claim": "X"}, "claim: got 'X'"),
+        ({"mount_path": "/a", "host_path": "b"}, "expected an absolute path"),
         ({"mount_path": "/a", "claim": "x", "size": "1Gi"}, "belong to empty_dir"),
         ({"mount_path": "/a", "empty_dir": True, "medium": "Memory"}, "needs a size"),
         ({"mount_path": "/a", "claim": "x", "sub_path": "../b"}, "without '..'"),
@@ -150,13 +150,13 @@ def test_refuses_volumes_that_could_not_be_mounted(fields, said):
 
 
 def test_refuses_unknown_keys_and_newer_versions():
-    with pytest.raises(ConfigError, match="unknown key worker"):
+    with pytest.raises(ConfigError, match="worker: unknown key"):
         JobSpec.from_json('{"name": "a", "step": "train", "worker": 2}')
-    with pytest.raises(ConfigError, match=r"volumes\[0\]: unknown key path"):
+    with pytest.raises(ConfigError, match=r"volumes\[0\]\.path: unknown key"):
         JobSpec.from_json('{"name": "a", "step": "train", "volumes": [{"path": "/a"}]}')
-    with pytest.raises(ConfigError, match="version = 2"):
+    with pytest.raises(ConfigError, match="version: got 2; expected 1"):
         JobSpec.from_json('{"version": 2, "name": "a", "step": "train"}')
-    with pytest.raises(ConfigError, match="must be JSON"):
+    with pytest.raises(ConfigError, match="not JSON"):
         JobSpec.from_json("{")
 
 

@@ -15,8 +15,9 @@ from cluster.cli.submit_flags import spec_from_args
 from cluster.launchers.kubernetes.kinds.kind import KINDS
 from cluster.launchers.kubernetes.pod_patch import check_patch, merge_patch
 from engine import ConfigError
+from engine.core.environment import GROUP_SECRET_FILE
 from tests.unit.cluster.test_kubernetes_render import pods, render, variables
-from trainers.supervision.group_secret import SECRET_FILE_ENV, group_secret
+from trainers.supervision.group_secret import group_secret
 
 K8S = Path(__file__).parents[3] / "k8s"
 GROUP = {"roles": {"worker": 2}}
@@ -134,7 +135,7 @@ def test_members_of_a_group_share_a_secret_that_only_they_may_read(kind, tmp_pat
     objects = render(kind, **GROUP)
     (secret,) = of_kind(objects, "Secret")
     for pod in pods(kind, objects).values():
-        path = variables(pod)[SECRET_FILE_ENV]
+        path = variables(pod)[GROUP_SECRET_FILE.name]
         mount = next(m for m in pod["spec"]["containers"][0]["volumeMounts"] if path.startswith(m["mountPath"] + "/"))
         volume = next(v for v in pod["spec"]["volumes"] if v["name"] == mount["name"])["secret"]
         assert volume["secretName"] == secret["metadata"]["name"] and mount["readOnly"]
@@ -145,7 +146,7 @@ def test_members_of_a_group_share_a_secret_that_only_they_may_read(kind, tmp_pat
     file.write_text(secret["stringData"]["secret"])
     file.chmod(0o600)
     with pytest.raises(ConfigError, match="openssl rand -hex 16"):
-        group_secret({SECRET_FILE_ENV: str(file)})
+        group_secret({GROUP_SECRET_FILE.name: str(file)})
     assert not of_kind(render(kind), "Secret"), "one member meets nobody"
 
 
@@ -206,7 +207,7 @@ def test_volumes_of_every_source_are_in_the_pod():
     }
     for wrong, said in (
         ({"secret": "a", "claim": "b"}, "exactly one of claim, host_path, secret"),
-        ({"secret": "A B"}, "secret = 'A B'"),
+        ({"secret": "A B"}, "secret: got 'A B'"),
         ({"projected": ({"password": {}},)}, "one of secret, configMap"),
         ({"empty_dir": True, "csi": {"a": "b"}}, "csi belongs to csi_driver"),
     ):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from cluster.pipeline import IngestConfig, Pipeline, load_pipeline
-from cluster.pipeline.parse import parse_assignment
+from engine.core.configs import parse_assignment
 from engine.core.errors import ConfigError
 
 GOOD = """
@@ -64,27 +64,27 @@ def test_load_pipeline_overrides_win_over_the_file(tmp_path):
     [
         ("epochs = 2", "epoch = 2", ["train.epoch: unknown key", "did you mean 'epochs'"]),
         ("[transform]", "[transfrom]", ["transfrom: unknown key", "did you mean 'transform'"]),
-        ("num_shards = 3", 'num_shards = "3"', ["transform.num_shards = '3'", "expected an integer"]),
-        ("num_shards = 3", "num_shards = true", ["transform.num_shards = True", "expected an integer"]),
-        ("num_shards = 3", "num_shards = 0", ["transform.num_shards = 0", "1 or more"]),
+        ("num_shards = 3", 'num_shards = "3"', ["transform.num_shards: got '3'; expected a whole number"]),
+        ("num_shards = 3", "num_shards = true", ["transform.num_shards: got True; expected a whole number"]),
+        ("num_shards = 3", "num_shards = 0", ["transform.num_shards: got 0; expected 1 or more"]),
         (
             "num_shards = 3",
             'format = "parqet"',
-            ["transform.format = 'parqet'", "did you mean 'parquet'", "'tfrecord'"],
+            ["transform.format: got 'parqet'; expected one of", "did you mean 'parquet'", "'tfrecord'"],
         ),
         ("epochs = 2", "epochs = 0", ["train.epochs", "at least 1"]),
         ("epochs = 2", "", ["train.epochs", "either epochs or steps"]),
         ("epochs = 2", 'epochs = 2\ndirectory = "x"', ["train.directory: the pipeline sets it"]),
-        ('slices = [["country"]', 'slices = ["country"', ["evaluate.slices[0] = 'country'", "expected a list"]),
+        ('slices = [["country"]', 'slices = ["country"', ["evaluate.slices[0]: got 'country'", "expected a list"]),
         ("thresholds = { auc = 0.75 }", "thresholds = { auc = { mn = 1 } }", ["mn", "min"]),
         ('label = "clicked"', "", ["pipeline.label: missing"]),
         ('label = "clicked"', 'lable = "clicked"', ["pipeline.lable: unknown key"]),
         ("[analyze]\n", "", ["[transform] needs the results of [analyze]"]),
         ("[export]\n", "", ["[evaluate] needs the results of [export]"]),
-        ('train = "train/*.parquet"', "", ["data.train: missing", "a string"]),
+        ('train = "train/*.parquet"', "", ["data.train: missing", "a text"]),
         ("[data]", "[data]\n[data]", ["not TOML"]),
         ("peak = 1", "peek = 1", ["train.learning_rate.peek: unknown key", "did you mean 'peak'"]),
-        ("0 = 1,", "zero = 1,", ["train.class_weights.zero", "integer"]),
+        ("0 = 1,", "zero = 1,", ["train.class_weights", "whole number as key"]),
     ],
 )
 def test_load_pipeline_names_the_mistake(tmp_path, old, new, expected):

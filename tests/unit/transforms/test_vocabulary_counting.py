@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from engine import DataError
+from engine.core.environment import VOCABULARY_MEMORY_BYTES
 from transforms.accumulators.base import Part
 from transforms.accumulators.vocabulary import state as vocabulary_state
 from transforms.accumulators.vocabulary.counts import (
@@ -34,7 +35,7 @@ SIZE = int(os.environ.get("FULLPASS_VOCABULARY_TEST_TOKENS", "60000"))
 def tight_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """So little memory that states go to disk every few batches."""
     gc.collect()
-    monkeypatch.setenv(vocabulary_state.MEMORY_ENVIRONMENT, "200000")
+    monkeypatch.setenv(VOCABULARY_MEMORY_BYTES.name, "200000")
     monkeypatch.setattr(vocabulary_state, "_MIN_PENDING_TOKENS", 1000)
     yield
     gc.collect()

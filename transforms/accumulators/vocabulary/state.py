@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import mmap
-import os
 import tempfile
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+from engine.core.environment import VOCABULARY_MEMORY_BYTES
 from transforms.accumulators.vocabulary.counts import (
     TokenCounts,
     count_tokens,
@@ -22,17 +22,15 @@ from transforms.accumulators.vocabulary.counts import (
 )
 from transforms.accumulators.vocabulary.token_counter import TokenCounter, is_countable
 
-__all__ = ["MEMORY_ENVIRONMENT", "CountingState", "memory_limit_bytes"]
+__all__ = ["CountingState", "memory_limit_bytes"]
 
-MEMORY_ENVIRONMENT = "FULLPASS_VOCABULARY_MEMORY_BYTES"
-_DEFAULT_MEMORY_BYTES = 256 << 20  # merging holds about four times as much for a moment
 _MIN_PENDING_TOKENS = 1 << 18
 _MAPPED_BYTES = 1 << 20
 
 
 def memory_limit_bytes() -> int:
     """Returns the bytes that all vocabularies of this process may hold before they go to disk."""
-    return int(os.environ.get(MEMORY_ENVIRONMENT, _DEFAULT_MEMORY_BYTES))
+    return VOCABULARY_MEMORY_BYTES.read()
 
 
 def out_of_memory_blob(blob: bytes) -> bytes | memoryview:

@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from engine.core.errors import ConfigError, FullpassError
 from engine.core.progress import Progress
+from engine.storage.paths import require_local
 from transforms.passes.analysis import AnalysisPass
 from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
 from transforms.runners.base import PassResult, SplitReader
@@ -63,7 +64,8 @@ class BeamRunner:
         for each in options:
             if not each.startswith("--"):
                 raise ConfigError(f"options of runner {self.name!r} look like --key=value, got {each!r}")
-        self.work_dir = option_value(options, "work_dir")
+        work_dir = option_value(options, "work_dir")
+        self.work_dir = None if work_dir is None else str(require_local("--work_dir", work_dir))
         attempts = option_value(options, "attempts") or "3"
         if not attempts.isdigit() or int(attempts) < 1:
             raise ConfigError(f"--attempts must be a number from 1, got {attempts!r}")

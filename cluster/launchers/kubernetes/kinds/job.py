@@ -18,6 +18,7 @@ from cluster.launchers.kubernetes.pod import (
 )
 from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
+from engine.core.environment import CLUSTER, RUN_ID
 from engine.core.errors import ConfigError
 
 __all__ = ["IndexedJob", "job_spec"]
@@ -42,13 +43,13 @@ class IndexedJob(Kind):
         for role, count in roles:
             addresses[role] = hosts[at : at + count]
             at += count
-        run = {"name": "FULLPASS_RUN_ID", "value": run_id}
+        run = {"name": RUN_ID.name, "value": run_id}
         first = roles[0][0]
         if len(roles) == 1:
             template = pod_template(spec, first, env=[run, *tf_config_env(addresses, first)], subdomain=spec.name)
         else:
             # Index → role is more than Kubernetes can put into a text: a few lines in the image do it.
-            members = {"name": "FULLPASS_CLUSTER", "value": json.dumps(addresses)}
+            members = {"name": CLUSTER.name, "value": json.dumps(addresses)}
             words = ["python", "-m", "cluster.members.place", *spec.words()]
             template = pod_template(spec, first, env=[run, index_env(), members], subdomain=spec.name, command=words)
             del template["metadata"]["labels"]["fullpass/role"]

@@ -9,6 +9,7 @@ from cluster.launchers.kubernetes.kinds.kind import Kind, ended_or_suspended
 from cluster.launchers.kubernetes.pod import PORTS, config_map, metadata, pod_template, roles_in_order, tf_config_env
 from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
+from engine.core.environment import RUN_ID
 
 __all__ = ["JobSet", "replicated_jobs"]
 
@@ -61,7 +62,7 @@ def replicated_jobs(spec: JobSpec, run_id: str, names: dict[str, str]) -> list[d
     }
     out = []
     for role, count in roles:
-        env = [{"name": "FULLPASS_RUN_ID", "value": run_id}, *tf_config_env(addresses, role)]
+        env = [{"name": RUN_ID.name, "value": run_id}, *tf_config_env(addresses, role)]
         body = job_spec(spec, count, pod_template(spec, role, env=env))
         body.pop("ttlSecondsAfterFinished", None)  # the JobSet's own
         out.append({"name": names[role], "replicas": 1, "template": {"spec": body}})

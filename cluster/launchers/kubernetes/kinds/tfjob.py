@@ -8,6 +8,7 @@ from cluster.launchers.kubernetes.kinds.kind import Kind, condition, ended_or_su
 from cluster.launchers.kubernetes.pod import config_map, metadata, pod_template, roles_in_order
 from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
+from engine.core.environment import RUN_ID
 
 __all__ = ["TFJob"]
 
@@ -27,7 +28,7 @@ class TFJob(Kind):
         # ExitCode replaces a pod that ended with 128 or more (killed, preempted) and fails the job on 1 to 127, which
         # is what the supervisor's codes mean; a program of unknown codes is started again by the kubelet.
         restart = "ExitCode" if spec.supervised else "OnFailure"
-        run = {"name": "FULLPASS_RUN_ID", "value": run_id}
+        run = {"name": RUN_ID.name, "value": run_id}
         replicas = {}
         for role, count in roles_in_order(spec):
             # The operator finds the container by this name, and the port by "tfjob-port".

@@ -1,0 +1,95 @@
+"""Processes, locks and ports of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.core.lock import LockHeld, locked
+from engine.core.ports import free_ports
+from engine.core.processes import alive, kill_tree, process_mark
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def child(code: str) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_mark_is_of_one_process_and_an_ended_one_is_not_alive():
+    process = child("import time; print(1, flush=True); time.sleep(300)")
+    process.stdout.readline()
+    mark = process_mark(process.pid)
+    assert alive(mark) and mark == process_mark(process.pid)
+    assert not alive(f"{process.pid}:1") and not alive("") and not alive("999999999:5")
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and nobody has waited: a zombie
+    assert not alive(mark)
+    process.wait()
+    assert not alive(mark)
+
+
+def test_kill_tree_ends_children_in_sessions_of_their_own():
+    code = """
+import subprocess
+inner = subprocess.Popen(["sleep", "300"], start_new_session=True)
+print(inner.pid, flush=True)
+inner.wait()
+"""
+    process = child(code)
+    inner = process_mark(int(process.stdout.readline()))
+    assert alive(inner)
+    kill_tree(process.pid)
+    assert process.wait() == -signal.SIGKILL
+    while alive(inner):
+        pass
+
+
+def test_a_child_dies_with_its_parent_however_that_ends():
+    code = """
+import functools, os, subprocess
+from engine.core.processes import die_with_parent
+inner = subprocess.Popen(["sleep", "300"], start_new_session=True, preexec_fn=functools.partial(die_with_parent, os.getpid()))
+print(inner.pid, flush=True)
+inner.wait()
+"""
+    process = child(code)
+    inner = process_mark(int(process.stdout.readline()))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while alive(inner):
+        pass
+
+
+def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
+    code = f"""
+import time
+from engine.core.lock import locked
+with locked({str(tmp_path)!r}):
+    print("held", flush=True)
+    time.sleep(300)
+"""
+    process = child(code)
+    process.stdout.readline()
+    with pytest.raises(LockHeld) as held, locked(tmp_path, wait=False):
+        pass
+    assert held.value.holder == str(process.pid)
+    process.kill()
+    process.wait()
+    with locked(tmp_path, wait=False) as directory:
+        assert directory == tmp_path and (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_free_ports_are_distinct_and_can_be_bound():
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    for port in ports:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", port))
