@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from cluster.launchers import JobState, JobStatus, Launcher, launcher
 from cluster.launchers.state import recall
 from engine.core.errors import ConfigError
+from engine.core.exit_codes import INTERRUPTED
 
 __all__ = ["add_launcher_arguments", "chosen_launcher", "follow", "launcher_options", "show"]
 
@@ -90,7 +91,7 @@ def follow(place: Launcher, job: str, *, role: str | None = None, index: int | N
             file=sys.stderr,
             flush=True,
         )
-        return 130
+        return INTERRUPTED
     return finish(status)
 
 

@@ -3,7 +3,7 @@
 A command module `cluster/cli/commands/NAME.py` has `add_arguments(parser)` and `run(args) -> int`, and may have
 `DESCRIPTION` (what it does, a sentence or two) and `EPILOG` (examples to copy). Its heavy imports sit inside `run`.
 
-Exit codes: 0 done, 1 an error of Fullpass or of the machine, 2 wrong input, 130 interrupted.
+Exit codes: see `engine.core.exit_codes`, which `--help` lists.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from engine.core import environment
+from engine.core import environment, exit_codes
 from engine.core.errors import FullpassError
 from engine.core.own_packages import check_path
 from engine.version import __version__
@@ -48,10 +48,13 @@ COMMANDS: dict[str, str] = {
 _PACKAGE = "cluster.cli.commands"
 _EPILOG = """\
 examples:
-  fullpass run examples/flights/pipeline.toml          the whole road, on real data
+  fullpass run examples/flights/pipeline.toml          the whole pipeline, on real data
   fullpass inspect 's3://bucket/train/*.tfrecord.gz'   what is in there
   fullpass COMMAND --help                              what a command does, by example
+
+exit codes:
 """
+_EPILOG += "\n".join(f"  {code:<4} {meaning}" for code, meaning in exit_codes.MEANINGS.items())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,14 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.environ[environment.PROGRESS.name] = "0"
         return int(module.run(args) or 0)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130, debug, kind="")
+        return _fail("interrupted", exit_codes.INTERRUPTED, debug, kind="")
     except FullpassError as error:
-        return _fail(str(error), 2, debug)
+        return _fail(str(error), exit_codes.WRONG_INPUT, debug)
     except BrokenPipeError:  # `fullpass logs | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _fail(str(error), 1, debug)
+        return _fail(str(error), exit_codes.FAILED, debug)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         return _fail(f"{text} (run it again with --debug for the traceback)", 1, debug, kind="internal error: ")

@@ -11,6 +11,7 @@ from cluster.spec.quantity import format_bytes
 from cluster.spec.resources import Resources
 from cluster.spec.scheduling import Toleration
 from cluster.spec.volumes import SecretEnv, Volume
+from engine.core import exit_codes
 from engine.core.configs import decode_json, encode_json
 from engine.core.environment import VARIABLES
 from engine.core.errors import ConfigError
@@ -300,12 +301,11 @@ class JobSpec:
     def final_exit_codes(self) -> tuple[int, ...]:
         """Exit codes of a member that starting it again would only bring back.
 
-        2 is wrong input; 3 of a command of Fullpass a judgement (a model that is not good enough), 3 of a supervisor an
-        error of the program, 1 of a supervisor that it has given up.
+        1 is final of a supervisor alone, which has given up; of a command it is an error of the machine, which may pass.
         """
         if self.supervised:
-            return (1, 2, 3)
-        return (2,) if self.command else (2, 3)
+            return (exit_codes.FAILED, *exit_codes.FINAL)
+        return (exit_codes.WRONG_INPUT,) if self.command else exit_codes.FINAL
 
     def words(self, python: str = "python") -> list[str]:
         """Returns the command line of each pod.

@@ -7,16 +7,16 @@ import threading
 from types import FrameType
 from typing import Any
 
-__all__ = ["PREEMPTED_EXIT_CODE", "Preempted", "StopRequest"]
+from engine.core.exit_codes import PREEMPTED
 
-PREEMPTED_EXIT_CODE = 143
+__all__ = ["Preempted", "StopRequest"]
 
 
 class Preempted(SystemExit):
     """The training was asked to stop, saved its state, and goes on from there when started again."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(PREEMPTED_EXIT_CODE)
+        super().__init__(PREEMPTED)
         self.step = step
 
 

@@ -8,6 +8,7 @@ import sys
 import traceback
 
 from engine.core.errors import ConfigError, FullpassError
+from engine.core.exit_codes import DONE, FAILED, PROGRAM_ERROR, WRONG_INPUT
 from trainers.supervision.supervisor_client import current_link
 
 __all__ = ["run_target"]
@@ -20,7 +21,7 @@ _PROGRAM_ERRORS = (
 
 
 def run_target(argv: list[str]) -> int:
-    """Runs a target and returns its exit code: 0, what it exits with, 2 wrong input, 3 a program error, 1 anything else.
+    """Runs a target and returns its exit code: 0, what it exits with, 2 wrong input, 4 a program error, 1 anything else.
 
     Args:
         argv: ["script.py", ...], ["-m", "module", ...] or ["module:function", ...] with the arguments that follow.
@@ -37,9 +38,9 @@ def run_target(argv: list[str]) -> int:
         traceback.print_exc()
         link.send(error=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
         if isinstance(error, FullpassError):
-            return 2
-        return 3 if isinstance(error, _PROGRAM_ERRORS) else 1
-    return 0
+            return WRONG_INPUT
+        return PROGRAM_ERROR if isinstance(error, _PROGRAM_ERRORS) else FAILED
+    return DONE
 
 
 def _run(argv: list[str]) -> None:

@@ -12,11 +12,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["FATAL_EXIT_CODES", "Action", "GroupPolicy", "GroupState"]
+from engine.core import exit_codes
 
-PREEMPTED = 143
-# 2: wrong input (FullpassError); 3: an error in the program, which no restart mends.
-FATAL_EXIT_CODES = (2, 3)
+__all__ = ["Action", "GroupPolicy", "GroupState"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +123,12 @@ class GroupState:
             finished = all(self._members[r].state == "finished" for r in self.leaders)
             return self._finish("done", "") if finished else []
         member.reason = reason
-        if code in FATAL_EXIT_CODES:
+        if code in exit_codes.FINAL:
             return self._finish("failed", f"{self._name(rank)}: {reason}", code)
         if rank in self.independent:
             member.state = "stopping"
             return self._count_failure(rank, reason)
-        return self._regroup(rank, reason, penalty=code != PREEMPTED)
+        return self._regroup(rank, reason, penalty=code != exit_codes.PREEMPTED)
 
     def lost(self, rank: int, now: float, reason: str, penalty: bool = True) -> list[Action]:
         """The connection to a member is gone."""

@@ -11,15 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.core import environment
+from engine.core import environment, exit_codes
 from engine.core.errors import ConfigError
 from engine.core.ports import free_ports
 from trainers.supervision.group_secret import new_secret, write_secret
 from trainers.supervision.tf_config import TASK_TYPES, tf_config
 
 __all__ = ["LocalGroup", "run_local_group"]
-
-_PREEMPTED = 143
 
 
 class LocalGroup:
@@ -109,7 +107,7 @@ class LocalGroup:
     def poll(self) -> int | None:
         """Replaces supervisors that were killed or preempted; returns the exit code when the group has ended."""
         codes = {task: process.poll() for task, process in self._processes.items()}
-        failed = [c for c in codes.values() if c in (1, 2, 3)]
+        failed = [c for c in codes.values() if c in (exit_codes.FAILED, *exit_codes.FINAL)]
         if failed:
             self._await_others(2.0)
             self.stop(grace_s=0.0)
@@ -120,7 +118,7 @@ class LocalGroup:
             self.stop(grace_s=0.0)
             return 0
         if self._stopping:
-            return _PREEMPTED if all(code is not None for code in codes.values()) else None
+            return exit_codes.PREEMPTED if all(code is not None for code in codes.values()) else None
         for task, code in codes.items():
             if code is not None and code != 0:
                 self._spawn(task)
@@ -185,10 +183,10 @@ def run_local_group(
                 return code
             if asked:
                 group.stop()
-                return _PREEMPTED
+                return exit_codes.PREEMPTED
     except KeyboardInterrupt:
         group.stop()
-        return 130
+        return exit_codes.INTERRUPTED
     finally:
         group.stop(grace_s=0.0)
         signal.signal(signal.SIGTERM, before)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.core.environment import GENERATION
-from trainers.supervision.group_state import PREEMPTED, GroupPolicy, GroupState
+from engine.core.exit_codes import PREEMPTED
+from trainers.supervision.group_state import GroupPolicy, GroupState
 from trainers.supervision.handshake import NoWelcome, connect
 from trainers.supervision.json_lines import LineConnection
 from trainers.supervision.messages import BadMessage, order
@@ -69,7 +70,7 @@ class SupervisorConfig:
 
 
 def supervise(config: SupervisorConfig) -> int:
-    """Runs a worker to the end of its group; returns 0 done, 143 preempted, 2 wrong input, 1 or 3 given up."""
+    """Runs a worker to the end of its group; returns 0 done, 143 preempted, 2 wrong input, 4 an error in the program, 1 given up."""
     return _Supervisor(config).run()
 
 

@@ -3,7 +3,7 @@
 TARGET is `script.py`, `-m module` or `module:function`. Every task of the cluster runs the same command. The supervisors
 meet at FULLPASS_RENDEZVOUS (default: the host of rank 0 and its TF port + 1), which rank 0's supervisor serves to those
 who know the secret in the file that FULLPASS_GROUP_SECRET_FILE names, the same for all of them.
-Exit codes: 0 the group is done, 143 stopped after a save, 2 wrong input, 3 an error in the program, 1 given up.
+Exit codes: 0 the group is done, 143 stopped after a save, 2 wrong input, 4 an error in the program, 1 given up (`engine.core.exit_codes`).
 """
 
 from __future__ import annotations

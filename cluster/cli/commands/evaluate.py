@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from engine import Dataset
+    from engine.core.exit_codes import NOT_MET
     from trainers.evaluation.evaluate import evaluate
 
     result = evaluate(
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
     )
     print(json.dumps(result.as_json(), allow_nan=False) if args.json else result.table(show=args.show))
-    return 3 if result.failures else 0
+    return NOT_MET if result.failures else 0
 
 
 def _thresholds(args: argparse.Namespace) -> dict[str, object]:

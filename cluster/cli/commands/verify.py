@@ -29,11 +29,12 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from engine import Dataset
+    from engine.core.exit_codes import NOT_MET
 
     report = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0], check_present=False).verify()
     if args.json:
         print(json.dumps({**dataclasses.asdict(report), "ok": report.ok}))
-        return 0 if report.ok else 3
+        return 0 if report.ok else NOT_MET
     for damage in report.damages:
         print(damage)
     print(
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     )
     for said in report.unchecked:
         print(f"not checked: {said}")
-    return 0 if report.ok else 3
+    return 0 if report.ok else NOT_MET
 
 
 def _against(report: Any) -> str:

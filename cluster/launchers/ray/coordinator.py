@@ -19,12 +19,12 @@ from cluster.launchers.ray.group import Group, Lost, Slot
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
 from engine.core.clock import utc_now
+from engine.core.exit_codes import FAILED
 
 __all__ = ["Coordinator"]
 
 _POLL_S = 0.5
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-_GIVEN_UP = 1  # of a supervisor whose peers are gone: here the coordinator may bring them back
 
 
 class _Failed(Exception):
@@ -145,7 +145,9 @@ class Coordinator:
         code = slot.exit_code or 0
         what = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         reason = f"{slot.name} ended with {what}; its last lines:\n{self._last_lines(slot.name)}"
-        if code in self._spec.final_exit_codes and code != _GIVEN_UP:
+        if (
+            code in self._spec.final_exit_codes and code != FAILED
+        ):  # a supervisor whose peers are gone has given up: they are brought back here
             raise _Failed(reason)
         self._count(slot.name, reason)
         group.restart(slot)

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.core import exit_codes
 from tests.support.bits import weights_of
 from trainers.checkpoints.checkpoint import checkpoint_steps, load_checkpoint
 from trainers.loop.audit import read_audit
@@ -335,7 +336,7 @@ def test_group_program_error_ends_at_once_and_says_why(tmp_path):
     target = ["tests.support.group_target:no_such_function"]
     running = LocalGroup(1, target, tmp_path, env={"PYTHONPATH": ROOT}).start()
     try:
-        assert running.wait(timeout_s=120) == 3
+        assert running.wait(timeout_s=120) == exit_codes.PROGRAM_ERROR
     finally:
         running.stop(grace_s=0.0)
     assert "no_such_function" in (tmp_path / "worker-0.supervisor.log").read_text()

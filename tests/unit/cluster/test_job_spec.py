@@ -185,8 +185,8 @@ def test_words_of_each_kind_of_work():
 
 
 def test_exit_codes_that_no_restart_mends():
-    assert spec().final_exit_codes == (1, 2, 3)
-    assert spec(step="evaluate").final_exit_codes == (2, 3)
+    assert spec().final_exit_codes == (1, 2, 3, 4)
+    assert spec(step="evaluate").final_exit_codes == (2, 3, 4)
     assert spec(step=None, command=("sh",)).final_exit_codes == (2,)
 
 

@@ -20,6 +20,7 @@ from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
 from engine.core.environment import CLUSTER, RUN_ID
 from engine.core.errors import ConfigError
+from engine.core.exit_codes import PREEMPTED
 
 __all__ = ["IndexedJob", "job_spec"]
 
@@ -104,8 +105,8 @@ def job_spec(spec: JobSpec, count: int, template: dict[str, Any]) -> dict[str, A
     rules: list[dict[str, Any]] = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     ]
-    if not spec.command:  # 143: asked to stop, state saved
-        rules.append({"action": "Ignore", "onExitCodes": {"operator": "In", "values": [143]}})
+    if not spec.command:
+        rules.append({"action": "Ignore", "onExitCodes": {"operator": "In", "values": [PREEMPTED]}})
         final = {"operator": "In", "values": list(spec.final_exit_codes)}
         rules.append({"action": "FailJob", "onExitCodes": final})
     out = {
