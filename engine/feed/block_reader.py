@@ -82,6 +82,15 @@ class BlockSource:
         path, first = place(block)
         return DataError(fault.message, path=path, record=None if fault.record is None else first + fault.record)
 
+    def place_of(self, record_id: int) -> tuple[str, int] | None:
+        """Returns (file, number of the record in it) of a global record id; None where the data set has no files."""
+        place = getattr(self._reader, "place", None)
+        if place is None:
+            return None
+        block = int(np.searchsorted(self._first, record_id, side="right")) - 1
+        path, first = place(block)
+        return path, first + record_id - int(self._first[block])
+
     def _skip(self, block: int, num_records: int, error: DataError) -> tuple[pa.RecordBatch, np.ndarray]:
         read = getattr(self._reader, "read_block_skipping", None)
         kept: np.ndarray = np.empty(0, np.int64)

@@ -30,6 +30,7 @@ __all__ = [
     "read_text",
     "require_local",
     "upload_tree",
+    "write_text",
 ]
 
 
@@ -80,6 +81,31 @@ def read_text(path: str) -> str | None:
         return None
     with open_input(path) as file:
         return file.read().decode("utf-8")
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a small file behind a URI, in the place of one that is there.
+
+    Raises:
+        DataError: the store did not take it.
+    """
+    from engine.storage.remote import open_output
+
+    with open_output(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def delete_file(path: str) -> None:
+    """Deletes a file behind a URI.
+
+    Raises:
+        DataError: the store did not answer.
+    """
+    from engine.storage.remote import current_options, resolve
+    from engine.storage.remote.retry import with_retries
+
+    filesystem, name = resolve(path)
+    with_retries(functools.partial(filesystem.delete_file, name), what="delete it", uri=path, options=current_options())
 
 
 def download(directory: str, names: Iterable[str], target: Path) -> None:
@@ -165,17 +191,3 @@ def delete_tree(directory: str, first: str | None = None) -> None:
         return
     for name in sorted(list_tree(directory), key=lambda name: (name != first, name)):
         delete_file(posixpath.join(directory, name))
-
-
-def delete_file(uri: str) -> None:
-    """Deletes an object behind a URI.
-
-    Raises:
-        DataError: the store did not answer.
-    """
-    from engine.storage.remote import current_options, resolve
-    from engine.storage.remote.retry import with_retries
-
-    filesystem, path = resolve(uri)
-    delete = functools.partial(filesystem.delete_file, path)
-    with_retries(delete, what="delete it", uri=uri, options=current_options())

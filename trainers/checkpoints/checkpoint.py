@@ -2,8 +2,8 @@
 
 DIRECTORY/checkpoints/step-000000001200/ holds the tensors as a TensorFlow tensor bundle (`tensors.index`,
 `tensors.data-...`; `tf.train.load_checkpoint` reads it, every tensor has a CRC) and `state.json`, whose presence is
-the commit. On a local file system the directory is filled under a hidden name, flushed and renamed; to an object store,
-which has no rename, the files are sent from a local copy, `state.json` last.
+the commit and whose digests bind it to the tensors. On a local file system the directory is filled under a hidden name,
+flushed and renamed; to an object store, which has no rename, the files are sent from a local copy, `state.json` last.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError, FullpassError
+from engine.core.errors import FullpassError
 from engine.storage import tree as storage
 from engine.storage.atomic import atomic_directory, remove_leftovers
+from trainers.checkpoints.integrity import damage_of_state, damage_of_tensors, sealed_text
 
 __all__ = [
     "Checkpoint",
@@ -30,11 +31,11 @@ __all__ = [
     "load_checkpoint",
     "remove_checkpoint",
     "remove_uncommitted",
-    "restore_model",
     "write_checkpoint",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_UNSEALED_VERSION = 1  # written before there were digests: read as it is
 _STATE = "state.json"
 _NAME = re.compile(r"step-(\d{12})/")
 _COMMIT = re.compile(rf"step-(\d{{12}})/{re.escape(_STATE)}")
@@ -62,6 +63,14 @@ class Checkpoint:
         """Optimizer steps done."""
         return int(self.state["step"])
 
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best evaluation, where the training restores it at its end; None where it keeps the last."""
+        stopping = self.state.get("config", {}).get("early_stopping")
+        if not stopping or not stopping.get("restore_best", True):
+            return None
+        return self.state.get("training", {}).get("best_step")
+
     @functools.cached_property
     def _copy(self) -> tempfile.TemporaryDirectory[str] | None:
         """Where the tensors are, when that is not `path`: a copy of what TensorFlow cannot open, deleted with this object."""
@@ -71,6 +80,23 @@ class Checkpoint:
         names = [name for name in storage.list_tree(self.path) if name.startswith(_TENSORS)]
         storage.download(self.path, names, Path(copy.name))
         return copy
+
+    @functools.cached_property
+    def _checked_folder(self) -> str:
+        folder = self._copy.name if self._copy is not None else str(storage.local_path(self.path))
+        damage = damage_of_tensors(self.state, Path(folder))
+        if damage is not None:
+            raise CheckpointError(f"{self.path}: {damage}; go on from another checkpoint")
+        return folder
+
+    def verify(self) -> None:
+        """Reads every tensor.
+
+        Raises:
+            CheckpointError: a file is missing, belongs to another checkpoint, or a tensor's CRC does not hold.
+        """
+        for group in self.state["variables"]:
+            self.tensors(group)
 
     def tensors(self, group: str) -> dict[str, Any]:
         """Returns path to array of one group ("model", "optimizer", "average"), in the order they were saved.
@@ -85,7 +111,7 @@ class Checkpoint:
         if not keys:
             return {}
         kinds = [tf.as_dtype(kind) for _, _, kind in entries]
-        folder = self._copy.name if self._copy is not None else str(storage.local_path(self.path))
+        folder = self._checked_folder
         try:
             values = tf.raw_ops.RestoreV2(
                 prefix=posixpath.join(folder, _TENSORS),
@@ -145,28 +171,47 @@ def latest_checkpoint(directory: str) -> str | None:
 
 
 def load_checkpoint(path: str) -> Checkpoint:
-    """Returns a committed checkpoint; `path` is its directory, or the training directory (then the newest one).
+    """Returns a committed checkpoint; `path` is its directory, or a training directory.
+
+    Of a training directory it is the checkpoint that the training stands for: the best one where early stopping restores
+    the best, else the newest. What is exported is then what `Trainer.fit` returned.
 
     Raises:
-        CheckpointError: none there, not committed, or of another format version.
+        CheckpointError: none there, not committed, damaged, or of another format version.
     """
     path = str(path)
     text = storage.read_text(posixpath.join(path, _STATE))
-    if text is None:
-        newest = latest_checkpoint(path)
-        if newest is None:
-            raise CheckpointError(f"{path}: no committed checkpoint there (no {_STATE})")
-        path, text = newest, storage.read_text(posixpath.join(newest, _STATE)) or ""
+    if text is not None:
+        return _parsed(path, text)
+    newest = latest_checkpoint(path)
+    if newest is None:
+        raise CheckpointError(f"{path}: no committed checkpoint there (no {_STATE})")
+    checkpoint = _parsed(newest, storage.read_text(posixpath.join(newest, _STATE)) or "")
+    best = checkpoint.best_step
+    return checkpoint if best in (None, checkpoint.step) else load_checkpoint(checkpoint_path(path, best))
+
+
+def _parsed(path: str, text: str) -> Checkpoint:
     state_path = posixpath.join(path, _STATE)
     try:
         state = json.loads(text)
     except ValueError as error:
         raise CheckpointError(f"{state_path}: not valid JSON: {error}") from None
-    if state.get("version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{state_path}: format version {state.get('version')!r}, this code reads {FORMAT_VERSION}"
-        )
+    version = state.get("version") if isinstance(state, dict) else None
+    if version not in (FORMAT_VERSION, _UNSEALED_VERSION):
+        raise CheckpointError(f"{state_path}: format version {version!r}, this code reads {FORMAT_VERSION}")
+    damage = damage_of_state(state) if version == FORMAT_VERSION else None
+    if damage is None and _step_of(path) not in (None, state["step"]):
+        damage = f"it says step {state['step']!r}, which is not its directory's"
+    if damage is not None:
+        raise CheckpointError(f"{state_path}: {damage}; go on from another checkpoint")
     return Checkpoint(path=path, state=state)
+
+
+def _step_of(path: str) -> int | None:
+    """Returns the step in the name of a checkpoint's directory; a copy elsewhere may have any name."""
+    match = _NAME.fullmatch(posixpath.basename(path.rstrip("/")) + "/")
+    return int(match.group(1)) if match else None
 
 
 def write_checkpoint(directory: str, step: int, tensors: Mapping[str, list[tuple[str, Any]]], state: dict) -> str:
@@ -180,20 +225,20 @@ def write_checkpoint(directory: str, step: int, tensors: Mapping[str, list[tuple
     """
     path = checkpoint_path(directory, step)
     described = {g: [(n, list(t.shape), t.dtype.name) for n, t in pairs] for g, pairs in tensors.items()}
-    text = json.dumps({**state, "version": FORMAT_VERSION, "step": step, "variables": described}, default=str)
+    whole = {**state, "version": FORMAT_VERSION, "step": step, "variables": described}
     if storage.is_local(path):
         with atomic_directory(storage.local_path(path)) as temporary:
-            _fill(temporary, tensors, text)
+            _fill(temporary, tensors, whole)
         return path
     with tempfile.TemporaryDirectory(prefix="fullpass-checkpoint-") as temporary_name:
-        _fill(Path(temporary_name), tensors, text)
+        _fill(Path(temporary_name), tensors, whole)
         storage.upload_tree(Path(temporary_name), path, last=_STATE)
     return path
 
 
-def _fill(folder: Path, tensors: Mapping[str, list[tuple[str, Any]]], state_text: str) -> None:
+def _fill(folder: Path, tensors: Mapping[str, list[tuple[str, Any]]], state: Mapping[str, Any]) -> None:
     _write_tensors(str(folder), tensors)
-    (folder / _STATE).write_text(state_text)
+    (folder / _STATE).write_text(sealed_text(state, folder))
 
 
 def _write_tensors(path: str, tensors: Mapping[str, list[tuple[str, Any]]]) -> None:
@@ -223,6 +268,22 @@ def assign_group(
         CheckpointError: number, shape or type differ: the message names the first variable that does not fit.
     """
     saved = checkpoint.state["variables"].get(group, [])
+    assign_values(checkpoint, group, named, saved, list(checkpoint.tensors(group).values()), assign)
+
+
+def assign_values(
+    checkpoint: Checkpoint,
+    group: str,
+    named: list[tuple[str, Any]],
+    saved: list[Any],
+    values: list[Any],
+    assign: Callable | None = None,
+) -> None:
+    """Gives variables these values of a checkpoint's group, in order, where every name, shape and type fits.
+
+    Raises:
+        CheckpointError: number, shape or type differ: the message names the first variable that does not fit.
+    """
     if len(saved) != len(named):
         raise CheckpointError(f"{checkpoint.path}: it has {len(saved)} {group} variables, this model has {len(named)}")
     for (name, shape, kind), (mine, variable) in zip(saved, named):
@@ -231,29 +292,5 @@ def assign_group(
                 f"{checkpoint.path}: {group} variable '{name}' is {kind} {list(shape)}, "
                 f"in this model '{mine}' is {variable.dtype.name} {list(variable.shape)}"
             )
-    for (_, variable), value in zip(named, checkpoint.tensors(group).values()):
+    for (_, variable), value in zip(named, values):
         assign(variable, value) if assign is not None else variable.assign(value)
-
-
-def restore_model(model: Any, path: str, use_average: bool = False) -> Checkpoint:
-    """Puts the weights of a checkpoint into a freshly built model of the same architecture.
-
-    Args:
-        model: a Keras model (either generation) or tf.Module whose variables exist.
-        path: checkpoint or training directory.
-        use_average: take the moving averages for the trainable weights; the checkpoint must have them.
-
-    Returns:
-        The checkpoint that was read.
-    """
-    checkpoint = load_checkpoint(path)
-    variables = [(getattr(v, "path", v.name), getattr(v, "value", v)) for v in model.variables]
-    variables = [(name, v() if callable(v) else v) for name, v in variables]
-    assign_group(checkpoint, "model", variables)
-    if use_average:
-        if not checkpoint.state["variables"].get("average"):
-            raise ConfigError(f"{checkpoint.path}: it has no moving averages: it was trained without ema_decay")
-        trainable = [(getattr(v, "path", v.name), getattr(v, "value", v)) for v in model.trainable_variables]
-        trainable = [(name, v() if callable(v) else v) for name, v in trainable]
-        assign_group(checkpoint, "average", trainable)
-    return checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ class TrainingState:
         best: best value of the early-stopping metric, its step, and evaluations since without an improvement.
         history: one dict for each evaluation or end of epoch.
         stopped_early: early stopping ended the training.
+        skipped_steps: steps that were taken back since their loss or weights were not finite (on_nan="skip").
     """
 
     step: int = 0
@@ -28,6 +30,7 @@ class TrainingState:
     evaluations_since_best: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     stopped_early: bool = False
+    skipped_steps: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Returns the state as JSON values."""
@@ -39,10 +42,13 @@ class TrainingState:
         return cls(**{f.name: value[f.name] for f in dataclasses.fields(cls) if f.name in value})
 
     def judge(self, metrics: dict[str, float], stopping: EarlyStopping) -> bool:
-        """Takes an evaluation in and returns whether it is the best so far; sets `stopped_early` when patience ends."""
+        """Takes an evaluation in and returns whether it is the best so far; sets `stopped_early` when patience ends.
+
+        A value that is not finite is never the best.
+        """
         value = metrics[stopping.metric]
         sign = 1.0 if stopping.mode == "min" else -1.0
-        if self.best is None or sign * value < sign * self.best - stopping.min_delta:
+        if math.isfinite(value) and (self.best is None or sign * value < sign * self.best - stopping.min_delta):
             self.best, self.best_step, self.evaluations_since_best = value, self.step, 0
             return True
         self.evaluations_since_best += 1

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from trainers.checkpoints import checkpoint as files
+from trainers.checkpoints.settings_change import refused_change, tuned_changes
 from trainers.config.config import TrainerConfig
 from trainers.strategies import Placement
 
-__all__ = ["agreed_checkpoint", "agreed_step", "random_state", "schema_text", "set_random_state"]
+__all__ = [
+    "agreed_checkpoint",
+    "agreed_step",
+    "describe_optimizer",
+    "newest_whole_step",
+    "random_state",
+    "restore_optimizer",
+    "schema_text",
+    "set_random_state",
+]
 
 
 def agreed_checkpoint(
@@ -27,9 +38,9 @@ def agreed_checkpoint(
         schema: `schema_text` of the training data.
 
     Raises:
-        CheckpointError: it belongs to other data or to another global batch size.
+        CheckpointError: it belongs to other data, or to settings that mean something else.
     """
-    step = agreed_step(config.directory, placement)
+    step = agreed_step(config.directory, placement, newest=newest_whole_step)
     if step is None:
         return None
     saved = files.load_checkpoint(files.checkpoint_path(config.directory, step))
@@ -39,23 +50,64 @@ def agreed_checkpoint(
                 f"{saved.path} belongs to other data: field '{name}' is {saved.state['schema'].get(name)} there, "
                 f"{schema.get(name)} here; train in another directory, or use warm_start"
             )
-    batch = saved.state["config"]["global_batch_size"]
-    if batch != config.global_batch_size:
+    change = refused_change(saved.state["config"], config)
+    if change is not None:
         raise files.CheckpointError(
-            f"{saved.path} was trained with global_batch_size={batch}, now it is {config.global_batch_size}: "
-            "keep it, or train in another directory"
+            f"{saved.path} was trained with {change}: keep it, or train in another directory (warm_start takes the weights)"
         )
+    changes = tuned_changes(saved.state["config"], config)
+    if changes and placement.is_chief:
+        print(f"goes on from step {step} with {', '.join(changes)}", file=sys.stderr, flush=True)
     return saved
 
 
-def agreed_step(directory: str, placement: Placement) -> int | None:
-    """Returns the step of the last commit that the chief sees, None for none. A barrier: all workers call it together."""
+def newest_whole_step(directory: str) -> int | None:
+    """Returns the step of the newest checkpoint whose state and tensors are whole, None where there is no checkpoint.
+
+    A damaged one is said, and the one before it is taken: what it had done more is done again.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all of them are damaged.
+    """
+    faults = []
+    for step in reversed(files.checkpoint_steps(directory)):
+        try:
+            files.load_checkpoint(files.checkpoint_path(directory, step)).verify()
+        except files.CheckpointError as error:
+            print(f"DAMAGED CHECKPOINT: {error}", file=sys.stderr, flush=True)
+            faults.append(str(error))
+            continue
+        if faults:
+            print(f"goes on from step {step}, the last whole checkpoint", file=sys.stderr, flush=True)
+        return step
+    if faults:
+        raise files.CheckpointError(
+            f"{directory}: no checkpoint there is whole; the newest: {faults[0]}; delete them to begin anew"
+        )
+    return None
+
+
+def newest_step(directory: str) -> int | None:
+    """Returns the step of the newest commit, None where there is none."""
     steps = files.checkpoint_steps(directory)
-    mine = steps[-1] if steps else -1
+    return steps[-1] if steps else None
+
+
+def agreed_step(directory: str, placement: Placement, newest: Callable[[str], int | None] = newest_step) -> int | None:
+    """Returns the step of the checkpoint that the chief sees, None for none. A barrier: all workers call it together."""
+    mine: int | None = None
+    failed: BaseException | None = None
+    if placement.is_chief:
+        try:
+            mine = newest(directory)
+        except files.CheckpointError as error:
+            failed = error
     if placement.num_hosts == 1:
-        return mine if mine >= 0 else None
+        if failed is not None:
+            raise failed
+        return mine
     # The chief says from where: what a worker sees of a shared directory may be older or newer by a moment.
-    said = float(mine) if placement.is_chief else 0.0
+    said = float(-2 if failed is not None else -1 if mine is None else mine)
     strategy = placement.strategy
 
     def replica(value):
@@ -64,7 +116,68 @@ def agreed_step(directory: str, placement: Placement) -> int | None:
 
     agree = tf.function(lambda v: strategy.run(replica, args=(v,)), autograph=False)
     agreed = int(strategy.experimental_local_results(agree(tf.constant(said, tf.float64)))[0].numpy())
+    if failed is not None:
+        raise failed
+    if agreed == -2:
+        raise files.CheckpointError(f"{directory}: the chief found no checkpoint that is whole, see its log")
     return agreed if agreed >= 0 else None
+
+
+def describe_optimizer(optimizer: Any, named: list[tuple[str, Any]], rate: float) -> dict[str, Any]:
+    """Returns class and learning rate (None for a schedule) of an optimizer that was just built.
+
+    Args:
+        optimizer: of either Keras generation.
+        named: its (path, variable).
+        rate: of its next step.
+    """
+    fixed = any(_is_rate(name) for name, _ in named)
+    return {"class": type(optimizer).__name__, "learning_rate": rate if fixed else None}
+
+
+def restore_optimizer(
+    saved: files.Checkpoint,
+    named: list[tuple[str, Any]],
+    built: Mapping[str, Any],
+    assign: Callable[[Any, Any], None],
+) -> str | None:
+    """Gives the optimizer its saved state; returns what should be said of the learning rate, or None.
+
+    The rate is a variable of the optimizer where no schedule is set. It goes on with what a callback made of it, unless the
+    program asks for another one than it did then.
+
+    Args:
+        saved: the checkpoint.
+        named: (path, variable) of the optimizer here.
+        built: `describe_optimizer` of this one, before anything was restored.
+        assign: puts a value into a variable on all replicas.
+
+    Raises:
+        CheckpointError: the state is that of another optimizer.
+    """
+    then, before = saved.state.get("optimizer", {}), saved.state["variables"].get("optimizer", [])
+    if then.get("class", built["class"]) != built["class"]:
+        raise files.CheckpointError(
+            f"{saved.path} was trained with optimizer {then['class']}, now it is {built['class']}: keep it, or train in "
+            "another directory (warm_start takes the weights)"
+        )
+    mine = [(name, v) for name, v in named if not _is_rate(name)]
+    theirs = [entry for entry in before if not _is_rate(entry[0])]
+    tensors = list(saved.tensors("optimizer").values())
+    kept = [value for entry, value in zip(before, tensors) if not _is_rate(entry[0])]
+    files.assign_values(saved, "optimizer", mine, theirs, kept, assign)
+    rates = [v for name, v in named if _is_rate(name)]
+    old_rates = [value for entry, value in zip(before, tensors) if _is_rate(entry[0])]
+    rate, old_built = built["learning_rate"], then.get("learning_rate")
+    if rate is not None and old_built is not None and not np.isclose(rate, old_built, rtol=1e-6):
+        return f"goes on from step {saved.step} with the optimizer's learning rate {rate:g} (was {old_built:g})"
+    for variable, value in zip(rates, old_rates):
+        assign(variable, value)
+    return None
+
+
+def _is_rate(name: str) -> bool:
+    return name.rpartition("/")[2].partition(":")[0] in ("learning_rate", "current_learning_rate")
 
 
 def schema_text(data: Any) -> dict[str, str]:

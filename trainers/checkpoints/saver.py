@@ -35,6 +35,7 @@ class Saver:
         self._last_time = time.monotonic()
         self.last_path: str | None = None
         self.pinned: set[int] = set()
+        self._last_finite: int | None = None
 
     def clean(self) -> None:
         """Deletes what killed writers left. Called by the one writer before it writes."""
@@ -57,7 +58,7 @@ class Saver:
         Args:
             step: optimizer steps done.
             tensors: group to (path, tensor); tensors, not variables: nothing may change them while they are written.
-            state: JSON-able state.
+            state: JSON-able state; where its "finite" is False, the last checkpoint with finite weights is kept as well.
             wait: return only after the commit, and raise what went wrong.
         """
         self.wait()
@@ -81,6 +82,8 @@ class Saver:
     def _write(self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict) -> None:
         try:
             self.last_path = files.write_checkpoint(self._directory, step, tensors, state)
+            if state.get("finite", True):
+                self._last_finite = step
             self._error = None
             self._on_commit(step)
             self._prune()
@@ -92,7 +95,7 @@ class Saver:
 
     def _prune(self) -> None:
         steps = files.checkpoint_steps(self._directory)
-        keep = set(steps[-self._config.keep :]) | self.pinned | self._by_time(steps)
+        keep = set(steps[-self._config.keep :]) | self.pinned | self._by_time(steps) | {self._last_finite}
         for step in steps:
             if step not in keep:
                 files.remove_checkpoint(self._directory, step)

@@ -14,6 +14,7 @@ __all__ = ["CheckpointConfig", "EarlyStopping", "LearningRate", "PadList", "Trai
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "parameter_server", "tpu")
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16")
+_ON_NAN = ("stop", "skip", "go_on")
 _DECAYS = ("constant", "linear", "cosine", "exponential")
 
 
@@ -169,6 +170,8 @@ class TrainerConfig:
         eval_steps: batches of one evaluation, None: all of the data.
         eval_batch_size: None: the global batch size.
         hyperparameters: handed to build_model in the context, JSON-able.
+        on_nan: what happens at a loss that is no finite number: "stop" with the step, its records and the last good
+            checkpoint; "skip" takes the step back (all variables are copied each step); "go_on" trains on.
         audit: write the ids of the records of every step to DIRECTORY/audit, which must be local.
     """
 
@@ -203,6 +206,7 @@ class TrainerConfig:
     eval_steps: int | None = None
     eval_batch_size: int | None = None
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    on_nan: str = "stop"
     audit: bool = False
 
     def __post_init__(self) -> None:
@@ -233,6 +237,7 @@ class TrainerConfig:
         )
         require(self.strategy in STRATEGIES, "strategy", self.strategy, f"one of {', '.join(STRATEGIES)}")
         require(self.precision in _PRECISIONS, "precision", self.precision, f"one of {', '.join(_PRECISIONS)}")
+        require(self.on_nan in _ON_NAN, "on_nan", self.on_nan, f"one of {', '.join(_ON_NAN)}")
         require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "more than 0, or None")
         require(
             self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", self.ema_decay, "between 0 and 1, e.g. 0.999"

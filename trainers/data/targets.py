@@ -13,11 +13,13 @@ from trainers.config.config import TrainerConfig
 __all__ = ["row_count", "rows_of_part", "rows_where", "split_example", "zeros_like_spec"]
 
 
-def split_example(batch: Mapping[str, Any], config: TrainerConfig) -> tuple[dict[str, Any], Any, Any]:
+def split_example(
+    batch: Mapping[str, Any], config: TrainerConfig, training: bool = True
+) -> tuple[dict[str, Any], Any, Any]:
     """Returns (features, labels, weights) of one replica's examples.
 
     Labels are a tensor for one label, a dict by name for several, None for none. Weights are float32 [b] or None: the
-    product of the weight feature, the class weight of the label and 0 for padding.
+    product of the weight feature, the class weight of the label (in training only, as in Keras) and 0 for padding.
 
     Raises:
         ConfigError: the data has no such label or weight.
@@ -28,7 +30,7 @@ def split_example(batch: Mapping[str, Any], config: TrainerConfig) -> tuple[dict
     labels = {name: _take(features, name, "label") for name in config.labels}
     weights = None if config.weight is None else _flat_weight(_take(features, config.weight, "weight"))
     target: Any = labels if len(labels) != 1 else next(iter(labels.values()))
-    if config.class_weights is not None:
+    if training and config.class_weights is not None:
         by_class = _flat_weight(_class_weights(config, tf.convert_to_tensor(target)))
         weights = by_class if weights is None else weights * by_class
     if mask is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
+from trainers.compat.keras import tf_variable
 from trainers.config.config import as_pad_lists
 from trainers.models.inputs import model_inputs, takes_argument
 from trainers.models.padding import pad_lists
@@ -72,8 +73,8 @@ def _callable(model: Any) -> Any:
 
 def variables_of(model: Any) -> list[Any]:
     """Returns the tf.Variables of a model without those of its optimizer, in the model's own order."""
-    found = [getattr(v, "value", v) if not isinstance(v, tf.Variable) else v for v in model.variables]
-    optimizer = {id(getattr(v, "value", v)) for v in _optimizer_variables(model)}
+    found = [tf_variable(v) for v in model.variables]
+    optimizer = {id(tf_variable(v)) for v in _optimizer_variables(model)}
     return list({id(v): v for v in found if id(v) not in optimizer}.values())
 
 

@@ -34,7 +34,8 @@ def export_checkpoint(
     checkpoint was written with.
 
     Args:
-        checkpoint: a checkpoint, or a training directory (its last checkpoint is taken).
+        checkpoint: a checkpoint, or a training directory: its best checkpoint where early stopping restores the best, else
+            the last.
         build_model: the function of the training.
         out: directory of all versions of the model.
         transform_graph: see `export_saved_model`.
@@ -90,7 +91,8 @@ def rebuild_model(
     """
     import tensorflow_transform as tft
 
-    from trainers.checkpoints.checkpoint import load_checkpoint, restore_model
+    from trainers.checkpoints.checkpoint import load_checkpoint
+    from trainers.export.restore import restore_model
     from trainers.models.precision import precision_policy
 
     saved = load_checkpoint(os.fspath(checkpoint))
@@ -194,5 +196,6 @@ def create_variables(model: Any, context: ModelContext) -> None:
 
 
 def _last_metrics(state: Mapping[str, Any]) -> dict[str, Any]:
-    history = state.get("training", {}).get("history") or state.get("history") or []
+    """Returns the evaluation of exactly this checkpoint where there was one, else the last before it."""
+    history = state.get("training", {}).get("history") or []
     return dict(history[-1]) if history else {}

@@ -94,7 +94,7 @@ class AsynchronousValidation(Validation):
         coordinator.join()
         sums = np.array([[float(v) for v in part.fetch()] for part in parts])
         loss = sums[:, 0].sum() / max(sums[:, 2].sum(), 1.0) + sums[-1, 1]
-        return {"loss": float(loss), **self._metrics.collect()}
+        return self._named(float(loss))
 
     def _sum(self, values: list[Any]) -> list[Any]:
         return values

@@ -52,10 +52,15 @@ class _Logs:
 
 
 class Meter:
-    """Collects the steps since it was last read."""
+    """Collects the steps since it was last read.
 
-    def __init__(self, global_batch_size: int) -> None:
-        self._batch = global_batch_size
+    Args:
+        global_batch_size: examples a step.
+        skips: a loss that is not finite is that of a step that was taken back.
+    """
+
+    def __init__(self, global_batch_size: int, skips: bool = False) -> None:
+        self._batch, self._skips = global_batch_size, skips
         self._clear()
 
     def _clear(self) -> None:
@@ -84,12 +89,18 @@ class Meter:
         self._clear()
         p50, p95 = np.percentile(steps, [50, 95]) * 1e3
         return {
-            "loss": float(np.mean(losses, dtype=np.float64)),
+            "loss": _mean_of_finite(losses) if self._skips else float(np.mean(losses, dtype=np.float64)),
             "examples_per_s": len(losses) * self._batch / elapsed,
             "input_wait_share": float(waits.sum() / max(steps.sum(), 1e-12)),
             "step_ms_p50": float(p50),
             "step_ms_p95": float(p95),
         }
+
+
+def _mean_of_finite(losses: np.ndarray) -> float:
+    """Returns the mean of the losses without steps that were taken back; NaN where no step counts."""
+    finite = losses[np.isfinite(losses)]
+    return float(np.mean(finite, dtype=np.float64)) if len(finite) else float("nan")
 
 
 class Reporter:

@@ -12,23 +12,36 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from engine.core.environment import RUN_ID
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
 from engine.feed.tensorflow.composite import assemble
 from trainers.checkpoints import checkpoint as files
+from trainers.checkpoints.directory_lock import lock_directory
 from trainers.checkpoints.progress_state import TrainingState
-from trainers.checkpoints.resume import agreed_checkpoint, agreed_step, random_state, schema_text, set_random_state
+from trainers.checkpoints.resume import (
+    agreed_checkpoint,
+    agreed_step,
+    describe_optimizer,
+    random_state,
+    restore_optimizer,
+    schema_text,
+    set_random_state,
+)
 from trainers.checkpoints.saver import Saver
 from trainers.config.config import TrainerConfig
 from trainers.data.targets import zeros_like_spec
 from trainers.loop.asynchronous import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
 from trainers.loop.audit import AuditLog
+from trainers.loop.divergence import DivergenceWatch
+from trainers.loop.records_of_step import describe_records
 from trainers.loop.reporting import Meter, Profiler, Reporter
 from trainers.loop.synchronous import SynchronousLoop
 from trainers.loop.training_result import TrainResult
 from trainers.loop.validation import MetricCollector, Validation
 from trainers.models.adapters import ModelAdapter
 from trainers.models.build import build, context_of
+from trainers.models.checks import check_model
 from trainers.models.context import ModelContext
 from trainers.models.inputs import feature_columns
 from trainers.models.padding import pad_lists
@@ -61,6 +74,15 @@ class Session:
         keras.utils.set_random_seed(config.seed)
         self.placement: Placement = create_placement(config.strategy, config.strategy_options)
         self._check_batch()
+        self._lock = lock_directory(config.directory, RUN_ID.read()) if self.placement.is_chief else None
+        try:
+            self._start(build_model, transform_graph)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _start(self, build_model: Callable[[ModelContext], Any], transform_graph: str | None) -> None:
+        config, train = self.config, self._train
         self._link.phase("connected")
         self.steps_per_epoch: int = self._training_feed().steps_per_epoch
         self.total_steps: int = config.steps or (config.epochs or 0) * self.steps_per_epoch
@@ -70,7 +92,11 @@ class Session:
         saved = agreed_checkpoint(config, self.placement, schema_text(train))
         context = context_of(config, train, transform_graph, self.total_steps)
         self._built = build(config, self.placement, build_model, context, lambda names: self._open(names, saved))
-        self._check_metric()
+        notes = check_model(config, self.placement, self.adapter)
+        if notes and self.placement.is_chief:
+            print(*notes, sep="\n", file=sys.stderr, flush=True)
+        variables = self.adapter.named_variables["optimizer"]
+        self._optimizer = describe_optimizer(self.adapter.optimizer, variables, self.adapter.learning_rate)
         self._link.phase("built")
         self.state, self.resumed_from = TrainingState(), 0
         self._restore(saved)
@@ -82,12 +108,11 @@ class Session:
         """The model with loss, optimizer and metrics."""
         return self._built.adapter
 
-    def _training_feed(self, columns: list[str] | None = None) -> Any:
+    def _training_feed(self, columns: list[str] | None = None, with_record_ids: bool | None = None) -> Any:
         config = self.config
         window = {} if config.window_records is None else {"window_records": config.window_records}
-        return self._feed_of(
-            self._train, config.global_batch_size, columns=columns, with_record_ids=config.audit, **window
-        )
+        ids = config.audit if with_record_ids is None else with_record_ids
+        return self._feed_of(self._train, config.global_batch_size, columns=columns, with_record_ids=ids, **window)
 
     def _open(self, features: list[str], saved: files.Checkpoint | None) -> dict[str, Any]:
         """Opens the training data for what the model takes of it; returns a batch of zeros."""
@@ -112,15 +137,6 @@ class Session:
                 f"{self.config.accumulate_steps} accumulate_steps: give a multiple of {parts}"
             )
 
-    def _check_metric(self) -> None:
-        stopping = self.config.early_stopping
-        if stopping is None:
-            return
-        zeros = [np.zeros(v.shape, v.dtype.as_numpy_dtype) for v in self.adapter.metric_variables]
-        known = ["loss", *self.adapter.metric_results(zeros)]
-        if stopping.metric not in known:
-            raise ConfigError(f"early_stopping.metric={stopping.metric!r}: the evaluation has {', '.join(known)}")
-
     def _feed_of(self, data: Any, batch_size: int, **more: Any) -> Any:
         place = self.placement
         return data.feed(
@@ -136,7 +152,12 @@ class Session:
                     built.averages.copy()
             return
         for group, named in built.groups().items():
-            files.assign_group(saved, group, named, built.assign)
+            if group == "optimizer":
+                note = restore_optimizer(saved, named, self._optimizer, built.assign)
+                if note and self.placement.is_chief:
+                    print(note, file=sys.stderr, flush=True)
+            else:
+                files.assign_group(saved, group, named, built.assign)
         self.state = TrainingState.from_json(saved.state["training"])
         set_random_state(saved.state["random"])
         self.resumed_from = saved.step
@@ -153,12 +174,21 @@ class Session:
         self._loop.start(self._dataset)
         self._metrics = (AsynchronousMetrics if asynchronous else MetricCollector)(self.placement, self.adapter)
         self._validation: Validation | None = None
-        self._meter = Meter(config.global_batch_size)
+        self._meter = Meter(config.global_batch_size, skips=config.on_nan == "skip")
         self._reporter, self._profiler = Reporter(config, chief), Profiler(config, chief)
         self._audit = AuditLog(config.directory, self.placement.host) if config.audit else None
         self.progress: Progress | None = None
         self._first_step = self.state.step
         self._last: dict[str, float] = {}
+        self._watch = DivergenceWatch(config, self.state, self._records_of, self._last_good, chief)
+
+    def _last_good(self) -> str | None:
+        self._saver.wait()
+        return self._saver.last_path
+
+    def _records_of(self, step: int) -> str:
+        feed = self._training_feed(self._columns, with_record_ids=True)
+        return describe_records(feed, self._feed.get_state(step - self._first_step), step // self.steps_per_epoch)
 
     def call(self, num_steps: int, stop_requested: bool) -> bool:
         """Makes steps in one call and returns whether some worker was asked to stop."""
@@ -170,6 +200,7 @@ class Session:
         if before == self._first_step:
             self._link.phase("stepped")
         self._link.send(step=self.state.step)
+        self._watch.look_at(before, result.losses)
         self._meter.add(result)
         if self.state.step // self.config.log_every_steps > before // self.config.log_every_steps:
             self._log()
@@ -184,7 +215,10 @@ class Session:
     def _log(self) -> None:
         if self._meter.empty:
             return
-        self._last = {**self._meter.read(), **self._metrics.collect(), "learning_rate": self.adapter.learning_rate}
+        measured, metrics = self._meter.read(), self._metrics.collect()
+        # The mean of a model's own loss tracker is its loss; elsewhere a tracker of that name counts evaluations only.
+        both = {**measured, **metrics} if self.adapter.own_train_step else {**metrics, **measured}
+        self._last = {**both, "learning_rate": self.adapter.learning_rate}
         self._reporter.scalars("train", self.state.step, {**self._last, "epoch": self.epoch})
 
     @property
@@ -242,7 +276,10 @@ class Session:
         """Commits a checkpoint of this step, on the chief."""
         if not self.placement.is_chief:
             return
+        tensors = self._built.tensors()
         state = {
+            "finite": self._watch.look_at_weights(tensors, self._built.trained_names),
+            "optimizer": self._optimizer,
             "training": self.state.as_json(),
             "feed": self._feed.get_state(self.state.step - self._first_step),
             "schema": schema_text(self._train),
@@ -253,7 +290,7 @@ class Session:
             "epoch": self.epoch,
             "saved_at": time.time(),
         }
-        self._saver.save(self.state.step, self._built.tensors(), state, wait)
+        self._saver.save(self.state.step, tensors, state, wait)
 
     def finish(self) -> TrainResult:
         """Commits the last checkpoint and returns the result."""
@@ -267,9 +304,13 @@ class Session:
             best = files.checkpoint_path(self.config.directory, self.state.best_step)
             evaluated = next(h for h in self.state.history if h["step"] == self.state.best_step)
             if stopping.restore_best:
-                files.assign_group(
-                    files.load_checkpoint(best), "model", self._built.groups()["model"], self._built.assign
-                )
+                saved, groups = files.load_checkpoint(best), self._built.groups()
+                for group in (
+                    "model",
+                    "average",
+                ):  # the averages, too: the model that was judged had them as its weights
+                    if group in groups:
+                        files.assign_group(saved, group, groups[group], self._built.assign)
         self._built.take_averages()
         skip = ("step", "epoch")
         return TrainResult(
@@ -308,3 +349,8 @@ class Session:
         self._profiler.stop()
         self._reporter.close()
         self.placement.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()

@@ -1,9 +1,9 @@
 """The synchronous training loop: many steps in one call of a compiled function.
 
 A call reads `num_steps` batches, computes, sums gradients and loss over all replicas in one packed collective, clips,
-applies. The time is taken inside the graph: when the batch was there, when the step's loss was. Statistics that each
-replica keeps for itself (BatchNorm) are averaged at the end of a call, so that any save finds them equal everywhere and
-a save at another time changes no bit of what follows.
+applies (a model with a `train_step` of its own does the rest itself). The time is taken inside the graph: when the batch
+was there, when the step's loss was. Statistics that each replica keeps for itself (BatchNorm) are averaged at the end of a
+call, so that any save finds them equal everywhere and a save at another time changes no bit of what follows.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.config import is_op_determinism_enabled
 
+from trainers.compat.tensorflow import is_op_determinism_enabled
 from trainers.config.config import TrainerConfig
-from trainers.data.targets import rows_of_part, split_example
+from trainers.data.targets import row_count, rows_of_part, split_example
+from trainers.loop.gradients import clipped
+from trainers.loop.step_guard import StepGuard
 from trainers.models.adapters import ModelAdapter
+from trainers.models.adapters.loss_reduction import size_of_weights
 from trainers.models.ema import WeightAverages
 from trainers.models.written import written_variables
 from trainers.strategies.placement import Placement
@@ -32,7 +35,7 @@ class CallResult:
     """What one call did.
 
     Args:
-        losses: float32 [num_steps], loss of the global batches.
+        losses: float32 [num_steps], loss of the global batches; NaN for a step that was not applied (on_nan="skip").
         wait_s: float64 [timed steps], seconds each timed step waited for its batch.
         step_s: float64 [timed steps], seconds of each timed step, waiting included.
         stop: some worker was asked to stop.
@@ -80,6 +83,7 @@ class SynchronousLoop:
         self._iterator: Any = None
         self._calls = 0
         self._sampled = is_op_determinism_enabled()
+        self._guard = StepGuard(placement.strategy, self._guarded) if config.on_nan == "skip" else None
 
     def start(self, dataset: tf.data.Dataset) -> None:
         """Reads from this dataset of host batches from now on."""
@@ -136,9 +140,12 @@ class SynchronousLoop:
                 batch = next(iterator)
             with tf.control_dependencies(self._local_tensors(batch)):
                 ready = self._clock(i, probed)
+            before = self._guard.values() if self._guard is not None else None
             loss = self._local(self._strategy.run(self._replica_step, args=(batch,)))[0]
             if self._averages is not None:
                 self._averages.update()
+            if self._guard is not None:
+                loss = self._guard.undo_unless_finite(loss, before)
             with tf.control_dependencies([loss]):
                 done = self._clock(i, probed)
             if with_ids:
@@ -167,45 +174,87 @@ class SynchronousLoop:
             t for part in tf.nest.flatten(batch) for t in tf.nest.flatten(self._local(part), expand_composites=True)
         ]
 
+    def _guarded(self) -> tuple[list[Any], list[Any]]:
+        """Returns (weights, everything else that a step changes)."""
+        groups = self._adapter.named_variables
+        averages = self._averages.averages if self._averages is not None else []
+        every = [v for named in groups.values() for _, v in named] + averages + self._adapter.metric_variables
+        return self._adapter.trainable, every
+
     def _replica_step(self, packed: Mapping[str, Any]) -> Any:
         config, adapter = self._config, self._adapter
         example = split_example(self._unpack(packed), config)
-        gradients, loss = self._differentiate(*example)
-        present = [i for i, g in enumerate(gradients) if g is not None]
-        summed = self._sum([*(gradients[i] for i in present), loss])
-        gradients = list(gradients)
-        for i, gradient in zip(present, summed):
-            gradients[i] = gradient
+        if adapter.own_train_step:
+            return self._sum([adapter.train_step(*example, reduce=self._reduced)])[0]
+        gradients, loss = self._differentiate(*example, self._sum_of_weights(example))
+        *gradients, loss = self._summed([*gradients, loss])
         gradients = adapter.unscaled(gradients)
         if config.clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm)
+            gradients = clipped(gradients, config.clip_norm, dense=self._placement.jit_required)
         adapter.apply(gradients)
-        return summed[-1]
+        return loss
+
+    def _reduced(self, gradients: list[Any]) -> list[Any]:
+        """Returns the gradients of a model's own step summed over the replicas, and clipped."""
+        summed = self._summed(gradients)
+        if self._config.clip_norm is None:
+            return summed
+        return clipped(summed, self._config.clip_norm, dense=self._placement.jit_required)
+
+    def _summed(self, values: list[Any]) -> list[Any]:
+        present = [i for i, v in enumerate(values) if v is not None]
+        result: list[Any] = [None] * len(values)
+        for i, value in zip(present, self._sum([values[i] for i in present])):
+            result[i] = value
+        return result
+
+    def _sum_of_weights(self, example: tuple[Any, Any, Any]) -> Any:
+        """Returns the sum of the weights of the global batch, which a loss that is divided by it needs; else None."""
+        if self._adapter.reduction != "weighted_mean":
+            return None
+        features, _, weights = example
+        return self._sum([size_of_weights(weights, row_count(tf.nest.flatten(features)[0]))])[0]
 
     def _sum(self, values: list[Any]) -> list[Any]:
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
-    def _gradients(self, features: Any, labels: Any, weights: Any) -> tuple[list[Any], Any]:
+    def _gradients(self, features: Any, labels: Any, weights: Any, all_weights: Any) -> tuple[list[Any], Any]:
         parts = self._config.accumulate_steps
         if parts == 1:
-            return self._gradients_of(features, labels, weights)
+            return self._gradients_of(features, labels, weights, all_weights)
         total: list[Any] = []
         loss = tf.constant(0.0)
         for part in range(parts):
             piece = tf.nest.map_structure(lambda t, p=part: rows_of_part(t, p, parts), (features, labels, weights))
-            gradients, part_loss = self._gradients_of(*piece)
-            dense = [None if g is None else tf.convert_to_tensor(g) / parts for g in gradients]
+            gradients, part_loss = self._gradients_of(*piece, all_weights)
+            dense = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
             total = dense if not total else [None if a is None else a + b for a, b in zip(total, dense)]
-            loss += part_loss / parts
+            loss += part_loss
         return total, loss
 
-    def _gradients_of(self, features: Any, labels: Any, weights: Any) -> tuple[list[Any], Any]:
+    def _gradients_of(self, features: Any, labels: Any, weights: Any, all_weights: Any) -> tuple[list[Any], Any]:
         adapter = self._adapter
         variables = adapter.trainable
         with tf.GradientTape() as tape:
             loss = adapter.loss(features, labels, weights, update_metrics=True)
+            loss = self._share_of_slice(loss, labels, weights, all_weights)
             scaled = adapter.scale_loss(loss)
         return tape.gradient(scaled, variables), tf.cast(loss, tf.float32)
+
+    def _share_of_slice(self, loss: Any, labels: Any, weights: Any, all_weights: Any) -> Any:
+        """Returns what the loss of one slice adds to the loss of the global batch, by the way the loss is reduced."""
+        adapter, slices = self._adapter, self._config.accumulate_steps
+        if adapter.reduction in ("mean", "mixed"):
+            return loss if slices == 1 else loss / slices
+        if adapter.reduction == "sum" and slices == 1:
+            return loss
+        penalty = tf.cast(adapter.penalty(), loss.dtype)
+        if adapter.reduction == "sum":
+            return loss - penalty + penalty / slices
+        # Keras divides by the weights of the slice and by the number of replicas; the batch has its own sum of weights.
+        mine = size_of_weights(weights, row_count(tf.nest.flatten(labels)[0]))
+        share = tf.math.divide_no_nan(mine, all_weights) * self._placement.num_replicas
+        return (loss - penalty) * tf.cast(share, loss.dtype) + penalty / slices
 
     def _synchronised(self, flag: Any) -> Any:
         def replica(flag):

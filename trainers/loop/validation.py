@@ -11,9 +11,13 @@ from trainers.config.config import TrainerConfig
 from trainers.data.targets import row_count, split_example
 from trainers.loop.synchronous import split_batches
 from trainers.models.adapters import ModelAdapter
+from trainers.models.adapters.loss_reduction import size_of_weights
 from trainers.strategies.placement import Placement
 
 __all__ = ["MetricCollector", "Validation"]
+
+
+_FIRST = "only_first_replica"
 
 
 class MetricCollector:
@@ -38,9 +42,16 @@ class MetricCollector:
             self._zero()
 
     def _summed(self) -> list[Any]:
+        kinds = self._adapter.metric_aggregations
+
         def replica():
+            context = tf.distribute.get_replica_context()
+            first = tf.equal(context.replica_id_in_sync_group, 0)
             values = [tf.identity(v) for v in self._adapter.metric_variables]
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+            values = [tf.where(first, v, tf.zeros_like(v)) if k == _FIRST else v for k, v in zip(kinds, values)]
+            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+            count = self._placement.num_replicas
+            return [tf.cast(v / count, v.dtype) if k == "mean" else v for k, v in zip(kinds, summed)]
 
         strategy = self._placement.strategy
         return [strategy.experimental_local_results(v)[0] for v in strategy.run(replica)]
@@ -73,7 +84,13 @@ class Validation:
             iterator = iter(strategy.distribute_datasets_from_function(lambda _: parts))
         self._metrics.reset()
         total, penalty, count = (v.numpy() for v in self._call(iterator, tf.constant(num_steps, tf.int32)))
-        return {"loss": float(total / max(count, 1.0) + penalty), **self._metrics.collect()}
+        return self._named(float(total / max(count, 1.0) + penalty))
+
+    def _named(self, loss: float) -> dict[str, float]:
+        """Returns the loss and the metrics; a model with a test_step of its own counts its loss itself."""
+        metrics = self._metrics.collect()
+        counted = metrics.pop("loss", loss)
+        return {"loss": counted if self._adapter.own_test_step else loss, **metrics}
 
     def _steps(self, iterator: Any, num_steps: Any) -> tuple[Any, Any, Any]:
         def body(i, total, penalty, count):
@@ -89,15 +106,31 @@ class Validation:
 
     def _replica_step(self, packed: Mapping[str, Any]) -> tuple[Any, Any, Any]:
         batch = self._unpack(packed)
-        features, labels, weights = split_example(batch, self._config)
+        features, labels, weights = split_example(batch, self._config, training=False)
         mask = batch.get("mask")
         real = (
             tf.cast(row_count(tf.nest.flatten(batch)[0]), tf.float32)
             if mask is None
             else tf.reduce_sum(tf.cast(mask, tf.float32))
         )
-        loss, penalty = self._adapter.evaluate(features, labels, weights, mask)
-        return tuple(self._sum([loss, penalty / self._placement.num_replicas, real]))
+        loss, rows, penalty = self._adapter.evaluate(features, labels, weights, mask)
+        total = self._share_of_batch(rows, real, weights) * loss
+        total = tf.where(rows > 0, total, 0.0)
+        return tuple(self._sum([total, penalty / self._placement.num_replicas, real]))
+
+    def _share_of_batch(self, rows: Any, real: Any, weights: Any) -> Any:
+        """Returns by what a replica's loss is multiplied, so that the sum over replicas and batches is rows x loss.
+
+        Keras reports the mean of the batches' losses, each weighted by its rows: with "sum" the loss of a batch is the
+        sum of those of the replicas, with "weighted_mean" their mean weighted by the sums of weights.
+        """
+        if self._adapter.own_test_step or self._adapter.reduction in ("mean", "mixed"):
+            return rows
+        weight = size_of_weights(weights, real)
+        all_rows, all_weights = self._sum([real, weight])
+        if self._adapter.reduction == "sum":
+            return all_rows
+        return all_rows * tf.math.divide_no_nan(weight, all_weights)
 
     def _sum(self, values: list[Any]) -> list[Any]:
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from trainers.config.learning_rate import schedule_function
 from trainers.data.targets import split_example
 from trainers.models.adapters import ModelAdapter, adapt
 from trainers.models.context import ModelContext
-from trainers.models.ema import WeightAverages
+from trainers.models.ema import OptimizerAverages, WeightAverages
 from trainers.models.inputs import asked_features, feature_names
 from trainers.models.padding import mask_name
 from trainers.models.precision import precision_policy
@@ -42,6 +43,12 @@ class BuiltModel:
         if self.averages is not None:
             groups["average"] = [(v.name, a) for v, a in zip(self.adapter.trainable, self.averages.averages)]
         return groups
+
+    @property
+    def trained_names(self) -> set[str]:
+        """Paths of the weights that the optimizer changes."""
+        trained = {id(v) for v in self.adapter.trainable}
+        return {name for name, v in self.adapter.named_variables["model"] if id(v) in trained}
 
     def tensors(self) -> dict[str, list[tuple[str, Any]]]:
         """Returns the values of `groups` as they are now, on this host."""
@@ -115,11 +122,26 @@ def build(
             adapter.set_learning_rate(schedule_function(config.learning_rate, context.steps or 0))
         taken = asked_features(adapter.model, [*context.feature_spec, *map(mask_name, config.pad)])
         read = [n for n in context.feature_spec if taken is None or n in taken or mask_name(n) in taken]
-        adapter.prepare(*split_example(example(read), config))
-    averages = None
+        parts = split_example(example(read), config)
+        adapter.prepare(*parts)
+    if placement.num_replicas > 1:
+        note = adapter.fit_scaling(placement.strategy, *parts)
+        if note and placement.is_chief:
+            print(note, file=sys.stderr, flush=True)
+    return BuiltModel(adapter=adapter, averages=_averages(config, placement, adapter), placement=placement)
+
+
+def _averages(config: TrainerConfig, placement: Placement, adapter: ModelAdapter) -> WeightAverages | None:
+    kept = adapter.averages
+    if kept is None:
+        if config.ema_decay is None:
+            return None
+        return WeightAverages(placement.strategy, adapter.trainable, config.ema_decay)
     if config.ema_decay is not None:
-        averages = WeightAverages(placement.strategy, adapter.trainable, config.ema_decay)
-    return BuiltModel(adapter=adapter, averages=averages, placement=placement)
+        raise ConfigError(f"ema_decay={config.ema_decay}: the optimizer has use_ema=True; use one of them")
+    if len(kept) != len(adapter.trainable):
+        raise ConfigError("the optimizer's use_ema=True does not cover all weights of the model; use ema_decay")
+    return OptimizerAverages(placement.strategy, adapter.trainable, kept)
 
 
 def _transform_output(graph: str | None) -> Any:

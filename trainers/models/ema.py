@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["WeightAverages"]
+__all__ = ["OptimizerAverages", "WeightAverages"]
 
 
 class WeightAverages:
@@ -21,13 +21,15 @@ class WeightAverages:
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, variables: list[Any], decay: float) -> None:
-        self._strategy, self._variables, self._decay = strategy, variables, decay
+        self._decay = decay
         with strategy.scope():
-            self.averages = [
-                tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False, name="average") for v in variables
-            ]
-        self._swap = tf.function(self._swapped, autograph=False)
+            averages = [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False, name="average") for v in variables]
+        self._keep(strategy, variables, averages)
         self.copy()
+
+    def _keep(self, strategy: tf.distribute.Strategy, variables: list[Any], averages: list[Any]) -> None:
+        self._strategy, self._variables, self.averages = strategy, variables, averages
+        self._swap = tf.function(self._swapped, autograph=False)
 
     def copy(self) -> None:
         """Makes the averages equal to the weights, as at the start of a training."""
@@ -62,3 +64,21 @@ class WeightAverages:
 
         for average, variable in zip(self.averages, self._variables):
             self._strategy.extended.update(average, swap, args=(variable,))
+
+
+class OptimizerAverages(WeightAverages):
+    """The averages that a Keras optimizer with `use_ema=True` makes itself, put to the same use as our own.
+
+    Keras's `fit` puts them in the place of the weights at its end; `Trainer.fit`, evaluation and export do.
+
+    Args:
+        strategy: where the variables are.
+        variables: the weights.
+        averages: the optimizer's variables, in the same order.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, variables: list[Any], averages: list[Any]) -> None:
+        self._keep(strategy, variables, averages)
+
+    def update(self) -> None:
+        """Does nothing: the optimizer has done it."""

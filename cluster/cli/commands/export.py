@@ -16,7 +16,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="training directory (its last checkpoint) or a checkpoint"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="training directory (its best checkpoint with early stopping, else its last) or a checkpoint",
     )
     parser.add_argument("--module", required=True, metavar="FILE.py", help="Python file with build_model(context)")
     parser.add_argument(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import tensorflow as tf
 
 __all__ = ["ModelAdapter"]
 
@@ -16,6 +18,12 @@ class ModelAdapter(abc.ABC):
     """
 
     model: Any
+    optimizer: Any
+    own_train_step: bool = False  # the model makes its steps itself: `train_step` below, not `loss` and `apply`
+    own_test_step: bool = False
+    # How the loss of a batch comes from its examples: "mean", "sum", "weighted_mean" (divided by the sum of the weights),
+    # "mixed" (several losses that differ in it).
+    reduction: str = "mean"
 
     @abc.abstractmethod
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
@@ -27,7 +35,33 @@ class ModelAdapter(abc.ABC):
 
     @abc.abstractmethod
     def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
-        """Returns the training loss of one replica's examples: their mean, divided by the number of replicas."""
+        """Returns the training loss of one replica's examples: its share of the sum over the replicas."""
+
+    def penalty(self) -> Any:
+        """Returns what part of the `loss` that was just computed does not come from the examples (regularisation)."""
+        return tf.constant(0.0)
+
+    def fit_scaling(self, strategy: Any, features: Any, labels: Any, weights: Any) -> str | None:
+        """Finds out whether a loss of the user's own is divided by the number of replicas already.
+
+        Called after `prepare`, outside of the strategy's scope, where there are several replicas.
+
+        Returns:
+            What a person should know of it, or None.
+
+        Raises:
+            ConfigError: part of the loss is, part is not.
+        """
+        return None
+
+    def train_step(self, features: Any, labels: Any, weights: Any, reduce: Callable[[list[Any]], list[Any]]) -> Any:
+        """Makes one step in the model's own way and returns its loss, a replica's share of the mean over all replicas.
+
+        Args:
+            features, labels, weights: one replica's examples.
+            reduce: gradients of this replica, None where there is none, to those that the optimizer applies.
+        """
+        raise NotImplementedError
 
     def scale_loss(self, loss: Any) -> Any:
         """Returns the loss to differentiate (loss scaling of float16)."""
@@ -42,11 +76,16 @@ class ModelAdapter(abc.ABC):
         """Makes one optimizer step with gradients that are unscaled and summed over the replicas, None where there is none."""
 
     @abc.abstractmethod
-    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any]:
-        """Updates the metrics and returns (sum of the examples' losses, loss that does not depend on examples).
+    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
+        """Updates the metrics and returns (loss of the examples, how many rows it is of, loss that does not depend on examples).
 
         `mask`, bool [b] or None, is False for padding, whose weight is 0 already; metrics must not see it.
         """
+
+    @property
+    def averages(self) -> list[Any] | None:
+        """Moving averages of `trainable`, in its order, where the optimizer itself keeps them; else None."""
+        return None
 
     @property
     @abc.abstractmethod
@@ -67,6 +106,11 @@ class ModelAdapter(abc.ABC):
     @abc.abstractmethod
     def metric_variables(self) -> list[Any]:
         """tf.Variables of the metrics; their sums over the replicas are what `metric_results` takes."""
+
+    @property
+    def metric_aggregations(self) -> list[str]:
+        """How each of `metric_variables` comes from those of the replicas: "sum", "mean" or "only_first_replica"."""
+        return ["sum"] * len(self.metric_variables)
 
     @abc.abstractmethod
     def metric_results(self, values: Sequence[Any]) -> dict[str, float]:

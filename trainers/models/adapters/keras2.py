@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
 from engine.core.errors import ConfigError
-from trainers.data.targets import rows_where
+from trainers.compat import tf_keras as inside
+from trainers.data.targets import row_count, rows_where
 from trainers.models.adapters.base import ModelAdapter
+from trainers.models.adapters.loss_reduction import is_divided_by_replicas, reduction_of
+from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
 __all__ = ["Keras2Adapter"]
@@ -22,11 +25,19 @@ class Keras2Adapter(ModelAdapter):
     def __init__(self, model: Any) -> None:
         if getattr(model, "optimizer", None) is None or model.compiled_loss is None:
             raise ConfigError("build_model returned a model that is not compiled: call model.compile(optimizer, loss)")
-        self.model, self.optimizer = model, model.optimizer
-        self._scaled = hasattr(self.optimizer, "get_scaled_loss")
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        self._inner = inner
-        self._legacy = not hasattr(inner, "update_step")
+        self.model = model
+        self.own_train_step = overrides(model, tf_keras.Model, "train_step")
+        self.own_test_step = overrides(model, tf_keras.Model, "test_step")
+        self._own_loss = overrides(model, tf_keras.Model, "compute_loss")
+        self._divides = False  # by the number of replicas, since the user's own loss does not
+        self._set_optimizer(model.optimizer)
+
+    def _set_optimizer(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self._optimizers = [optimizer]
+        self._scaled = hasattr(optimizer, "get_scaled_loss")
+        self._inner = getattr(optimizer, "inner_optimizer", optimizer)
+        self._legacy = not hasattr(self._inner, "update_step")
 
     def set_learning_rate(self, schedule: Any) -> None:
         class Schedule(tf_keras.optimizers.schedules.LearningRateSchedule):
@@ -39,15 +50,39 @@ class Keras2Adapter(ModelAdapter):
         self._inner.learning_rate = Schedule()
 
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
-        predictions = self.model(model_inputs(self.model, features), training=False)
-        self.model.compiled_loss.build(predictions)
-        if self.model.compiled_metrics is not None and labels is not None:
-            self.model.compiled_metrics.build(predictions, labels)
-        if self._legacy:
-            self._inner.iterations  # noqa: B018 - makes the variable
-            self._inner._create_all_weights(self.model.trainable_variables)
+        inputs = model_inputs(self.model, features)
+        if self.own_train_step:
+            self._prepare_own_step((inputs, labels, weights))
         else:
-            self.optimizer.build(self.model.trainable_variables)
+            predictions = self.model(inputs, training=False)
+            self.model.compiled_loss.build(predictions)
+            if self.model.compiled_metrics is not None and labels is not None:
+                self.model.compiled_metrics.build(predictions, labels)
+            self._build(self.optimizer, self.model.trainable_variables)
+        own_steps = self.own_train_step or self.own_test_step
+        compiled = self.model.compiled_metrics
+        self._metrics = list(self.model.metrics if own_steps else compiled.metrics if compiled is not None else [])
+        self.reduction = "mean" if self._own_loss else reduction_of(inside.losses_of(self.model))
+
+    def _build(self, optimizer: Any, variables: list[Any]) -> None:
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        if hasattr(inner, "update_step"):
+            optimizer.build(variables)
+        else:
+            inside.create_weights(inner, variables)
+
+    def _prepare_own_step(self, batch: tuple[Any, Any, Any]) -> None:
+        kinds = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
+        self._steps = OwnSteps(self.model, kinds)
+        if overrides(self.model, tf_keras.Model, "call"):
+            self.model(batch[0], training=False)
+        used = self._steps.discover(tf_keras.utils.pack_x_y_sample_weight(*batch))
+        for optimizer, variables in reversed(used):
+            self._build(optimizer, variables)
+            self._set_optimizer(optimizer)
+            # A legacy optimizer has no such method; it sums over the replicas by itself.
+            optimizer.aggregate_gradients = self._steps.aggregate
+        self._optimizers = [optimizer for optimizer, _ in used]
 
     def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
         inputs = model_inputs(self.model, features)
@@ -55,7 +90,33 @@ class Keras2Adapter(ModelAdapter):
         loss = self.model.compute_loss(inputs, labels, predictions, weights)
         if update_metrics:
             self.model.compiled_metrics.update_state(labels, predictions, weights)
-        return loss
+        return loss / _replicas() if self._divides else loss
+
+    def penalty(self) -> Any:
+        return self._penalty() / _replicas()
+
+    def _penalty(self) -> Any:
+        losses = [] if self._own_loss else self.model.losses
+        return tf.add_n([tf.cast(p, tf.float32) for p in losses]) if losses else tf.constant(0.0)
+
+    def fit_scaling(self, strategy: Any, features: Any, labels: Any, weights: Any) -> str | None:
+        if not self._own_loss:
+            return None
+        inputs = model_inputs(self.model, features)
+        owner = type(self.model).__name__
+
+        def loss() -> Any:
+            return self.model.compute_loss(inputs, labels, self.model(inputs, training=False), weights)
+
+        if is_divided_by_replicas(strategy, loss, owner):
+            return None
+        if self.own_train_step:
+            raise ConfigError(
+                f"compute_loss of {owner} returns a mean that train_step does not divide by the "
+                f"{strategy.num_replicas_in_sync} replicas: divide it by tf.distribute.get_strategy().num_replicas_in_sync"
+            )
+        self._divides = True
+        return f"compute_loss of {owner} is the mean of a replica's examples: it is divided by the number of replicas"
 
     def scale_loss(self, loss: Any) -> Any:
         return self.optimizer.get_scaled_loss(loss) if self._scaled else loss
@@ -70,27 +131,41 @@ class Keras2Adapter(ModelAdapter):
         else:
             self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
 
-    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any]:
+    def train_step(self, features: Any, labels: Any, weights: Any, reduce: Callable[[list[Any]], list[Any]]) -> Any:
+        data = tf_keras.utils.pack_x_y_sample_weight(model_inputs(self.model, features), labels, weights)
+        return self._steps.train(data, reduce) / _replicas()
+
+    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
+        if self._own_loss or self.own_test_step or self.reduction != "mean":
+            # A mean takes padding in with weight 0; anything else must not see it.
+            features, labels, weights = rows_where(mask, (features, labels, weights))
+            mask = None
         inputs = model_inputs(self.model, features)
+        if self.own_test_step:
+            logs = self.model.test_step(tf_keras.utils.pack_x_y_sample_weight(inputs, labels, weights))
+            return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
         predictions = self.model(inputs, training=False)
-        replicas = float(tf.distribute.get_strategy().num_replicas_in_sync)
-        loss = tf.cast(self.model.compute_loss(inputs, labels, predictions, weights), tf.float32) * replicas
-        penalty = (
-            tf.add_n([tf.cast(p, tf.float32) for p in self.model.losses]) if self.model.losses else tf.constant(0.0)
-        )
-        size = tf.cast(tf.shape(tf.nest.flatten(predictions)[0])[0], tf.float32)
+        loss = tf.cast(self.model.compute_loss(inputs, labels, predictions, weights), tf.float32)
+        loss *= 1.0 if self._divides else _replicas()
+        penalty, size = self._penalty(), _rows(predictions)
         labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
         self.model.compiled_metrics.update_state(labels, predictions, weights)
-        return (loss - penalty) * size, penalty
+        return loss - penalty, size, penalty
 
     @property
     def trainable(self) -> list[Any]:
         return list(self.model.trainable_variables)
 
     @property
+    def averages(self) -> list[Any] | None:
+        return inside.average_variables(self._inner)
+
+    @property
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
-        found = self.optimizer.variables
-        optimizer = found() if callable(found) else found
+        optimizer = []
+        for one in self._optimizers:
+            found = one.variables
+            optimizer += list(found() if callable(found) else found)
         return {
             "model": [(v.name, v) for v in self.model.variables],
             "optimizer": [(v.name, v) for v in optimizer],
@@ -104,15 +179,11 @@ class Keras2Adapter(ModelAdapter):
     def metric_variables(self) -> list[Any]:
         return [v for m in self._metrics for v in m.variables]
 
-    @property
-    def _metrics(self) -> list[Any]:
-        return list(self.model.compiled_metrics.metrics) if self.model.compiled_metrics is not None else []
-
     def metric_results(self, values: Sequence[Any]) -> dict[str, float]:
         results, at = {}, 0
         for metric in self._metrics:
             count = len(metric.variables)
-            copy = type(metric).from_config(metric.get_config())
+            copy = _copy_of(metric)
             if len(copy.variables) != count:
                 raise ConfigError(
                     f"metric {metric.name!r} cannot be rebuilt from its configuration, use a plain metric"
@@ -135,3 +206,18 @@ class Keras2Adapter(ModelAdapter):
     def learning_rate(self) -> float:
         rate = self._inner.learning_rate
         return float(rate(self.optimizer.iterations) if callable(rate) else tf.convert_to_tensor(rate))
+
+
+def _copy_of(metric: Any) -> Any:
+    try:
+        return type(metric).from_config(metric.get_config())
+    except TypeError as error:
+        raise ConfigError(f"metric {metric.name!r} cannot be rebuilt: give it get_config() ({error})") from None
+
+
+def _replicas() -> float:
+    return float(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _rows(nested: Any) -> Any:
+    return tf.cast(row_count(tf.nest.flatten(nested)[0]), tf.float32)

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
+from trainers.compat.keras import aggregate_gradients_with, tf_variable
 from trainers.data.targets import row_count, rows_where
 from trainers.models.adapters.base import ModelAdapter
 
@@ -30,7 +31,7 @@ class ModuleAdapter(ModelAdapter):
         self.model, self.optimizer = model, model.optimizer
         self._keras3 = isinstance(self.optimizer, keras.optimizers.Optimizer)
         if self._keras3:
-            self.optimizer._all_reduce_sum_gradients = list
+            aggregate_gradients_with(self.optimizer, list)
 
     def set_learning_rate(self, schedule: Any) -> None:
         raise ConfigError("learning_rate: give the schedule to the optimizer of the tf.Module itself")
@@ -66,12 +67,12 @@ class ModuleAdapter(ModelAdapter):
         else:
             self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
 
-    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any]:
+    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
         features, labels, weights = rows_where(mask, (features, labels, weights))
         size = tf.cast(row_count(tf.nest.flatten((features, labels))[0]), tf.float32)
         loss = tf.cast(self.model.compute_loss(features, labels, weights, training=False), tf.float32)
         self._count(features, labels, weights)
-        return tf.where(size > 0, loss * size, 0.0), tf.constant(0.0)
+        return loss, size, tf.constant(0.0)
 
     @property
     def trainable(self) -> list[Any]:
@@ -102,7 +103,7 @@ class ModuleAdapter(ModelAdapter):
 
     @property
     def iterations(self) -> Any:
-        return getattr(self.optimizer.iterations, "value", self.optimizer.iterations)
+        return tf_variable(self.optimizer.iterations)
 
     @property
     def learning_rate(self) -> float:
@@ -111,7 +112,4 @@ class ModuleAdapter(ModelAdapter):
 
 def _optimizer_variables(optimizer: Any) -> list[Any]:
     found = optimizer.variables
-    return [
-        getattr(v, "value", v) if not callable(getattr(v, "value", None)) else v
-        for v in (found() if callable(found) else found)
-    ]
+    return [tf_variable(v) for v in (found() if callable(found) else found)]

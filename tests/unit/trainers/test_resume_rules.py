@@ -1,0 +1,164 @@
+"""What a training may go on with: what changes its meaning is refused by name, what is meant to be tuned is taken and said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from engine.core.errors import ConfigError
+from tests.support.models import classification_columns
+from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
+from trainers.checkpoints.checkpoint import CheckpointError, checkpoint_path
+from trainers.checkpoints.directory_lock import lock_directory
+
+
+@pytest.fixture(scope="module")
+def data() -> ArrayDataset:
+    columns = classification_columns()
+    more = {"z": (columns["c"] > 5).astype(np.int64), "w": np.ones(640, np.float32)}
+    return ArrayDataset({"x": columns["x"], "y": columns["y"], **more})
+
+
+def build(optimizer="SGD", rate=0.1):
+    def build_model(context):
+        import keras
+
+        keras.utils.set_random_seed(1)
+        inputs = {"x": keras.Input((8,), name="x")}
+        model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(inputs["x"]))
+        model.compile(getattr(keras.optimizers, optimizer)(rate), "binary_crossentropy")
+        return model
+
+    return build_model
+
+
+def config(directory, **changes) -> TrainerConfig:
+    settings = {"label": "y", "global_batch_size": 64, "steps": 4, "steps_per_call": 2, "tensorboard": False}
+    return TrainerConfig(directory=str(directory), **{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("trained")
+    every = CheckpointConfig(every_steps=2)
+    Trainer(config(directory, hyperparameters={"a": 1}, checkpoint=every), build(), data).fit()
+    return directory
+
+
+@pytest.fixture
+def run(data, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+
+    def go_on(model=None, **changes):
+        settings = {"hyperparameters": {"a": 1}, "steps": 8, **changes}
+        return Trainer(config(tmp_path / "run", **settings), model or build(), data).fit()
+
+    return go_on
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": "z"}, "label='y', now it is 'z'"),
+        ({"weight": "w"}, "weight=none, now it is 'w'"),
+        ({"class_weights": {1: 2.0}}, r"class_weights=none, now it is \{'1': 2.0\}"),
+        ({"hyperparameters": {"a": 2}}, r"hyperparameters=\{'a': 1\}, now it is \{'a': 2\}"),
+        ({"precision": "mixed_bfloat16"}, "precision='float32', now it is 'mixed_bfloat16'"),
+        ({"ema_decay": 0.9}, "ema_decay=none, now it is 0.9"),
+        ({"seed": 5}, "seed=0, now it is 5"),
+    ],
+)
+def test_change_of_meaning_is_refused_by_name(run, change, said):
+    with pytest.raises(CheckpointError, match=said):
+        run(**change)
+
+
+def test_another_optimizer_is_refused_by_name(run):
+    with pytest.raises(CheckpointError, match="with optimizer SGD, now it is Adam"):
+        run(build("Adam"))
+
+
+def test_another_learning_rate_of_the_settings_is_taken_and_said(run, capfd):
+    result = run(learning_rate=0.5, clip_norm=1.0)
+    assert result.resumed_from == 4 and result.metrics["learning_rate"] == pytest.approx(0.5)
+    said = capfd.readouterr().err
+    assert "'peak': 0.5" in said and "clip_norm=1.0 (was none)" in said and "steps=8 (was 4)" in said
+
+
+def test_another_learning_rate_of_the_program_is_taken_and_said(run, capfd):
+    result = run(build(rate=0.25))
+    assert result.resumed_from == 4 and result.metrics["learning_rate"] == pytest.approx(0.25)
+    assert "learning rate 0.25 (was 0.1)" in capfd.readouterr().err
+
+
+def damage_state(folder):
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps({**state, "step": 6_000_000}))
+
+
+def damage_history(folder):
+    text = (folder / "state.json").read_text()
+    (folder / "state.json").write_text(text.replace('"best_step": null', '"best_step": 2'))
+
+
+def damage_other_state(folder):
+    """The state of step 2 with its own digest, renamed to step 4, beside the tensors of step 4."""
+    shutil.copy(folder.parent / "step-000000000002" / "state.json", folder / "state.json")
+
+
+def damage_tensor(folder):
+    path = next(folder.glob("tensors.data-*"))
+    values = bytearray(path.read_bytes())
+    values[len(values) // 2] ^= 1
+    path.write_bytes(bytes(values))
+
+
+def damage_length(folder):
+    path = next(folder.glob("tensors.data-*"))
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [damage_state, damage_history, damage_other_state, damage_tensor, damage_length])
+def test_damaged_newest_checkpoint_falls_back_to_the_one_before_and_says_so(run, tmp_path, damage, capfd):
+    damage(tmp_path / "run" / "checkpoints" / "step-000000000004")
+    result = run(steps=4)
+    said = capfd.readouterr().err
+    assert "DAMAGED CHECKPOINT" in said and "goes on from step 2, the last whole checkpoint" in said
+    assert result.resumed_from == 2 and result.steps == 4
+
+
+def test_no_whole_checkpoint_is_an_error_and_no_new_training(run, tmp_path):
+    for step in (2, 4):
+        damage_state(tmp_path / "run" / "checkpoints" / f"step-{step:012d}")
+    with pytest.raises(CheckpointError, match="no checkpoint there is whole"):
+        run()
+    assert checkpoint_path(str(tmp_path / "run"), 4)
+
+
+def test_two_trainings_in_one_directory_the_second_is_refused(data, tmp_path):
+    lock = lock_directory(str(tmp_path))
+    try:
+        with pytest.raises(ConfigError, match="another training works there"):
+            lock_directory(str(tmp_path), wait_s=0.1)
+    finally:
+        lock.release()
+    lock_directory(str(tmp_path)).release()
+
+
+def test_lock_waits_for_a_training_that_is_just_ending(tmp_path, capfd):
+    lock = lock_directory(str(tmp_path))
+    timer = threading.Timer(0.3, lock.release)
+    timer.start()
+    lock_directory(str(tmp_path), wait_s=60.0).release()
+    timer.join()
+    assert "waiting for process" in capfd.readouterr().err
+
+
+def test_directory_that_cannot_be_written_is_the_users_fault(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        Trainer(config(tmp_path / "file" / "run"), build(), data).fit()

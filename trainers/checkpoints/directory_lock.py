@@ -1,0 +1,153 @@
+"""One training a directory: a file lock on a local file system, a lease object on a store that has no locks.
+
+A lease is an object with the holder's token that its holder renews; one that was not renewed for `LEASE_S`, or whose
+process on this machine is gone, is free. A store without conditional writes lets two writers that come in the same moment
+both write: each reads its lease again after a moment, and the one whose token is no longer there gives way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import posixpath
+import secrets
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+from engine.core.errors import ConfigError
+from engine.core.lock import LockHeld, locked
+from engine.storage import tree as storage
+
+__all__ = ["DirectoryLock", "lock_directory"]
+
+LEASE_S = 60.0
+_RENEW_S = 10.0
+_WAIT_S = 20.0
+_SETTLE_S = 0.5
+_NAME = "training.lock"
+
+
+class DirectoryLock:
+    """A lock that is held until `release`, or until its process ends."""
+
+    def release(self) -> None:
+        """Gives the directory free."""
+
+
+def lock_directory(directory: str, run_id: str = "", wait_s: float = _WAIT_S) -> DirectoryLock:
+    """Returns the lock of a training directory.
+
+    Args:
+        directory: local, or a URI.
+        run_id: of the group that this process belongs to: a member that was restarted takes over from the one before.
+        wait_s: seconds to wait for another training that may just be ending.
+
+    Raises:
+        ConfigError: another training works there.
+    """
+    kind: Any = _FileLock if storage.is_local(directory) else _Lease
+    lock = kind(directory, run_id)
+    until, said = time.monotonic() + wait_s, False
+    while True:
+        holder = lock.take()
+        if holder is None:
+            return lock
+        if time.monotonic() >= until:
+            raise ConfigError(
+                f"{directory}: another training works there ({_who(holder)}); wait for its end, or train in another directory"
+            )
+        if not said:
+            print(f"waiting for {_who(holder)}, which trains in {directory}", file=sys.stderr, flush=True)
+            said = True
+        time.sleep(min(0.2, wait_s))
+
+
+def _me(run_id: str) -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "run_id": run_id, "token": secrets.token_hex(8)}
+
+
+def _who(holder: dict[str, Any]) -> str:
+    return f"process {holder.get('pid', 'unknown')} of {holder.get('host', 'an unknown host')}"
+
+
+class _FileLock(DirectoryLock):
+    def __init__(self, directory: str, run_id: str) -> None:
+        self._directory, self._held = directory, contextlib.ExitStack()
+
+    def take(self) -> dict[str, Any] | None:
+        try:
+            self._held.enter_context(locked(storage.local_path(self._directory), wait=False))
+        except LockHeld as error:
+            return {"pid": error.holder, "host": "this machine, or one that shares the directory"}
+        except OSError as error:
+            raise ConfigError(
+                f"directory {self._directory!r} cannot be written to: {error.strerror}; give another one"
+            ) from None
+        return None
+
+    def release(self) -> None:
+        self._held.close()
+
+
+def _parsed(text: str | None) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        found = json.loads(text or "")
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+class _Lease(DirectoryLock):
+    def __init__(self, directory: str, run_id: str) -> None:
+        self._path, self._me = posixpath.join(directory, _NAME), _me(run_id)
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self) -> dict[str, Any] | None:
+        holder = _parsed(storage.read_text(self._path))
+        if holder and not self._is_free(holder):
+            return holder
+        self._write()
+        time.sleep(_SETTLE_S)
+        now = _parsed(storage.read_text(self._path))
+        if now.get("token") != self._me["token"]:
+            return now
+        self._thread = threading.Thread(target=self._renew, daemon=True, name="directory-lease")
+        self._thread.start()
+        return None
+
+    def _is_free(self, holder: dict[str, Any]) -> bool:
+        if time.time() - float(holder.get("renewed_at", 0.0)) > LEASE_S:
+            return True
+        if holder.get("run_id") and holder["run_id"] == self._me["run_id"]:
+            return True
+        return holder.get("host") == self._me["host"] and not _alive(int(holder.get("pid", 0)))
+
+    def _write(self) -> None:
+        storage.write_text(self._path, json.dumps({**self._me, "renewed_at": time.time()}))
+
+    def _renew(self) -> None:
+        while not self._ended.wait(_RENEW_S):
+            with contextlib.suppress(Exception):  # a store that is away for a moment stops no training
+                self._write()
+
+    def release(self) -> None:
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        with contextlib.suppress(Exception):
+            if _parsed(storage.read_text(self._path)).get("token") == self._me["token"]:
+                storage.delete_file(self._path)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0

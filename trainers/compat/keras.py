@@ -1,0 +1,101 @@
+"""Private names of Keras 3 that training needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainers.compat.require import require, require_assigned
+
+__all__ = [
+    "aggregate_gradients_with",
+    "average_variables",
+    "build_from_batch",
+    "compute_loss",
+    "input_structure",
+    "is_idle_loss_tracker",
+    "losses_of",
+    "takes_training",
+    "tf_variable",
+    "trackers_of",
+]
+
+_USE = ">=3.12,<3.16"
+_here = ("keras", keras.__version__)
+require(*_here, keras.Model, "_symbolic_build", "_compute_loss", use=_USE)
+require(*_here, keras.optimizers.Optimizer, "_all_reduce_sum_gradients", use=_USE)
+require_assigned(*_here, keras.optimizers.Optimizer, "_model_variables_moving_average", use=_USE)
+require_assigned(
+    *_here, keras.Model, "_call_has_training_arg", "_loss_tracker", "_compile_loss", "_compile_metrics", use=_USE
+)
+
+
+def tf_variable(variable: Any) -> tf.Variable:
+    """Returns the tf.Variable of a Keras 3 variable; a tf.Variable, as tf_keras and tf.Module have them, is returned.
+
+    The `value` of a tf.Variable is a method that makes a copy, the `value` of a Keras 3 variable is the variable.
+    """
+    return variable if isinstance(variable, tf.Variable) else variable.value
+
+
+def input_structure(model: Any) -> Any:
+    """Returns the nest of inputs of a functional model, None of a subclassed one."""
+    return getattr(model, "_inputs_struct", None)
+
+
+def takes_training(model: Any) -> bool:
+    """Returns whether the model's call has an argument `training`."""
+    return bool(model._call_has_training_arg)
+
+
+def build_from_batch(model: Any, batch: tuple[Any, Any, Any]) -> None:
+    """Makes the variables of model, loss and metrics from a batch (inputs, labels, weights), as `fit` does."""
+    inputs, labels, _ = batch
+    if not any(isinstance(part, tf.SparseTensor | tf.RaggedTensor) for part in tf.nest.flatten(inputs)):
+        model._symbolic_build(data_batch=batch)
+        return
+    # Keras builds with symbolic tensors, which many a `call` cannot take in the place of sparse or ragged ones.
+    predictions = model(inputs, training=False) if takes_training(model) else model(inputs)
+    if labels is not None:
+        for compiled in (model._compile_loss, model._compile_metrics):
+            if compiled is not None:
+                compiled.build(labels, predictions)
+
+
+def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
+    """Returns the model's loss; a `compute_loss` of the time before Keras 3.3, without `training`, is called as it is."""
+    return model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+
+
+def trackers_of(model: Any, own_steps: bool) -> list[Any]:
+    """Returns the metrics of a compiled model; the mean of the loss only where the model makes its own steps."""
+    return [m for m in model.metrics if own_steps or m is not model._loss_tracker]
+
+
+def is_idle_loss_tracker(model: Any, metric: Any, state: Sequence[Any]) -> bool:
+    """Returns whether a metric is Keras's mean of the loss and counted nothing: a step of the model's own may ignore it."""
+    return metric is model._loss_tracker and not float(state[-1])
+
+
+def losses_of(model: Any) -> list[Any]:
+    """Returns the compiled `keras.losses.Loss` objects of a model whose loss is built; none without a loss."""
+    compiled = model._compile_loss
+    if compiled is None:
+        return []
+    require_assigned(*_here, type(compiled), "_flat_losses", use=_USE)
+    return [part.loss for part in compiled._flat_losses or [] if isinstance(part.loss, keras.losses.Loss)]
+
+
+def aggregate_gradients_with(optimizer: Any, function: Callable[[Sequence[tuple[Any, Any]]], list[Any]]) -> None:
+    """Makes the optimizer take the sum over the replicas from a function of (gradient, variable) pairs."""
+    optimizer._all_reduce_sum_gradients = function
+
+
+def average_variables(optimizer: Any) -> list[Any] | None:
+    """Returns the moving averages that an optimizer with `use_ema` keeps, in the order of its variables; else None."""
+    if not optimizer.use_ema:
+        return None
+    return [tf_variable(v) for v in optimizer._model_variables_moving_average]

@@ -1,0 +1,42 @@
+"""Private names of tf_keras (Keras 2) that training needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras
+
+from trainers.compat.require import require, require_assigned
+
+__all__ = ["average_variables", "create_weights", "input_structure", "losses_of"]
+
+_USE = ">=2.21,<2.22"
+_here = ("tf-keras", tf_keras.__version__)
+require(*_here, tf_keras.optimizers.legacy.Optimizer, "_create_all_weights", use=_USE)
+require_assigned(*_here, tf_keras.Sequential, "_nested_inputs", use=_USE)
+require_assigned(*_here, tf_keras.optimizers.Optimizer, "_model_variables_moving_average", use=_USE)
+
+
+def input_structure(model: Any) -> Any:
+    """Returns the nest of inputs of a functional model, None of a subclassed one."""
+    return getattr(model, "_nested_inputs", None)
+
+
+def create_weights(optimizer: Any, variables: list[Any]) -> None:
+    """Makes the variables of a legacy optimizer."""
+    optimizer.iterations  # noqa: B018 - makes the variable
+    optimizer._create_all_weights(variables)
+
+
+def losses_of(model: Any) -> list[Any]:
+    """Returns the compiled loss objects of a model whose loss is built; none without a loss."""
+    if model.compiled_loss is None:
+        return []
+    return [loss for loss in model.compiled_loss._losses or [] if isinstance(loss, tf_keras.losses.Loss)]
+
+
+def average_variables(optimizer: Any) -> list[Any] | None:
+    """Returns the moving averages that an optimizer with `use_ema` keeps, in the order of its variables; else None."""
+    if not getattr(optimizer, "use_ema", False):
+        return None
+    return list(optimizer._model_variables_moving_average)

@@ -1,0 +1,71 @@
+"""How a loss depends on the way in which a batch is cut: over replicas, and into slices that are accumulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from engine.core.errors import ConfigError
+
+__all__ = ["is_divided_by_replicas", "reduction_of", "size_of_weights"]
+
+_KINDS = {
+    "sum_over_batch_size": "mean",
+    "mean": "mean",
+    "auto": "mean",
+    "sum": "sum",
+    "mean_with_sample_weight": "weighted_mean",
+}
+
+
+def reduction_of(losses: Iterable[Any]) -> str:
+    """Returns "mean", "sum", "weighted_mean" or "mixed" of the compiled losses of a model; "mean" where it has none.
+
+    Raises:
+        ConfigError: a loss that is not reduced to one number.
+    """
+    kinds = set()
+    for loss in losses:
+        name = str(getattr(loss, "reduction", "mean"))
+        if name not in _KINDS:
+            raise ConfigError(
+                f"loss {loss.name!r} has reduction={name!r}; a step needs one number: use sum_over_batch_size, "
+                "mean_with_sample_weight or sum"
+            )
+        kinds.add(_KINDS[name])
+    return kinds.pop() if len(kinds) == 1 else "mixed" if kinds else "mean"
+
+
+def size_of_weights(weights: Any, rows: Any) -> Any:
+    """Returns the sum of the weights, float32, or the number of rows where there are no weights."""
+    return tf.cast(rows, tf.float32) if weights is None else tf.reduce_sum(tf.cast(weights, tf.float32))
+
+
+def is_divided_by_replicas(strategy: Any, loss: Callable[[], Any], owner: str) -> bool:
+    """Returns whether a loss function divides its value by the number of replicas itself, by trying both.
+
+    Keras's own losses do, a mean that a person writes does not. Called outside of the strategy's scope.
+
+    Args:
+        strategy: with several replicas.
+        loss: of no arguments, without randomness.
+        owner: whose it is, for the message.
+
+    Raises:
+        ConfigError: it does so with some of its terms only.
+    """
+    replicas = strategy.num_replicas_in_sync
+    alone = float(np.asarray(loss()))
+    together = float(strategy.experimental_local_results(strategy.run(loss))[0].numpy())
+    if np.isclose(together * replicas, alone, rtol=1e-4, atol=1e-12) and alone != 0:
+        return True
+    if np.isclose(together, alone, rtol=1e-4, atol=1e-12) or alone == 0:
+        return False
+    raise ConfigError(
+        f"compute_loss of {owner} is {alone:.6g} on one replica and {together:.6g} on each of {replicas}: some of its terms "
+        "are divided by the number of replicas (those of keras.losses objects and of super().compute_loss) and some are not; "
+        "divide the others by tf.distribute.get_strategy().num_replicas_in_sync"
+    )

@@ -1,0 +1,75 @@
+"""Whether the settings and the model that was built can go together, said before the first step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.core.errors import ConfigError
+from trainers.config.config import TrainerConfig
+from trainers.models.adapters import ModelAdapter
+from trainers.strategies import Placement
+
+__all__ = ["check_model"]
+
+
+def check_model(config: TrainerConfig, placement: Placement, adapter: ModelAdapter) -> list[str]:
+    """Returns what a person should know of how this model is trained with these settings.
+
+    Raises:
+        ConfigError: a setting that this model or strategy cannot have.
+    """
+    _check_metric(config, adapter)
+    name = type(adapter.model).__name__
+    if placement.coordinator is not None and config.on_nan == "skip":
+        raise ConfigError("on_nan='skip' needs steps in order, which parameter_server has not; use 'stop' or 'go_on'")
+    if adapter.own_train_step:
+        for setting, off in (("accumulate_steps", 1), ("xla", False)):
+            value = getattr(config, setting)
+            if value != off:
+                raise ConfigError(
+                    f"{setting}={value!r}: {name} has a train_step of its own, which is run as it is written; "
+                    f"leave {setting} out, or do it in train_step"
+                )
+    cut = config.accumulate_steps > 1 or placement.num_replicas > 1
+    if adapter.reduction == "mixed" and cut and not adapter.own_train_step:
+        raise ConfigError(
+            f"the losses of {name} differ in their reduction (mean, sum, mean_with_sample_weight): a batch that is cut over "
+            "replicas or accumulate_steps then has no loss of its own; give all of them the same reduction"
+        )
+    return [*_notes_on_steps(adapter, name), *_notes_on_slices(config, adapter.model)]
+
+
+def _check_metric(config: TrainerConfig, adapter: ModelAdapter) -> None:
+    stopping = config.early_stopping
+    if stopping is None:
+        return
+    zeros = [np.zeros(v.shape, v.dtype.as_numpy_dtype) for v in adapter.metric_variables]
+    known = list(dict.fromkeys(["loss", *adapter.metric_results(zeros)]))
+    if stopping.metric not in known:
+        raise ConfigError(f"early_stopping.metric={stopping.metric!r}: the evaluation has {', '.join(known)}")
+
+
+def _notes_on_steps(adapter: ModelAdapter, name: str) -> list[str]:
+    own = [step for step in ("train_step", "test_step") if getattr(adapter, f"own_{step}")]
+    return [f"{' and '.join(own)} of {name} are the model's own and are called as they are written"] if own else []
+
+
+def _notes_on_slices(config: TrainerConfig, model: Any) -> list[str]:
+    if config.accumulate_steps == 1:
+        return []
+    found = [p.name for p in _parts(model) if type(p).__name__ == "BatchNormalization" and p.trainable]
+    if not found:
+        return []
+    parts = config.accumulate_steps
+    return [
+        f"accumulate_steps={parts}: {found[0]}{' and others normalise' if len(found) > 1 else ' normalises'} each slice by "
+        f"its own mean and variance, and moves its averages {parts} times a step: the update is not that of the whole batch"
+    ]
+
+
+def _parts(model: Any) -> list[Any]:
+    """Returns the layers of a model at any depth."""
+    layers = list(getattr(model, "layers", []))
+    return [part for layer in layers for part in (layer, *_parts(layer))]
