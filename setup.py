@@ -41,6 +41,8 @@ EXTRAS["dev"] = [
     "pytest-xdist>=3.6",
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
+    "polars>=1",
+    "zstandard>=0.22",
     "ruff==0.15.*",
     "mypy>=1.15",
     "import-linter>=2.6,<3",

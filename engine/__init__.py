@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from engine.formats.options import OnDamage, ReadOptions
     from engine.formats.read import read_split
     from engine.formats.split import Split
-    from engine.ingest.ingestion import IngestReport, ingest
-    from engine.ingest.open_source import open_source, read_source
+    from engine.ingestion.ingestion import IngestReport, ingest
+    from engine.ingestion.open_source import open_source, read_source
     from engine.plan import EpochPlan, Remainder
 
 __all__ = [
@@ -49,16 +49,16 @@ __all__ = [
 _MODULES = {
     "Dataset": "engine.dataset.dataset",
     "EpochPlan": "engine.plan",
-    "IngestReport": "engine.ingest.ingestion",
+    "IngestReport": "engine.ingestion.ingestion",
     "Manifest": "engine.dataset.manifest",
     "OnDamage": "engine.formats.options",
     "ReadOptions": "engine.formats.options",
     "Remainder": "engine.plan",
     "Split": "engine.formats.split",
     "VerifyReport": "engine.dataset.verify",
-    "ingest": "engine.ingest.ingestion",
-    "open_source": "engine.ingest.open_source",
-    "read_source": "engine.ingest.open_source",
+    "ingest": "engine.ingestion.ingestion",
+    "open_source": "engine.ingestion.open_source",
+    "read_source": "engine.ingestion.open_source",
     "read_split": "engine.formats.read",
     "write_batches": "engine.dataset.write",
 }

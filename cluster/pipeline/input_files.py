@@ -50,7 +50,7 @@ def fingerprint(path: str) -> str:
 
 
 def open_input(path: str, types: Mapping[str, str] | None = None, encoding: str = "utf-8") -> Any:
-    """Returns the `engine.ingest.open_source.Source` of CSV (plain, .gz, .zip), Parquet or TFRecord files.
+    """Returns the `engine.ingestion.source.Source` of CSV (plain, .gz, .zip), Parquet or TFRecord files.
 
     Args:
         path: as the pipeline gives it.
@@ -60,8 +60,8 @@ def open_input(path: str, types: Mapping[str, str] | None = None, encoding: str 
     Raises:
         DataError: the file is missing, empty or damaged, or a value is not of the declared type.
     """
-    from engine.formats.csv.reader import CsvOptions
-    from engine.ingest.open_source import open_source
+    from engine.formats.csv.options import CsvOptions
+    from engine.ingestion.open_source import open_source
 
     return open_source(source_path(path), csv_options=CsvOptions(column_types=types or {}, encoding=encoding))
 
@@ -76,7 +76,9 @@ def csv_columns_of(path: str, encoding: str = "utf-8") -> list[str] | None:
     Raises:
         DataError: the file is missing or empty.
     """
-    from engine.formats.csv.reader import CsvOptions, csv_columns, is_csv
+    from engine.formats.csv.options import CsvOptions
+    from engine.formats.csv.reader import csv_columns
+    from engine.formats.csv.text_stream import is_csv
     from engine.storage import paths as uris
 
     first = uris.expand(source_path(path))[0]

@@ -211,19 +211,20 @@ class Dataset:
         self,
         out: str | os.PathLike[str],
         format: str = "parquet",
-        num_shards: int = 64,
+        num_shards: int = 16,
         compression: str | None = None,
         **options: Any,
-    ) -> Manifest:
-        """Writes the data set as `num_shards` even shards with a manifest, and returns that.
+    ) -> Manifest | Mapping[str, Manifest]:
+        """Writes the data set as `num_shards` even shards with a manifest, and returns that; of each part where it is split.
 
         Args:
             out: directory; it appears whole, and replaces one that is there.
             format: "parquet" or "tfrecord".
             num_shards: files; each holds as many records as the others, or one more.
             compression: None, "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
+            **options: how it is split, as `ingest` takes it: fractions, split_by, stratify_by, split_time, ...
         """
-        from engine.ingest.ingestion import ingest_dataset
+        from engine.ingestion.ingestion import ingest_dataset
 
         return ingest_dataset(
             self, os.fspath(out), format=format, num_shards=num_shards, compression=compression, **options

@@ -2,19 +2,22 @@
 
 POSIX `rename` within one file system is atomic; so everything is written beside its final place under a hidden
 temporary name (`.NAME.tmp-PID-RANDOM`), flushed to disk, and renamed. A process killed at any moment leaves the old
-version and at most a hidden leftover, which `remove_leftovers` deletes.
+version and at most a hidden leftover, which `remove_leftovers` deletes. A directory that is being filled is locked, and the
+lock ends with its process: `remove_abandoned` deletes those that nobody fills any more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic_directory", "atomic_file", "fsync_directory", "remove_leftovers"]
+__all__ = ["atomic_directory", "atomic_file", "fsync_directory", "remove_abandoned", "remove_leftovers"]
 
 
 def fsync_directory(path: str | os.PathLike[str]) -> None:
@@ -56,13 +59,15 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary directory to fill; on success it becomes `path`, on an exception it is deleted.
 
-    An existing directory at `path` is moved aside first and deleted after the new one stands. The two renames leave one
-    instant with no directory at `path`; readers that must never see that use versioned names instead.
+    What killed writers of the same directory left beside it is deleted first. An existing directory at `path` is moved aside and
+    deleted after the new one is there. The two renames leave one instant with no directory at `path`; readers that must never
+    see that use versioned names instead.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(final)
     temporary = _temporary(final)
-    temporary.mkdir()
+    lock = _locked_directory(temporary)
     try:
         yield temporary
         _fsync_tree(temporary)
@@ -77,6 +82,45 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
+
+
+def _locked_directory(path: Path) -> int:
+    """Makes a directory that has its final name only once it is locked; returns the descriptor that holds the lock."""
+    unlocked = path.with_name(path.name.replace(".tmp-", ".new-"))
+    unlocked.mkdir()
+    lock = os.open(unlocked, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # a file system without locks: then nobody else gets the lock either
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.rename(unlocked, path)
+    return lock
+
+
+def remove_abandoned(path: str | os.PathLike[str]) -> list[Path]:
+    """Deletes what killed writers of a directory left beside it, and returns the deleted paths. Others may be writing it now.
+
+    Args:
+        path: the directory that was to appear.
+    """
+    final = Path(path)
+    removed = []
+    for leftover in final.parent.glob(f".{glob.escape(final.name)}.tmp-*"):
+        if not leftover.is_dir():
+            continue
+        try:
+            lock = os.open(leftover, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(leftover, ignore_errors=True)
+            removed.append(leftover)
+        except OSError:  # somebody fills it, or this file system has no locks
+            continue
+        finally:
+            os.close(lock)
+    return removed
 
 
 def _fsync_tree(root: Path) -> None:

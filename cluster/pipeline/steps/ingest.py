@@ -48,7 +48,7 @@ def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dic
     import pyarrow.parquet as pq
 
     from engine.core.progress import Progress
-    from engine.ingest.key_split import part_of_rows
+    from engine.ingestion.key_split import part_of_rows
 
     staging.mkdir()
     counts: dict[str, Any] = {"in": 0, "train": 0, "eval": 0, "aside": {}}

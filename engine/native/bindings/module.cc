@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "bindings/bindings.h"
+#include "bindings/csv_module.h"
 #include "framing/crc32c.h"
 #include "decoder/decoder.h"
 #include "encoder/encoder.h"
@@ -279,6 +280,7 @@ PYBIND11_MODULE(_native, m) {
       .def("finish", &Stream::finish);
   register_spans(m);
   register_feed(m);
+  register_csv(m);
   m.def("scan", &scan);
   m.def("find", &find);
   m.def("checksum_hash", &checksum_hash);

@@ -127,8 +127,7 @@ def test_sources_and_objects_on_s3_are_not_replaced(raw):
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is_read(raw, monkeypatch, out, message):
-    # By its module: the name engine.ingest is the function.
-    monkeypatch.setattr(sys.modules["engine.ingest.ingestion"], "open_source", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(sys.modules["engine.ingestion.ingestion"], "open_source", lambda *_: pytest.fail("opened"))
     with use_options(FAST), pytest.raises(ConfigError, match=message):
         ingest(raw, out)
 

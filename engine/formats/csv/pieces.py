@@ -1,0 +1,179 @@
+"""A CSV file cut into pieces of bytes that end where a record ends, below its row of names."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator
+
+from engine import _native
+from engine.core.errors import DataError
+from engine.core.text_encoding import is_utf8
+from engine.formats.csv.options import CsvOptions
+from engine.formats.csv.text_stream import TextStream, default_delimiter, not_decodable
+
+__all__ = ["PIECE_BYTES", "CsvPieces", "Piece"]
+
+PIECE_BYTES = 4 << 20
+_MOST_BYTES = 1 << 30  # of one record: Arrow's texts of a batch have 31-bit offsets
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Whole records.
+
+    Args:
+        data: their bytes, UTF-8.
+        first_line: number of the line that they begin with, the file's first being 1.
+    """
+
+    data: bytes
+    first_line: int
+
+
+class CsvPieces:
+    """Cuts one file. The head (lines to skip, blank lines, the row of names) is read when it is made.
+
+    Attributes:
+        names: of the columns.
+        delimiter: that is used.
+        renamed: whether the names are not those of the file.
+
+    Raises:
+        DataError: a file without a row of names, where it should have one.
+    """
+
+    def __init__(self, text: TextStream, options: CsvOptions) -> None:
+        self._text, self._options = text, options
+        self.path = text.path
+        self.delimiter = options.delimiter or default_delimiter(text.path)
+        self._quote = ord(options.quote) if options.quote else -1
+        self._ahead = b""
+        self._ended = False
+        self._line = 1
+        for _ in range(options.skip_rows):
+            self._take_line()
+        self._skip_blank_lines()
+        first = self._first_row() if options.has_header else None
+        if first is None and not options.column_names:
+            first = [f"f{index}" for index in range(len(self._parsed(self._record(keep=True)) or ()))]
+        self.names = list(options.column_names or first or ())
+        if options.column_names and options.has_header and first and len(first) != len(self.names):
+            raise DataError(
+                f"column_names has {len(self.names)} names for the {len(first)} of the header", path=self.path, record=0
+            )
+        self._check_names()
+
+    def __iter__(self) -> Iterator[Piece]:
+        size = PIECE_BYTES
+        while True:
+            self._fill(size)
+            stop, open_quote, lines = self._cut()
+            if self._ended:
+                if open_quote >= 0:
+                    raise self._unclosed(open_quote)
+                if self._ahead:
+                    yield Piece(self._ahead, self._line)
+                return
+            if not stop:  # one record longer than a piece
+                if size >= _MOST_BYTES:
+                    raise DataError(
+                        f"the record that begins at line {self._line} is longer than {_MOST_BYTES >> 20} MiB"
+                        + (": is a quote never closed?" if open_quote >= 0 else ""),
+                        path=self.path,
+                    )
+                size *= 2
+                continue
+            yield Piece(self._ahead[:stop], self._line)
+            self._ahead, self._line, size = self._ahead[stop:], self._line + lines, PIECE_BYTES
+
+    def _unclosed(self, offset: int) -> DataError:
+        line = self._line + (self._ahead.count(b"\n", 0, offset) or self._ahead.count(b"\r", 0, offset))
+        return DataError(
+            f"the quote that opens at line {line} is never closed: {_shown(self._ahead[offset : offset + 40])}; close it, or "
+            "say which character quotes (quote='none': no character does)",
+            path=self.path,
+        )
+
+    def _fill(self, size: int) -> None:
+        while len(self._ahead) < size and not self._ended:
+            piece = self._text.read(size - len(self._ahead))
+            self._ended = not piece
+            self._ahead += piece
+
+    def _cut(self, first_only: bool = False) -> tuple[int, int, int]:
+        return _native.csv_cut(self._ahead, self.delimiter, self._quote, first_only, self._ended)
+
+    def _take_line(self) -> None:
+        size = 1 << 16
+        while True:
+            self._fill(size)
+            stop, _, lines = _native.csv_cut(self._ahead, self.delimiter, -1, True, self._ended)
+            if stop or self._ended:
+                self._ahead, self._line = self._ahead[stop or len(self._ahead) :], self._line + lines
+                return
+            size *= 2
+
+    def _skip_blank_lines(self) -> None:
+        self._fill(1 << 16)
+        while self._ahead[:1] in (b"\n", b"\r"):
+            self._take_line()
+            self._fill(1 << 16)
+
+    def _record(self, keep: bool = False) -> bytes:
+        """The bytes of the next record; `keep` leaves it where it is."""
+        size = 1 << 16
+        while True:
+            self._fill(size)
+            stop, open_quote, lines = self._cut(first_only=True)
+            if self._ended and not stop and open_quote >= 0:
+                raise self._unclosed(open_quote)
+            if stop or self._ended or size > PIECE_BYTES:
+                break
+            size *= 2
+        stop = stop or len(self._ahead)
+        found = self._ahead[:stop]
+        if not keep:
+            self._ahead, self._line = self._ahead[stop:], self._line + lines
+        return found
+
+    def _first_row(self) -> list[str]:
+        first = self._parsed(self._record())
+        if not first:
+            raise DataError(
+                "is empty: a CSV file begins with a row of column names", path=self.path, record=0, offset_bytes=0
+            )
+        return first
+
+    def _parsed(self, record: bytes) -> list[str] | None:
+        quoting = csv.QUOTE_MINIMAL if self._quote >= 0 else csv.QUOTE_NONE
+        try:
+            text = record.decode()
+            quote = chr(self._quote) if self._quote >= 0 else None
+            rows = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter, quotechar=quote, quoting=quoting)
+            return next(rows, None)
+        except UnicodeDecodeError as error:
+            raise not_decodable(self.path, self._options.encoding, error.reason) from error
+        except csv.Error as error:
+            if "NUL" in str(error) and is_utf8(
+                self._options.encoding
+            ):  # Python 3.10 stops at text of two bytes a letter
+                raise not_decodable(self.path, self._options.encoding, str(error)) from error
+            raise DataError(
+                f"begins with no row of column names: {error}", path=self.path, record=0, offset_bytes=0
+            ) from error
+
+    def _check_names(self) -> None:
+        if len(set(self.names)) < len(self.names):
+            seen: set[str] = set()
+            twice = next(name for name in self.names if name in seen or seen.add(name))
+            raise DataError(
+                f"names column {twice!r} twice in its header; give each a name of its own (column_names, with header=True)",
+                path=self.path,
+                record=0,
+            )
+
+
+def _shown(data: bytes) -> str:
+    return repr(data.decode(errors="backslashreplace"))

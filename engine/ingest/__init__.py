@@ -1,1 +1,0 @@
-"""Ingestion: whatever comes in, as shards with a manifest."""

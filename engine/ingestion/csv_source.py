@@ -1,0 +1,176 @@
+"""CSV files as a source: parsed once, into numbers where they are numbers; types are decided when all files were seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from engine.core.errors import ConfigError, DataError, listed
+from engine.formats.csv.cells import Cells, read_cells
+from engine.formats.csv.column import Column
+from engine.formats.csv.options import CsvOptions
+from engine.formats.csv.reader import csv_columns, parse_csv
+from engine.formats.csv.text_stream import default_delimiter
+from engine.ingestion.source import Source, SourcePart
+from engine.ingestion.spool import Spool
+from engine.schema.conform import conform
+
+__all__ = ["open_csv"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """A piece of a file in the spool: its number there (None: it had no room), its rows, and which columns' digits are the text."""
+
+    number: int | None
+    rows: int
+    as_written: tuple[bool, ...]
+
+
+def open_csv(
+    paths: Sequence[str], options: CsvOptions, schema: pa.Schema | None = None, spool_directory: str | None = None
+) -> Source:
+    """Returns the source of CSV files that have the same columns, in any order.
+
+    One pass reads and parses every file, keeps numbers as numbers and texts as texts, and decides each column's type over the
+    values of all files. A file is parsed a second time only where a column that looked like numbers in it is text after all,
+    and the numbers do not have the text's own spelling.
+
+    Args:
+        paths: files.
+        options: how they are written.
+        schema: what batches are made to fit; None takes the types that were found.
+        spool_directory: where what was parsed is kept meanwhile, if it is much; None takes that of temporary files.
+
+    Raises:
+        DataError: files whose columns differ, a damaged file, or a value that is not of its column's declared type.
+        ConfigError: a declared column that the files do not have.
+    """
+    return _CsvFiles(paths, options, spool_directory).source(schema)
+
+
+class _CsvFiles:
+    def __init__(self, paths: Sequence[str], options: CsvOptions, spool_directory: str | None) -> None:
+        self._paths, self._options = list(paths), options
+        self._names = csv_columns(paths[0], options)
+        there = set(self._names)
+        absent = [name for name in options.column_types if name not in there]
+        if absent:
+            raise ConfigError(
+                f"type of column {absent[0]!r}: {paths[0]} has no such column; it has {listed(self._names)}"
+            )
+        self._columns = [Column(name, options.column_types.get(name), options.markers) for name in self._names]
+        self._spool = Spool(spool_directory)
+        self._kept = [self._inspect(path) for path in self._paths]
+        self._fields = [column.field() for column in self._columns]
+
+    def source(self, schema: pa.Schema | None) -> Source:
+        """Returns the source of all files."""
+        wanted = schema or pa.schema(self._fields)
+        parts: list[SourcePart] = []
+        for path, kept in zip(self._paths, self._kept):
+            parts += self._parts(path, kept, wanted)
+
+        def read(batch_rows: int) -> Iterator[pa.RecordBatch]:
+            for part in parts:
+                for batch in part.read():
+                    for start in range(0, batch.num_rows, batch_rows):
+                        yield batch.slice(start, batch_rows)
+
+        notes = [note for column in self._columns for note in column.notes()]
+        notes += self._wrong_delimiter()
+        return Source(wanted, sum(part.records for part in parts), self._paths, read, tuple(notes), parts)
+
+    def _inspect(self, path: str) -> list[_Kept]:
+        order = self._order(path, csv_columns(path, self._options))
+        columns, kept = self._columns, []
+
+        def cells(batch: pa.RecordBatch) -> list[Cells]:
+            return [
+                read_cells(batch.column(index), column.declared, self._options.markers, look=not column.settled)
+                for column, index in zip(columns, order)
+            ]
+
+        for piece in parse_csv(path, self._options, cells):
+            for column, found in zip(columns, piece.result):
+                column.add(found, path, piece.first_record)
+            batch = pa.RecordBatch.from_arrays([found.array for found in piece.result], names=self._names)
+            as_written = tuple(found.as_written for found in piece.result)
+            kept.append(_Kept(self._spool.add(batch) if piece.rows else None, piece.rows, as_written))
+        return [piece for piece in kept if piece.rows]
+
+    def _order(self, path: str, names: list[str]) -> list[int]:
+        """Where in the file each column of the first file is."""
+        places, wanted = {name: index for index, name in enumerate(names)}, set(self._names)
+        missing = [name for name in self._names if name not in places]
+        extra = [name for name in names if name not in wanted]
+        if missing or extra:
+            what = f"has no column {missing[0]!r}" if missing else f"has a column {extra[0]!r}"
+            other = f"has columns {listed(names)}; {self._paths[0]} has {listed(self._names)}"
+            raise DataError(f"{what}: it {other}", path=path, record=0)
+        return [places[name] for name in self._names]
+
+    def _parts(self, path: str, kept: list[_Kept], schema: pa.Schema) -> list[SourcePart]:
+        """A part for each piece in the spool; one for the whole file where it is parsed again."""
+        if not all(piece.number is not None and self._fits(piece) for piece in kept):
+            records = sum(piece.rows for piece in kept)
+            return [SourcePart(path=path, records=records, read=lambda: self._parse_again(path, schema))]
+        parts, first = [], 0
+        for piece in kept:
+
+            def read(piece: _Kept = piece, first: int = first) -> Iterator[pa.RecordBatch]:
+                yield conform(self._fitted(piece), schema, path, first)
+
+            parts.append(SourcePart(path=path, records=piece.rows, read=read))
+            first += piece.rows
+        return parts
+
+    def _fits(self, piece: _Kept) -> bool:
+        assert piece.number is not None
+        stored = self._spool.schema(piece.number)
+        return all(
+            kind == field.type or field.type != pa.string() or (kind == pa.int64() and exact)
+            for kind, field, exact in zip(stored.types, self._fields, piece.as_written)
+        )
+
+    def _fitted(self, piece: _Kept) -> pa.RecordBatch:
+        assert piece.number is not None
+        stored = self._spool.read(piece.number)
+        arrays = []
+        for column, field, cells, exact in zip(self._columns, self._fields, stored.columns, piece.as_written):
+            fitted = column.fitted(cells, exact, field.type)
+            assert fitted is not None
+            arrays.append(fitted)
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(self._fields))
+
+    def _parse_again(self, path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        order = self._order(path, csv_columns(path, self._options))
+
+        def typed(texts: pa.RecordBatch) -> pa.RecordBatch:
+            arrays = []
+            for column, field, index in zip(self._columns, self._fields, order):
+                kind = field.type
+                if kind == pa.string():
+                    arrays.append(texts.column(index))
+                    continue
+                cells = read_cells(texts.column(index), column.declared, self._options.markers)
+                fitted = column.fitted(cells.array, cells.as_written, kind)
+                if fitted is None or fitted.type != kind:
+                    raise DataError(f"column {field.name!r} is no longer of {kind}: the file changed", path=path)
+                arrays.append(fitted)
+            return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in self._fields])
+
+        for piece in parse_csv(path, self._options, typed):
+            yield conform(piece.result, schema, path, piece.first_record)
+
+    def _wrong_delimiter(self) -> list[str]:
+        """A note where the only column's name looks as if another character were between values."""
+        if len(self._names) != 1:
+            return []
+        used = self._options.delimiter or default_delimiter(self._paths[0])
+        likely = [mark for mark in ";\t|," if mark != used and mark in self._names[0]]
+        if not likely:
+            return []
+        return [f"the only column is {self._names[0]!r}: is the delimiter {likely[0]!r} and not {used!r}?"]

@@ -1,0 +1,105 @@
+"""Which kind of input files are, and one source of them: CSV, Parquet or TFRecord."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from engine.core.errors import ConfigError, DataError
+from engine.dataset.dataset import Dataset
+from engine.formats.csv.options import CsvOptions
+from engine.formats.csv.pipe import PipedPath, is_pipe, spooled_pipe
+from engine.formats.csv.text_stream import is_csv
+from engine.formats.registry import FORMATS
+from engine.ingestion.csv_source import open_csv
+from engine.ingestion.dataset_source import dataset_source
+from engine.ingestion.source import Source
+from engine.schema.feature_spec import schema_from_feature_spec
+from engine.storage import paths as _paths
+
+__all__ = ["INPUT_FORMATS", "open_source", "read_source"]
+
+INPUT_FORMATS = ("csv", "parquet", "tfrecord")
+_PART_FILE = re.compile(r"part-[\w-]*(\.c\d+)?")  # what Spark and Hadoop call a file of no telling name
+
+
+def open_source(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    feature_spec: Mapping[str, Any] | pa.Schema | None = None,
+    csv_options: CsvOptions | None = None,
+    *,
+    input_format: str | None = None,
+    spool_directory: str | None = None,
+) -> Source:
+    """Opens CSV (plain, gzip, bzip2, Zstandard, xz, zip), Parquet or TFRecord files, all of one kind.
+
+    CSV columns become what `csv_options.column_types` declares, else int64, double or string, whichever all values of all
+    files fit; a first pass finds out.
+
+    Args:
+        paths: files, directories, globs or pipes.
+        feature_spec: TensorFlow feature spec or Arrow schema of the columns; None infers it.
+        csv_options: how CSV is written.
+        input_format: "csv", "parquet" or "tfrecord", whatever the files are called; None tells by name and content.
+        spool_directory: where parsed CSV is kept between the passes, if it is much; None: where temporary files are.
+
+    Raises:
+        DataError: no file, mixed kinds, CSV files whose columns differ, or a value that is not of the declared type.
+        ConfigError: declared types for files that are not CSV, or of a column that is not there.
+    """
+    if input_format is not None and input_format not in INPUT_FORMATS:
+        raise ConfigError(f"input_format is {input_format!r}; it takes {', '.join(map(repr, INPUT_FORMATS))}")
+    given = paths if isinstance(paths, str | os.PathLike) else list(paths)
+    names = _names(given, input_format, spool_directory)
+    kinds = [_is_csv(name, input_format) for name in names]
+    if len(set(kinds)) > 1:
+        other = names[kinds.index(not kinds[0])]
+        raise DataError(
+            f"{names[0]} and this file are of different kinds; ingest them one after the other, or say input_format='csv' if both "
+            "are text of rows",
+            path=other,
+        )
+    if not kinds[0]:
+        if csv_options is not None and csv_options.column_types:
+            raise ConfigError(f"column types are for CSV; {names[0]} says its types itself")
+        dataset = Dataset.open(given, feature_spec)
+        return dataset_source(dataset)
+    schema = feature_spec
+    if schema is not None and not isinstance(schema, pa.Schema):
+        schema = schema_from_feature_spec(schema)
+    return open_csv(names, csv_options or CsvOptions(), schema, spool_directory)
+
+
+def read_source(paths: Any, batch_rows: int = 65536, **options: Any) -> Iterator[pa.RecordBatch]:
+    """Yields the records of CSV, Parquet or TFRecord files: `open_source(paths, **options).batches(batch_rows)`."""
+    return open_source(paths, **options).batches(batch_rows)
+
+
+def _names(given: Any, input_format: str | None, spool_directory: str | None) -> list[str]:
+    names: list[str] = []
+    for path in [given] if isinstance(given, str | os.PathLike) else given:
+        if not is_pipe(os.fspath(path)):
+            names += _paths.expand(path)
+            continue
+        if input_format not in (None, "csv"):
+            raise DataError(f"is a pipe, and {input_format} is read from files alone", path=os.fspath(path))
+        names.append(spooled_pipe(os.fspath(path), spool_directory))
+    if not names:
+        raise DataError("no input path was given")
+    return list(dict.fromkeys(names))
+
+
+def _is_csv(path: str, input_format: str | None) -> bool:
+    if input_format is not None:
+        return input_format == "csv"
+    if is_csv(path) or isinstance(path, PipedPath):
+        return True
+    if not _PART_FILE.fullmatch(path.rsplit("/", 1)[-1]):
+        return False
+    with _paths.open_input(path) as file:
+        head = file.read(4096) or b""
+    return bool(head) and b"\0" not in head and not any(module.matches(head) for module in FORMATS.values())

@@ -1,0 +1,81 @@
+"""Batches kept from one pass for the next: in memory while they are few, then in a file without a name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["Spool"]
+
+_MEMORY_BYTES = 64 << 20
+_SHARE_OF_FREE_DISK = 0.5
+
+
+class Spool:
+    """Keeps batches of any schemas, by number. The file has no name, so that nothing of it outlives the process, however it ends.
+
+    Args:
+        directory: where its file goes; None takes the directory for temporary files.
+        memory_bytes: bytes of batches that are kept in memory before there is a file.
+    """
+
+    def __init__(self, directory: str | None = None, memory_bytes: int = _MEMORY_BYTES) -> None:
+        self._directory, self._memory_bytes = directory, memory_bytes
+        self._batches: list[pa.RecordBatch | tuple[int, int]] = []
+        self._schemas: list[pa.Schema] = []
+        self._in_memory = self._in_file = 0
+        self._file: Any = None
+        self._room: int | None = None
+
+    def add(self, batch: pa.RecordBatch) -> int | None:
+        """Keeps a batch; returns its number, or None where the disk has no room for it."""
+        kept: pa.RecordBatch | tuple[int, int] | None = batch
+        if self._in_memory + batch.nbytes <= self._memory_bytes:
+            self._in_memory += batch.nbytes
+        else:
+            kept = self._write(batch)
+        if kept is None:
+            return None
+        self._batches.append(kept)
+        self._schemas.append(batch.schema)
+        return len(self._batches) - 1
+
+    def schema(self, number: int) -> pa.Schema:
+        """Returns the schema of a kept batch."""
+        return self._schemas[number]
+
+    def read(self, number: int) -> pa.RecordBatch:
+        """Returns a kept batch; any number of threads may read."""
+        kept = self._batches[number]
+        if isinstance(kept, pa.RecordBatch):
+            return kept
+        offset, size = kept
+        data = bytearray(size)
+        view, done = memoryview(data), 0
+        while done < size:
+            done += os.preadv(self._file.fileno(), [view[done:]], offset + done)
+        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+            return reader.read_next_batch()
+
+    def _write(self, batch: pa.RecordBatch) -> tuple[int, int] | None:
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._directory, prefix="fullpass-spool-")  # noqa: SIM115
+                free = shutil.disk_usage(self._directory or tempfile.gettempdir()).free
+                self._room = int(free * _SHARE_OF_FREE_DISK)
+            assert self._room is not None
+            if self._in_file + batch.nbytes > self._room:
+                return None
+            self._file.seek(self._in_file)
+            with pa.ipc.new_stream(self._file, batch.schema) as writer:
+                writer.write_batch(batch)
+            self._file.flush()
+            size = self._file.tell() - self._in_file
+        except OSError:  # no room after all: whoever asks reads its own source again
+            return None
+        self._in_file += size
+        return self._in_file - size, size

@@ -1,0 +1,198 @@
+"""Even shards of every part, written by all cores: each thread reads the records of its own shard."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+
+from engine.core.errors import DataError
+from engine.core.progress import Progress
+from engine.dataset.manifest import FileEntry
+from engine.dataset.shards import ShardSet
+from engine.dataset.write import shard_name, write_batches
+from engine.ingestion.assign import Assignment
+from engine.ingestion.source import Source
+from engine.schema.conform import conform
+from engine.storage import paths as _paths
+
+__all__ = ["write_parts"]
+
+# How often a record may be read so that shards are written side by side: writing costs some ten times of what reading does.
+_MOST_READS = 4.0
+
+
+def write_parts(
+    source: Source,
+    assignment: Assignment,
+    directories: Sequence[str],
+    *,
+    format: str,
+    compression: str | None,
+    num_shards: int,
+) -> list[list[FileEntry]]:
+    """Writes the shards of every part and returns their entries, for each part in order.
+
+    Args:
+        source: the records.
+        assignment: which part each belongs to.
+        directories: of the parts.
+        format: of the shards.
+        compression: as the format takes.
+        num_shards: files of each part; their record counts differ by one at most.
+
+    Raises:
+        DataError: damaged input, or a shard that does not hold what was written to it.
+    """
+    plan = _Plan(source, assignment, num_shards)
+    with Progress("ingest", source.num_records, "records") as progress:
+        if not source.parts or plan.reads() > _MOST_READS:
+            return _write_in_one_go(source, assignment, directories, format, compression, num_shards, progress)
+        lock, stopping = threading.Lock(), threading.Event()
+
+        def write(shard: _Shard) -> FileEntry:
+            name = shard_name(shard.index, num_shards, format, compression)
+            path = _paths.join(directories[shard.part], name)
+
+            def batches() -> Iterator[pa.RecordBatch]:
+                for batch in plan.read(shard):
+                    if stopping.is_set():  # another shard failed, or the user gave up: threads cannot be cancelled
+                        raise _Stopped
+                    yield conform(batch, source.schema)
+                    with lock:
+                        progress.advance(batch.num_rows)
+
+            write_batches(batches(), source.schema, path, format, compression)
+            return FileEntry.of_written(path, shard.stop - shard.start)
+
+        shards = [shard for part in range(len(directories)) for shard in plan.shards(part)]
+        with ThreadPoolExecutor(os.cpu_count() or 1, "fullpass-shards") as pool:
+            futures = [pool.submit(write, shard) for shard in shards]
+            try:
+                entries = [future.result() for future in futures]
+            except BaseException:
+                stopping.set()
+                for future in futures:
+                    future.cancel()
+                raise
+    return [entries[num_shards * part : num_shards * (part + 1)] for part in range(len(directories))]
+
+
+class _Stopped(Exception):
+    """Ends a shard that nobody wants any more."""
+
+
+def _write_in_one_go(
+    source: Source,
+    assignment: Assignment,
+    directories: Sequence[str],
+    format: str,
+    compression: str | None,
+    num_shards: int,
+    progress: Progress,
+) -> list[list[FileEntry]]:
+    """Writes from one pass in order, where records cannot be reached but by reading those before them."""
+    with contextlib.ExitStack() as open_sets:
+        sets = [
+            open_sets.enter_context(
+                ShardSet(
+                    directory, source.schema, format=format, compression=compression, num_shards=num_shards,
+                    num_records=count,
+                )
+            )
+            for directory, count in zip(directories, assignment.counts)
+        ]  # fmt: skip
+        first = 0
+        for batch in source.batches():
+            for part, shards in enumerate(sets):
+                rows = _rows_of(batch, assignment, part, first)
+                if rows.num_rows:
+                    shards.push(rows)
+            first += batch.num_rows
+            progress.advance(batch.num_rows)
+        return [shards.finish() for shards in sets]
+
+
+def _rows_of(batch: pa.RecordBatch, assignment: Assignment, part: int, first_record: int) -> pa.RecordBatch:
+    if assignment.part is None:
+        return batch
+    rows = np.flatnonzero(assignment.part[first_record : first_record + batch.num_rows] == part)
+    return batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    """Records [start, stop) of a part, counted within it."""
+
+    part: int
+    index: int
+    start: int
+    stop: int
+
+
+class _Plan:
+    """Which parts of the source each shard needs."""
+
+    def __init__(self, source: Source, assignment: Assignment, num_shards: int) -> None:
+        self._source, self._assignment, self._num_shards = source, assignment, num_shards
+        records = [each.records for each in source.parts]
+        self._firsts = np.concatenate([[0], np.cumsum(records, dtype=np.int64)])
+        counts = np.zeros((len(records), len(assignment.names)), np.int64)
+        for index, (first, stop) in enumerate(zip(self._firsts, self._firsts[1:])):
+            if assignment.part is None:
+                counts[index, 0] = stop - first
+            else:
+                counts[index] = np.bincount(assignment.part[first:stop], minlength=len(assignment.names))
+        # [source parts + 1, parts]: how many records of each part are before a source's part.
+        self._before = np.concatenate([np.zeros((1, counts.shape[1]), np.int64), np.cumsum(counts, axis=0)])
+
+    def shards(self, part: int) -> list[_Shard]:
+        """Returns the shards of a part: their record counts differ by one at most."""
+        total = self._assignment.counts[part]
+        bounds = [total * index // self._num_shards for index in range(self._num_shards + 1)]
+        return [_Shard(part, index, start, stop) for index, (start, stop) in enumerate(itertools.pairwise(bounds))]
+
+    def reads(self) -> float:
+        """Returns how often the mean record is read."""
+        total = 0
+        for part in range(len(self._assignment.names)):
+            for shard in self.shards(part):
+                total += sum(self._source.parts[index].records for index in self._needed(shard))
+        return total / max(self._source.num_records, 1)
+
+    def _needed(self, shard: _Shard) -> range:
+        if shard.start == shard.stop:
+            return range(0)
+        before = self._before[:, shard.part]
+        begin = int(np.searchsorted(before, shard.start, side="right")) - 1
+        return range(begin, int(np.searchsorted(before, shard.stop, side="left")))
+
+    def read(self, shard: _Shard) -> Iterator[pa.RecordBatch]:
+        """Yields the records of a shard.
+
+        Raises:
+            DataError: a part of the source has another number of records than it had.
+        """
+        for index in self._needed(shard):
+            source, position = self._source.parts[index], int(self._before[index, shard.part])
+            first = int(self._firsts[index])
+            for batch in source.read():
+                rows = _rows_of(batch, self._assignment, shard.part, first)
+                first += batch.num_rows
+                begin, stop = max(shard.start - position, 0), min(shard.stop - position, rows.num_rows)
+                position += rows.num_rows
+                if begin < stop:
+                    yield rows.slice(begin, stop - begin)
+            if first != self._firsts[index + 1]:
+                raise DataError(
+                    f"gave {first - int(self._firsts[index])} records in this pass and {source.records} before; it changed in "
+                    "between",
+                    path=source.path,
+                )

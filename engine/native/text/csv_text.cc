@@ -1,0 +1,233 @@
+#include "text/csv_text.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+namespace fullpass {
+
+namespace {
+
+const uint8_t* last_line_end(const uint8_t* from, const uint8_t* to, bool may_be_half) {
+  if (from == to) return nullptr;
+  if (const void* found = memrchr(from, '\n', to - from)) return static_cast<const uint8_t*>(found);
+  // Lines may end in \r alone; one at the very end of the bytes may be half of \r\n.
+  const uint8_t* stop = may_be_half ? to - 1 : to;
+  return stop == from ? nullptr : static_cast<const uint8_t*>(memrchr(from, '\r', stop - from));
+}
+
+const uint8_t* first_line_end(const uint8_t* from, const uint8_t* to, bool may_be_half) {
+  for (const uint8_t* at = from; at < to; ++at) {
+    if (*at == '\n') return at;
+    if (*at == '\r') {
+      if (at + 1 == to) return may_be_half ? nullptr : at;
+      return at[1] == '\n' ? at + 1 : at;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+CsvCut cut_records(const uint8_t* data, size_t size, uint8_t delimiter, int quote, bool first_only, bool at_end) {
+  const uint8_t *end = data + size, *at = data, *line_end = nullptr;
+  CsvCut cut;
+  const auto take_gap = [&](const uint8_t* to) {
+    const bool may_be_half = !at_end && to == end;
+    const uint8_t* found = first_only ? first_line_end(at, to, may_be_half) : last_line_end(at, to, may_be_half);
+    if (found) line_end = found;
+    return first_only && found;
+  };
+  while (true) {
+    const uint8_t* open = at;
+    while (quote >= 0) {
+      open = static_cast<const uint8_t*>(memchr(open, quote, end - open));
+      if (!open || open == data || open[-1] == delimiter || open[-1] == '\n' || open[-1] == '\r') break;
+      ++open;
+    }
+    if (quote < 0) open = nullptr;
+    if (take_gap(open ? open : end) || !open) break;
+    const uint8_t* close = open + 1;
+    while (true) {
+      close = static_cast<const uint8_t*>(memchr(close, quote, end - close));
+      if (!close || close + 1 >= end || close[1] != quote) break;
+      close += 2;
+    }
+    if (!close || (close + 1 == end && !at_end)) {  // a quote at the very end may be the first of two
+      cut.open_quote = open - data;
+      break;
+    }
+    at = close + 1;
+  }
+  if (line_end) cut.stop = line_end - data + 1;
+  const auto line_ends = std::count(data, data + cut.stop, '\n');
+  cut.lines = line_ends ? line_ends : std::count(data, data + cut.stop, '\r');
+  return cut;
+}
+
+namespace {
+
+struct Spelling {
+  enum Kind { kNone, kWhole, kDecimal, kSpecial } kind = kNone;
+  const char *begin = nullptr, *end = nullptr;  // without spaces and without a plus sign
+  bool padded = false, as_written = true;
+};
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+bool same_word(const char* from, const char* to, const char* word) {
+  for (; from < to && *word; ++from, ++word)
+    if ((*from | 0x20) != *word) return false;
+  return from == to && !*word;
+}
+
+Spelling spelling_of(const char* from, const char* to) {
+  Spelling out;
+  const char *begin = from, *end = to;
+  while (begin < end && (*begin == ' ' || *begin == '\t')) ++begin;
+  while (begin < end && (end[-1] == ' ' || end[-1] == '\t')) --end;
+  if (begin == end) return out;
+  const bool minus = *begin == '-';
+  const char* digits = begin + (minus || *begin == '+');
+  if (*begin == '+') begin = digits;
+  if (digits == end) return out;
+  const char* at = digits;
+  while (at < end && is_digit(*at)) ++at;
+  const auto whole = at - digits;
+  out.begin = begin;
+  out.end = end;
+  out.padded = whole > 1 && *digits == '0';
+  out.as_written = begin == from && end == to && !out.padded && !(minus && whole == 1 && *digits == '0');
+  if (at == end) {
+    out.kind = Spelling::kWhole;
+    return out;
+  }
+  if (!whole && *at != '.') {
+    if (same_word(digits, end, "inf") || same_word(digits, end, "infinity") || same_word(digits, end, "nan"))
+      out.kind = Spelling::kSpecial;
+    return out;
+  }
+  int64_t fraction = 0;
+  if (*at == '.')
+    for (++at; at < end && is_digit(*at); ++at) ++fraction;
+  if (!whole && !fraction) return out;
+  if (at < end && (*at | 0x20) == 'e') {
+    ++at;
+    if (at < end && (*at == '+' || *at == '-')) ++at;
+    const char* exponent = at;
+    while (at < end && is_digit(*at)) ++at;
+    if (at == exponent) return out;
+  }
+  if (at == end) out.kind = Spelling::kDecimal;
+  return out;
+}
+
+double double_of(const Spelling& number) {
+  double value = 0;
+  const auto parsed = std::from_chars(number.begin, number.end, value);
+  if (parsed.ec == std::errc::result_out_of_range)  // infinite, or as small as nothing: from_chars does not say which
+    value = std::strtod(std::string(number.begin, number.end).c_str(), nullptr);
+  return value;
+}
+
+bool exact_as_double(const Spelling& number, double value) {
+  if (std::fabs(value) < 9007199254740992.0) return true;
+  int64_t whole = 0;
+  const auto parsed = std::from_chars(number.begin, number.end, whole);
+  return parsed.ec == std::errc() && std::fabs(value) < 9223372036854775808.0 && static_cast<int64_t>(value) == whole;
+}
+
+void note(int64_t* first, int64_t row) {
+  if (*first < 0) *first = row;
+}
+
+void set_null(CellNumbers* out, int64_t row, int64_t rows) {
+  if (out->validity.empty()) out->validity.assign((rows + 7) / 8, 0xff);
+  out->validity[row >> 3] &= static_cast<uint8_t>(~(1u << (row & 7)));
+  ++out->nulls;
+}
+
+}  // namespace
+
+CellNumbers read_numbers(const int32_t* offsets, const char* data, const uint8_t* validity, int64_t offset, int64_t rows,
+                         const std::unordered_set<std::string>& markers, bool as_float) {
+  CellNumbers out;
+  bool ints = !as_float, floats = as_float;
+  if (ints) out.ints.resize(rows);
+  if (floats) out.floats.resize(rows);
+  size_t longest_marker = 0;
+  for (const auto& marker : markers) longest_marker = std::max(longest_marker, marker.size());
+  // Whole numbers seen before the first fraction become doubles once it comes; those beyond 64 bits are read again from their text.
+  const auto to_floats = [&](int64_t upto) {
+    floats = true;
+    out.floats.resize(rows);
+    for (int64_t row = 0; row < upto; ++row) {
+      const Spelling number = spelling_of(data + offsets[row], data + offsets[row + 1]);
+      if (number.kind == Spelling::kNone || (validity && !(validity[(offset + row) >> 3] >> ((offset + row) & 7) & 1))) continue;
+      out.floats[row] = double_of(number);
+      if (!exact_as_double(number, out.floats[row])) note(&out.first_inexact, row);
+    }
+    out.ints.clear();
+    ints = false;
+  };
+  for (int64_t row = 0; row < rows; ++row) {
+    if (validity && !(validity[(offset + row) >> 3] >> ((offset + row) & 7) & 1)) {
+      set_null(&out, row, rows);
+      continue;
+    }
+    const char *from = data + offsets[row], *to = data + offsets[row + 1];
+    if (from == to) {  // a quoted empty value: no number, and no text that could tell one from the other
+      set_null(&out, row, rows);
+      out.as_written = false;
+      continue;
+    }
+    const Spelling number = spelling_of(from, to);
+    const bool loose = number.kind == Spelling::kNone || number.kind == Spelling::kSpecial;
+    if (loose && static_cast<size_t>(to - from) <= longest_marker && markers.count(std::string(from, to))) {
+      ++out.markers;
+      out.as_written = false;
+      set_null(&out, row, rows);
+      continue;
+    }
+    if (number.kind == Spelling::kNone) {
+      ++out.texts;
+      note(&out.first_text, row);
+      note(&out.first_not_int, row);
+      ints = floats = false;
+      continue;
+    }
+    ++out.numbers;
+    out.as_written &= number.as_written;
+    if (number.padded) {
+      ++out.padded;
+      note(&out.first_padded, row);
+    }
+    if (number.kind != Spelling::kWhole) note(&out.first_not_int, row);
+    if (out.texts) continue;
+    if (ints) {
+      if (number.kind == Spelling::kWhole) {
+        const auto parsed = std::from_chars(number.begin, number.end, out.ints[row]);
+        if (parsed.ec == std::errc::result_out_of_range) {
+          note(&out.first_big, row);
+          note(&out.first_not_int, row);
+        }
+        continue;
+      }
+      to_floats(row);
+    }
+    out.floats[row] = double_of(number);
+    if (number.kind == Spelling::kWhole && !exact_as_double(number, out.floats[row])) note(&out.first_inexact, row);
+    if (number.kind != Spelling::kSpecial && std::isinf(out.floats[row])) note(&out.first_overflow, row);
+  }
+  if (out.texts) out.kind = CellKind::kText;
+  else if (!out.numbers) out.kind = CellKind::kEmpty;
+  else if (floats) out.kind = CellKind::kFloat;
+  else out.kind = out.first_big >= 0 ? CellKind::kBig : CellKind::kInt;
+  if (out.kind != CellKind::kInt) out.ints.clear();
+  if (out.kind != CellKind::kFloat) out.floats.clear();
+  return out;
+}
+
+}  // namespace fullpass
