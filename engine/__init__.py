@@ -6,8 +6,6 @@ Names are imported when first used, so that the command line's help and the erro
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError, FullpassError
@@ -69,14 +67,3 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'engine' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
     return value
-
-
-class _Engine(types.ModuleType):
-    """Keeps `engine.ingest` the function: Python binds a package that is imported, engine/ingest too, to its parent's name."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _MODULES and isinstance(value, types.ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Engine

@@ -37,7 +37,9 @@ def test_imports_of_package_point_to_lower_packages_only(package):
     assert not wrong
 
 
-@pytest.mark.parametrize("first", ["import engine.ingest.ingestion", "from engine import open_source", "import engine"])
+@pytest.mark.parametrize(
+    "first", ["import engine.ingestion.ingestion", "from engine import open_source", "import engine"]
+)
 def test_engine_ingest_is_the_function_whatever_was_imported_before(first):
     code = f"{first}\nfrom engine import ingest\nimport engine\nassert callable(ingest) and engine.ingest is ingest"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
