@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "measure an exported model, overall and by segment",
     "export": "write a SavedModel that takes raw tf.Examples",
     "push": "make an evaluated version the one that is served, or roll back",
+    "lineage": "show and check where a model comes from: data, graph, code, evaluation",
     "submit": "run a job on this machine, Ray or Kubernetes",
     "status": "show the state of submitted jobs",
     "logs": "stream the logs of a submitted job",

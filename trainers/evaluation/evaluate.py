@@ -57,6 +57,8 @@ def evaluate(
         DataError: damaged data, a label without a value, or a count that does not match the manifest.
     """
     from engine import Dataset
+    from trainers.export.digest import model_digest
+    from trainers.export.export import latest_version
     from trainers.export.predict import LoadedModel
 
     if out is not None:
@@ -64,7 +66,9 @@ def evaluate(
     judged = parse_thresholds(thresholds)
     wanted = _wanted_slices(slices, judged)
     dataset = Dataset.open(data) if isinstance(data, (str, os.PathLike, list, tuple)) else data
-    models = {"model": LoadedModel(model_dir, output)}
+    path = latest_version(model_dir)
+    digest = model_digest(path)  # of what is loaded next; compared again at the end
+    models = {"model": LoadedModel(path, output)}
     if baseline is not None:
         models["baseline"] = LoadedModel(baseline, output)
     columns = _columns(dataset, models, label, wanted, weight)
@@ -78,9 +82,13 @@ def evaluate(
         raise DataError(f"evaluation read {tally.rows:,} rows, the data set has {total:,}; its result is not used")
     if total == 0:
         raise DataError("evaluation has no rows; give data with at least one")
+    if model_digest(path) != digest:
+        raise DataError("changed while it was evaluated; its result is not used", path=str(path))
     overall, segments, before = tally.results()
     result = EvaluationResult(
-        model=str(models["model"].path),
+        model=str(path),
+        model_sha256=digest,
+        data=dataset.manifest.hash,
         label=label,
         rows=total,
         overall=overall,

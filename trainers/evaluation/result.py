@@ -16,7 +16,7 @@ from engine.storage.tree import read_text
 
 __all__ = ["EvaluationResult", "SliceResult"]
 
-VERSION = 1
+VERSION = 2  # 1 had no digest of the model: what it blessed cannot be known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,9 @@ class EvaluationResult:
     """What `trainers.evaluation.evaluate` returns.
 
     Attributes:
-        model: directory of the SavedModel.
+        model: directory of the SavedModel, where it was evaluated.
+        model_sha256: its digest, which the blessing is bound to wherever the model lies.
+        data: hash of the manifest of the data.
         label: name of the label.
         rows: rows evaluated, as many as the data set has.
         overall: metric to value over all rows.
@@ -55,6 +57,7 @@ class EvaluationResult:
     """
 
     model: str
+    model_sha256: str
     label: str
     rows: int
     overall: Mapping[str, float]
@@ -62,6 +65,7 @@ class EvaluationResult:
     baseline: Mapping[str, float] | None = None
     failures: Sequence[str] = ()
     judged: bool = False
+    data: str = ""
 
     @property
     def blessed(self) -> bool:
@@ -73,6 +77,8 @@ class EvaluationResult:
         return {
             "version": VERSION,
             "model": self.model,
+            "model_sha256": self.model_sha256,
+            "data": self.data,
             "label": self.label,
             "rows": self.rows,
             "blessed": self.blessed,
@@ -109,6 +115,8 @@ class EvaluationResult:
             raise DataError(f"is no evaluation of version {VERSION}; evaluate again", path=os.fspath(path))
         return EvaluationResult(
             model=stored["model"],
+            model_sha256=stored["model_sha256"],
+            data=stored.get("data", ""),
             label=stored["label"],
             rows=stored["rows"],
             overall=_numbers(stored["overall"]),
@@ -147,7 +155,12 @@ class EvaluationResult:
     def markdown(self, show: int = 200) -> str:
         """Returns the metrics as Markdown."""
         header, rows, hidden = self._rows(show, None)
-        lines = ["# Evaluation", "", f"Model `{self.model}`, label `{self.label}`, {self.rows:,} rows.", ""]
+        lines = [
+            "# Evaluation",
+            "",
+            f"Model `{self.model}` (sha256 {self.model_sha256}), label `{self.label}`, {self.rows:,} rows.",
+            "",
+        ]
         lines += ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
         return "\n".join([*lines, "", *hidden, *self._verdict(), ""])

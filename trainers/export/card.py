@@ -15,14 +15,11 @@ from typing import Any
 from engine.core.clock import utc_now
 from engine.core.errors import DataError
 from engine.version import __version__
+from trainers.export.digest import CARD_JSON, CARD_MARKDOWN, tree_digest
 
-__all__ = ["CARD_JSON", "CARD_MARKDOWN", "make_card", "read_card", "tree_digest", "write_card"]
+__all__ = ["CARD_JSON", "CARD_MARKDOWN", "config_digest", "make_card", "read_card", "write_card"]
 
 CARD_VERSION = 1
-CARD_JSON = (
-    "assets.extra/model_card.json"  # assets.extra is where serving systems expect files that are not the graph's
-)
-CARD_MARKDOWN = "assets.extra/model_card.md"
 
 
 def make_card(
@@ -61,6 +58,7 @@ def make_card(
         "transform_graph": None if transform_graph is None else {"sha256": tree_digest(transform_graph)},
         "data": _data(data_manifest),
         "config": _plain(config or {}),
+        "config_sha256": config_digest(_plain(config or {})),
         "metrics": _plain(metrics or {}),
         "code": _code(),
         "software": _software(),
@@ -92,16 +90,9 @@ def read_card(directory: str | Path) -> dict[str, Any] | None:
     return card
 
 
-def tree_digest(directory: str | os.PathLike[str]) -> str:
-    """Returns a sha256 over the names and bytes of all files below a directory."""
-    digest = hashlib.sha256()
-    root = Path(directory)
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+def config_digest(config: Mapping[str, Any]) -> str:
+    """Returns the sha256 of a card's configuration."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def _data(manifest: Any) -> dict[str, Any] | None:
@@ -146,7 +137,8 @@ def _plain(value: Any) -> Any:
 
 def _markdown(card: Mapping[str, Any]) -> str:
     lines = [f"# Model card: {card['name']}", "", f"Exported {card['created']}.", ""]
-    lines += _section("Model", card["model"] | {"label": ", ".join(card["label"]) or "none"})
+    digest = {"sha256": card["sha256"]} if "sha256" in card else {}
+    lines += _section("Model", card["model"] | {"label": ", ".join(card["label"]) or "none"} | digest)
     lines += _section("Metrics", card["metrics"])
     lines += ["## What to ask it with", ""]
     for name, signature in card["signatures"].items():

@@ -146,12 +146,13 @@ def _write(served: Any, signatures: Mapping[str, Any], card: Mapping[str, Any], 
     import tensorflow as tf
 
     from trainers.export.card import write_card
+    from trainers.export.digest import model_digest
     from trainers.export.feature_names import write_feature_names
 
     with atomic_directory(target) as directory:
         tf.saved_model.save(served, str(directory), signatures=dict(signatures))
         write_feature_names(directory, served.tensor_names)
-        write_card(card, directory)
+        write_card({**card, "sha256": model_digest(directory)}, directory)
 
 
 def version_numbers(out: str | os.PathLike[str]) -> list[int]:

@@ -8,6 +8,7 @@ a number never changes its meaning. SERVING/.history.json says which model came 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from engine.core.errors import ConfigError, DataError
 from engine.core.lock import locked
 from engine.storage.atomic import atomic_directory, atomic_file, remove_leftovers
 from engine.storage.tree import require_local
+from trainers.export.digest import CARD_JSON, EVALUATION_JSON, model_digest
 from trainers.export.export import latest_version, version_numbers
 
 __all__ = ["current", "history", "push", "rollback", "versions"]
@@ -49,18 +51,20 @@ def push(
 
     Raises:
         ConfigError: no model, no evaluation, one of another model, a model that is not blessed, or a directory that is a URI.
+        DataError: the model changed while it was pushed.
     """
     if keep is not None and keep < 2:
         raise ConfigError(f"keep={keep}: at least 2, the served version and one to roll back to, or None for all")
     root = require_local("serving directory", serving_dir)
     source = latest_version(model_dir)
-    blessed = _checked_blessing(source, evaluation, force)
+    digest = model_digest(source)
+    evaluation = _loaded(source, evaluation)
+    blessed = _checked_blessing(source, digest, evaluation, force)
     if source.resolve().parent == root.resolve():
         raise ConfigError(f"{source} lies in the serving directory already; push from the directory of the export")
+    entry = {"action": "push", "source": str(source), "blessed": blessed, "forced": force and not blessed}
     with _only_writer(root):
-        version = _add(
-            root, source, {"action": "push", "source": str(source), "blessed": blessed, "forced": force and not blessed}
-        )
+        version = _add(root, source, entry, digest, evaluation)
         for old in version_numbers(root)[: -keep if keep else 0]:
             _remove(root / str(old))
     return version
@@ -89,7 +93,8 @@ def rollback(serving_dir: str | os.PathLike[str], to: int | None = None) -> Path
                 f"{root}: cannot go back to version {target}: served is {there[-1]}, earlier versions are {earlier}"
             )
         entry = {"action": "rollback", "source": str(root / str(target)), "of": _origins(root).get(target, target)}
-        return _add(root, root / str(target), entry)
+        back = root / str(target)
+        return _add(root, back, entry, _digest_as_pushed(root, target, back))
 
 
 def versions(serving_dir: str | os.PathLike[str]) -> list[int]:
@@ -127,23 +132,44 @@ def history(serving_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return stored["entries"]
 
 
-def _checked_blessing(source: Path, evaluation: Any, force: bool) -> bool:
+def _digest_as_pushed(root: Path, version: int, directory: Path) -> str:
+    """Returns the digest of a version.
+
+    Raises:
+        DataError: its files are not those that were pushed.
+    """
+    found = model_digest(directory)
+    stated = next((e.get("sha256") for e in history(root) if e["version"] == version), None)
+    if stated not in (None, found):
+        raise DataError(
+            f"is not the model that was pushed: its sha256 is {found}, pushed was {stated}", path=str(directory)
+        )
+    return found
+
+
+def _loaded(source: Path, evaluation: Any) -> Any:
     from trainers.evaluation.result import EvaluationResult
 
+    if not isinstance(evaluation, (str, os.PathLike)):
+        return evaluation
+    try:
+        return EvaluationResult.load(evaluation)
+    except FileNotFoundError:
+        raise ConfigError(f"no evaluation {os.fspath(evaluation)}; `fullpass evaluate --out` writes one") from None
+
+
+def _checked_blessing(source: Path, digest: str, evaluation: Any, force: bool) -> bool:
+    """Returns whether this very model, byte by byte, was blessed; where it lay when it was evaluated does not matter."""
     if evaluation is None:
         if force:
             return False
         raise ConfigError(
             f"{source}: no evaluation; give the result of `fullpass evaluate` with thresholds, or force the push"
         )
-    if isinstance(evaluation, (str, os.PathLike)):
-        try:
-            evaluation = EvaluationResult.load(evaluation)
-        except FileNotFoundError:
-            raise ConfigError(f"no evaluation {os.fspath(evaluation)}; `fullpass evaluate --out` writes one") from None
-    if Path(evaluation.model).resolve() != source.resolve():
+    if evaluation.model_sha256 != digest:
         raise ConfigError(
-            f"the evaluation is of {evaluation.model}, not of {source}; evaluate the model that is pushed"
+            f"the evaluation is of another model: {evaluation.model} with sha256 {evaluation.model_sha256 or 'unknown'}, "
+            f"while {source} is {digest}; evaluate the model that is pushed"
         )
     if not evaluation.blessed and not force:
         why = "; ".join(evaluation.failures) or "it was evaluated without thresholds"
@@ -151,17 +177,36 @@ def _checked_blessing(source: Path, evaluation: Any, force: bool) -> bool:
     return evaluation.blessed
 
 
-def _add(root: Path, source: Path, entry: dict[str, Any]) -> Path:
+def _add(root: Path, source: Path, entry: dict[str, Any], digest: str, evaluation: Any = None) -> Path:
     entries = history(root)
     # A number that was ever used does not come again, even when its version was removed.
     number = max([0, *version_numbers(root), *(e["version"] for e in entries)]) + 1
-    # The entry stands before the version does: a push killed in between wastes a number and nothing else.
-    with atomic_file(root / _HISTORY) as temporary:
-        entries = [*entries, {**entry, "version": number, "time": utc_now()}]
-        temporary.write_text(json.dumps({"version": VERSION, "entries": entries}, indent=1) + "\n", encoding="utf-8")
     with atomic_directory(root / str(number)) as directory:
         shutil.copytree(source, directory, dirs_exist_ok=True)
+        if evaluation is not None:
+            (directory / EVALUATION_JSON).parent.mkdir(parents=True, exist_ok=True)
+            (directory / EVALUATION_JSON).write_text(
+                json.dumps(evaluation.as_json(), indent=2) + "\n", encoding="utf-8"
+            )
+        # What was copied, not what was looked at: the source may have changed in between.
+        if (copied := model_digest(directory)) != digest:
+            raise DataError(
+                f"changed while it was copied: its sha256 was {digest}, the copy's is {copied}; nothing was pushed",
+                path=str(source),
+            )
+        about = {"sha256": digest, "card_sha256": _sha256(directory / CARD_JSON)}
+        about["evaluation_sha256"] = _sha256(directory / EVALUATION_JSON)
+        # The entry is written before the version is seen: a push killed in between wastes a number and nothing else.
+        with atomic_file(root / _HISTORY) as temporary:
+            entries = [*entries, {**entry, **about, "version": number, "time": utc_now()}]
+            temporary.write_text(
+                json.dumps({"version": VERSION, "entries": entries}, indent=1) + "\n", encoding="utf-8"
+            )
     return root / str(number)
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
 def _before(root: Path, served: int) -> int:

@@ -8,6 +8,7 @@ __all__ = ["STEP"]
 
 
 def _run(context: StepContext) -> StepResult:
+    from trainers.export.digest import model_digest
     from trainers.serving.push import current, history, push, versions
 
     config = context.pipeline.push
@@ -15,7 +16,7 @@ def _run(context: StepContext) -> StepResult:
     model = context.output("export", "model")
     last = (history(config.to) or [{}])[-1]  # written before the version appears, so it alone proves nothing
     there = last.get("version") in versions(config.to)[-1:]
-    if there and last.get("action") == "push" and last.get("source") == model:
+    if there and last.get("action") == "push" and last.get("sha256") == model_digest(model):
         version = current(config.to)  # killed after the push: a second one would serve the same model as a new version
     else:
         version = push(model, config.to, evaluation=context.output("evaluate", "result"))

@@ -18,6 +18,7 @@ from cluster.pipeline import (
 from cluster.pipeline.step import StepContext
 from cluster.pipeline.steps.push import STEP
 from trainers.evaluation.result import EvaluationResult
+from trainers.export.digest import model_digest
 
 
 @pytest.fixture
@@ -27,7 +28,15 @@ def context(tmp_path):
     model.mkdir(parents=True)
     (model / "saved_model.pb").write_bytes(b"graph")
     result = EvaluationResult(
-        model=str(model), label="y", rows=9, overall={"auc": 0.9}, slices=[], baseline=None, failures=[], judged=True
+        model_sha256=model_digest(model),
+        model=str(model),
+        label="y",
+        rows=9,
+        overall={"auc": 0.9},
+        slices=[],
+        baseline=None,
+        failures=[],
+        judged=True,
     )
     result.save(str(tmp_path / "evaluation.json"))
     empty = {f.name: {} for f in dataclasses.fields(StepRecord)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +13,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from engine import ConfigError, DataError
 from trainers.evaluation.evaluate import EvaluationResult
+from trainers.export.digest import model_digest
+from trainers.serving.lineage import lineage
 from trainers.serving.push import current, history, push, rollback, versions
 
 REPOSITORY = Path(__file__).parents[3]
@@ -43,8 +48,109 @@ def models(tmp_path_factory):
 
 
 def blessing(path, **changes):
-    settings = {"model": str(path), "label": "y", "rows": 10, "overall": {"auc": 0.9}, "judged": True, **changes}
+    digest = model_digest(path) if Path(path).exists() else "0" * 64
+    settings = {
+        "model": str(path),
+        "model_sha256": digest,
+        "label": "y",
+        "rows": 10,
+        "overall": {"auc": 0.9},
+        "judged": True,
+        **changes,
+    }
     return EvaluationResult(**settings)
+
+
+def test_push_blessing_follows_the_model_and_not_its_path(models, tmp_path):
+    """Another model at the same path is refused; the same one elsewhere goes in."""
+    shutil.copytree(models / "1", tmp_path / "a" / "1")
+    given = blessing(tmp_path / "a" / "1")
+    shutil.copytree(models / "1", tmp_path / "elsewhere" / "1")
+    assert push(tmp_path / "elsewhere", tmp_path / "serving", evaluation=given).name == "1"
+    shutil.rmtree(tmp_path / "a" / "1")
+    shutil.copytree(models / "2", tmp_path / "a" / "1")
+    for force in (False, True):
+        with pytest.raises(ConfigError, match="the evaluation is of another model"):
+            push(tmp_path / "a", tmp_path / "serving", evaluation=given, force=force)
+    assert versions(tmp_path / "serving") == [1]
+
+
+def test_push_flipped_byte_in_a_variable_after_the_blessing_is_refused(models, tmp_path):
+    shutil.copytree(models / "1", tmp_path / "1")
+    given = blessing(tmp_path / "1")
+    flip(next((tmp_path / "1" / "variables").glob("*.data*")))
+    with pytest.raises(ConfigError, match="the evaluation is of another model"):
+        push(tmp_path / "1", tmp_path / "serving", evaluation=given)
+
+
+def flip(path, at=-1):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def broken(links):
+    return [link.name for link in links if link.holds is False]
+
+
+def test_lineage_every_link_of_a_pushed_version_is_checked(models, tmp_path, capsys):
+    from cluster.cli.main import main
+
+    version = push(models / "2", tmp_path, evaluation=blessing(models / "2"))
+    assert broken(lineage(version)) == [] and main(["lineage", str(version)]) == 0
+    shown = capsys.readouterr().out
+    assert model_digest(models / "2") in shown and "10 rows, blessed" in shown and f"push of {models / '2'}" in shown
+    back = push(models / "3", tmp_path, force=True)
+    assert broken(lineage(back)) == [] and "not blessed" in str(lineage(back)[1])
+    again = rollback(tmp_path)
+    assert broken(lineage(again)) == [] and [link.name for link in lineage(again)][:3] == [
+        "model",
+        "push",
+        "evaluation",
+    ]
+    saved = {p: p.read_bytes() for p in version.rglob("*") if p.is_file()}
+    for name, links in (
+        ("saved_model.pb", ["model", "push", "evaluation"]),
+        ("assets.extra/evaluation.json", ["push"]),
+        ("assets.extra/model_card.json", ["push", "configuration"]),
+    ):
+        path = version / name
+        if name.endswith(".json"):
+            key = "rows" if "evaluation" in name else "config"
+            stored = json.loads(path.read_text())
+            path.write_text(json.dumps({**stored, key: 9 if key == "rows" else {"epochs": 9}}))
+        else:
+            flip(path, at=100)
+        assert broken(lineage(version)) == links, name
+        assert main(["lineage", str(version)]) == 3
+        path.write_bytes(saved[path])
+    assert broken(lineage(version)) == []
+    flip(version / "saved_model.pb", at=100)
+    with pytest.raises(DataError, match="is not the model that was pushed"):
+        rollback(tmp_path, to=1)
+
+
+def test_lineage_holds_data_and_graph_against_the_card(tmp_path):
+    import tensorflow as tf
+
+    from engine import Dataset, write_batches
+    from trainers.export.export import export_saved_model
+
+    for name in ("train", "other"):
+        batch = pa.record_batch({"x": pa.array([1.0, 2.0, 3.0 if name == "train" else 4.0], pa.float32())})
+        write_batches([batch], batch.schema, str(tmp_path / f"{name}.tfrecord"), format="tfrecord")
+
+    class Model(tf.Module):
+        def __call__(self, features):
+            return {"y": features["x"] * 2.0}
+
+    spec = {"x": tf.io.FixedLenFeature([], tf.float32)}
+    manifest = Dataset.open(str(tmp_path / "train.tfrecord")).manifest
+    version = export_saved_model(Model(), tmp_path / "models", raw_feature_spec=spec, data_manifest=manifest)
+    (link,) = [link for link in lineage(version) if link.name == "data"]
+    assert link.holds is None and manifest.hash in link.says and "3 records" in link.says
+    assert broken(lineage(version, data=str(tmp_path / "train.tfrecord"))) == []
+    assert broken(lineage(version, data=str(tmp_path / "other.tfrecord"))) == ["data"]
 
 
 def served_number(path):
@@ -61,6 +167,7 @@ def test_push_blessed_version_copies_it_whole_under_next_number(models, tmp_path
     files = [
         {str(p.relative_to(d)): p.read_bytes() for p in d.rglob("*") if p.is_file()} for d in (models / "4", second)
     ]
+    assert files[1].pop("assets.extra/evaluation.json")
     assert files[0] == files[1] and "assets.extra/model_card.json" in files[0]
     assert [(e["action"], e["version"], e["blessed"]) for e in history(tmp_path / "serving")] == [
         ("push", 1, True),
@@ -74,7 +181,8 @@ def test_push_blessed_version_copies_it_whole_under_next_number(models, tmp_path
         (None, "no evaluation"),
         ({"failures": ["auc of all rows is 0.7000, at least 0.9 is needed"]}, "not blessed: auc of all rows is 0.7000"),
         ({"judged": False}, "evaluated without thresholds"),
-        ({"model": "/other/model"}, "the evaluation is of /other/model"),
+        ({"model_sha256": "0" * 64}, "the evaluation is of another model"),
+        ({"model_sha256": ""}, "with sha256 unknown"),
         ("missing.json", r"no evaluation missing\.json"),
     ],
 )
@@ -87,7 +195,8 @@ def test_push_without_blessing_is_refused_and_serving_stays(models, tmp_path, ev
 
 def test_push_forced_stands_in_history(models, tmp_path):
     push(models / "1", tmp_path, force=True)
-    assert history(tmp_path)[0] | {"time": ""} == {
+    digests = {"sha256", "card_sha256", "evaluation_sha256"}
+    assert {key: value for key, value in history(tmp_path)[0].items() if key not in digests} | {"time": ""} == {
         "action": "push", "source": str(models / "1"), "blessed": False, "forced": True, "version": 1, "time": ""
     }  # fmt: skip
 

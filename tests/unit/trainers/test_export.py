@@ -134,7 +134,8 @@ def test_export_holds_no_optimizer_and_no_keras_objects(flights, version):
 
 
 def test_export_model_card_says_where_model_comes_from(flights, version):
-    from trainers.export.card import read_card, tree_digest
+    from trainers.export.card import read_card
+    from trainers.export.digest import tree_digest
 
     card = read_card(version)
     assert card is not None

@@ -1,0 +1,41 @@
+"""`fullpass lineage`: where a version comes from, and whether every link of that chain still holds."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = (
+    "Prints the chain of a model from what is served back to its data: digest of its files, push, evaluation, configuration, code, "
+    "transform graph, manifest of the training data; and checks each link against what is there. Exit code 3 where one is broken."
+)
+EPILOG = """examples:
+  fullpass lineage serving/3
+  fullpass lineage serving/3 --data out/train --graph out/graph    also hold data and graph against the model card
+  fullpass lineage models/7 --json
+"""
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("version", metavar="VERSION", help="directory of one version, exported or pushed")
+    parser.add_argument("--data", metavar="PATH", help="data that it was trained on, to check (default: not checked)")
+    parser.add_argument("--graph", metavar="DIR", help="its transform graph, to check (default: not checked)")
+    parser.add_argument("--json", action="store_true", help="print the chain as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    import dataclasses
+    import json
+
+    from trainers.serving.lineage import lineage
+
+    links = lineage(args.version, data=args.data, transform_graph=args.graph)
+    if args.json:
+        print(json.dumps([dataclasses.asdict(link) for link in links], indent=1))
+    else:
+        for link in links:
+            print(link)
+    return 3 if any(link.holds is False for link in links) else 0
