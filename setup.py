@@ -1,10 +1,11 @@
 """Build of Fullpass: four import packages, two C++ extensions, one command line."""
 
 import re
+import sys
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "engine" / "version.py").read_text()).group(1)
@@ -68,6 +69,15 @@ def native_extension(package: str) -> Pybind11Extension:
     )
 
 
+def loopback_library() -> list[Extension]:
+    """Returns the library that keeps TensorFlow's ports to this machine: no module to import, but built and shipped like one."""
+    if not sys.platform.startswith("linux"):
+        return []
+    source = "trainers/native/loopback.c"
+    flags = {"extra_compile_args": ["-O2", "-Wall", "-Wextra"], "extra_link_args": ["-ldl", "-pthread"]}
+    return [Extension("trainers._loopback", [source], **flags)]
+
+
 with ParallelCompile("MAX_JOBS", default=2):
     setup(
         name="fullpass",
@@ -82,6 +92,7 @@ with ParallelCompile("MAX_JOBS", default=2):
         ext_modules=[
             native_extension("engine"),
             native_extension("transforms"),
+            *loopback_library(),
         ],
         cmdclass={"build_ext": build_ext},
         install_requires=REQUIRED,

@@ -15,6 +15,7 @@ __all__ = [
     "GENERATION",
     "GROUP_SECRET_FILE",
     "INDEX",
+    "OWN_PORTS",
     "PROGRESS",
     "REMOTE",
     "RENDEZVOUS",
@@ -99,6 +100,9 @@ SUPERVISOR = Variable(
 GROUP_SECRET_FILE = Variable(
     "FULLPASS_GROUP_SECRET_FILE", str, "", "File with the secret by which the supervisors of a group know each other.", internal=True
 )  # fmt: skip
+OWN_PORTS = Variable(
+    "FULLPASS_OWN_PORTS", str, "", "Ports of TensorFlow that only this machine and user may reach.", internal=True
+)
 GENERATION = Variable("FULLPASS_GENERATION", int, 0, "How often the group has been started anew.", internal=True)
 
 VARIABLES: tuple[Variable[Any], ...] = (
@@ -114,4 +118,5 @@ VARIABLES: tuple[Variable[Any], ...] = (
     SUPERVISOR,
     GENERATION,
     GROUP_SECRET_FILE,
+    OWN_PORTS,
 )

@@ -15,6 +15,7 @@ from engine.core import environment, exit_codes
 from engine.core.errors import ConfigError
 from engine.core.ports import free_ports
 from trainers.supervision.group_secret import new_secret, write_secret
+from trainers.supervision.own_ports import own_ports_env
 from trainers.supervision.tf_config import TASK_TYPES, tf_config
 
 __all__ = ["LocalGroup", "run_local_group"]
@@ -72,7 +73,8 @@ class LocalGroup:
         env[environment.RUN_ID.name] = self._run_id
         env[environment.GROUP_SECRET_FILE.name] = str(self._secret_file)
         env.pop("TF_CONFIG", None)
-        if len(self.tasks) > 1:
+        if len(self.tasks) > 1:  # a single one has no server
+            env |= own_ports_env(self.ports, env)
             env["TF_CONFIG"] = tf_config(self._cluster, kind, index)
         if name != "worker-0" and name != "chief-0":
             env[environment.PROGRESS.name] = "0"
@@ -93,6 +95,11 @@ class LocalGroup:
             self._processes[task] = subprocess.Popen(
                 command, env=env, stdout=out, stderr=out, stdin=subprocess.PIPE, start_new_session=True
             )
+
+    @property
+    def ports(self) -> list[int]:
+        """Ports that TensorFlow listens on, in the order of ranks."""
+        return [int(address.rpartition(":")[2]) for group in self._cluster.values() for address in group]
 
     @property
     def rendezvous(self) -> str:

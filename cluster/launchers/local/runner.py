@@ -104,6 +104,7 @@ class Runner:
 
     def _make_members(self) -> list[Member]:
         from trainers.supervision.group_secret import new_secret, write_secret
+        from trainers.supervision.own_ports import own_ports_env
         from trainers.supervision.tf_config import tf_config
 
         spec = self._spec
@@ -123,6 +124,8 @@ class Runner:
             env = {**os.environ, environment.RUN_ID.name: run_id, environment.RENDEZVOUS.name: rendezvous, **spec.env}
             env["TF_CONFIG"] = tf_config(addresses, role, index)
             env[environment.GROUP_SECRET_FILE.name] = str(secret_file)
+            if spec.num_pods > 1:
+                env |= own_ports_env([int(a.rpartition(":")[2]) for group in addresses.values() for a in group], env)
             env["PYTHONUNBUFFERED"] = "1"
             if spec.files:
                 env["PYTHONPATH"] = os.pathsep.join(
