@@ -8,6 +8,7 @@ again gets a new directory, so that the earlier result stays whole until the new
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from engine.storage.atomic import atomic_file
 __all__ = ["Finished", "StepRecord", "begin_directory", "commit", "finished_steps", "prune"]
 
 RECORD = "fullpass-step.json"
-_VERSION = 1
+_VERSION = 2  # 1 had no checksum of the record itself
 _KEPT = 3
 
 
@@ -84,16 +85,28 @@ def finished_steps(step_dir: Path) -> list[Finished]:
     for path in step_dir.glob(f"*/{RECORD}"):
         if not _is_run(path.parent):
             continue
-        try:
-            data = json.loads(path.read_text())
-            if data.get("version") == _VERSION:
-                found.append(
-                    Finished(directory=path.parent, record=StepRecord(**{**data, "notes": tuple(data["notes"])}))
-                )
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
+        record = _read(path)
+        if record is not None:
+            found.append(Finished(directory=path.parent, record=record))
     # By number and not by time: clocks of two machines that share the directory differ, numbers are given under its lock.
     return sorted(found, key=lambda f: _number(f.directory), reverse=True)
+
+
+def _read(path: Path) -> StepRecord | None:
+    """Returns a record, or None where it is no whole record of this version: its step then runs again."""
+    try:
+        data = json.loads(path.read_text())
+        if not isinstance(data, dict) or data.get("version") != _VERSION:
+            return None
+        if data.pop("sha256", None) != _checksum(data):
+            return None
+        return StepRecord(**{**data, "notes": tuple(data["notes"])})
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _checksum(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def begin_directory(step_dir: Path, key: str, resumable: bool) -> Path:
@@ -124,7 +137,8 @@ def commit(directory: Path, record: StepRecord) -> Finished:
     }
     record = dataclasses.replace(record, files=files)
     with atomic_file(directory / RECORD) as temporary:
-        temporary.write_text(json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True))
+        data = dataclasses.asdict(record)
+        temporary.write_text(json.dumps({**data, "sha256": _checksum(data)}, indent=1, sort_keys=True))
     point_latest(directory)
     return Finished(directory=directory, record=record)
 

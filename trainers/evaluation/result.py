@@ -113,20 +113,12 @@ class EvaluationResult:
             raise DataError(f"is no evaluation: {error}; evaluate again", path=os.fspath(path)) from None
         if not isinstance(stored, dict) or stored.get("version") != VERSION:
             raise DataError(f"is no evaluation of version {VERSION}; evaluate again", path=os.fspath(path))
-        return EvaluationResult(
-            model=stored["model"],
-            model_sha256=stored["model_sha256"],
-            data=stored.get("data", ""),
-            label=stored["label"],
-            rows=stored["rows"],
-            overall=_numbers(stored["overall"]),
-            slices=[
-                SliceResult(key=s["key"], rows=s["rows"], metrics=_numbers(s["metrics"])) for s in stored["slices"]
-            ],
-            baseline=None if stored["baseline"] is None else _numbers(stored["baseline"]),
-            failures=stored["failures"],
-            judged=stored["judged"],
-        )
+        try:
+            return _from_json(stored)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DataError(
+                f"is a damaged evaluation ({type(error).__name__}: {error}); evaluate again", path=os.fspath(path)
+            ) from None
 
     def table(self, show: int = 20, metrics: Sequence[str] | None = None) -> str:
         """Returns the metrics as a table of plain text.
@@ -186,6 +178,21 @@ class EvaluationResult:
             if self.blessed
             else ["not blessed:", *(f"  {line}" for line in self.failures)]
         )
+
+
+def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
+    return EvaluationResult(
+        model=stored["model"],
+        model_sha256=stored["model_sha256"],
+        data=stored.get("data", ""),
+        label=stored["label"],
+        rows=stored["rows"],
+        overall=_numbers(stored["overall"]),
+        slices=[SliceResult(key=s["key"], rows=s["rows"], metrics=_numbers(s["metrics"])) for s in stored["slices"]],
+        baseline=None if stored["baseline"] is None else _numbers(stored["baseline"]),
+        failures=stored["failures"],
+        judged=stored["judged"],
+    )
 
 
 def _metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -1,6 +1,6 @@
 """The file of an analyzer cache: what one span of the data contributed to each analyzer. Versioned, checked, no pickle.
 
-    magic "FPAC", uint32 version, uint64 length of the index, the index (JSON), the blobs one after another
+    magic "FPAC", uint32 version, uint64 length of the index, uint32 CRC-32 of the index, the index (JSON), the blobs
 
 The index names the span, its files and records, and of each blob its analyzer's key, part number, size and CRC-32.
 """
@@ -20,9 +20,9 @@ from engine.storage.atomic import atomic_file
 
 __all__ = ["VERSION", "SpanCache", "read_span", "write_span"]
 
-VERSION = 1
+VERSION = 2  # 1 had no checksum of the index: a flipped digit of its record count went unseen
 _MAGIC = b"FPAC"
-_HEAD = struct.Struct("<4sIQ")
+_HEAD = struct.Struct("<4sIQI")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def write_span(path: Path, cache: SpanCache) -> None:
     }
     header = json.dumps(index).encode()
     with atomic_file(path) as temporary, open(temporary, "wb") as file:
-        file.write(_HEAD.pack(_MAGIC, VERSION, len(header)) + header)
+        file.write(_HEAD.pack(_MAGIC, VERSION, len(header), zlib.crc32(header)) + header)
         for _, _, blob in blobs:
             file.write(blob)
 
@@ -73,13 +73,16 @@ def read_span(path: Path) -> SpanCache | None:
         if file.seek(0, 2) < _HEAD.size:
             raise DataError("is no file of an analyzer cache: delete it", path=str(path))
         view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    magic, version, length = _HEAD.unpack_from(view)
+    magic, version, length, checksum = _HEAD.unpack_from(view)
     if magic != _MAGIC:
         raise DataError(f"is no file of an analyzer cache, it begins with {magic!r}: delete it", path=str(path))
     if version != VERSION:
         return None
     try:
-        index = json.loads(bytes(view[_HEAD.size : _HEAD.size + length]))
+        header = bytes(view[_HEAD.size : _HEAD.size + length])
+        if len(header) != length or zlib.crc32(header) != checksum:
+            raise ValueError("its index has another checksum")
+        index = json.loads(header)
         parts: dict[str, dict[int, memoryview]] = {key: {} for key in index["analyzers"]}
         offset = _HEAD.size + length
         for key, number, size, checksum in index["blobs"]:
