@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.storage.destination import Destination
@@ -48,24 +49,43 @@ def analyze(
     runner: Any = "local",
     runner_options: Sequence[str] = (),
     *,
+    custom_config: Mapping[str, Any] | None = None,
     batch_rows: int = 131072,
     target_split_bytes: int | None = None,
+    hints: Sequence[str] = (),
 ) -> AnalyzeReport:
     """Returns a report after writing the transform graph of a preprocessing_fn, as `tft.TFTransformOutput` reads it.
 
     Args:
         ds: `engine.Dataset`.
-        preprocessing_fn: as TensorFlow Transform takes it, unchanged.
+        preprocessing_fn: as TensorFlow Transform takes it, unchanged; or as TFX does, with a second argument `custom_config`.
         out: directory to write, local or a URI; it appears whole or not at all.
         runner: "local", "flink", "spark" or the name of a Beam runner.
         runner_options: options of the runner.
+        custom_config: what a preprocessing_fn(inputs, custom_config) gets.
         batch_rows: records a batch.
         target_split_bytes: size of a split; None chooses one.
+        hints: facts on the data that may explain a failure in TensorFlow.
 
     Raises:
-        ConfigError: for a preprocessing_fn or runner that cannot work.
+        ConfigError: for a preprocessing_fn or runner that cannot work; it names the line of the user's file.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
+    from transforms.runners import make_runner
+    from transforms.tracing.user_errors import graph_errors
+    from transforms.tracing.user_function import UserFunction
+
+    destination = Destination(out, GRAPH_MARK)
+    destination.check(ds.paths)
+    backend = make_runner(runner, runner_options)
+    function = UserFunction(preprocessing_fn, custom_config)
+    with graph_errors(function.lines, function.name, hints):
+        return _analyze(ds, function, destination, backend, batch_rows, target_split_bytes)
+
+
+def _analyze(
+    ds: Any, function: Any, destination: Destination, backend: Any, batch_rows: int, target_split_bytes: int | None
+) -> AnalyzeReport:
     from engine.schema.feature_spec import tensorflow_schema
     from transforms.batches.features import LayoutSource
     from transforms.batches.layouts import layouts_of, type_specs_of
@@ -73,17 +93,14 @@ def analyze(
     from transforms.passes.phase_saved_model import replacements, write_phase_model
     from transforms.passes.phases import plan_phases
     from transforms.planning.plan import unsupported_operations
-    from transforms.runners import SplitReader, make_runner
+    from transforms.runners import SplitReader
     from transforms.tracing.trace import trace
 
     start = time.perf_counter()
-    destination = Destination(out, GRAPH_MARK)
-    destination.check(ds.paths)
-    backend = make_runner(runner, runner_options)
     feature_spec = ds.feature_spec()
     with tempfile.TemporaryDirectory(prefix="fullpass-analyze-", dir=getattr(backend, "work_dir", None)) as temp_dir:
         with pause_collection():
-            traced = trace(preprocessing_fn, type_specs_of(feature_spec), temp_dir)
+            traced = trace(function, type_specs_of(feature_spec), temp_dir)
         unsupported = unsupported_operations(traced)
         splits = ds.splits(target_split_bytes or split_bytes(ds, backend))
         if unsupported:
@@ -94,7 +111,7 @@ def analyze(
             layouts = layouts_of(feature_spec)
             columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
             reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=_TFT_BATCH_ROWS)
-            analyze_with_tft(feature_spec, preprocessing_fn, destination, backend, reader, splits, ds.num_records)
+            analyze_with_tft(feature_spec, function, destination, backend, reader, splits, ds.num_records)
             return _report(destination.path, ds.num_records, [], len(unsupported), start, reason)
         plans = plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
         bindings = [binding for plan in plans for binding in plan.evaluation.bindings]
@@ -108,12 +125,34 @@ def analyze(
             model = None
             if plan.needs_saved_model:
                 known = replacements(values, bindings)
-                model = write_phase_model(preprocessing_fn, traced.specs, temp_dir, known, plan.fetches, plan.number)
+                model = write_phase_model(function, traced.specs, temp_dir, known, plan.fetches, plan.number)
             bound = plan.bind(values, model)
             parts = _run_pass(backend, bound, ds, splits, batch_rows, plan.number) if plan.analyzers else {}
             values.update(plan.evaluation.run(bound.finish(parts), assets, traced.graph))
-        write_transform_output(traced, replacements(values, bindings), destination)
+        write_transform_output(
+            traced, replacements(values, bindings), destination, functools.partial(_sample, ds, splits)
+        )
     return _report(destination.path, ds.num_records, plans, sum(len(plan.analyzers) for plan in plans), start, None)
+
+
+def _sample(ds: Any, splits: Sequence[Any]) -> Any:
+    """Returns the first records as tensors by feature with their number, or None where there is none."""
+    import tensorflow as tf
+
+    from engine.schema.feature_spec import tensorflow_schema
+    from transforms.batches.layouts import layouts_of
+    from transforms.output.row_check import SAMPLE_ROWS
+    from transforms.passes.transformation import tensor_of
+    from transforms.runners import SplitReader
+
+    layouts = layouts_of(ds.feature_spec())
+    columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
+    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=SAMPLE_ROWS)
+    batches = (batch for split in splits for batch in reader.read(split))
+    batch = next((each.slice(0, SAMPLE_ROWS) for each in batches if each.num_rows), None)
+    if batch is None:
+        return None
+    return {name: tensor_of(tf, batch, layout) for name, layout in layouts.items()}, batch.num_rows
 
 
 def _report(

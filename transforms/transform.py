@@ -52,6 +52,7 @@ def transform(
     compression: str | None = None,
     batch_rows: int = 16384,
     target_split_bytes: int | None = None,
+    hints: Sequence[str] = (),
 ) -> TransformReport:
     """Returns a report after writing the transformed data set; the directory appears whole or not at all.
 
@@ -67,9 +68,10 @@ def transform(
             (.tfrecord.gz, .tfrecord.deflate), which is what Beam and TFX read compression from.
         batch_rows: records a batch.
         target_split_bytes: size of a split; None chooses one.
+        hints: facts on the data that may explain a failure in TensorFlow.
 
     Raises:
-        ConfigError: for settings that cannot work.
+        ConfigError: for settings that cannot work, and for a preprocessing_fn that fails: it names the line of the user's file.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
     import tensorflow as tf
@@ -79,6 +81,8 @@ def transform(
     from transforms.analyze import split_bytes
     from transforms.batches.layouts import layouts_of
     from transforms.runners import SplitReader, make_runner
+    from transforms.tracing.user_errors import graph_errors
+    from transforms.tracing.user_function import read_lines
 
     start = time.perf_counter()
     check_output(format, compression)
@@ -108,7 +112,8 @@ def transform(
             compression=compression,
         )
         with PassProgress("transform", ds.num_records, ds.size_bytes) as progress:
-            results = backend.transform(plan, reader, tasks, progress)
+            with graph_errors(read_lines(graph), "preprocessing_fn", hints):
+                results = backend.transform(plan, reader, tasks, progress)
         read = sum(result.read for result in results)
         if len(results) != len(tasks) or (ds.num_records is not None and read != ds.num_records):
             raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import sys
@@ -15,10 +16,13 @@ from engine.core.environment import DEBUG
 __all__ = ["import_tensorflow"]
 
 
-def import_tensorflow() -> None:
+def import_tensorflow(*libraries: str) -> None:
     """Imports TensorFlow; what it writes to stderr meanwhile is shown only where the import fails.
 
     With `--debug` (FULLPASS_DEBUG=1) everything is shown.
+
+    Args:
+        libraries: further modules to import, of which each brings greetings of its own; one that is not installed is left out.
     """
     if "tensorflow" in sys.modules or DEBUG.read():
         return
@@ -28,6 +32,9 @@ def import_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        for name in libraries:
+            if importlib.util.find_spec(name) is not None:
+                importlib.import_module(name)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
 

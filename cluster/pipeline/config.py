@@ -86,6 +86,7 @@ class AnalyzeConfig:
     preprocessing_fn: str = "preprocessing_fn"
     runner: str = "local"
     runner_options: tuple[str, ...] = ()
+    custom_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -71,14 +71,14 @@ def outputs(graph: str, table: pa.Table, feature_spec: dict[str, Any]) -> dict[s
     from engine.schema.conform import conform
     from engine.schema.feature_spec import schema_from_feature_spec
     from transforms.batches.layouts import layouts_of
-    from transforms.passes.transformation import _tensor
+    from transforms.passes.transformation import tensor_of
 
     loader = saved_transform_io_v2.SavedModelLoader(os.path.join(graph, "transform_fn"))
     schema = schema_from_feature_spec(feature_spec)
     conformed = pa.Table.from_arrays([_chunked(table, field) for field in schema], schema=schema)
     (batch,) = conformed.combine_chunks().to_batches(max_chunksize=len(table))
     batch = conform(batch, schema)
-    tensors = {name: _tensor(tf, batch, layout) for name, layout in layouts_of(feature_spec).items()}
+    tensors = {name: tensor_of(tf, batch, layout) for name, layout in layouts_of(feature_spec).items()}
     return {name: _numpy(tf, value) for name, value in loader.apply_transform_model(tensors).items()}
 
 

@@ -8,29 +8,37 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine.core.errors import ConfigError
 from transforms.batches.graph_strings import Strings, eager_strings
 from transforms.batches.placeholders import FeatureLayout
 
 __all__ = ["to_record_batch"]
 
 
-def to_record_batch(outputs: Mapping[str, Any], features: Sequence[FeatureLayout], schema: pa.Schema) -> pa.RecordBatch:
+def to_record_batch(
+    outputs: Mapping[str, Any], features: Sequence[FeatureLayout], schema: pa.Schema, rows: int
+) -> pa.RecordBatch:
     """Returns the output tensors of a batch as Arrow columns.
 
     Args:
         outputs: tensors by feature.
         features: layout of each.
         schema: of the batch.
+        rows: records of the batch.
 
     Raises:
-        ValueError: when outputs do not have the same number of records.
+        ConfigError: an output with another number of records.
     """
     columns: dict[str, pa.Array] = {}
     for feature in features:
         columns.update(_columns(outputs[feature.name], feature))
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"the preprocessing_fn returns different numbers of records for its features: {lengths}")
+    wrong = {name: len(column) for name, column in columns.items() if len(column) != rows}
+    if wrong:
+        name, found = next(iter(wrong.items()))
+        raise ConfigError(
+            f"the preprocessing_fn returned output {name!r} with {found} rows for {rows} records: each output needs one row a record; "
+            "drop records before the analysis, or mark them with a weight of 0"
+        )
     arrays = [_fit(columns[field.name], field) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 

@@ -87,13 +87,16 @@ def dense_values(column: pa.Array, layout: FeatureLayout, num_rows: int) -> pa.A
     Raises:
         DataError: when they are not as many as the records need.
     """
-    values = flat_values(column, layout.name)
-    expected = num_rows * int(np.prod(layout.shape, dtype=np.int64))
-    if len(values) != expected:
+    size = int(np.prod(layout.shape, dtype=np.int64))
+    lengths = _lengths(column)
+    wrong = np.flatnonzero(lengths != size)  # each by itself: two records may miss each other's values and still sum up
+    if len(wrong):
         raise DataError(
-            f"feature {layout.name!r} needs {expected} values for {num_rows} records of shape {list(layout.shape)}, found "
-            f"{len(values)}: declare it as VarLenFeature, give it a default_value, or mend the data"
+            f"feature {layout.name!r} needs {size} values in each of {num_rows} records (shape {list(layout.shape)}), record {wrong[0]} of "
+            f"the batch has {lengths[wrong[0]] or 'none'}: declare it as VarLenFeature and analyze again, give it a default_value, or "
+            "mend the data"
         )
+    values = flat_values(column, layout.name)
     return values
 
 

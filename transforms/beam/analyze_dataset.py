@@ -92,7 +92,7 @@ class AnalyzeDataset(beam.PTransform):
             >> beam.Map(
                 _write_transform_fn,
                 beam.pvalue.AsSingleton(known),
-                preprocessing_fn=self._preprocessing_fn,
+                preprocessing_fn=traced.preprocessing_fn,
                 specs=traced.specs,
                 temp_dir=temp_dir,
                 fingerprint=traced.fingerprint,
@@ -120,7 +120,7 @@ class AnalyzeDataset(beam.PTransform):
                         phase_model,
                         known_side,
                         plan=plan,
-                        preprocessing_fn=self._preprocessing_fn,
+                        preprocessing_fn=traced.preprocessing_fn,
                         specs=traced.specs,
                         temp_dir=traced.temp_dir,
                         bindings=bindings,
@@ -129,7 +129,8 @@ class AnalyzeDataset(beam.PTransform):
                 model = beam.pvalue.AsSingleton(made)
             merged = (
                 values
-                | f"Accumulate[{label}]" >> beam.ParDo(AccumulateBundle(plan), known_side, model)
+                | f"Accumulate[{label}]"
+                >> beam.ParDo(AccumulateBundle(plan, traced.preprocessing_fn.lines), known_side, model)
                 | f"Group[{label}]" >> beam.GroupByKey()
                 | f"Merge[{label}]" >> beam.ParDo(MergeKey(plan))
             )

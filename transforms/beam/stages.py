@@ -17,6 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.passes.phases import PhasePlan
 from transforms.runners.beam.stages import key_of
+from transforms.tracing.user_errors import graph_errors
 
 __all__ = ["AccumulateBundle", "MergeKey", "evaluate_phase", "phase_model"]
 
@@ -28,10 +29,11 @@ class AccumulateBundle(beam.DoFn):
 
     Args:
         plan: the phase.
+        lines: "FILE:LINE" of the user's code by operation name.
     """
 
-    def __init__(self, plan: PhasePlan) -> None:
-        self._plan = plan
+    def __init__(self, plan: PhasePlan, lines: Mapping[str, str]) -> None:
+        self._plan, self._lines = plan, lines
         self._opened: Any = None
 
     def start_bundle(self) -> None:
@@ -48,11 +50,12 @@ class AccumulateBundle(beam.DoFn):
             values: results of earlier phases.
             model: `SavedModelFunction` of the phase, or None.
         """
-        if self._opened is None:
-            self._opened = self._plan.bind(dict(values), model).open()
-        if self._state is None:
-            self._state = self._opened.create()
-        self._opened.update(self._state, batch)
+        with graph_errors(self._lines, "preprocessing_fn"):
+            if self._opened is None:
+                self._opened = self._plan.bind(dict(values), model).open()
+            if self._state is None:
+                self._state = self._opened.create()
+            self._opened.update(self._state, batch)
         if self._state.rows >= _FLUSH_ROWS:
             yield from self._flush()
 

@@ -59,12 +59,17 @@ class FinalGraph:
         self._captures.update(self._used_captures(nodes))
         self._point_tables()
 
-    def concrete_function(self) -> Any:
-        """Returns the function from inputs to outputs, ready to be saved."""
+    def concrete_function(self, features: Sequence[str] | None = None) -> Any:
+        """Returns the function from inputs to outputs, ready to be saved.
+
+        Args:
+            features: outputs that it returns; None for all.
+        """
         trace, cut = self._trace, self._cut
+        outputs = {name: value for name, value in trace.outputs.items() if features is None or name in features}
         nodes = {node.name for node in cut.node}
         feeds = [tensor.name for tensor in tf.nest.flatten(dict(trace.inputs), expand_composites=True)]
-        wanted = tf.nest.flatten(dict(trace.outputs), expand_composites=True)
+        wanted = tf.nest.flatten(outputs, expand_composites=True)
 
         @tf.function(input_signature=[dict(trace.specs)], autograph=False)
         def transform_fn(inputs: Any) -> Any:
@@ -76,7 +81,7 @@ class FinalGraph:
             found = tf.graph_util.import_graph_def(cut, given, names, name="transform")
             for tensor, original in zip(found, wanted):
                 tensor.set_shape(original.shape)
-            return tf.nest.pack_sequence_as(dict(trace.outputs), found, expand_composites=True)
+            return tf.nest.pack_sequence_as(outputs, found, expand_composites=True)
 
         return transform_fn.get_concrete_function()
 

@@ -23,10 +23,12 @@ from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
 from engine.storage.destination import Destination
 from transforms.output.final_graph import FinalGraph, Unfit
+from transforms.output.row_check import Sample, check_rows, outputs_to_check
 from transforms.tft.impl import check_fingerprint, trace_metadata
 from transforms.tft.skip_token_filter import lean_reductions
 from transforms.tracing.annotations import annotations_of, evaluate_annotations
 from transforms.tracing.trace import Trace
+from transforms.tracing.user_function import UserFunction
 
 __all__ = ["pause_collection", "write_transform_fn", "write_transform_output"]
 
@@ -96,10 +98,14 @@ def write_transform_fn(
         except _NeedsInputs:
             metadata = trace_metadata(concrete, inputs, preprocessing_fn, temp_dir, known)
     metadata_io.write_metadata(metadata, os.path.join(path, impl_helper.METADATA_DIR_NAME))
+    if isinstance(preprocessing_fn, UserFunction):
+        preprocessing_fn.write(path)
     return metadata
 
 
-def write_transform_output(trace: Trace, known: Mapping[str, tf.Tensor], out: Destination) -> None:
+def write_transform_output(
+    trace: Trace, known: Mapping[str, tf.Tensor], out: Destination, sample: Callable[[], Sample | None] = lambda: None
+) -> None:
     """Writes `transform_fn/` and `transformed_metadata/` so that `tft.TFTransformOutput(out)` reads them.
 
     The directory appears whole or not at all; one that exists is replaced.
@@ -108,15 +114,23 @@ def write_transform_output(trace: Trace, known: Mapping[str, tf.Tensor], out: De
         trace: the traced function.
         known: results of all analyzers as constants by tensor name.
         out: gets the graph.
+        sample: gives the first records, which the graph is run on before it is written.
+
+    Raises:
+        ConfigError: an output with another number of rows than the sample has records.
     """
     model = os.path.join(trace.temp_dir, "transform_fn")
     try:
-        metadata = _write_first_trace(trace, known, model)
+        metadata = _write_first_trace(trace, known, model, sample)
     except Unfit as reason:
         _log.debug("the preprocessing_fn is traced again: %s", reason)
         metadata = write_transform_fn(
             trace.preprocessing_fn, trace.specs, trace.temp_dir, trace.fingerprint, known, model
         )
+        records = sample()
+        if records is not None:  # its own tables and objects are ready in a loaded graph only
+            outputs = saved_transform_io_v2.SavedModelLoader(model).apply_transform_model(dict(records[0]))
+            check_rows(outputs, records[1], trace.preprocessing_fn, trace.outputs)
     with out.stage() as temporary:
         shutil.move(model, temporary / "transform_fn")
         metadata_io.write_metadata(metadata, str(temporary / "transformed_metadata"))
@@ -138,10 +152,17 @@ def _evaluated(tensors: list[Any], concrete: Any) -> list[Any]:
         raise _NeedsInputs from error
 
 
-def _write_first_trace(trace: Trace, known: Mapping[str, tf.Tensor], path: str) -> Any:
+def _write_first_trace(
+    trace: Trace, known: Mapping[str, tf.Tensor], path: str, sample: Callable[[], Sample | None]
+) -> Any:
     """Writes the SavedModel without tracing again, and returns the metadata."""
     final = FinalGraph(trace, known)
+    unsure = outputs_to_check(trace.inputs, trace.outputs)
+    records = sample() if unsure else None
     with pause_collection():
+        if records is not None:
+            outputs = final.concrete_function(unsure)(dict(records[0]))
+            check_rows(outputs, records[1], trace.preprocessing_fn, trace.outputs)
         function = final.concrete_function()
         schema = schema_inference.infer_feature_schema_v2(
             function.structured_outputs,
@@ -151,4 +172,5 @@ def _write_first_trace(trace: Trace, known: Mapping[str, tf.Tensor], path: str) 
         tf.saved_model.save(final.module(function), path)
     metadata = dataset_metadata.DatasetMetadata(schema=schema)
     metadata_io.write_metadata(metadata, os.path.join(path, impl_helper.METADATA_DIR_NAME))
+    trace.preprocessing_fn.write(path)
     return metadata

@@ -16,6 +16,7 @@ from engine.dataset.manifest import FileEntry
 from engine.storage import paths
 from engine.storage.tree import for_tensorflow
 from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter
+from transforms.batches.graph_inputs import check_outputs, fit_layouts
 from transforms.batches.graph_strings import eager_tensor
 from transforms.batches.placeholders import FeatureLayout, components
 
@@ -105,9 +106,13 @@ class OpenTransform:
     def __init__(self, plan: TransformPass) -> None:
         from tensorflow_transform.saved import saved_transform_io_v2
 
+        from transforms.tft.loaded_graph import inputs_of
+
         self.plan = plan
         self._loader = saved_transform_io_v2.SavedModelLoader(for_tensorflow(plan.transform_fn))
         self._apply = self._loader.apply_transform_model
+        self._layouts = fit_layouts(plan.layouts, inputs_of(self._loader))
+        check_outputs(self._loader, self._layouts, [feature.name for feature in plan.features])
         self._pieces = BatchCutter(self.transform, plan.memory_bytes)
 
     def run(self, task: ShardTask, reader: Any, watch: Callable[[Iterator], Iterator] = lambda batches: batches) -> Any:
@@ -140,8 +145,8 @@ class OpenTransform:
 
         from transforms.batches.output_batches import to_record_batch
 
-        inputs = {name: _tensor(tf, batch, layout) for name, layout in self.plan.layouts.items()}
-        return to_record_batch(self._apply(inputs), self.plan.features, self.plan.schema)
+        inputs = {name: tensor_of(tf, batch, layout) for name, layout in self._layouts.items()}
+        return to_record_batch(self._apply(inputs), self.plan.features, self.plan.schema, batch.num_rows)
 
     def close(self) -> None:
         """Frees the model."""
@@ -164,7 +169,7 @@ def _pieces(task: ShardTask, reader: Any) -> Iterator[pa.RecordBatch]:
                 break
 
 
-def _tensor(tf: Any, batch: pa.RecordBatch, layout: FeatureLayout) -> Any:
+def tensor_of(tf: Any, batch: pa.RecordBatch, layout: FeatureLayout) -> Any:
     parts = [eager_tensor(part) for part in components(batch, layout)]
     if layout.kind in ("sparse", "coordinates"):
         return tf.SparseTensor(*parts)

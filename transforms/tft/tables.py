@@ -6,6 +6,7 @@ destroy, so the third is the same for all of them and is traced once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,12 +14,13 @@ import tensorflow as tf
 from tensorflow.python.ops import lookup_ops, script_ops
 from tensorflow.python.trackable import base as trackable_base
 
-from transforms.tft.versions import require
+from transforms.tft.versions import private, require
 
 __all__ = [
     "file_of",
     "initializer_of",
     "is_file_table",
+    "missing_file",
     "point_at",
     "python_function",
     "share_destroyer",
@@ -94,3 +96,15 @@ def python_function(token: str) -> Callable[..., Any] | None:
     """Returns the Python function that an operation of a graph calls by this token, or None where it is gone."""
     found: Callable[..., Any] | None = script_ops._py_funcs.get(token)
     return found
+
+
+def missing_file(table: Any) -> str | None:
+    """Returns the file that a table of a user's own would be filled from and that is not there, or None."""
+    initializer = getattr(table, "_initializer", None)
+    if not isinstance(initializer, lookup_ops.TextFileInitializer):
+        return None
+    path = private(initializer, "_filename_arg", "tensorflow")
+    path = path.numpy() if hasattr(path, "numpy") else path
+    if isinstance(path, (str, bytes)) and not tf.io.gfile.exists(path):
+        return os.fsdecode(path)
+    return None

@@ -28,14 +28,14 @@ from tensorflow_transform import (
     tf_utils,
 )
 
-from engine.core.errors import ConfigError
 from transforms.accumulators.base import Reduction
 from transforms.tft.annotations import RANGED_TENSORS, tensor_keys
 from transforms.tft.impl import asset_replacements
 from transforms.tft.patches import replaced
 from transforms.tft.skip_token_filter import lean_reductions
-from transforms.tft.tables import file_of, is_file_table, table_with_buckets
+from transforms.tft.tables import file_of, is_file_table, missing_file, table_with_buckets
 from transforms.tracing.annotations import annotations_of
+from transforms.tracing.user_function import UserFunction
 
 __all__ = ["NotedReduction", "TableSize", "Trace", "trace"]
 
@@ -98,7 +98,7 @@ class Trace:
         ranged_features: outputs whose range of integers the analyzers will tell.
     """
 
-    preprocessing_fn: Callable[..., Any]
+    preprocessing_fn: UserFunction
     specs: Mapping[str, tf.TypeSpec]
     graph: Any
     inputs: Mapping[str, Any]
@@ -127,18 +127,19 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
         temp_dir: existing directory for temporary assets.
 
     Raises:
-        ConfigError: when the function does not return a dict with at least one tensor, or makes trainable variables.
+        ConfigError: when the function raises, returns anything but a dict of tensors with one row a record, or makes trainable
+            variables; it names the user's file and line.
     """
+    function = preprocessing_fn if isinstance(preprocessing_fn, UserFunction) else UserFunction(preprocessing_fn)
     noted: dict[str, NotedReduction] = {}
     ranged: list[str] = []
     annotations: dict[str, list[Any]] = {}
     tables = _Tables()
 
     def recording(features: Any) -> Any:
-        result = preprocessing_fn(features)
-        if isinstance(result, dict):
-            ranged.extend(_ranged_features(result))
-            annotations.update(annotations_of(result))
+        result = function(features)
+        ranged.extend(_ranged_features(result))
+        annotations.update(annotations_of(result))
         return result
 
     module = tf.Module()
@@ -148,17 +149,16 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
         concrete = traced.get_concrete_function()
     graph, outputs = concrete.graph, concrete.structured_outputs
     inputs = tf2_utils.get_structured_inputs_from_func_graph(graph)
-    if not isinstance(outputs, dict) or not outputs:
-        raise ConfigError(
-            f"preprocessing_fn must return a dict of at least one tensor by feature name, it returned {outputs!r}"
-        )
+    function.check_shapes(outputs)
     trainable = graph.get_collection(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)
     if trainable:
-        raise ConfigError(f"preprocessing_fn made trainable variables, which an analysis cannot train: {trainable}")
+        raise function.refuse(f"made trainable variables, which an analysis cannot train: {trainable}")
+    for path in tables.missing_files():
+        raise function.refuse(f"makes a lookup table of the file {path!r}, which does not exist")
     asset_map = annotators.get_asset_annotations(graph)
     annotators.clear_asset_annotations(graph)
     return Trace(
-        preprocessing_fn=preprocessing_fn,
+        preprocessing_fn=function,
         specs=dict(specs),
         graph=graph,
         inputs=inputs,
@@ -225,6 +225,10 @@ class _Tables:
             return None
         eager = {path.ref() for _, path in asset_replacements(graph)}
         return found if all(_is_vocabulary_table(table, eager) for table in found) else None
+
+    def missing_files(self) -> Iterator[str]:
+        """Yields the files of tables that are not there: TensorFlow would read them when the saved graph is loaded."""
+        yield from filter(None, map(missing_file, self._resources.resources))
 
     def _create_variable(self, next_creator: Any, **kwargs: Any) -> Any:
         variable = next_creator(**kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 DESCRIPTION = (
     "Runs the analyzers of a TensorFlow Transform preprocessing_fn over all records and writes the transform graph, which "
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-rows", type=int, default=131072, metavar="N", help="records a batch (default: %(default)s)"
     )
+    parser.add_argument(
+        "--custom-config", metavar="JSON", help="object that preprocessing_fn(inputs, custom_config) gets, as in TFX"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -36,22 +40,21 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from cluster.user_code.graph_errors import LineNotes, graph_errors
+    from cluster.cli.quiet import import_tensorflow
     from cluster.user_code.module import user_function
     from engine import Dataset
     from transforms import analyze
 
-    function = LineNotes(user_function(args.module, "preprocessing_fn"), args.module)
-    with graph_errors(function.lines, "preprocessing_fn", step="analyze"):
-        report = analyze(
-            Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
-            function,
-            args.out,
-            runner=args.runner,
-            runner_options=args.runner_option,
-            batch_rows=args.batch_rows,
-        )
-    function.write(args.out)
+    import_tensorflow("tensorflow_transform")
+    report = analyze(
+        Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
+        user_function(args.module, "preprocessing_fn"),
+        args.out,
+        runner=args.runner,
+        runner_options=args.runner_option,
+        custom_config=_custom_config(args.custom_config),
+        batch_rows=args.batch_rows,
+    )
     if args.json:
         print(json.dumps(dataclasses.asdict(report)))
         return 0
@@ -61,3 +64,19 @@ def run(args: argparse.Namespace) -> int:
     if report.fallback:
         print(f"TensorFlow Transform's own implementation ran: {report.fallback}")
     return 0
+
+
+def _custom_config(text: str | None) -> dict[str, Any] | None:
+    import json
+
+    from engine import ConfigError
+
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--custom-config: {text!r} is no JSON ({error}); e.g. '{{\"buckets\": 10}}'") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"--custom-config: {text!r} is no JSON object; e.g. '{{\"buckets\": 10}}'")
+    return value

@@ -71,10 +71,12 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; 3 where thresholds were given and not met."""
     import json
 
+    from cluster.cli.quiet import import_tensorflow
     from engine import Dataset
     from engine.core.exit_codes import NOT_MET
     from trainers.evaluation.evaluate import evaluate
 
+    import_tensorflow()
     result = evaluate(
         args.model,
         Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),

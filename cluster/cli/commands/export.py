@@ -43,12 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    from cluster.cli.quiet import import_tensorflow
     from cluster.user_code.module import user_function
     from engine import ConfigError, Dataset
     from engine.storage.paths import require_local
     from trainers.export.from_checkpoint import check_export, export_checkpoint, rebuild_model
 
     require_local("--out", args.out)  # before the data are read
+    import_tensorflow("tensorflow_transform")
     if args.graph is None and args.data is None:
         raise ConfigError("without --graph, --data is needed: it says which features a raw example has")
     raw = None if args.data is None else Dataset.open(args.data)

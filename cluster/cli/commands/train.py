@@ -97,6 +97,9 @@ def run(args: argparse.Namespace) -> int:
             with paths.open_input(result) as file:
                 _show(json.loads(file.read()), args.json)
         return code
+    from cluster.cli.quiet import import_tensorflow
+
+    import_tensorflow()
     train_from_json(target[1])
     return 0
 

@@ -38,21 +38,21 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from cluster.user_code.graph_errors import graph_errors, read_lines
+    from cluster.cli.quiet import import_tensorflow
     from engine import Dataset
     from transforms import transform
 
-    with graph_errors(read_lines(args.graph), "preprocessing_fn", step="transform"):
-        report = transform(
-            Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
-            args.graph,
-            args.out,
-            format=args.format,
-            num_shards=args.num_shards,
-            runner=args.runner,
-            runner_options=args.runner_option,
-            compression=None if args.compression == "none" else args.compression,
-        )
+    import_tensorflow("tensorflow_transform")
+    report = transform(
+        Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
+        args.graph,
+        args.out,
+        format=args.format,
+        num_shards=args.num_shards,
+        runner=args.runner,
+        runner_options=args.runner_option,
+        compression=None if args.compression == "none" else args.compression,
+    )
     if args.json:
         print(json.dumps(dataclasses.asdict(report)))
     else:

@@ -11,7 +11,6 @@ _GRAPH = "graph"
 
 
 def _run(context: StepContext) -> StepResult:
-    from cluster.user_code.graph_errors import LineNotes, graph_errors
     from cluster.user_code.module import user_function
     from engine import Dataset
     from transforms import analyze
@@ -20,16 +19,15 @@ def _run(context: StepContext) -> StepResult:
     config = pipeline.analyze
     assert config is not None
     dataset = Dataset.open(context.raw("train"))
-    function = LineNotes(user_function(pipeline.module, config.preprocessing_fn), pipeline.module)
-    with graph_errors(function.lines, config.preprocessing_fn, context.text_columns()):
-        report = analyze(
-            dataset,
-            function,
-            str(context.out / _GRAPH),
-            runner=config.runner,
-            runner_options=config.runner_options,
-        )
-    function.write(context.out / _GRAPH)
+    report = analyze(
+        dataset,
+        user_function(pipeline.module, config.preprocessing_fn),
+        str(context.out / _GRAPH),
+        runner=config.runner,
+        runner_options=config.runner_options,
+        custom_config=config.custom_config,
+        hints=context.text_columns(),
+    )
     return StepResult(
         counts=Counts(rows_in=dataset.num_records, rows_out=report.records),
         outputs={"graph": _GRAPH},

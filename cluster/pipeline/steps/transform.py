@@ -12,27 +12,25 @@ __all__ = ["STEP"]
 
 
 def _run(context: StepContext) -> StepResult:
-    from cluster.user_code.graph_errors import graph_errors, read_lines
     from engine import Dataset
     from transforms import transform
 
-    config, analysis = context.pipeline.transform, context.pipeline.analyze
-    assert config is not None and analysis is not None
+    config = context.pipeline.transform
+    assert config is not None
     graph = context.output("analyze", "graph")
-    lines = read_lines(graph)
     rows_in, rows_out, notes = 0, 0, []
     for split in ("train", "eval"):
         dataset = Dataset.open(context.raw(split))
-        with graph_errors(lines, analysis.preprocessing_fn, context.text_columns()):
-            report = transform(
-                dataset,
-                graph,
-                str(context.out / split),
-                format=config.format,
-                num_shards=config.num_shards,
-                runner=config.runner,
-                runner_options=config.runner_options,
-            )
+        report = transform(
+            dataset,
+            graph,
+            str(context.out / split),
+            format=config.format,
+            num_shards=config.num_shards,
+            runner=config.runner,
+            runner_options=config.runner_options,
+            hints=context.text_columns(),
+        )
         rows_in, rows_out = rows_in + dataset.num_records, rows_out + report.written
         notes.append(f"{split} {report.written:,}")
         check_label(Dataset.open(str(context.out / split)).schema, context.pipeline.label)

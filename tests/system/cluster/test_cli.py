@@ -7,6 +7,8 @@ import sys
 import types
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import cluster.cli.main as shell
@@ -158,3 +160,24 @@ def test_bench_compares_on_the_same_records(tmp_path, capsys):
     pq.write_table(pa.table({"x": list(range(50)), "t": ["a"] * 50}), tmp_path / "a.parquet")
     assert main(["bench", str(tmp_path), "--rounds", "1"]) == 0
     assert "1 of 2 columns are text" in capsys.readouterr().out
+
+
+def test_passes_say_nothing_of_tensorflows_own(tmp_path):
+    pq.write_table(pa.table({"x": pa.array([1.0, 2.0], pa.float32())}), tmp_path / "rows.parquet")
+    (tmp_path / "features.py").write_text(
+        "import tensorflow_transform as tft\n\ndef preprocessing_fn(inputs):\n    return {'x': tft.scale_to_z_score(inputs['x'])}\n"
+    )
+    for words in (
+        ["analyze", "rows.parquet", "--module", "features.py", "--out", "graph"],
+        ["transform", "rows.parquet", "--graph", "graph", "--out", "out"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "cluster.cli.main", "-q", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert len(done.stdout.splitlines()) == 1

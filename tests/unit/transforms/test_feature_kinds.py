@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 tf = pytest.importorskip("tensorflow")
@@ -123,3 +125,38 @@ def test_a_lookup_fn_may_look_up_before_it_asks_for_the_size(tmp_path):
     graph = analyze(ds, preprocessing_fn, str(tmp_path / "graph")).path
     domain = tft.TFTransformOutput(graph).transformed_domains()["id"]
     assert (domain.min, domain.max) == (-1, 2)  # three entries
+
+
+def test_transform_reads_what_the_graph_was_analyzed_for(tmp_path):
+    def part(name, **columns):
+        pq.write_table(pa.table(columns), tmp_path / name)
+        return Dataset.open(str(tmp_path / name))
+
+    with_nulls = part("nulls.parquet", x=pa.array([1.0, None, 3.0], pa.float32()), y=[1, 2, 3])
+    without = part("whole.parquet", x=pa.array([1.0, 2.0, 3.0], pa.float32()), y=[1, 2, 3])
+    dense_spec = {"x": tf.io.FixedLenFeature([], tf.float32), "y": tf.io.FixedLenFeature([], tf.int64)}
+    sparse_spec = {**dense_spec, "x": tf.io.VarLenFeature(tf.float32)}
+    dense = Dataset.open(str(tmp_path / "whole.parquet"), dense_spec)
+
+    def preprocessing_fn(inputs):
+        return {"x": tft.scale_to_0_1(inputs["x"]), "y": inputs["y"]}
+
+    for name, ds in (("sparse", Dataset.open(str(tmp_path / "nulls.parquet"), sparse_spec)), ("dense", dense)):
+        analyze(ds, preprocessing_fn, str(tmp_path / name))
+
+    def written(graph, ds):
+        transform(ds, str(tmp_path / graph), str(tmp_path / "out"))
+        return pq.read_table(tmp_path / "out").column("x").to_pylist()
+
+    assert written("sparse", dense) == [[0.0], [0.5], [1.0]]
+    assert written("sparse", with_nulls) == [[0.0], [], [1.0]]
+    assert written("dense", without) == [0.0, 0.5, 1.0]
+    with pytest.raises(DataError, match=r"'x' needs 1 values in each of 3 records .* record 1 of the batch has none"):
+        written("dense", with_nulls)
+    lists = part("lists.parquet", x=pa.array([[1.0, 2.0], [], [3.0]], pa.list_(pa.float32())), y=[1, 2, 3])
+    with pytest.raises(DataError, match="record 0 of the batch has 2"):  # three values in three records, of others each
+        written("dense", lists)
+    with pytest.raises(ConfigError, match="'x' is int64 in the data and float32 in the transform graph"):
+        written("dense", part("other.parquet", x=[1, 2, 3], y=[1, 2, 3]))
+    with pytest.raises(ConfigError, match="no feature 'x', which the transform graph needs for 'x'; it has y"):
+        written("dense", part("missing.parquet", y=[1, 2, 3], z=[1, 2, 3]))

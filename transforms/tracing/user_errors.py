@@ -1,75 +1,21 @@
-"""Failures of the user's preprocessing_fn, while it is traced or while TensorFlow runs it, as one line that says where.
-
-TensorFlow names the operation that failed, not the line that made it. So the lines are noted while the function is
-traced, and looked up when one of its operations fails, in analyze or later in transform.
-"""
+"""Failures of the user's preprocessing_fn while TensorFlow runs it, here or on a worker, as one line that says where."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
 
-from engine.core.errors import ConfigError, DataError, FullpassError
-from engine.storage import paths
-from engine.storage.tree import read_text
+from engine.core.errors import ConfigError, FullpassError
+from transforms.tracing.user_function import place_in
 
-__all__ = ["LineNotes", "graph_errors", "read_lines"]
+__all__ = ["graph_errors"]
 
-_FILE = "source_lines.json"
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _NODE = re.compile(r"\{\{node ([^}]+)\}\}|at node '?([^'\s]+)")
 _AROUND = ("Detected at node", "<stack traces", "Node: ", "File ")
 _LIBRARIES = ("tensorflow", "tensorflow_transform", "tfx_bsl", "apache_beam", "keras")
-
-
-class LineNotes:
-    """Calls the user's function and notes which of its lines made which operation.
-
-    Args:
-        function: the preprocessing_fn.
-        path: the user's file.
-    """
-
-    def __init__(self, function: Callable[..., Any], path: str | Path) -> None:
-        self._function, self._file = function, Path(path).resolve()
-        self.lines: dict[str, str] = {}
-        self.__name__ = self.__qualname__ = function.__name__
-        self.__doc__ = function.__doc__
-        self.__wrapped__ = function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        result = self._function(*args, **kwargs)
-        self.lines |= _lines_of_operations(self._file)
-        return result
-
-    def write(self, graph: str | Path) -> None:
-        """Writes the lines beside the transform graph, where `read_lines` finds them."""
-        with paths.open_output(paths.join(graph, _FILE)) as file:
-            file.write(json.dumps(self.lines).encode())
-
-
-def read_lines(graph: str | Path) -> dict[str, str]:
-    """Returns "FILE:LINE" by operation of a transform graph, or nothing where they were not noted."""
-    try:
-        return json.loads(read_text(paths.join(graph, _FILE)) or "{}")
-    except (OSError, ValueError, DataError):
-        return {}
-
-
-def _lines_of_operations(file: Path) -> dict[str, str]:
-    import tensorflow as tf
-
-    lines: dict[str, str] = {}
-    if tf.executing_eagerly():
-        return lines
-    for operation in tf.compat.v1.get_default_graph().get_operations():
-        frames = [frame for frame in operation.traceback or () if frame.filename == str(file)]
-        if frames:
-            lines[operation.name] = f"{file.name}:{frames[-1].lineno}"
-    return lines
 
 
 @contextlib.contextmanager
@@ -95,12 +41,18 @@ def graph_errors(lines: Mapping[str, str], function: str, hints: Sequence[str] =
 def _message(error: BaseException, lines: Mapping[str, str], function: str, hints: Sequence[str]) -> str:
     text = str(error)
     node = next((name for match in _NODE.finditer(text) for name in match.groups() if name), None)
-    line = _line(node, lines) if node else None
+    line = _python_line(text) or (_line(node, lines) if node else None)
     where = line or function
     what = f"{function} failed in TensorFlow" if line else "failed in TensorFlow"
     operation = f" at operation {node}" if node else ""
     hint = "".join(f"; {hint}" for hint in hints) if "string" in text else ""
     return f"{where}: {what}{operation}: {_core(text) or type(error).__name__}{hint}"
+
+
+def _python_line(text: str) -> str | None:
+    """The line of the user's code that raised inside of a tf.py_function or tf.numpy_function, whose traceback the text holds."""
+    raised = text.partition("Traceback (most recent call last)")[2].split("Original stack trace")[0]
+    return place_in(SimpleNamespace(filename=file, lineno=line) for file, line in _FRAME.findall(raised))
 
 
 def _line(node: str, lines: Mapping[str, str]) -> str | None:
@@ -114,7 +66,8 @@ def _line(node: str, lines: Mapping[str, str]) -> str | None:
 def _core(text: str) -> str:
     """TensorFlow's own sentence, without the stack traces that it wraps around it."""
     parts = []
-    for line in text.split("Original stack trace")[0].splitlines():
+    text = text.split("Original stack trace")[0].split("Traceback (most recent call last)")[0]
+    for line in text.splitlines():
         line = re.sub(r"\[\[\{\{node [^}]*\}\}\]\]|\[Op:[^\]]*\]|\[\[.*\]\]", "", line).strip()
         if not line or "Graph execution error" in line or line.startswith(_AROUND):
             continue

@@ -1,0 +1,181 @@
+"""What TensorFlow says of a failing operation becomes one line with the place in the user's file."""
+
+from __future__ import annotations
+
+import inspect
+
+import pyarrow as pa
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+
+import tensorflow_transform as tft  # noqa: E402
+
+import transforms.beam as fullpass_beam  # noqa: E402
+from engine import ConfigError, DataError, Dataset, FullpassError  # noqa: E402
+from tests.support import parity  # noqa: E402
+from transforms import analyze, transform  # noqa: E402
+from transforms.tracing.user_errors import graph_errors  # noqa: E402
+from transforms.tracing.user_function import read_lines  # noqa: E402
+
+_BY_A_WORKER = """UnimplementedError: Graph execution error:
+
+Detected at node 'scale/Cast' defined at (most recent call last):
+<stack traces unavailable>
+Node: 'scale/Cast'
+Cast string to float is not supported
+\t [[{{node scale/Cast}}]]
+
+Original stack trace for 'scale/Cast':
+  File "elsewhere.py", line 3
+"""
+_LINES = {"scale/Cast": "features.py:7", "Cast": "features.py:9"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "place"),
+    [
+        (_LINES, "features.py:7: preprocessing_fn failed"),
+        ({"Cast": "features.py:9"}, "features.py:9: preprocessing_fn failed"),
+        ({}, "preprocessing_fn: failed"),
+    ],
+)
+def test_failure_in_a_worker_names_the_line(lines, place):
+    with pytest.raises(ConfigError) as caught:
+        with graph_errors(lines, "preprocessing_fn", ["column 'x' is text"], step="analyze"):
+            raise FullpassError(_BY_A_WORKER)
+    assert str(caught.value) == (
+        f"analyze: {place} in TensorFlow at operation scale/Cast: Cast string to float is not supported; column 'x' is text"
+    )
+
+
+def test_hint_is_left_out_where_it_explains_nothing():
+    with pytest.raises(ConfigError) as caught:
+        with graph_errors(_LINES, "preprocessing_fn", ["column 'x' is text"]):
+            raise FullpassError(
+                _BY_A_WORKER.replace("Cast string to float is not supported", "Incompatible shapes: [2] vs. [3]")
+            )
+    assert str(caught.value).endswith("Incompatible shapes: [2] vs. [3]")
+
+
+@pytest.mark.parametrize(
+    "error", [DataError("cut", path="a", record=1), RuntimeError("ours"), OSError("disk"), MemoryError()]
+)
+def test_other_errors_stay_what_they_are(error):
+    with pytest.raises(type(error)) as caught, graph_errors(_LINES, "preprocessing_fn"):
+        raise error
+    assert caught.value is error
+
+
+def test_lines_that_were_not_noted_are_none(tmp_path):
+    assert read_lines(tmp_path) == {}
+    (tmp_path / "transform_fn" / "assets.extra").mkdir(parents=True)
+    (tmp_path / "transform_fn" / "assets.extra" / "source_lines.json").write_text("{")
+    assert read_lines(tmp_path) == {}
+
+
+def _boom(values):
+    raise ValueError("boom")
+
+
+def _boolean_mask(inputs):
+    return {"x": inputs["x"], "kept": tf.boolean_mask(inputs["x"], inputs["x"] > 2)}
+
+
+def _py_function(inputs):
+    values = tf.py_function(_boom, [inputs["x"]], tf.float32)
+    return {"z": tft.scale_to_z_score(tf.ensure_shape(values, [None]))}
+
+
+def _own_table(inputs):
+    file = tf.lookup.TextFileInitializer("/no/such/file", tf.string, 0, tf.int64, 1, delimiter="!")
+    return {"id": tf.lookup.StaticHashTable(file, 0).lookup(inputs["s"])}
+
+
+def _one_hot(inputs):
+    ids = tft.compute_and_apply_vocabulary(inputs["s"])
+    return {"hot": tf.one_hot(ids, tf.cast(tf.reduce_max(ids), tf.int32))}
+
+
+_FAILING = {
+    "raises": (lambda inputs: {"y": inputs["nope"]}, "raised KeyError: 'nope'"),
+    "none": (lambda inputs: None, "must return a dict .* returned None"),
+    "tuple": (lambda inputs: (inputs["x"],), "must return a dict .* returned a tuple"),
+    "nested": (lambda inputs: {"a": {"b": inputs["x"]}}, "returned a dict as output 'a'"),
+    "number": (lambda inputs: {"x": inputs["x"], "c": 5}, "returned a int as output 'c', not a tensor"),
+    "scalar": (lambda inputs: {"m": tft.mean(inputs["x"])}, "returned a scalar as output 'm'"),
+    "unknown dimension": (_one_hot, r"returned output 'hot' of shape \(None, None\)"),
+    "rows": (_boolean_mask, "returned output 'kept' with 0 rows for 2 records"),
+    "table": (_own_table, "makes a lookup table of the file '/no/such/file', which does not exist"),
+    "operation": (
+        lambda inputs: {"z": tft.scale_to_z_score(tf.strings.to_number(inputs["s"]))},
+        "failed in TensorFlow at operation .*: StringToNumberOp could not correctly convert string: a",
+    ),
+    "operation without an analyzer": (
+        lambda inputs: {"z": tf.reshape(tf.strings.to_number(inputs["s"]), [-1])},
+        "failed in TensorFlow at operation .*: StringToNumberOp could not correctly convert string: a",
+    ),
+    "Python in the graph": (_py_function, "failed in TensorFlow at operation EagerPyFunc: ValueError: boom"),
+}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    rows = pa.table({"x": pa.array([1.0, 2.0, 3.0, 4.0], pa.float32()), "s": ["a", "b", "a", "3"]})
+    spec = {"x": tf.io.FixedLenFeature([], tf.float32), "s": tf.io.FixedLenFeature([], tf.string)}
+    return rows, spec, parity.write_table(tmp_path_factory.mktemp("rows"), rows)
+
+
+@pytest.mark.parametrize("name", _FAILING)
+def test_a_failing_function_is_one_line_with_the_place(name, table, tmp_path):
+    function, message = _FAILING[name]
+    with pytest.raises(ConfigError, match=rf"^test_user_errors\.py:\d+: \S+ {message}") as caught:
+        analyze(Dataset.open(table[2], table[1]), function, str(tmp_path / "graph"))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "graph").exists()
+
+
+@pytest.mark.parametrize("name", ["raises", "operation", "Python in the graph"])
+@pytest.mark.parametrize("where", ["beam runner", "transforms.beam"])
+def test_a_failing_function_names_its_place_on_workers(where, name, table, tmp_path):
+    function, message = _FAILING[name]
+    with pytest.raises(Exception, match=rf"test_user_errors\.py:\d+: \S+ {message}"):
+        if where == "beam runner":
+            analyze(Dataset.open(table[2], table[1]), function, str(tmp_path / "graph"), "BundleBasedDirectRunner")
+        else:
+            parity.tft_analyze(table[0], table[1], function, str(tmp_path / "graph"), fullpass_beam)
+
+
+def _to_number(inputs):
+    return {"n": tf.strings.to_number(inputs["s"])}
+
+
+@pytest.mark.parametrize("runner", ["local", "BundleBasedDirectRunner"])
+def test_transform_names_the_line_of_the_function_that_made_the_graph(runner, table, tmp_path):
+    good = parity.write_table(tmp_path / "good", table[0].set_column(1, "s", pa.array(["1", "2", "3", "4"])))
+    analyze(Dataset.open(good, table[1]), _to_number, str(tmp_path / "graph"))
+    line = inspect.getsourcelines(_to_number)[1] + 1
+    with pytest.raises(ConfigError, match=rf"^test_user_errors\.py:{line}: preprocessing_fn failed .* string: a$"):
+        transform(Dataset.open(table[2], table[1]), str(tmp_path / "graph"), str(tmp_path / "out"), runner=runner)
+
+
+def test_transform_refuses_another_number_of_rows(table, tmp_path):
+    some = lambda inputs: {"x": tf.boolean_mask(inputs["x"], inputs["x"] < 100)}  # all of the first records
+    analyze(Dataset.open(table[2], table[1]), some, str(tmp_path / "graph"))
+    more = parity.write_table(tmp_path / "more", pa.table({"x": pa.array([1.0, 200.0], pa.float32()), "s": ["a", "b"]}))
+    with pytest.raises(ConfigError, match="output 'x' with 0 rows for 1 records"):
+        transform(Dataset.open(more, table[1]), str(tmp_path / "graph"), str(tmp_path / "out"))
+
+
+def test_custom_config_goes_to_a_function_that_takes_it(table, tmp_path):
+    def scaled(inputs, custom_config):
+        return {"y": inputs["x"] * custom_config.get("k", 1.0)}
+
+    ds = Dataset.open(table[2], table[1])
+    for config, expected in ((None, 1.0), ({"k": 3.0}, 3.0)):
+        graph = analyze(ds, scaled, str(tmp_path / "graph"), custom_config=config).path
+        assert parity.outputs(graph, table[0], table[1])["y"][0] == expected
+    with pytest.raises(ConfigError, match=r"custom_config is given, but <lambda> takes \(inputs\)"):
+        analyze(ds, lambda inputs: inputs, str(tmp_path / "other"), custom_config={"k": 1})
+    with pytest.raises(ConfigError, match=r"takes \(inputs, more\)"):
+        analyze(ds, lambda inputs, more: inputs, str(tmp_path / "other"))
