@@ -107,8 +107,9 @@ def run(args: argparse.Namespace) -> int:
 def train_from_json(text: str) -> None:
     """Trains with the arguments of the command as JSON, in this process."""
     from cluster.user_code.module import user_function
-    from engine import Dataset, paths
+    from engine import Dataset
     from engine.core.environment import SUPERVISOR
+    from engine.storage import paths
     from trainers import Trainer
 
     said = json.loads(text)
