@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
 from cluster.launchers.kubernetes.api.client import Api
+from cluster.launchers.kubernetes.api.errors import AlreadyThere
 from cluster.launchers.kubernetes.api.logs import follow_logs, read_logs
 from cluster.launchers.kubernetes.diagnose import creation_trouble, pod_state, pod_trouble
 from cluster.launchers.kubernetes.isolation import UNSET_SECRET
@@ -24,6 +25,7 @@ from trainers.supervision.group_secret import new_secret
 __all__ = ["KubernetesLauncher"]
 
 _DELETE_WAIT_S = 120.0
+_COLLECT_WAIT_S, _COLLECT_POLL_S = 30.0, 0.5
 
 
 class KubernetesLauncher(Launcher):
@@ -85,9 +87,21 @@ class KubernetesLauncher(Launcher):
                 self.api.own(obj, owner)
             for obj in after:
                 obj["metadata"]["ownerReferences"] = [owner]
-                self.api.create(obj, self._kind, dry_run=False)
+                self._create_owned(obj)
             undo.pop_all()
             return JobHandle(self, spec.name)
+
+    def _create_owned(self, obj: dict[str, Any]) -> None:
+        """Creates what the new job owns. One of the same name is an earlier job's, which the cluster is deleting: it is waited for."""
+        deadline = time.monotonic() + _COLLECT_WAIT_S
+        while True:
+            try:
+                self.api.create(obj, self._kind, dry_run=False)
+                return
+            except AlreadyThere:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_COLLECT_POLL_S)
 
     def status(self, name: str) -> JobStatus:
         return self._status(self.api.get(self._kind, name))

@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.launchers.base import ConnectionLost, JobNotFound, LauncherError
 
-__all__ = ["api_errors", "explain"]
+__all__ = ["AlreadyThere", "api_errors", "explain"]
 
 _QUOTA = re.compile(
     r"exceeded quota: (?P<quota>\S+), requested: (?P<asked>\S+), used: (?P<used>\S+), limited: (?P<limit>\S+)"
@@ -19,6 +19,10 @@ _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\w+) resource "(?P<what>[^"]*)"(?: in API group "(?P<group>[^"]*)")?'
     r'(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
+
+
+class AlreadyThere(LauncherError):
+    """An object of this name exists."""
 
 
 @contextlib.contextmanager
@@ -39,6 +43,8 @@ def api_errors(doing: str, needs: str = "") -> Iterator[None]:
             said = explain(error.status or 0, error.body or error.reason or "", doing)
             raise ConnectionLost(f"{said} (the API answered {error.status})") from error
         message = explain(error.status, error.body or error.reason or "", doing, needs)
+        if error.status == 409 and '"AlreadyExists"' in str(error.body):
+            raise AlreadyThere(message) from error
         raise (JobNotFound if error.status == 404 and not needs else LauncherError)(message) from error
     except (HTTPError, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", None) or error

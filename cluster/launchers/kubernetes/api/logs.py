@@ -120,6 +120,7 @@ class _Reader:
         self._wanted = wanted
         self._lines, self._stop, self._tail, self._patience_s = lines, stop, tail, patience_s
         self._last = ""  # time of the last line passed on
+        self._of_last = 0  # lines of that time that were passed on
 
     def run(self) -> None:
         """Puts lines into the queue until the pod has ended or is gone."""
@@ -144,17 +145,24 @@ class _Reader:
 
     def _read(self) -> None:
         tail = self._tail if not self._last else None
+        # Opened anew, the log starts again at a whole second: what was passed on is left out. Lines can share a moment, so
+        # those of the last one are counted.
+        reopened, repeated = self._last, self._of_last
         for stamped in self._api.log_lines(self._pod, follow=True, since=self._last or None, tail=tail):
             if self._stop.is_set():
                 return
             moment, _, text = stamped.partition(" ")
             moment = _padded(moment)
-            # Opened anew, the log starts again at a whole second: what was passed on is left out.
-            if moment > self._last:
-                line = self._kind.line(self._role, self._index, text)
-                if self._wanted(line.role, line.index):
-                    self._lines.put(line)
-                self._last = moment
+            if moment < reopened:
+                continue
+            if moment == reopened and repeated:
+                repeated -= 1
+                continue
+            line = self._kind.line(self._role, self._index, text)
+            if self._wanted(line.role, line.index):
+                self._lines.put(line)
+            self._of_last = self._of_last + 1 if moment == self._last else 1
+            self._last = moment
 
 
 def _finished(api: Api, kind: Kind, job: str) -> bool:
