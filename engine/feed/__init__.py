@@ -27,4 +27,5 @@ def make_feed(dataset: Any, *, remainder: Remainder | None = None, **options: An
     """
     config = FeedConfig(remainder=remainder or Remainder.DROP, **options)
     manifest = dataset.manifest
-    return Feed(DatasetReader(dataset), manifest.block_records(), manifest.hash, config)
+    reader = DatasetReader(dataset)
+    return Feed(reader, manifest.block_records(), manifest.hash, config, reader.record_bytes(config.columns))

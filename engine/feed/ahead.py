@@ -7,10 +7,16 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["run_ahead"]
+__all__ = ["batches_ahead", "run_ahead"]
 
 _T = TypeVar("_T")
 _END = object()
+_AHEAD_BYTES = 64 << 20
+
+
+def batches_ahead(wanted: int, batch_bytes: float) -> int:
+    """Returns how many batches may wait for their consumer: fewer than wanted where they are large, but one at least."""
+    return max(1, min(wanted, int(_AHEAD_BYTES / batch_bytes))) if batch_bytes else wanted
 
 
 def run_ahead(make: Callable[[], Iterator[_T]], depth: int) -> Iterator[_T]:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine import _native
 from engine._native import ByteRows
 from engine.feed.columns import BYTES, Layout
 from engine.feed.config import FeedConfig
@@ -22,12 +23,10 @@ _SEQUENTIAL_AHEAD = 4
 
 
 class _Strand:
-    """One lane's way through its windows: the one in use, its rows in order, and those read ahead."""
+    """One lane's way through its windows: the one in use, and those read ahead."""
 
     def __init__(self) -> None:
         self.loaded: LoadedWindow | None = None
-        self.rows: np.ndarray = np.empty(0, np.int64)
-        self.rows_start = 0
         self.ahead: list[LoadedWindow] = []
 
 
@@ -70,8 +69,11 @@ class Assembler:
         if width := self._layout.width(BYTES):
             out[BYTES] = ByteRows(width)
         pieces: dict[str, list[pa.Array]] = {}
+        jobs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for run in runs:
-            self._fill(run, out, pieces)
+            self._fill(run, out, pieces, jobs)
+        # One call for the whole batch, which the jobs keep their windows' memory for.
+        _native.gather_rows(jobs, self._config.worker_threads)
         if width:
             out[BYTES].append_empty(size - filled)
         self._finish(out, pieces, size, filled)
@@ -89,14 +91,19 @@ class Assembler:
             out["mask"] = np.zeros(size, bool)
         return out
 
-    def _fill(self, run: Run, out: dict[str, Any], pieces: dict[str, list[pa.Array]]) -> None:
+    def _fill(
+        self,
+        run: Run,
+        out: dict[str, Any],
+        pieces: dict[str, list[pa.Array]],
+        jobs: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    ) -> None:
         at, slot = run.start, run.slot
         while at < run.stop:
             loaded, rows = self._rows(run, at)
             stop = slot + len(rows)
             for kind, source in loaded.dense.items():
-                # "clip" because "raise" makes take write to a copy first; rows are in range by construction.
-                np.take(source, rows, axis=0, out=out[kind][slot:stop], mode="clip")
+                jobs.append((source, rows, out[kind][slot:stop]))
             if BYTES in out:
                 out[BYTES].append(loaded.strings, loaded.window.offsets[:-1], rows)
             for key, array in loaded.arrow.items():
@@ -115,16 +122,14 @@ class Assembler:
             loaded = self._enter(strand, run, at)
         assert loaded is not None
         end = min(run.stop, loaded.window.stop)
-        if not strand.rows_start <= at <= end <= strand.rows_start + len(strand.rows):
-            last = min(loaded.window.stop, max(run.lane_stop, run.stop))
-            strand.rows, strand.rows_start = loaded.window.rows(at, last), at
-        return loaded, strand.rows[at - strand.rows_start : end - strand.rows_start]
+        first = loaded.window.start
+        return loaded, loaded.order[at - first : end - first]
 
     def _enter(self, strand: _Strand, run: Run, at: int) -> LoadedWindow:
         window = self._plan.window_at(run.epoch, at)
         loaded = self._loader.acquire(window)
         previous = [w for w in (strand.loaded, *strand.ahead) if w is not None]
-        strand.loaded, strand.rows = loaded, np.empty(0, np.int64)
+        strand.loaded = loaded
         strand.ahead = self._read_ahead(run, loaded)
         for other in previous:
             self._loader.release(other)

@@ -2,55 +2,82 @@
 
 from __future__ import annotations
 
-import sys
+import collections
+import ctypes
 import threading
+import weakref
 
 import numpy as np
 
 __all__ = ["BufferPool", "aligned_empty"]
 
 _ALIGN = 64  # TensorFlow takes over memory aligned like this without a copy
-_KEPT = 64
+_FREE_BYTES = 256 << 20
 
 
 def _allocate(size: int) -> np.ndarray:
     return np.empty(size + _ALIGN, np.uint8)
 
 
-def _view(raw: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    start = -raw.ctypes.data % _ALIGN
-    size = int(np.prod(shape)) * dtype.itemsize
-    return raw[start : start + size].view(dtype).reshape(shape)
+def _bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    return int(np.prod(shape)) * dtype.itemsize
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Returns an uninitialised array whose memory begins at a multiple of 64 bytes."""
-    return _view(_allocate(int(np.prod(shape)) * dtype.itemsize), shape, dtype)
+    size = _bytes(shape, dtype)
+    raw = _allocate(size)
+    start = -raw.ctypes.data % _ALIGN
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 class BufferPool:
     """Gives out arrays whose memory comes back by itself when the last array (or tensor) on it is gone.
 
-    That moment is seen by the reference count of the memory's owner, so nobody has to hand anything back, and an array
-    that a consumer keeps is never written again. Used from several threads.
+    Each array given out stands on a lease of its own, an object that every view, slice and tensor made of it keeps alive. When
+    the lease dies, its memory is free; so nobody has to hand anything back, and memory that a consumer still looks at is
+    never written again. (A reference count read from outside would not tell: what an interpreter counts changes between
+    releases of Python.) Used from several threads.
+
+    Args:
+        free_bytes: most bytes that are kept for another use; what comes back beyond it goes to the system.
     """
 
-    def __init__(self) -> None:
-        self._raws: list[np.ndarray] = []
+    def __init__(self, free_bytes: int = _FREE_BYTES) -> None:
+        self._most_free = free_bytes
+        self._free: list[np.ndarray] = []
+        self._leases: dict[int, tuple[weakref.ref[ctypes.Array[ctypes.c_uint8]], np.ndarray]] = {}
+        # A lease can die while this very thread holds the lock (a garbage collection inside of it): its end is only noted.
+        self._ended: collections.deque[int] = collections.deque()
         self._lock = threading.Lock()
+        self._number = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Returns an uninitialised array whose memory begins at a multiple of 64 bytes."""
-        size = int(np.prod(shape)) * dtype.itemsize
+        size = _bytes(shape, dtype)
+        if not size:
+            return np.empty(shape, dtype)
         with self._lock:
-            for i in range(len(self._raws)):
-                raw = self._raws[i]
-                # Three references: the list's, this name's, the call's. Views, however far removed, add theirs.
-                if size + _ALIGN <= raw.nbytes <= 2 * size + _ALIGN and sys.getrefcount(raw) == 3:
-                    self._raws.append(self._raws.pop(i))
-                    return _view(raw, shape, dtype)
+            self._take_back()
+            raw = self._fitting(size)
+        if raw is None:
             raw = _allocate(size)
-            self._raws.append(raw)
-            if len(self._raws) > _KEPT:
-                del self._raws[0]  # the longest unused; whoever still uses it keeps it alive
-            return _view(raw, shape, dtype)
+        # It holds its memory, too: a consumer may outlive the pool.
+        lease = (ctypes.c_uint8 * size).from_buffer(raw, -raw.ctypes.data % _ALIGN)
+        with self._lock:
+            self._number += 1
+            number, ended = self._number, self._ended
+            self._leases[number] = weakref.ref(lease, lambda _: ended.append(number)), raw
+        return np.frombuffer(lease, dtype).reshape(shape)
+
+    def _take_back(self) -> None:
+        while self._ended:
+            self._free.append(self._leases.pop(self._ended.popleft())[1])
+        while sum(raw.nbytes for raw in self._free) > self._most_free:
+            del self._free[0]  # the longest unused
+
+    def _fitting(self, size: int) -> np.ndarray | None:
+        for i, raw in enumerate(self._free):
+            if size + _ALIGN <= raw.nbytes <= 2 * size + _ALIGN:
+                return self._free.pop(i)
+        return None

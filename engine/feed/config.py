@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 
 from engine.core.errors import ConfigError
@@ -10,6 +11,8 @@ from engine.formats.options import OnDamage
 from engine.plan import PlanConfig, Remainder
 
 __all__ = ["FeedConfig"]
+
+_MOST_THREADS = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,11 @@ class FeedConfig:
             the record's slot in the batch, filled with zeros and False in `mask`, so that every other record keeps its
             place on every host; its id goes into the state.
         skip_budget: damaged records that may be skipped over the life of the feed; one more raises.
-        threads: native threads that read ahead, >= 1.
-        prefetch_batches: finished batches that wait for the consumer, >= 1.
+        window_bytes: most bytes of a window, as far as sizes are known before reading: with large records (images) fewer than
+            `window_records` are shuffled together. It only bounds the default of `window_records`.
+        threads: native threads that read ahead, and that gather a batch, >= 1; None: one for each processor this process may
+            use, at most 16. Batches are the same whatever their number.
+        prefetch_batches: finished batches that wait for the consumer, >= 1; fewer where they are large.
 
     Raises:
         ConfigError: a value out of its range.
@@ -53,15 +59,18 @@ class FeedConfig:
     fill: Mapping[str, float | int | str | bytes] | None = None
     on_damage: OnDamage = OnDamage.RAISE
     skip_budget: int = 1000
-    threads: int = 2
+    window_bytes: int = 256 << 20
+    threads: int | None = None
     prefetch_batches: int = 4
 
     def __post_init__(self) -> None:
         self.plan_config()
         if not isinstance(self.host, int) or not 0 <= self.host < self.num_hosts:
             raise ConfigError(f"host is {self.host!r}: with num_hosts {self.num_hosts} give 0 to {self.num_hosts - 1}")
-        for name, least in (("threads", 1), ("prefetch_batches", 1), ("skip_budget", 0)):
+        for name, least in (("threads", 1), ("prefetch_batches", 1), ("skip_budget", 0), ("window_bytes", 1)):
             value = getattr(self, name)
+            if name == "threads" and value is None:
+                continue
             if not isinstance(value, int) or value < least:
                 raise ConfigError(f"{name} is {value!r}: give an integer >= {least}")
         if self.num_epochs is not None and (not isinstance(self.num_epochs, int) or self.num_epochs < 1):
@@ -73,9 +82,10 @@ class FeedConfig:
         if self.columns is not None and (isinstance(self.columns, str) or not self.columns):
             raise ConfigError(f"columns is {self.columns!r}: give a list of names, or None for all columns")
 
-    def plan_config(self) -> PlanConfig:
-        """Returns the part that the epoch plan needs."""
+    def plan_config(self, record_bytes: float = 0.0) -> PlanConfig:
+        """Returns the part that the epoch plan needs, for records of this size."""
         return PlanConfig(
+            window_limit=max(1, int(self.window_bytes / record_bytes)) if record_bytes else None,
             global_batch_size=self.global_batch_size,
             seed=self.seed,
             num_hosts=self.num_hosts,
@@ -86,6 +96,16 @@ class FeedConfig:
         )
 
     @property
+    def worker_threads(self) -> int:
+        """How many threads work, `threads` or what this process may use."""
+        return self.threads or min(_MOST_THREADS, _processors())
+
+    @property
     def masked(self) -> bool:
         """Whether batches carry a `mask`, bool [b], False in slots that hold no record."""
         return self.remainder is Remainder.PAD or self.on_damage is OnDamage.SKIP
+
+
+def _processors() -> int:
+    # Those this process may run on: a container or taskset leaves it fewer than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetReader"]
 
+_INFLATED = 4  # bytes that a byte of a gzip file stands for, about
 _WHOLE = 1 << 30  # rows of a batch that no block reaches: a block comes back as one batch
 
 
@@ -39,6 +40,20 @@ class DatasetReader:
         """
         split = self._manifest.block_split(block)
         return _joined(list(read_split(split, self.schema, _WHOLE, columns)), self.schema, columns)
+
+    def record_bytes(self, columns: Sequence[str] | None) -> float:
+        """Returns about what a record takes in memory, from what is known before reading.
+
+        Columns of numbers have the size that their type says. Where texts or lists are among them it is at least what a
+        record takes on disk, several times that in compressed TFRecord files.
+        """
+        sizes = [_fixed_bytes(field.type) for field in self.schema if columns is None or field.name in columns]
+        known = float(sum(size or 0 for size in sizes))
+        if None not in sizes:
+            return known
+        files = self._manifest.files
+        stored = sum(file.size_bytes * (_INFLATED if file.compression else 1) for file in files)
+        return max(known, stored / max(1, sum(file.records for file in files)))
 
     def place(self, block: int) -> tuple[str, int]:
         """Returns (file, index in it of the block's first record)."""
@@ -63,6 +78,15 @@ class DatasetReader:
             return batch.slice(0, 0), np.empty(0, np.int64)
         rows = np.setdiff1d(np.arange(total), np.array(sorted(lost), np.int64))  # type: ignore[type-var]
         return batch, rows
+
+
+def _fixed_bytes(kind: pa.DataType) -> int | None:
+    if pa.types.is_fixed_size_list(kind):
+        inner = _fixed_bytes(kind.value_type)
+        return None if inner is None else inner * kind.list_size
+    if pa.types.is_floating(kind):
+        return 4
+    return 8 if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind) else None
 
 
 def _joined(batches: list[pa.RecordBatch], schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.core.errors import ConfigError
-from engine.feed.ahead import run_ahead
+from engine.feed.ahead import batches_ahead, run_ahead
 from engine.feed.batch_builder import Assembler
 from engine.feed.block_reader import BlockReader, BlockSource
 from engine.feed.columns import make_layout, numpy_batch, unpack_numpy
@@ -34,11 +34,20 @@ class Feed:
         block_records: int [num_blocks], records of each block in the order of the global record ids.
         fingerprint: hash of the data set's manifest; a state only fits the data it was made on.
         config: see `FeedConfig`.
+        record_bytes: what a record takes in memory, about; 0 where nothing is known.
     """
 
-    def __init__(self, reader: BlockReader, block_records: np.ndarray, fingerprint: str, config: FeedConfig) -> None:
+    def __init__(
+        self,
+        reader: BlockReader,
+        block_records: np.ndarray,
+        fingerprint: str,
+        config: FeedConfig,
+        record_bytes: float = 0.0,
+    ) -> None:
         self.config = config
-        self.plan = EpochPlan(block_records, config.plan_config())
+        self.record_bytes = record_bytes
+        self.plan = EpochPlan(block_records, config.plan_config(record_bytes))
         self.layout = make_layout(reader.schema, config.columns, config.fill)
         self.fingerprint = fingerprint
         first: np.ndarray = np.zeros(len(block_records) + 1, np.int64)
@@ -115,10 +124,11 @@ class Feed:
     def made_ahead(self, finish: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yields batches as `batches` does, but what `finish` makes, in that thread, of those of `engine.feed.batch_builder`."""
         start, left = self.plan.batch_number(self._start), self.batches_left()
-        return run_ahead(lambda: self._make(start, left, finish), self.config.prefetch_batches)
+        ahead = batches_ahead(self.config.prefetch_batches, self.host_batch_size * self.record_bytes)
+        return run_ahead(lambda: self._make(start, left, finish), ahead)
 
     def _make(self, number: int, left: int | None, finish: Callable[[Any], Any]) -> Iterator[dict[str, Any]]:
-        loader = WindowLoader(self.source, self.layout, self.config.threads)
+        loader = WindowLoader(self.source, self.layout, self.config.worker_threads)
         assembler = Assembler(self.plan, self.layout, loader, self.config)
         try:
             for step in itertools.count(number) if left is None else range(number, number + left):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from engine._native import ByteRows
 from engine.core.errors import ConfigError
-from engine.feed.ahead import run_ahead
+from engine.feed.ahead import batches_ahead, run_ahead
 from engine.feed.batch_builder import Assembler
 from engine.feed.columns import BYTES, Layout, numpy_batch, unpack_numpy
 from engine.feed.config import FeedConfig
@@ -47,6 +47,7 @@ class MixedFeed:
     def __init__(self, sources: Sequence[Feed], schedule: MixSchedule, config: FeedConfig) -> None:
         self.config, self.schedule, self._sources = config, schedule, list(sources)
         self.layout: Layout = sources[0].layout
+        self.record_bytes = max(source.record_bytes for source in sources)
         for number, source in enumerate(sources):
             if source.layout != self.layout:
                 raise ConfigError(
@@ -126,10 +127,11 @@ class MixedFeed:
     def made_ahead(self, finish: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yields what `finish` makes, in a thread, of the batches of `engine.feed.batch_builder`; see `Feed.made_ahead`."""
         start = self._start
-        return run_ahead(lambda: self._make(start, finish), self.config.prefetch_batches)
+        ahead = batches_ahead(self.config.prefetch_batches, self.host_batch_size * self.record_bytes)
+        return run_ahead(lambda: self._make(start, finish), ahead)
 
     def _make(self, start: int, finish: Callable[[Any], Any]) -> Iterator[dict[str, Any]]:
-        loaders = [WindowLoader(s.source, self.layout, self.config.threads) for s in self._sources]
+        loaders = [WindowLoader(s.source, self.layout, self.config.worker_threads) for s in self._sources]
         makers = [Assembler(s.plan, self.layout, load, s.config) for s, load in zip(self._sources, loaders)]
         try:
             for number in itertools.count(start):
@@ -235,5 +237,6 @@ def mix(
             "seed": derive_key(seed, number),
         }
         config = FeedConfig(columns=names, remainder=Remainder.CARRY, **own)
-        sources.append(Feed(DatasetReader(dataset), dataset.manifest.block_records(), dataset.manifest.hash, config))
+        reader, manifest = DatasetReader(dataset), dataset.manifest
+        sources.append(Feed(reader, manifest.block_records(), manifest.hash, config, reader.record_bytes(names)))
     return MixedFeed(sources, schedule, whole)

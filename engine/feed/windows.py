@@ -29,6 +29,7 @@ class LoadedWindow:
         strings: the dense bytes columns, block after block; none where there are no such columns.
         arrow: ragged column name -> large_list [num_records].
         damaged: bool [num_records], or None where no record is.
+        order: int64 [num_records], the row that stands at each place of the window.
     """
 
     def __init__(self, window: Window, layout: Layout, buffers: BufferPool) -> None:
@@ -38,6 +39,7 @@ class LoadedWindow:
         self.strings: list[ByteRows] = []
         self.arrow: dict[str, pa.Array] = {}
         self.damaged: np.ndarray | None = None
+        self.order: np.ndarray = np.empty(0, np.int64)
         self.users = 0
         self._layout = layout
         self._parts: dict[str, list[Any]] = {}
@@ -45,7 +47,8 @@ class LoadedWindow:
         self._lock = threading.Lock()
 
     def start(self, pool: ThreadPoolExecutor, source: BlockSource) -> None:
-        self._blocks = [pool.submit(self._load, source, i) for i in range(len(self.window.blocks))]
+        self._blocks = [pool.submit(self._shuffle)]
+        self._blocks += [pool.submit(self._load, source, i) for i in range(len(self.window.blocks))]
 
     def wait(self) -> None:
         """Returns once every block is loaded; raises what the reading of a block raised."""
@@ -74,6 +77,9 @@ class LoadedWindow:
                 for kind, dtype in NUMPY_TYPES.items()
                 if self._layout.width(kind)
             }
+
+    def _shuffle(self) -> None:
+        self.order = self.window.rows(self.window.start, self.window.stop)
 
     def _load(self, source: BlockSource, i: int) -> None:
         first, stop = int(self.window.offsets[i]), int(self.window.offsets[i + 1])

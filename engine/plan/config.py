@@ -22,6 +22,7 @@ class PlanConfig:
         remainder: what becomes of the records that do not fill a last batch.
         window_records: records shuffled together, over all lanes (a shuffle buffer of this size is the like in tf.data);
             by default all where there are at most 524,288, else 262,144. A host holds two windows of its lanes in memory.
+        window_limit: most records of a window whose size `window_records` leaves to the plan; None: no such limit.
         lanes: parts of the epoch that are read side by side; must divide `global_batch_size`. By default the largest
             divisor up to 32 that windows of that size can fill. With a multiple of `num_hosts` no two hosts read the same block.
 
@@ -35,12 +36,13 @@ class PlanConfig:
     shuffle: bool = True
     remainder: Remainder = Remainder.DROP
     window_records: int | None = None
+    window_limit: int | None = None
     lanes: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("global_batch_size", "num_hosts"):
             _check_int(name, getattr(self, name), 1)
-        for name in ("window_records", "lanes"):
+        for name in ("window_records", "window_limit", "lanes"):
             if getattr(self, name) is not None:
                 _check_int(name, getattr(self, name), 1)
         _check_int("seed", self.seed, None)

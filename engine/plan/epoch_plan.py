@@ -85,7 +85,7 @@ class EpochPlan:
         if not config.shuffle:
             return 1, 1
         default = self.num_records if self.num_records <= _WHOLE_RECORDS else _MAX_WINDOW_RECORDS
-        records = config.window_records or default
+        records = config.window_records or min(default, config.window_limit or default)
         if records >= self.num_records and config.lanes is None:
             return 1, self.num_blocks
         blocks = max(1, round(records * self.num_blocks / self.num_records))

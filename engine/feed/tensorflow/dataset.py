@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["make_dataset", "settle", "unpack"]
 
 _DTYPES = {FLOAT32: tf.float32, INT64: tf.int64, BYTES: tf.string}
+_ELEMENT_BYTES = 16 << 20
 _RECORDS_AN_ELEMENT = 8192  # handing an element over costs about 0.3 ms whatever its size: small batches go together
 
 
@@ -43,7 +44,10 @@ def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
     rows = None if partial else share
     spec = _signature(feed, rows)
     left = feed.batches_left()
-    group = max(1, _RECORDS_AN_ELEMENT // size)
+    most = (
+        min(_RECORDS_AN_ELEMENT, int(_ELEMENT_BYTES / feed.record_bytes)) if feed.record_bytes else _RECORDS_AN_ELEMENT
+    )
+    group = max(1, most // size)
     if feed.layout.ragged:
         dataset = tf.data.Dataset.from_generator(lambda: _parts(feed, share), output_signature=spec)
     elif partial or group * num_replicas == 1:

@@ -10,6 +10,7 @@
 #include "bindings/byte_rows_module.h"
 #include "feed/feed_pack.h"
 #include "feed/feistel.h"
+#include "feed/gather.h"
 
 namespace py = pybind11;
 using namespace fullpass;
@@ -35,6 +36,27 @@ void pack(const py::list& columns, py::array out) {
   auto* to = static_cast<uint8_t*>(out.mutable_data());
   py::gil_scoped_release release;
   pack_rows(list, rows, slots, item, to);
+}
+
+// jobs: (from [n, w], rows int64 [m], to [m, w]) each, contiguous, of one item size.
+void gather_rows(const py::list& jobs, int threads) {
+  std::vector<GatherJob> list;
+  for (const auto& entry : jobs) {
+    const auto job = entry.cast<py::tuple>();
+    const auto from = job[0].cast<py::array>();
+    if (!py::isinstance<py::array_t<int64_t>>(job[1])) throw py::value_error("rows of a gather are int64");
+    const auto rows = job[1].cast<py::array_t<int64_t>>();
+    auto to = job[2].cast<py::array>();
+    const auto flat = [](const py::array& array) { return array.ndim() == 2 && (array.flags() & py::array::c_style); };
+    if (!flat(from) || !flat(to) || !to.writeable() || rows.ndim() != 1 || !(rows.flags() & py::array::c_style) ||
+        from.itemsize() != to.itemsize() || from.shape(1) != to.shape(1) || to.shape(0) != rows.shape(0))
+      throw py::value_error("a gather takes contiguous arrays [n, w], int64 rows [m] and a writable array [m, w]");
+    list.push_back({static_cast<const uint8_t*>(from.data()), static_cast<size_t>(from.shape(0)), rows.data(),
+                    static_cast<size_t>(rows.shape(0)), static_cast<size_t>(from.shape(1) * from.itemsize()),
+                    static_cast<uint8_t*>(to.mutable_data())});
+  }
+  py::gil_scoped_release release;
+  gather(list, threads);
 }
 
 Feistel permutation(uint64_t size, uint64_t a, uint64_t b, const std::array<uint64_t, Feistel::kRounds>& keys) {
@@ -70,6 +92,7 @@ py::array_t<int64_t> range(const Feistel& permutation, uint64_t first, uint64_t 
 
 void register_feed(py::module_& module) {
   module.def("pack_rows", &pack, py::arg("columns"), py::arg("out"));
+  module.def("gather_rows", &gather_rows, py::arg("jobs"), py::arg("threads"));
   py::class_<Feistel>(module, "Feistel")
       .def(py::init(&permutation), py::arg("size"), py::arg("a"), py::arg("b"), py::arg("keys"))
       .def("images", &images, py::arg("values"))
