@@ -31,6 +31,7 @@ EXTRAS = {
     "kubernetes": ["kubernetes>=26.1", "pyyaml>=6"],
     "gcs": ["tensorflow-io-gcs-filesystem>=0.37", "gcsfs>=2024.2"],
     "s3": ["s3fs>=2024.2"],
+    "avro": ["fastavro>=1.9"],
     "tfma": ["tensorflow-model-analysis>=0.52,<0.53", "pandas<3"],
     "keras2": ["tf-keras>=2.21,<2.22"],
     "tfx": ["tfx>=1.21,<1.22"],
@@ -51,7 +52,11 @@ EXTRAS["dev"] = [
     "setuptools",
     "wheel",
     "pybind11>=2.13",
-    *(r for name in ("ray", "kubernetes", "s3", "tfma", "keras2", "benchmark", "examples") for r in EXTRAS[name]),
+    *(
+        r
+        for name in ("ray", "kubernetes", "s3", "avro", "tfma", "keras2", "benchmark", "examples")
+        for r in EXTRAS[name]
+    ),
 ]
 
 

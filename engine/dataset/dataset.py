@@ -13,12 +13,12 @@ import pyarrow as pa
 from engine.core.errors import ConfigError, DataError, listed
 from engine.dataset.file_set import FileSet, resolve
 from engine.dataset.file_set import check_present as refuse_absent
-from engine.dataset.manifest import FileEntry, Manifest
+from engine.dataset.manifest import FileEntry, Manifest, is_manifest
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
 from engine.formats.partitions import keep_files, mark_partitions, partition_fields, with_partitions
 from engine.formats.read import read_split
-from engine.formats.registry import detect, format_module
+from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
 from engine.schema.feature_spec import default_of, feature_spec_from_schema, schema_from_feature_spec
 from engine.schema.sequence import sequence_schema, sequence_spec_from_schema
@@ -66,7 +66,7 @@ class Dataset:
             ConfigError: a feature spec that tf.Example or tf.SequenceExample cannot hold.
         """
         schema = _given_schema(feature_spec, sequence_features)
-        if isinstance(paths, str | os.PathLike) and os.fspath(paths).endswith(".json"):
+        if isinstance(paths, str | os.PathLike) and is_manifest(os.fspath(paths)):
             paths = Manifest.load(os.fspath(paths))
         if isinstance(paths, Manifest):
             known = {entry.path: entry for entry in paths.files}
@@ -275,7 +275,4 @@ def _one_format(files: FileSet) -> str:
 
 def entry_split(entry: FileEntry) -> Split:
     """Returns the split that reads a whole file and is held to its count."""
-    stop = len(entry.blocks) if entry.format == "parquet" else entry.size_bytes
-    return Split(
-        path=entry.path, format=entry.format, start=0, stop=stop, records=entry.records, compression=entry.compression
-    )
+    return whole_split(entry.path, entry.format, entry.compression, entry.size_bytes, len(entry.blocks), entry.records)

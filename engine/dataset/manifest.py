@@ -23,12 +23,13 @@ from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
 from engine.storage import paths as _paths
 
-__all__ = ["MANIFEST_NAME", "VERSION", "FileEntry", "Manifest", "file_checksum"]
+__all__ = ["MANIFEST_NAME", "VERSION", "FileEntry", "Manifest", "file_checksum", "is_manifest"]
 
 MANIFEST_NAME = "_fullpass_manifest.json"
 VERSION = 2  # 1 had no digest; it is still read
 _READ_VERSIONS = (1, VERSION)
 _CHUNK_BYTES = 4 << 20
+_HEAD_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -300,6 +301,16 @@ def _block(value: Any) -> Block:
     whole = {"offset": offset, "length": length, "records": records}
     counts = [_typed(whole, key, int) for key in whole]
     return Block(*counts, _typed({"hash": digest}, "hash", str))
+
+
+def is_manifest(path: str) -> bool:
+    """Returns whether a path names a manifest: by its name, or a `.json` file that says so; others are JSON lines."""
+    if path.rsplit("/", 1)[-1] == MANIFEST_NAME:
+        return True
+    if not path.endswith(".json") or not _paths.exists(path):
+        return False
+    with _paths.open_input(path) as file:
+        return b"fullpass-manifest" in (file.read(_HEAD_BYTES) or b"")
 
 
 def file_checksum(path: str) -> str:

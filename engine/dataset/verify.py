@@ -13,7 +13,7 @@ from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.partitions import stored_columns
-from engine.formats.registry import detect, format_module
+from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
 from engine.storage import paths as _paths
 
@@ -146,8 +146,7 @@ def _whole_file(path: str) -> Split:
     size_bytes, _ = _paths.stat(path)
     name = detect(path)
     compression = format_module(name).file_compression(path)
-    stop = len(format_module(name).scan_file(path)[1]) if name == "parquet" else size_bytes
-    return Split(path=path, format=name, start=0, stop=stop, compression=compression)
+    return whole_split(path, name, compression, size_bytes, None, None)
 
 
 def _compare(path: str, entry: FileEntry, rows: int, log: DamageLog, clean: bool) -> list[DataError]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
-from engine.formats.registry import format_module
+from engine.formats.registry import FORMATS, format_module
 from engine.schema.conform import conform
 from engine.storage import paths as _paths
 
@@ -60,6 +60,9 @@ def write_batches(
 
 def check_output(format: str, compression: str | None) -> None:
     """Raises ConfigError where the format or its compression is unknown."""
+    written = [name for name, module in FORMATS.items() if hasattr(module, "Writer")]
+    if format not in written:
+        raise ConfigError(f"format is {format!r}; it can be {' or '.join(map(repr, written))}")
     allowed = format_module(format).COMPRESSIONS
     if compression not in allowed:
         raise ConfigError(f"compression is {compression!r}; {format} takes {', '.join(map(repr, allowed))}")

@@ -1,13 +1,17 @@
 """The file formats: each a module with the same few functions, listed here.
 
 A format module has:
-    EXTENSIONS, COMPRESSIONS
+    EXTENSIONS
     file_compression(path) -> str | None
     scan_file(path, compression, size_bytes) -> (records, blocks)       every record's place, from headers only
     infer_schema(paths, ...) -> pyarrow.Schema
     split_file(entry, target_bytes) -> list[Split]
     read(split, schema, options) -> Iterator[pyarrow.RecordBatch]
-    Writer(file, schema, compression)                                    write(batch), close(), abandon()
+    BY_BLOCK                              True where splits are runs of numbered blocks; else they are bytes
+and where it has them:
+    COMPRESSIONS, Writer(file, schema, compression)                      write(batch), close(), abandon(); else it is only read
+    column_names(path)                                                   where a file says them
+    unchecked(path)                                                      what damage of a file could not be told
 """
 
 from __future__ import annotations
@@ -15,14 +19,25 @@ from __future__ import annotations
 from types import ModuleType
 
 from engine.core.errors import ConfigError, DataError
+from engine.formats.beginnings import said_of
+from engine.formats.foreign import arrow_ipc, avro, jsonl, orc
 from engine.formats.parquet import reader as parquet
+from engine.formats.split import Split
 from engine.formats.tfrecord import reader as tfrecord
 from engine.formats.tfrecord.stream import HEAD_BYTES
 from engine.storage.paths import open_input
 
-__all__ = ["FORMATS", "detect", "format_module"]
+__all__ = ["FORMATS", "detect", "format_module", "whole_split"]
 
-FORMATS: dict[str, ModuleType] = {"parquet": parquet, "tfrecord": tfrecord}
+# In the order in which a file's first bytes are asked about: gzip of JSON lines before gzip of TFRecord, whose headers are farther in.
+FORMATS: dict[str, ModuleType] = {
+    "parquet": parquet,
+    "arrow": arrow_ipc,
+    "orc": orc,
+    "avro": avro,
+    "jsonl": jsonl,
+    "tfrecord": tfrecord,
+}
 
 
 def format_module(name: str) -> ModuleType:
@@ -52,9 +67,28 @@ def detect(path: str) -> str:
         if any(extension in path.rsplit("/", 1)[-1].lower() for extension in module.EXTENSIONS):
             return name  # reading it will say what is wrong with its beginning
     raise DataError(
-        f"is neither Parquet nor TFRecord: it begins with {head[:12]!r}. A Parquet file begins with b'PAR1'; a TFRecord file with a "
-        "record header whose length checksum holds, or is gzip or zlib of such a file. CSV goes through `fullpass ingest` first",
+        f"is of no format that is read here ({', '.join(FORMATS)}): {said_of(head)}. A TFRecord file begins with a record header "
+        "whose length checksum holds, or is gzip or zlib of such a file. CSV goes through `fullpass ingest` first",
         path=path,
         record=0,
         offset_bytes=0,
     )
+
+
+def whole_split(
+    path: str, name: str, compression: str | None, size_bytes: int, blocks: int | None, records: int | None
+) -> Split:
+    """Returns the split of a whole file.
+
+    Args:
+        path: of the file.
+        name: of its format.
+        compression: of a TFRecord file.
+        size_bytes: of the file.
+        blocks: how many it has, or None to look.
+        records: to hold it to, or None.
+    """
+    stop = size_bytes
+    if getattr(format_module(name), "BY_BLOCK", False):
+        stop = len(format_module(name).scan_file(path)[1]) if blocks is None else blocks
+    return Split(path=path, format=name, start=0, stop=stop, records=records, compression=compression)

@@ -9,6 +9,7 @@ lock ends with its process: `remove_abandoned` deletes those that nobody fills a
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import os
@@ -16,6 +17,8 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from engine.core.errors import DataError
 
 __all__ = ["atomic_directory", "atomic_file", "fsync_directory", "remove_abandoned", "remove_leftovers"]
 
@@ -33,22 +36,47 @@ def _temporary(path: Path) -> Path:
     return path.parent / f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+@contextlib.contextmanager
+def _by_final_name(final: Path, temporary: Path) -> Iterator[None]:
+    """Errors name what the user asked for: a temporary name says nothing to him, and is gone when he looks."""
+    try:
+        yield
+    except DataError as error:
+        error.message = error.message.replace(str(temporary), str(final))
+        error.path = error.path and error.path.replace(str(temporary), str(final))
+        raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise DataError(
+            f"cannot be written: {error.strerror}; nothing of it was kept. Make room, or write elsewhere",
+            path=str(final),
+        ) from error
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path to write; on success it becomes `path`, on an exception it is deleted.
 
     Args:
         path: final local path; its directory is made where missing. An existing file is replaced.
+
+    Raises:
+        DataError: no room is left, with `path`.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(final)
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-        fsync_directory(final.parent)
+        with _by_final_name(final, temporary):
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, final)
+            fsync_directory(final.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
@@ -69,8 +97,9 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = _temporary(final)
     lock = _locked_directory(temporary)
     try:
-        yield temporary
-        _fsync_tree(temporary)
+        with _by_final_name(final, temporary):
+            yield temporary
+            _fsync_tree(temporary)
         aside = None
         if final.exists():
             aside = _temporary(final)

@@ -19,6 +19,7 @@ from engine.formats.parquet.writer import COMPRESSIONS, Writer
 from engine.formats.partitions import without_marks
 from engine.formats.split import Split
 from engine.schema.conform import conform, select_fields
+from engine.schema.dictionaries import with_dictionaries
 from engine.schema.feature_spec import default_of
 from engine.schema.unify import unify_schemas
 
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 EXTENSIONS = (".parquet", ".pq")
+BY_BLOCK = True
 MAX_BATCH_BYTES = 256 << 20  # of a batch in memory, as far as the footer tells
 _LOG = logging.getLogger("fullpass.engine")
 
@@ -149,8 +151,7 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
             "the file was replaced: open the data set again",
             path=split.path,
         )
-    if dictionary:
-        wanted = _dictionary_schema(wanted, file.declared, dictionary)
+    wanted = with_dictionaries(wanted, dictionary)
     groups = list(range(split.start, split.stop))
     row = sum(file.metadata.row_group(i).num_rows for i in range(split.start))
     runs = [groups] if options.on_damage is OnDamage.RAISE else [[group] for group in groups]
@@ -222,12 +223,3 @@ def _rows_at_once(file: ParquetFile, groups: list[int], names: list[str], batch_
         size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in chosen)
         widest = max(widest, size / max(group.num_rows, 1))
     return max(min(batch_rows, int(MAX_BATCH_BYTES / widest)), 1)
-
-
-def _dictionary_schema(wanted: pa.Schema, stored: pa.Schema, dictionary: Any) -> pa.Schema:
-    fields = []
-    for field in wanted:
-        named = dictionary is True or field.name in dictionary
-        text = pa.types.is_binary(field.type) or pa.types.is_string(field.type)
-        fields.append(field.with_type(pa.dictionary(pa.int32(), field.type)) if named and text else field)
-    return pa.schema(fields, metadata=wanted.metadata)

@@ -32,7 +32,6 @@ INFERRED = b"fullpass.inferred"  # schema metadata: "whole" or "sample", by how 
 
 _KINDS = {"int64": 0, "float32": 1, "bytes": 2}
 _TYPES = {1: pa.binary(), 2: pa.float32(), 3: pa.int64()}
-_NAMES = {1: "bytes", 2: "float", 3: "int64"}
 _ADVICE = {
     "sample": "; the schema was inferred from a part of the data: give a feature_spec, or `fullpass inspect --write-manifest`",
 }
@@ -175,18 +174,15 @@ def fault(code: int, message: bytes, *, path: str, record: int | None, offset_by
     return DataError(text, path=path, record=record, offset_bytes=offset_bytes)
 
 
-def inferred_schema(inference: Any, whole: bool, paths: Sequence[str]) -> pa.Schema:
+def inferred_schema(inference: Any, whole: bool) -> pa.Schema:
     """Returns the schema of what inference saw. Where it saw only a part, every column is nullable.
 
     Records with feature lists are tf.SequenceExamples: their lists become columns, of lists where any frame had not one value.
-
-    Raises:
-        DataError: a feature of two kinds.
     """
     fields = []
     for key, kinds, present, least, most in inference.features():
         name = key.decode(errors="surrogateescape")
-        value = _inferred_type("feature", name, kinds, paths)
+        value = _inferred_type(kinds)
         if value is None:
             continue  # named, but never with a value
         in_all = whole and present == inference.records
@@ -194,7 +190,7 @@ def inferred_schema(inference: Any, whole: bool, paths: Sequence[str]) -> pa.Sch
     context = [field.name for field in fields]
     for key, kinds, present, least, most in inference.feature_lists():
         name = key.decode(errors="surrogateescape")
-        value = _inferred_type("feature list", name, kinds, paths)
+        value = _inferred_type(kinds)
         if value is None:
             continue
         frame = value if least == most == 1 else pa.list_(value)
@@ -215,12 +211,5 @@ def _inferred_shape(value: pa.DataType, least: int, most: int, in_all: bool) -> 
     return pa.list_(value), True
 
 
-def _inferred_type(what: str, name: str, kinds: int, paths: Sequence[str]) -> pa.DataType | None:
-    numbers = [number for number in _TYPES if kinds >> number & 1]
-    if len(numbers) > 1:
-        raise DataError(
-            f"{what} {name!r} holds {' in some records and '.join(_NAMES[n] for n in numbers)} in others; "
-            "leave it out with a feature_spec, or write it anew",
-            path=paths[0],
-        )
-    return _TYPES[numbers[0]] if numbers else None
+def _inferred_type(kinds: int) -> pa.DataType | None:
+    return next((kind for number, kind in _TYPES.items() if kinds >> number & 1), None)

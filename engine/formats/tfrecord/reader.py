@@ -19,13 +19,14 @@ from typing import Any
 import pyarrow as pa
 
 from engine import _native
-from engine.core.errors import DataError
 from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.split import Split
 from engine.formats.tfrecord import codec
 from engine.formats.tfrecord.byte_spans import SPAN_BYTES, Reach, gathered, read_spans, span_size
+from engine.formats.tfrecord.framing import MAX_BATCH_BYTES, framing_fault, scan_window
+from engine.formats.tfrecord.inference import infer_schema
 from engine.formats.tfrecord.stream import Window, compression_of, file_compression, header_holds
 from engine.formats.tfrecord.writer import COMPRESSIONS, Writer
 from engine.schema.conform import select_fields
@@ -46,7 +47,6 @@ __all__ = [
 
 EXTENSIONS = (".tfrecord", ".tfrecords", ".tfrec")
 BLOCK_BYTES, BLOCK_RECORDS = 4 << 20, 8192  # the smaller a block, the better the feed shuffles; this still reads fast
-MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
 _FIRST_FILL_BYTES = 4 << 20
 _CHUNK_BYTES = 768 << 10  # of one thread: stays in its processor's cache from reading to decoding
 _MOST_AT_ONCE_BYTES = 64 << 20
@@ -70,7 +70,7 @@ def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Blo
         while True:
             window.fill(BLOCK_BYTES)
             start = window.offset
-            records, status, consumed, needed, _ = _scan(window, 1 << 62, BLOCK_RECORDS, BLOCK_BYTES)
+            records, status, consumed, needed, _ = scan_window(window, 1 << 62, BLOCK_RECORDS, BLOCK_BYTES)
             if len(records):
                 seed = digest if compression else 0
                 digest = _native.checksum_hash(window.buffer, records, seed, 0, len(records))
@@ -82,90 +82,12 @@ def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Blo
                 window.fill(max(needed, 2 * window.available, BLOCK_BYTES))
                 continue
             if window.available:
-                raise _framing_fault(window, status, needed, total)
+                raise framing_fault(window, status, needed, total)
             break
         size_bytes = window.compressed_offset if compression else window.offset
     if compression and blocks:
         blocks = [Block(offset=0, length=size_bytes, records=total, hash=f"{digest:016x}")]
     return total, tuple(blocks)
-
-
-def _scan(
-    window: Window, limit: int, max_records: int, max_bytes: int = MAX_BATCH_BYTES, payloads: bool = False
-) -> Any:
-    """Scans the window; `limit` is the file offset at and after which no record begins that is wanted."""
-    stop = max(window.begin + limit - window.offset, 0)
-    return _native.scan(
-        window.buffer, window.begin, window.end, min(stop, len(window.buffer) + 1), max_records, max_bytes, payloads
-    )
-
-
-def _framing_fault(window: Window, status: int, needed: int, record: int | None) -> DataError:
-    """The error for what stands at the window's begin."""
-    if status == _native.BAD_LENGTH:
-        message = "the record header's checksum does not hold: the length is damaged, or this is not a TFRecord file"
-    elif status == _native.TOO_LONG:
-        message = f"the record header says {needed} bytes; a tf.Example has 2 GiB at most"
-    elif needed:
-        message = (
-            f"the file ends within this record: it takes {needed} bytes with its framing, {window.available} are there"
-        )
-    else:
-        message = f"the file ends within this record's header: it takes 12 bytes, {window.available} are there"
-    return DataError(message, path=window.path, record=record, offset_bytes=window.offset)
-
-
-def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> pa.Schema:
-    """Returns the schema of the records: of all of them where the files are small, else of the first of every file.
-
-    Args:
-        paths: files to look at.
-        sample_bytes: bytes to look at in all, shared evenly among the files; None for all.
-
-    Raises:
-        DataError: a record that is no tf.Example or tf.SequenceExample, or a feature that holds one kind here and another there.
-    """
-    inference = _native.Inference()
-    budget = 1 << 62 if sample_bytes is None else sample_bytes
-    share = max(budget // len(paths), 1 << 16)
-    whole = True
-    for path in paths:
-        compression = file_compression(path)
-        if budget <= 0:
-            whole = False
-            break
-        with Window(path, compression) as window:
-            used, whole_file = _observe(inference, window, min(share, budget))
-        budget -= used
-        whole = whole and whole_file
-    return codec.inferred_schema(inference, whole, paths)
-
-
-def _observe(inference: Any, window: Window, limit_bytes: int) -> tuple[int, bool]:
-    records_before = 0
-    while window.offset < limit_bytes:
-        window.fill(_FIRST_FILL_BYTES)
-        records, status, consumed, needed, _ = _scan(window, limit_bytes, 1 << 62)
-        if len(records):
-            bad = inference.observe(window.buffer, records)
-            if bad >= 0:
-                offset = window.offset + records.place(bad)[0] - window.begin - 12
-                raise DataError(
-                    "the payload is neither a tf.Example nor a tf.SequenceExample",
-                    path=window.path,
-                    record=records_before + bad,
-                    offset_bytes=offset,
-                )
-            records_before += len(records)
-            window.use(consumed)
-        elif status == _native.NEED_MORE and not window.at_end:
-            window.fill(max(needed, 2 * window.available))
-        elif window.available:
-            raise _framing_fault(window, status, needed, records_before)
-        else:
-            return window.offset, True
-    window.fill(1)
-    return window.offset, not window.available
 
 
 def stored_schema(schema: pa.Schema) -> pa.Schema:
@@ -258,7 +180,7 @@ def _bytes_a_record(split: Split) -> float:
         return (split.stop - split.start) / split.records
     with Window(split.path, None, split.start) as window:
         window.fill(_PAST_LIMIT_BYTES)
-        found, _, consumed, _, _ = _scan(window, split.stop, 1 << 20)
+        found, _, consumed, _, _ = scan_window(window, split.stop, 1 << 20)
     return consumed / len(found) if len(found) else 0.0
 
 
@@ -293,7 +215,7 @@ def _batches(
             target = int(wanted * bytes_a_record * 1.02) + 4096 if bytes_a_record else _FIRST_FILL_BYTES
             ahead = min(MAX_BATCH_BYTES, limit - window.offset + _PAST_LIMIT_BYTES)
             window.fill(min(target, ahead, _CHUNK_BYTES if stream else max(2 * window.available, _MOST_AT_ONCE_BYTES)))
-            found, status, consumed, needed, _ = _scan(window, limit, wanted)
+            found, status, consumed, needed, _ = scan_window(window, limit, wanted)
             enough = len(found) == wanted or window.offset + consumed >= limit or (stream and len(found))
             if not enough and status == _native.NEED_MORE and not window.at_end and consumed + needed < MAX_BATCH_BYTES:
                 average = consumed / len(found) if len(found) else 0
@@ -336,7 +258,7 @@ def _batches(
             if stream and pending and not skip:  # what is whole before it is still of use to the caller
                 yield [stream.finish(False)], pending
                 pending = pending_bytes = 0
-            damage.report(_framing_fault(window, status, needed, record))
+            damage.report(framing_fault(window, status, needed, record))
             record = None if record is None else record + 1
             window.use(1)
             if not _synchronise(window, limit):
@@ -357,7 +279,7 @@ def _check_successor(window: Window, split: Split, exact: bool, damage: DamageLo
     window.fill(12)
     if window.available and not header_holds(bytes(window.buffer[window.begin : min(window.begin + 12, window.end)])):
         status = _native.BAD_LENGTH if window.available >= 12 else _native.NEED_MORE
-        damage.report(_framing_fault(window, status, 0, record))
+        damage.report(framing_fault(window, status, 0, record))
 
 
 def _synchronise(window: Window, limit: int) -> bool:

@@ -223,7 +223,7 @@ def test_batches_are_bounded_by_bytes(tmp_path, monkeypatch):
     assert [batch.num_rows for batch in ds.read_batches(columns=["i"])] == [40]
 
 
-@pytest.mark.skipif(not os.environ.get("FULLPASS_LARGE"), reason="takes 8 GiB of memory: FULLPASS_LARGE=1 runs it")
+@pytest.mark.skipif(not os.environ.get("FULLPASS_LARGE"), reason="takes 12 GiB of memory: FULLPASS_LARGE=1 runs it")
 def test_a_row_group_of_more_than_two_gib_of_bytes_is_fed(tmp_path):
     blob = bytes(1 << 20)
     with pq.ParquetWriter(

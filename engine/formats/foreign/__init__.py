@@ -1,0 +1,1 @@
+"""Formats that are read and not written: JSON lines, Arrow IPC and Feather, ORC, Avro."""

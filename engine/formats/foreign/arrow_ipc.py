@@ -1,0 +1,82 @@
+"""Arrow IPC: files (Feather version 2 is the same) by record batches, and streams, as Hugging Face saves data sets, as one block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from engine.core.errors import DataError
+from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.schema.unify import plain_schema
+from engine.storage import paths as _paths
+
+__all__ = [
+    "EXTENSIONS",
+    "column_names",
+    "file_compression",
+    "infer_schema",
+    "matches",
+    "read",
+    "scan_file",
+    "split_file",
+]
+
+EXTENSIONS = (".arrow", ".feather", ".ipc", ".arrows")
+BY_BLOCK = True
+_FILE, _STREAM, _FEATHER_1 = b"ARROW1\0\0", b"\xff\xff\xff\xff", b"FEA1"
+_FOOTER_BYTES = 1 << 16
+
+
+def matches(head: bytes) -> bool:
+    """Returns whether a file that begins with these bytes is Arrow IPC."""
+    return head.startswith((_FILE, _FEATHER_1)) or (head.startswith(_STREAM) and head[4:8] != _STREAM)
+
+
+def file_compression(path: str) -> None:
+    """Arrow compresses inside the file: always None."""
+
+
+class _IpcFile(NumberedFile):
+    def __init__(self, path: str) -> None:
+        self._path = path
+        source = _paths.open_input(path) if _paths.is_remote(path) else pa.memory_map(path)
+        head = source.read(8)
+        source.seek(0)
+        if head.startswith(_FEATHER_1):
+            raise DataError(
+                "is Feather version 1, which pyarrow.feather reads: write it anew as Feather version 2 or Parquet",
+                path=path,
+            )
+        self._reader: Any = pa.ipc.open_file(source) if head.startswith(_FILE) else None
+        reader = self._reader or pa.ipc.open_stream(source)
+        self.schema = plain_schema(reader.schema, path)
+        size_bytes, _ = _paths.stat(path)
+        blocks = self._reader.num_record_batches if self._reader else 1
+        self.sizes = [size_bytes // max(blocks, 1)] * blocks
+
+    def read(self, block: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of a block."""
+        if self._reader is not None:
+            yield _chosen(self._reader.get_batch(block), columns)
+            return
+        with pa.ipc.open_stream(_paths.open_input(self._path)) as stream:
+            for batch in stream:
+                yield _chosen(batch, columns)
+
+    def hash(self, block: int) -> bytes:
+        """Returns the footer, which says where every batch lies."""
+        size_bytes, _ = _paths.stat(self._path)
+        with _paths.open_input(self._path) as file:
+            file.seek(max(size_bytes - _FOOTER_BYTES, 0))
+            return size_bytes.to_bytes(8, "little") + file.read(_FOOTER_BYTES)
+
+
+def _chosen(batch: pa.RecordBatch, columns: Sequence[str] | None) -> pa.RecordBatch:
+    return batch if columns is None else batch.select(list(columns))
+
+
+_FORMAT = NumberedFormat("arrow", _IpcFile)
+column_names, scan_file, infer_schema = _FORMAT.column_names, _FORMAT.scan_file, _FORMAT.infer_schema
+split_file, read = _FORMAT.split_file, _FORMAT.read

@@ -1,0 +1,192 @@
+"""Avro through fastavro; a block is a run of the file's own blocks."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from engine.core.errors import ConfigError, DataError
+from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.schema.unify import plain_schema
+from engine.storage import paths as _paths
+
+__all__ = [
+    "EXTENSIONS",
+    "column_names",
+    "file_compression",
+    "infer_schema",
+    "matches",
+    "read",
+    "scan_file",
+    "split_file",
+]
+
+EXTENSIONS = (".avro",)
+BY_BLOCK = True
+BLOCK_BYTES = 1 << 20
+_MAGIC = b"Obj\x01"
+_ROWS = 16384
+_SYNC_BYTES = 16
+
+_SIMPLE = {
+    "null": pa.null(),
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "bytes": pa.binary(),
+    "string": pa.string(),
+    "enum": pa.string(),
+}
+_LOGICAL = {
+    "date": pa.date32(),
+    "time-millis": pa.time32("ms"),
+    "time-micros": pa.time64("us"),
+    "timestamp-millis": pa.timestamp("ms", "UTC"),
+    "timestamp-micros": pa.timestamp("us", "UTC"),
+    "local-timestamp-millis": pa.timestamp("ms"),
+    "local-timestamp-micros": pa.timestamp("us"),
+    "uuid": pa.string(),
+}
+
+
+def matches(head: bytes) -> bool:
+    """Returns whether a file that begins with these bytes is Avro."""
+    return head.startswith(_MAGIC)
+
+
+def file_compression(path: str) -> None:
+    """Avro compresses inside the file: always None."""
+
+
+class _AvroFile(NumberedFile):
+    def __init__(self, path: str) -> None:
+        fastavro = _fastavro()
+        self._path = path
+        with _paths.open_input(path) as raw:
+            file: Any = io.BufferedReader(raw)  # type: ignore[arg-type]
+            reader = fastavro.block_reader(file)
+            # The header ends where the first block begins, which only its reader knows.
+            first = next(reader, None)
+            end = _paths.stat(path)[0] if first is None else first.offset
+            file.seek(0)
+            self._header = file.read(end)
+            self._bounds, self._counts = _walk(file, end, _paths.stat(path)[0], path)
+        self.schema = plain_schema(_arrow_schema(reader.writer_schema), path)
+        self.sizes = [stop - start for start, stop in itertools.pairwise(self._bounds)]
+
+    def count(self, block: int) -> int:
+        """Returns the rows of a block, which the file says."""
+        return self._counts[block]
+
+    def read(self, block: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of a block."""
+        chosen = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        records = iter(_fastavro().reader(io.BytesIO(self._header + self._bytes(block))))
+        while rows := list(itertools.islice(records, _ROWS)):
+            arrays = [pa.array([_plain(row[field.name]) for row in rows], field.type) for field in chosen]
+            if arrays:
+                yield pa.RecordBatch.from_arrays(arrays, schema=chosen)
+            else:
+                yield pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
+
+    def hash(self, block: int) -> bytes:
+        """Returns the block's bytes."""
+        return self._bytes(block)
+
+    def _bytes(self, block: int) -> bytes:
+        with _paths.open_input(self._path) as file:
+            file.seek(self._bounds[block])
+            parts, count = [], self.sizes[block]
+            while count and (part := file.read(count)):
+                parts.append(part)
+                count -= len(part)
+        return b"".join(parts)
+
+
+def _fastavro() -> Any:
+    try:
+        import fastavro
+    except ImportError as error:
+        raise ConfigError("reading Avro takes fastavro: pip install 'fullpass[avro]'") from error
+    return fastavro
+
+
+def _walk(file: Any, start: int, size_bytes: int, path: str) -> tuple[list[int], list[int]]:
+    """Returns (offsets of the blocks, to the end; their records), from the blocks' headers: a count, a size, a mark behind."""
+    bounds, counts, place = [start], [0], start
+    while place < size_bytes:
+        file.seek(place)
+        head = file.read(20)
+        records, used = _varint(head, 0)
+        size, used = _varint(head, used)
+        place += used + size + _SYNC_BYTES
+        if records < 0 or size < 0 or place > size_bytes:
+            raise DataError("ends within a block: it was cut, or is damaged", path=path, offset_bytes=bounds[-1])
+        counts[-1] += records
+        if place - bounds[-1] >= BLOCK_BYTES and place < size_bytes:
+            bounds.append(place)
+            counts.append(0)
+    return ([*bounds, size_bytes], counts) if size_bytes > start else ([start], [])
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if not byte & 0x80:
+            return value >> 1 ^ -(value & 1), place
+
+
+def _arrow_schema(schema: Any) -> pa.Schema:
+    if not isinstance(schema, dict) or schema.get("type") != "record":
+        raise ValueError("its records are no Avro records with named fields")
+    return pa.schema([_arrow_field(field["name"], field["type"]) for field in schema["fields"]])
+
+
+def _arrow_field(name: str, kind: Any) -> pa.Field:
+    if isinstance(kind, list):
+        others = [one for one in kind if one != "null"]
+        if len(others) > 1:
+            raise ValueError(f"field {name!r} is a union of {others}, which no column is")
+        return pa.field(name, _arrow_type(name, others[0]) if others else pa.null(), "null" in kind)
+    return pa.field(name, _arrow_type(name, kind), kind == "null")
+
+
+def _arrow_type(name: str, kind: Any) -> pa.DataType:
+    if isinstance(kind, str):
+        if kind not in _SIMPLE:
+            raise ValueError(f"field {name!r} is of the named type {kind!r}, which is not read")
+        return _SIMPLE[kind]
+    if isinstance(kind, list):
+        return _arrow_field(name, kind).type
+    logical, base = kind.get("logicalType"), kind["type"]
+    if logical == "decimal":
+        return pa.decimal128(kind["precision"], kind.get("scale", 0))
+    if logical in _LOGICAL:
+        return _LOGICAL[logical]
+    if base == "fixed":
+        return pa.binary(kind["size"])
+    if base == "array":
+        return pa.list_(pa.field("item", _arrow_type(name, kind["items"])))
+    if base == "map":
+        return pa.map_(pa.string(), _arrow_type(name, kind["values"]))
+    if base == "record":
+        return pa.struct([_arrow_field(field["name"], field["type"]) for field in kind["fields"]])
+    return _arrow_type(name, base)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if type(value).__name__ == "UUID" else value
+
+
+_FORMAT = NumberedFormat("avro", _AvroFile, shared=True)
+column_names, scan_file, infer_schema = _FORMAT.column_names, _FORMAT.scan_file, _FORMAT.infer_schema
+split_file, read = _FORMAT.split_file, _FORMAT.read

@@ -1,0 +1,205 @@
+"""JSON lines: one object a line, plain or compressed; text stays text, also where it looks like a time.
+
+A plain file is read in runs of whole lines, which are its blocks; a compressed one is one block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+
+from engine.core.errors import DataError
+from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.schema.unify import unify_schemas
+from engine.storage import paths as _paths
+
+__all__ = [
+    "EXTENSIONS",
+    "column_names",
+    "file_compression",
+    "infer_schema",
+    "matches",
+    "read",
+    "scan_file",
+    "split_file",
+]
+
+EXTENSIONS = (".jsonl", ".ndjson", ".jsonlines", ".json")
+BY_BLOCK = True
+BLOCK_BYTES = 4 << 20
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+_BOM = b"\xef\xbb\xbf"
+_LONG_INTEGER = re.compile(rb"[:\[,]\s*-?\d{16,}\s*[,}\]]")
+_EXACT = 2.0**53  # beyond, a double is not every integer
+
+
+class _BadLine(ValueError):
+    """What the reader refused: `row` is counted from the first of what it was given."""
+
+    def __init__(self, error: pa.ArrowInvalid) -> None:
+        before, _, after = str(error).removeprefix("JSON parse error: ").rpartition(" in row ")
+        self.message, self.row = (before, int(after)) if after.isdigit() else (str(error), 0)
+        super().__init__(f"{self.message} in row {self.row}")
+
+
+def matches(head: bytes) -> bool:
+    """Returns whether a file that begins with these bytes is JSON lines, gzip of them included."""
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(31).decompress(head, 64)
+        except zlib.error:
+            return False
+    return head.removeprefix(_BOM).lstrip().startswith(b"{")
+
+
+def file_compression(path: str) -> None:
+    """Compressed JSON lines are one block, which the reader decompresses itself: always None."""
+
+
+class _JsonFile(NumberedFile):
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with _paths.open_input(path) as file:
+            head = file.read(4) or b""
+        self._packed = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+        self._bounds = [0, _paths.stat(path)[0]] if self._packed else _line_bounds(path)
+        self.sizes = [stop - start for start, stop in zip(self._bounds, self._bounds[1:])]
+        self._explicit = pa.schema([])
+        self.schema = self._inferred()
+        times = [field for field in self.schema if _without_times(field.type) != field.type]
+        if times:  # the reader takes text for times where all of a block's look like some
+            self._explicit = pa.schema([field.with_type(_without_times(field.type)) for field in times])
+            self.schema = self._inferred()
+
+    def _inferred(self) -> pa.Schema:
+        rows = 0
+
+        def found() -> Iterator[tuple[str, pa.Schema]]:
+            nonlocal rows
+            for index in range(len(self.sizes)):
+                for batch in self._batches(index):
+                    rows += batch.num_rows
+                    yield self._path, batch.schema
+
+        try:
+            return unify_schemas(found()).schema
+        except _BadLine as error:
+            raise DataError(error.message, path=self._path, record=rows + error.row) from error
+
+    def read(self, block: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of a block."""
+        for batch in self._batches(block):
+            if columns is None:
+                yield batch
+                continue
+            arrays = [
+                batch.column(name) if name in batch.schema.names else pa.nulls(batch.num_rows) for name in columns
+            ]
+            if arrays:
+                yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            else:
+                yield batch.select([])
+
+    def hash(self, block: int) -> bytes:
+        """Returns the hash of the block's bytes."""
+        digest = hashlib.blake2b(digest_size=16)
+        for text in self._pieces(block, whole_lines=False):
+            digest.update(text)
+        return digest.digest()
+
+    def _batches(self, block: int) -> Iterator[pa.RecordBatch]:
+        for text in self._pieces(block):
+            if not text.strip():
+                continue
+            try:
+                table = pyarrow.json.read_json(
+                    io.BytesIO(text),
+                    read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+                    parse_options=pyarrow.json.ParseOptions(explicit_schema=self._explicit),
+                )
+            except pa.ArrowInvalid as error:
+                raise _BadLine(error) from error
+            self._refuse_rounded(table, text)
+            yield from table.combine_chunks().to_batches()
+
+    def _pieces(self, block: int, whole_lines: bool = True) -> Iterator[bytes]:
+        """Yields the block's bytes: of a compressed file in pieces of whole lines."""
+        with _paths.open_input(self._path) as raw:
+            if not self._packed:
+                raw.seek(self._bounds[block])
+                text = _exactly(raw, self.sizes[block])
+                yield text if block else text.removeprefix(_BOM)
+                return
+            stream = pa.CompressedInputStream(pa.PythonFile(raw, "r"), self._packed)
+            rest = b""
+            while piece := stream.read(BLOCK_BYTES):
+                if not whole_lines:
+                    yield piece
+                    continue
+                head, newline, tail = (rest + piece).rpartition(b"\n")
+                if newline:
+                    yield head + newline
+                rest = tail
+            yield rest
+
+    def _refuse_rounded(self, table: pa.Table, text: bytes) -> None:
+        """Checks that no long integer became a double that is another number: the reader makes one of what int64 cannot hold."""
+        for name, column in zip(table.schema.names, table.columns):
+            if not pa.types.is_float64(column.type) or not len(column):
+                continue
+            largest = pc.max(pc.abs(pc.if_else(pc.is_finite(column), column, 0.0))).as_py()
+            if largest is not None and largest > _EXACT and _LONG_INTEGER.search(text):
+                raise DataError(
+                    f"column {name!r} holds integers that int64 does not, and a double would round: write them as text",
+                    path=self._path,
+                )
+
+
+def _exactly(file: Any, count: int) -> bytes:
+    parts = []
+    while count and (part := file.read(count)):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _line_bounds(path: str) -> list[int]:
+    """Offsets of lines about BLOCK_BYTES apart, from 0 to the file's size."""
+    size_bytes, _ = _paths.stat(path)
+    bounds = [0]
+    with _paths.open_input(path) as file:
+        while size_bytes - bounds[-1] > BLOCK_BYTES:
+            place = bounds[-1] + BLOCK_BYTES
+            file.seek(place)
+            while (piece := file.read(1 << 16)) and b"\n" not in piece:
+                place += len(piece)
+            if not piece:
+                break
+            place += piece.index(b"\n") + 1
+            if place >= size_bytes:
+                break
+            bounds.append(place)
+    return [*bounds, size_bytes] if size_bytes else [0]
+
+
+def _without_times(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_without_times(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, _without_times(field.type)) for field in kind])
+    return kind
+
+
+_FORMAT = NumberedFormat("jsonl", _JsonFile, shared=True)
+column_names, scan_file, infer_schema = _FORMAT.column_names, _FORMAT.scan_file, _FORMAT.infer_schema
+split_file, read = _FORMAT.split_file, _FORMAT.read

@@ -1,0 +1,63 @@
+"""ORC through pyarrow; a block is a stripe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.schema.unify import plain_schema
+from engine.storage import paths as _paths
+
+__all__ = [
+    "EXTENSIONS",
+    "column_names",
+    "file_compression",
+    "infer_schema",
+    "matches",
+    "read",
+    "scan_file",
+    "split_file",
+]
+
+EXTENSIONS = (".orc",)
+BY_BLOCK = True
+_FOOTER_BYTES = 1 << 16
+
+
+def matches(head: bytes) -> bool:
+    """Returns whether a file that begins with these bytes is ORC."""
+    return head.startswith(b"ORC")
+
+
+def file_compression(path: str) -> None:
+    """ORC compresses inside the file: always None."""
+
+
+class _OrcFile(NumberedFile):
+    def __init__(self, path: str) -> None:
+        from pyarrow import orc
+
+        self._path = path
+        self._file = orc.ORCFile(_paths.open_input(path) if _paths.is_remote(path) else path)
+        self.schema = plain_schema(self._file.schema, path)
+        self.sizes = [self._file.content_length // max(self._file.nstripes, 1)] * self._file.nstripes
+
+    def read(self, block: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of a stripe."""
+        if columns is not None and not columns:
+            columns = self.schema.names[:1]  # pyarrow takes no columns for all
+        yield self._file.read_stripe(block, columns=None if columns is None else list(columns))
+
+    def hash(self, block: int) -> bytes:
+        """Returns the footer, which says where every stripe lies."""
+        size_bytes, _ = _paths.stat(self._path)
+        with _paths.open_input(self._path) as file:
+            file.seek(max(size_bytes - _FOOTER_BYTES, 0))
+            return size_bytes.to_bytes(8, "little") + file.read(_FOOTER_BYTES)
+
+
+_FORMAT = NumberedFormat("orc", _OrcFile)
+column_names, scan_file, infer_schema = _FORMAT.column_names, _FORMAT.scan_file, _FORMAT.infer_schema
+split_file, read = _FORMAT.split_file, _FORMAT.read

@@ -1,0 +1,236 @@
+"""JSON lines, Arrow IPC, ORC and Avro: read as the library that wrote them reads them, by blocks, wherever Parquet is."""
+
+from __future__ import annotations
+
+import bz2
+import datetime as dt
+import decimal
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.json
+import pytest
+
+from engine import ConfigError, DataError, Dataset, ingest, read_split
+from engine.dataset.inspect import write_manifest
+from engine.formats.foreign import avro, jsonl
+
+ROWS = [
+    {"i": i, "x": i / 2, "s": f"text {i}", "missing": None if i % 3 else i, "l": list(range(i % 4)), "b": i % 2 == 0}
+    for i in range(1000)
+]
+TABLE = pa.Table.from_pylist(ROWS)
+
+
+def write_jsonl(path, rows=ROWS):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_arrow(path, table=TABLE):
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=300)
+
+
+def write_stream(path):
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, TABLE.schema) as writer:
+        writer.write_table(TABLE, max_chunksize=300)
+
+
+def write_feather(path):
+    pyarrow.feather.write_feather(TABLE, str(path), compression="zstd", chunksize=300)
+
+
+def write_orc(path):
+    from pyarrow import orc
+
+    orc.write_table(TABLE, str(path), stripe_size=4096, batch_size=100)
+
+
+def write_avro(path):
+    fastavro = pytest.importorskip("fastavro")
+    fields = {"i": "long", "x": "double", "s": "string", "missing": ["null", "long"], "b": "boolean"}
+    schema = {
+        "type": "record",
+        "name": "row",
+        "fields": [
+            *({"name": name, "type": kind} for name, kind in fields.items()),
+            {"name": "l", "type": {"type": "array", "items": "long"}},
+        ],
+    }
+    with open(path, "wb") as file:
+        fastavro.writer(file, schema, ROWS, codec="deflate", sync_interval=2000)
+
+
+FORMATS = {
+    "jsonl": (write_jsonl, "jsonl"),
+    "arrow": (write_arrow, "arrow"),
+    "stream.arrow": (write_stream, "arrow"),
+    "feather": (write_feather, "arrow"),
+    "orc": (write_orc, "orc"),
+    "avro": (write_avro, "avro"),
+}
+
+
+@pytest.fixture(params=FORMATS)
+def path(request, tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "BLOCK_BYTES", 5000)
+    monkeypatch.setattr(avro, "BLOCK_BYTES", 5000)
+    write, _ = FORMATS[request.param]
+    file = tmp_path / f"in/data.{request.param}"
+    file.parent.mkdir()
+    write(file)
+    return str(file)
+
+
+def rows_of(batches):
+    return [row for batch in batches for row in batch.to_pylist()]
+
+
+def test_every_row_and_type(path):
+    ds = Dataset.open(path)
+    assert ds.format == FORMATS[path.rpartition("data.")[2]][1]
+    assert rows_of(ds.read_batches(batch_rows=64)) == [{name: row[name] for name in ds.schema.names} for row in ROWS]
+    assert ds.num_records == 1000
+    nullable = {field.name for field in ds.schema if field.nullable}
+    assert nullable == {"missing"}, "what is always there is known to be"
+    assert ds.schema.field("i").type == pa.int64() and ds.schema.field("s").type == pa.string()
+
+
+def test_splits_and_columns_cover_every_row_once(path):
+    ds = Dataset.open(path)
+    parts = ds.splits(3000)
+    assert len(parts) > 1 or "stream" in path
+    found = rows_of(batch for split in parts for batch in read_split(split, ds.schema, columns=["s", "i"]))
+    assert found == [{"s": row["s"], "i": row["i"]} for row in ROWS]
+    assert sum(batch.num_rows for batch in ds.read_batches(columns=[])) == 1000
+    texts = next(ds.read_batches(dictionary=["s"])).column(ds.schema.names.index("s"))
+    assert pa.types.is_dictionary(texts.type)
+    with pytest.raises(ConfigError, match="no column 'nope'"):
+        list(ds.read_batches(columns=["nope"]))
+
+
+def test_manifest_verify_and_feed(path):
+    write_manifest(Dataset.open(path))
+    ds = Dataset.open(path)
+    assert len(ds.known_entries) == 1 and ds.verify().ok and ds.verify().against_manifest
+    feed = ds.feed(global_batch_size=100, num_epochs=1, seed=1, columns=["i", "x"])
+    seen = [value for batch in feed for value in feed.unpack_numpy(batch)["i"].tolist()]
+    assert sorted(seen) == list(range(1000))
+
+
+@pytest.mark.parametrize("format", ["parquet", "tfrecord"])
+def test_ingested(path, tmp_path, format):
+    ingest(path, tmp_path / "out", format, num_shards=3)
+    found = rows_of(Dataset.open(str(tmp_path / "out")).read_batches(columns=["i", "missing"]))
+    assert found == [{"i": row["i"], "missing": row["missing"]} for row in ROWS]
+
+
+def test_a_cut_file_is_refused_and_named(path):
+    with open(path, "rb") as file:
+        whole = file.read()
+    with open(path, "wb") as file:
+        file.write(whole[: len(whole) - 37])
+    with pytest.raises(DataError) as caught:
+        ds = Dataset.open(path)
+        rows_of(ds.read_batches())
+    assert caught.value.path == path
+    assert not Dataset.open(path).verify().ok
+
+
+def test_only_parquet_and_tfrecord_are_written(tmp_path):
+    for format in ("orc", "jsonl"):
+        with pytest.raises(ConfigError, match="it can be 'parquet' or 'tfrecord'"):
+            ingest("x", tmp_path / "out", format)
+
+
+def test_files_that_differ_are_unified_as_parquets_are(tmp_path, caplog):
+    write_jsonl(tmp_path / "a.jsonl", [{"x": 1, "y": "a"}])
+    write_jsonl(tmp_path / "b.jsonl", [{"x": 2.5}])
+    assert rows_of(Dataset.open(str(tmp_path)).read_batches()) == [{"x": 1.0, "y": "a"}, {"x": 2.5, "y": None}]
+    assert "it is read as double" in caplog.text
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress)])
+def test_compressed_json_lines(tmp_path, suffix, pack, monkeypatch):
+    monkeypatch.setattr(jsonl, "BLOCK_BYTES", 5000)
+    write_jsonl(tmp_path / "plain.jsonl")
+    path = tmp_path / f"data.jsonl.{suffix}"
+    path.write_bytes(pack((tmp_path / "plain.jsonl").read_bytes()))
+    assert rows_of(Dataset.open(str(path)).read_batches()) == rows_of(
+        Dataset.open(str(tmp_path / "plain.jsonl")).read_batches()
+    )
+
+
+def test_json_text_that_looks_like_a_time_stays_text(tmp_path):
+    rows = [
+        {"t": "2020-01-01T00:00:00Z", "l": ["2020-01-01"], "k": "2020-01-01"},
+        {"t": "2020-01-02 00:00", "l": [], "k": "x"},
+    ]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    assert rows_of(Dataset.open(str(tmp_path / "a.jsonl")).read_batches()) == rows
+
+
+def test_json_blank_lines_and_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf\n{"a": 1}\n\n{"a": 2}')
+    ds = Dataset.open(str(tmp_path / "a.json"))
+    assert rows_of(ds.read_batches()) == [{"a": 1}, {"a": 2}] and ds.num_records == 2
+
+
+def test_a_json_integer_that_no_type_holds_is_not_rounded(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": 12345678901234567890}\n{"id": 12345678901234567891}\n')
+    with pytest.raises(DataError, match="column 'id' holds integers that int64 does not"):
+        Dataset.open(str(tmp_path / "a.jsonl")).schema  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"a": "x"}', "changed from number to string"),
+        ('{"a": 1', "Missing a comma"),
+        ("[1]", "changed from object to array"),
+    ],
+)
+def test_a_bad_json_line_is_named_with_its_record(tmp_path, line, said, monkeypatch):
+    monkeypatch.setattr(jsonl, "BLOCK_BYTES", 100)
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n' * 50 + line + "\n" + '{"a": 2}\n')
+    with pytest.raises(DataError, match=said) as caught:
+        Dataset.open(str(tmp_path / "a.jsonl")).schema  # noqa: B018
+    assert caught.value.path == str(tmp_path / "a.jsonl") and caught.value.record == 50
+
+
+def test_avro_logical_types_are_arrows(tmp_path):
+    fastavro = pytest.importorskip("fastavro")
+    kinds = {
+        "day": {"type": "int", "logicalType": "date"},
+        "when": {"type": "long", "logicalType": "timestamp-micros"},
+        "price": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+        "kind": {"type": "enum", "name": "k", "symbols": ["A", "B"]},
+        "raw": {"type": "fixed", "name": "f", "size": 2},
+        "maybe": ["null", "float"],
+        "inner": {"type": "record", "name": "r", "fields": [{"name": "z", "type": "int"}]},
+    }
+    schema = {"type": "record", "name": "row", "fields": [{"name": n, "type": k} for n, k in kinds.items()]}
+    row = {
+        "day": dt.date(2020, 1, 2),
+        "when": dt.datetime(2020, 1, 2, 3, 4, 5, 6, dt.timezone.utc),
+        "price": decimal.Decimal("1.25"),
+        "kind": "B",
+        "raw": b"ab",
+        "maybe": None,
+        "inner": {"z": 7},
+    }
+    with open(tmp_path / "a.avro", "wb") as file:
+        fastavro.writer(file, schema, [row])
+    ds = Dataset.open(str(tmp_path / "a.avro"))
+    assert rows_of(ds.read_batches()) == [row]
+    assert [str(field.type) for field in ds.schema][:3] == ["date32[day]", "timestamp[us, tz=UTC]", "decimal128(9, 2)"]
+
+
+def test_a_directory_that_hugging_face_saved(tmp_path):
+    """`Dataset.save_to_disk`: streams beside dataset_info.json and state.json."""
+    write_stream(tmp_path / "data-00000-of-00001.arrow")
+    for name in ("dataset_info.json", "state.json"):
+        (tmp_path / name).write_text('{"_data_files": []}')
+    assert Dataset.open(str(tmp_path)).num_records == 1000
