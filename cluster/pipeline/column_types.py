@@ -7,10 +7,9 @@ from typing import Any
 
 from engine.core.configs import refusal
 from engine.core.errors import ConfigError
+from engine.formats.csv.options import COLUMN_TYPES
 
 __all__ = ["flat_types", "types_of_source"]
-
-_TYPES = ("int64", "float32", "string")
 
 
 def flat_types(table: Mapping[str, Any]) -> dict[str, str]:
@@ -26,8 +25,8 @@ def flat_types(table: Mapping[str, Any]) -> dict[str, str]:
         else:
             flat[key] = value
     for key, kind in flat.items():
-        if kind not in _TYPES:
-            raise refusal(f"types.{key}", kind, f"one of {', '.join(map(repr, _TYPES))}")
+        if kind not in COLUMN_TYPES:
+            raise refusal(f"types.{key}", kind, f"one of {', '.join(map(repr, COLUMN_TYPES))}")
     return flat
 
 

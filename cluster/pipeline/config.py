@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.pipeline.column_types import flat_types
+from cluster.pipeline.ingest_config import IngestConfig
 from engine.core.configs import decode, parse_assignment, refusal, require
 from engine.core.errors import ConfigError
-from engine.core.text_encoding import is_encoding
 from engine.core.toml import TOMLDecodeError, loads
 from engine.storage.paths import require_local
 from trainers.config.config import TrainerConfig
@@ -27,48 +26,6 @@ __all__ = [
     "TransformConfig",
     "load_pipeline",
 ]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class IngestConfig:
-    """From files as they come to shards, split into train and eval by a hash of a key.
-
-    Attributes:
-        sources: name → path. The first is streamed in batches; the others are read whole and handed to the hook. A path
-            `package:NAME/FILE` lies in an installed Python package.
-        hook: function of the module, `hook(batch, tables) -> pyarrow.RecordBatch` of as many rows; none where empty.
-        require: columns of the first source; a row that has null in one is set aside and counted.
-        split_key: columns of the first source whose hash says which split a row belongs to.
-        eval_percent: how many of 100 hash values go to the eval split.
-        formats: what is written; the first is what the later steps read.
-        num_shards: files a split and format.
-        compression: of the Parquet shards.
-        encoding: of CSV sources, as Python names it.
-        types: COLUMN or SOURCE.COLUMN → "int64", "float32" or "string", for CSV; a value that does not fit is an error. The
-            type of every other column is inferred from all its values.
-    """
-
-    sources: Mapping[str, str]
-    split_key: tuple[str, ...]
-    hook: str = ""
-    require: tuple[str, ...] = ()
-    eval_percent: float = 20.0
-    formats: tuple[Literal["parquet", "tfrecord", "tfrecord-gzip"], ...] = ("parquet",)
-    num_shards: int = 8
-    compression: Literal["none", "snappy", "zstd", "gzip"] = "zstd"
-    encoding: str = "utf-8"
-    types: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "types", flat_types(self.types))
-        require(
-            is_encoding(self.encoding), "encoding", self.encoding, "a name that Python knows: utf-8, latin-1, utf-16"
-        )
-        require(bool(self.sources), "sources", self.sources, "at least one NAME = PATH")
-        require(bool(self.split_key), "split_key", self.split_key, "at least one column")
-        require(0 < self.eval_percent < 100, "eval_percent", self.eval_percent, "more than 0 and less than 100")
-        require(bool(self.formats), "formats", self.formats, "at least one format")
-        require(self.num_shards >= 1, "num_shards", self.num_shards, "1 or more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -265,7 +222,8 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
     }
     if pipeline.ingest:
         sources = {name: root(path) for name, path in pipeline.ingest.sources.items()}
-        changes["ingest"] = dataclasses.replace(pipeline.ingest, sources=sources)
+        parts = {name: root(path) for name, path in pipeline.ingest.parts.items()}
+        changes["ingest"] = dataclasses.replace(pipeline.ingest, sources=sources, parts=parts)
     if pipeline.data:
         changes["data"] = DataConfig(train=root(pipeline.data.train), eval=root(pipeline.data.eval))
     if pipeline.push:

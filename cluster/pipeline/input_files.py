@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError, DataError
 
-__all__ = ["csv_columns_of", "fingerprint", "open_input", "source_path"]
+__all__ = ["csv_columns_of", "files_of_parts", "fingerprint", "open_input", "source_path"]
 
 
 def source_path(path: str) -> str:
@@ -49,37 +49,50 @@ def fingerprint(path: str) -> str:
     return digest.hexdigest()
 
 
-def open_input(path: str, types: Mapping[str, str] | None = None, encoding: str = "utf-8") -> Any:
-    """Returns the `engine.ingestion.source.Source` of CSV (plain, .gz, .zip), Parquet or TFRecord files.
+def open_input(
+    path: str | Sequence[str],
+    csv_options: Any = None,
+    input_format: str | None = None,
+    spool_directory: str | None = None,
+) -> Any:
+    """Returns the `engine.ingestion.source.Source` of CSV, Parquet or TFRecord files.
 
     Args:
-        path: as the pipeline gives it.
-        types: declared types of CSV columns.
-        encoding: of CSV files.
+        path: as the pipeline gives it; or several.
+        csv_options: how CSV files are written, and declared types of their columns.
+        input_format: "csv", "parquet" or "tfrecord"; None finds out.
+        spool_directory: where parsed CSV is kept, if it is much.
 
     Raises:
         DataError: the file is missing, empty or damaged, or a value is not of the declared type.
     """
-    from engine.formats.csv.options import CsvOptions
     from engine.ingestion.open_source import open_source
 
-    return open_source(source_path(path), csv_options=CsvOptions(column_types=types or {}, encoding=encoding))
+    paths = source_path(path) if isinstance(path, str) else [source_path(each) for each in path]
+    return open_source(paths, csv_options=csv_options, input_format=input_format, spool_directory=spool_directory)
 
 
-def csv_columns_of(path: str, encoding: str = "utf-8") -> list[str] | None:
+def csv_columns_of(path: str | Sequence[str], csv_options: Any, input_format: str | None = None) -> list[str] | None:
     """Returns the columns of CSV files, or None where the files are of another kind.
 
     Args:
-        path: as the pipeline gives it.
-        encoding: of CSV files.
+        path: as the pipeline gives it; or several.
+        csv_options: how CSV files are written.
+        input_format: "csv", "parquet" or "tfrecord"; None finds out.
 
     Raises:
         DataError: the file is missing or empty.
     """
-    from engine.formats.csv.options import CsvOptions
     from engine.formats.csv.reader import csv_columns
-    from engine.formats.csv.text_stream import is_csv
+    from engine.ingestion.open_source import is_csv_file
     from engine.storage import paths as uris
 
-    first = uris.expand(source_path(path))[0]
-    return csv_columns(first, CsvOptions(encoding=encoding)) if is_csv(first) else None
+    first = uris.expand(source_path(path if isinstance(path, str) else path[0]))[0]
+    return csv_columns(first, csv_options) if is_csv_file(first, input_format) else None
+
+
+def files_of_parts(parts: Mapping[str, str]) -> dict[str, list[str]]:
+    """Returns the files of each part, from their paths as the pipeline gives them."""
+    from engine.storage import paths as uris
+
+    return {name: uris.expand(source_path(path)) for name, path in parts.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,13 +66,15 @@ def assign_parts(
     counts = np.zeros(len(names), np.int64)
     choose = _chooser(source, options, files_of)
     with Progress("split", source.num_records, "records") as progress:
-        for path, first, batch in _located(source):
+        first = 0
+        for path, batch in source.located_batches():
             chosen = choose(path, first, batch) if len(names) > 1 else np.zeros(batch.num_rows, np.uint8)
             if part is not None:
                 part[first : first + batch.num_rows] = chosen
             counts += np.bincount(chosen, minlength=len(names))
             if label is not None:
                 _count_labels(column_of(batch, source.aliases.get(label, label)), chosen, seen)
+            first += batch.num_rows
             progress.advance(batch.num_rows)
     few = label is not None and len(set().union(*seen)) <= _MOST_LABELS
     labels = {name: dict(sorted(each.items())) for name, each in zip(names, seen)} if few else {}
@@ -83,20 +85,6 @@ def _bytes(size: int) -> np.ndarray:
     if size <= _MEMORY_RECORDS:
         return np.zeros(size, np.uint8)
     return np.memmap(tempfile.TemporaryFile(prefix="fullpass-parts-"), np.uint8, "w+", shape=(size,))
-
-
-def _located(source: Source) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-    """Yields (file, index of the first record, batch); without parts nobody knows the file, which is then the first."""
-    first = 0
-    if not source.parts:
-        for batch in source.batches():
-            yield source.paths[0] if source.paths else "", first, batch
-            first += batch.num_rows
-        return
-    for each in source.parts:
-        for batch in each.read():
-            yield each.path, first, batch
-            first += batch.num_rows
 
 
 Chooser = Callable[[str, int, pa.RecordBatch], np.ndarray]
@@ -142,7 +130,7 @@ class _Stratified:
     def __init__(self, source: Source, options: PartOptions, column: str) -> None:
         self._column = column
         totals: collections.Counter[bytes | None] = collections.Counter()
-        for _, _, batch in _located(source):
+        for _, batch in source.located_batches():
             counted = pc.value_counts(texts_of(column_of(batch, column), column))
             for entry in counted.to_pylist():
                 totals[entry["values"]] += entry["counts"]

@@ -115,6 +115,7 @@ def ingest(
     files_of: dict[str, list[str]] | None = None
     if isinstance(sources, Source):
         source = sources
+        files_of = {name: list(paths) for name, paths in (source.given_parts or {}).items()} or None
     else:
         paths = [path for files in given.values() for path in files]
         # Again below, when the sources are known: to open them can be a pass over all.

@@ -21,7 +21,7 @@ from engine.ingestion.source import Source
 from engine.schema.feature_spec import schema_from_feature_spec
 from engine.storage import paths as _paths
 
-__all__ = ["INPUT_FORMATS", "open_source", "read_source"]
+__all__ = ["INPUT_FORMATS", "is_csv_file", "open_source", "read_source"]
 
 INPUT_FORMATS = ("csv", "parquet", "tfrecord")
 _PART_FILE = re.compile(r"part-[\w-]*(\.c\d+)?")  # what Spark and Hadoop call a file of no telling name
@@ -55,7 +55,7 @@ def open_source(
         raise ConfigError(f"input_format is {input_format!r}; it takes {', '.join(map(repr, INPUT_FORMATS))}")
     given = paths if isinstance(paths, str | os.PathLike) else list(paths)
     names = _names(given, input_format, spool_directory)
-    kinds = [_is_csv(name, input_format) for name in names]
+    kinds = [is_csv_file(name, input_format) for name in names]
     if len(set(kinds)) > 1:
         other = names[kinds.index(not kinds[0])]
         raise DataError(
@@ -93,7 +93,13 @@ def _names(given: Any, input_format: str | None, spool_directory: str | None) ->
     return list(dict.fromkeys(names))
 
 
-def _is_csv(path: str, input_format: str | None) -> bool:
+def is_csv_file(path: str, input_format: str | None = None) -> bool:
+    """Returns whether a file is read as CSV: as the user says, else by its name, else by what is in it.
+
+    Args:
+        path: file or URI.
+        input_format: what the user says it is, or None.
+    """
     if input_format is not None:
         return input_format == "csv"
     if is_csv(path) or isinstance(path, PipedPath):

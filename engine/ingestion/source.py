@@ -52,6 +52,16 @@ class Source:
     ) -> None:
         self.schema, self.num_records, self.paths, self._read, self.notes = schema, num_records, paths, read, notes
         self.parts, self.aliases = tuple(parts), dict(aliases or {})
+        self.given_parts: Mapping[str, Sequence[str]] | None = None  # part name to its files, where the user gave them
+
+    def located_batches(self) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Yields (file, some of its records) in order; without parts nobody knows the file, which is then the first."""
+        if not self.parts:
+            for batch in self.batches():
+                yield self.paths[0] if self.paths else "", batch
+        for part in self.parts:
+            for batch in part.read():
+                yield part.path, batch
 
     def batches(self, batch_rows: int = 65536) -> Iterator[pa.RecordBatch]:
         """Yields every record once, in order.

@@ -1,11 +1,8 @@
-"""ingest: source files, joined by the user's hook, to shards of a train and an eval split."""
+"""ingest: source files, joined by the user's hook, to shards of each part; the work is `engine.ingest`'s."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from cluster.pipeline.config import IngestConfig, Pipeline
@@ -14,118 +11,125 @@ from engine.core.errors import ConfigError, DataError
 
 __all__ = ["STEP"]
 
-_SPLITS = ("train", "eval")
+_HIDDEN = "\0split by "  # no column of a file has such a name
 
 
 def _run(context: StepContext) -> StepResult:
+    from engine.ingestion.ingestion import ingest
+
     config = context.pipeline.ingest
     assert config is not None
-    staging = context.out / "staging"
-    try:
-        counts, schema = _stage(context.pipeline, config, staging)
-        for format in config.formats:
-            for split in _SPLITS:
-                _write(staging / f"{split}.parquet", schema, context.out / format / split, format, config)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    main = config.formats[0]
-    rows = sum(counts[split] for split in _SPLITS)
+    counts: dict[str, Any] = {"in": 0, "aside": {}}
+    main, tables = _open(config, str(context.out))
+    notes = [note for source in (main, *tables.values()) for note in source.notes]
+    source = _prepared(context, config, main, tables, counts)
+    label = config.label or (context.pipeline.label if context.pipeline.label in source.schema.names else None)
+    options = {**config.part_arguments(), "label": label or None}
+    report: Any = None
+    for format in config.formats:
+        kind, _, packing = format.partition("-")
+        compression = packing or (config.compression if kind == "parquet" and config.compression != "none" else None)
+        done = ingest(source, str(context.out / format), kind, config.num_shards, compression, **options)
+        report = report or done
+    for name in ("train", "eval"):
+        if not report.parts[name].num_records:
+            raise DataError(f"the part {name} got no row of {source.num_records:,}", path=main.paths[0])
+    rows = {name: manifest.num_records for name, manifest in report.parts.items()}
+    text_columns = [note for note in notes if " is text" in note]
     return StepResult(
-        counts=Counts(rows_in=counts["in"], rows_out=rows, set_aside=counts["aside"]),
-        outputs={split: f"{main}/{split}" for split in _SPLITS},
+        counts=Counts(rows_in=counts["in"], rows_out=report.num_records, set_aside=counts["aside"]),
+        outputs={name: f"{config.formats[0]}/{name}" for name in report.parts},
         notes=(
-            f"train {counts['train']:,} + eval {counts['eval']:,} rows, each as {', '.join(config.formats)} "
-            f"in {config.num_shards} shards",
-            *(f"{text}; a type in [ingest.types] makes such a value an error" for text in counts["text_columns"]),
+            *report.lines(),
+            *([f"each as {', '.join(config.formats)}"] if len(config.formats) > 1 else []),
+            *(f"{note}; a type in [ingest.types] decides" for note in notes),
         ),
-        info={**{split: counts[split] for split in _SPLITS}, "text_columns": counts["text_columns"]},
+        info={**rows, "text_columns": text_columns},
     )
 
 
-def _stage(pipeline: Pipeline, config: IngestConfig, staging: Path) -> tuple[dict[str, Any], Any]:
-    """Streams the first source through the hook into one file a split; returns the counts and the schema of both."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from engine.core.progress import Progress
-    from engine.ingestion.key_split import part_of_rows
-
-    staging.mkdir()
-    counts: dict[str, Any] = {"in": 0, "train": 0, "eval": 0, "aside": {}}
-    writers: dict[str, pq.ParquetWriter] = {}
-    nullable: set[str] = set()
-    schema = None
-    sources = _open_all(config)
-    source = next(iter(sources.values()))
-    counts["text_columns"] = [note for each in sources.values() for note in each.notes]
-    fractions = {"train": 1 - config.eval_percent / 100, "eval": config.eval_percent / 100}
-    with contextlib.ExitStack() as open_files, Progress("ingest", source.num_records) as progress:
-        for kept, joined in _batches(pipeline, config, sources, counts):
-            if schema is None:
-                schema = joined.schema
-                for split in _SPLITS:
-                    writer = pq.ParquetWriter(staging / f"{split}.parquet", schema, compression="lz4")
-                    writers[split] = open_files.enter_context(writer)
-            elif joined.schema != schema:
-                raise ConfigError(f"{config.hook} gave other columns or types than before: {_changed(schema, joined)}")
-            nullable |= {name for name in schema.names if joined.column(name).null_count}
-            part = part_of_rows(kept, config.split_key, fractions)
-            for index, split in enumerate(_SPLITS):
-                rows = joined.filter(pa.array(part == index))
-                writers[split].write_batch(rows)
-                counts[split] += rows.num_rows
-            progress.update(counts["in"])
-    for split in _SPLITS:
-        if not counts[split]:
-            raise DataError(
-                f"the {split} split got no row of {counts['in']:,}", path=next(iter(config.sources.values()))
-            )
-    assert schema is not None
-    return counts, pa.schema([field.with_nullable(field.name in nullable) for field in schema])
-
-
-def _batches(
-    pipeline: Pipeline, config: IngestConfig, sources: dict[str, Any], counts: dict[str, Any]
-) -> Iterator[tuple[Any, Any]]:
-    """Yields the kept rows of each batch of the first source, and what the hook made of them."""
-    import pyarrow.compute as pc
-
-    from cluster.user_code.module import user_function
-
-    first, *others = config.sources
-    tables = {name: _table(sources[name]) for name in others}
-    hook = user_function(pipeline.module, config.hook) if config.hook else None
-    for batch in sources[first].batches():
-        counts["in"] += batch.num_rows
-        for name in config.require:
-            if name not in batch.schema.names:
-                raise ConfigError(
-                    f"require: no column '{name}' in {config.sources[first]}; there are {', '.join(batch.schema.names)}"
-                )
-            present = pc.is_valid(batch.column(name))
-            missing = batch.num_rows - pc.sum(present).as_py() if batch.num_rows else 0
-            if missing:
-                counts["aside"][f"without {name}"] = counts["aside"].get(f"without {name}", 0) + missing
-                batch = batch.filter(present)
-        if batch.num_rows:
-            yield batch, _joined(hook, config.hook, batch, tables)
-
-
-def _open_all(config: IngestConfig) -> dict[str, Any]:
+def _open(config: IngestConfig, out: str) -> tuple[Any, dict[str, Any]]:
+    """Opens the source that is streamed and those that are looked up."""
     from cluster.pipeline.column_types import types_of_source
     from cluster.pipeline.input_files import csv_columns_of, open_input
 
+    paths: dict[str, Any] = dict(config.sources)
+    if config.parts:
+        paths = {"parts": list(config.parts.values()), **paths}
     types: dict[str, dict[str, str]] = {}
     if config.types:
-        columns = {name: csv_columns_of(path, config.encoding) for name, path in config.sources.items()}
+        columns = {
+            name: csv_columns_of(path, config.csv_options(), config.input_format) for name, path in paths.items()
+        }
         types = types_of_source(config.types, {name: names for name, names in columns.items() if names is not None})
-    return {name: open_input(path, types.get(name), config.encoding) for name, path in config.sources.items()}
+    opened = {
+        name: open_input(path, config.csv_options(types.get(name)), config.input_format, out)
+        for name, path in paths.items()
+    }
+    first, *others = opened
+    return opened[first], {name: opened[name] for name in others}
 
 
-def _table(source: Any) -> Any:
+def _prepared(
+    context: StepContext, config: IngestConfig, main: Any, tables: dict[str, Any], counts: dict[str, Any]
+) -> Any:
+    """Returns what is written: the main source, or what `require` and the hook make of it, kept while it is made."""
     import pyarrow as pa
 
-    return pa.Table.from_batches(source.batches(), source.schema)
+    from cluster.pipeline.input_files import files_of_parts
+    from engine.ingestion.spooled_source import spooled_source
+
+    given = files_of_parts(config.parts) if config.parts else None
+    if not config.hook and not config.require:
+        counts["in"] = main.num_records
+        main.given_parts = given
+        return main
+    looked_up = {name: pa.Table.from_batches(source.batches(), source.schema) for name, source in tables.items()}
+    keys = [name for name in config.split_columns() if name in main.schema.names]
+    source = spooled_source(
+        _made(context.pipeline, config, main, looked_up, keys, counts),
+        paths=main.paths,
+        aliases={name: _HIDDEN + name for name in keys},
+        directory=str(context.out),
+    )
+    source.given_parts = given
+    return source
+
+
+def _made(
+    pipeline: Pipeline, config: IngestConfig, main: Any, tables: dict[str, Any], keys: list[str], counts: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """Yields (file, rows as the hook made them and the columns that they are split by, as they came)."""
+    import pyarrow.compute as pc
+
+    from cluster.user_code.module import user_function
+    from engine.core.progress import Progress
+
+    hook = user_function(pipeline.module, config.hook) if config.hook else None
+    schema = None
+    with Progress("join", main.num_records) as progress:
+        for path, batch in main.located_batches():
+            counts["in"] += batch.num_rows
+            for name in config.require:
+                if name not in batch.schema.names:
+                    raise ConfigError(
+                        f"require: no column '{name}' in {main.paths[0]}; there are {', '.join(batch.schema.names)}"
+                    )
+                present = pc.is_valid(batch.column(name))
+                missing = batch.num_rows - pc.sum(present).as_py() if batch.num_rows else 0
+                if missing:
+                    counts["aside"][f"without {name}"] = counts["aside"].get(f"without {name}", 0) + missing
+                    batch = batch.filter(present)
+            progress.update(counts["in"])
+            if not batch.num_rows:
+                continue
+            joined = _joined(hook, config.hook, batch, tables)
+            if schema is not None and joined.schema != schema:
+                raise ConfigError(f"{config.hook} gave other columns or types than before: {_changed(schema, joined)}")
+            schema = joined.schema
+            for name in keys:
+                joined = joined.append_column(_HIDDEN + name, batch.column(name))
+            yield path, joined
 
 
 def _joined(hook: Any, name: str, batch: Any, tables: dict[str, Any]) -> Any:
@@ -145,19 +149,6 @@ def _joined(hook: Any, name: str, batch: Any, tables: dict[str, Any]) -> Any:
     return result
 
 
-def _write(staged: Path, schema: Any, out: Path, format: str, config: IngestConfig) -> None:
-    from engine import Dataset
-
-    kind, _, packing = format.partition("-")
-    compression = packing or None
-    if kind == "parquet":
-        compression = None if config.compression == "none" else config.compression
-    out.parent.mkdir(exist_ok=True)
-    Dataset.open(str(staged), feature_spec=schema).write(
-        str(out), format=kind, num_shards=config.num_shards, compression=compression
-    )
-
-
 def _changed(old: Any, new: Any) -> str:
     before, after = ({f.name: str(f.type) for f in schema} for schema in (old, new.schema))
     names = [n for n in {**before, **after} if before.get(n) != after.get(n)]
@@ -168,7 +159,8 @@ def _inputs(pipeline: Pipeline) -> dict[str, str]:
     from cluster.pipeline.input_files import fingerprint
 
     assert pipeline.ingest is not None
-    return {name: fingerprint(path) for name, path in pipeline.ingest.sources.items()}
+    parts = {f"part {name}": path for name, path in pipeline.ingest.parts.items()}
+    return {name: fingerprint(path) for name, path in {**pipeline.ingest.sources, **parts}.items()}
 
 
 def _functions(pipeline: Pipeline) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def test_wrong_column_name_in_the_module(folder, capsys):
 
 
 def test_wrong_split_key(folder, capsys):
-    line = fails(folder, capsys, "--set", 'ingest.split_key=["flight_no"]')
+    line = fails(folder, capsys, "--set", 'ingest.split_by=["flight_no"]')
     assert "flight_no" in line
 
 
@@ -113,9 +113,9 @@ def test_module_that_is_not_python(folder, capsys):
 
 
 def test_typo_in_the_toml(folder, capsys):
-    edit(folder / "pipeline.toml", "eval_percent", "eval_percnt")
+    edit(folder / "pipeline.toml", "split_by", "split_bye")
     line = fails(folder, capsys)
-    assert "ingest.eval_percnt: unknown key; did you mean 'eval_percent'?" in line
+    assert "ingest.split_bye: unknown key; did you mean 'split_by'?" in line
 
 
 @pytest.fixture

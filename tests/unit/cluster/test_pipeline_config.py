@@ -107,14 +107,59 @@ def test_pipeline_takes_either_ingest_or_data():
         Pipeline(name="x", module="x.py", label="y")
 
 
-@pytest.mark.parametrize("percent", [0, 100, -1])
-def test_ingest_config_refuses_empty_splits(percent):
-    with pytest.raises(ConfigError, match="eval_percent"):
-        IngestConfig(sources={"a": "a.csv"}, split_key=("k",), eval_percent=percent)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fractions": {"train": 1.0, "eval": 0.0}}, "fractions are"),
+        ({"fractions": {"train": float("nan"), "eval": 0.5}}, "fractions are"),
+        ({"fractions": {"../up": 0.5, "eval": 0.5}}, "'../up' names a part"),
+        ({"fractions": {"train": 1.0}}, "a pipeline needs the parts train and eval"),
+        ({"parts": {"train": "a.csv", "test": "b.csv"}}, "a pipeline needs the parts train and eval"),
+        ({"parts": {"train": "a.csv", "eval": "b.csv"}, "split_by": ("k",)}, "parts and a way to split"),
+        ({"split_by": ("k",), "stratify_by": "x"}, "split_by and stratify_by are given"),
+        ({"split_time": "t"}, "split_time needs eval_from"),
+        ({"delimiter": ";;"}, "delimiter is ';;'"),
+        ({"encoding": "latin-one"}, "encoding 'latin-one'"),
+        ({"num_shards": 0}, "num_shards = 0"),
+    ],
+)
+def test_ingest_config_refuses_what_cannot_work(options, message):
+    with pytest.raises(ConfigError, match=message):
+        IngestConfig(sources={"a": "a.csv"}, **options)
+
+
+def test_ingest_options_have_the_names_and_defaults_of_the_engine():
+    import inspect
+
+    from cluster.cli.main import build_parser
+    from engine import ingest
+    from engine.formats.csv.options import CsvOptions
+
+    engine = {name: p.default for name, p in inspect.signature(ingest).parameters.items() if p.default is not p.empty}
+    engine |= {f.name: f.default for f in dataclasses.fields(CsvOptions)}
+    config = {f.name: f.default for f in dataclasses.fields(IngestConfig)}
+    command, _ = build_parser("ingest")
+    words = vars(command.parse_args(["ingest", "x", "--out", "y"]))
+    same = [
+        "fractions",
+        "stratify_by",
+        "split_time",
+        "eval_from",
+        "test_from",
+        "seed",
+        "label",
+        "num_shards",
+        "input_format",
+    ]
+    same += ["delimiter", "encoding", "header", "column_names", "skip_rows", "quote", "null_values"]
+    for name in same:
+        assert config[name] == engine[name] == words[name], name
+    assert (config["compression"], engine["compression"], words["compression"]) == ("none", None, "none")
+    assert not config["split_by"] and not engine["split_by"] and not words["split_by"]
 
 
 def test_pipeline_is_frozen():
-    config = IngestConfig(sources={"a": "a.csv"}, split_key=("k",))
+    config = IngestConfig(sources={"a": "a.csv"}, split_by=("k",))
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.num_shards = 3
 
