@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `fullpass`; those of this process where None.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    _print_anywhere()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     debug = "--debug" in words
     if debug:
@@ -87,6 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         return _fail(f"{text} (run it again with --debug for the traceback)", 1, debug, kind="internal error: ")
+
+
+def _print_anywhere() -> None:
+    """Lets a terminal without a letter (LC_ALL=C, an ASCII log) show its code point: a name must not end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def build_parser(command: str | None = None) -> tuple[argparse.ArgumentParser, ModuleType | None]:

@@ -53,10 +53,13 @@ class Trainer:
 
         Raises:
             ConfigError: model, data and settings do not fit each other.
+            DataError: a shard is damaged or gone.
             CheckpointError: the directory's checkpoint belongs to another data set, schema, global batch or model.
             Preempted: SIGTERM came; the state was saved. It ends the process with exit code 143.
         """
-        with StopRequest() as stop:
+        from engine.feed.tensorflow.faults import original_faults
+
+        with StopRequest() as stop, original_faults():
             session = Session(self.config, self._build_model, self._train, self._eval, self._graph)
             stop.listen()
             try:

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from engine.core import exit_codes
 from engine.core.configs import refusal
 from engine.core.environment import GROUP_SECRET_FILE, RENDEZVOUS, RUN_ID
 from engine.core.errors import ConfigError, FullpassError
@@ -104,10 +105,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except FullpassError as error:
         print(f"trainers.supervision.worker: error: {error}", file=sys.stderr)
-        return 2
+        return exit_codes.WRONG_INPUT
     # The training process serves TensorFlow's ports, which know no secrets: it need not know where this one is.
     os.environ.pop(GROUP_SECRET_FILE.name, None)
-    return supervise(config)
+    try:
+        return supervise(config)
+    except FullpassError as error:
+        print(f"trainers.supervision.worker: error: {error}", file=sys.stderr)
+        return exit_codes.WRONG_INPUT
+    except OSError as error:
+        host, port = config.rendezvous
+        print(f"trainers.supervision.worker: error: {error} (rendezvous {host}:{port})", file=sys.stderr)
+        return exit_codes.FAILED
 
 
 if __name__ == "__main__":

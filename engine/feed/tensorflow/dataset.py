@@ -13,6 +13,7 @@ from engine._native import ByteRows
 from engine.core.errors import ConfigError
 from engine.feed.columns import BYTES, FLOAT32, INT64, RESERVED, Layout
 from engine.feed.pack import values_rows
+from engine.feed.tensorflow.faults import noting
 from engine.feed.tensorflow.strings import parse_strings, string_protos
 from engine.plan import Remainder
 
@@ -49,13 +50,13 @@ def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
     )
     group = max(1, most // size)
     if feed.layout.ragged:
-        dataset = tf.data.Dataset.from_generator(lambda: _parts(feed, share), output_signature=spec)
+        dataset = tf.data.Dataset.from_generator(noting(lambda: _parts(feed, share)), output_signature=spec)
     elif partial or group * num_replicas == 1:
-        dataset = tf.data.Dataset.from_generator(lambda: feed.made_ahead(_whole), output_signature=spec)
+        dataset = tf.data.Dataset.from_generator(noting(lambda: feed.made_ahead(_whole)), output_signature=spec)
     else:
         several = tf.nest.map_structure(lambda s: tf.TensorSpec([None, *s.shape], s.dtype), spec)
         dataset = tf.data.Dataset.from_generator(
-            lambda: _grouped(feed.made_ahead(lambda batch: batch), group, share), output_signature=several
+            noting(lambda: _grouped(feed.made_ahead(lambda batch: batch), group, share)), output_signature=several
         ).unbatch()
     # Known to be endless, tf.distribute need not ask all workers at each step whether they have data left.
     cardinality = tf.data.INFINITE_CARDINALITY if left is None else left * num_replicas

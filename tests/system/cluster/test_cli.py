@@ -13,6 +13,7 @@ import pytest
 
 import cluster.cli.main as shell
 from cluster.cli.main import COMMANDS, available_commands, build_parser, main
+from engine import write_batches
 from engine.core.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[3]
@@ -181,3 +182,13 @@ def test_passes_say_nothing_of_tensorflows_own(tmp_path):
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         assert len(done.stdout.splitlines()) == 1
+
+
+def test_names_that_an_ascii_terminal_has_no_letter_for_end_no_command(tmp_path):
+    batch = pa.record_batch({"größe": [1.0], "x→y": ["é"]})
+    write_batches([batch], batch.schema, str(tmp_path / "a.parquet"), format="parquet")
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "cluster.cli.main", "inspect", str(tmp_path)]
+    done = subprocess.run(command, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert rb"gr\xf6\xdfe" in done.stdout and rb"x\u2192y" in done.stdout
