@@ -106,7 +106,7 @@ class CsvPieces:
         return _native.csv_cut(self._ahead, self.delimiter, self._quote, first_only, self._ended)
 
     def _take_line(self) -> None:
-        size = 1 << 16
+        size = _head_bytes()
         while True:
             self._fill(size)
             stop, _, lines = _native.csv_cut(self._ahead, self.delimiter, -1, True, self._ended)
@@ -116,20 +116,20 @@ class CsvPieces:
             size *= 2
 
     def _skip_blank_lines(self) -> None:
-        self._fill(1 << 16)
+        self._fill(_head_bytes())
         while self._ahead[:1] in (b"\n", b"\r"):
             self._take_line()
-            self._fill(1 << 16)
+            self._fill(_head_bytes())
 
     def _record(self, keep: bool = False) -> bytes:
         """The bytes of the next record; `keep` leaves it where it is."""
-        size = 1 << 16
+        size = _head_bytes()
         while True:
             self._fill(size)
             stop, open_quote, lines = self._cut(first_only=True)
             if self._ended and not stop and open_quote >= 0:
                 raise self._unclosed(open_quote)
-            if stop or self._ended or size > PIECE_BYTES:
+            if stop or self._ended or size >= _MOST_BYTES:
                 break
             size *= 2
         stop = stop or len(self._ahead)
@@ -173,6 +173,11 @@ class CsvPieces:
                 path=self.path,
                 record=0,
             )
+
+
+def _head_bytes() -> int:
+    """How much is read to find the row of names: it begins the first piece."""
+    return min(PIECE_BYTES, 1 << 16)
 
 
 def _shown(data: bytes) -> str:
