@@ -146,11 +146,12 @@ class Keras2Adapter(ModelAdapter):
             return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
         predictions = self.model(inputs, training=False)
         loss = tf.cast(self.model.compute_loss(inputs, labels, predictions, weights), tf.float32)
-        loss *= 1.0 if self._divides else _replicas()
         penalty, size = self._penalty(), _rows(predictions)
+        # Keras divides means and penalties by the number of replicas, sums not.
+        loss = (loss - penalty / _replicas()) * (1.0 if self._divides or self.reduction == "sum" else _replicas())
         labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
         self.model.compiled_metrics.update_state(labels, predictions, weights)
-        return loss - penalty, size, penalty
+        return loss, size, penalty
 
     @property
     def trainable(self) -> list[Any]:

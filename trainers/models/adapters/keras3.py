@@ -154,12 +154,14 @@ class Keras3Adapter(ModelAdapter):
             return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
         predictions = self._forward(inputs, False)
         loss = inside.compute_loss(self.model, inputs, labels, predictions, weights, training=False)
-        loss = tf.cast(loss, tf.float32) * (1.0 if self._divides else _replicas())
         penalty, size = self._penalty(), _rows(predictions)
+        # Keras divides means and penalties by the number of replicas, sums not.
+        loss = tf.cast(loss, tf.float32) - penalty / _replicas()
+        loss *= 1.0 if self._divides or self.reduction == "sum" else _replicas()
         if self._metrics:
             labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
             self.model.compute_metrics(inputs, labels, predictions, sample_weight=weights)
-        return loss - penalty, size, penalty
+        return loss, size, penalty
 
     @property
     def trainable(self) -> list[Any]:
