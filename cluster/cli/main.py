@@ -22,6 +22,7 @@ from types import ModuleType
 from engine.core import environment, exit_codes
 from engine.core.errors import FullpassError
 from engine.core.own_packages import check_path
+from engine.core.redaction import redact
 from engine.version import __version__
 
 __all__ = ["COMMANDS", "build_parser", "main"]
@@ -160,7 +161,7 @@ def _sentence(text: str) -> str:
 def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:
     if debug:
         traceback.print_exc()
-    print(f"fullpass: {kind}{' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(redact(f"fullpass: {kind}{' '.join(message.split())}"), file=sys.stderr, flush=True)
     return code
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from engine.core.redaction import redact
+
 __all__ = ["ConfigError", "DataError", "FullpassError", "listed"]
 
 _LISTED = 20
 
 
 class FullpassError(Exception):
-    """Base of every error that the command line shows as one line (a traceback only with `--debug`)."""
+    """Base of every error that the command line shows as one line (a traceback only with `--debug`).
+
+    Its text shows no credentials of URIs: errors end up in logs, in a job's state, in a cluster's events.
+    """
+
+    def __str__(self) -> str:
+        return redact(super().__str__())
 
 
 class DataError(FullpassError):
@@ -35,7 +43,7 @@ class DataError(FullpassError):
         where = [str(self.path)] if self.path is not None else []
         where += [f"record {self.record}"] if self.record is not None else []
         where += [f"byte {self.offset_bytes}"] if self.offset_bytes is not None else []
-        return f"{', '.join(where)}: {self.message}" if where else self.message
+        return redact(f"{', '.join(where)}: {self.message}" if where else self.message)
 
     def __reduce__(self):  # crosses process boundaries with its location
         return _rebuild, (type(self), self.message, self.path, self.record, self.offset_bytes)

@@ -1,0 +1,54 @@
+"""Credentials in URIs are in no message, whoever raises it; everything else in it stays."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from cluster.cli.main import main
+from engine import ConfigError, DataError
+from engine.core.redaction import redact
+
+SECRET = "SuperSecret123"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"s3://AKIA:{SECRET}@bucket/a: gone", "s3://***@bucket/a: gone"),
+        (f"('https://u:{SECRET}@h/x', 'b')", "('https://***@h/x', 'b')"),
+        (f"s3://b/x?endpoint_override=http://h:9&secret_key={SECRET}&region=eu", "s3://b/x?endpoint_override=http://h:9&secret_key=***&region=eu"),
+        (f"https://h/x?X-Amz-Signature={SECRET}&X-Amz-Credential={SECRET}", "https://h/x?X-Amz-Signature=***&X-Amz-Credential=***"),
+        (f"https://h/x?sv=1&sig={SECRET} and s3://a:{SECRET}@c", "https://h/x?sv=1&sig=*** and s3://***@c"),
+        (f"https://h/x?access_token={SECRET}#f", "https://h/x?access_token=***#f"),
+        ("hdfs://me@host:8020/a", "hdfs://me@host:8020/a"),
+        ("gs://bucket/token=3/key=4/a:b@c", "gs://bucket/token=3/key=4/a:b@c"),
+        ("file:///a/b?c", "file:///a/b?c"),
+        ("10:20@30, a secret=x", "10:20@30, a secret=x"),
+    ],
+)  # fmt: skip
+def test_redact_hides_credentials_and_nothing_else(text, shown):
+    assert redact(text) == shown
+
+
+def test_errors_show_no_credentials_before_and_after_a_process_boundary():
+    uri = f"s3://AKIA:{SECRET}@bucket/a"
+    for error in (ConfigError(f"no {uri}"), DataError("is gone", path=uri, record=3), DataError(f"{uri} is gone")):
+        for each in (error, pickle.loads(pickle.dumps(error))):
+            assert SECRET not in str(each) and "bucket/a" in str(each)
+    assert DataError("is gone", path=uri).path == uri, "programs still get it whole"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"s3://AKIAEXAMPLE:{SECRET}@bucket/train/*.tfrecord?endpoint_override=http://127.0.0.1:9",
+        f"s3://bucket/x.tfrecord?endpoint_override=http://127.0.0.1:9&secret_key={SECRET}&access_key=AKIA",
+    ],
+)
+def test_command_line_shows_no_credentials(uri, capfd, monkeypatch):
+    monkeypatch.setenv("FULLPASS_REMOTE_ATTEMPTS", "1")
+    assert main(["inspect", uri]) != 0
+    out, err = capfd.readouterr()
+    assert SECRET not in out + err and "bucket" in err
