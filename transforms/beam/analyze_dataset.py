@@ -27,7 +27,7 @@ from transforms.tft.annotations import RANGED_TENSORS
 from transforms.tft.beam_impl import instance_dicts_to_batches
 from transforms.tracing.trace import Trace, trace
 
-__all__ = ["AnalyzeDataset"]
+__all__ = ["AnalyzeDataset", "adapter_config"]
 
 _log = logging.getLogger(__name__)
 _TftAnalyzeDataset = tft_impl.AnalyzeDataset  # kept, so that a test may put ours in the place of TFT's
@@ -61,30 +61,29 @@ class AnalyzeDataset(beam.PTransform):
             _log.info("TensorFlow Transform's own analysis runs: the pipeline asks for tf.compat.v1")
             return dataset | "TFT" >> _TftAnalyzeDataset(self._preprocessing_fn, self.pipeline)
         values, metadata = dataset
-        original = dataset
-        if isinstance(metadata, dataset_metadata.DatasetMetadata):
-            if Context.get_passthrough_keys():
-                raise ValueError("passthrough_keys need record batches with a TensorAdapterConfig, not instance dicts")
-            to_batches = instance_dicts_to_batches(metadata.schema, Context.get_desired_batch_size())
-            config = to_batches.tensor_adapter_config()
-        else:
-            to_batches, config = None, metadata
-        specs = TensorAdapter(config).OriginalTypeSpecs()
-        if not specs:
-            raise ValueError("The input metadata is empty.")
-        temp_dir = Context.create_base_temp_dir()
-        traced = trace(self._preprocessing_fn, specs, temp_dir)
-        unsupported = unsupported_operations(traced)
+        to_batches, config = adapter_config(metadata)
+        traced, unsupported = self.trace_input(config)
         if unsupported:
-            for each in unsupported:
-                _log.warning("TensorFlow Transform's own analysis runs: %s: %s", each.label, each.reason)
-            return original | "TFT" >> _TftAnalyzeDataset(self._preprocessing_fn, self.pipeline)
+            return dataset | "TFT" >> _TftAnalyzeDataset(self._preprocessing_fn, self.pipeline)
         pipeline = self.pipeline or values.pipeline
         if to_batches is not None:
             values |= "InstanceDictToRecordBatch" >> to_batches
         plans = plan_phases(traced, AdapterSource(config))
-        known = self._phases(pipeline, values, traced, plans)
-        bindings = tuple(binding for plan in plans for binding in plan.evaluation.bindings)
+        return self._write(pipeline, traced, plans, self._phases(pipeline, values, traced, plans))
+
+    def trace_input(self, config: Any) -> tuple[Trace, bool]:
+        """Returns the traced function, and whether it has something that TFT alone can do."""
+        specs = TensorAdapter(config).OriginalTypeSpecs()
+        if not specs:
+            raise ValueError("The input metadata is empty.")
+        traced = trace(self._preprocessing_fn, specs, Context.create_base_temp_dir())
+        unsupported = unsupported_operations(traced)
+        for each in unsupported:
+            _log.warning("TensorFlow Transform's own analysis runs: %s: %s", each.label, each.reason)
+        return traced, bool(unsupported)
+
+    def _write(self, pipeline: Any, traced: Trace, plans: list[PhasePlan], known: Any) -> Any:
+        """Returns (transform function, metadata) of the results of all phases."""
         transform_fn = (
             pipeline
             | "CreateSole" >> beam.Create([None])
@@ -94,9 +93,9 @@ class AnalyzeDataset(beam.PTransform):
                 beam.pvalue.AsSingleton(known),
                 preprocessing_fn=traced.preprocessing_fn,
                 specs=traced.specs,
-                temp_dir=temp_dir,
+                temp_dir=traced.temp_dir,
                 fingerprint=traced.fingerprint,
-                bindings=bindings,
+                bindings=tuple(binding for plan in plans for binding in plan.evaluation.bindings),
                 save_options=self._save_options,
             )
         )
@@ -104,7 +103,18 @@ class AnalyzeDataset(beam.PTransform):
         schema = dataset_metadata.DatasetMetadata(schema=_static_schema(traced))
         return transform_fn, beam_metadata_io.BeamDatasetMetadata(schema, deferred, traced.asset_map)
 
-    def _phases(self, pipeline: Any, values: Any, traced: Trace, plans: list[PhasePlan]) -> Any:
+    def _phases(
+        self, pipeline: Any, values: Any, traced: Trace, plans: list[PhasePlan], first_states: Any = None
+    ) -> Any:
+        """Returns the results of all phases.
+
+        Args:
+            pipeline: of the data.
+            values: record batches; None where no phase after the first needs them.
+            traced: the traced function.
+            plans: of all phases.
+            first_states: states of the first phase by key, where something else than a read of the values gives them.
+        """
         bindings = tuple(binding for plan in plans for binding in plan.evaluation.bindings)
         known = pipeline | "Nothing known" >> beam.Create([{}])
         for plan in plans:
@@ -127,13 +137,13 @@ class AnalyzeDataset(beam.PTransform):
                     )
                 )
                 model = beam.pvalue.AsSingleton(made)
-            merged = (
-                values
-                | f"Accumulate[{label}]"
-                >> beam.ParDo(AccumulateBundle(plan, traced.preprocessing_fn.lines), known_side, model)
-                | f"Group[{label}]" >> beam.GroupByKey()
-                | f"Merge[{label}]" >> beam.ParDo(MergeKey(plan))
-            )
+            if plan.number == 0 and first_states is not None:
+                states = first_states
+            else:
+                states = values | f"Accumulate[{label}]" >> beam.ParDo(
+                    AccumulateBundle(plan, traced.preprocessing_fn.lines), known_side, model
+                )
+            merged = states | f"Group[{label}]" >> beam.GroupByKey() | f"Merge[{label}]" >> beam.ParDo(MergeKey(plan))
             assets = os.path.join(traced.temp_dir, "assets-" + uuid.uuid4().hex[:8])
             known = (
                 pipeline
@@ -142,6 +152,16 @@ class AnalyzeDataset(beam.PTransform):
                 >> beam.Map(evaluate_phase, beam.pvalue.AsIter(merged), known_side, plan=plan, assets_dir=assets)
             )
         return known
+
+
+def adapter_config(metadata: Any) -> tuple[Any, Any]:
+    """Returns (TFT's PTransform from instance dicts to record batches or None, TensorAdapterConfig) of an input's metadata."""
+    if not isinstance(metadata, dataset_metadata.DatasetMetadata):
+        return None, metadata
+    if Context.get_passthrough_keys():
+        raise ValueError("passthrough_keys need record batches with a TensorAdapterConfig, not instance dicts")
+    to_batches = instance_dicts_to_batches(metadata.schema, Context.get_desired_batch_size())
+    return to_batches, to_batches.tensor_adapter_config()
 
 
 def _write_transform_fn(

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from transforms.cache.state_keys import analyzer_key
 from transforms.passes.analysis import AnalysisPass
 from transforms.runners.base import PassResult, SplitReader
 
-__all__ = ["CachingRunner", "analyze_spans"]
+__all__ = ["CachingRunner", "Unsealed", "analyze_spans"]
 
 
 def analyze_spans(
@@ -57,21 +58,21 @@ def analyze_spans(
     directory = require_local("cache_dir", cache_dir)
     if not spans:
         raise ConfigError("analyze_spans needs at least one span")
-    first_name, first = next(iter(spans.items()))
-    for name, ds in spans.items():
+    first = next(iter(spans.values()))
+    for name in spans:
         if not re.fullmatch(r"[\w.=-]+", name) or name.startswith("."):
             raise ConfigError(f"the name of a span may have letters, digits and _ . = -, got {name!r}")
-        if not ds.schema.equals(first.schema):
-            raise ConfigError(f"span {name!r} has another schema than span {first_name!r}")
     paths = [path for ds in spans.values() for path in ds.paths]
     if len(set(paths)) != len(paths):
         raise ConfigError("a file stands in two spans")
-    whole = Dataset.open(paths, feature_spec=first.feature_spec())
+    alike = all(ds.schema.equals(first.schema) for ds in spans.values())
+    # A column may have nulls in one span and none in another: then the data set as a whole says what it is.
+    whole = Dataset.open(paths, feature_spec=first.feature_spec() if alike else None)
     backend = CachingRunner(make_runner(runner, runner_options), directory, {n: d.paths for n, d in spans.items()})
     return analyze(whole, preprocessing_fn, out, runner=backend, **options)
 
 
-class _Unsealed(Accumulator):
+class Unsealed(Accumulator):
     """An accumulator whose merged states stay mergeable."""
 
     name = "unsealed"
@@ -125,7 +126,8 @@ class CachingRunner:
         self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits, those of known spans out of the cache."""
-        keys = [analyzer_key(plan, analyzer, reader.schema) for analyzer in plan.analyzers]
+        # A key that nobody can have again, where what a state depends on cannot be told.
+        keys = [analyzer_key(plan, each, reader.schema) or secrets.token_hex(20) for each in plan.analyzers]
         rows: dict[int, int] = {}
         blobs: dict[tuple[int, int], list[bytes | memoryview]] = {}
         for span, paths in self._spans.items():
@@ -167,7 +169,7 @@ class CachingRunner:
         return SpanCache(span=span, mark=mark, records=records, parts=parts)
 
     def _read(self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress) -> PassResult:
-        analyzers = tuple(dataclasses.replace(each, accumulator=_Unsealed(each.accumulator)) for each in plan.analyzers)
+        analyzers = tuple(dataclasses.replace(each, accumulator=Unsealed(each.accumulator)) for each in plan.analyzers)
         return self.inner.accumulate(dataclasses.replace(plan, analyzers=analyzers), reader, splits, progress)
 
 

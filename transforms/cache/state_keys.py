@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Iterator
 from importlib import metadata
@@ -27,10 +26,11 @@ def states_salt() -> bytes:
     return repr([(name, metadata.version(name)) for name in ("tensorflow", "tensorflow-transform")]).encode()
 
 
-def analyzer_key(plan: AnalysisPass, analyzer: PassAnalyzer, schema: pa.Schema | None) -> str:
+def analyzer_key(plan: AnalysisPass, analyzer: PassAnalyzer, schema: pa.Schema | None) -> str | None:
     """Returns a hash of accumulator, inputs, the graph before it and how its features are read: the same in each process.
 
-    Renamed or reordered operations give another key: then a span is read again.
+    Renamed or reordered operations give another key: then a span is read again. None where the graph cannot be told apart from
+    others: it has tables, reads files, or calls Python code that cannot be hashed.
 
     Args:
         plan: the pass.
@@ -47,9 +47,11 @@ def analyzer_key(plan: AnalysisPass, analyzer: PassAnalyzer, schema: pa.Schema |
             digest.update(repr(each).encode())
             features.add(each.feature)
         else:
-            content, used = _tensor_hash(plan.function, each)
-            digest.update(content)
-            features |= used
+            found = _tensor_hash(plan.function, each)
+            if found is None:
+                return None
+            digest.update(found[0])
+            features |= found[1]
     for feature in sorted(features):
         digest.update(_feature_hash(plan.source, feature, schema))
     return digest.hexdigest()
@@ -61,10 +63,10 @@ def _feature_hash(source: Any, feature: str, schema: pa.Schema | None) -> bytes:
     return repr((source.description(feature), described)).encode()
 
 
-def _tensor_hash(function: Any, fetch: int) -> tuple[bytes, set[str]]:
-    """Returns a hash of the graph before a fetched tensor, and the features that it reads."""
+def _tensor_hash(function: Any, fetch: int) -> tuple[bytes, set[str]] | None:
+    """Returns a hash of the graph before a fetched tensor, and the features that it reads; None where it cannot be told."""
     if not hasattr(function, "graph_def"):
-        return os.urandom(16), set()  # a SavedModel with tables: nothing of it can be told apart, so it is never found
+        return None  # a SavedModel with tables
     import tensorflow as tf
 
     graph_def = tf.compat.v1.GraphDef.FromString(function.graph_def)
@@ -73,11 +75,11 @@ def _tensor_hash(function: Any, fetch: int) -> tuple[bytes, set[str]]:
     digest = hashlib.blake2b(digest_size=16)
     for node in _all_nodes(before):
         if node.op in _READ_FILES:
-            return os.urandom(16), set()
+            return None
         if node.op in _PYTHON:
             body = _body(node)
             if body is None:
-                return os.urandom(16), set()
+                return None
             node.attr["token"].s = body  # tokens are numbers in the order of calls in this process
     digest.update(name.encode() + before.SerializeToString(deterministic=True))
     nodes = {each.name for each in before.node}
