@@ -48,6 +48,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
       base_runtime_spec = "{state}/runtime.json"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        BinaryName = "{state}/runc"
 """
 
 
@@ -132,6 +134,9 @@ def containers(state: Path) -> None:
         runtime["mounts"].append({"destination": path, "type": "bind", "source": source, "options": options})
     (state / "runtime.json").write_text(json.dumps(runtime))
     (state / "containerd.toml").write_text(CONTAINERD.format(state=state))
+    runc = state / "runc"
+    runc.write_text(f'#!/bin/sh\nexec {sys.executable} -S {Path(__file__).with_name("runc.py")} "$@"\n')
+    runc.chmod(0o755)
     ranges = [[{"subnet": "10.244.0.0/24"}]]
     ipam = {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}], "dataDir": f"{state}/ipam"}
     bridge = {
