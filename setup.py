@@ -33,6 +33,15 @@ EXTRAS = {
     "s3": ["s3fs>=2024.2"],
     "avro": ["fastavro>=1.9"],
     "tfma": ["tensorflow-model-analysis>=0.52,<0.53", "pandas<3"],
+    "serve": [
+        "tensorflow-serving-api>=2.19,<2.22",
+        "grpcio>=1.66",
+        "grpcio-health-checking>=1.66,<1.82",  # later ones need protobuf 7
+        "starlette>=0.40",
+        "uvicorn[standard]>=0.30",
+        "prometheus-client>=0.20",
+        "psutil>=5.9",
+    ],
     "keras2": ["tf-keras>=2.21,<2.22"],
     "tfx": ["tfx>=1.21,<1.22"],
     "benchmark": ["pytest-benchmark>=5", "grain>=0.2.12"],
@@ -54,7 +63,7 @@ EXTRAS["dev"] = [
     "pybind11>=2.13",
     *(
         r
-        for name in ("ray", "kubernetes", "s3", "avro", "tfma", "keras2", "benchmark", "examples")
+        for name in ("ray", "kubernetes", "s3", "avro", "serve", "tfma", "keras2", "benchmark", "examples")
         for r in EXTRAS[name]
     ),
 ]

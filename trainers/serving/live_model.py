@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError, DataError
+from engine.core.errors import ConfigError
 from trainers.export.export import version_numbers
+from trainers.serving.loading import files_of
+from trainers.serving.requests import well_formed
 
 __all__ = ["LiveModel", "Version"]
 
@@ -127,7 +129,7 @@ class LiveModel:
             for number in reversed(version_numbers(self._root)):
                 if self._current is not None and number <= self._current.number:
                     break
-                files = _files(self._root / str(number))
+                files = files_of(self._root / str(number))
                 if self._failed_files.get(number) != files and self._load(number, files):
                     break
             return None if self._current is None else self._current.number
@@ -183,40 +185,14 @@ def _ask_once(version: Version) -> None:
         version.call(examples=tf.zeros([0], tf.string))
 
 
-def _files(version: Path) -> tuple[tuple[str, int, int], ...]:
-    """Returns name, size and time of each file of a version: it differs when a copy into it has gone on."""
-    found = []
-    for folder, _, names in os.walk(version):
-        for name in names:
-            with contextlib.suppress(OSError):
-                stat = os.stat(os.path.join(folder, name))
-                found.append((os.path.join(folder, name), stat.st_size, stat.st_mtime_ns))
-    return tuple(sorted(found))
-
-
 def _well_formed(examples: Any) -> Any:
-    """Returns the examples as a tensor, each one parsed and written anew by protobuf.
-
-    TensorFlow's own parser ends the process on a length of 2^31 or more in a value (seen with 2.21: a request of 27 bytes).
-    What protobuf has written holds no such length, whatever the request was. As SequenceExamples, which hold all that an
-    Example does and feature lists too.
+    """Returns serialized examples as a tensor that TensorFlow may parse.
 
     Raises:
         DataError: an element is no tf.Example.
     """
     import numpy as np
     import tensorflow as tf
-    from google.protobuf.message import DecodeError
 
     tensor = tf.convert_to_tensor(examples, tf.string)
-    values = tensor.numpy()
-    out = []
-    for number, value in enumerate(np.ravel(values)):
-        message = tf.train.SequenceExample()
-        try:
-            message.ParseFromString(value)
-        except DecodeError as error:
-            raise DataError(f"the request is no tf.Example: {error}", record=number) from None
-        message.DiscardUnknownFields()  # nobody has looked into them
-        out.append(message.SerializeToString())
-    return tf.reshape(tf.constant(out, tf.string), tensor.shape)
+    return tf.reshape(tf.constant(well_formed(np.ravel(tensor.numpy())), tf.string), tensor.shape)

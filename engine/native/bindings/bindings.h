@@ -25,3 +25,5 @@ inline pybind11::capsule array_capsule(ArrowArray* array) {
 
 // Adds the reader of spans to the extension module.
 void register_spans(pybind11::module_& module);
+// Adds the check of requests.
+void register_serving(pybind11::module_& module);

@@ -281,6 +281,7 @@ PYBIND11_MODULE(_native, m) {
   register_spans(m);
   register_feed(m);
   register_csv(m);
+  register_serving(m);
   m.def("scan", &scan);
   m.def("find", &find);
   m.def("checksum_hash", &checksum_hash);

@@ -1,0 +1,44 @@
+"""A SavedModel loaded for serving, and what its directory looked like."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from engine.storage import tree
+
+__all__ = ["files_of", "load_model"]
+
+
+def files_of(version: str | os.PathLike[str]) -> tuple[tuple[Any, ...], ...]:
+    """Returns name, size and time of each file of a version: it differs when a copy into it has gone on."""
+    if not tree.is_local(str(version)):
+        return tuple((name,) for name in sorted(tree.list_tree(str(version))))
+    found = []
+    for folder, _, names in os.walk(version):
+        for name in names:
+            with contextlib.suppress(OSError):  # it may go while we look
+                path = os.path.join(folder, name)
+                stat = os.stat(path)
+                found.append((os.path.relpath(path, version), stat.st_size, stat.st_mtime_ns))
+    return tuple(sorted(found))
+
+
+def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Returns what `tf.saved_model.load` gives, and the definitions of the signatures by name.
+
+    Raises:
+        FileNotFoundError: no `saved_model.pb` is there (yet).
+        google.protobuf.message.DecodeError: it is cut.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    message = saved_model_pb2.SavedModel()
+    message.ParseFromString((path / "saved_model.pb").read_bytes())
+    definitions = {
+        name: each for name, each in message.meta_graphs[0].signature_def.items() if not name.startswith("__")
+    }
+    return tf.saved_model.load(str(path)), definitions

@@ -1,0 +1,183 @@
+"""What gRPC and REST have in common: a request for a model's signature, answered by the version that is live, in a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from engine.core.errors import DataError
+from trainers.serving.server.batcher import Batcher
+from trainers.serving.server.config import ModelConfig, ServeConfig
+from trainers.serving.server.errors import InvalidRequest, NotFound, Overloaded, RequestError, Unavailable
+from trainers.serving.server.metrics import Metrics
+from trainers.serving.server.recording import Recorder
+from trainers.serving.server.versions import LoadedVersion, ServedModel
+
+__all__ = ["Answer", "Core"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a signature answered, and which version it was."""
+
+    version: LoadedVersion
+    signature: str
+    outputs: dict[str, np.ndarray]
+
+
+class Core:
+    """The models of a server and their batches; made in the event loop that calls it."""
+
+    def __init__(self, config: ServeConfig, metrics: Metrics) -> None:
+        self.config, self.metrics = config, metrics
+        self.draining = False
+        self._in_flight = 0
+        self._executor = ThreadPoolExecutor(config.batching.num_batch_threads, thread_name_prefix="batch")
+        self._batchers: dict[tuple[LoadedVersion, str], Batcher] = {}
+        self._recorder = Recorder(config) if config.record_share else None
+        self._stop = threading.Event()
+        self._models: dict[str, ServedModel] = {}
+        self.set_models(config.models)
+        self._watcher = threading.Thread(target=self._watch, daemon=True, name="versions")
+
+    @property
+    def models(self) -> Mapping[str, ServedModel]:
+        """The models by name."""
+        return self._models
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model has a version, and the server is not stopping."""
+        return not self.draining and all(model.live for model in self._models.values())
+
+    def set_models(self, models: tuple[ModelConfig, ...]) -> None:
+        """Serves these models from now on; those that stay keep their versions."""
+        old = self._models
+        self._models = {
+            each.name: old[each.name]
+            if each.name in old and old[each.name].config == each
+            else ServedModel(each, self.config.limits, self._changed)
+            for each in models
+        }
+
+    def load(self) -> None:
+        """Looks for versions once; blocks."""
+        for model in list(self._models.values()):
+            model.reload()
+
+    def start_watching(self) -> None:
+        """Follows the directories of the models from now on."""
+        self._watcher.start()
+
+    async def predict(
+        self,
+        model: str,
+        tensors: Mapping[str, Any],
+        *,
+        signature: str = "",
+        number: int | None = None,
+        label: str | None = None,
+        deadline: float | None = None,
+    ) -> Answer:
+        """Returns the answer of a signature.
+
+        Args:
+            model: its name.
+            tensors: inputs by name; a single unnamed input has the name "".
+            signature: its name; `serving_default` where empty.
+            number, label: of the version.
+            deadline: on `time.monotonic`'s clock.
+
+        Raises:
+            RequestError: of the kind that says why not.
+        """
+        version = self.version(model, number, label)
+        wanted = version.signature(signature)
+        if list(tensors) == [""] and len(wanted.inputs) == 1:
+            tensors = {next(iter(wanted.inputs)): tensors[""]}
+        if self._in_flight >= self.config.limits.in_flight:
+            raise Overloaded(f"{self._in_flight} requests are in flight already; try again later")
+        start = time.perf_counter()
+        self._in_flight += 1
+        try:
+            arrays, rows = wanted.checked(tensors, self.config.limits.request_rows)
+            outputs = await self._batcher(version, wanted.name).call(arrays, rows, deadline)
+        except DataError as error:
+            raise InvalidRequest(f"{error} (element {error.record})") from None
+        finally:
+            self._in_flight -= 1
+            self.metrics.observe_latency(model, time.perf_counter() - start)
+        self.metrics.count(model, "OK", rows)
+        if self._recorder is not None and wanted.examples_input is not None:
+            self._recorder.offer(model, version.number, arrays[wanted.examples_input], outputs)
+        return Answer(version, wanted.name, outputs)
+
+    def version(self, model: str, number: int | None = None, label: str | None = None) -> LoadedVersion:
+        """Returns the version that answers such a request.
+
+        Raises:
+            NotFound: no such model, version or label.
+            Unavailable: the server is stopping.
+        """
+        if self.draining:
+            raise Unavailable("the server is stopping")
+        return self.model(model).find(number, label)
+
+    def model(self, name: str) -> ServedModel:
+        """Returns a model.
+
+        Raises:
+            NotFound: none of this name.
+        """
+        if name not in self._models:
+            raise NotFound(
+                f"Servable not found for request: Latest({name}); the models are {', '.join(sorted(self._models))}"
+            )
+        return self._models[name]
+
+    def failed(self, model: str, error: RequestError) -> None:
+        """Counts a request that was refused."""
+        self.metrics.count(model if model in self._models else "", error.code, 0)
+
+    async def drain(self) -> None:
+        """Refuses new requests and waits for those in flight, for `drain_s` at most."""
+        self.draining = True
+        self._stop.set()
+        until = time.monotonic() + self.config.drain_s
+        while self._in_flight and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        if self._recorder is not None:
+            self._recorder.close()
+        self._executor.shutdown(wait=False)
+
+    def _batcher(self, version: LoadedVersion, signature: str) -> Batcher:
+        key = (version, signature)
+        if key not in self._batchers:
+            # Those of versions that were let go meanwhile go too, and with them the last that holds the model.
+            self._batchers = {k: b for k, b in self._batchers.items() if self._is_live(k[0])}
+            self._batchers[key] = Batcher(
+                version.signatures[signature], self.config.batching, self._executor, self.metrics.observe_batch
+            )
+        return self._batchers[key]
+
+    def _is_live(self, version: LoadedVersion) -> bool:
+        model = self._models.get(version.model)
+        return model is not None and version.number in model.live
+
+    def _changed(self, version: LoadedVersion, loaded: bool) -> None:
+        self.metrics.set_version(version.model, version.number, loaded)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.config.poll_s):
+            for model in list(self._models.values()):
+                try:
+                    model.reload()
+                except Exception as error:  # a thread that ended here would leave the models as they are for ever
+                    self.metrics.warn(f"{model.config.directory} cannot be read: {error}")

@@ -1,0 +1,218 @@
+"""TensorFlow Serving's gRPC services: PredictionService, ModelService, and gRPC's own health service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+from trainers.serving.server.config import ModelConfig, VersionPolicy
+from trainers.serving.server.core import Answer, Core
+from trainers.serving.server.doors.scores import classes_of, examples_of, regressions_of
+from trainers.serving.server.doors.tensors import from_proto, to_proto
+from trainers.serving.server.errors import Denied, InvalidRequest, RequestError
+
+__all__ = ["ModelService", "PredictionService", "add_services"]
+
+
+def add_services(server: Any, core: Core) -> None:
+    """Adds the services to a `grpc.aio` server."""
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
+
+
+class _Service:
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def _answered(self, context: Any, model: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await work()
+        except RequestError as error:
+            self._core.failed(model, error)
+            await context.abort(getattr(grpc.StatusCode, error.code), str(error))
+
+    async def _predict(self, spec: Any, tensors: Mapping[str, Any], context: Any) -> Answer:
+        label = spec.version_label or None
+        number = spec.version.value if spec.HasField("version") else None
+        left = context.time_remaining()
+        deadline = None if left is None else time.monotonic() + left
+        return await self._core.predict(
+            spec.name, tensors, signature=spec.signature_name, number=number, label=label, deadline=deadline
+        )
+
+
+class PredictionService(_Service):
+    """Predict, Classify, Regress, MultiInference, GetModelMetadata."""
+
+    async def Predict(self, request: Any, context: Any) -> Any:
+        """Answers any signature."""
+
+        async def work() -> Any:
+            tensors = {name: from_proto(name, value) for name, value in request.inputs.items()}
+            answer = await self._predict(request.model_spec, tensors, context)
+            wanted = list(request.output_filter) or list(answer.outputs)
+            unknown = sorted(set(wanted) - set(answer.outputs))
+            if unknown:
+                raise InvalidRequest(
+                    f"output_filter: no output {', '.join(unknown)}; expected {', '.join(sorted(answer.outputs))}"
+                )
+            response = predict_pb2.PredictResponse(model_spec=_spec(answer))
+            for name in wanted:
+                response.outputs[name].CopyFrom(to_proto(answer.outputs[name]))
+            return response
+
+        return await self._answered(context, request.model_spec.name, work)
+
+    async def Classify(self, request: Any, context: Any) -> Any:
+        """Answers classes and scores of examples."""
+
+        async def work() -> Any:
+            answer = await self._predict(request.model_spec, {"": examples_of(request.input)}, context)
+            return classification_pb2.ClassificationResponse(model_spec=_spec(answer), result=_classes(answer))
+
+        return await self._answered(context, request.model_spec.name, work)
+
+    async def Regress(self, request: Any, context: Any) -> Any:
+        """Answers one number an example."""
+
+        async def work() -> Any:
+            answer = await self._predict(request.model_spec, {"": examples_of(request.input)}, context)
+            return regression_pb2.RegressionResponse(model_spec=_spec(answer), result=_regressions(answer))
+
+        return await self._answered(context, request.model_spec.name, work)
+
+    async def MultiInference(self, request: Any, context: Any) -> Any:
+        """Answers several signatures for the same examples."""
+        name = request.tasks[0].model_spec.name if request.tasks else ""
+
+        async def work() -> Any:
+            examples = examples_of(request.input)
+            response = inference_pb2.MultiInferenceResponse()
+            for task in request.tasks:
+                answer = await self._predict(task.model_spec, {"": examples}, context)
+                result = response.results.add(model_spec=_spec(answer))
+                if task.method_name == "tensorflow/serving/classify":
+                    result.classification_result.CopyFrom(_classes(answer))
+                elif task.method_name == "tensorflow/serving/regress":
+                    result.regression_result.CopyFrom(_regressions(answer))
+                else:
+                    raise InvalidRequest(
+                        f"method_name: got {task.method_name!r}; expected 'tensorflow/serving/classify' or "
+                        "'tensorflow/serving/regress'"
+                    )
+            return response
+
+        return await self._answered(context, name, work)
+
+    async def GetModelMetadata(self, request: Any, context: Any) -> Any:
+        """Answers the definitions of the signatures."""
+
+        async def work() -> Any:
+            unknown = [field for field in request.metadata_field if field != "signature_def"]
+            if unknown or not request.metadata_field:
+                raise InvalidRequest(
+                    f"metadata_field: got {', '.join(request.metadata_field) or 'none'}; expected signature_def"
+                )
+            spec = request.model_spec
+            number = spec.version.value if spec.HasField("version") else None
+            version = self._core.version(spec.name, number, spec.version_label or None)
+            signatures = get_model_metadata_pb2.SignatureDefMap()
+            for name, definition in version.definitions.items():
+                signatures.signature_def[name].CopyFrom(definition)
+            response = get_model_metadata_pb2.GetModelMetadataResponse()
+            response.model_spec.name = spec.name
+            response.model_spec.version.value = version.number
+            response.metadata["signature_def"].Pack(signatures)
+            return response
+
+        return await self._answered(context, request.model_spec.name, work)
+
+
+class ModelService(_Service):
+    """GetModelStatus, HandleReloadConfigRequest."""
+
+    async def GetModelStatus(self, request: Any, context: Any) -> Any:
+        """Answers the state of a model's versions."""
+
+        async def work() -> Any:
+            spec = request.model_spec
+            model = self._core.model(spec.name)
+            wanted = spec.version.value if spec.HasField("version") else None
+            if spec.version_label:
+                wanted = model.find(label=spec.version_label).number
+            response = get_model_status_pb2.GetModelStatusResponse()
+            for number, (state, text) in sorted(model.states.items(), reverse=True):
+                if wanted in (None, number):
+                    status = response.model_version_status.add(version=number, state=state)
+                    # 2 is UNKNOWN: what was wrong with the version is in the text.
+                    status.status.error_code = 2 if text else 0
+                    status.status.error_message = text
+            if wanted is not None and not response.model_version_status:
+                model.find(wanted)  # says that it is not there
+            return response
+
+        return await self._answered(context, request.model_spec.name, work)
+
+    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
+        """Serves another list of models, where the server allows it."""
+
+        async def work() -> Any:
+            if not self._core.config.allow_reload:
+                raise Denied("models are fixed when the server starts; start it with --allow-reload to change them")
+            self._core.set_models(tuple(_model(each) for each in request.config.model_config_list.config))
+            import asyncio
+
+            await asyncio.get_running_loop().run_in_executor(None, self._core.load)
+            return model_management_pb2.ReloadConfigResponse()
+
+        return await self._answered(context, "", work)
+
+
+def _model(config: Any) -> ModelConfig:
+    policy = config.model_version_policy
+    specific = tuple(policy.specific.versions) if policy.HasField("specific") else ()
+    latest = policy.latest.num_versions or 1
+    return ModelConfig(
+        name=config.name,
+        directory=config.base_path,
+        policy=VersionPolicy(latest=latest, specific=specific, all=policy.HasField("all")),
+        labels=dict(config.version_labels),
+    )
+
+
+def _spec(answer: Answer) -> Any:
+    spec = model_pb2.ModelSpec(name=answer.version.model, signature_name=answer.signature)
+    spec.version.value = answer.version.number
+    return spec
+
+
+def _classes(answer: Answer) -> Any:
+    result = classification_pb2.ClassificationResult()
+    for row in classes_of(answer.outputs):
+        classes = result.classifications.add().classes
+        for label, score in row:
+            classes.add(label=label, score=score)
+    return result
+
+
+def _regressions(answer: Answer) -> Any:
+    result = regression_pb2.RegressionResult()
+    for value in np.asarray(regressions_of(answer.outputs)).tolist():
+        result.regressions.add(value=value)
+    return result

@@ -1,0 +1,225 @@
+"""TensorFlow Serving's REST API as an ASGI application, with health and metrics beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import re
+import time
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from trainers.serving.server.core import Core
+from trainers.serving.server.doors.scores import classes_of, regressions_of
+from trainers.serving.server.doors.tensors import from_json, to_json
+from trainers.serving.server.errors import InvalidRequest, NotFound, RequestError
+from trainers.serving.server.versions import LoadedVersion
+
+__all__ = ["application"]
+
+_PATH = re.compile(
+    r"(?P<name>[^/:]+)(?:/versions/(?P<number>\d+)|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?/?"
+)
+_STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+
+
+def application(core: Core) -> Starlette:
+    """Returns the application."""
+    handler = _Handler(core)
+    return Starlette(
+        routes=[
+            Route("/v1/models/{path:path}", handler.models, methods=["GET", "POST"]),
+            Route("/healthz", handler.health),
+            Route("/readyz", handler.ready),
+            Route("/metrics", handler.metrics),
+            Route("/monitoring/prometheus/metrics", handler.metrics),  # TensorFlow Serving's place
+        ]
+    )
+
+
+class _Handler:
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def health(self, request: Request) -> Response:
+        """Whether the process lives."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether requests can be answered."""
+        ready = self._core.ready
+        return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Counts for Prometheus."""
+        text, kind = self._core.metrics.text()
+        return Response(text, media_type=kind)
+
+    async def models(self, request: Request) -> Response:
+        """All of `/v1/models/...`."""
+        match = _PATH.fullmatch(request.path_params["path"])
+        try:
+            self._check_token(request)
+            if match is None:
+                raise NotFound(
+                    f"no such path: {request.url.path}; expected /v1/models/NAME[/versions/N|/labels/L][:VERB]"
+                )
+            return await self._answer(request, match)
+        except RequestError as error:
+            self._core.failed(match["name"] if match else "", error)
+            return JSONResponse({"error": str(error)}, error.http)
+        except ClientDisconnect:
+            return Response(status_code=499)
+
+    def _check_token(self, request: Request) -> None:
+        token = self._core.config.token
+        given = request.headers.get("authorization", "")
+        if token is not None and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise _Unauthorized("the request has no valid token; send `authorization: Bearer TOKEN`")
+
+    async def _answer(self, request: Request, match: re.Match[str]) -> Response:
+        name, verb = match["name"], match["verb"]
+        number = int(match["number"]) if match["number"] else None
+        if request.method == "GET" and verb is None:
+            return self._status(name, number, match["label"])
+        if request.method == "GET" and verb == "/metadata":
+            return self._metadata(self._core.version(name, number, match["label"]))
+        if request.method != "POST" or verb not in (":predict", ":classify", ":regress"):
+            raise NotFound(f"{request.method} {request.url.path}: expected POST with :predict, :classify or :regress")
+        body = await self._body(request)
+        version = self._core.version(name, number, match["label"])
+        wanted = version.signature(_word(body, "signature_name"))
+        deadline = _deadline(request)
+        if verb == ":predict":
+            tensors, rows = from_json(body, wanted)
+            answer = await self._core.predict(
+                name, tensors, signature=wanted.name, number=version.number, deadline=deadline
+            )
+            return _json(to_json(answer.outputs, rows))
+        if wanted.examples_input is None:
+            raise InvalidRequest(f"signature {wanted.name!r} takes no examples; use :predict")
+        tensors = {wanted.examples_input: np.array([*_examples(body), None], object)[:-1]}
+        answer = await self._core.predict(
+            name, tensors, signature=wanted.name, number=version.number, deadline=deadline
+        )
+        if verb == ":regress":
+            return _json({"results": regressions_of(answer.outputs).tolist()})
+        return _json({"results": [[[label, score] for label, score in row] for row in classes_of(answer.outputs)]})
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        limit = self._core.config.limits.request_bytes
+        chunks, size = [], 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise InvalidRequest(f"the body is larger than {limit} bytes")
+            chunks.append(chunk)
+        try:
+            body = json.loads(b"".join(chunks))
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest(f"JSON Parse error: {error}") from None
+        if not isinstance(body, dict):
+            raise InvalidRequest("JSON Value is not an object; expected {'instances': [...]} or {'inputs': ...}")
+        return body
+
+    def _status(self, name: str, number: int | None, label: str | None) -> Response:
+        model = self._core.model(name)
+        wanted = model.find(number, label).number if number is not None or label else None
+        states = [
+            {
+                "version": str(each),
+                "state": _STATES[state],
+                "status": {"error_code": "UNKNOWN" if text else "OK", "error_message": text},
+            }
+            for each, (state, text) in sorted(model.states.items(), reverse=True)
+            if wanted in (None, each)
+        ]
+        return _json({"model_version_status": states})
+
+    def _metadata(self, version: LoadedVersion) -> Response:
+        from google.protobuf.json_format import MessageToDict
+
+        definitions = {
+            name: MessageToDict(each, preserving_proto_field_name=True) for name, each in version.definitions.items()
+        }
+        return _json(
+            {
+                "model_spec": {"name": version.model, "signature_name": "", "version": str(version.number)},
+                "metadata": {"signature_def": {"signature_def": definitions}},
+            }
+        )
+
+
+class _Unauthorized(RequestError):
+    code = "UNAUTHENTICATED"
+    http = 401
+
+
+def _json(value: Any) -> Response:
+    # Not JSONResponse, which refuses NaN: TensorFlow Serving writes NaN and Infinity as they are.
+    return Response(json.dumps(value), media_type="application/json")
+
+
+def _word(body: dict[str, Any], key: str) -> str:
+    value = body.get(key, "")
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{key!r}: got {value!r}; expected a string")
+    return value
+
+
+def _deadline(request: Request) -> float | None:
+    """A client says how long it waits: `x-request-timeout-ms`."""
+    with contextlib.suppress(KeyError, ValueError):
+        return time.monotonic() + float(request.headers["x-request-timeout-ms"]) / 1000
+    return None
+
+
+def _examples(body: dict[str, Any]) -> list[bytes]:
+    """Serialized examples of `examples` and `context`, objects of features.
+
+    Raises:
+        InvalidRequest: they are no such objects.
+    """
+    import tensorflow as tf
+
+    context, rows = body.get("context", {}), body.get("examples")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in [*rows, context]):
+        raise InvalidRequest("'examples': expected a list of objects, each a feature's value by name")
+    out = []
+    for position, row in enumerate(rows):
+        example = tf.train.Example()
+        for name, value in {**context, **row}.items():
+            _add_feature(example.features.feature[name], name, value, position)
+        out.append(example.SerializeToString())
+    return out
+
+
+def _add_feature(feature: Any, name: str, value: Any, position: int) -> None:
+    values = value if isinstance(value, list) else [value]
+    try:
+        if all(isinstance(each, int) for each in values):
+            feature.int64_list.value.extend(values)
+        elif all(isinstance(each, int | float) for each in values):
+            feature.float_list.value.extend(values)
+        else:
+            feature.bytes_list.value.extend(_as_bytes(each) for each in values)
+    except (TypeError, ValueError, KeyError):
+        raise InvalidRequest(
+            f"example {position}, feature {name!r}: got {value!r}; expected numbers or strings"
+        ) from None
+
+
+def _as_bytes(value: Any) -> bytes:
+    import base64
+
+    if isinstance(value, dict):
+        return base64.b64decode(value["b64"], validate=True)
+    if isinstance(value, str):
+        return value.encode()
+    raise TypeError

@@ -1,0 +1,184 @@
+"""Tensors on the wire: TensorProto and TensorFlow Serving's JSON, from and to NumPy."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trainers.serving.server.errors import InvalidRequest
+from trainers.serving.server.signatures import Signature, TensorSpec
+
+__all__ = ["from_json", "from_proto", "to_json", "to_proto"]
+
+
+def from_proto(name: str, proto: Any) -> np.ndarray:
+    """Returns a tensor of a request.
+
+    Raises:
+        InvalidRequest: its values do not fill its shape, or it has no such type.
+    """
+    import tensorflow as tf
+
+    sizes = [dim.size for dim in proto.tensor_shape.dim]
+    # Checked before an array of that size is made: a shape costs a client a few bytes.
+    elements = math.prod(sizes)
+    given = len(proto.tensor_content) or proto.ByteSize()
+    if any(size < 0 for size in sizes) or elements > max(given, 1) * 8:
+        raise InvalidRequest(f"input {name!r}: the shape {sizes} has {elements} elements; {given} bytes are given")
+    try:
+        if proto.dtype == tf.string.as_datatype_enum and len(proto.string_val) == elements:
+            out = np.empty(elements, object)
+            out[:] = list(proto.string_val)
+            return out.reshape(sizes)
+        return np.asarray(tf.make_ndarray(proto))
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"input {name!r}: {error}") from None
+
+
+def to_proto(array: np.ndarray) -> Any:
+    """Returns a tensor of an answer, its values in the fields of its type, as TensorFlow Serving writes them."""
+    import tensorflow as tf
+    from tensorflow.core.framework import tensor_pb2
+
+    proto = tensor_pb2.TensorProto(dtype=tf.as_dtype(array.dtype).as_datatype_enum)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    values = array.reshape(-1).tolist()
+    if array.dtype == np.float32:
+        proto.float_val.extend(values)
+    elif array.dtype == np.float64:
+        proto.double_val.extend(values)
+    elif array.dtype == np.int64:
+        proto.int64_val.extend(values)
+    elif array.dtype == np.int32:
+        proto.int_val.extend(values)
+    elif array.dtype == object:
+        proto.string_val.extend(value if isinstance(value, bytes) else str(value).encode() for value in values)
+    else:
+        return tf.make_tensor_proto(array)
+    return proto
+
+
+def from_json(body: Any, signature: Signature) -> tuple[dict[str, np.ndarray], bool]:
+    """Returns the inputs of a `:predict` body and whether it is in row format (`instances`), else columns (`inputs`).
+
+    Raises:
+        InvalidRequest: the body has neither or both, or a value does not fit its input.
+    """
+    if not isinstance(body, Mapping):
+        raise InvalidRequest("JSON Value is not an object; expected {'instances': [...]} or {'inputs': ...}")
+    rows, columns = "instances" in body, "inputs" in body
+    if rows == columns:
+        raise InvalidRequest("JSON body: expected one of 'instances' (rows) and 'inputs' (columns)")
+    names = list(signature.inputs)
+    if columns:
+        value = body["inputs"]
+        single = len(names) == 1 and not (isinstance(value, Mapping) and "b64" not in value)
+        by_name = {names[0]: value} if single else value
+        if not isinstance(by_name, Mapping):
+            raise InvalidRequest(f"'inputs': expected an object with {', '.join(names)}")
+    else:
+        by_name = _columns(body["instances"], names)
+    unknown = sorted(set(by_name) - set(names))
+    if unknown:
+        raise InvalidRequest(f"JSON object: has no tensor {', '.join(unknown)}; expected {', '.join(names)}")
+    return {name: _from_value(name, value, signature.inputs[name]) for name, value in by_name.items()}, rows
+
+
+def _columns(instances: Any, names: list[str]) -> dict[str, list[Any]]:
+    if not isinstance(instances, list) or not instances:
+        raise InvalidRequest("'instances': expected a list of one or more rows")
+    named = isinstance(instances[0], Mapping) and "b64" not in instances[0]
+    if not named:
+        if len(names) != 1:
+            raise InvalidRequest(f"'instances': rows must be objects with {', '.join(names)}")
+        return {names[0]: instances}
+    columns: dict[str, list[Any]] = {name: [] for name in instances[0]}
+    for position, row in enumerate(instances):
+        if not isinstance(row, Mapping) or set(row) != set(columns):
+            raise InvalidRequest(f"'instances': row {position} has other tensors than the first: {', '.join(columns)}")
+        for name, value in row.items():
+            columns[name].append(value)
+    return columns
+
+
+def _from_value(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
+    if spec.is_string:
+        value = _decoded(name, value)
+        array = np.empty(np.shape(_sized(value)), object)
+        flat = array.reshape(-1)
+        flat[:] = list(_leaves(value))
+        return flat.reshape(array.shape)
+    try:
+        array = np.array(value)
+    except ValueError:
+        raise InvalidRequest(f"input {name!r}: rows differ in their lengths") from None
+    kind = array.dtype.kind
+    wanted = spec.dtype.kind
+    # As TensorFlow Serving: an integer is taken for a floating-point number, but not the reverse.
+    if not array.size or (kind == wanted) or (kind in "iu" and wanted in "iuf"):
+        out = array.astype(spec.dtype)
+        if kind in "iu" and wanted in "iu" and not np.array_equal(out, array):
+            raise InvalidRequest(f"input {name!r}: a number does not fit {spec.dtype.name}")
+        return out
+    if kind == "U" and wanted == "f" and np.isin(array, ("NaN", "Infinity", "-Infinity")).all():
+        return array.astype(spec.dtype)
+    raise InvalidRequest(f"input {name!r}: got {array.dtype.name}; expected {spec.dtype.name}")
+
+
+def _decoded(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(name, each) for each in value]
+    if isinstance(value, Mapping):
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except (KeyError, TypeError, binascii.Error):
+            raise InvalidRequest(f"input {name!r}: an object must be {{'b64': BASE64}}") from None
+    if isinstance(value, str):
+        return value.encode()
+    raise InvalidRequest(f"input {name!r}: got {type(value).__name__}; expected a string")
+
+
+def _leaves(value: Any) -> Any:
+    if isinstance(value, list):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+def _sized(value: Any) -> Any:
+    return [_sized(each) for each in value] if isinstance(value, list) else 0
+
+
+def to_json(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
+    """Returns the body of an answer: `predictions` row by row, or `outputs` by column.
+
+    Values of outputs whose name ends with `_bytes` are base64; a lone output has no name.
+    """
+    columns = {name: _to_value(name, value) for name, value in outputs.items()}
+    if not rows:
+        return {"outputs": next(iter(columns.values())) if len(columns) == 1 else columns}
+    if len(columns) == 1:
+        return {"predictions": next(iter(columns.values()))}
+    return {"predictions": [dict(zip(columns, row)) for row in zip(*columns.values())]}
+
+
+def _to_value(name: str, array: np.ndarray) -> Any:
+    if array.dtype != object:
+        return array.tolist()
+    encode = name.endswith("_bytes")
+
+    def value(each: Any) -> Any:
+        if isinstance(each, list):
+            return [value(inner) for inner in each]
+        if encode:
+            return {"b64": base64.b64encode(each).decode()}
+        return each.decode(errors="replace") if isinstance(each, bytes) else str(each)
+
+    return value(array.tolist())

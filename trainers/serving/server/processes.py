@@ -1,0 +1,153 @@
+"""The processes of a server: started on shared ports, replaced when one dies, stopped in order."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.core.errors import FullpassError
+from trainers.serving.server.config import ServeConfig
+from trainers.serving.server.metrics import multiprocess_directory
+from trainers.serving.server.worker import bound_socket
+
+__all__ = ["RunningServer", "serve", "started"]
+
+_START_S = 120.0
+
+
+class RunningServer:
+    """A server whose processes run; `serve` and `started` make it.
+
+    Attributes:
+        config: with the ports that were taken.
+    """
+
+    def __init__(self, config: ServeConfig, folder: Path) -> None:
+        self._stack = contextlib.ExitStack()
+        # A port that is 0 becomes a free one, held here so that no other program gets it between two processes of ours.
+        grpc_port, rest_port = self._hold(config, config.grpc_port), self._hold(config, config.rest_port)
+        self.config = dataclasses.replace(config, grpc_port=grpc_port, rest_port=rest_port)
+        self._file = folder / "config.json"
+        # The token is in it: for the owner's eyes.
+        with open(os.open(self._file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(self.config.to_json())
+        counts = folder / "metrics"
+        counts.mkdir(exist_ok=True)
+        self._environment = multiprocess_directory(dict(os.environ), str(counts))
+        self._stopping = threading.Event()
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that run."""
+        return [process.pid for process in self._processes]
+
+    def start(self) -> None:
+        """Starts the processes and waits until each answers.
+
+        Raises:
+            FullpassError: one ended before it answered; what it printed is above.
+        """
+        self._processes = [self._spawn() for _ in range(self.config.processes)]
+        for process in self._processes:
+            self._await_ready(process)
+
+    def watch(self, poll_s: float = 0.2) -> None:
+        """Replaces processes that die, until `stop`."""
+        while not self._stopping.wait(poll_s):
+            for position, process in enumerate(self._processes):
+                if process.poll() is not None and not self._stopping.is_set():
+                    sys.stderr.write(
+                        f"fullpass serve: process {process.pid} ended with {process.returncode}; another starts\n"
+                    )
+                    self._processes[position] = self._spawn()
+                    with contextlib.suppress(FullpassError):  # it is looked at again at the next turn
+                        self._await_ready(self._processes[position])
+
+    def stop(self) -> None:
+        """Lets every process answer what is in flight, then ends it."""
+        self._stopping.set()
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + self.config.drain_s + 5
+        for process in self._processes:
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self._stack.close()
+
+    def _hold(self, config: ServeConfig, port: int | None) -> int | None:
+        if port is None:
+            return None
+        held = self._stack.enter_context(bound_socket(config.host, port))
+        return int(held.getsockname()[1])
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "trainers.serving.server.worker", str(self._file)]
+        return subprocess.Popen(words, env=self._environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            if selector.select(_START_S) and process.stdout.readline() == b"ready\n":
+                return
+        process.kill()
+        raise FullpassError(f"a process of the server ended before it answered (exit code {process.wait()}); see above")
+
+
+@contextlib.contextmanager
+def started(config: ServeConfig) -> Iterator[RunningServer]:
+    """Runs a server while in the context; for programs and tests. Processes that die are replaced.
+
+    Raises:
+        FullpassError: it could not be started.
+        OSError: a port is taken.
+    """
+    with tempfile.TemporaryDirectory(prefix="fullpass-serve-") as folder:
+        server = RunningServer(config, Path(folder))
+        watcher = threading.Thread(target=server.watch, daemon=True, name="processes")
+        try:
+            server.start()
+            watcher.start()
+            yield server
+        finally:
+            server.stop()
+            if watcher.is_alive():
+                watcher.join()
+
+
+def serve(config: ServeConfig, on_start: Callable[[ServeConfig], Any] | None = None) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Args:
+        config: of the server.
+        on_start: called with the ports that were taken, once requests are answered.
+
+    Raises:
+        FullpassError: it could not be started.
+        OSError: a port is taken.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with started(config) as server:
+        if on_start is not None:
+            on_start(server.config)
+        ended.wait()

@@ -1,0 +1,171 @@
+"""The signatures of a loaded version: their tensors, and how requests of one are joined into a batch and parted again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trainers.serving.requests import well_formed
+from trainers.serving.server.errors import InvalidRequest
+
+__all__ = ["Signature", "TensorSpec", "signatures_of"]
+
+_LENGTHS = "_row_lengths"  # NAME_row_lengths says how many values of NAME each row has
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """A tensor of a signature: NumPy dtype (object for strings), TensorFlow's dtype, shape with None where any size fits."""
+
+    dtype: np.dtype[Any]
+    tf_dtype: Any
+    shape: tuple[int | None, ...] | None
+
+    @property
+    def is_string(self) -> bool:
+        """Whether its values are bytes."""
+        return self.dtype == np.dtype(object)
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One signature.
+
+    Attributes:
+        name: of the signature.
+        inputs, outputs: by name.
+        function: what TensorFlow calls.
+        method: its method name, as `tensorflow/serving/predict`.
+    """
+
+    name: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    function: Any
+    method: str = ""
+
+    @property
+    def examples_input(self) -> str | None:
+        """The one input of serialized examples, or None."""
+        if len(self.inputs) == 1:
+            (name, spec), *_ = self.inputs.items()
+            if spec.is_string and spec.shape is not None and len(spec.shape) == 1:
+                return name
+        return None
+
+    @property
+    def batches(self) -> bool:
+        """Whether rows of several requests may be run together: every tensor has a first dimension of any size."""
+        specs = [*self.inputs.values(), *self.outputs.values()]
+        return bool(specs) and all(spec.shape and spec.shape[0] is None for spec in specs)
+
+    @property
+    def pads(self) -> bool:
+        """Whether a batch may be padded with copies of its first row."""
+        return not any(name + _LENGTHS in self.inputs for name in self.inputs)
+
+    def checked(self, tensors: Mapping[str, Any], max_rows: int) -> tuple[dict[str, np.ndarray], int]:
+        """Returns the inputs of a request as arrays of the signature's types, and its number of rows.
+
+        Raises:
+            InvalidRequest: an input is missing or unknown, or its type, shape or number of rows does not fit.
+            DataError: an element of serialized examples is no tf.Example.
+        """
+        if set(tensors) != set(self.inputs):
+            missing, unknown = sorted(set(self.inputs) - set(tensors)), sorted(set(tensors) - set(self.inputs))
+            raise InvalidRequest(
+                f"signature {self.name!r}: inputs {', '.join(missing) or 'none'} missing, {', '.join(unknown) or 'none'} "
+                f"unknown; expected {', '.join(sorted(self.inputs))}"
+            )
+        arrays = {name: self._array(name, value) for name, value in tensors.items()}
+        rows = self._rows(arrays)
+        if rows > max_rows:
+            raise InvalidRequest(f"the request has {rows} rows; expected at most {max_rows}")
+        name = self.examples_input
+        if name is not None:
+            safe: np.ndarray = np.empty(rows, object)
+            safe[:] = well_formed([_as_bytes(value) for value in arrays[name]])
+            arrays[name] = safe
+        return arrays, rows
+
+    def _array(self, name: str, value: Any) -> np.ndarray:
+        spec = self.inputs[name]
+        array: np.ndarray = np.asarray(value)
+        if spec.is_string:
+            if array.dtype.kind not in "OSU":
+                raise InvalidRequest(f"input {name!r}: got {array.dtype.name}; expected strings")
+            array = array.astype(object)
+        elif array.dtype != spec.dtype:
+            # A client's float64 for float32 would be refused by TensorFlow itself, as TensorFlow Serving does.
+            raise InvalidRequest(f"input {name!r}: got {array.dtype.name}; expected {spec.dtype.name}")
+        fits = spec.shape is None or (
+            len(spec.shape) == array.ndim and all(want in (None, got) for want, got in zip(spec.shape, array.shape))
+        )
+        if not fits:
+            want = "x".join("?" if size is None else str(size) for size in spec.shape or ())
+            raise InvalidRequest(f"input {name!r}: got shape {list(array.shape)}; expected [{want}]")
+        return array
+
+    def _rows(self, arrays: Mapping[str, np.ndarray]) -> int:
+        ragged = {name for name in arrays if name + _LENGTHS in arrays}
+        sizes = {name: array.shape[0] for name, array in arrays.items() if array.ndim and name not in ragged}
+        if len(set(sizes.values())) > 1 and self.batches:
+            shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise InvalidRequest(f"inputs differ in their number of rows: {shown}")
+        for name in ragged:
+            lengths = arrays[name + _LENGTHS]
+            if (lengths < 0).any() or int(lengths.sum()) != arrays[name].shape[0]:
+                raise InvalidRequest(
+                    f"input {name + _LENGTHS!r} adds up to {int(lengths.sum())} values; {name!r} has {arrays[name].shape[0]}"
+                )
+        return next(iter(sizes.values()), 1)
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the outputs for arrays of `checked`, of one request or of several joined.
+
+        Raises:
+            InvalidRequest: TensorFlow says that a value does not fit (a feature is missing, has another type, ...).
+        """
+        import tensorflow as tf
+
+        tensors = {
+            name: tf.constant(array.tolist() if array.dtype == object else array, dtype=self.inputs[name].tf_dtype)
+            if array.size
+            else tf.zeros(array.shape, self.inputs[name].tf_dtype)
+            for name, array in arrays.items()
+        }
+        try:
+            outputs = self.function(**tensors)
+        except tf.errors.InvalidArgumentError as error:
+            raise InvalidRequest(error.message.split("\n")[0]) from None
+        return {name: value.numpy() for name, value in outputs.items()}
+
+
+def _as_bytes(value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def signatures_of(loaded: Any, methods: Mapping[str, str]) -> dict[str, Signature]:
+    """Returns the signatures of what `tf.saved_model.load` returned, by name.
+
+    Args:
+        loaded: the model.
+        methods: method name by signature, from the model's protocol buffer.
+    """
+    found = {}
+    for name, function in loaded.signatures.items():
+        if name.startswith("__"):
+            continue
+        inputs = {key: _spec(spec) for key, spec in function.structured_input_signature[1].items()}
+        outputs = {key: _spec(spec) for key, spec in function.structured_outputs.items()}
+        found[name] = Signature(name, inputs, outputs, function, methods.get(name, ""))
+    return found
+
+
+def _spec(spec: Any) -> TensorSpec:
+    shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
+    dtype = np.dtype(object) if spec.dtype.name == "string" else np.dtype(spec.dtype.as_numpy_dtype)
+    return TensorSpec(dtype, spec.dtype, shape)

@@ -1,0 +1,199 @@
+"""Versions of one model: found, loaded beside the live ones, swapped between two requests, let go when the last answer is out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import random
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.core.errors import ConfigError
+from engine.storage import tree
+from trainers.serving.loading import files_of, load_model
+from trainers.serving.server.config import Limits, ModelConfig
+from trainers.serving.server.errors import NotFound, Unavailable
+from trainers.serving.server.signatures import Signature, signatures_of
+from trainers.serving.server.warmup import warm_up
+
+__all__ = ["LoadedVersion", "ServedModel", "State"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class State:
+    """States of a version, with the numbers of TensorFlow Serving's `ModelVersionStatus.State`."""
+
+    START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LoadedVersion:
+    """A version that answers requests.
+
+    Attributes:
+        model: name of its model.
+        number: of the version.
+        signatures: by name.
+        graph: its `SavedModel` message, without the graphs.
+        loaded: keeps the model alive.
+    """
+
+    model: str
+    number: int
+    signatures: dict[str, Signature]
+    definitions: Any
+    loaded: Any
+
+    def signature(self, name: str) -> Signature:
+        """Returns a signature; the empty name is `serving_default`.
+
+        Raises:
+            NotFound: the version has none of this name.
+        """
+        try:
+            return self.signatures[name or "serving_default"]
+        except KeyError:
+            raise NotFound(
+                f"model {self.model!r} version {self.number} has no signature {name!r}; expected one of "
+                f"{', '.join(sorted(self.signatures))}"
+            ) from None
+
+
+class ServedModel:
+    """The versions of one model that are served.
+
+    Args:
+        config: of the model.
+        limits: of the server; a version that would not fit into memory is not loaded.
+        on_change: called with a version that was loaded or let go.
+    """
+
+    def __init__(
+        self, config: ModelConfig, limits: Limits, on_change: Callable[[LoadedVersion, bool], None] | None = None
+    ) -> None:
+        self.config = config
+        self._limits = limits
+        self._on_change = on_change or (lambda version, loaded: None)
+        self._reloading = threading.Lock()
+        self._live: dict[int, LoadedVersion] = {}  # replaced whole: a request reads it once
+        self._states: dict[int, tuple[int, str]] = {}
+        self._seen: dict[int, Any] = {}  # what a version that failed looked like: another look, another try
+        self._copies = tempfile.TemporaryDirectory(prefix="fullpass-serve-", ignore_cleanup_errors=True)
+
+    @property
+    def states(self) -> dict[int, tuple[int, str]]:
+        """State and error text of each version that was ever looked at, by number."""
+        return dict(self._states)
+
+    @property
+    def live(self) -> list[int]:
+        """Numbers of the versions that answer, ascending."""
+        return sorted(self._live)
+
+    def find(self, number: int | None = None, label: str | None = None) -> LoadedVersion:
+        """Returns the version that a request is for.
+
+        Raises:
+            NotFound: no such version or label.
+            Unavailable: nothing is loaded yet.
+        """
+        live = self._live
+        if label is None and number is None and self.config.canary_share:
+            label = "canary" if random.random() < self.config.canary_share else None  # noqa: S311 - a share of requests
+        if label:
+            if label not in self.config.labels:
+                raise NotFound(
+                    f"model {self.config.name!r} has no label {label!r}; "
+                    f"expected one of {', '.join(self.config.labels) or 'none'}"
+                )
+            number = self.config.labels[label]
+        if number is not None:
+            if number not in live:
+                shown = ", ".join(map(str, sorted(live))) or "none"
+                raise NotFound(
+                    f"Servable not found for request: Specific({self.config.name}, {number}); served: {shown}"
+                )
+            return live[number]
+        if not live:
+            raise Unavailable(f"no version of model {self.config.name!r} is loaded yet")
+        canary = self.config.labels.get("canary") if self.config.canary_share else None
+        return live[max(each for each in live if each != canary or len(live) == 1)]
+
+    def reload(self) -> None:
+        """Loads the versions that the policy wants and are not served, then lets go those that it does not want."""
+        with self._reloading:
+            there = self._versions()
+            wanted = self.config.policy.wanted(there)
+            for number in reversed(wanted):
+                if number not in self._live:
+                    self._load(number)
+            # What is served stays until what replaces it answers.
+            if any(number in self._live for number in wanted):
+                for number in [each for each in self._live if each not in wanted]:
+                    self._unload(number)
+
+    def _versions(self) -> list[int]:
+        directory = self.config.directory
+        names = os.listdir(directory) if tree.is_local(directory) else tree.list_tree(directory)
+        numbers = {name.split("/")[0] for name in names}
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
+    def _load(self, number: int) -> None:
+        source = f"{self.config.directory.rstrip('/')}/{number}"
+        try:
+            files = files_of(source)
+            if self._seen.get(number) == files:
+                return
+            self._seen[number] = files
+            self._states[number] = (State.LOADING, "")
+            path = self._local(source, files)
+            self._check_memory(path)
+            loaded, definitions = load_model(path)
+            methods = {name: each.method_name for name, each in definitions.items()}
+            version = LoadedVersion(self.config.name, number, signatures_of(loaded, methods), definitions, loaded)
+            warm_up(version.signatures, path)
+        except Exception as error:  # whatever is wrong with it, the versions before must go on serving
+            self._states[number] = (State.END, f"{type(error).__name__}: {error}")
+            _LOG.warning("%s cannot be served: %s", source, error)
+            return
+        self._live = {**self._live, number: version}
+        self._states[number] = (State.AVAILABLE, "")
+        self._on_change(version, True)
+        _LOG.warning("model %s: version %d is served", self.config.name, number)
+
+    def _unload(self, number: int) -> None:
+        version = self._live[number]
+        self._live = {each: other for each, other in self._live.items() if each != number}
+        # Requests on it hold it; the last one lets it go.
+        self._states[number] = (State.END, "")
+        self._seen.pop(number, None)
+        self._on_change(version, False)
+
+    def _local(self, source: str, files: Any) -> Path:
+        """Returns the version's directory on this machine; of an object store a copy named by what was listed."""
+        if tree.is_local(source):
+            return Path(source)
+        digest = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+        target = Path(self._copies.name, f"{Path(source).name}-{digest}")
+        if not target.exists():
+            names = [name for name, *_ in files]
+            partial = target.with_suffix(".partial")
+            tree.download(source, names, partial)
+            partial.rename(target)
+        return target
+
+    def _check_memory(self, path: Path) -> None:
+        import psutil
+
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        free = psutil.virtual_memory().available
+        if size > free * self._limits.memory_share:
+            raise ConfigError(
+                f"{path} takes at least {size >> 20} MiB and {free >> 20} MiB of memory are free: it is not loaded"
+            )

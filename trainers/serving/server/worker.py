@@ -1,0 +1,152 @@
+"""One process of a server: `python -m trainers.serving.server.worker CONFIG.json`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainers.serving.server.config import ServeConfig
+
+__all__ = ["bound_socket", "main", "run_worker"]
+
+_LOG = logging.getLogger("fullpass.serve")
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Returns a socket that shares its port with the other processes of the server.
+
+    Raises:
+        OSError: the port is taken by another program.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    out = socket.socket(family, socket.SOCK_STREAM)
+    out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    out.bind((host, port))
+    return out
+
+
+async def run_worker(config: ServeConfig, ready: Any = None) -> None:
+    """Serves until SIGTERM or SIGINT, then answers what is in flight and returns.
+
+    Args:
+        config: with ports that are not 0.
+        ready: called with no arguments once requests are answered.
+    """
+    from trainers.serving.server.core import Core
+    from trainers.serving.server.metrics import Metrics
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    core = Core(config, Metrics())
+    await loop.run_in_executor(None, core.load)
+    core.start_watching()
+    grpc_server = await _start_grpc(config, core) if config.grpc_port is not None else None
+    rest_server, rest_task = await _start_rest(config, core) if config.rest_port is not None else (None, None)
+    if ready is not None:
+        ready()
+    await stop.wait()
+    # New connections go to the other processes from now on; those in flight are answered.
+    core.draining = True
+    stops = []
+    if grpc_server is not None:
+        stops.append(grpc_server.stop(config.drain_s))
+    if rest_server is not None:
+        rest_server.should_exit = True
+        stops.append(rest_task)
+    await asyncio.gather(core.drain(), *stops)
+
+
+async def _start_grpc(config: ServeConfig, core: Any) -> Any:
+    import grpc
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+    from trainers.serving.server.doors.grpc_service import add_services
+    from trainers.serving.server.doors.token_check import TokenCheck
+
+    limit = config.limits.request_bytes
+    options = [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_connection_idle_ms", config.limits.idle_s * 1000),
+    ]
+    interceptors = [TokenCheck(config.token)] if config.token else []
+    server = grpc.aio.server(
+        options=options, interceptors=interceptors, maximum_concurrent_rpcs=config.limits.in_flight
+    )
+    add_services(server, core)
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    address = f"[{config.host}]:{config.grpc_port}" if ":" in config.host else f"{config.host}:{config.grpc_port}"
+    if config.tls_key and config.tls_certificate:
+        pair = (Path(config.tls_key).read_bytes(), Path(config.tls_certificate).read_bytes())
+        authority = Path(config.client_ca).read_bytes() if config.client_ca else None
+        credentials = grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
+        server.add_secure_port(address, credentials)
+    else:
+        server.add_insecure_port(address)
+    await server.start()
+    await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    return server
+
+
+async def _start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[None]]:
+    import ssl
+
+    import uvicorn
+
+    from trainers.serving.server.doors.rest import application
+
+    assert config.rest_port is not None
+    settings = uvicorn.Config(
+        application(core),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=config.limits.idle_s,
+        timeout_graceful_shutdown=int(config.drain_s),
+        h11_max_incomplete_event_size=1 << 16,
+        ssl_keyfile=config.tls_key,
+        ssl_certfile=config.tls_certificate,
+        ssl_ca_certs=config.client_ca,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if config.client_ca else ssl.CERT_NONE,
+    )
+    server = uvicorn.Server(settings)
+    # uvicorn would take the signals for itself; the worker stops all of its servers in order.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    task = asyncio.create_task(server.serve(sockets=[bound_socket(config.host, config.rest_port)]))
+    while not server.started:
+        if task.done():
+            task.result()
+        await asyncio.sleep(0.01)
+    return server, task
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one process of a server; says `ready` on its standard output once it answers."""
+    path = (sys.argv[1:] if argv is None else list(argv))[0]
+    logging.basicConfig(level=logging.WARNING, format="fullpass serve: %(message)s")
+    config = ServeConfig.from_json(Path(path).read_text())
+
+    def ready() -> None:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    asyncio.run(run_worker(config, ready))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
