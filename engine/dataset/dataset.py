@@ -21,6 +21,7 @@ from engine.formats.read import read_split
 from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
 from engine.schema.feature_spec import default_of, feature_spec_from_schema, schema_from_feature_spec
+from engine.schema.schema_proto import feature_spec_of_proto, is_schema_proto
 from engine.schema.sequence import sequence_schema, sequence_spec_from_schema
 from engine.storage import paths as _paths
 
@@ -42,7 +43,7 @@ class Dataset:
     @staticmethod
     def open(
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Manifest,
-        feature_spec: Mapping[str, Any] | pa.Schema | None = None,
+        feature_spec: Mapping[str, Any] | pa.Schema | str | os.PathLike[str] | None = None,
         sequence_features: Mapping[str, Any] | None = None,
         *,
         check_present: bool = True,
@@ -52,8 +53,8 @@ class Dataset:
 
         Args:
             paths: a file, directory, glob, manifest (path or object), or a list of files, directories and globs.
-            feature_spec: TensorFlow feature spec or Arrow schema of the columns to read; None takes the manifest's or
-                infers it from the files.
+            feature_spec: TensorFlow feature spec or Arrow schema of the columns to read, or a Schema of TensorFlow Metadata (the
+                message, or the path of a `schema.pbtxt`); None takes the manifest's or infers it from the files.
             sequence_features: of tf.SequenceExample: key of a feature list to `FixedLenSequenceFeature`, `VarLenFeature` or
                 `RaggedFeature`, as `tf.io.parse_sequence_example` takes them; `feature_spec` then names the context features,
                 and None reads none of those.
@@ -244,8 +245,11 @@ class Dataset:
 
 
 def _given_schema(
-    feature_spec: Mapping[str, Any] | pa.Schema | None, sequence_features: Mapping[str, Any] | None
+    feature_spec: Mapping[str, Any] | pa.Schema | str | os.PathLike[str] | None,
+    sequence_features: Mapping[str, Any] | None,
 ) -> pa.Schema | None:
+    if is_schema_proto(feature_spec):
+        feature_spec = feature_spec_of_proto(feature_spec)
     if isinstance(feature_spec, pa.Schema):
         if sequence_features is not None:
             raise ConfigError(

@@ -25,6 +25,9 @@ __all__ = ["FileSet", "check_present", "resolve"]
 
 _LOG = logging.getLogger("fullpass.engine")
 _NAMED = 3  # files that one message names
+_SPLIT = re.compile(
+    r"(?:^|[-_.])(train|training|test|testing|validation|valid|val|eval|dev)(?=[-_.])"
+)  # as TFDS and Hugging Face name them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,7 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
             known[entry.path] = entry
         left_out += [entry.path for entry in others]
     _say_left_out(left_out, len(known))
+    _say_splits(names, wanted)
     schemas = [manifest.schema for manifest in manifests]
     whole = len(known) == len(names) and all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)
     schema = schemas[0] if whole and schemas else None
@@ -123,11 +127,12 @@ class _Named:
             self.is_file = _paths.exists(path)
         else:
             self.is_file = os.path.isfile(self.path)
+        self.is_directory = False
         if self.is_file:
             return
         magic = re.search(r"[*?\[]", self.path.partition("?")[0] if remote else self.path)
-        is_directory = magic is None if remote else os.path.isdir(self.path)
-        if is_directory:
+        self.is_directory = magic is None if remote else os.path.isdir(self.path)
+        if self.is_directory:
             self.root = _key(self.path)
             return
         start = magic.start() if magic else len(self.path)
@@ -209,3 +214,19 @@ def _say_left_out(left_out: list[str], used: int) -> None:
             names,
             more,
         )
+
+
+def _say_splits(names: list[str], wanted: list[_Named]) -> None:
+    """One directory of TFDS or Hugging Face holds the files of all splits: read whole, they are one data set."""
+    for one in wanted:
+        if not one.is_directory:
+            continue
+        found = (_SPLIT.search(name.rsplit("/", 1)[-1]) for name in names if one.names(_key(name)))
+        splits = sorted({match.group(1) for match in found if match})
+        if len(splits) > 1:
+            _LOG.warning(
+                "%s holds files of the splits %s, and all are read: name one by a glob such as '*%s*'",
+                one.path,
+                ", ".join(splits),
+                splits[-1],
+            )

@@ -85,7 +85,8 @@ def stored_columns(schema: pa.Schema, options: ReadOptions) -> tuple[pa.Schema, 
     own = pa.schema([field for field in schema if field.name not in marked], metadata=schema.metadata)
     if options.columns is None:
         return own, None
-    unknown = [name for name in options.columns if name not in schema.names]
+    known = set(schema.names)
+    unknown = [name for name in options.columns if name not in known]
     if unknown:
         raise ConfigError(f"no column {unknown[0]!r}; the data has {listed(schema.names)}")
     return own, tuple(name for name in options.columns if name not in marked)

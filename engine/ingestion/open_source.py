@@ -19,17 +19,18 @@ from engine.ingestion.csv_source import open_csv
 from engine.ingestion.dataset_source import dataset_source
 from engine.ingestion.source import Source
 from engine.schema.feature_spec import schema_from_feature_spec
+from engine.schema.schema_proto import feature_spec_of_proto, is_schema_proto
 from engine.storage import paths as _paths
 
 __all__ = ["INPUT_FORMATS", "is_csv_file", "open_source", "read_source"]
 
-INPUT_FORMATS = ("csv", "parquet", "tfrecord")
+INPUT_FORMATS = ("csv", *FORMATS)
 _PART_FILE = re.compile(r"part-[\w-]*(\.c\d+)?")  # what Spark and Hadoop call a file of no telling name
 
 
 def open_source(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    feature_spec: Mapping[str, Any] | pa.Schema | None = None,
+    feature_spec: Mapping[str, Any] | pa.Schema | str | os.PathLike[str] | None = None,
     csv_options: CsvOptions | None = None,
     *,
     input_format: str | None = None,
@@ -42,9 +43,11 @@ def open_source(
 
     Args:
         paths: files, directories, globs or pipes.
-        feature_spec: TensorFlow feature spec or Arrow schema of the columns; None infers it.
+        feature_spec: TensorFlow feature spec or Arrow schema of the columns, a Schema of TensorFlow Metadata or its path; None
+            infers it.
         csv_options: how CSV is written.
-        input_format: "csv", "parquet" or "tfrecord", whatever the files are called; None tells by name and content.
+        input_format: "csv" or a name in `engine.formats.registry.FORMATS`, whatever the files are called; None tells by name and
+            content.
         spool_directory: where parsed CSV is kept between the passes, if it is much; None: where temporary files are.
 
     Raises:
@@ -67,8 +70,12 @@ def open_source(
         if csv_options is not None and csv_options.column_types:
             raise ConfigError(f"column types are for CSV; {names[0]} says its types itself")
         dataset = Dataset.open(given, feature_spec)
+        if input_format not in (None, dataset.format):
+            raise DataError(f"is {dataset.format}, and input_format says {input_format}", path=names[0])
         return dataset_source(dataset)
     schema = feature_spec
+    if is_schema_proto(schema):
+        schema = feature_spec_of_proto(schema)
     if schema is not None and not isinstance(schema, pa.Schema):
         schema = schema_from_feature_spec(schema)
     return open_csv(names, csv_options or CsvOptions(), schema, spool_directory)

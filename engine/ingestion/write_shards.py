@@ -18,6 +18,7 @@ from engine.core.progress import Progress
 from engine.dataset.manifest import FileEntry
 from engine.dataset.shards import ShardSet
 from engine.dataset.write import shard_name, write_batches
+from engine.formats.registry import format_module
 from engine.ingestion.assign import Assignment
 from engine.ingestion.source import Source
 from engine.schema.conform import conform
@@ -52,6 +53,7 @@ def write_parts(
         DataError: damaged input, or a shard that does not hold what was written to it.
     """
     plan = _Plan(source, assignment, num_shards)
+    stored = format_module(format).stored_schema(source.schema)
     with Progress("ingest", source.num_records, "records") as progress:
         if not source.parts or plan.reads() > _MOST_READS:
             return _write_in_one_go(source, assignment, directories, format, compression, num_shards, progress)
@@ -62,14 +64,14 @@ def write_parts(
             path = _paths.join(directories[shard.part], name)
 
             def batches() -> Iterator[pa.RecordBatch]:
-                for batch in plan.read(shard):
+                for path, batch in plan.read(shard):
                     if stopping.is_set():  # another shard failed, or the user gave up: threads cannot be cancelled
                         raise _Stopped
-                    yield conform(batch, source.schema)
+                    yield _stored(conform(batch, source.schema, path), stored, path)
                     with lock:
                         progress.advance(batch.num_rows)
 
-            write_batches(batches(), source.schema, path, format, compression)
+            write_batches(batches(), stored, path, format, compression)
             return FileEntry.of_written(path, shard.stop - shard.start)
 
         shards = [shard for part in range(len(directories)) for shard in plan.shards(part)]
@@ -118,6 +120,17 @@ def _write_in_one_go(
             first += batch.num_rows
             progress.advance(batch.num_rows)
         return [shards.finish() for shards in sets]
+
+
+def _stored(batch: pa.RecordBatch, stored: pa.Schema, path: str) -> pa.RecordBatch:
+    """The batch in the types that are stored: here a value that does not fit is still known by its file."""
+    if batch.schema.equals(stored):
+        return batch
+    try:
+        return conform(batch, stored, path)
+    except DataError as error:
+        error.record = None  # counted within the batch, which says nothing to a user
+        raise
 
 
 def _rows_of(batch: pa.RecordBatch, assignment: Assignment, part: int, first_record: int) -> pa.RecordBatch:
@@ -174,8 +187,8 @@ class _Plan:
         begin = int(np.searchsorted(before, shard.start, side="right")) - 1
         return range(begin, int(np.searchsorted(before, shard.stop, side="left")))
 
-    def read(self, shard: _Shard) -> Iterator[pa.RecordBatch]:
-        """Yields the records of a shard.
+    def read(self, shard: _Shard) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Yields the records of a shard, with the file that they come from.
 
         Raises:
             DataError: a part of the source has another number of records than it had.
@@ -189,7 +202,7 @@ class _Plan:
                 begin, stop = max(shard.start - position, 0), min(shard.stop - position, rows.num_rows)
                 position += rows.num_rows
                 if begin < stop:
-                    yield rows.slice(begin, stop - begin)
+                    yield source.path, rows.slice(begin, stop - begin)
             if first != self._firsts[index + 1]:
                 raise DataError(
                     f"gave {first - int(self._firsts[index])} records in this pass and {source.records} before; it changed in "

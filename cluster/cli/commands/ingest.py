@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 DESCRIPTION = (
-    "Writes CSV (plain, gzip, bzip2, zstd, xz, zip), Parquet or TFRecord files as even shards into a directory that appears "
-    "whole, optionally split into parts. Record counts are reconciled from end to end."
+    "Writes CSV (plain, gzip, bzip2, zstd, xz, zip), Parquet, TFRecord, JSON lines, Arrow, ORC or Avro files as even shards "
+    "into a directory that appears whole, optionally split into parts. Record counts are reconciled from end to end."
 )
 EPILOG = """examples:
   fullpass ingest raw/*.csv --out data --num-shards 16 --compression zstd
@@ -87,7 +87,12 @@ def _add_csv(group: Any) -> None:
     group.add_argument(
         "--input-format",
         metavar="FORMAT",
-        help="csv, parquet or tfrecord, whatever the files are called (default: found out)",
+        help="csv, parquet, tfrecord, jsonl, arrow, orc or avro, whatever the files are called (default: found out)",
+    )
+    group.add_argument(
+        "--feature-spec",
+        metavar="FILE",
+        help="columns and their types as a Schema of TensorFlow Metadata, such as schema.pbtxt (default: found out)",
     )
     group.add_argument(
         "--delimiter",
@@ -172,6 +177,7 @@ def run(args: argparse.Namespace) -> int:
             test_from=args.test_from,
             seed=args.seed,
             label=args.label,
+            feature_spec=args.feature_spec,
             input_format=args.input_format,
             csv_options=options,
         )

@@ -100,9 +100,8 @@ class _JsonFile(NumberedFile):
             if columns is None:
                 yield batch
                 continue
-            arrays = [
-                batch.column(name) if name in batch.schema.names else pa.nulls(batch.num_rows) for name in columns
-            ]
+            own = set(batch.schema.names)
+            arrays = [batch.column(name) if name in own else pa.nulls(batch.num_rows) for name in columns]
             if arrays:
                 yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
             else:

@@ -114,7 +114,8 @@ class NumberedFormat:
         if sample_bytes is not None and size > sample_bytes:
             return unified.schema
         for path in paths:
-            names = [name for name in self.open(path).schema.names if name in may - nulls]
+            left = may - nulls
+            names = [name for name in self.open(path).schema.names if name in left]
             for block in range(len(self.open(path).sizes) if names else 0):
                 nulls |= self._with_nulls(path, block, names)
         return pa.schema([field.with_nullable(field.name in nulls) for field in unified.schema])
@@ -157,10 +158,12 @@ class NumberedFormat:
                 path=split.path,
             )
         _refuse_lacking(wanted, file.schema, split.path)
+        stored = set(file.schema.names)
+        names = [name for name in wanted.names if name in stored]
         row = 0
         for index in range(split.start, split.stop):
             try:
-                batches = file.read(index, [name for name in wanted.names if name in set(file.schema.names)])
+                batches = file.read(index, names)
                 if options.on_damage is OnDamage.SKIP:
                     batches = iter(list(batches))  # a block counts whole or not at all
                 for batch in batches:

@@ -113,13 +113,13 @@ _NULLABLE, _REQUIRED, _FIXED_LIST, _LIST, _FRAMES, _FIXED_FRAMES, _VAR_FRAMES = 
 
 def native_schema(schema: pa.Schema, selected: Sequence[str], dictionary: Sequence[str] | bool) -> Any:
     """Returns the codec's own schema object: every column, so that it tells unselected from unknown."""
-    native = _native.Schema()
+    native, chosen = _native.Schema(), set(selected)
     for field in schema:
         shape, size = _native_shape(field)
         key = sequence_key(field) if is_sequence(field) else field.name
         kind = _KINDS[feature_type(field.type)]
         encoded = _named(field, dictionary)
-        native.add(key, kind, shape, size, field.name in selected, encoded, default_of(field), not field.nullable)
+        native.add(key, kind, shape, size, field.name in chosen, encoded, default_of(field), not field.nullable)
     return native
 
 
@@ -140,9 +140,9 @@ def _native_shape(field: pa.Field) -> tuple[int, int]:
 
 def decoded_schema(schema: pa.Schema, selected: Sequence[str], dictionary: Sequence[str] | bool) -> pa.Schema:
     """Returns what the codec gives back for `native_schema` of the same arguments: the selected columns in schema order."""
-    fields = []
+    fields, chosen = [], set(selected)
     for field in schema:
-        if field.name in selected:
+        if field.name in chosen:
             loose = pa.types.is_fixed_size_list(field.type) and field.nullable
             fields.append(field.with_type(pa.list_(field.type.value_type)) if loose else field)
     return result_schema(pa.schema(fields), dictionary)

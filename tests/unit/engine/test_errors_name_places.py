@@ -54,7 +54,7 @@ def test_a_value_that_a_tfrecord_cannot_hold_names_no_temporary_directory(tmp_pa
         pq.write_table(pa.table({"x": [1.0, value]}), tmp_path / f"{name}.parquet")
     with pytest.raises(DataError, match="beyond the range") as caught:
         ingest([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "out", "tfrecord", num_shards=1)
-    assert ".tmp-" not in str(caught.value)
+    assert ".tmp-" not in str(caught.value) and caught.value.path == str(tmp_path / "b.parquet")
 
 
 def _fill_up(out, kind, answers):
@@ -65,7 +65,7 @@ def _fill_up(out, kind, answers):
             write_batches([batch], batch.schema, f"{out}/a.parquet")
         else:
             pa_schema = batch.schema
-            from engine.ingest.open_source import Source
+            from engine.ingestion.source import Source
 
             ingest(Source(pa_schema, 100, ["source"], lambda rows: iter([batch])), f"{out}/d", kind, num_shards=2)
     except DataError as error:

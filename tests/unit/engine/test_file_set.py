@@ -131,6 +131,21 @@ def test_what_tfds_and_hugging_face_lay_beside_shards_is_left_out(tmp_path):
     assert Dataset.open(tmp_path).paths == [str(tmp_path / "train-00000-of-00001.parquet")]
 
 
+def test_a_directory_of_tfds_reads_all_splits_and_says_so(tmp_path, caplog):
+    tf = pytest.importorskip("tensorflow")
+    for split, count in (("train", 3), ("test", 2)):
+        with tf.io.TFRecordWriter(str(tmp_path / f"mnist-{split}.tfrecord-00000-of-00001")) as writer:
+            for label in range(count):
+                feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+                example = tf.train.Example(features=tf.train.Features(feature={"label": feature}))
+                writer.write(example.SerializeToString())
+    for name in ("dataset_info.json", "features.json", "label.labels.txt"):
+        (tmp_path / name).write_text("{}")
+    assert Dataset.open(str(tmp_path)).num_records == 5
+    assert "holds files of the splits test, train, and all are read" in caplog.text
+    assert Dataset.open(f"{tmp_path}/mnist-train*").num_records == 3
+
+
 def test_verify_says_on_the_command_line_what_it_held_the_files_against(out, capsys):
     from cluster.cli.main import main
 
