@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.storage.destination import Destination
+from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.passes.progress import PassProgress
 
 __all__ = ["AnalyzeReport", "analyze", "split_bytes"]
@@ -51,6 +52,7 @@ def analyze(
     *,
     custom_config: Mapping[str, Any] | None = None,
     batch_rows: int = 131072,
+    memory: int | str = DEFAULT_MEMORY,
     target_split_bytes: int | None = None,
     hints: Sequence[str] = (),
 ) -> AnalyzeReport:
@@ -63,7 +65,8 @@ def analyze(
         runner: "local", "flink", "spark" or the name of a Beam runner.
         runner_options: options of the runner.
         custom_config: what a preprocessing_fn(inputs, custom_config) gets.
-        batch_rows: records a batch.
+        batch_rows: most records a batch; large records come in smaller ones.
+        memory: what a worker may hold, in bytes or as "2Gi": batches are cut so that the graph stays within it.
         target_split_bytes: size of a split; None chooses one.
         hints: facts on the data that may explain a failure in TensorFlow.
 
@@ -75,16 +78,24 @@ def analyze(
     from transforms.tracing.user_errors import graph_errors
     from transforms.tracing.user_function import UserFunction
 
+    held_bytes = memory_bytes(memory)
+    rows = reader_rows(batch_rows, ds.size_bytes, ds.num_records, held_bytes)
     destination = Destination(out, GRAPH_MARK)
     destination.check(ds.paths)
     backend = make_runner(runner, runner_options)
     function = UserFunction(preprocessing_fn, custom_config)
     with graph_errors(function.lines, function.name, hints):
-        return _analyze(ds, function, destination, backend, batch_rows, target_split_bytes)
+        return _analyze(ds, function, destination, backend, rows, held_bytes, target_split_bytes)
 
 
 def _analyze(
-    ds: Any, function: Any, destination: Destination, backend: Any, batch_rows: int, target_split_bytes: int | None
+    ds: Any,
+    function: Any,
+    destination: Destination,
+    backend: Any,
+    rows: int,
+    held_bytes: int,
+    target_split_bytes: int | None,
 ) -> AnalyzeReport:
     from engine.schema.feature_spec import tensorflow_schema
     from transforms.batches.features import LayoutSource
@@ -102,7 +113,7 @@ def _analyze(
         with pause_collection():
             traced = trace(function, type_specs_of(feature_spec), temp_dir)
         unsupported = unsupported_operations(traced)
-        splits = ds.splits(target_split_bytes or split_bytes(ds, backend))
+        splits = ds.splits(target_split_bytes or split_bytes(ds))
         if unsupported:
             from transforms.fallback import analyze_with_tft
 
@@ -126,8 +137,8 @@ def _analyze(
             if plan.needs_saved_model:
                 known = replacements(values, bindings)
                 model = write_phase_model(function, traced.specs, temp_dir, known, plan.fetches, plan.number)
-            bound = plan.bind(values, model)
-            parts = _run_pass(backend, bound, ds, splits, batch_rows, plan.number) if plan.analyzers else {}
+            bound = dataclasses.replace(plan.bind(values, model), memory_bytes=held_bytes)
+            parts = _run_pass(backend, bound, ds, splits, rows, plan.number) if plan.analyzers else {}
             values.update(plan.evaluation.run(bound.finish(parts), assets, traced.graph))
         write_transform_output(
             traced, replacements(values, bindings), destination, functools.partial(_sample, ds, splits)
@@ -186,7 +197,6 @@ def _parts_wanted(ds: Any, backend: Any) -> int:
     return max(1, min(ds.size_bytes >> 28, 4 * workers)) if getattr(backend, "name", "") == "local" else 1 << 30
 
 
-def split_bytes(ds: Any, backend: Any) -> int:
-    """Returns a size of splits: about four splits a worker of the runner, between 4 and 64 MiB each."""
-    workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
-    return min(max(ds.size_bytes // (4 * workers), 4 << 20), 64 << 20)
+def split_bytes(ds: Any) -> int:
+    """Returns a size of splits: 64 of them, between 8 and 64 MiB each; the same for any number of workers, as results are."""
+    return min(max(ds.size_bytes // 64, 8 << 20), 64 << 20)

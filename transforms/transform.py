@@ -15,6 +15,7 @@ from engine.formats.registry import format_module
 from engine.storage import paths
 from engine.storage.destination import Destination
 from engine.storage.tree import for_tensorflow
+from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.passes.progress import PassProgress
 from transforms.passes.transformation import ShardTask, TransformPass
 
@@ -51,6 +52,7 @@ def transform(
     *,
     compression: str | None = None,
     batch_rows: int = 16384,
+    memory: int | str = DEFAULT_MEMORY,
     target_split_bytes: int | None = None,
     hints: Sequence[str] = (),
 ) -> TransformReport:
@@ -66,7 +68,8 @@ def transform(
         runner_options: options of the runner.
         compression: None or "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy". Names of TFRecord shards say it
             (.tfrecord.gz, .tfrecord.deflate), which is what Beam and TFX read compression from.
-        batch_rows: records a batch.
+        batch_rows: most records a batch; large records come in smaller ones.
+        memory: what a worker may hold, in bytes or as "2Gi": batches are cut so that the graph stays within it.
         target_split_bytes: size of a split; None chooses one.
         hints: facts on the data that may explain a failure in TensorFlow.
 
@@ -85,6 +88,8 @@ def transform(
     from transforms.tracing.user_function import read_lines
 
     start = time.perf_counter()
+    held_bytes = memory_bytes(memory)
+    rows = reader_rows(batch_rows, ds.size_bytes, ds.num_records, held_bytes)
     check_output(format, compression)
     if num_shards is not None and num_shards < 1:
         raise ConfigError(f"num_shards must be 1 or more, got {num_shards}")
@@ -97,10 +102,10 @@ def transform(
     output = tft.TFTransformOutput(here)
     feature_spec = output.transformed_feature_spec()
     layouts = layouts_of(ds.feature_spec())
-    splits = ds.splits(target_split_bytes or split_bytes(ds, backend))
+    splits = ds.splits(target_split_bytes or split_bytes(ds))
     tasks = shard_tasks(splits, num_shards, format, compression)
     columns = tuple(dict.fromkeys(name for layout in layouts.values() for name in layout.columns))
-    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=batch_rows)
+    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=rows)
     with destination.fill() as directory:
         plan = TransformPass(
             transform_fn=paths.join(graph, "transform_fn"),
@@ -110,6 +115,7 @@ def transform(
             out=directory,
             format=format,
             compression=compression,
+            memory_bytes=held_bytes,
         )
         with PassProgress("transform", ds.num_records, ds.size_bytes) as progress:
             with graph_errors(read_lines(graph), "preprocessing_fn", hints):

@@ -44,6 +44,18 @@ class AnalyzeConfig:
     runner: str = "local"
     runner_options: tuple[str, ...] = ()
     custom_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    batch_rows: int = 131072
+    memory: str = "2Gi"
+
+    def __post_init__(self) -> None:
+        _check_batches(self.batch_rows, self.memory)
+
+
+def _check_batches(batch_rows: int, memory: str) -> None:
+    from transforms.batches.batch_cutter import memory_bytes
+
+    require(batch_rows >= 1, "batch_rows", batch_rows, "1 or more")
+    memory_bytes(memory)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,9 +66,12 @@ class TransformConfig:
     num_shards: int = 8
     runner: str = "local"
     runner_options: tuple[str, ...] = ()
+    batch_rows: int = 16384
+    memory: str = "2Gi"
 
     def __post_init__(self) -> None:
         require(self.num_shards >= 1, "num_shards", self.num_shards, "1 or more")
+        _check_batches(self.batch_rows, self.memory)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

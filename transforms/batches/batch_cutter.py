@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import re
 import resource
 import sys
 import threading
@@ -19,13 +20,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.core.errors import DataError
+from engine.core.errors import ConfigError, DataError
 from transforms.batches.graph_strings import StringsTooLarge
 
-__all__ = ["DEFAULT_MEMORY_BYTES", "BatchCutter", "rows_within"]
+__all__ = ["DEFAULT_MEMORY", "DEFAULT_MEMORY_BYTES", "BatchCutter", "memory_bytes", "reader_rows", "rows_within"]
 
 _log = logging.getLogger(__name__)
-DEFAULT_MEMORY_BYTES = 2 << 30  # of a worker
+DEFAULT_MEMORY = "2Gi"  # of a worker
+DEFAULT_MEMORY_BYTES = 2 << 30
+_LEAST_BYTES = 64 << 20
+_UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_EXPANSION = 4  # what a byte of a file may become in Arrow: Parquet is compressed and encoded
 _SHARE = 4  # a worker's memory also holds TensorFlow itself, the batch that is read, and the states
 _FIRST_ROWS, _GROWTH = 16, 8
 _CLEAR_BYTES = 32 << 20  # a rise that is no noise of the allocator
@@ -109,6 +114,43 @@ class BatchCutter:
                     raise
                 watch.least = self._bound_bytes
         return watch.peak_bytes
+
+
+def memory_bytes(memory: int | str) -> int:
+    """Returns a size of memory in bytes.
+
+    Args:
+        memory: bytes, or a text like "2Gi" or "512Mi".
+
+    Raises:
+        ConfigError: for anything else, and for less than 64Mi.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti)?", str(memory))
+    size = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
+    if size < _LEAST_BYTES:
+        raise ConfigError(
+            f"memory is {memory!r}; it takes a size of at least 64Mi, such as 512Mi, 2Gi or 1073741824 (bytes)"
+        )
+    return size
+
+
+def reader_rows(batch_rows: int, size_bytes: int, num_records: int | None, memory: int) -> int:
+    """Returns how many records to read at once: `batch_rows`, or fewer where records are large.
+
+    Args:
+        batch_rows: most records of a batch.
+        size_bytes: of all files.
+        num_records: in them; None where it is not known.
+        memory: bytes that a worker may hold.
+
+    Raises:
+        ConfigError: batch_rows is below 1.
+    """
+    if batch_rows < 1:
+        raise ConfigError(f"batch_rows is {batch_rows}; it takes 1 or more")
+    if not num_records:
+        return batch_rows
+    return rows_within(batch_rows, _EXPANSION * size_bytes / num_records, memory / (2 * _SHARE))
 
 
 def rows_within(rows: int, bytes_a_row: float, bound_bytes: float) -> int:

@@ -19,7 +19,15 @@ _MAX_BYTES = 64 << 20
 
 
 class JoinBatches(beam.DoFn):
-    """Joins the record batches of a bundle into larger ones: the graph runs once a batch, whatever its size."""
+    """Joins the record batches of a bundle into larger ones: the graph runs once a batch, whatever its size.
+
+    Args:
+        max_rows: of a joined batch; what comes larger is cut where `cut` is set.
+        cut: whether the user chose the number of rows.
+    """
+
+    def __init__(self, max_rows: int = _MAX_ROWS, cut: bool = False) -> None:
+        self._max_rows, self._cut = max_rows, cut
 
     def start_bundle(self) -> None:
         """Begins with nothing held."""
@@ -29,13 +37,19 @@ class JoinBatches(beam.DoFn):
 
     def process(self, batch: pa.RecordBatch, window: Any = beam.DoFn.WindowParam) -> Iterator[pa.RecordBatch]:
         """Holds a batch, and yields what has become large enough."""
+        if self._cut and batch.num_rows > self._max_rows:
+            for start in range(0, batch.num_rows, self._max_rows):
+                yield from self.process(batch.slice(start, self._max_rows), window)
+            return
+        if self._held and self._cut and self._rows + batch.num_rows > self._max_rows:
+            yield self._join()
         if self._held and (batch.schema != self._held[0].schema or window != self._window):
             yield self._join()
         self._window = window
         self._held.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
-        if self._rows >= _MAX_ROWS or self._bytes >= _MAX_BYTES:
+        if self._rows >= self._max_rows or self._bytes >= _MAX_BYTES:
             yield self._join()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -66,7 +80,9 @@ class TransformDataset(tft_impl.TransformDataset):
         """Returns (transformed data, metadata)."""
         (values, metadata), transform_fn = dataset_and_transform_fn
         if not hasattr(metadata, "schema") and not tft_impl.Context.get_passthrough_keys():
-            values = values | "JoinBatches" >> beam.ParDo(JoinBatches()).with_output_types(pa.RecordBatch)
+            rows = tft_impl.Context.get_desired_batch_size()
+            join = JoinBatches(rows or _MAX_ROWS, cut=bool(rows))
+            values = values | "JoinBatches" >> beam.ParDo(join).with_output_types(pa.RecordBatch)
         return super().expand(((values, metadata), transform_fn))
 
 

@@ -104,15 +104,13 @@ class OpenTransform:
     """
 
     def __init__(self, plan: TransformPass) -> None:
-        from tensorflow_transform.saved import saved_transform_io_v2
-
         from transforms.tft.loaded_graph import inputs_of
+        from transforms.tft.loaded_transform import LoadedTransform
 
         self.plan = plan
-        self._loader = saved_transform_io_v2.SavedModelLoader(for_tensorflow(plan.transform_fn))
-        self._apply = self._loader.apply_transform_model
-        self._layouts = fit_layouts(plan.layouts, inputs_of(self._loader))
-        check_outputs(self._loader, self._layouts, [feature.name for feature in plan.features])
+        self._apply: Any = LoadedTransform(for_tensorflow(plan.transform_fn))
+        self._layouts = fit_layouts(plan.layouts, inputs_of(self._apply.loader))
+        check_outputs(self._apply.loader, self._layouts, [feature.name for feature in plan.features])
         self._pieces = BatchCutter(self.transform, plan.memory_bytes)
 
     def run(self, task: ShardTask, reader: Any, watch: Callable[[Iterator], Iterator] = lambda batches: batches) -> Any:
@@ -150,7 +148,7 @@ class OpenTransform:
 
     def close(self) -> None:
         """Frees the model."""
-        self._loader = self._apply = None
+        self._apply = None
 
 
 def _pieces(task: ShardTask, reader: Any) -> Iterator[pa.RecordBatch]:

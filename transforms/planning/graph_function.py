@@ -143,10 +143,10 @@ class OpenSavedModel:
     """
 
     def __init__(self, function: SavedModelFunction) -> None:
-        from tensorflow_transform.saved import saved_transform_io_v2
+        from transforms.tft.loaded_transform import LoadedTransform
 
         self._function = function
-        self._loader = saved_transform_io_v2.SavedModelLoader(function.path)
+        self._apply: Any = LoadedTransform(function.path)
 
     def __call__(self, feeds: Sequence[Any]) -> list[np.ndarray | Strings]:
         """Returns the fetched arrays for the fed ones; strings as `Strings`."""
@@ -156,12 +156,12 @@ class OpenSavedModel:
         for (feature, _), array in zip(self._function.feeds, feeds):
             arrays.setdefault(feature, []).append(array)
         inputs = {name: _rebuild(tf, parts, self._function.kinds[name]) for name, parts in arrays.items()}
-        outputs = self._loader.apply_transform_model(inputs)
+        outputs = self._apply(inputs)
         return [eager_strings(outputs[key]) for key in self._function.fetches]
 
     def close(self) -> None:
         """Frees the model."""
-        self._loader = None
+        self._apply = None
 
 
 def _rebuild(tf: Any, parts: list[Any], kind: str) -> Any:
@@ -183,8 +183,6 @@ def cut_graph(trace: Any, fetches: Sequence[str], known: Sequence[str]) -> Graph
     """
     import tensorflow as tf
 
-    from transforms.planning.operands import input_components
-
     graph_def = trace.graph.as_graph_def()
     nodes = {name.split(":")[0] for name in fetches}
     cut = tf.compat.v1.graph_util.extract_sub_graph(graph_def, sorted(nodes))
@@ -197,7 +195,7 @@ def cut_graph(trace: Any, fetches: Sequence[str], known: Sequence[str]) -> Graph
     used = [name for name in known if name.split(":")[0] in kept]
     if any(sinks[name].is_asset_filepath for name in used):
         return None
-    places = {name: place for name, place in input_components(trace.inputs).items() if name.split(":")[0] in kept}
+    places = {name: place for name, place in trace.components.items() if name.split(":")[0] in kept}
     return GraphFunction(
         graph_def=cut.SerializeToString(),
         feeds=tuple(places.values()),

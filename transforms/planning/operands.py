@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from transforms.batches.columns import ColumnInput
 
-__all__ = ["ColumnInput", "TensorInput", "find_input", "input_components"]
+__all__ = ["ColumnInput", "TensorInput", "find_input"]
 
 # Operations that keep the flat sequence of values.
 _KEEP_VALUES = frozenset(
@@ -26,15 +26,6 @@ class TensorInput:
     """
 
     name: str
-
-
-def input_components(structured: Any) -> dict[str, tuple[str, int]]:
-    """Returns (feature, component index) by placeholder name; components are in the order of `tf.nest.flatten`."""
-    return {
-        tensor.name: (feature, index)
-        for feature, value in structured.items()
-        for index, tensor in enumerate(tf.nest.flatten(value, expand_composites=True))
-    }
 
 
 def find_input(trace: Any, tensor: tf.Tensor, *, allow_column: bool = True) -> ColumnInput | TensorInput:
@@ -61,7 +52,7 @@ def find_input(trace: Any, tensor: tf.Tensor, *, allow_column: bool = True) -> C
                 return named
             cast = current.dtype.as_numpy_dtype.__name__
         current = current.op.inputs[0]
-    found = input_components(trace.inputs).get(current.name)
+    found = trace.components.get(current.name)
     if found is None:
         return named
     feature, component = found

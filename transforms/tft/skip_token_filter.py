@@ -7,6 +7,9 @@ TensorFlow's maximum by segment forgets what precedes a NaN, and that of a spars
 TFT's minima and maxima by key, and of sparse elements, depend on how the data is cut. Here a NaN is left out of both, as TFT leaves it
 out of means.
 
+Keys are looked up in the graph by a table of hashes (`tf.unique` of the known keys and those of the batch), where TFT compares each
+record with each key: a matrix of [keys, records] for every one of its lookups.
+
 All traces of a function must be made the same way: names of tensors and fingerprints are compared between them.
 """
 
@@ -77,7 +80,24 @@ def _without_sparse_nan(original: Callable[..., Any]) -> Callable[..., Any]:
     return reduce
 
 
+def _hashed_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def lookup(query: Any, key_vocab: Any) -> Any:
+        if key_vocab.dtype != tf.string:
+            return original(query, key_vocab)  # bucket boundaries, which may repeat
+        known = tf.size(key_vocab, tf.int64)
+        # The keys are distinct and come first, so a key's number among the distinct values is its place.
+        numbers = tf.unique(tf.concat([key_vocab, tf.reshape(query, [-1])], axis=0), tf.int64).idx[known:]
+        found = tf.where(numbers < known, numbers, tf.constant(-1, tf.int64))
+        result = tf.reshape(found, tf.shape(query))
+        result.set_shape(query.shape)
+        return result
+
+    return lookup
+
+
 _REDUCTIONS = {
+    "lookup_key": _hashed_lookup,
     "reduce_batch_weighted_counts": _stand_in,
     "reduce_batch_minus_min_and_max": _without_sparse_nan,
     "reduce_batch_minus_min_and_max_per_key": _without_nan_by_key,

@@ -113,6 +113,15 @@ class Trace:
     ranged_features: tuple[str, ...]
 
     @functools.cached_property
+    def components(self) -> Mapping[str, tuple[str, int]]:
+        """(feature, component index) by placeholder name; components are in the order of `tf.nest.flatten`."""
+        return {
+            tensor.name: (feature, index)
+            for feature, value in self.inputs.items()
+            for index, tensor in enumerate(tf.nest.flatten(value, expand_composites=True))
+        }
+
+    @functools.cached_property
     def fingerprint(self) -> Mapping[str, Any]:
         """What TFT compares later traces with."""
         return graph_tools.get_analyzers_fingerprint(self.graph, self.inputs)

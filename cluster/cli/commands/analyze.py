@@ -27,7 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
     )
     parser.add_argument(
-        "--batch-rows", type=int, default=131072, metavar="N", help="records a batch (default: %(default)s)"
+        "--batch-rows", type=int, default=131072, metavar="N", help="most records a batch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--memory",
+        default="2Gi",
+        metavar="SIZE",
+        help="what a worker may hold; batches are cut to it (default: %(default)s)",
     )
     parser.add_argument(
         "--custom-config", metavar="JSON", help="object that preprocessing_fn(inputs, custom_config) gets, as in TFX"
@@ -54,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         runner_options=args.runner_option,
         custom_config=_custom_config(args.custom_config),
         batch_rows=args.batch_rows,
+        memory=args.memory,
     )
     if args.json:
         print(json.dumps(dataclasses.asdict(report)))

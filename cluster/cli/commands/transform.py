@@ -30,6 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
     )
+    parser.add_argument(
+        "--batch-rows", type=int, default=16384, metavar="N", help="most records a batch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--memory",
+        default="2Gi",
+        metavar="SIZE",
+        help="what a worker may hold; batches are cut to it (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -51,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         num_shards=args.num_shards,
         runner=args.runner,
         runner_options=args.runner_option,
+        batch_rows=args.batch_rows,
+        memory=args.memory,
         compression=None if args.compression == "none" else args.compression,
     )
     if args.json:

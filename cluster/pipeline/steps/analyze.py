@@ -25,6 +25,8 @@ def _run(context: StepContext) -> StepResult:
         str(context.out / _GRAPH),
         runner=config.runner,
         runner_options=config.runner_options,
+        batch_rows=config.batch_rows,
+        memory=config.memory,
         custom_config=config.custom_config,
         hints=context.text_columns(),
     )

@@ -29,6 +29,8 @@ def _run(context: StepContext) -> StepResult:
             num_shards=config.num_shards,
             runner=config.runner,
             runner_options=config.runner_options,
+            batch_rows=config.batch_rows,
+            memory=config.memory,
             hints=context.text_columns(),
         )
         rows_in, rows_out = rows_in + dataset.num_records, rows_out + report.written

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine.core.errors import DataError
-from transforms.batches.batch_cutter import BatchCutter, rows_within
+from engine.core.errors import ConfigError, DataError
+from transforms.batches.batch_cutter import BatchCutter, memory_bytes, reader_rows, rows_within
 
 BATCH = pa.record_batch({"x": pa.array(np.arange(4096))})
 
@@ -102,3 +102,18 @@ def test_rows_within_is_a_power_of_two_or_all():
     assert rows_within(1000, 10, 1e9) == 1000
     assert rows_within(1000, 10, 5000) == 256
     assert rows_within(1000, 1e9, 10) == 1
+
+
+def test_memory_is_bytes_or_a_text_with_a_unit():
+    assert memory_bytes("2Gi") == 2 << 30 and memory_bytes("1.5Gi") == 3 << 29 and memory_bytes(1 << 30) == 1 << 30
+    for wrong in ("2GB", "much", "", "63Mi", 5):
+        with pytest.raises(ConfigError, match="at least 64Mi"):
+            memory_bytes(wrong)
+
+
+def test_large_records_are_read_in_smaller_batches():
+    assert reader_rows(131072, 200 * 10_000, 10_000, 2 << 30) == 131072
+    assert reader_rows(131072, (1 << 20) * 1000, 1000, 2 << 30) == 64
+    assert reader_rows(131072, 10, None, 2 << 30) == 131072
+    with pytest.raises(ConfigError, match="batch_rows is 0"):
+        reader_rows(0, 1, 1, 2 << 30)

@@ -1,0 +1,81 @@
+"""Worker processes of the local runner: what they cannot do stays in threads, and what fails there is seen here."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+
+import tensorflow_transform as tft  # noqa: E402
+
+from engine import Dataset  # noqa: E402
+from engine.core.errors import ConfigError, FullpassError  # noqa: E402
+from transforms import analyze  # noqa: E402
+from transforms.passes.analysis import AnalysisPass  # noqa: E402
+from transforms.runners.local import LocalRunner  # noqa: E402
+from transforms.runners.processes import WorkerProcesses  # noqa: E402
+
+OPTIONS = ["--workers=2", "--processes=always"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "rows.parquet"
+    table = pa.table({"x": np.arange(600, dtype=np.float32), "key": pa.array([b"a", b"b", b"c"] * 200, pa.binary())})
+    pq.write_table(table, path, row_group_size=100)
+    spec = {"x": tf.io.FixedLenFeature([], tf.float32), "key": tf.io.FixedLenFeature([], tf.string)}
+    return Dataset.open(str(path), spec)
+
+
+def test_a_python_function_in_the_graph_stays_in_this_process(data, tmp_path):
+    def double(inputs):
+        x = tf.ensure_shape(tf.numpy_function(lambda x: x * np.float32(2), [inputs["x"]], tf.float32), [None])
+        return {"x": tft.scale_to_0_1_per_key(x, inputs["key"])}
+
+    report = analyze(data, double, str(tmp_path / "graph"), runner_options=OPTIONS, target_split_bytes=1)
+    assert report.records == 600
+
+
+class _Dies:
+    """A reader whose worker is killed in the middle."""
+
+    def read(self, split):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Fails:
+    def read(self, split):
+        raise ValueError(f"no {split}")
+
+
+@pytest.mark.parametrize(
+    ("reader", "error", "message"), [(_Dies(), FullpassError, "ended in the middle"), (_Fails(), ValueError, "no s0")]
+)
+def test_what_goes_wrong_in_a_worker_is_raised_here(reader, error, message):
+    plan = AnalysisPass(analyzers=(), function=None, source=None)
+    with pytest.raises(error, match=message), WorkerProcesses(plan, reader, 1) as workers:
+        workers.accumulate([(0, "s0")], lambda rows: None)
+
+
+def test_long_passes_of_python_go_to_processes_after_the_first_split(data, tmp_path, monkeypatch):
+    def by_key(inputs):
+        return {"z": tft.scale_to_z_score_per_key(inputs["x"], inputs["key"])}
+
+    begun = []
+    enter = WorkerProcesses.__enter__
+    monkeypatch.setattr(WorkerProcesses, "__enter__", lambda self: begun.append(self._count) or enter(self))
+    monkeypatch.setattr("transforms.runners.local._LONG_PASS_S", 0.0)
+    report = analyze(data, by_key, str(tmp_path / "graph"), runner_options=["--workers=2"], target_split_bytes=1)
+    assert report.records == 600 and begun == [2]
+
+
+def test_options_of_the_local_runner_are_checked():
+    for option in ("--workers=0", "--processes=perhaps", "--other=1"):
+        with pytest.raises(ConfigError, match="--processes=auto, always or never"):
+            LocalRunner([option])

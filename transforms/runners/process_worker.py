@@ -1,0 +1,92 @@
+"""A worker process of the local runner: `python -m transforms.runners.process_worker ADDRESS COUNT`, the key on standard input.
+
+The first imports what a pass needs, once, and is forked into the others before anything runs. Each connects to the runner, gets
+the pass, and answers one request at a time: ("split", number, split) or ("merge", key, numbers of splits).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import sys
+from multiprocessing.connection import Client, Connection
+from typing import Any
+
+from engine.core.errors import FullpassError
+from engine.core.processes import die_with_parent
+from transforms.runners.exchange import read_parts, write_parts
+
+__all__ = ["main", "split_directory"]
+
+
+def split_directory(directory: str, number: int) -> str:
+    """Returns where the parts of a split are."""
+    return os.path.join(directory, f"split-{number}")
+
+
+def main(address: str, count: int) -> None:
+    """Serves as `count` worker processes until the runner goes away."""
+    die_with_parent()
+    key = sys.stdin.buffer.read()
+    for name in ("transforms.planning.graph_function", "transforms.accumulators.registry", "tensorflow"):
+        importlib.import_module(name)
+    first = os.getpid()
+    for _ in range(count - 1):
+        if os.fork() == 0:
+            die_with_parent(first)
+            break
+    with Client(address, "AF_UNIX", authkey=key) as connection:
+        _serve(connection)
+
+
+def _serve(connection: Connection) -> None:
+    directory, payload = connection.recv()
+    plan, reader = pickle.loads(payload)  # noqa: S301, from our own runner over an authenticated socket
+    opened = plan.open()
+    try:
+        while True:
+            try:
+                request = connection.recv()
+            except EOFError:
+                return
+            try:
+                connection.send(("done", _answer(request, plan, opened, reader, directory, connection)))
+            except Exception as error:
+                connection.send(("failed", _portable(error)))
+    finally:
+        opened.close()
+
+
+def _answer(request: Any, plan: Any, opened: Any, reader: Any, directory: str, connection: Connection) -> Any:
+    if request[0] == "merge":
+        _, key, numbers = request
+        blobs = [read_parts(split_directory(directory, number))[0][key] for number in numbers]
+        return bytes(plan.merge(key, blobs))
+    _, number, split = request
+
+    def counted() -> Any:
+        for batch in reader.read(split):
+            yield batch
+            connection.send(("rows", batch.num_rows))
+
+    state = opened.accumulate(counted())
+    parts = opened.encode(state)
+    place = split_directory(directory, number)
+    os.mkdir(place)
+    write_parts(
+        place, "all", [(analyzer, part, blob) for (analyzer, part), blob in parts.items()], {number: state.rows}
+    )
+    return state.rows, list(parts)
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301, our own object: whether it can be sent
+    except Exception:
+        return FullpassError(f"{type(error).__name__}: {error}")
+    return error
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,184 @@
+"""Worker processes for passes that hold Python's lock: states of each key in dictionaries, say.
+
+Processes cost some seconds of imports, so `accumulate` is for long passes. Parts of states go through files in shared memory,
+mapped by whoever merges them; nothing of the data does, since each worker reads its own splits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection, Listener
+from typing import Any
+
+from engine.core.errors import FullpassError
+from transforms.passes.analysis import AnalysisPass
+from transforms.runners.base import SplitReader
+from transforms.runners.exchange import write_parts
+from transforms.runners.process_worker import split_directory
+
+__all__ = ["WorkerProcesses", "portable"]
+
+_SHARED_MEMORY = "/dev/shm"
+_START_S = 120
+
+
+def portable(plan: AnalysisPass) -> bool:
+    """Returns whether another process can run the pass: Python functions inside the graph live in this one."""
+    function = plan.function
+    if function is None:
+        return True
+    graph = getattr(function, "graph_def", None)
+    if graph is None:
+        with open(os.path.join(function.path, "saved_model.pb"), "rb") as file:  # type: ignore[union-attr]
+            graph = file.read()
+    if b"PyFunc" in graph:
+        return False
+    try:
+        pickle.dumps(plan)
+    except Exception:  # a user's own combiner that no other process could import
+        return False
+    return True
+
+
+class WorkerProcesses:
+    """Processes that run a pass; a context manager.
+
+    Args:
+        plan: the pass; `portable`.
+        reader: reads splits.
+        count: number of processes.
+    """
+
+    def __init__(self, plan: AnalysisPass, reader: SplitReader, count: int) -> None:
+        self._count, self._payload = count, pickle.dumps((plan, reader))
+        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+
+    def __enter__(self) -> WorkerProcesses:
+        with contextlib.ExitStack() as stack:
+            shared = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+            self._directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fullpass-", dir=shared))
+            key, address = secrets.token_bytes(32), os.path.join(self._directory, "socket")
+            listener = stack.enter_context(Listener(address, "AF_UNIX", backlog=self._count, authkey=key))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "transforms.runners.process_worker", address, str(self._count)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for this process, which ends them
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            stack.callback(process.wait)
+            assert process.stdin is not None
+            process.stdin.write(key)
+            process.stdin.close()
+            for _ in range(self._count):
+                connection = stack.enter_context(_accept(listener, process))
+                connection.send((self._directory, self._payload))
+                self._idle.put(connection)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def accumulate(
+        self, splits: Sequence[tuple[int, Any]], advance: Callable[[int], None]
+    ) -> tuple[dict[int, int], dict[tuple[int, int], list[int]]]:
+        """Returns (records by split, numbers of the splits that have a part by (analyzer, part)).
+
+        Args:
+            splits: (number, split).
+            advance: called with numbers of records.
+        """
+        lock = threading.Lock()
+
+        def count(rows: int) -> None:
+            with lock:
+                advance(rows)
+
+        rows: dict[int, int] = {}
+        found: dict[tuple[int, int], list[int]] = {}
+        for (number, _), (read, keys) in zip(splits, self._all([("split", *each) for each in splits], count)):
+            rows[number] = read
+            for each in keys:
+                found.setdefault(each, []).append(number)
+        return rows, found
+
+    def merge(self, found: dict[tuple[int, int], list[int]]) -> dict[tuple[int, int], bytes]:
+        """Returns the merged and sealed part of each (analyzer, part)."""
+        return dict(zip(found, self._all([("merge", key, numbers) for key, numbers in found.items()], lambda _: None)))
+
+    def keep(self, number: int, parts: dict[tuple[int, int], Any], rows: int) -> None:
+        """Keeps the states of a split that this process accumulated itself, for `merge`."""
+        place = split_directory(self._directory, number)
+        os.mkdir(place)
+        write_parts(place, "all", [(*key, blob) for key, blob in parts.items()], {number: rows})
+
+    def _all(self, requests: Sequence[tuple[Any, ...]], count: Callable[[int], None]) -> list[Any]:
+        failed = threading.Event()
+
+        def ask(request: tuple[Any, ...]) -> Any:
+            if failed.is_set():
+                return None
+            connection = self._idle.get()
+            try:
+                return _ask(connection, request, count)
+            except BaseException:
+                failed.set()
+                raise
+            finally:
+                self._idle.put(connection)
+
+        with ThreadPoolExecutor(self._count) as pool:
+            return list(pool.map(ask, requests))
+
+
+def _ask(connection: Connection, request: tuple[Any, ...], count: Callable[[int], None]) -> Any:
+    try:
+        connection.send(request)
+        while True:
+            kind, value = connection.recv()
+            if kind == "done":
+                return value
+            if kind == "failed":
+                raise value
+            count(value)
+    except (EOFError, ConnectionError) as error:
+        raise FullpassError(
+            f"a worker process ended in the middle of a pass (at {request[:2]}); if the system killed it for memory, use fewer "
+            "workers or a smaller --memory"
+        ) from error
+
+
+@contextlib.contextmanager
+def _accept(listener: Listener, process: subprocess.Popen[bytes]) -> Iterator[Connection]:
+    """Waits for a worker, no longer than its process lives."""
+    accepted: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def wait() -> None:
+        try:
+            accepted.put(listener.accept())
+        except Exception as error:
+            accepted.put(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    for _ in range(_START_S * 5):
+        with contextlib.suppress(queue.Empty):
+            connection = accepted.get(timeout=0.2)
+            if isinstance(connection, Exception):
+                raise connection
+            with connection:
+                yield connection
+            return
+        if process.poll() is not None:
+            break
+    process.kill()
+    raise FullpassError(f"the worker processes did not start (exit code {process.poll()}); their output is above")
