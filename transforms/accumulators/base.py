@@ -78,11 +78,13 @@ class Accumulator(abc.ABC):
         version: of the encoding; a decoder refuses others.
         wants_raw: whether `update` gets the raw tensor arguments of `SourceInfo.reduction` instead of the tensors that
             TFT's own per-batch reduction gives. Set it in `from_operation`, and only where the reduction is known.
+        holds_lock: whether `update` spends its time in Python: threads do not help then, processes do.
         num_parts: number of parts that a state is encoded in at most (hash partitions of a vocabulary).
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    holds_lock: bool = False
     wants_raw: bool = False
     num_parts: int = 1
 

@@ -64,6 +64,11 @@ class AnalysisPass:
         features += [feature for feature, _ in self.function.feeds] if self.function is not None else []
         return tuple(dict.fromkeys(column for feature in features for column in self.source.columns_of(feature)))
 
+    @property
+    def holds_lock(self) -> bool:
+        """Whether an accumulator spends its time in Python, so that threads wait for each other."""
+        return any(analyzer.accumulator.holds_lock for analyzer in self.analyzers)
+
     def open(self) -> OpenPass:
         """Returns the pass ready to run in this process."""
         return OpenPass(self)

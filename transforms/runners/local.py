@@ -1,7 +1,8 @@
-"""The local runner: threads of this process, one a core.
+"""The local runner: threads of this process, one a core; processes for what holds Python's lock.
 
 Reading, Arrow, numpy and TensorFlow release Python's lock for nearly all of their time, so threads use all cores without
-copying batches between processes.
+copying batches between processes. Accumulators that work in Python, on a dictionary of keys say, do not: where the first split
+shows that a pass will take long, the others go to processes. Results are the same bits either way.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,31 +21,45 @@ from engine.core.progress import Progress
 from transforms.passes.analysis import AnalysisPass
 from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
 from transforms.runners.base import PassResult, SplitReader
+from transforms.runners.processes import WorkerProcesses, portable
 
 __all__ = ["LocalRunner"]
+
+
+_LONG_PASS_S = 30.0  # of one core: half of it is saved by two processes, whose imports cost about six
+_PROCESSES = ("auto", "always", "never")
 
 
 class LocalRunner:
     """Runs passes on the cores of this machine.
 
     Args:
-        options: "--workers=N" for another number of threads than cores.
+        options: "--workers=N" for another number of workers than cores; "--processes=always" or "never" to choose between
+            processes and threads ("auto": as the plan needs).
     """
 
     name = "local"
 
     def __init__(self, options: Sequence[str] = ()) -> None:
         self.num_workers = os.cpu_count() or 1
+        self._processes = "auto"
         for option in options:
             key, _, value = option.partition("=")
-            if key != "--workers" or not value.isdigit() or int(value) < 1:
-                raise ConfigError(f"the local runner takes --workers=N with N of 1 or more, got {option!r}")
-            self.num_workers = int(value)
+            if key == "--workers" and value.isdigit() and int(value) >= 1:
+                self.num_workers = int(value)
+            elif key == "--processes" and value in _PROCESSES:
+                self._processes = value
+            else:
+                raise ConfigError(
+                    f"the local runner takes --workers=N with N of 1 or more, and --processes=auto, always or never; got {option!r}"
+                )
 
     def accumulate(
         self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits."""
+        if self._processes == "always" and portable(plan):
+            return self._with_processes(plan, reader, splits, progress, None)
         opened = plan.open()
         watch = _Watch(progress)
 
@@ -52,8 +68,15 @@ class LocalRunner:
             return index, state.rows, opened.encode(state)
 
         try:
+            results = []
+            if self._processes == "auto" and plan.holds_lock and min(self.num_workers, len(splits) - 1) > 1:
+                start = time.thread_time()
+                results.append(run(0))
+                expected_s = (time.thread_time() - start) * (len(splits) - 1)
+                if expected_s > _LONG_PASS_S and portable(plan):
+                    return self._with_processes(plan, reader, splits, progress, results[0])
             with concurrent.futures.ThreadPoolExecutor(self.num_workers) as pool:
-                results = _all(pool, [pool.submit(run, index) for index in range(len(splits))])
+                results += _all(pool, [pool.submit(run, index) for index in range(len(results), len(splits))])
                 grouped: dict[tuple[int, int], list[bytes | memoryview]] = {}
                 for _, _, parts in sorted(results, key=lambda result: result[0]):
                     for key, blob in parts.items():
@@ -63,6 +86,23 @@ class LocalRunner:
         finally:
             opened.close()
         return PassResult(parts=dict(zip(keys, merged)), split_rows={index: rows for index, rows, _ in results})
+
+    def _with_processes(
+        self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress, first: Any
+    ) -> PassResult:
+        """The same with processes; `first` is the result of split 0 where this process has it."""
+        with WorkerProcesses(plan, reader, min(self.num_workers, max(len(splits), 1))) as workers:
+            rows: dict[int, int] = {}
+            found: dict[tuple[int, int], list[int]] = {}
+            if first is not None:
+                workers.keep(0, first[2], first[1])
+                rows[0], found = first[1], {key: [0] for key in first[2]}
+            left = [(number, split) for number, split in enumerate(splits) if number not in rows]
+            more_rows, more = workers.accumulate(left, progress.advance)
+            for key, numbers in more.items():
+                found.setdefault(key, []).extend(numbers)
+            merged = workers.merge(found)
+        return PassResult(parts=merged, split_rows={**rows, **more_rows})
 
     def transform(
         self, plan: TransformPass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress

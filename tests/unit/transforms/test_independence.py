@@ -67,6 +67,7 @@ def reference(data, tmp_path_factory):
         ("local", ["--workers=3"], 1 << 20, 1 << 30),
         ("local", ["--workers=2"], 97, 1),
         ("local", ["--workers=1"], 1024, 20_000),
+        ("local", ["--workers=2", "--processes=always"], 300, 10_000),
         ("beam", ["--runner=BundleBasedDirectRunner"], 640, 10_000),
     ],
 )

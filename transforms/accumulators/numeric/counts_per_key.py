@@ -21,6 +21,7 @@ class CountsPerKeyAccumulator(Accumulator):
     """Does TFT's NumPyCombiner by key where it sums one int64 a key that the graph has counted."""
 
     name = "counts-per-key"
+    holds_lock = True
     num_parts = 8
 
     @classmethod

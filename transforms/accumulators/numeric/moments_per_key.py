@@ -28,6 +28,7 @@ class MomentsPerKeyAccumulator(Accumulator):
     """
 
     name = "moments-per-key"
+    holds_lock = True
     wants_raw = True
 
     def __init__(self, dtype: str) -> None:

@@ -29,6 +29,7 @@ class PerKeyAccumulator(Accumulator):
     """
 
     name = "per-key"
+    holds_lock = True
     num_parts = 8
 
     def __init__(self, inner: Any, by_record: bool) -> None:
