@@ -21,7 +21,7 @@ from engine.formats.read import read_split
 from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
 from engine.schema.feature_spec import default_of, feature_spec_from_schema, schema_from_feature_spec
-from engine.schema.schema_proto import feature_spec_of_proto, is_schema_proto
+from engine.schema.schema_proto import as_feature_spec
 from engine.schema.sequence import sequence_schema, sequence_spec_from_schema
 from engine.storage import paths as _paths
 
@@ -248,8 +248,7 @@ def _given_schema(
     feature_spec: Mapping[str, Any] | pa.Schema | str | os.PathLike[str] | None,
     sequence_features: Mapping[str, Any] | None,
 ) -> pa.Schema | None:
-    if is_schema_proto(feature_spec):
-        feature_spec = feature_spec_of_proto(feature_spec)
+    feature_spec = as_feature_spec(feature_spec)
     if isinstance(feature_spec, pa.Schema):
         if sequence_features is not None:
             raise ConfigError(

@@ -19,7 +19,7 @@ from engine.ingestion.csv_source import open_csv
 from engine.ingestion.dataset_source import dataset_source
 from engine.ingestion.source import Source
 from engine.schema.feature_spec import schema_from_feature_spec
-from engine.schema.schema_proto import feature_spec_of_proto, is_schema_proto
+from engine.schema.schema_proto import as_feature_spec
 from engine.storage import paths as _paths
 
 __all__ = ["INPUT_FORMATS", "is_csv_file", "open_source", "read_source"]
@@ -73,9 +73,7 @@ def open_source(
         if input_format not in (None, dataset.format):
             raise DataError(f"is {dataset.format}, and input_format says {input_format}", path=names[0])
         return dataset_source(dataset)
-    schema = feature_spec
-    if is_schema_proto(schema):
-        schema = feature_spec_of_proto(schema)
+    schema = as_feature_spec(feature_spec)
     if schema is not None and not isinstance(schema, pa.Schema):
         schema = schema_from_feature_spec(schema)
     return open_csv(names, csv_options or CsvOptions(), schema, spool_directory)

@@ -8,7 +8,7 @@ from typing import Any
 from engine.core.errors import ConfigError, DataError
 from engine.storage import paths as _paths
 
-__all__ = ["feature_spec_of_proto", "is_schema_proto"]
+__all__ = ["as_feature_spec", "feature_spec_of_proto", "is_schema_proto"]
 
 _MESSAGE = "tensorflow.metadata.v0.Schema"
 
@@ -18,6 +18,11 @@ def is_schema_proto(value: Any) -> bool:
     if isinstance(value, str | os.PathLike):
         return True
     return getattr(getattr(value, "DESCRIPTOR", None), "full_name", None) == _MESSAGE
+
+
+def as_feature_spec(value: Any) -> Any:
+    """Returns a feature spec as it is, and that of a Schema message or of the path of one."""
+    return feature_spec_of_proto(value) if is_schema_proto(value) else value
 
 
 def feature_spec_of_proto(schema: Any) -> dict[str, Any]:

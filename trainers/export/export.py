@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.core.lock import locked
+from engine.schema.schema_proto import as_feature_spec
 from engine.storage.atomic import atomic_directory
 from engine.storage.tree import for_tensorflow, is_local, local_path, require_local, upload_tree
 
@@ -47,7 +48,8 @@ def export_saved_model(
         out: directory of all versions of the model, on a local or mounted file system.
         transform_graph: directory of TFT's output that the training data was transformed with, or None where the model
             was trained on raw features.
-        raw_feature_spec: `tf.io` features of the raw examples, e.g. `dataset.feature_spec()`. Without it the transform
+        raw_feature_spec: `tf.io` features of the raw examples, e.g. `dataset.feature_spec()`, or a Schema of TensorFlow Metadata
+            or the path of its `schema.pbtxt`. Without it the transform
             graph says which features it takes (default values do not stand there).
         label: names of the (transformed) labels, which no request needs.
         features: names of the features that the model takes; None for all except the labels. A request needs only those
@@ -64,7 +66,7 @@ def export_saved_model(
     """
     root = require_local("out", out)
     served, signatures, card = _prepare(
-        model, transform_graph, raw_feature_spec, label, features, pad, data_manifest, config, metrics
+        model, transform_graph, as_feature_spec(raw_feature_spec), label, features, pad, data_manifest, config, metrics
     )
     with locked(root):  # two exports at the same time get two numbers
         number = _checked_version(root, version)
@@ -90,7 +92,7 @@ def write_saved_model(
     It is for programs that name the directory themselves, as TFX does; one that is there is replaced.
     """
     served, signatures, card = _prepare(
-        model, transform_graph, raw_feature_spec, label, features, pad, data_manifest, config, metrics
+        model, transform_graph, as_feature_spec(raw_feature_spec), label, features, pad, data_manifest, config, metrics
     )
     target = os.fspath(directory)
     if is_local(target):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError, DataError
+from engine.schema.schema_proto import as_feature_spec
 from engine.storage.tree import for_tensorflow, require_local
 from trainers.export.export import export_saved_model
 from trainers.models.context import ModelContext
@@ -52,6 +53,7 @@ def export_checkpoint(
     from trainers.checkpoints.checkpoint import load_checkpoint
 
     require_local("out", out)
+    raw_feature_spec = as_feature_spec(raw_feature_spec)
     saved = load_checkpoint(os.fspath(checkpoint))
     model, context = rebuild_model(
         saved.path, build_model, transform_graph, feature_spec=raw_feature_spec, use_average=use_average

@@ -69,8 +69,10 @@ def _shared_footer(path: str, size_bytes: int, modified_ns: int, pid: int) -> tu
 
     Returns (footer, schema in plain types, whether the footer has lost its note of Arrow types).
     """
-    metadata = pq.read_metadata(_source(path))
-    if size_bytes - 8 >= 0 and _footer_length(path, size_bytes) == metadata.serialized_size + _SIGNATURE_BYTES:
+    with _paths.open_input(path) as file:  # one reader for both: behind a URI each would fetch the end of the file
+        metadata = pq.read_metadata(file)
+        footer_length = _footer_length(file, size_bytes)
+    if footer_length == metadata.serialized_size + _SIGNATURE_BYTES:
         # pyarrow would end the whole process when asked for an encrypted column's statistics.
         raise _encrypted(path)
     stored = metadata.schema.to_arrow_schema()
@@ -102,16 +104,15 @@ def _source(path: str) -> Any:
 def footer_bytes(path: str) -> bytes:
     """Returns the bytes of a file's footer, which no checksum of the format itself covers."""
     size_bytes, _ = _paths.stat(path)
-    length = _footer_length(path, size_bytes)
     with _paths.open_input(path) as file:
+        length = _footer_length(file, size_bytes)
         file.seek(size_bytes - 8 - length)
         return _exactly(file, length)
 
 
-def _footer_length(path: str, size_bytes: int) -> int:
-    with _paths.open_input(path) as file:
-        file.seek(size_bytes - 8)
-        return int.from_bytes(_exactly(file, 4), "little")
+def _footer_length(file: Any, size_bytes: int) -> int:
+    file.seek(size_bytes - 8)
+    return int.from_bytes(_exactly(file, 4), "little")
 
 
 def _exactly(file: Any, count: int) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -72,21 +73,24 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = None) -> pa.Sc
     Raises:
         DataError: two files hold what no type can, with both.
     """
-    unified = unify_schemas((path, open_parquet(path).declared) for path in paths)
+    nulls: set[str] = set()
+    present: collections.Counter[str] = collections.Counter()
+
+    def found() -> Iterator[tuple[str, pa.Schema]]:
+        for path in paths:  # each footer is looked at once: there can be ten thousand
+            file = open_parquet(path)
+            present.update(file.names)
+            left = [field for field in file.declared if field.name not in nulls]
+            nulls.update(_columns_with_nulls(file.metadata, left))
+            yield path, file.declared
+
+    unified = unify_schemas(found())
     for note in unified.notes:
         _LOG.warning("%s", note)
-    schema, nulls = unified.schema, set[str]()
-    may = {field.name for field in schema if field.nullable}
-    for path in paths:
-        if len(nulls) == len(may):
-            break
-        file = open_parquet(path)
-        nulls |= may - file.names  # a column that the file lacks
-        nulls |= _columns_with_nulls(file.metadata, file.declared) & may
-    return pa.schema([f.with_nullable(f.name in nulls) for f in schema])
+    return pa.schema([f.with_nullable(f.name in nulls or present[f.name] < len(paths)) for f in unified.schema])
 
 
-def _columns_with_nulls(metadata: Any, schema: pa.Schema) -> set[str]:
+def _columns_with_nulls(metadata: Any, schema: Iterable[pa.Field]) -> set[str]:
     """Names of the columns that may hold nulls; nested ones count as such unless declared otherwise, or of a fixed size."""
     leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     found = set()

@@ -158,3 +158,26 @@ def test_train_with_missing_values_and_eval_without_have_one_schema(tmp_path):
         train = Dataset.open(str(out / "train"))
         given = Dataset.open(Dataset.open(str(out / "eval")).paths, train.schema)
         assert given.feature_spec() == train.feature_spec()
+
+
+def test_analyze_and_transform_see_the_same_features(tmp_path):
+    tft = pytest.importorskip("tensorflow_transform")
+    from transforms import analyze, transform
+
+    kinds = ("date", "time of ms", "duration", "decimal", "embeddings", "text")
+    columns = {kind.replace(" ", "_"): TYPES[kind][0] for kind in kinds}
+    pq.write_table(pa.table({**columns, "gone": LISTS["missing embedding"][0]}), tmp_path / "a.parquet")
+    ds = Dataset.open(str(tmp_path / "a.parquet"))
+
+    def preprocessing_fn(inputs):
+        gone = tf.sparse.reduce_sum(inputs["gone"], axis=1)
+        largest = tft.max(inputs["date"])
+        plain = {name: inputs[name] for name in columns}
+        return {**plain, "gone": tf.reshape(gone, [-1]), "largest": tf.zeros_like(inputs["date"]) + largest}
+
+    analyze(ds, preprocessing_fn, str(tmp_path / "graph"))
+    transform(ds, str(tmp_path / "graph"), str(tmp_path / "out"))
+    found = pa.Table.from_batches(list(Dataset.open(str(tmp_path / "out")).read_batches())).to_pydict()
+    for kind in kinds:
+        assert found[kind.replace(" ", "_")] == TYPES[kind][1]
+    assert found["gone"] == [3.0, 0.0] and found["largest"] == [18263, 18263]

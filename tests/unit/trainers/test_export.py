@@ -148,6 +148,27 @@ def test_export_model_card_says_where_model_comes_from(flights, version):
     assert flights.raw.manifest.hash in text and "late_flights" in text
 
 
+def test_export_takes_a_schema_proto_as_raw_feature_spec(tmp_path):
+    import tensorflow as tf
+    from tensorflow_transform.tf_metadata import schema_utils
+
+    from trainers.export.export import export_saved_model
+
+    class Double(tf.Module):
+        @tf.function
+        def __call__(self, features):
+            return 2.0 * features["x"]
+
+    proto = schema_utils.schema_from_feature_spec({"x": tf.io.FixedLenFeature([], tf.float32)})
+    (tmp_path / "schema.pbtxt").write_text(str(proto))
+    for given in (proto, tmp_path / "schema.pbtxt"):
+        version = export_saved_model(Double(), tmp_path / "out", raw_feature_spec=given)
+        serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+        feature = tf.train.Feature(float_list=tf.train.FloatList(value=[1.5]))
+        example = tf.train.Example(features=tf.train.Features(feature={"x": feature})).SerializeToString()
+        assert serve(examples=tf.constant([example]))["outputs"].numpy().tolist() == [3.0]
+
+
 def test_export_versions_count_up_and_never_change(flights, tmp_path):
     import keras
 
