@@ -7,7 +7,10 @@ FUZZ_RUNS ?= 200000
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo test lint test-clusters bench fuzz clean
+EXTRAS ?= kubernetes,gcs,s3,tfma
+TENSORFLOW ?= tensorflow
+
+.PHONY: help env demo test lint test-clusters bench fuzz lock audit clean
 
 help:
 	@echo "make env            build $(VENV) with everything that the demo and the tests need"
@@ -16,6 +19,8 @@ help:
 	@echo "make test           lint, unit and system tests"
 	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
 	@echo "make bench          every speed claim, measured against its peer"
+	@echo "make lock           the image's packages with hashes: k8s/requirements.txt (EXTRAS=..., TENSORFLOW=...)"
+	@echo "make audit          known weaknesses of code, packages and manifests, and a bill of materials: build/sbom.json"
 	@echo "make fuzz           the tf.Example and tf.SequenceExample codec under ASan and UBSan (FUZZ_RUNS=5000000)"
 
 env: $(VENV)/.complete
@@ -44,6 +49,13 @@ bench: env
 
 fuzz: env
 	$(BIN)/python -m tests.fuzz.run --runs $(FUZZ_RUNS)
+
+lock: env
+	.ci/lock $(BIN)/uv "$(EXTRAS)" "$(TENSORFLOW)"
+
+# Tools of their own environment: they bring versions of packages that Fullpass does not want. Each runs, then all are judged.
+audit: env
+	.ci/audit $(BIN)/uvx
 
 clean:
 	rm -rf $(VENV) build *.egg-info engine/_native*.so transforms/_native*.so

@@ -42,7 +42,7 @@ def load_user_module(path: str | Path) -> ModuleType:
         sys.path.insert(0, str(file.parent))
     try:
         # Not the loader's exec_module: its byte-code cache takes a file changed within a second, at equal length, for the old one.
-        exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the user's own module
+        exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # nosec B102 - the user's own module
     except BaseException as error:
         del sys.modules[name]
         if not isinstance(error, Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import pickle  # nosec B403 - only written, to be hashed
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any

@@ -63,7 +63,7 @@ class RayJob(Kind):
         submitter = _own_pod(spec, _SUBMITTER, Resources(cpu="1", memory="512Mi"), "100m", restart_policy="Never")
         # No actor on the head: it only keeps the cluster's books.
         # The operator and the submitter reach the dashboard from their own pods; the job's NetworkPolicy keeps others out.
-        start = {"num-cpus": "0", "dashboard-host": "0.0.0.0"}  # noqa: S104
+        start = {"num-cpus": "0", "dashboard-host": "0.0.0.0"}  # noqa: S104  # nosec B104
         head_group = {"rayStartParams": start, "template": head_template}
         words = ["python", "-m", "cluster.cli.main", "submit", "--launcher", "ray", "--address", "auto", "--follow"]
         body: dict[str, Any] = {
