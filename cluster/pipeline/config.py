@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cluster.pipeline.ingest_config import IngestConfig
+from cluster.steps.analyze import AnalyzeConfig
+from cluster.steps.evaluate import EvaluateConfig
+from cluster.steps.export import ExportConfig
+from cluster.steps.push import PushConfig
+from cluster.steps.transform import TransformConfig
 from engine.core.configs import decode, parse_assignment, refusal, require
 from engine.core.errors import ConfigError
 from engine.core.toml import TOMLDecodeError, loads
@@ -37,44 +42,6 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AnalyzeConfig:
-    """The full passes of `preprocessing_fn`, on a Beam runner."""
-
-    preprocessing_fn: str = "preprocessing_fn"
-    runner: str = "local"
-    runner_options: tuple[str, ...] = ()
-    custom_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    batch_rows: int = 131072
-    memory: str = "2Gi"
-
-    def __post_init__(self) -> None:
-        _check_batches(self.batch_rows, self.memory)
-
-
-def _check_batches(batch_rows: int, memory: str) -> None:
-    from transforms.batches.batch_cutter import memory_bytes
-
-    require(batch_rows >= 1, "batch_rows", batch_rows, "1 or more")
-    memory_bytes(memory)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TransformConfig:
-    """Transformed shards of both splits."""
-
-    format: Literal["parquet", "tfrecord"] = "parquet"
-    num_shards: int = 8
-    runner: str = "local"
-    runner_options: tuple[str, ...] = ()
-    batch_rows: int = 16384
-    memory: str = "2Gi"
-
-    def __post_init__(self) -> None:
-        require(self.num_shards >= 1, "num_shards", self.num_shards, "1 or more")
-        _check_batches(self.batch_rows, self.memory)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(TrainerConfig):
     """Training with the module's `build_model`: every setting of `trainers.TrainerConfig`, most with a default here.
 
@@ -90,47 +57,6 @@ class TrainConfig(TrainerConfig):
         """Returns the settings as the trainer takes them."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainerConfig)}
         return TrainerConfig(**{**values, "directory": str(directory), "label": label})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """A versioned SavedModel that takes raw tf.Examples, the transform inside."""
-
-    check_rows: int = 1024
-
-    def __post_init__(self) -> None:
-        require(self.check_rows >= 0, "check_rows", self.check_rows, "0 or more")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """Metrics of the exported model on the eval split, overall and by segment.
-
-    Attributes:
-        slices: each a list of columns, e.g. [["carrier"], ["carrier", "origin"]].
-        thresholds: metric → least value of a model that may be pushed, e.g. {auc = 0.92}; or a table for each metric, see
-            `trainers.evaluation.evaluate.parse_thresholds`.
-        show: most segments printed for each slice, the largest first.
-    """
-
-    slices: tuple[tuple[str, ...], ...] = ()
-    thresholds: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    show: int = 20
-
-    def __post_init__(self) -> None:
-        from trainers.evaluation.thresholds import parse_thresholds
-
-        parse_thresholds(self.thresholds)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PushConfig:
-    """Where a model that met its thresholds is served from."""
-
-    to: str
-
-    def __post_init__(self) -> None:
-        require_local("push.to", self.to)  # now, and not after the training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,6 +90,14 @@ class Pipeline:
         object.__setattr__(self, "work_dir", str(require_local("pipeline.work_dir", self.work_dir)))
         if (self.ingest is None) == (self.data is None):
             raise ConfigError("a pipeline has either [ingest] or [data] (shards that are there already), not both")
+        if self.export is not None and self.train is not None:
+            named, default = self.export.build_model, ExportConfig.build_model
+            require(
+                named in (default, self.train.build_model),
+                "export.build_model",
+                named,
+                "to be left out: it is [train]'s",
+            )
         for step, needs in _NEEDS.items():
             if getattr(self, step) is not None and getattr(self, needs) is None:
                 raise ConfigError(f"[{step}] needs the results of [{needs}]; add a line [{needs}]")
@@ -241,6 +175,8 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
         changes["ingest"] = dataclasses.replace(pipeline.ingest, sources=sources, parts=parts)
     if pipeline.data:
         changes["data"] = DataConfig(train=root(pipeline.data.train), eval=root(pipeline.data.eval))
+    if pipeline.evaluate and pipeline.evaluate.baseline:
+        changes["evaluate"] = dataclasses.replace(pipeline.evaluate, baseline=root(pipeline.evaluate.baseline))
     if pipeline.push:
-        changes["push"] = PushConfig(to=root(pipeline.push.to))
+        changes["push"] = dataclasses.replace(pipeline.push, to=root(pipeline.push.to))
     return dataclasses.replace(pipeline, **changes)

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, globs, directories or a manifest")
     parser.add_argument("--module", required=True, metavar="FILE.py", help="Python file with preprocessing_fn(inputs)")
+    parser.add_argument(
+        "--preprocessing-fn", default="preprocessing_fn", metavar="NAME", help="its function (default: %(default)s)"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="directory of the transform graph")
     parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
     parser.add_argument(
@@ -47,21 +50,20 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from cluster.cli.quiet import import_tensorflow
-    from cluster.user_code.module import user_function
+    from cluster.steps import analyze
     from engine import Dataset
-    from transforms import analyze
 
     import_tensorflow("tensorflow_transform")
-    report = analyze(
-        Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
-        user_function(args.module, "preprocessing_fn"),
-        args.out,
+    config = analyze.AnalyzeConfig(
+        preprocessing_fn=args.preprocessing_fn,
         runner=args.runner,
         runner_options=args.runner_option,
-        custom_config=_custom_config(args.custom_config),
+        custom_config=_custom_config(args.custom_config) or {},
         batch_rows=args.batch_rows,
         memory=args.memory,
     )
+    data = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
+    report = analyze.run(config, data, args.module, args.out)
     if args.json:
         print(json.dumps(dataclasses.asdict(report)))
         return 0

@@ -57,9 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bound that the model must meet; repeatable",
     )
     parser.add_argument("--thresholds", metavar="FILE.toml", help="bounds as a file, see below")
-    parser.add_argument("--baseline", metavar="DIR", help="another model on the same rows")
-    parser.add_argument("--weight", metavar="NAME", help="column with the weight of each row")
-    parser.add_argument("--output", metavar="NAME", help="the model's output that holds the predictions")
+    parser.add_argument("--baseline", default="", metavar="DIR", help="another model on the same rows")
+    parser.add_argument("--weight", default="", metavar="NAME", help="column with the weight of each row")
+    parser.add_argument("--output", default="", metavar="NAME", help="the model's output that holds the predictions")
     parser.add_argument("--out", metavar="FILE.json", help="write the result here, and a Markdown file beside it")
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="segments shown of each kind (default: %(default)s)"
@@ -72,23 +72,22 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from cluster.cli.quiet import import_tensorflow
+    from cluster.steps import evaluate
     from engine import Dataset
     from engine.core.exit_codes import NOT_MET
-    from trainers.evaluation.evaluate import evaluate
 
     import_tensorflow()
-    result = evaluate(
-        args.model,
-        Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
-        args.label,
-        slices=[part.split(",") for part in args.slice],
-        metrics=args.metric or None,
+    config = evaluate.EvaluateConfig(
+        slices=tuple(tuple(part.split(",")) for part in args.slice),
+        metrics=args.metric,
         thresholds=_thresholds(args),
         baseline=args.baseline,
         weight=args.weight,
         output=args.output,
-        out=args.out,
+        show=args.show,
     )
+    data = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
+    result = evaluate.run(config, args.model, data, args.label, out=args.out)
     print(json.dumps(result.as_json(), allow_nan=False) if args.json else result.table(show=args.show))
     return NOT_MET if result.failures else 0
 

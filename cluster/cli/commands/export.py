@@ -44,29 +44,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cluster.cli.quiet import import_tensorflow
-    from cluster.user_code.module import user_function
-    from engine import ConfigError, Dataset
+    from cluster.steps import export
+    from engine import Dataset
     from engine.storage.paths import require_local
-    from trainers.export.from_checkpoint import check_export, export_checkpoint, rebuild_model
 
     require_local("--out", args.out)  # before the data are read
     import_tensorflow("tensorflow_transform")
-    if args.graph is None and args.data is None:
-        raise ConfigError("without --graph, --data is needed: it says which features a raw example has")
-    raw = None if args.data is None else Dataset.open(args.data)
-    build_model = user_function(args.module, args.build_model)
-    version = export_checkpoint(
+    made = export.run(
+        export.ExportConfig(build_model=args.build_model, check_rows=args.check_rows),
         args.checkpoint,
-        build_model,
+        args.module,
         args.out,
-        transform_graph=args.graph,
-        raw_feature_spec=None if raw is None else raw.feature_spec(),
+        graph=args.graph,
+        data=None if args.data is None else Dataset.open(args.data),
         version=args.version,
     )
-    print(version)
-    if raw is not None and args.graph is not None and args.check_rows > 0:
-        model, context = rebuild_model(args.checkpoint, build_model, args.graph)
-        rows = min(args.check_rows, raw.num_records)
-        worst = check_export(version, model, raw, args.graph, rows=rows, pad=context.pad)
-        print(f"checked on {rows:,} raw rows: at most {worst:.1g} away from the checkpoint's answers")
+    print(made.version)
+    if made.difference is not None:
+        print(
+            f"checked on {made.checked_rows:,} raw rows: at most {made.difference:.1g} away from the checkpoint's answers"
+        )
     return 0

@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    from cluster.steps import push
     from engine import ConfigError
-    from trainers.serving.push import current, history, push, rollback
+    from trainers.serving.push import current, history, rollback
 
     if args.list:
         served = current(args.to).name
@@ -46,5 +47,6 @@ def run(args: argparse.Namespace) -> int:
     elif args.model is None:
         raise ConfigError("push needs a MODEL, --rollback or --list")
     else:
-        print(push(args.model, args.to, evaluation=args.evaluation, force=args.force, keep=args.keep))
+        config = push.PushConfig(to=args.to, keep=args.keep)
+        print(push.run(config, args.model, evaluation=args.evaluation, force=args.force))
     return 0

@@ -48,21 +48,21 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from cluster.cli.quiet import import_tensorflow
+    from cluster.steps import transform
     from engine import Dataset
-    from transforms import transform
 
     import_tensorflow("tensorflow_transform")
-    report = transform(
-        Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]),
-        args.graph,
-        args.out,
+    config = transform.TransformConfig(
         format=args.format,
         num_shards=args.num_shards,
+        compression=args.compression,
         runner=args.runner,
         runner_options=args.runner_option,
         batch_rows=args.batch_rows,
         memory=args.memory,
-        compression=None if args.compression == "none" else args.compression,
+    )
+    report = transform.run(
+        config, Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]), args.graph, args.out
     )
     if args.json:
         print(json.dumps(dataclasses.asdict(report)))

@@ -11,25 +11,14 @@ _GRAPH = "graph"
 
 
 def _run(context: StepContext) -> StepResult:
-    from cluster.user_code.module import user_function
+    from cluster.steps import analyze
     from engine import Dataset
-    from transforms import analyze
 
     pipeline = context.pipeline
     config = pipeline.analyze
     assert config is not None
     dataset = Dataset.open(context.raw("train"))
-    report = analyze(
-        dataset,
-        user_function(pipeline.module, config.preprocessing_fn),
-        str(context.out / _GRAPH),
-        runner=config.runner,
-        runner_options=config.runner_options,
-        batch_rows=config.batch_rows,
-        memory=config.memory,
-        custom_config=config.custom_config,
-        hints=context.text_columns(),
-    )
+    report = analyze.run(config, dataset, pipeline.module, context.out / _GRAPH, hints=context.text_columns())
     return StepResult(
         counts=Counts(rows_in=dataset.num_records, rows_out=report.records),
         outputs={"graph": _GRAPH},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cluster.pipeline.config import Pipeline
 from cluster.pipeline.step import Counts, Step, StepContext, StepResult
 
 __all__ = ["STEP"]
@@ -10,20 +11,14 @@ _RESULT = "evaluation.json"
 
 
 def _run(context: StepContext) -> StepResult:
+    from cluster.steps import evaluate
     from engine import Dataset
-    from trainers.evaluation.evaluate import evaluate
 
     config = context.pipeline.evaluate
     assert config is not None
     dataset = Dataset.open(context.raw("eval"))
-    result = evaluate(
-        context.output("export", "model"),
-        dataset,
-        context.pipeline.label,
-        slices=[list(columns) for columns in config.slices],
-        thresholds=config.thresholds,
-    )
-    result.save(str(context.out / _RESULT))
+    model, label = context.output("export", "model"), context.pipeline.label
+    result = evaluate.run(config, model, dataset, label, out=context.out / _RESULT)
     return StepResult(
         counts=Counts(rows_in=dataset.num_records, rows_out=result.rows),
         outputs={"result": _RESULT},
@@ -32,10 +27,19 @@ def _run(context: StepContext) -> StepResult:
     )
 
 
+def _inputs(pipeline: Pipeline) -> dict[str, str]:
+    from cluster.pipeline.input_files import fingerprint
+
+    assert pipeline.evaluate is not None
+    baseline = pipeline.evaluate.baseline
+    return {"baseline": fingerprint(baseline)} if baseline else {}
+
+
 STEP = Step(
     name="evaluate",
     after=("ingest", "export"),
     run=_run,
+    inputs=_inputs,
     packages=("tensorflow",),
     cosmetic=("show",),
 )

@@ -8,8 +8,9 @@ __all__ = ["STEP"]
 
 
 def _run(context: StepContext) -> StepResult:
+    from cluster.steps import push
     from trainers.export.digest import model_digest
-    from trainers.serving.push import current, history, push, versions
+    from trainers.serving.push import current, history, versions
 
     config = context.pipeline.push
     assert config is not None
@@ -19,7 +20,7 @@ def _run(context: StepContext) -> StepResult:
     if there and last.get("action") == "push" and last.get("sha256") == model_digest(model):
         version = current(config.to)  # killed after the push: a second one would serve the same model as a new version
     else:
-        version = push(model, config.to, evaluation=context.output("evaluate", "result"))
+        version = push.run(config, model, evaluation=context.output("evaluate", "result"))
     return StepResult(
         counts=Counts(rows_in=0, rows_out=0),
         outputs={},

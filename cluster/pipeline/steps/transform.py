@@ -12,8 +12,8 @@ __all__ = ["STEP"]
 
 
 def _run(context: StepContext) -> StepResult:
+    from cluster.steps import transform
     from engine import Dataset
-    from transforms import transform
 
     config = context.pipeline.transform
     assert config is not None
@@ -21,25 +21,14 @@ def _run(context: StepContext) -> StepResult:
     rows_in, rows_out, notes = 0, 0, []
     for split in ("train", "eval"):
         dataset = Dataset.open(context.raw(split))
-        report = transform(
-            dataset,
-            graph,
-            str(context.out / split),
-            format=config.format,
-            num_shards=config.num_shards,
-            runner=config.runner,
-            runner_options=config.runner_options,
-            batch_rows=config.batch_rows,
-            memory=config.memory,
-            hints=context.text_columns(),
-        )
+        report = transform.run(config, dataset, graph, context.out / split, hints=context.text_columns())
         rows_in, rows_out = rows_in + dataset.num_records, rows_out + report.written
-        notes.append(f"{split} {report.written:,}")
+        notes.append(f"{split} {report.written:,} in {report.shards} shard{'s' * (report.shards != 1)}")
         check_label(Dataset.open(str(context.out / split)).schema, context.pipeline.label)
     return StepResult(
         counts=Counts(rows_in=rows_in, rows_out=rows_out),
         outputs={"train": "train", "eval": "eval"},
-        notes=(f"{' + '.join(notes)} rows as {config.format} in {config.num_shards} shards each",),
+        notes=(f"rows as {config.format}: {', '.join(notes)}",),
     )
 
 

@@ -1,0 +1,100 @@
+"""export: a checkpoint as a versioned SavedModel that answers raw tf.Examples, checked against the trained model."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.core.configs import check_types, require
+from engine.core.errors import ConfigError
+from engine.storage.paths import require_local
+
+if TYPE_CHECKING:
+    from engine import Dataset
+
+__all__ = ["ExportConfig", "ExportResult", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """A versioned SavedModel that takes raw tf.Examples, the transform inside.
+
+    Attributes:
+        build_model: name of the function in the user's module that made the model.
+        check_rows: raw rows whose answers are compared with the trained model's; 0 for no check.
+    """
+
+    build_model: str = "build_model"
+    check_rows: int = 1024
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        require(self.check_rows >= 0, "check_rows", self.check_rows, "0 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """What an export made.
+
+    Attributes:
+        version: directory OUT/VERSION.
+        checked_rows: raw rows that were sent through it.
+        difference: largest difference of its answers from the trained model's; None where nothing was compared.
+    """
+
+    version: Path
+    checked_rows: int = 0
+    difference: float | None = None
+
+
+def run(
+    config: ExportConfig,
+    checkpoint: str,
+    module: str,
+    out: str | os.PathLike[str],
+    *,
+    graph: str | None = None,
+    data: Dataset | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    version: int | None = None,
+) -> ExportResult:
+    """Returns what was exported.
+
+    Args:
+        config: settings.
+        checkpoint: a checkpoint, or a training directory.
+        module: the user's Python file.
+        out: directory of the versions, on a file system.
+        graph: transform graph of the training; None where the model takes raw features.
+        data: raw rows: they say which raw features there are, and are what the answers are compared on.
+        metrics: for the card; None takes the last of the training.
+        version: number of the version; None takes the next.
+
+    Raises:
+        ConfigError: neither graph nor data, an `out` on an object store, or a model that cannot be exported.
+    """
+    require_local("out", out)
+    if graph is None and data is None:
+        raise ConfigError("without a graph, data are needed: they say which features a raw example has (--data)")
+    from cluster.user_code.module import user_function
+    from trainers.export.from_checkpoint import check_export, export_checkpoint, rebuild_model
+
+    build_model = user_function(module, config.build_model)
+    path = export_checkpoint(
+        checkpoint,
+        build_model,
+        out,
+        transform_graph=graph,
+        raw_feature_spec=None if data is None else data.feature_spec(),
+        metrics=metrics,
+        version=version,
+    )
+    if data is None or graph is None or not config.check_rows:
+        return ExportResult(version=path)
+    rows = min(config.check_rows, data.num_records)
+    model, built = rebuild_model(checkpoint, build_model, graph)
+    difference = check_export(path, model, data, graph, rows=rows, pad=built.pad)
+    return ExportResult(version=path, checked_rows=rows, difference=difference)
