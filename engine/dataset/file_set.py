@@ -18,7 +18,6 @@ from engine.core.errors import DataError
 from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
 from engine.formats.partitions import with_partitions
 from engine.storage import paths as _paths
-from engine.storage.destination import UNFINISHED
 from engine.storage.glob_patterns import glob_regex
 
 __all__ = ["FileSet", "check_present", "resolve"]
@@ -130,7 +129,7 @@ class _Named:
         self.is_directory = False
         if self.is_file:
             return
-        magic = re.search(r"[*?\[]", self.path.partition("?")[0] if remote else self.path)
+        magic = re.search(r"[*?\[]", _paths.split_query(self.path)[0] if remote else self.path)
         self.is_directory = magic is None if remote else os.path.isdir(self.path)
         if self.is_directory:
             self.root = _key(self.path)
@@ -166,39 +165,25 @@ def _sorted_out(
 def _beside(names: list[str], wanted: list[_Named]) -> list[str]:
     """Paths of the manifests beside the files, and of those in the directories between them and the one given."""
     roots = {one.root for one in wanted if one.root}
-    directories: dict[str, None] = {}
+    directories: dict[str, str] = {}  # by key; the spelling keeps a URI's query
     for directory in dict.fromkeys(_paths.parent(name) for name in names):
         key = _key(directory)
+        spelled = directory if _paths.is_remote(directory) else key
         above = [root for root in roots if key == root or key.startswith(root.rstrip("/") + "/")]
-        directories.setdefault(key)
+        directories.setdefault(key, spelled)
         top = min(above, key=len, default=key)
         while key != top and len(key) > len(top):
-            key = _paths.parent(key)
-            directories.setdefault(key)
-    found = []
-    for directory in directories:
-        path = _paths.join(directory, MANIFEST_NAME)
-        if _paths.exists(path):
-            found.append(path)
-        else:
-            _check_finished(directory)
-    return found
-
-
-def _check_finished(directory: str) -> None:
-    """An object store has no rename: shards of a writer that was killed are there without their manifest."""
-    if _paths.is_remote(directory) and _paths.exists(_paths.join(directory, UNFINISHED)):
-        raise DataError(
-            f"is not finished: its writer is at work or was killed (it has {UNFINISHED} and no {MANIFEST_NAME}); wait for it, "
-            "or write it again",
-            path=directory,
-        )
+            spelled = _paths.parent(spelled)
+            key = _key(spelled)
+            directories.setdefault(key, spelled)
+    found = [_paths.join(directory, MANIFEST_NAME) for directory in directories.values()]
+    return [path for path in found if _paths.exists(path)]
 
 
 def _key(path: str) -> str:
     """One spelling of a path, however it was written: what paths are compared by."""
     if _paths.is_remote(path):
-        scheme, _, rest = path.partition("://")
+        scheme, _, rest = _paths.split_query(path)[0].partition("://")
         return f"{scheme}://{re.sub('/+', '/', rest).rstrip('/')}"
     return os.path.abspath(path.removeprefix("file://"))
 

@@ -24,6 +24,7 @@ __all__ = [
     "open_output",
     "parent",
     "require_local",
+    "split_query",
     "stat",
 ]
 
@@ -149,8 +150,17 @@ def open_output(path: str) -> Iterator[Any]:
 
 
 def parent(path: str) -> str:
-    """Returns the directory part of a path or URI."""
-    return path.rsplit("/", 1)[0] if is_remote(path) else str(local_path(path).parent)
+    """Returns the directory part of a path or URI, with the URI's query."""
+    if not is_remote(path):
+        return str(local_path(path).parent)
+    body, query = split_query(path)
+    return body.rsplit("/", 1)[0] + query
+
+
+def split_query(uri: str) -> tuple[str, str]:
+    """Returns (URI without its query, query with its mark): options such as `?region=x`; any other `?` is of a name or glob."""
+    body, mark, query = uri.partition("?")
+    return (body, mark + query) if mark and "=" in query else (uri, "")
 
 
 def common_parent(paths: Iterable[str]) -> str:
@@ -171,6 +181,9 @@ def common_parent(paths: Iterable[str]) -> str:
 
 
 def join(directory: str | os.PathLike[str], name: str) -> str:
-    """Returns a name inside a directory or URI prefix."""
+    """Returns a name inside a directory or URI prefix, with the URI's query."""
     directory = os.fspath(directory)
-    return f"{directory.rstrip('/')}/{name}" if is_remote(directory) else str(local_path(directory) / name)
+    if not is_remote(directory):
+        return str(local_path(directory) / name)
+    body, query = split_query(directory)
+    return f"{body.rstrip('/')}/{name}{query}"

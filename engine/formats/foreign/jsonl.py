@@ -44,7 +44,7 @@ _EXACT = 2.0**53  # beyond, a double is not every integer
 class _BadLine(ValueError):
     """What the reader refused: `row` is counted from the first of what it was given."""
 
-    def __init__(self, error: pa.ArrowInvalid) -> None:
+    def __init__(self, error: Exception) -> None:
         before, _, after = str(error).removeprefix("JSON parse error: ").rpartition(" in row ")
         self.message, self.row = (before, int(after)) if after.isdigit() else (str(error), 0)
         super().__init__(f"{self.message} in row {self.row}")
@@ -69,6 +69,10 @@ class _JsonFile(NumberedFile):
         self._path = path
         with _paths.open_input(path) as file:
             head = file.read(4) or b""
+        if head.removeprefix(_BOM).lstrip().startswith(b"["):
+            raise DataError(
+                "is one JSON array; JSON lines have an object a line: jq -c '.[]' makes them of it", path=path
+            )
         self._packed = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
         self._bounds = [0, _paths.stat(path)[0]] if self._packed else _line_bounds(path)
         self.sizes = [stop - start for start, stop in zip(self._bounds, self._bounds[1:])]
@@ -118,6 +122,7 @@ class _JsonFile(NumberedFile):
         for text in self._pieces(block):
             if not text.strip():
                 continue
+            _refuse_other_text(text)
             try:
                 table = pyarrow.json.read_json(
                     io.BytesIO(text),
@@ -160,6 +165,15 @@ class _JsonFile(NumberedFile):
                     f"column {name!r} holds integers that int64 does not, and a double would round: write them as text",
                     path=self._path,
                 )
+
+
+def _refuse_other_text(text: bytes) -> None:
+    """Checks that bytes are UTF-8: the reader takes any for text."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        row = sum(1 for line in text[: error.start].split(b"\n")[:-1] if line.strip())
+        raise _BadLine(ValueError(f"the line is not text of UTF-8: {error.reason} in row {row}")) from error
 
 
 def _exactly(file: Any, count: int) -> bytes:

@@ -6,8 +6,11 @@ import os
 import random
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from engine import Dataset, ingest
 from engine.core.errors import ConfigError, DataError
 from engine.storage.remote import (
     BlockCache,
@@ -16,6 +19,7 @@ from engine.storage.remote import (
     expand,
     open_input,
     open_output,
+    resolve,
     stat,
     use_options,
 )
@@ -208,3 +212,24 @@ def test_options_out_of_range_or_not_a_number_name_the_variable(monkeypatch):
     monkeypatch.setenv("FULLPASS_REMOTE_BLOCK_BYTES", "many")
     with pytest.raises(ConfigError, match="FULLPASS_REMOTE_BLOCK_BYTES: got 'many'"):
         RemoteOptions.from_environment()
+
+
+def test_a_shard_deleted_from_a_bucket_is_refused_in_every_form(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
+    pq.write_table(pa.table({"x": list(range(40))}), tmp_path / "source.parquet")
+    out = "s3://data/shards"
+    ingest(tmp_path / "source.parquet", out, num_shards=4)
+    forms = (out, f"{out}/", f"{out}/*.parquet", [out])
+    for form in forms:
+        ds = Dataset.open(form)
+        assert ds.num_records == 40 and len(ds.known_entries) == 4
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    assert len(Dataset.open(uri(server, "shards")).known_entries) == 4, "the manifest is where the URI's query says"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
+    filesystem, path = resolve(f"{out}/data-00001-of-00004.parquet")
+    filesystem.delete_file(path)
+    for form in (*forms, uri(server, "shards"), uri(server, "shards/*.parquet")):
+        with pytest.raises(DataError, match="is listed in the manifest with 10 records") as caught:
+            Dataset.open(form)
+        assert caught.value.path.partition("?")[0] == f"{out}/data-00001-of-00004.parquet"
+        assert not Dataset.open(form, check_present=False).verify().ok

@@ -190,14 +190,22 @@ def test_a_json_integer_that_no_type_holds_is_not_rounded(tmp_path):
         ('{"a": "x"}', "changed from number to string"),
         ('{"a": 1', "Missing a comma"),
         ("[1]", "changed from object to array"),
+        ('{"a": "\udcff"}', "not text of UTF-8"),
     ],
 )
 def test_a_bad_json_line_is_named_with_its_record(tmp_path, line, said, monkeypatch):
     monkeypatch.setattr(jsonl, "BLOCK_BYTES", 100)
-    (tmp_path / "a.jsonl").write_text('{"a": 1}\n' * 50 + line + "\n" + '{"a": 2}\n')
+    text = '{"a": 1}\n' * 50 + line + "\n" + '{"a": 2}\n'
+    (tmp_path / "a.jsonl").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(DataError, match=said) as caught:
         Dataset.open(str(tmp_path / "a.jsonl")).schema  # noqa: B018
     assert caught.value.path == str(tmp_path / "a.jsonl") and caught.value.record == 50
+
+
+def test_a_json_array_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "a.json").write_text('[{"a": 1}]')
+    with pytest.raises(DataError, match="is one JSON array"):
+        Dataset.open(str(tmp_path / "a.json")).schema  # noqa: B018
 
 
 def test_avro_logical_types_are_arrows(tmp_path):

@@ -274,6 +274,18 @@ def test_verify_of_files_that_no_schema_holds_still_decodes_their_pages(tmp_path
     assert [damage.path for damage in Dataset.open(str(tmp_path)).verify().damages] == [str(tmp_path / "a.parquet")]
 
 
+@pytest.mark.parametrize("index", [["a", "b"], range(5, 7), "named"])
+def test_the_index_of_pandas_is_what_pyarrow_says(tmp_path, index):
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.Index(["a", "b"], name="key") if index == "named" else index
+    frame = pandas.DataFrame({"x": [1, 2], "c": pandas.Categorical(["u", "v"])}, index=rows)
+    frame.to_parquet(tmp_path / "a.parquet")
+    expected = pq.read_table(tmp_path / "a.parquet")
+    assert table(Dataset.open(str(tmp_path))).to_pydict() == expected.to_pydict()
+    ingest(tmp_path, tmp_path.parent / "out", num_shards=1)
+    assert table(Dataset.open(str(tmp_path.parent / "out"))).to_pydict() == expected.to_pydict()
+
+
 def test_thousands_of_columns_are_named_in_part(tmp_path):
     pq.write_table(pa.table({f"column_{i}": [1] for i in range(3000)}), tmp_path / "a.parquet")
     with pytest.raises(ConfigError, match="and 2,980 more") as caught:
