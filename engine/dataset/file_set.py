@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
+from engine.dataset.shard_numbers import absent_shards
 from engine.formats.partitions import with_partitions
 from engine.storage import paths as _paths
 from engine.storage.glob_patterns import glob_regex
@@ -82,6 +83,9 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
         left_out += [entry.path for entry in others]
     _say_left_out(left_out, len(known))
     _say_splits(names, wanted)
+    if not manifests:
+        for said in absent_shards(names):
+            _LOG.warning("%s", said)
     schemas = [manifest.schema for manifest in manifests]
     whole = len(known) == len(names) and all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)
     schema = schemas[0] if whole and schemas else None

@@ -9,6 +9,7 @@ from typing import Any
 from engine.core.errors import DataError, FullpassError
 from engine.core.progress import Progress
 from engine.dataset.manifest import FileEntry, file_checksum
+from engine.dataset.shard_numbers import absent_shards
 from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
@@ -77,7 +78,7 @@ def verify(dataset: Any) -> VerifyReport:
     """
     listed: Mapping[str, FileEntry] = dataset.listed_entries
     damages: list[Damage] = []
-    unchecked: list[str] = []
+    unchecked: list[str] = [] if listed else absent_shards(dataset.paths)
     try:
         schema = dataset.schema
     except FullpassError:

@@ -67,6 +67,16 @@ def test_a_glob_that_leaves_shards_out_on_purpose_is_said_so(out, caplog):
     assert report.ok and report.against_manifest and report.left_out == some.left_out
 
 
+def test_without_a_manifest_the_names_of_shards_say_which_are_not_there(out, caplog):
+    os.unlink(os.path.join(out, "_fullpass_manifest.json"))
+    assert Dataset.open(out).verify().unchecked == ()
+    assert "names of shards" not in caplog.text
+    os.unlink(sorted(glob.glob(f"{out}/*.parquet"))[2])
+    report = Dataset.open(out).verify()
+    assert "say that there are 4, of which data-00002-of-00004.parquet are not read" in report.unchecked[0]
+    assert report.unchecked[0] in caplog.text
+
+
 def test_a_file_beside_the_manifest_that_it_does_not_list_is_read_and_verify_says_what_was_not_checked(out):
     extra = os.path.join(out, "extra.parquet")
     pq.write_table(pa.table({"x": [1, 2]}), extra)
