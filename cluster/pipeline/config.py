@@ -45,13 +45,14 @@ class DataConfig:
 class TrainConfig(TrainerConfig):
     """Training with the module's `build_model`: every setting of `trainers.TrainerConfig`, most with a default here.
 
-    The pipeline itself sets `directory` and `label`.
+    The pipeline itself sets `directory` and `label`. `callbacks` names a function of the module that returns a list of them.
     """
 
     directory: str = "."
     label: str = "pipeline.label"
     global_batch_size: int = 1024
     build_model: str = "build_model"
+    callbacks: str | None = None
 
     def trainer(self, directory: str | Path, label: str) -> TrainerConfig:
         """Returns the settings as the trainer takes them."""

@@ -63,7 +63,7 @@ class BufferPool:
         if raw is None:
             raw = _allocate(size)
         # It holds its memory, too: a consumer may outlive the pool.
-        lease = (ctypes.c_uint8 * size).from_buffer(raw, -raw.ctypes.data % _ALIGN)
+        lease = (ctypes.c_uint8 * size).from_buffer(raw.data, -raw.ctypes.data % _ALIGN)
         with self._lock:
             self._number += 1
             number, ended = self._number, self._ended

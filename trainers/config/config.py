@@ -13,6 +13,7 @@ from engine.storage.tree import check_uri, is_local
 __all__ = ["CheckpointConfig", "EarlyStopping", "LearningRate", "PadList", "TrainerConfig", "as_pad_lists"]
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "parameter_server", "tpu")
+TRACKERS = ("mlflow", "wandb")
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16")
 _ON_NAN = ("stop", "skip", "go_on")
 _DECAYS = ("constant", "linear", "cosine", "exponential")
@@ -165,6 +166,7 @@ class TrainerConfig:
         warm_start: a checkpoint directory, `.keras` or `.weights.h5` file whose weights start a new training.
         log_every_steps: steps between two lines of metrics (TensorBoard, progress).
         tensorboard: write scalars for TensorBoard to DIRECTORY/logs.
+        trackers: "mlflow" or "wandb" to the arguments of `trainers.callbacks.MLflowTracker` or `WandbTracker`.
         profile_steps: (first, last) steps to profile for TensorBoard.
         eval_every_steps: None: at the end of each epoch.
         eval_steps: batches of one evaluation, None: all of the data.
@@ -201,6 +203,7 @@ class TrainerConfig:
     warm_start: str | None = None
     log_every_steps: int = 100
     tensorboard: bool = True
+    trackers: Mapping[str, Any] = field(default_factory=dict)
     profile_steps: tuple[int, int] | None = None
     eval_every_steps: int | None = None
     eval_steps: int | None = None
@@ -216,6 +219,11 @@ class TrainerConfig:
         check_types(self)
         object.__setattr__(self, "pad", as_pad_lists(self.pad))
         self._check_features()
+        for name, arguments in self.trackers.items():
+            require(name in TRACKERS, "trackers", name, f"allowed are {', '.join(TRACKERS)}")
+            require(
+                isinstance(arguments, Mapping), f"trackers.{name}", arguments, "a mapping of its arguments, e.g. {}"
+            )
         require(bool(self.directory), "directory", self.directory, "a directory for checkpoints and logs")
         check_uri("directory", self.directory)
         require(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +16,8 @@ from engine.core.environment import RUN_ID
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
 from engine.feed.tensorflow.composite import assemble
+from trainers.callbacks.base import TrainingRun
+from trainers.callbacks.group import CallbackGroup
 from trainers.checkpoints import checkpoint as files
 from trainers.checkpoints.directory_lock import lock_directory
 from trainers.checkpoints.progress_state import TrainingState
@@ -65,6 +67,7 @@ class Session:
         train: Any,
         evaluation: Any,
         transform_graph: str | None,
+        callbacks: Sequence[Any] = (),
     ) -> None:
         self.config, self._train, self._eval = config, train, evaluation
         self._link = current_link()
@@ -76,12 +79,14 @@ class Session:
         self._check_batch()
         self._lock = lock_directory(config.directory, RUN_ID.read()) if self.placement.is_chief else None
         try:
-            self._start(build_model, transform_graph)
+            self._start(build_model, transform_graph, callbacks)
         except BaseException:
             self._unlock()
             raise
 
-    def _start(self, build_model: Callable[[ModelContext], Any], transform_graph: str | None) -> None:
+    def _start(
+        self, build_model: Callable[[ModelContext], Any], transform_graph: str | None, callbacks: Sequence[Any]
+    ) -> None:
         config, train = self.config, self._train
         self._link.phase("connected")
         self.steps_per_epoch: int = self._training_feed().steps_per_epoch
@@ -102,6 +107,7 @@ class Session:
         self._restore(saved)
         self._link.phase("restored")
         self._start_loop()
+        self._start_callbacks(callbacks, saved)
 
     @property
     def adapter(self) -> ModelAdapter:
@@ -182,6 +188,12 @@ class Session:
         self._last: dict[str, float] = {}
         self._watch = DivergenceWatch(config, self.state, self._records_of, self._last_good, chief)
 
+    def _start_callbacks(self, callbacks: Sequence[Any], saved: files.Checkpoint | None) -> None:
+        model, state = self.adapter.model, self.state
+        run = TrainingRun(model, self.config, self.total_steps, self.steps_per_epoch, state.step)
+        self._callbacks = CallbackGroup(callbacks, run, self.placement, self.adapter)
+        self._callbacks.start(saved.state.get("callbacks", ()) if saved is not None else ())
+
     def _last_good(self) -> str | None:
         self._saver.wait()
         return self._saver.last_path
@@ -204,6 +216,8 @@ class Session:
         self._meter.add(result)
         if self.state.step // self.config.log_every_steps > before // self.config.log_every_steps:
             self._log()
+        if self._callbacks.called(self.state.step, float(result.losses[-1])):
+            self.state.stopped_early = True
         if self.progress is not None:
             self.progress.update(self.state.step, f"loss {result.losses[-1]:.4g}")
         return result.stop
@@ -220,6 +234,7 @@ class Session:
         both = {**measured, **metrics} if self.adapter.own_train_step else {**metrics, **measured}
         self._last = {**both, "learning_rate": self.adapter.learning_rate}
         self._reporter.scalars("train", self.state.step, {**self._last, "epoch": self.epoch})
+        self._callbacks.logged(self._last)
 
     @property
     def epoch(self) -> float:
@@ -233,12 +248,18 @@ class Session:
         return self._eval is not None and (self.state.step % every == 0 or self.state.step == self.total_steps)
 
     def evaluate(self) -> None:
-        """Evaluates the model, records the result, and decides about early stopping."""
+        """Evaluates the model, records the result, decides about early stopping, and tells the callbacks."""
         self._log()
         metrics = self._evaluated()
         self._reporter.scalars("eval", self.state.step, metrics)
         train = {f"train_{k}": v for k, v in self._last.items()}
         self.state.history.append({"step": self.state.step, "epoch": self.epoch, **train, **metrics})
+        self._judge(metrics)
+        if self._callbacks.evaluated(metrics):
+            self.state.stopped_early = True
+
+    def _judge(self, metrics: dict[str, float]) -> None:
+        """Decides about early stopping."""
         stopping = self.config.early_stopping
         if stopping is None:
             return
@@ -248,6 +269,13 @@ class Session:
         if self.state.stopped_early and self.placement.is_chief:
             best = f"{stopping.metric} {self.state.best:.5g} of step {self.state.best_step} was the best"
             print(f"early stopping at step {self.state.step}: {best}", file=sys.stderr, flush=True)
+
+    def end_epoch(self) -> None:
+        """What the end of an epoch is for callbacks where there is no evaluation data."""
+        if self._eval is None and self.state.step % self.steps_per_epoch == 0:
+            self._log()
+            if self._callbacks.evaluated({}):
+                self.state.stopped_early = True
 
     def _evaluated(self) -> dict[str, float]:
         from engine.plan import Remainder
@@ -282,6 +310,7 @@ class Session:
             "optimizer": self._optimizer,
             "training": self.state.as_json(),
             "feed": self._feed.get_state(self.state.step - self._first_step),
+            "callbacks": self._callbacks.get_states(),
             "schema": schema_text(self._train),
             "random": random_state(),
             "config": self.config.as_json(),
@@ -295,6 +324,7 @@ class Session:
     def finish(self) -> TrainResult:
         """Commits the last checkpoint and returns the result."""
         self._log()
+        self._callbacks.ended()
         if self._saver.due(self.state.step) or self._saver.last_path is None or self.state.step > self._first_step:
             self.save(wait=True)
         self._barrier()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
+from trainers.callbacks.trackers import make_trackers
 from trainers.checkpoints.progress_state import next_boundary
 from trainers.config.config import TrainerConfig
 from trainers.loop.interrupt import Preempted, StopRequest
@@ -27,6 +28,7 @@ class Trainer:
         train: training data: an `engine.Dataset`, a `trainers.ArrayDataset`, or what has their `feed`.
         eval: the same for evaluation, or None.
         transform_graph: output directory of `transforms.analyze`; the context then has its `transform_output`.
+        callbacks: `trainers.callbacks.Callback`s and Keras's, called on the chief; see docs/callbacks.md.
 
     Raises:
         ConfigError: settings that need evaluation data and have none.
@@ -39,11 +41,13 @@ class Trainer:
         train: Any,
         eval: Any = None,
         transform_graph: str | None = None,
+        callbacks: Sequence[Any] = (),
     ) -> None:
         if config.early_stopping is not None and eval is None:
             raise ConfigError("early_stopping needs evaluation data: give `eval`")
         self.config, self._build_model = config, build_model
         self._train, self._eval, self._graph = train, eval, transform_graph
+        self._callbacks = [*callbacks, *make_trackers(config.trackers)]
 
     def fit(self) -> TrainResult:
         """Trains to the end, from the last checkpoint of the directory where there is one.
@@ -60,7 +64,7 @@ class Trainer:
         from engine.feed.tensorflow.faults import original_faults
 
         with StopRequest() as stop, original_faults():
-            session = Session(self.config, self._build_model, self._train, self._eval, self._graph)
+            session = Session(self.config, self._build_model, self._train, self._eval, self._graph, self._callbacks)
             stop.listen()
             try:
                 self._steps(session, stop)
@@ -78,6 +82,7 @@ class Trainer:
                 stopping = session.call(end - state.step, stop.requested)
                 if session.evaluation_due:
                     session.evaluate()
+                session.end_epoch()
                 if stopping and state.step < total:
                     session.preempted()
                     raise Preempted(state.step)

@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--build-model", default="build_model", metavar="NAME", help="its function (default: %(default)s)"
     )
+    parser.add_argument(
+        "--callbacks",
+        metavar="NAME",
+        help="function of the module that returns a list of callbacks, see docs/callbacks.md",
+    )
     parser.add_argument("--graph", metavar="DIR", help="transform graph of the data, for context.transform_output")
     parser.add_argument(
         "--label",
@@ -120,6 +125,7 @@ def train_from_json(text: str) -> None:
         open_all(said["paths"]),
         eval=open_all(said["eval"]) if said["eval"] else None,
         transform_graph=said["graph"],
+        callbacks=user_function(said["module"], said["callbacks"])() if said.get("callbacks") else (),
     ).fit()
     if not result.is_chief:
         return

@@ -25,7 +25,12 @@ def _run(context: StepContext) -> StepResult:
     check_label(train.schema, pipeline.label)
     trainer = config.trainer(context.out / _RUN, pipeline.label)
     result = Trainer(
-        trainer, user_function(pipeline.module, config.build_model), train, eval=evaluation, transform_graph=graph
+        trainer,
+        user_function(pipeline.module, config.build_model),
+        train,
+        eval=evaluation,
+        transform_graph=graph,
+        callbacks=user_function(pipeline.module, config.callbacks)() if config.callbacks else (),
     ).fit()
     counts = _counts(train.num_records, config.global_batch_size, result.steps)
     resumed = f", resumed at step {result.resumed_from:,}" if result.resumed_from else ""
@@ -70,7 +75,7 @@ def _plain(metrics: dict[str, Any]) -> dict[str, float]:
 
 def _functions(pipeline: Pipeline) -> tuple[str, ...]:
     assert pipeline.train is not None
-    return (pipeline.train.build_model,)
+    return (pipeline.train.build_model, *([pipeline.train.callbacks] if pipeline.train.callbacks else []))
 
 
 STEP = Step(

@@ -1,0 +1,170 @@
+"""Callbacks of our own and Keras's; the oracle for the latter is Keras's own fit."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from engine.core.errors import ConfigError
+from engine.dataset.arrays import ArrayDataset
+from tests.support.models import build_dense, classification_columns
+from trainers import CheckpointConfig, Trainer, TrainerConfig
+from trainers.callbacks import Callback
+
+_STEPS_PER_EPOCH = 20
+
+
+@pytest.fixture(scope="module")
+def data() -> ArrayDataset:
+    return ArrayDataset(classification_columns())
+
+
+def fit(data, directory, callbacks, build=build_dense, **changes):
+    settings = {"label": "y", "global_batch_size": 32, "epochs": 6, "steps_per_call": 10, "tensorboard": False}
+    config = TrainerConfig(directory=str(directory), log_every_steps=10, **{**settings, **changes})
+    return Trainer(config, build, data, eval=data, callbacks=callbacks).fit()
+
+
+def keras_fit(data, callbacks, epochs=6):
+    """Keras's own fit on the same batches."""
+    model = build_dense(None)
+    feed = data.feed(global_batch_size=32)
+    batches = feed.dataset().take(_STEPS_PER_EPOCH * epochs).map(feed.unpack).map(lambda b: ({"x": b["x"]}, b["y"]))
+    evaluation = ({"x": data.columns["x"]}, data.columns["y"])
+    return model, model.fit(
+        batches,
+        epochs=epochs,
+        steps_per_epoch=_STEPS_PER_EPOCH,
+        validation_data=evaluation,
+        verbose=0,
+        callbacks=callbacks,
+    )
+
+
+def test_keras_callbacks_stop_and_lower_the_rate_where_keras_does(data, tmp_path):
+    import keras
+
+    def callbacks(name):
+        return [
+            keras.callbacks.ReduceLROnPlateau(monitor="val_loss", min_delta=0.05, patience=1, factor=0.5),
+            keras.callbacks.EarlyStopping(monitor="val_loss", min_delta=0.02, patience=2, restore_best_weights=True),
+            keras.callbacks.CSVLogger(str(tmp_path / name)),
+        ]
+
+    ours = fit(data, tmp_path / "run", callbacks("ours.csv"))
+    model, history = keras_fit(data, callbacks("theirs.csv"))
+    assert ours.stopped_early and ours.steps == _STEPS_PER_EPOCH * len(history.epoch) < 120
+    for mine, theirs in zip(ours.model.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+    rows = [list(csv.DictReader((tmp_path / name).read_text().splitlines())) for name in ("ours.csv", "theirs.csv")]
+    for mine, theirs in zip(*rows, strict=True):
+        for key in ("epoch", "val_loss", "val_accuracy"):
+            assert float(mine[key]) == pytest.approx(float(theirs[key]), rel=1e-4)
+    assert any(float(row["learning_rate"]) < 0.1 for row in rows[0]), "the rate was lowered"
+
+
+def test_keras_callbacks_write_models_logs_and_call_lambdas(data, tmp_path):
+    import keras
+
+    seen = []
+    best = tmp_path / "best-{epoch}.keras"
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(str(best), monitor="val_accuracy", save_best_only=True, mode="max"),
+        keras.callbacks.TensorBoard(str(tmp_path / "tb")),
+        keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs: seen.append("begin"),
+            on_train_batch_end=lambda batch, logs: seen.append((batch, sorted(logs))),
+            on_epoch_end=lambda epoch, logs: seen.append((epoch, sorted(logs))),
+            on_train_end=lambda logs: seen.append("end"),
+        ),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    result = fit(data, tmp_path / "run", callbacks, epochs=2)
+    logs = ["accuracy", "learning_rate", "loss", "val_accuracy", "val_loss"]
+    calls = [(0, ["loss"]), (1, ["loss"])]
+    assert seen == ["begin", *calls, (0, logs), *calls, (1, logs), "end"]
+    saved = keras.models.load_model(tmp_path / "best-2.keras")
+    np.testing.assert_array_equal(saved.get_weights()[0], result.model.get_weights()[0])
+    assert list((tmp_path / "tb" / "train").iterdir()) and list((tmp_path / "tb" / "validation").iterdir())
+
+
+class Recorder(Callback):
+    def __init__(self):
+        self.events, self.total = [], 0
+
+    def on_start(self, run):
+        self.events.append(("start", run.step, self.total))
+
+    def on_call(self, run, loss):
+        self.total += 1
+
+    def on_log(self, run, metrics):
+        assert metrics["loss"] > 0
+        self.events.append(("log", run.step))
+
+    def on_evaluation(self, run, metrics):
+        self.events.append(("evaluation", run.step, sorted(metrics)))
+        if run.step == 40 and run.config.hyperparameters.get("stop"):
+            run.stop()
+
+    def on_end(self, run):
+        self.events.append(("end", run.step))
+
+    def get_state(self):
+        return {"total": self.total}
+
+    def set_state(self, state):
+        self.total = state["total"]
+
+
+def test_own_callback_sees_the_run_stops_it_and_goes_on_with_its_state(data, tmp_path):
+    first = Recorder()
+    result = fit(data, tmp_path, [first], epochs=3, hyperparameters={"stop": True})
+    assert result.steps == 40 and result.stopped_early
+    assert first.events[0] == ("start", 0, 0) and first.events[-1] == ("end", 40)
+    assert ("evaluation", 20, ["accuracy", "loss"]) in first.events and ("log", 10) in first.events
+    short = Recorder()
+    fit(data, tmp_path / "b", [short], epochs=1, checkpoint=CheckpointConfig(every_steps=10))
+    again = Recorder()
+    fit(data, tmp_path / "b", [again], epochs=2)
+    assert again.events[0] == ("start", 20, 2) and again.total == 4
+
+
+def test_early_stopping_of_keras_goes_on_counting_after_a_restart(data, tmp_path):
+    import keras
+
+    def stopping():
+        return keras.callbacks.EarlyStopping(monitor="val_loss", min_delta=10.0, patience=3)
+
+    fit(data, tmp_path, [stopping()], epochs=2)
+    result = fit(data, tmp_path, [stopping()], epochs=9)
+    assert result.steps == 4 * _STEPS_PER_EPOCH, "one best, then three without an improvement, over both processes"
+
+
+def test_callback_that_does_not_fit_is_refused_before_the_first_step(data, tmp_path):
+    import keras
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = tf.Variable(tf.zeros([8, 1]))
+            self.optimizer = keras.optimizers.SGD(0.1)
+
+        def compute_loss(self, features, labels, weights, training):
+            return tf.reduce_mean(tf.square(features["x"] @ self.w - tf.cast(labels, tf.float32)[:, None]))
+
+    cases = [
+        ([keras.callbacks.BackupAndRestore(str(tmp_path / "x"))], build_dense, "BackupAndRestore would restore beside"),
+        ([object()], build_dense, "object is neither a trainers.callbacks.Callback nor one of Keras"),
+        ([keras.callbacks.TerminateOnNaN()], lambda context: Module(), "TerminateOnNaN is of Keras, the model is not"),
+    ]
+    for number, (callbacks, build, message) in enumerate(cases):
+        with pytest.raises(ConfigError, match=message):
+            fit(data, tmp_path / str(number), callbacks, build)
+        assert not (tmp_path / str(number) / "checkpoints").exists()
+    for trackers, message in (({"aim": {}}, "allowed are mlflow, wandb"), ({"mlflow": 3}, r"trackers\.mlflow: got 3")):
+        with pytest.raises(ConfigError, match=message):
+            fit(data, tmp_path / "t", [], trackers=trackers)

@@ -1,0 +1,37 @@
+"""Weights & Biases by its offline files; MLflow, which needs a server, is in tests/clusters/test_mlflow.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from engine.dataset.arrays import ArrayDataset
+from tests.support.models import build_dense, classification_columns
+from trainers import Trainer, TrainerConfig
+
+
+def fit(directory, epochs, trackers):
+    settings = {
+        "label": "y",
+        "global_batch_size": 32,
+        "steps_per_call": 10,
+        "log_every_steps": 20,
+        "tensorboard": False,
+    }
+    config = TrainerConfig(directory=str(directory), epochs=epochs, trackers=trackers, **settings)
+    data = ArrayDataset(classification_columns())
+    return Trainer(config, build_dense, data, eval=data).fit()
+
+
+def test_wandb_offline_run_goes_on_after_a_restart(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    trackers = {"wandb": {"project": "p", "mode": "offline", "dir": str(tmp_path)}}
+    fit(tmp_path / "run", 1, trackers)
+    result = fit(tmp_path / "run", 2, trackers)
+    runs = sorted((tmp_path / "wandb").glob("offline-run-*"))
+    assert len({path.name.rsplit("-", 1)[1] for path in runs}) == 1, "the same run, in two parts"
+    parts = [next(path.glob("*.wandb")).read_bytes() for path in runs]
+    for part, evaluation in zip(parts, result.history, strict=True):
+        assert b"eval/loss" in part and json.dumps(evaluation["loss"]).encode() in part

@@ -1,0 +1,66 @@
+"""A callback of our own: what it is told, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Callback", "TrainingRun"]
+
+
+class TrainingRun:
+    """The run as a callback sees it.
+
+    Attributes:
+        model: the live model.
+        config: the `TrainerConfig`.
+        total_steps: optimizer steps of the whole run.
+        resumed_from: step this process started from.
+        step: optimizer steps done.
+        epoch: passes over the data so far.
+        stopping: some callback asked for the end.
+    """
+
+    def __init__(self, model: Any, config: Any, total_steps: int, steps_per_epoch: int, resumed_from: int) -> None:
+        self.model, self.config, self.total_steps, self.resumed_from = model, config, total_steps, resumed_from
+        self._steps_per_epoch = steps_per_epoch
+        self.step = resumed_from
+        self.stopping = False
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the data so far."""
+        return self.step / self._steps_per_epoch
+
+    def stop(self) -> None:
+        """Ends the run at the next boundary, as early stopping does: with a last checkpoint and a result."""
+        self.stopping = True
+
+
+class Callback:
+    """Hooks that run on the chief, between calls of the compiled step; an error in one ends the run.
+
+    A restart builds the callback anew, gives it the state of the checkpoint by `set_state`, and calls `on_start` after that.
+    """
+
+    def on_start(self, run: TrainingRun) -> None:
+        """Called before the first step of this process."""
+
+    def on_call(self, run: TrainingRun, loss: float) -> None:
+        """Called after every call of the compiled function (`steps_per_call` steps) with the loss of its last step."""
+
+    def on_log(self, run: TrainingRun, metrics: Mapping[str, float]) -> None:
+        """Called at each `log_every_steps` with the training metrics since the last time."""
+
+    def on_evaluation(self, run: TrainingRun, metrics: Mapping[str, float]) -> None:
+        """Called after each evaluation with its metrics; without evaluation data at the end of each epoch, with none."""
+
+    def on_end(self, run: TrainingRun) -> None:
+        """Called once after the last step, and not where the run is interrupted."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what a restart needs, JSON-able; it is saved with each checkpoint."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes the state of the checkpoint that the run goes on from."""
