@@ -64,12 +64,12 @@ def write_parts(
             path = _paths.join(directories[shard.part], name)
 
             def batches() -> Iterator[pa.RecordBatch]:
-                for path, batch in plan.read(shard):
+                for piece in plan.read(shard):
                     if stopping.is_set():  # another shard failed, or the user gave up: threads cannot be cancelled
                         raise _Stopped
-                    yield _stored(conform(batch, source.schema, path), stored, path)
+                    yield piece.stored(source.schema, stored)
                     with lock:
-                        progress.advance(batch.num_rows)
+                        progress.advance(piece.rows.num_rows)
 
             write_batches(batches(), stored, path, format, compression)
             return FileEntry.of_written(path, shard.stop - shard.start)
@@ -122,22 +122,51 @@ def _write_in_one_go(
         return [shards.finish() for shards in sets]
 
 
-def _stored(batch: pa.RecordBatch, stored: pa.Schema, path: str) -> pa.RecordBatch:
-    """The batch in the types that are stored: here a value that does not fit is still known by its file."""
-    if batch.schema.equals(stored):
-        return batch
-    try:
-        return conform(batch, stored, path)
-    except DataError as error:
-        error.record = None  # counted within the batch, which says nothing to a user
-        raise
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Rows for one shard, and where they come from.
+
+    Attributes:
+        path: the file.
+        rows: a run of one part's rows of a batch.
+        record: of the file, of the batch's first row.
+        chosen: the batch's rows that are of the part, or None where all are.
+        begin: of those, the first of the run.
+    """
+
+    path: str
+    rows: pa.RecordBatch
+    record: int
+    chosen: np.ndarray | None
+    begin: int
+
+    def stored(self, schema: pa.Schema, stored: pa.Schema) -> pa.RecordBatch:
+        """Returns the rows in the types that are stored.
+
+        Raises:
+            DataError: a value does not fit; here its file and record are still known.
+        """
+        try:
+            fitted = conform(self.rows, schema, self.path)
+            return fitted if fitted.schema.equals(stored) else conform(fitted, stored, self.path)
+        except DataError as error:
+            if error.record is not None:
+                row = self.begin + error.record
+                error.record = self.record + (row if self.chosen is None else int(self.chosen[row]))
+            raise
 
 
 def _rows_of(batch: pa.RecordBatch, assignment: Assignment, part: int, first_record: int) -> pa.RecordBatch:
+    chosen = _chosen(batch, assignment, part, first_record)
+    return batch if chosen is None else batch.take(pa.array(chosen))
+
+
+def _chosen(batch: pa.RecordBatch, assignment: Assignment, part: int, first_record: int) -> np.ndarray | None:
+    """The batch's rows that are of a part, or None where all are."""
     if assignment.part is None:
-        return batch
+        return None
     rows = np.flatnonzero(assignment.part[first_record : first_record + batch.num_rows] == part)
-    return batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
+    return None if len(rows) == batch.num_rows else rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +186,9 @@ class _Plan:
         self._source, self._assignment, self._num_shards = source, assignment, num_shards
         records = [each.records for each in source.parts]
         self._firsts = np.concatenate([[0], np.cumsum(records, dtype=np.int64)])
+        self._first_of_file: dict[str, int] = {}
+        for each, first in zip(source.parts, self._firsts):
+            self._first_of_file.setdefault(each.path, int(first))
         counts = np.zeros((len(records), len(assignment.names)), np.int64)
         for index, (first, stop) in enumerate(zip(self._firsts, self._firsts[1:])):
             if assignment.part is None:
@@ -187,8 +219,8 @@ class _Plan:
         begin = int(np.searchsorted(before, shard.start, side="right")) - 1
         return range(begin, int(np.searchsorted(before, shard.stop, side="left")))
 
-    def read(self, shard: _Shard) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """Yields the records of a shard, with the file that they come from.
+    def read(self, shard: _Shard) -> Iterator[_Piece]:
+        """Yields the records of a shard.
 
         Raises:
             DataError: a part of the source has another number of records than it had.
@@ -197,12 +229,14 @@ class _Plan:
             source, position = self._source.parts[index], int(self._before[index, shard.part])
             first = int(self._firsts[index])
             for batch in source.read():
-                rows = _rows_of(batch, self._assignment, shard.part, first)
+                chosen = _chosen(batch, self._assignment, shard.part, first)
+                rows = batch if chosen is None else batch.take(pa.array(chosen))
+                record = first - self._first_of_file[source.path]
                 first += batch.num_rows
                 begin, stop = max(shard.start - position, 0), min(shard.stop - position, rows.num_rows)
                 position += rows.num_rows
                 if begin < stop:
-                    yield source.path, rows.slice(begin, stop - begin)
+                    yield _Piece(source.path, rows.slice(begin, stop - begin), record, chosen, begin)
             if first != self._firsts[index + 1]:
                 raise DataError(
                     f"gave {first - int(self._firsts[index])} records in this pass and {source.records} before; it changed in "

@@ -49,12 +49,15 @@ def test_an_overflow_in_an_ingest_names_the_source_and_its_record(tmp_path, form
     assert not (tmp_path / "out").exists()
 
 
-def test_a_value_that_a_tfrecord_cannot_hold_names_no_temporary_directory(tmp_path):
-    for name, value in (("a", 2.0), ("b", 1e300)):
-        pq.write_table(pa.table({"x": [1.0, value]}), tmp_path / f"{name}.parquet")
+@pytest.mark.parametrize("split", [{}, {"split_by": ["k"], "fractions": {"train": 0.5, "eval": 0.5}}])
+def test_a_value_that_a_tfrecord_cannot_hold_names_its_file_and_record(tmp_path, split):
+    for name, odd in (("a", 1.0), ("b", 1e300)):
+        values = [odd if row == 7 else 1.0 for row in range(12)]
+        pq.write_table(pa.table({"x": values, "k": list(range(12))}), tmp_path / f"{name}.parquet", row_group_size=5)
     with pytest.raises(DataError, match="beyond the range") as caught:
-        ingest([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "out", "tfrecord", num_shards=1)
-    assert ".tmp-" not in str(caught.value) and caught.value.path == str(tmp_path / "b.parquet")
+        ingest([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "out", "tfrecord", num_shards=2, **split)
+    assert (caught.value.path, caught.value.record) == (str(tmp_path / "b.parquet"), 7)
+    assert ".tmp-" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
 def _fill_up(out, kind, answers):
