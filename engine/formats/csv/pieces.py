@@ -28,7 +28,7 @@ class Piece:
         first_line: number of the line that they begin with, the file's first being 1.
     """
 
-    data: bytes
+    data: bytes | memoryview
     first_line: int
 
 
@@ -85,7 +85,7 @@ class CsvPieces:
                     )
                 size *= 2
                 continue
-            yield Piece(self._ahead[:stop], self._line)
+            yield Piece(memoryview(self._ahead)[:stop], self._line)
             self._ahead, self._line, size = self._ahead[stop:], self._line + lines, PIECE_BYTES
 
     def _unclosed(self, offset: int) -> DataError:

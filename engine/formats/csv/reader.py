@@ -107,8 +107,9 @@ class _BadRow(Exception):
         self.row, self.message, self.text = row, message, text
 
     def located(self, path: str, piece: Piece, first_record: int) -> DataError:
-        at = piece.data.find(self.text.encode()) if self.text else -1
-        line = f" (line {piece.first_line + piece.data.count(10, 0, at)})" if at >= 0 else ""
+        data = bytes(piece.data)
+        at = data.find(self.text.encode()) if self.text else -1
+        line = f" (line {piece.first_line + data.count(10, 0, at)})" if at >= 0 else ""
         return DataError(self.message + line, path=path, record=first_record + self.row)
 
 
@@ -137,7 +138,9 @@ def _texts(piece: Piece, pieces: CsvPieces, options: CsvOptions, convert: pacsv.
         if "invalid UTF8" in str(error):
             raise _not_utf8(piece, pieces, options, read, parse) from None
         raise DataError(str(error).split("\n")[0][:300], path=pieces.path) from error
-    batches = table.combine_chunks().to_batches()
+    batches = table.to_batches()
+    if len(batches) > 1:
+        batches = table.combine_chunks().to_batches()
     return batches[0] if batches else _no_rows(pieces.names)
 
 

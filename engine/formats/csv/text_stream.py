@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import io
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +20,6 @@ __all__ = ["TextStream", "default_delimiter", "is_csv", "open_text"]
 _PACKED = (".gz", ".bz2", ".zst", ".xz", ".zip")
 _NAMES = (".csv", ".tsv", ".psv", ".tab", ".txt", ".data")
 _ADVICE = "; say how the file is encoded: encoding='latin-1', 'cp1252' or 'utf-16' are common"
-_BUFFER_BYTES = 1 << 20
 
 
 def is_csv(path: str) -> bool:
@@ -43,7 +41,7 @@ def _unpacked_name(path: str) -> str:
 
 
 class TextStream:
-    """A file's text as UTF-8 without a byte order mark. `read` gives as many bytes as asked for, fewer only at the end."""
+    """A file's text as UTF-8 without a byte order mark."""
 
     def __init__(self, path: str, encoding: str, file: Any) -> None:
         self.path, self._encoding, self._file = path, encoding, file
@@ -51,14 +49,18 @@ class TextStream:
         self._ahead = bytearray()
         self._ended = False
         if self._decoder is None:
-            self._ahead += self._raw(3).removeprefix(codecs.BOM_UTF8)
+            while len(self._ahead) < 3 and (piece := self._raw(3 - len(self._ahead))):
+                self._ahead += piece
+            self._ahead = self._ahead.removeprefix(codecs.BOM_UTF8)
 
     def read(self, size: int) -> bytes:
-        """Returns the next bytes.
+        """Returns the next bytes, up to as many as asked for; none at the end.
 
         Raises:
             DataError: a damaged archive, or text that is not of the encoding.
         """
+        if self._decoder is None and not self._ahead:
+            return self._raw(size)
         while len(self._ahead) < size and not self._ended:
             piece = self._raw(size - len(self._ahead))
             self._ended = not piece
@@ -127,7 +129,7 @@ def _unpacked(path: str, raw: Any, head: bytes, open_files: contextlib.ExitStack
         return lzma.open(raw, "rb")
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
-    return io.BufferedReader(raw, _BUFFER_BYTES)
+    return raw
 
 
 def _zip_member(path: str, raw: Any, open_files: contextlib.ExitStack) -> Any:
