@@ -34,10 +34,11 @@ class Spool:
     def add(self, batch: pa.RecordBatch) -> int | None:
         """Keeps a batch; returns its number, or None where the disk has no room for it."""
         kept: pa.RecordBatch | tuple[int, int] | None = batch
-        if self._in_memory + batch.nbytes <= self._memory_bytes:
-            self._in_memory += batch.nbytes
+        size = batch.nbytes
+        if self._in_memory + size <= self._memory_bytes:
+            self._in_memory += size
         else:
-            kept = self._write(batch)
+            kept = self._write(batch, size)
         if kept is None:
             return None
         self._batches.append(kept)
@@ -61,21 +62,21 @@ class Spool:
         with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
             return reader.read_next_batch()
 
-    def _write(self, batch: pa.RecordBatch) -> tuple[int, int] | None:
+    def _write(self, batch: pa.RecordBatch, size: int) -> tuple[int, int] | None:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._directory, prefix="fullpass-spool-")  # noqa: SIM115
                 free = shutil.disk_usage(self._directory or tempfile.gettempdir()).free
                 self._room = int(free * _SHARE_OF_FREE_DISK)
             assert self._room is not None
-            if self._in_file + batch.nbytes > self._room:
+            if self._in_file + size > self._room:
                 return None
             self._file.seek(self._in_file)
             with pa.ipc.new_stream(self._file, batch.schema) as writer:
                 writer.write_batch(batch)
             self._file.flush()
-            size = self._file.tell() - self._in_file
+            written = self._file.tell() - self._in_file
         except OSError:  # no room after all: whoever asks reads its own source again
             return None
-        self._in_file += size
-        return self._in_file - size, size
+        self._in_file += written
+        return self._in_file - written, written
