@@ -98,9 +98,18 @@ class AdapterSource:
         return pa.array(array, pa.binary()) if array.dtype == object else pa.array(array)
 
     def arrays(self, batch: pa.RecordBatch, wanted: Sequence[tuple[str, int]]) -> list[Any]:
-        """Returns one array a wanted (feature, component)."""
-        tensors = self._tensors(batch, tuple(sorted({feature for feature, _ in wanted})))
-        return [_components(tensors[feature])[component] for feature, component in wanted]
+        """Returns one array a wanted (feature, component); strings of dense and sparse tensors as `Strings`."""
+        features = sorted({feature for feature, _ in wanted})
+        converted: dict[str, list[Any]] = {}
+        for feature in features:
+            layout = _string_layout(self._config.tensor_representations[feature], batch)
+            if layout is not None:
+                converted[feature] = components(batch, layout)
+        others = tuple(feature for feature in features if feature not in converted)
+        if others:
+            tensors = self._tensors(batch, others)
+            converted.update((feature, _components(tensors[feature])) for feature in others)
+        return [converted[feature][component] for feature, component in wanted]
 
     def columns_of(self, feature: str) -> tuple[str, ...]:
         """Returns nothing: such batches come whole."""
@@ -117,6 +126,29 @@ class AdapterSource:
             kept = {name: self._config.tensor_representations[name] for name in features}
             self._adapters[features] = TensorAdapter(TensorAdapterConfig(self._config.arrow_schema, kept))
         return self._adapters[features].ToBatchTensors(batch, produce_eager_tensors=False)
+
+
+def _string_layout(representation: Any, batch: pa.RecordBatch) -> FeatureLayout | None:
+    """How a plain tensor of strings lies in a batch, or None for others: TFX's adapter makes a Python object of each string."""
+    kind = representation.WhichOneof("kind")
+    if kind == "varlen_sparse_tensor":
+        name, layout_kind, shape = representation.varlen_sparse_tensor.column_name, "sparse", ()
+    elif kind == "dense_tensor" and not representation.dense_tensor.HasField("default_value"):
+        dense = representation.dense_tensor
+        name, layout_kind, shape = dense.column_name, "dense", tuple(dim.size for dim in dense.shape.dim)
+    else:
+        return None
+    column = batch.column(name)
+    if not _is_list_of_strings(column.type) or (layout_kind == "dense" and column.null_count):
+        return None
+    return FeatureLayout(name=name, kind=layout_kind, dtype="object", shape=shape)
+
+
+def _is_list_of_strings(data_type: pa.DataType) -> bool:
+    if not (pa.types.is_list(data_type) or pa.types.is_large_list(data_type)):
+        return False
+    value = data_type.value_type
+    return any(is_kind(value) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string))
 
 
 def _components(value: Any) -> list[Any]:
