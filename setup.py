@@ -105,7 +105,7 @@ with ParallelCompile("MAX_JOBS", default=2):
         license="Apache-2.0",
         python_requires=">=3.10,<3.14",
         packages=PACKAGES,
-        package_data={"engine": ["py.typed", "*.pyi"], "transforms": ["*.pyi"], "cluster": ["**/*.yaml"]},
+        package_data={name: ["py.typed", "*.pyi"] for name in ("engine", "transforms", "trainers", "cluster")},
         ext_modules=[
             native_extension("engine"),
             native_extension("transforms"),

@@ -76,7 +76,9 @@ def show(statuses: Iterable[JobStatus], *, as_json: bool) -> None:
             print(f"  {task.role}-{task.index}  {task.state.value}{where}{restarts}")
 
 
-def follow(place: Launcher, job: str, *, role: str | None = None, index: int | None = None, tail=None) -> int:
+def follow(
+    place: Launcher, job: str, *, role: str | None = None, index: int | None = None, tail: int | None = None
+) -> int:
     """Prints a job's lines until it has finished and returns the exit code: 0 where it succeeded.
 
     Ctrl-C leaves the job running and says how to cancel it.

@@ -92,7 +92,7 @@ class Resources:
     @property
     def whole_cores(self) -> int:
         """Cores, rounded up: threads that a member can keep busy."""
-        return math.ceil(parse_quantity(self.cpu, "cpu"))
+        return math.ceil(parse_quantity(str(self.cpu), "cpu"))
 
     @property
     def memory_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from engine.core.redaction import redact
 
@@ -45,11 +46,13 @@ class DataError(FullpassError):
         where += [f"byte {self.offset_bytes}"] if self.offset_bytes is not None else []
         return redact(f"{', '.join(where)}: {self.message}" if where else self.message)
 
-    def __reduce__(self):  # crosses process boundaries with its location
+    def __reduce__(self) -> tuple[Any, ...]:  # crosses process boundaries with its location
         return _rebuild, (type(self), self.message, self.path, self.record, self.offset_bytes)
 
 
-def _rebuild(cls: type[DataError], message: str, path: str | None, record: int | None, offset_bytes: int | None):
+def _rebuild(
+    cls: type[DataError], message: str, path: str | None, record: int | None, offset_bytes: int | None
+) -> DataError:
     return cls(message, path=path, record=record, offset_bytes=offset_bytes)
 
 

@@ -113,7 +113,7 @@ class ArrayFeed:
         """Goes on where the state was taken; `dataset()` called after it starts there."""
         self._start, _ = load_state(self.plan, self._fingerprint, state)
 
-    def dataset(self):
+    def dataset(self) -> Any:
         """Returns a tf.data.Dataset of packed batches from the current state on."""
         import tensorflow as tf
 
@@ -128,7 +128,7 @@ class ArrayFeed:
         static = size if self.plan.config.remainder is not Remainder.PARTIAL else None
 
         @tf.autograph.experimental.do_not_convert  # nothing to convert, and converting takes long at each start
-        def batch(number):
+        def batch(number: Any) -> Any:
             ids = tf.ensure_shape(tf.numpy_function(self._ids, [number], tf.int64), [static])
             rows = tf.maximum(ids, 0)
             out = {kind: tf.gather(table, rows) for kind, table in tables.items()}

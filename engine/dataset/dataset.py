@@ -173,7 +173,9 @@ class Dataset:
         """Refuses a name that no file has, where files say their columns: it would be missing in every record."""
         names = getattr(module, "column_names", None)
         unknown = [field.name for field in schema if field.name not in elsewhere and default_of(field) is None]
-        for path in self.paths if names else ():
+        if names is None:
+            return
+        for path in self.paths:
             have = set(names(path))
             unknown = [name for name in unknown if name not in have]
             if not unknown:
@@ -248,16 +250,16 @@ def _given_schema(
     feature_spec: Mapping[str, Any] | pa.Schema | str | os.PathLike[str] | None,
     sequence_features: Mapping[str, Any] | None,
 ) -> pa.Schema | None:
-    feature_spec = as_feature_spec(feature_spec)
-    if isinstance(feature_spec, pa.Schema):
+    given: Any = as_feature_spec(feature_spec)
+    if isinstance(given, pa.Schema):
         if sequence_features is not None:
             raise ConfigError(
                 "an Arrow schema says itself which columns are feature lists: leave sequence_features out"
             )
-        return feature_spec
+        return given
     if sequence_features is not None:
-        return sequence_schema(schema_from_feature_spec(feature_spec or {}), sequence_features)
-    return None if feature_spec is None else schema_from_feature_spec(feature_spec)
+        return sequence_schema(schema_from_feature_spec(given or {}), sequence_features)
+    return None if given is None else schema_from_feature_spec(given)
 
 
 def _one_format(files: FileSet) -> str:

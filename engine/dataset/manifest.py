@@ -299,8 +299,8 @@ def _typed(value: dict[str, Any], key: str, *types: type) -> Any:
 def _block(value: Any) -> Block:
     offset, length, records, digest = value
     whole = {"offset": offset, "length": length, "records": records}
-    counts = [_typed(whole, key, int) for key in whole]
-    return Block(*counts, _typed({"hash": digest}, "hash", str))
+    counts = {key: _typed(whole, key, int) for key in whole}
+    return Block(**counts, hash=_typed({"hash": digest}, "hash", str))
 
 
 def is_manifest(path: str) -> bool:

@@ -6,6 +6,7 @@ import collections
 import ctypes
 import threading
 import weakref
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def _bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
     return int(np.prod(shape)) * dtype.itemsize
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Returns an uninitialised array whose memory begins at a multiple of 64 bytes."""
     size = _bytes(shape, dtype)
     raw = _allocate(size)
@@ -68,7 +69,7 @@ class BufferPool:
             self._number += 1
             number, ended = self._number, self._ended
             self._leases[number] = weakref.ref(lease, lambda _: ended.append(number)), raw
-        return np.frombuffer(lease, dtype).reshape(shape)
+        return np.frombuffer(memoryview(lease), dtype).reshape(shape)
 
     def _take_back(self) -> None:
         while self._ended:

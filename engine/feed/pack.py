@@ -16,7 +16,7 @@ from engine.schema.nulls import row_with_null_inside
 
 __all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows", "values_rows"]
 
-NUMPY_TYPES = {FLOAT32: np.dtype(np.float32), INT64: np.dtype(np.int64)}
+NUMPY_TYPES: dict[str, np.dtype] = {FLOAT32: np.dtype(np.float32), INT64: np.dtype(np.int64)}
 _ARROW_TYPES = {FLOAT32: pa.float32(), INT64: pa.int64(), BYTES: pa.large_binary()}
 _OFFSETS = (pa.binary(), pa.string(), pa.large_binary(), pa.large_string())  # strings that are taken as they lie
 

@@ -61,7 +61,7 @@ def key_hashes(batch: pa.RecordBatch, keys: Sequence[str], seed: int = 0) -> np.
     texts = [pc.fill_null(texts_of(column_of(batch, name), name), b"\x00null") for name in keys]
     joined = texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, b"\x1f")
     _, array = joined.__arrow_c_array__()
-    return np.frombuffer(_native.hash_rows(array, seed), np.uint64)
+    return np.frombuffer(memoryview(_native.hash_rows(array, seed)), np.uint64)
 
 
 def hash_positions(hashes: np.ndarray, fractions: Mapping[str, float]) -> np.ndarray:

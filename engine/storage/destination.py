@@ -211,7 +211,7 @@ def _lies_in(source: str, directory: str) -> bool:
 
 
 def _check_outside(out: str, given: Iterable[str | os.PathLike[str]]) -> None:
-    for path in map(os.fspath, given):
+    for path in [os.fspath(each) for each in given]:
         base = path.rstrip("/")
         whole = paths.is_remote(path) or paths.local_path(path).is_dir()
         same = base == out or (not paths.is_remote(path) and paths.local_path(path).resolve() == Path(out).resolve())

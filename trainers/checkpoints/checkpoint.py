@@ -214,7 +214,9 @@ def _step_of(path: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def write_checkpoint(directory: str, step: int, tensors: Mapping[str, list[tuple[str, Any]]], state: dict) -> str:
+def write_checkpoint(
+    directory: str, step: int, tensors: Mapping[str, list[tuple[str, Any]]], state: dict[str, Any]
+) -> str:
     """Commits a checkpoint and returns its path; on any failure what was committed before stands untouched.
 
     Args:
@@ -260,7 +262,7 @@ def remove_checkpoint(directory: str, step: int) -> None:
 
 
 def assign_group(
-    checkpoint: Checkpoint, group: str, named: list[tuple[str, Any]], assign: Callable | None = None
+    checkpoint: Checkpoint, group: str, named: list[tuple[str, Any]], assign: Callable[..., Any] | None = None
 ) -> None:
     """Gives variables the values of a checkpoint's group, in order.
 
@@ -277,7 +279,7 @@ def assign_values(
     named: list[tuple[str, Any]],
     saved: list[Any],
     values: list[Any],
-    assign: Callable | None = None,
+    assign: Callable[..., Any] | None = None,
 ) -> None:
     """Gives variables these values of a checkpoint's group, in order, where every name, shape and type fits.
 

@@ -110,7 +110,7 @@ def agreed_step(directory: str, placement: Placement, newest: Callable[[str], in
     said = float(-2 if failed is not None else -1 if mine is None else mine)
     strategy = placement.strategy
 
-    def replica(value):
+    def replica(value: Any) -> Any:
         first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.where(first, value, 0.0))
 

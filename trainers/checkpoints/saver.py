@@ -52,7 +52,9 @@ class Saver:
         by_time = self._config.every_s is not None and time.monotonic() - self._last_time >= self._config.every_s
         return step != self._last_step and (by_step or by_time)
 
-    def save(self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict, wait: bool = False) -> None:
+    def save(
+        self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict[str, Any], wait: bool = False
+    ) -> None:
         """Commits a checkpoint.
 
         Args:
@@ -79,7 +81,7 @@ class Saver:
             self._thread.join()
             self._thread = None
 
-    def _write(self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict) -> None:
+    def _write(self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict[str, Any]) -> None:
         try:
             self.last_path = files.write_checkpoint(self._directory, step, tensors, state)
             if state.get("finite", True):

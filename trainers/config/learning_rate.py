@@ -22,7 +22,7 @@ def schedule_function(rate: LearningRate, total_steps: int) -> Callable[[Any], A
 
     length = float(rate.decay_steps or max(1, total_steps - rate.warmup_steps))
 
-    def decayed(done):
+    def decayed(done: Any) -> Any:
         if rate.decay == "linear":
             return rate.peak + (rate.end - rate.peak) * done
         if rate.decay == "cosine":
@@ -31,7 +31,7 @@ def schedule_function(rate: LearningRate, total_steps: int) -> Callable[[Any], A
             return rate.peak * tf.pow(rate.end / rate.peak, done)
         return tf.fill(tf.shape(done), rate.peak)
 
-    def at(step):
+    def at(step: Any) -> Any:
         step = tf.cast(step, tf.float32)
         after = decayed(tf.clip_by_value((step - rate.warmup_steps) / length, 0.0, 1.0))
         if rate.warmup_steps == 0:

@@ -61,13 +61,13 @@ def _class_weights(config: TrainerConfig, label: Any) -> Any:
 def zeros_like_spec(spec: Any) -> Any:
     """Returns a batch of zeros of a dataset's element_spec; a list has one value: recurrent layers take no empty one."""
 
-    def zeros(part):
+    def zeros(part: Any) -> Any:
         if isinstance(part, tf.RaggedTensorSpec):
             rows = part.shape[0] or 1
             return tf.RaggedTensor.from_row_lengths(blank([rows], part.dtype), tf.ones([rows], tf.int64))
         return blank([1 if size is None else size for size in part.shape], part.dtype)
 
-    def blank(shape, dtype):
+    def blank(shape: list[int], dtype: Any) -> Any:
         return tf.fill(shape, "") if dtype == tf.string else tf.zeros(shape, dtype)
 
     return tf.nest.map_structure(zeros, spec)

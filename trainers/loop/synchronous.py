@@ -133,7 +133,7 @@ class SynchronousLoop:
         with_ids = "record_ids" in (iterator.element_spec if isinstance(iterator.element_spec, dict) else {})
         arrays = [tf.TensorArray(kind, num_steps) for kind in (tf.float32, tf.float64, tf.int64)]
 
-        def body(i, last, losses, times, ids):
+        def body(i: Any, last: Any, losses: Any, times: Any, ids: Any) -> Any:
             with tf.control_dependencies([last]):
                 asked = self._clock(i, probed)
             with tf.control_dependencies([asked]):
@@ -144,7 +144,7 @@ class SynchronousLoop:
             loss = self._local(self._strategy.run(self._replica_step, args=(batch,)))[0]
             if self._averages is not None:
                 self._averages.update()
-            if self._guard is not None:
+            if self._guard is not None and before is not None:
                 loss = self._guard.undo_unless_finite(loss, before)
             with tf.control_dependencies([loss]):
                 done = self._clock(i, probed)
@@ -226,7 +226,7 @@ class SynchronousLoop:
         loss = tf.constant(0.0)
         for part in range(parts):
             piece = tf.nest.map_structure(lambda t, p=part: rows_of_part(t, p, parts), (features, labels, weights))
-            gradients, part_loss = self._gradients_of(*piece, all_weights)
+            gradients, part_loss = self._gradients_of(piece[0], piece[1], piece[2], all_weights)
             dense = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
             total = dense if not total else [None if a is None else a + b for a, b in zip(total, dense)]
             loss += part_loss
@@ -257,7 +257,7 @@ class SynchronousLoop:
         return (loss - penalty) * tf.cast(share, loss.dtype) + penalty / slices
 
     def _synchronised(self, flag: Any) -> Any:
-        def replica(flag):
+        def replica(flag: Any) -> Any:
             context = tf.distribute.get_replica_context()
             statistics = self._statistics or []
             # In float64 the mean of equal float32 values is that value again: what a condition left alone keeps its bits.
@@ -277,7 +277,7 @@ def split_batches(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
     if parts == 1:
         return dataset
 
-    def pieces(batch):
+    def pieces(batch: Any) -> Any:
         numbers = tf.data.Dataset.range(parts)
         return numbers.map(
             lambda i: tf.nest.map_structure(lambda t: rows_of_part(t, tf.cast(i, tf.int32), parts), batch)

@@ -44,7 +44,7 @@ class MetricCollector:
     def _summed(self) -> list[Any]:
         kinds = self._adapter.metric_aggregations
 
-        def replica():
+        def replica() -> Any:
             context = tf.distribute.get_replica_context()
             first = tf.equal(context.replica_id_in_sync_group, 0)
             values = [tf.identity(v) for v in self._adapter.metric_variables]
@@ -93,7 +93,7 @@ class Validation:
         return {"loss": counted if self._adapter.own_test_step else loss, **metrics}
 
     def _steps(self, iterator: Any, num_steps: Any) -> tuple[Any, Any, Any]:
-        def body(i, total, penalty, count):
+        def body(i: Any, total: Any, penalty: Any, count: Any) -> Any:
             batch = next(iterator)
             sums = self._placement.strategy.run(self._replica_step, args=(batch,))
             loss, part, n = (self._placement.strategy.experimental_local_results(v)[0] for v in sums)

@@ -54,7 +54,7 @@ class WeightAverages:
             self._swap()
 
     def _swapped(self) -> None:
-        def swap(average, variable):
+        def swap(average: Any, variable: Any) -> Any:
             old = tf.identity(variable)
             with tf.control_dependencies([old]):
                 kept = tf.identity(average)

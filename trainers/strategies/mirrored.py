@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from engine.core.errors import ConfigError
 from trainers.strategies.placement import Placement
@@ -33,7 +34,7 @@ def create(task: Task, devices: Sequence[str] | None = None, logical_devices: in
     return Placement(name="mirrored", strategy=strategy, replicas_per_host=strategy.num_replicas_in_sync)
 
 
-def _split_cpu(tf, count: int) -> list[str]:
+def _split_cpu(tf: Any, count: int) -> list[str]:
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)

@@ -51,7 +51,7 @@ class LayoutSource:
 
     def arrays(self, batch: pa.RecordBatch, wanted: Sequence[tuple[str, int]]) -> list[Any]:
         """Returns one array a wanted (feature, component); each feature is converted once."""
-        converted: dict[str, list[np.ndarray]] = {}
+        converted: dict[str, list[Any]] = {}
         for feature, _ in wanted:
             if feature not in converted:
                 converted[feature] = components(batch, self.layouts[feature])

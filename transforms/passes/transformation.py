@@ -113,7 +113,9 @@ class OpenTransform:
         check_outputs(self._apply.loader, self._layouts, [feature.name for feature in plan.features])
         self._pieces = BatchCutter(self.transform, plan.memory_bytes)
 
-    def run(self, task: ShardTask, reader: Any, watch: Callable[[Iterator], Iterator] = lambda batches: batches) -> Any:
+    def run(
+        self, task: ShardTask, reader: Any, watch: Callable[[Iterator[Any]], Iterator[Any]] = lambda batches: batches
+    ) -> Any:
         """Writes the shard of a task, and reads back what the manifest says of it: here, where its bytes are in memory still.
 
         Args:

@@ -117,7 +117,7 @@ class LocalRunner:
             opened.close()
 
 
-def _all(pool: concurrent.futures.Executor, futures: list[concurrent.futures.Future]) -> list[Any]:
+def _all(pool: concurrent.futures.Executor, futures: list[concurrent.futures.Future[Any]]) -> list[Any]:
     """Results in order; the first failure cancels what has not begun."""
     try:
         concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)

@@ -118,7 +118,10 @@ def train_from_json(text: str) -> None:
     from trainers import Trainer
 
     said = json.loads(text)
-    open_all = lambda paths: Dataset.open(paths if len(paths) > 1 else paths[0])
+
+    def open_all(given: list[str]) -> Dataset:
+        return Dataset.open(given if len(given) > 1 else given[0])
+
     result = Trainer(
         _config(said),
         user_function(said["module"], said["build_model"]),

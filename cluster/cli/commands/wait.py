@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from cluster.cli.jobs import add_launcher_arguments, chosen_launcher, finish
+from cluster.launchers.status import JobStatus
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
 
-    def tell(status) -> None:
+    def tell(status: JobStatus) -> None:
         text = f": {status.message}" if status.message else ""
         print(f"{status.name} {status.state.value}{text}", file=sys.stderr, flush=True)
 

@@ -204,7 +204,7 @@ def _env(spec: JobSpec, resources: Resources) -> list[Object]:
     # TensorFlow and OpenMP count the node's processors, not the pod's share of them: with a share of 4 of 96 they would
     # start 96 threads that are throttled in turn.
     threads = str(resources.whole_cores)
-    out = [{"name": name, "value": threads} for name in _THREADS if name not in spec.env]
+    out: list[Object] = [{"name": name, "value": threads} for name in _THREADS if name not in spec.env]
     if "HOME" not in spec.env and spec.run_as_user != 0:
         out.append({"name": "HOME", "value": "/tmp"})
     if spec.files and "PYTHONPATH" not in spec.env:

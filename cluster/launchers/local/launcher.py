@@ -163,7 +163,9 @@ class LocalLauncher(Launcher):
                     f"volume at {volume.mount_path}: a local job sees this machine's paths as they are; leave it out"
                 )
 
-    def _lines(self, name: str, members, follow: bool, tail: int | None) -> Iterator[LogLine]:
+    def _lines(
+        self, name: str, members: builtins.list[tuple[str, int]], follow: bool, tail: int | None
+    ) -> Iterator[LogLine]:
         offsets = dict.fromkeys(members, 0)
         first = True
         while True:
@@ -190,4 +192,4 @@ class LocalLauncher(Launcher):
             return False
 
 
-_children: list[subprocess.Popen] = []  # runners that this process started
+_children: list[subprocess.Popen[bytes]] = []  # runners that this process started

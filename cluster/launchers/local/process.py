@@ -48,7 +48,7 @@ class Member:
         self._log = log_path(folder, role, index)
         self._words, self._env, self._cwd, self._max_restarts = words, env, cwd, max_restarts
         self._final = frozenset(final)
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._restarts = 0
         self._start_at = 0.0
         self._log_start = 0  # bytes that earlier starts have written

@@ -35,7 +35,7 @@ class Runner:
         self._submitted = utc_now()
         self._cancelled = False
         self._members = self._make_members()
-        self._written: tuple | None = None
+        self._written: tuple[object, ...] | None = None
 
     def cancel(self, *_: object) -> None:
         """Makes `run` stop all members and end."""

@@ -124,7 +124,14 @@ class RayLauncher(Launcher):
             first = False
             time.sleep(_POLL_S)
 
-    def _new_lines(self, name: str, key: tuple[str, int], offsets: dict, rest: dict, finished: bool) -> list[str]:
+    def _new_lines(
+        self,
+        name: str,
+        key: tuple[str, int],
+        offsets: dict[tuple[str, int], int],
+        rest: dict[tuple[str, int], bytes],
+        finished: bool,
+    ) -> list[str]:
         text = rest[key]
         while part := self._ask(name, "read_log", f"{key[0]}-{key[1]}", offsets[key]):
             offsets[key] += len(part)

@@ -77,7 +77,10 @@ def bundles(spec: JobSpec) -> list[dict[str, float]]:
 
 def _bundle(spec: JobSpec, role: str) -> dict[str, float]:
     wanted = spec.resources_of(role)
-    bundle: dict[str, float] = {"CPU": float(parse_quantity(wanted.cpu, "cpu")), "memory": float(wanted.memory_bytes)}
+    bundle: dict[str, float] = {
+        "CPU": float(parse_quantity(str(wanted.cpu), "cpu")),
+        "memory": float(wanted.memory_bytes),
+    }
     if wanted.gpu:
         bundle["GPU"] = float(wanted.gpu)
     if wanted.tpu:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 from collections.abc import Iterator
+from typing import Any
 
 from engine import _native
 from engine.core.errors import DataError
@@ -147,7 +148,7 @@ class CsvPieces:
         return first
 
     def _parsed(self, record: bytes) -> list[str] | None:
-        quoting = csv.QUOTE_MINIMAL if self._quote >= 0 else csv.QUOTE_NONE
+        quoting: Any = csv.QUOTE_MINIMAL if self._quote >= 0 else csv.QUOTE_NONE
         try:
             text = record.decode()
             quote = chr(self._quote) if self._quote >= 0 else None
@@ -166,8 +167,7 @@ class CsvPieces:
 
     def _check_names(self) -> None:
         if len(set(self.names)) < len(self.names):
-            seen: set[str] = set()
-            twice = next(name for name in self.names if name in seen or seen.add(name))
+            twice = next(name for at, name in enumerate(self.names) if name in self.names[:at])
             raise DataError(
                 f"names column {twice!r} twice in its header; give each a name of its own (column_names, with header=True)",
                 path=self.path,

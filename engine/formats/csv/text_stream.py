@@ -118,7 +118,7 @@ def _unpacked(path: str, raw: Any, head: bytes, open_files: contextlib.ExitStack
     if head.startswith(b"\x1f\x8b"):
         from isal import igzip
 
-        return igzip.open(raw, "rb")
+        return igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
     if head.startswith(b"BZh"):
         import bz2
 

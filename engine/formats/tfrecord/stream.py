@@ -69,7 +69,7 @@ class Window:
         if compression == "gzip":
             from isal import igzip_threaded
 
-            self._file = igzip_threaded.open(self._raw, "rb", threads=1)
+            self._file = igzip_threaded.open(self._raw, "rb", threads=1)  # type: ignore[no-untyped-call]
         elif compression == "zlib":
             self._file = zlib_stream.ZlibReader(self._raw)
         elif start:

@@ -33,7 +33,9 @@ class Writer:
         if compression == "gzip":
             from isal import igzip
 
-            self._packed = self._file = igzip.IGzipFile(filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0)
+            self._packed = self._file = igzip.IGzipFile(  # type: ignore[no-untyped-call]
+                filename="", fileobj=file, mode="wb", compresslevel=2, mtime=0
+            )
         elif compression == "zlib":
             self._packed = self._file = ZlibWriter(file)
         self._encoded = _native.Bytes()

@@ -50,10 +50,10 @@ class Keras3Adapter(ModelAdapter):
 
     def set_learning_rate(self, schedule: Any) -> None:
         class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-            def __call__(self, step):
+            def __call__(self, step: Any) -> Any:
                 return schedule(tf.cast(step, tf.float32))
 
-            def get_config(self):
+            def get_config(self) -> dict[str, Any]:
                 return {}
 
         self._inner.learning_rate = Schedule()

@@ -50,9 +50,7 @@ class OwnSteps:
                 stack.enter_context(_watched(optimizer, "apply", _note_use(optimizer, used, pairs=False)))
                 stack.enter_context(_watched(optimizer, "apply_gradients", _note_use(optimizer, used, pairs=True)))
             compute_loss = self._model.compute_loss
-            stack.enter_context(
-                _watched(self._model, "compute_loss", lambda *a, **k: (losses.append(""), compute_loss(*a, **k))[1])
-            )
+            stack.enter_context(_watched(self._model, "compute_loss", _noted(compute_loss, losses)))
             # The graph is thrown away: tracing alone changes no variable.
             tf.function(
                 lambda: strategy.run(self._model.train_step, args=(data,)), autograph=False
@@ -107,6 +105,14 @@ def _note_use(optimizer: Any, used: dict[int, tuple[Any, list[Any]]], pairs: boo
         known += [v for v in found if not any(v is k for k in known)]
 
     return noted
+
+
+def _noted(function: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
+    def noting(*args: Any, **options: Any) -> Any:
+        calls.append("")
+        return function(*args, **options)
+
+    return noting
 
 
 @contextlib.contextmanager

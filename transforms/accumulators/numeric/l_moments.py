@@ -53,7 +53,7 @@ class LMomentsAccumulator(Accumulator):
         if reduction.arguments["reduce_instance_dims"]:
             return cls(operation.combiner, dtype, ())
         shape = reduction.shapes[0]
-        if reduction.kinds[0] != "dense" or shape is None or None in shape[1:] or not 0 < np.prod(shape[1:]) <= 64:
+        if reduction.kinds[0] != "dense" or shape is None or not 0 < np.prod([size or 0 for size in shape[1:]]) <= 64:
             return None
         return cls(operation.combiner, dtype, tuple(int(each or 0) for each in shape[1:]))
 

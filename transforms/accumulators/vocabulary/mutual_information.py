@@ -194,4 +194,4 @@ def _mutual_information(
 
 
 def _safe_log2(values: np.ndarray) -> np.ndarray:
-    return _log2(np.where(values > 0, values, 1.0).astype(np.float64)).astype(np.float64)
+    return np.asarray(_log2(np.where(values > 0, values, 1.0).astype(np.float64)), np.float64)

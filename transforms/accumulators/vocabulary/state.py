@@ -6,7 +6,7 @@ import mmap
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from engine.core.environment import VOCABULARY_MEMORY_BYTES
@@ -148,7 +148,7 @@ class CountingState:
         self._pending = [empty_counts(merged.tokens.type, len(merged.measures))]
         self._pending_tokens = self._merged_tokens = self._held_bytes = 0
 
-    def parts(self):
+    def parts(self) -> Iterator[tuple[int, TokenCounts]]:
         """Yields (part number, counts) of each part that is not empty, from disk one at a time."""
         if not self._pending and self._counter is None:
             return

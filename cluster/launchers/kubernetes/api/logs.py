@@ -114,7 +114,18 @@ class _Reader:
     """Reads one pod's log to its end, over as many connections as it takes."""
 
     def __init__(
-        self, api: Api, kind: Kind, pod: str, role: str, index: int, *, wanted, lines, stop, tail, patience_s: float
+        self,
+        api: Api,
+        kind: Kind,
+        pod: str,
+        role: str,
+        index: int,
+        *,
+        wanted: Callable[[str, int], bool],
+        lines: queue.Queue[LogLine],
+        stop: threading.Event,
+        tail: int | None,
+        patience_s: float,
     ) -> None:
         self._api, self._kind, self._pod, self._role, self._index = api, kind, pod, role, index
         self._wanted = wanted

@@ -160,6 +160,6 @@ def _ray_pod(template: dict[str, Any]) -> None:
         }
 
 
-def _disk(spec: JobSpec) -> tuple:
+def _disk(spec: JobSpec) -> tuple[Any, ...]:
     """Returns the volumes that take nothing of the head's memory and hold no secret."""
     return tuple(v for v in spec.volumes if not (v.memory_bytes or v.secret or v.projected or v.csi_driver))
