@@ -13,7 +13,7 @@ from engine.core.errors import ConfigError
 
 __all__ = ["private", "require"]
 
-_FITTING = {"tensorflow-transform": ">=1.21,<1.22", "tensorflow": ">=2.21,<2.22"}
+_FITTING = {"tensorflow-transform": ">=1.21,<1.22", "tfx": ">=1.21,<1.22", "tensorflow": ">=2.21,<2.22"}
 
 
 def require(owner: Any, *names: str, distribution: str = "tensorflow-transform") -> None:

@@ -101,19 +101,23 @@ class TfxRoot:
         for name in ("setup.py", "pyproject.toml"):
             shutil.copy2(source / name, copy / name)
         digest = hashlib.sha256((copy / "setup.py").read_bytes())
-        for file in sorted((copy / "engine" / "native").iterdir()):
-            digest.update(file.name.encode() + file.read_bytes())
-        kept = self.root.parent / f"{self.root.name}-native-{digest.hexdigest()[:12]}.so"
+        for package in ("engine", "transforms"):
+            for file in sorted(each for each in (copy / package / "native").rglob("*") if each.is_file()):
+                digest.update(str(file.relative_to(copy)).encode() + file.read_bytes())
+        kept = self.root.parent / f"{self.root.name}-native-{digest.hexdigest()[:12]}"
         if not kept.exists():
             self.run(
                 ["python", "setup.py", "-q", "build_ext", "--inplace"], cwd="/session/source", env={"MAX_JOBS": "2"}
             )
-            (built,) = (copy / "engine").glob("_native*.so")
-            with tempfile.NamedTemporaryFile(dir=kept.parent, prefix=".native.", delete=False) as temporary:
-                temporary.write(built.read_bytes())
-            os.replace(temporary.name, kept)
+            with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".native.") as temporary:
+                for package in ("engine", "transforms"):
+                    (built,) = (copy / package).glob("_native*.so")
+                    shutil.copyfile(built, Path(temporary) / f"{package}.so")
+                shutil.copytree(temporary, f"{temporary}.whole")
+                os.replace(f"{temporary}.whole", kept)
         tag = self.run(["python", "-c", "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))"]).split()[-1]
-        shutil.copyfile(kept, copy / "engine" / f"_native{tag}")
+        for package in ("engine", "transforms"):
+            shutil.copyfile(kept / f"{package}.so", copy / package / f"_native{tag}")
 
 
 def tfx_root(session: Path, cache: Path | None = None) -> TfxRoot:
