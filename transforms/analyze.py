@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.storage.destination import Destination
+from engine.storage.paths import require_local
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.passes.progress import PassProgress
 
@@ -33,6 +34,7 @@ class AnalyzeReport:
         analyzers: number of analyzers.
         seconds: wall time.
         fallback: why TFT's own implementation ran instead, or None.
+        records_read: over all passes, where `spans` kept the rest; else None.
     """
 
     path: str
@@ -41,6 +43,7 @@ class AnalyzeReport:
     analyzers: int
     seconds: float
     fallback: str | None = None
+    records_read: int | None = None
 
 
 def analyze(
@@ -51,6 +54,7 @@ def analyze(
     runner_options: Sequence[str] = (),
     *,
     custom_config: Mapping[str, Any] | None = None,
+    spans: str | os.PathLike[str] | None = None,
     batch_rows: int = 131072,
     memory: int | str = DEFAULT_MEMORY,
     target_split_bytes: int | None = None,
@@ -65,6 +69,8 @@ def analyze(
         runner: "local", "flink", "spark" or the name of a Beam runner.
         runner_options: options of the runner.
         custom_config: what a preprocessing_fn(inputs, custom_config) gets.
+        spans: local directory that keeps what each span of growing data contributed, so that the next analysis reads only spans that
+            are new or changed; see `transforms.cache.spans_of` for what a span is. None keeps nothing.
         batch_rows: most records a batch; large records come in smaller ones.
         memory: what a worker may hold, in bytes or as "2Gi": batches are cut so that the graph stays within it.
         target_split_bytes: size of a split; None chooses one.
@@ -83,9 +89,14 @@ def analyze(
     destination = Destination(out, GRAPH_MARK)
     destination.check(ds.paths)
     backend = make_runner(runner, runner_options)
+    if spans is not None:
+        from transforms.cache import CachingRunner, spans_of
+
+        backend = CachingRunner(backend, require_local("spans", spans), spans_of(ds.paths))
     function = UserFunction(preprocessing_fn, custom_config)
     with graph_errors(function.lines, function.name, hints):
-        return _analyze(ds, function, destination, backend, rows, held_bytes, target_split_bytes)
+        report = _analyze(ds, function, destination, backend, rows, held_bytes, target_split_bytes)
+    return report if spans is None else dataclasses.replace(report, records_read=backend.records_read)
 
 
 def _analyze(

@@ -178,6 +178,8 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
         changes["data"] = DataConfig(train=root(pipeline.data.train), eval=root(pipeline.data.eval))
     if pipeline.evaluate and pipeline.evaluate.baseline:
         changes["evaluate"] = dataclasses.replace(pipeline.evaluate, baseline=root(pipeline.evaluate.baseline))
+    if pipeline.analyze and pipeline.analyze.spans:
+        changes["analyze"] = dataclasses.replace(pipeline.analyze, spans=root(pipeline.analyze.spans))
     if pipeline.push:
         changes["push"] = dataclasses.replace(pipeline.push, to=root(pipeline.push.to))
     return dataclasses.replace(pipeline, **changes)

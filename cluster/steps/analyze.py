@@ -25,6 +25,7 @@ class AnalyzeConfig:
         runner: "local", "flink", "spark" or a Beam runner.
         runner_options: of the runner, each "--KEY=VALUE".
         custom_config: what `preprocessing_fn(inputs, custom_config)` gets, as in TFX; empty for none.
+        spans: local directory that keeps what each span of growing data contributed; None keeps nothing.
         batch_rows: records a batch.
         memory: what a worker may hold for its batches, e.g. "2Gi"; larger batches are cut.
     """
@@ -33,6 +34,7 @@ class AnalyzeConfig:
     runner: str = "local"
     runner_options: tuple[str, ...] = ()
     custom_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    spans: str | None = None
     batch_rows: int = 131072
     memory: str = "2Gi"
 
@@ -70,6 +72,7 @@ def run(
         runner=config.runner,
         runner_options=config.runner_options,
         custom_config=dict(config.custom_config) or None,
+        spans=config.spans,
         batch_rows=config.batch_rows,
         memory=config.memory,
         hints=hints,

@@ -11,6 +11,7 @@ DESCRIPTION = (
 )
 EPILOG = """examples:
   fullpass analyze data/train/*.tfrecord.gz --module features.py --out graph
+  fullpass analyze 'data/day=*' --module features.py --out graph --spans spans/     reads the days that are new
   fullpass analyze data/train --module features.py --out graph --runner flink --runner-option=--flink_master=host:8081
 """
 
@@ -39,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what a worker may hold; batches are cut to it (default: %(default)s)",
     )
     parser.add_argument(
+        "--spans",
+        metavar="DIR",
+        help="keep in DIR what each span of the data contributed (a directory each, or a file each where all lie in one), and read "
+        "only spans that are new or changed",
+    )
+    parser.add_argument(
         "--custom-config", metavar="JSON", help="object that preprocessing_fn(inputs, custom_config) gets, as in TFX"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -59,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         runner=args.runner,
         runner_options=args.runner_option,
         custom_config=_custom_config(args.custom_config) or {},
+        spans=args.spans,
         batch_rows=args.batch_rows,
         memory=args.memory,
     )
@@ -70,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{report.records:,} records, {report.analyzers} analyzers, {report.phases} passes, {report.seconds:.1f} s: {report.path}"
     )
+    if report.records_read is not None:
+        print(f"{report.records_read:,} records were read, the others' part was in {args.spans}")
     if report.fallback:
         print(f"TensorFlow Transform's own implementation ran: {report.fallback}")
     return 0

@@ -14,7 +14,7 @@ import pytest
 from engine import ConfigError, DataError, Dataset
 from tests.support import parity
 from transforms import analyze
-from transforms.cache.cache import analyze_spans
+from transforms.cache import analyze_spans, spans_of
 from transforms.cache.cache_file import SpanCache, read_span, write_span
 
 ROWS = 3_000
@@ -207,3 +207,25 @@ def test_spans_are_checked(tmp_path: Path) -> None:
         analyze_spans({"a": ds, "b": ds}, preprocessing_fn, str(tmp_path / "a"), tmp_path / "cache")
     with pytest.raises(ConfigError, match="name of a span"):
         analyze_spans({"../a": ds}, preprocessing_fn, str(tmp_path / "a"), tmp_path / "cache")
+
+
+def test_spans_are_folders_or_files_and_only_new_ones_are_read(tmp_path: Path) -> None:
+    def day(number: int) -> None:
+        write_span_rows(tmp_path / "rows" / f"day={number}", number)
+
+    def run(out: str) -> Any:
+        ds = Dataset.open(str(tmp_path / "rows" / "*" / "*.parquet"))
+        return analyze(ds, preprocessing_fn, str(tmp_path / out), spans=tmp_path / "spans")
+
+    day(0), day(1)
+    assert run("a").records_read == 2 * ROWS
+    day(2)
+    report = run("b")
+    assert (report.records, report.records_read) == (3 * ROWS, ROWS)
+    assert run("c").records_read == 0
+    analyze(Dataset.open(str(tmp_path / "rows" / "*" / "*.parquet")), preprocessing_fn, str(tmp_path / "whole"))
+    assert results(tmp_path / "c") == results(tmp_path / "b") == results(tmp_path / "whole")
+    one = spans_of(["/data/day=1/a", "/data/day=1/b", "/data/day=2/a"])
+    more = spans_of(["/data/day=1/a", "/data/day=1/b", "/data/day=2/a", "/data/day=3/a"])
+    assert list(one) == list(more)[:2] and [len(files) for files in more.values()] == [2, 1, 1]
+    assert list(spans_of(["/data/a", "/data/b"]).values()) == [["/data/a"], ["/data/b"]]
