@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from tests.clusters.tfx_fixtures import ROWS, tfx_run
+from tests.clusters.tfx_fixtures import ROWS, tfx_run, tfx_transforms
 
-__all__ = ["tfx_run"]
+__all__ = ["tfx_run", "tfx_transforms"]
 
 pytestmark = [pytest.mark.tfx, pytest.mark.timeout(3600)]
 
@@ -41,6 +41,18 @@ def test_our_passes_give_what_tfx_transform_gave(tfx_run):
     buckets = analyzed["worst"].pop("distance_bucket")
     assert buckets <= 1.0, "quantiles are a sketch: a value near a boundary may fall into the next bucket"
     assert max(analyzed["worst"].values()) <= 1e-5
+
+
+def test_our_transform_component_has_the_outputs_of_tfxs(tfx_transforms):
+    theirs, ours, again = (tfx_transforms[name] for name in ("theirs", "ours", "again"))
+    assert ours["outputs"].keys() == theirs["outputs"].keys() and len(theirs["outputs"]) == 8
+    assert all(ours["outputs"].values()), ours["outputs"]
+    assert ours["assets"] == theirs["assets"] and ours["spec"] == theirs["spec"] and ours["raw_metadata"]
+    assert ours["rows"] == theirs["rows"] > ROWS // 4
+    for name, expected in theirs["values"].items():
+        tolerance = 1.0 if name == "distance_bucket" else 1e-5  # a sketch of quantiles: the next bucket near a boundary
+        assert ours["values"][name] == pytest.approx(expected, abs=tolerance), name
+    assert again["values"] == ours["values"] and again["assets"] == ours["assets"]
 
 
 def test_run_fn_reads_parquet_examples_and_starts_from_base_model(tfx_run):

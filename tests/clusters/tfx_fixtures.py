@@ -11,7 +11,7 @@ import pytest
 from tests.support.nycflights import flights
 from tests.support.servers.tfx import root as tfx
 
-__all__ = ["TfxRun", "tfx_run"]
+__all__ = ["TfxRun", "tfx_run", "tfx_transforms"]
 
 REPOSITORY = Path(__file__).parents[2]
 USER_FILES = Path(tfx.__file__).parent / "user"
@@ -41,3 +41,13 @@ def tfx_run(tmp_path_factory) -> TfxRun:
     root.run(["python", "/session/user/pipeline.py", "/session/csv", "/session/out"], log=root.session / "pipeline.log")
     root.run(["python", "/session/user/check.py", "/session/out"], log=root.session / "check.log")
     return TfxRun(root, json.loads((root.session / "out" / "check.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def tfx_transforms(tfx_run) -> dict:
+    """Runs TFX's Transform and ours on the examples of that pipeline, and ours once more with the cache that it wrote."""
+    root = tfx_run.root
+    uris = json.loads((tfx_run.out / "uris.json").read_text())
+    command = ["python", "/session/user/transform.py", "/session/transforms", uris["Examples"][0], uris["Schema"][0]]
+    root.run(command, log=root.session / "transforms.log")
+    return json.loads((root.session / "transforms" / "transform.json").read_text())

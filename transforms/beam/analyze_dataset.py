@@ -97,9 +97,12 @@ class AnalyzeDataset(beam.PTransform):
                 fingerprint=traced.fingerprint,
                 bindings=tuple(binding for plan in plans for binding in plan.evaluation.bindings),
                 save_options=self._save_options,
-            )
+            ).with_output_types(str)
         )
-        deferred = transform_fn | "ReadMetadata" >> beam.Map(_read_metadata)
+        # Typed: Beam gives what has no type the one of the first transform that returns it, which a second one then refuses.
+        deferred = transform_fn | "ReadMetadata" >> beam.Map(_read_metadata).with_output_types(
+            dataset_metadata.DatasetMetadata
+        )
         schema = dataset_metadata.DatasetMetadata(schema=_static_schema(traced))
         return transform_fn, beam_metadata_io.BeamDatasetMetadata(schema, deferred, traced.asset_map)
 

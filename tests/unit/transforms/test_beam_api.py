@@ -49,6 +49,23 @@ def test_analyze_and_transform_dataset_of_instance_dicts_transforms_them(tmp_pat
     assert [row["unit"] for row in data] == [0.0, 0.5, 1.0]
 
 
+def test_one_transform_function_transforms_several_data_sets(tmp_path):
+    metadata = tft.DatasetMetadata.from_feature_spec({"x": tf.io.FixedLenFeature([], tf.float32)})
+    with beam.Pipeline(runner="BundleBasedDirectRunner") as pipeline, fullpass_beam.Context(temp_dir=str(tmp_path)):
+        data = pipeline | beam.Create([{"x": 1.0}, {"x": 3.0}])
+        transform_fn = (data, metadata) | fullpass_beam.AnalyzeDataset(
+            lambda inputs: {"x": tft.scale_to_0_1(inputs["x"])}
+        )
+        for name in ("first", "second"):
+            out, _ = ((data, metadata), transform_fn) | name >> fullpass_beam.TransformDataset()
+            _ = (
+                out
+                | f"Write {name}" >> beam.Map(lambda row: row["x"])
+                | f"Text {name}" >> beam.io.WriteToText(str(tmp_path / name), shard_name_template="")
+            )
+    assert sorted((tmp_path / "second").read_text().split()) == ["0.0", "1.0"]
+
+
 class _Count(beam.PTransform):
     """A user's own analyzer, which no accumulator stands for."""
 
