@@ -59,7 +59,8 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
     """
     given = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else list(paths))]
     names = _paths.expand(given)
-    wanted = [_Named(path) for path in given]
+    files = set(names)
+    wanted = [_Named(path, path.removeprefix("file://") in files) for path in given]
     manifests = [Manifest.load(path, contained=True) for path in _beside(names, wanted)]
     known: dict[str, FileEntry] = {}
     left_out: list[str] = []
@@ -121,31 +122,29 @@ def check_present(entry: FileEntry) -> None:
 class _Named:
     """One path that the user gave: a file, a directory or a glob."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, is_file: bool) -> None:
         remote = _paths.is_remote(path)
         self.path = path if remote else path.removeprefix("file://")
         self._pattern: re.Pattern[str] | None = None
         self.root = ""
-        if remote:
-            self.is_file = _paths.exists(path)
-        else:
-            self.is_file = os.path.isfile(self.path)
+        self.is_file = is_file
+        self.key = _key(self.path)
         self.is_directory = False
         if self.is_file:
             return
         magic = re.search(r"[*?\[]", _paths.split_query(self.path)[0] if remote else self.path)
         self.is_directory = magic is None if remote else os.path.isdir(self.path)
         if self.is_directory:
-            self.root = _key(self.path)
+            self.root = self.key
             return
         start = magic.start() if magic else len(self.path)
         self.root = _key(self.path[: self.path.rfind("/", 0, start)] if "/" in self.path[:start] else ".")
-        self._pattern = glob_regex(_key(self.path))
+        self._pattern = glob_regex(self.key)
 
     def names(self, key: str) -> bool:
         """Returns whether what was given names a file, were it there: a directory all below it, a glob what it matches."""
         if self.is_file:
-            return key == _key(self.path)
+            return key == self.key
         if self._pattern is None:
             return key.startswith(self.root.rstrip("/") + "/")
         parts = key.split("/")
@@ -159,8 +158,12 @@ def _sorted_out(
 
     A shell replaces a glob by the files that are there: a list that holds all of those, two at least, means the others too.
     """
-    missed = [entry for entry in absent if any(one.names(_key(entry.path)) for one in wanted)]
-    others = [entry for entry in absent if entry not in missed]
+    missed, others = [], []
+    files, patterns = {one.key for one in wanted if one.is_file}, [one for one in wanted if not one.is_file]
+    for entry in absent:
+        key = _key(entry.path)
+        named = key in files or any(one.names(key) for one in patterns)
+        (missed if named else others).append(entry)
     if others and len(manifest.files) - len(absent) > 1 and not any(_paths.exists(entry.path) for entry in others):
         missed, others = [*missed, *others], []
     return missed, others
