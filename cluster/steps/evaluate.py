@@ -29,6 +29,7 @@ class EvaluateConfig:
         weight: column with the weight of each row; empty for none.
         output: the model's output that holds the predictions; empty for its only one.
         show: most segments printed for each slice, the largest first.
+        intervals: how 95 % intervals are estimated: "jackknife", "bootstrap" or "none".
     """
 
     slices: tuple[tuple[str, ...], ...] = ()
@@ -38,12 +39,15 @@ class EvaluateConfig:
     weight: str = ""
     output: str = ""
     show: int = 20
+    intervals: str = "jackknife"
 
     def __post_init__(self) -> None:
         from trainers.evaluation.thresholds import parse_thresholds
 
         check_types(self)
         require(self.show >= 0, "show", self.show, "0 or more")
+        known = ("jackknife", "bootstrap", "none")
+        require(self.intervals in known, "intervals", self.intervals, f"one of {', '.join(known)}")
         parse_thresholds(self.thresholds)
 
 
@@ -75,5 +79,6 @@ def run(
         baseline=config.baseline or None,
         weight=config.weight or None,
         output=config.output or None,
+        intervals=config.intervals,
         out=None if out is None else os.fspath(out),
     )

@@ -10,14 +10,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from engine.core.errors import ConfigError, DataError
 from engine.core.progress import Progress
 from engine.storage.destination import check_file
+from trainers.evaluation.accumulators.metric_table import Intervals
 from trainers.evaluation.result import EvaluationResult, SliceResult
-from trainers.evaluation.thresholds import Threshold, failures, parse_thresholds
+from trainers.evaluation.tally import Tally
+from trainers.evaluation.thresholds import Threshold, failures, not_judged, parse_thresholds
 
 __all__ = ["EvaluationResult", "SliceResult", "Threshold", "evaluate", "parse_thresholds"]
 
@@ -35,6 +34,7 @@ def evaluate(
     output: str | None = None,
     out: str | os.PathLike[str] | None = None,
     batch_rows: int = 16384,
+    intervals: str = "jackknife",
 ) -> EvaluationResult:
     """Returns the metrics of a model over every row of a data set, and whether it may be served.
 
@@ -51,6 +51,8 @@ def evaluate(
         output: which output holds the predictions; None where there is one only.
         out: JSON file to write the result to; a Markdown file goes beside it.
         batch_rows: rows a call of the model.
+        intervals: how 95 % intervals are estimated in the same pass: "jackknife" (20 parts of the rows, each left out),
+            "bootstrap" (20 samples; costs as many times the metrics' time) or "none".
 
     Raises:
         ConfigError: no such model, label, segment or metric.
@@ -63,6 +65,8 @@ def evaluate(
 
     if out is not None:
         check_file(out)
+    if intervals not in (each.value for each in Intervals):
+        raise ConfigError(f"intervals: got {intervals!r}; expected {', '.join(repr(i.value) for i in Intervals)}")
     judged = parse_thresholds(thresholds)
     wanted = _wanted_slices(slices, judged)
     dataset = Dataset.open(data) if isinstance(data, (str, os.PathLike, list, tuple)) else data
@@ -72,7 +76,7 @@ def evaluate(
     if baseline is not None:
         models["baseline"] = LoadedModel(baseline, output)
     columns = _columns(dataset, models, label, wanted, weight)
-    tally = _Tally(models, label, wanted, weight, metrics)
+    tally = Tally(models, label, wanted, weight, metrics, Intervals(intervals))
     total = dataset.num_records
     with Progress("evaluate", total) as progress:
         for batch in dataset.read_batches(batch_rows=batch_rows, columns=columns):
@@ -84,7 +88,7 @@ def evaluate(
         raise DataError("evaluation has no rows; give data with at least one")
     if model_digest(path) != digest:
         raise DataError("changed while it was evaluated; its result is not used", path=str(path))
-    overall, segments, before = tally.results()
+    overall, widths, segments, before = tally.results()
     result = EvaluationResult(
         model=str(path),
         model_sha256=digest,
@@ -92,118 +96,16 @@ def evaluate(
         label=label,
         rows=total,
         overall=overall,
+        half_widths=widths,
         slices=segments,
         baseline=before,
-        failures=failures(judged, overall, segments, before),
+        failures=failures(judged, overall, segments, before, widths),
+        not_judged=not_judged(judged, segments),
         judged=bool(judged),
     )
     if out is not None:
         result.save(out)
     return result
-
-
-class _Tally:
-    """Metric states: all rows and each segment of the model, all rows of the baseline."""
-
-    def __init__(
-        self,
-        models: Mapping[str, Any],
-        label: str,
-        slices: Sequence[tuple[str, ...]],
-        weight: str | None,
-        metrics: Sequence[str] | None,
-    ) -> None:
-        self.rows = 0
-        self._models, self._label, self._slices, self._weight, self._metrics = models, label, slices, weight, metrics
-        self._set: Any = None
-        self._states: dict[tuple[Any, ...], Any] = {}
-        self._counts: dict[tuple[Any, ...], int] = {}
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Adds the rows of a batch."""
-        from trainers.evaluation.segments import segments_of
-
-        if batch.num_rows == 0:
-            return
-        model = self._models["model"]
-        labels = self._labels(batch)
-        weights = self._weights(batch)
-        predictions = model.predict(batch)
-        if self._set is None:
-            self._set = self._metric_set(labels, predictions)
-        self._update(("model",), labels, predictions, weights)
-        for columns in self._slices:
-            for values, rows in segments_of(batch, columns):
-                self._update((columns, values), labels[rows], predictions[rows], weights[rows])
-        if "baseline" in self._models:
-            self._update(("baseline",), labels, self._models["baseline"].predict(batch), weights)
-        self.rows += batch.num_rows
-
-    def results(self) -> tuple[dict[str, float], list[SliceResult], dict[str, float] | None]:
-        """Returns metrics over all rows, the segments, and the baseline's metrics."""
-        final = {key: self._final(key) for key in self._states}
-        found = [
-            SliceResult(key=dict(zip(key[0], key[1])), rows=self._counts[key], metrics=final[key])
-            for key in self._states
-            if len(key) == 2
-        ]
-        order = {columns: i for i, columns in enumerate(self._slices)}
-        found.sort(key=lambda s: (order[tuple(s.key)], -s.rows, s.name))
-        for columns in self._slices:
-            rows = sum(s.rows for s in found if tuple(s.key) == columns)
-            if rows != self.rows:
-                raise DataError(
-                    f"segments of {', '.join(columns)} have {rows:,} rows together, the data has {self.rows:,}"
-                )
-        return final[("model",)], found, final.get(("baseline",))
-
-    def _final(self, key: tuple[Any, ...]) -> dict[str, float]:
-        return {**self._set.result(self._states[key]), "example_count": float(self._counts[key])}
-
-    def _update(self, key: tuple[Any, ...], labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
-        if key not in self._states:
-            self._states[key], self._counts[key] = self._set.create(), 0
-        self._set.update(self._states[key], labels, predictions, weights)
-        self._counts[key] += len(labels)
-
-    def _metric_set(self, labels: np.ndarray, predictions: np.ndarray) -> Any:
-        from trainers.evaluation.metrics import MetricSet, default_metrics
-
-        if predictions.ndim > 1:
-            task = "multiclass"
-        else:
-            inside = predictions.min() >= 0 and predictions.max() <= 1
-            task = "binary" if inside and labels.min() >= 0 and labels.max() <= 1 else "regression"
-        return MetricSet(default_metrics(task) if self._metrics is None else self._metrics, task)
-
-    def _labels(self, batch: pa.RecordBatch) -> np.ndarray:
-        model = self._models["model"]
-        if model.computes(self._label):
-            labels = model.transformed(batch, [self._label])[self._label].reshape(batch.num_rows, -1)
-            if labels.shape[1] != 1:
-                raise ConfigError(f"label {self._label!r} has {labels.shape[1]} values a row; evaluation takes one")
-            labels = labels[:, 0]
-        else:
-            labels = _numbers(batch.column(self._label), self._label, "label", self.rows)
-        if labels.dtype.kind not in "iufb":
-            raise ConfigError(f"label {self._label!r} holds {labels.dtype} values; evaluation takes numbers")
-        return labels.astype(np.float64)
-
-    def _weights(self, batch: pa.RecordBatch) -> np.ndarray:
-        if self._weight is None:
-            return np.ones(batch.num_rows, np.float32)
-        return _numbers(batch.column(self._weight), self._weight, "weight", self.rows).astype(np.float32)
-
-
-def _numbers(column: pa.Array, name: str, role: str, before: int) -> np.ndarray:
-    if column.null_count:
-        row = before + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(f"{role} {name!r} has no value; leave such rows out of the evaluation", record=row)
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int64())
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise ConfigError(f"{role} {name!r} is {column.type}; evaluation takes a column of numbers")
-    return column.to_numpy(zero_copy_only=False)
 
 
 def _wanted_slices(slices: Sequence[Sequence[str] | str], judged: Sequence[Threshold]) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Metrics as TFMA defines them, over batches of labels and predictions."""
+"""Which metrics are asked for: those of our own accumulators, and any other of TensorFlow Model Analysis, row by row."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import ConfigError
-from trainers.evaluation.kernels import kernel_for
+from trainers.evaluation.kernels import Kernel
 
-__all__ = ["MetricSet", "default_metrics"]
+__all__ = ["MetricSet", "default_metrics", "own_results"]
 
 _DEFAULTS = {
     "binary": (
@@ -37,13 +37,79 @@ _ALIASES = {
 _FAIRNESS = ("FPR", "FNR", "TPR", "TNR", "PredictedPositiveRate", "FalseDiscoveryRate", "FalseOmissionRate")
 
 
+_MEANS = {
+    "Calibration": "calibration",
+    "MeanLabel": "mean_label",
+    "MeanPrediction": "mean_prediction",
+    "MeanSquaredError": "mean_squared_error",
+    "MeanAbsoluteError": "mean_absolute_error",
+    "RootMeanSquaredError": "root_mean_squared_error",
+}
+# Class of TFMA (or Keras) to the result of our own accumulators that is the same.
+_OWN: dict[str, dict[str, str]] = {
+    "regression": _MEANS,
+    "binary": {
+        **_MEANS,
+        "AUC": "auc",
+        "AUCPrecisionRecall": "auc_precision_recall",
+        "BinaryCrossEntropy": "binary_crossentropy",
+        "BinaryAccuracy": "binary_accuracy",
+        "Precision": "precision",
+        "Recall": "recall",
+        "F1Score": "f1_score",
+        "FPR": "fpr",
+        "FNR": "fnr",
+        "TPR": "tpr",
+        "TNR": "tnr",
+        "PredictedPositiveRate": "predicted_positive_rate",
+        "FalseDiscoveryRate": "false_discovery_rate",
+        "FalseOmissionRate": "false_omission_rate",
+        "ece": "expected_calibration_error",
+    },
+    "multiclass": {
+        "SparseCategoricalAccuracy": "sparse_categorical_accuracy",
+        "SparseCategoricalCrossentropy": "sparse_categorical_crossentropy",
+        "macro_precision": "macro_precision",
+        "macro_recall": "macro_recall",
+        "macro_f1": "macro_f1_score",
+        "micro_f1": "micro_f1_score",
+    },
+}
+
+
+def own_results(metrics: Sequence[str], task: str, classes: int = 2) -> tuple[list[str], list[str]]:
+    """Returns the results of our own accumulators that are asked for, and the names that only TFMA knows.
+
+    Args:
+        metrics: names of `MetricSet`; of several classes also "macro_precision", "macro_recall", "macro_f1", "micro_f1",
+            "top_5" (fewer where there are fewer classes) and "per_class".
+        task: "binary", "multiclass" or "regression".
+        classes: number of classes.
+    """
+    own: list[str] = []
+    others: list[str] = []
+    for name in metrics:
+        known = _OWN[task].get(_ALIASES.get(name, name))
+        if name == "fairness" and task == "binary":
+            own += [_OWN[task][each] for each in _FAIRNESS]
+        elif name == "per_class" and task == "multiclass":
+            own += [f"{each}@classId:{index}" for index in range(classes) for each in ("precision", "recall")]
+        elif name == "top_5" and task == "multiclass":
+            own.append(f"top_{min(5, classes)}_accuracy")
+        elif known is not None:
+            own.append(known)
+        else:
+            others.append(name)
+    return list(dict.fromkeys(own)), others
+
+
 def default_metrics(task: str) -> tuple[str, ...]:
     """Returns the TFMA metrics computed where none are named; task is "binary", "multiclass" or "regression"."""
     return _DEFAULTS[task]
 
 
 class MetricSet:
-    """The computations of some metrics; one state of it belongs to each segment.
+    """The computations of some metrics as TFMA has them, row by row; one state of it belongs to each segment.
 
     Args:
         metrics: TFMA class names ("AUC"), or short names ("pr_auc", "log_loss"); "fairness" stands for the rates of Fairness
@@ -78,7 +144,7 @@ class MetricSet:
                 continue
             seen.add(identity)
             if type(computation).__name__ == "MetricComputation":
-                self._kernels.append(kernel_for(computation.combiner, task != "multiclass"))
+                self._kernels.append(Kernel(computation.combiner))
             elif type(computation).__name__ == "DerivedMetricComputation":
                 self._derived.append(computation)
 

@@ -27,11 +27,13 @@ class SliceResult:
         key: column to value; None where the value is missing.
         rows: how many rows.
         metrics: metric to value; not a number where it has no meaning (AUC of one class).
+        half_widths: metric to half of its 95 % interval.
     """
 
     key: Mapping[str, Any]
     rows: int
     metrics: Mapping[str, float]
+    half_widths: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -53,6 +55,8 @@ class EvaluationResult:
         slices: the segments, by columns and then by number of rows, largest first.
         baseline: metrics of the baseline over the same rows, or None.
         failures: what the model did not reach, one readable line each.
+        not_judged: segments that thresholds name and that were too small or had no such metric, one line each.
+        half_widths: metric to half of its 95 % interval over all rows.
         judged: thresholds were given; only then can the model be blessed.
     """
 
@@ -64,6 +68,8 @@ class EvaluationResult:
     slices: Sequence[SliceResult] = ()
     baseline: Mapping[str, float] | None = None
     failures: Sequence[str] = ()
+    not_judged: Sequence[str] = ()
+    half_widths: Mapping[str, float] = dataclasses.field(default_factory=dict)
     judged: bool = False
     data: str = ""
 
@@ -84,9 +90,19 @@ class EvaluationResult:
             "blessed": self.blessed,
             "judged": self.judged,
             "failures": list(self.failures),
+            "not_judged": list(self.not_judged),
             "overall": _metrics(self.overall),
+            "half_widths": _metrics(self.half_widths),
             "baseline": None if self.baseline is None else _metrics(self.baseline),
-            "slices": [{"key": dict(s.key), "rows": s.rows, "metrics": _metrics(s.metrics)} for s in self.slices],
+            "slices": [
+                {
+                    "key": dict(s.key),
+                    "rows": s.rows,
+                    "metrics": _metrics(s.metrics),
+                    "half_widths": _metrics(s.half_widths),
+                }
+                for s in self.slices
+            ],
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -159,13 +175,16 @@ class EvaluationResult:
 
     def _rows(self, show: int, metrics: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[str]]:
         names = list(metrics) if metrics is not None else [n for n in self.overall if n != "example_count"]
-        rows = [["all rows", f"{self.rows:,}", *(_shown(self.overall[n]) for n in names)]]
+        rows = [["all rows", f"{self.rows:,}", *(_shown(self.overall[n], self.half_widths.get(n)) for n in names)]]
         if self.baseline is not None:
             rows.append(["baseline, all rows", f"{self.rows:,}", *(_shown(self.baseline[n]) for n in names)])
         hidden = []
         for columns in dict.fromkeys(tuple(s.key) for s in self.slices):
             segments = [s for s in self.slices if tuple(s.key) == columns]
-            rows += [[s.name, f"{s.rows:,}", *(_shown(s.metrics[n]) for n in names)] for s in segments[:show]]
+            rows += [
+                [s.name, f"{s.rows:,}", *(_shown(s.metrics[n], s.half_widths.get(n)) for n in names)]
+                for s in segments[:show]
+            ]
             if len(segments) > show:
                 hidden.append(f"{len(segments) - show:,} more segments of {', '.join(columns)}")
         return ["segment", "rows", *names], rows, hidden
@@ -173,11 +192,10 @@ class EvaluationResult:
     def _verdict(self) -> list[str]:
         if not self.judged:
             return []
-        return (
-            ["blessed: all thresholds are met"]
-            if self.blessed
-            else ["not blessed:", *(f"  {line}" for line in self.failures)]
-        )
+        left_out = ["not judged:", *(f"  {line}" for line in self.not_judged)] if self.not_judged else []
+        if self.blessed:
+            return ["blessed: all thresholds are met", *left_out]
+        return ["not blessed:", *(f"  {line}" for line in self.failures), *left_out]
 
 
 def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
@@ -188,9 +206,19 @@ def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
         label=stored["label"],
         rows=stored["rows"],
         overall=_numbers(stored["overall"]),
-        slices=[SliceResult(key=s["key"], rows=s["rows"], metrics=_numbers(s["metrics"])) for s in stored["slices"]],
+        half_widths=_numbers(stored.get("half_widths", {})),
+        slices=[
+            SliceResult(
+                key=s["key"],
+                rows=s["rows"],
+                metrics=_numbers(s["metrics"]),
+                half_widths=_numbers(s.get("half_widths", {})),
+            )
+            for s in stored["slices"]
+        ],
         baseline=None if stored["baseline"] is None else _numbers(stored["baseline"]),
         failures=stored["failures"],
+        not_judged=stored.get("not_judged", []),
         judged=stored["judged"],
     )
 
@@ -203,5 +231,8 @@ def _numbers(metrics: Mapping[str, float | None]) -> dict[str, float]:
     return {name: math.nan if value is None else float(value) for name, value in metrics.items()}
 
 
-def _shown(value: float) -> str:
-    return "-" if not math.isfinite(value) else f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.4f}"
+def _shown(value: float, half_width: float | None = None) -> str:
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.4f}"
+    return text if half_width is None or not math.isfinite(half_width) else f"{text} ±{half_width:.4f}"

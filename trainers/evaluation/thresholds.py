@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 
-__all__ = ["ALIASES", "Threshold", "failures", "lower_is_better", "parse_thresholds"]
+__all__ = ["ALIASES", "Threshold", "failures", "lower_is_better", "not_judged", "parse_thresholds"]
 
 # Short names that people say, and the names that results carry.
 ALIASES = {
@@ -29,7 +29,7 @@ _LOWER = (
     "mae",
     "rmse",
 )
-_KEYS = ("min", "max", "min_change", "max_change", "slices", "min_rows", "max_gap")
+_KEYS = ("min", "max", "min_change", "max_change", "slices", "min_rows", "max_gap", "confident")
 
 
 def lower_is_better(metric: str) -> bool:
@@ -50,6 +50,7 @@ class Threshold:
         slices: segments that are held to the bounds besides all rows together, each a tuple of columns.
         min_rows: segments with fewer rows are not judged.
         max_gap: most that the best and the worst judged segment of one kind may be apart.
+        confident: `min` and `max` hold for the whole 95 % interval, not for the value alone.
     """
 
     metric: str
@@ -60,6 +61,7 @@ class Threshold:
     slices: tuple[tuple[str, ...], ...] = ()
     min_rows: int = 100
     max_gap: float | None = None
+    confident: bool = False
 
     @property
     def name(self) -> str:
@@ -107,13 +109,17 @@ def _parse(metric: str, value: Any) -> Threshold:
             raise ConfigError(f"{where}: unknown key; the keys allowed here are {', '.join(_KEYS)}")
         if key == "slices":
             settings[key] = _slices(where, item)
+        elif key == "confident":
+            if not isinstance(item, bool):
+                raise ConfigError(f"{where} = {item!r}: it must be true or false")
+            settings[key] = item
         elif not _is_number(item) or (key == "min_rows" and (item != int(item) or item < 1)):
             raise ConfigError(
                 f"{where} = {item!r}: it must be a {'whole number, 1 or more' if key == 'min_rows' else 'number'}"
             )
         else:
             settings[key] = int(item) if key == "min_rows" else float(item)
-    if not set(settings) & set(_KEYS) - {"slices", "min_rows"}:
+    if not set(settings) & set(_KEYS) - {"slices", "min_rows", "confident"}:
         raise ConfigError(f"thresholds.{metric}: no bound; give one of min, max, min_change, max_change, max_gap")
     if "max_gap" in settings and not settings.get("slices"):
         raise ConfigError(
@@ -140,6 +146,7 @@ def failures(
     overall: Mapping[str, float],
     slices: Sequence[Any],
     baseline: Mapping[str, float] | None,
+    half_widths: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Returns what the model did not reach, one readable line each; none where it may be served.
 
@@ -148,6 +155,7 @@ def failures(
         overall: metric to value over all rows.
         slices: segments with `key` (column to value), `rows` and `metrics`.
         baseline: metrics of the other model over the same rows.
+        half_widths: metric to half of its interval over all rows; segments have their own.
 
     Raises:
         ConfigError: a metric or a segment that was not computed, or a change without a baseline.
@@ -159,7 +167,7 @@ def failures(
             raise ConfigError(
                 f"thresholds.{threshold.metric}: no such metric; computed are {', '.join(sorted(overall))}"
             )
-        found += _bounds(threshold, "all rows", overall[name])
+        found += _bounds(threshold, "all rows", overall[name], (half_widths or {}).get(name))
         if threshold.needs_baseline:
             if baseline is None:
                 raise ConfigError(f"thresholds.{threshold.metric}: a change needs a baseline model; give baseline")
@@ -169,12 +177,31 @@ def failures(
     return found
 
 
+def not_judged(thresholds: Sequence[Threshold], slices: Sequence[Any]) -> list[str]:
+    """Returns the segments that thresholds name and that could not be judged, one readable line each."""
+    found = []
+    for threshold in thresholds:
+        for columns in threshold.slices:
+            for s in slices:
+                if tuple(s.key) != columns:
+                    continue
+                if s.rows < threshold.min_rows:
+                    found.append(f"{threshold.metric} of {s.name}: {s.rows:,} rows, fewer than {threshold.min_rows:,}")
+                elif s.metrics[threshold.name] != s.metrics[threshold.name]:
+                    found.append(f"{threshold.metric} of {s.name}: has no meaning there (only one class, or none)")
+    return found
+
+
 def _segments(threshold: Threshold, columns: tuple[str, ...], segments: Sequence[Any]) -> list[str]:
     if not segments:
         raise ConfigError(f"thresholds.{threshold.metric}.slices: {list(columns)} was not evaluated; add it to slices")
     judged = [(s, s.metrics[threshold.name]) for s in segments if s.rows >= threshold.min_rows]
     judged = [(s, value) for s, value in judged if value == value]  # AUC of a segment with one class is not a number
-    found = [line for s, value in judged for line in _bounds(threshold, s.name, value)]
+    found = [
+        line
+        for s, value in judged
+        for line in _bounds(threshold, s.name, value, getattr(s, "half_widths", {}).get(threshold.name))
+    ]
     if threshold.max_gap is not None and judged:
         low, high = min(judged, key=lambda j: j[1]), max(judged, key=lambda j: j[1])
         gap = high[1] - low[1]
@@ -186,13 +213,18 @@ def _segments(threshold: Threshold, columns: tuple[str, ...], segments: Sequence
     return found
 
 
-def _bounds(threshold: Threshold, where: str, value: float) -> list[str]:
+def _bounds(threshold: Threshold, where: str, value: float, half_width: float | None) -> list[str]:
     if value != value:
         return [f"{threshold.metric} of {where} is not a number"]
-    if threshold.min is not None and value < threshold.min:
-        return [f"{threshold.metric} of {where} is {value:.4f}, at least {threshold.min:g} is needed"]
-    if threshold.max is not None and value > threshold.max:
-        return [f"{threshold.metric} of {where} is {value:.4f}, at most {threshold.max:g} is allowed"]
+    margin, shown = 0.0, f"{value:.4f}"
+    if threshold.confident:
+        if half_width is None or half_width != half_width:
+            return [f"{threshold.metric} of {where} has no interval; a confident bound needs one"]
+        margin, shown = half_width, f"{value:.4f} ±{half_width:.4f}"
+    if threshold.min is not None and value - margin < threshold.min:
+        return [f"{threshold.metric} of {where} is {shown}, at least {threshold.min:g} is needed"]
+    if threshold.max is not None and value + margin > threshold.max:
+        return [f"{threshold.metric} of {where} is {shown}, at most {threshold.max:g} is allowed"]
     return []
 
 

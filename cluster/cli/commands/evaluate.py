@@ -20,6 +20,7 @@ A thresholds file has one table or number for each metric:
   min_change = -0.005            # against the baseline
   slices = [["carrier"]]         # each carrier is held to min, too
   min_rows = 200                 # smaller segments are not judged
+  confident = true               # min holds for the whole 95 % interval
   max_gap = 0.1                  # between the best and the worst carrier
 """
 
@@ -60,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", default="", metavar="DIR", help="another model on the same rows")
     parser.add_argument("--weight", default="", metavar="NAME", help="column with the weight of each row")
     parser.add_argument("--output", default="", metavar="NAME", help="the model's output that holds the predictions")
+    parser.add_argument(
+        "--intervals",
+        choices=("jackknife", "bootstrap", "none"),
+        default="jackknife",
+        help="how 95 %% intervals are estimated (default: %(default)s)",
+    )
     parser.add_argument("--out", metavar="FILE.json", help="write the result here, and a Markdown file beside it")
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="segments shown of each kind (default: %(default)s)"
@@ -85,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         weight=args.weight,
         output=args.output,
         show=args.show,
+        intervals=args.intervals,
     )
     data = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
     result = evaluate.run(config, args.model, data, args.label, out=args.out)
