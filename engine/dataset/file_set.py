@@ -178,13 +178,20 @@ def _beside(names: list[str], wanted: list[_Named]) -> list[str]:
         spelled = directory if _paths.is_remote(directory) else key
         above = [root for root in roots if key == root or key.startswith(root.rstrip("/") + "/")]
         directories.setdefault(key, spelled)
-        top = min(above, key=len, default=key)
+        top = min([*above, _above_partitions(key)], key=len)
         while key != top and len(key) > len(top):
             spelled = _paths.parent(spelled)
             key = _key(spelled)
             directories.setdefault(key, spelled)
     found = [_paths.join(directory, MANIFEST_NAME) for directory in directories.values()]
     return [path for path in found if _paths.exists(path)]
+
+
+def _above_partitions(directory: str) -> str:
+    """The directory that a run of `key=value` directories lies in, whose manifest lists the files of all of them."""
+    while "=" in directory.rsplit("/", 1)[-1]:
+        directory = directory.rsplit("/", 1)[0]
+    return directory
 
 
 def _key(path: str) -> str:

@@ -94,9 +94,12 @@ def test_the_manifest_of_the_whole_holds_them(years):
     ds = Dataset.open(years)
     assert len(ds.known_entries) == 3 and table(ds).equals(whole)
     assert table(Dataset.open(path)).equals(whole)
-    os.unlink(ds.paths[0])
-    with pytest.raises(DataError, match="is listed in the manifest"):
-        Dataset.open(years)
+    listed = sorted(ds.paths)
+    assert len(Dataset.open(listed).known_entries) == 3, "a list of files finds it above their directories"
+    os.unlink(listed[0])
+    for form in (years, f"{years}/*/*.parquet", listed[1:]):
+        with pytest.raises(DataError, match="is listed in the manifest"):
+            Dataset.open(form)
 
 
 @pytest.mark.parametrize("format", ["parquet", "tfrecord"])
