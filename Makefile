@@ -25,7 +25,7 @@ help:
 
 env: $(VENV)/.complete
 
-$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*/*.cc engine/native/*/*.h transforms/native/*.cc transforms/native/*.h)
+$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*/*.cc engine/native/*/*.h transforms/native/*.cc transforms/native/*.h trainers/native/*.c)
 	.ci/make-env $(PYTHON) $(VENV)
 	@touch $@
 
@@ -58,4 +58,4 @@ audit: env
 	.ci/audit $(BIN)/uvx
 
 clean:
-	rm -rf $(VENV) build *.egg-info engine/_native*.so transforms/_native*.so
+	rm -rf $(VENV) build *.egg-info engine/_native*.so transforms/_native*.so trainers/_loopback*.so
