@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 
-__all__ = ["check_patch", "merge_patch"]
+__all__ = ["check_object", "check_patch", "merge_patch"]
 
 # x-kubernetes-patch-merge-key of the fields of a pod's spec, from the API's OpenAPI description.
 _MERGE_KEYS = {
@@ -82,9 +82,23 @@ def check_patch(patch: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: an unknown field, with the known ones; or a value of another shape.
     """
+    check_object(patch, "V1PodTemplateSpec", "pod_patch")
+
+
+def check_object(value: Mapping[str, Any], model: str, where: str) -> None:
+    """Refuses an object with a field that the Kubernetes client's model of that name does not have.
+
+    Args:
+        value: as it goes to the API.
+        model: e.g. "V1NetworkPolicy".
+        where: named in the error.
+
+    Raises:
+        ConfigError: an unknown field, with the known ones; or a value of another shape.
+    """
     from kubernetes.client import models
 
-    _check(dict(patch), "V1PodTemplateSpec", "pod_patch", models)
+    _check(dict(value), model, where, models)
 
 
 def _check(value: Any, kind: str, where: str, models: Any) -> None:

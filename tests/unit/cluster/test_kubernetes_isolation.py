@@ -13,10 +13,11 @@ from cluster import JobSpec, Resources, SecretEnv, Volume, launcher
 from cluster.cli.main import build_parser
 from cluster.cli.submit_flags import spec_from_args
 from cluster.launchers.kubernetes.kinds.kind import KINDS
-from cluster.launchers.kubernetes.pod_patch import check_patch, merge_patch
+from cluster.launchers.kubernetes.pod_patch import check_object, check_patch, merge_patch
 from engine import ConfigError
 from engine.core.environment import GROUP_SECRET_FILE
-from tests.unit.cluster.test_kubernetes_render import pods, render, variables
+from tests.support.kubernetes_api import recording_api
+from tests.unit.cluster.test_kubernetes_render import BASE, pods, render, variables
 from trainers.supervision.group_secret import group_secret
 
 K8S = Path(__file__).parents[3] / "k8s"
@@ -88,6 +89,22 @@ def test_job_is_entered_by_its_own_members_alone(kind, base):
     assert same_name["metadata"]["name"] == objects[0]["metadata"]["name"]
     for pod in pods(same_name["kind"].lower(), [same_name]).values():
         assert not may_enter(policies, ours, pod["metadata"]["labels"], "fullpass", 2222), "another kind's job"
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_objects_have_no_field_that_the_api_does_not_know(kind):
+    """By the models of the API's own client: a misspelt field of a policy would be dropped in silence."""
+    objects = render(kind, **GROUP, volumes=(Volume(mount_path="/a", secret="keys"),))
+    for obj in objects:
+        model = {"NetworkPolicy": "V1NetworkPolicy", "Secret": "V1Secret", "Job": "V1Job"}.get(obj["kind"])
+        if model:
+            check_object(obj, model, obj["kind"])
+    for role, pod in pods(kind, objects).items():
+        check_object(pod, "V1PodTemplateSpec", role)
+    for path in K8S.rglob("*.yaml"):
+        for obj in yaml.safe_load_all(path.read_text()):
+            if obj["kind"] == "NetworkPolicy":
+                check_object(obj, "V1NetworkPolicy", str(path))
 
 
 def test_head_of_a_rayjob_is_asked_by_its_operator_alone():
@@ -292,3 +309,35 @@ def test_values_of_variables_are_in_no_message_and_no_repr():
     with pytest.raises(ConfigError) as error:
         spec_from_args(parser.parse_args(["submit", "--name", "a", "--step", "train", "--env", "hunter2"]))
     assert "hunter2" not in str(error.value)
+
+
+def test_submit_creates_a_new_secret_and_a_policy_that_go_with_the_job(tmp_path):
+    with recording_api(tmp_path, {}) as (kubeconfig, created):
+        place = launcher("kubernetes", kubeconfig=kubeconfig)
+        for _ in range(2):
+            place.submit(JobSpec(**BASE, **GROUP))
+    secrets = [obj for path, obj in created if path.startswith("/api/v1/namespaces/team/secrets")]
+    values = [secret["stringData"]["secret"] for secret in secrets]
+    assert len(set(values)) == 2 and all(len(bytes.fromhex(value)) == 16 for value in values), "128 bits, new each time"
+    policies = [path for path, obj in created if obj["kind"] == "NetworkPolicy"]
+    assert policies and all(
+        p.startswith("/apis/networking.k8s.io/v1/namespaces/team/networkpolicies") for p in policies
+    )
+    for _, obj in created:
+        if obj["kind"] in ("Secret", "NetworkPolicy", "Service"):
+            assert obj["metadata"]["ownerReferences"][0]["kind"] == "Job"
+
+
+@pytest.mark.parametrize("level", ["baseline", "restricted", "privileged", None])
+def test_host_volumes_are_refused_where_the_namespace_forbids_them(tmp_path, level):
+    labels = {"pod-security.kubernetes.io/enforce": level} if level else {}
+    spec = JobSpec(**BASE, volumes=(Volume(mount_path="/data", host_path="/data"),))
+    with recording_api(tmp_path, labels) as (kubeconfig, created):
+        place = launcher("kubernetes", kubeconfig=kubeconfig)
+        if level in ("baseline", "restricted"):
+            with pytest.raises(ConfigError, match=f"volume at /data: namespace team enforces pod security '{level}'"):
+                place.submit(spec)
+            assert created == []
+        else:
+            place.submit(spec)
+            assert created
