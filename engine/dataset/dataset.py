@@ -18,7 +18,7 @@ from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
 from engine.formats.partitions import keep_files, mark_partitions, partition_fields, with_partitions
 from engine.formats.read import read_split
-from engine.formats.registry import detect, format_module, whole_split
+from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
 from engine.schema.feature_spec import default_of, feature_spec_from_schema, schema_from_feature_spec
 from engine.schema.schema_proto import as_feature_spec
@@ -207,7 +207,7 @@ class Dataset:
         for split in self.splits(1 << 62):
             entry = self._known.get(split.path)
             if entry is not None:
-                split = entry_split(entry)
+                split = entry.whole()
             yield from read_split(split, self.schema, batch_rows, columns, damage=damage, **options)
 
     def write(
@@ -227,7 +227,7 @@ class Dataset:
             compression: None, "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
             **options: how it is split, as `ingest` takes it: fractions, split_by, stratify_by, split_time, ...
         """
-        from engine.ingestion.ingestion import ingest_dataset
+        from engine.ingestion.ingest_source import ingest_dataset
 
         return ingest_dataset(
             self, os.fspath(out), format=format, num_shards=num_shards, compression=compression, **options
@@ -276,8 +276,3 @@ def _one_format(files: FileSet) -> str:
         (first, one), (second, other) = list(formats.items())[:2]
         raise DataError(f"is {second}, but {one} is {first}; open them as two data sets", path=other)
     return next(iter(formats))
-
-
-def entry_split(entry: FileEntry) -> Split:
-    """Returns the split that reads a whole file and is held to its count."""
-    return whole_split(entry.path, entry.format, entry.compression, entry.size_bytes, len(entry.blocks), entry.records)

@@ -158,7 +158,8 @@ def _sorted_out(
 
     A shell replaces a glob by the files that are there: a list that holds all of those, two at least, means the others too.
     """
-    missed, others = [], []
+    missed: list[FileEntry] = []
+    others: list[FileEntry] = []
     files, patterns = {one.key for one in wanted if one.is_file}, [one for one in wanted if not one.is_file]
     for entry in absent:
         key = _key(entry.path)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from engine import _native
 from engine.core.errors import DataError
 from engine.formats.block import Block
-from engine.formats.registry import detect, format_module
+from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
 from engine.storage import paths as _paths
 
@@ -55,6 +55,10 @@ class FileEntry:
     records: int
     blocks: tuple[Block, ...]
     checksum: str | None = None
+
+    def whole(self) -> Split:
+        """Returns the split that reads the whole file and is held to its count."""
+        return whole_split(self.path, self.format, self.compression, self.size_bytes, len(self.blocks), self.records)
 
     @staticmethod
     def scan(path: str, with_checksum: bool = False) -> FileEntry:

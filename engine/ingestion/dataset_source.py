@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.dataset.dataset import entry_split
 from engine.dataset.manifest import FileEntry
 from engine.formats.block import Block
 from engine.formats.read import read_split
@@ -42,7 +41,7 @@ def _batch_rows(entries: list[FileEntry]) -> int:
 
 def _parts(entry: FileEntry, schema: pa.Schema, batch_rows: int) -> Iterator[SourcePart]:
     if entry.compression is not None:
-        yield _part(entry, entry_split(entry), schema, batch_rows)
+        yield _part(entry, entry.whole(), schema, batch_rows)
         return
     run: list[Block] = []
     first = 0

@@ -2,65 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.core.errors import ConfigError, DataError
-from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
-from engine.dataset.write import check_output
+from engine.core.errors import ConfigError
+from engine.dataset.manifest import MANIFEST_NAME
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.pipe import is_pipe
-from engine.formats.registry import format_module
-from engine.ingestion.assign import Assignment, assign_parts
-from engine.ingestion.dataset_source import dataset_source
+from engine.ingestion.ingest_source import DEFAULT_SHARDS, IngestReport, check_shards, ingest_source
 from engine.ingestion.open_source import open_source
 from engine.ingestion.part_options import PartOptions, check_part_name
 from engine.ingestion.source import Source
-from engine.ingestion.write_shards import write_parts
 from engine.storage import paths as _paths
 from engine.storage.destination import Destination
 
-__all__ = ["DEFAULT_SHARDS", "IngestReport", "ingest", "ingest_dataset"]
-
-DEFAULT_SHARDS = 16
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class IngestReport:
-    """What an ingest did.
-
-    Args:
-        out: directory.
-        num_records: records read, and written.
-        parts: manifest of each part; the only key is "" where the data was not split.
-        seconds: wall time.
-        notes: what to know about the sources, such as the cell that made a column of numbers text.
-        labels: part → value of the label column → records; empty without a label column, or where it has many values.
-    """
-
-    out: str
-    num_records: int
-    parts: Mapping[str, Manifest]
-    seconds: float
-    notes: tuple[str, ...] = ()
-    labels: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
-
-    def lines(self) -> list[str]:
-        """Returns a line for each part: its records, and the shares of its labels."""
-        lines = []
-        for name, manifest in self.parts.items():
-            shares = self.labels.get(name, {})
-            total = sum(shares.values())
-            text = ", ".join(f"{value} {100 * count / total:.1f} %" for value, count in shares.items())
-            share = f" ({100 * manifest.num_records / self.num_records:.1f} %)" if name and self.num_records else ""
-            lines.append(
-                f"{name or 'all'}: {manifest.num_records:,} records{share} in {len(manifest.files)} shards"
-                + (f"; {text}" if text else "")
-            )
-        return lines
+__all__ = ["DEFAULT_SHARDS", "IngestReport", "ingest"]
 
 
 def ingest(
@@ -101,9 +59,7 @@ def ingest(
         ConfigError: an option that cannot work, or an `out` that holds a source or files of another origin.
         DataError: damaged input, or a count that does not reconcile.
     """
-    check_output(format, compression)
-    if num_shards < 1:
-        raise ConfigError(f"num_shards is {num_shards}; it takes at least 1")
+    check_shards(format, num_shards, compression)
     options = PartOptions(
         fractions=fractions, split_by=split_by, stratify_by=stratify_by, split_time=split_time, eval_from=eval_from,
         test_from=test_from, seed=seed, label=label,
@@ -128,26 +84,16 @@ def ingest(
             paths[0] if len(paths) == 1 else paths, feature_spec, csv_options, input_format=input_format,
             spool_directory=_spool_directory(out),
         )  # fmt: skip
-    destination.check(source.paths)
-    assignment = assign_parts(source, options, files_of)
-    with destination.fill(assignment.names) as directory:
-        written = _write(source, assignment, directory, format, compression, num_shards)
-        parts = {name: _moved(manifest, directory, out) for name, manifest in written.items()}
-        records = sum(manifest.num_records for manifest in parts.values())
-        if records != source.num_records:
-            raise DataError(f"{source.num_records} records were read and {records} written; nothing was kept", path=out)
-    return IngestReport(
-        out=out, num_records=records, parts=parts, seconds=time.monotonic() - start, notes=source.notes,
-        labels=assignment.labels,
-    )  # fmt: skip
-
-
-def ingest_dataset(
-    dataset: Any, out: str, *, format: str, num_shards: int, compression: str | None, **options: Any
-) -> Manifest | Mapping[str, Manifest]:
-    """Writes a data set as even shards into a directory that appears whole; returns its manifest, or one for each part."""
-    parts = ingest(dataset_source(dataset), out, format, num_shards, compression, **options).parts
-    return parts[""] if list(parts) == [""] else parts
+    return ingest_source(
+        source,
+        out,
+        options,
+        format=format,
+        num_shards=num_shards,
+        compression=compression,
+        files_of=files_of,
+        start=start,
+    )
 
 
 def _given_parts(sources: Any, options: PartOptions) -> dict[str, list[Any]]:
@@ -185,27 +131,3 @@ def _spool_directory(out: str) -> str | None:
     while not place.is_dir() and place != place.parent:
         place = place.parent
     return str(place) if os.access(place, os.W_OK) else None
-
-
-def _write(
-    source: Source, assignment: Assignment, directory: str, format: str, compression: str | None, num_shards: int
-) -> dict[str, Manifest]:
-    directories = [_paths.join(directory, name) if name else directory for name in assignment.names]
-    entries = write_parts(
-        source, assignment, directories, format=format, compression=compression, num_shards=num_shards
-    )
-    stored = format_module(format).stored_schema(source.schema)
-    manifests = {}
-    for name, folder, files in zip(assignment.names, directories, entries):
-        manifests[name] = Manifest(tuple(files), stored)
-        manifests[name].save(folder)
-    return manifests
-
-
-def _moved(manifest: Manifest, old: str, new: str) -> Manifest:
-    """The manifest as it reads after the directory `old` became `new`."""
-
-    def moved(entry: FileEntry) -> FileEntry:
-        return dataclasses.replace(entry, path=_paths.join(new, entry.path[len(old) :].lstrip("/")))
-
-    return Manifest(tuple(moved(entry) for entry in manifest.files), manifest.schema)

@@ -1,6 +1,7 @@
 """Imports point one way, and nothing heavy is imported before it is used."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,31 @@ def test_every_source_file_stays_under_400_lines(package):
         if (n := len(f.read_text().splitlines())) > 400
     ]
     assert not long
+
+
+def test_no_circle_of_modules_not_even_by_imports_inside_functions():
+    modules = {
+        str(file.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): file
+        for package in ORDER
+        for file in (ROOT / package).rglob("*.py")
+    }
+    graph = {name: _imports_of(file, modules) - {name} for name, file in modules.items()}
+    try:
+        tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def _imports_of(file, modules):
+    """Modules that a file imports when it is run, anywhere in it; not those that only a type checker sees."""
+    tree, found = ast.parse(file.read_text()), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & set(modules) or {node.module}
+    return found & set(modules)

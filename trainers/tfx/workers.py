@@ -38,7 +38,7 @@ def run_workers(fn_args: Any, settings: Mapping[str, Any], workers: int) -> None
         TrainingFailed: the group gave up.
     """
     from trainers.supervision.local_group import run_local_group
-    from trainers.tfx.run_fn import log_directory
+    from trainers.tfx.training import log_directory
 
     if settings.get("strategy", "auto") == "one_device":
         raise ConfigError(f"strategy='one_device' with workers={workers}: leave it 'auto', or give workers=1")
@@ -73,7 +73,7 @@ def work(job: str) -> None:
     """
     import cloudpickle
 
-    from trainers.tfx.run_fn import train_from
+    from trainers.tfx.training import train_from
 
     _check_private(Path(job))
     arguments, settings = cloudpickle.loads(Path(job).read_bytes())

@@ -195,7 +195,7 @@ def test_an_evaluation_result_goes_to_s3_and_comes_back(tmp_path):
 def test_steps_that_need_renames_and_locks_refuse_uris_before_they_begin(tmp_path, monkeypatch, capsys):
     from cluster.launchers.state import state_directory
     from cluster.pipeline import DataConfig, Pipeline, PushConfig
-    from transforms.cache.cache import analyze_spans
+    from transforms.cache import analyze_spans
     from transforms.runners import make_runner
 
     uri = "s3://data/anything"
