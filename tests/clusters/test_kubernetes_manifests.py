@@ -46,8 +46,8 @@ def test_overlays_are_accepted(prepared, overlay):
     server_dry_run(prepared, "-k", str(K8S / "overlays" / overlay))
 
 
-@pytest.mark.parametrize("runner", ["flink", "spark"])
-def test_session_clusters_are_accepted_by_the_strictest_pod_security(prepared, runner):
+@pytest.mark.parametrize("runner", ["flink", "spark", "serving/base", "serving/canary"])
+def test_clusters_and_servers_are_accepted_by_the_strictest_pod_security(prepared, runner):
     server_dry_run(prepared, "-k", str(K8S / runner))
 
 
