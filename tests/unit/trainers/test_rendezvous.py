@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import resource
+import signal
 import socket
 import struct
 import threading
@@ -21,6 +22,8 @@ from trainers.supervision.group_state import GroupPolicy, GroupState
 from trainers.supervision.handshake import NoWelcome, connect
 from trainers.supervision.messages import LIMIT_BYTES, BadMessage, decode, encode, member_message, order
 from trainers.supervision.rendezvous import Rendezvous
+from trainers.supervision.supervisor import SupervisorConfig, supervise
+from trainers.supervision.tf_config import Task
 
 SECRET = new_secret().encode()
 RUN_ID = "run-4711"
@@ -324,3 +327,39 @@ def test_rendezvous_fails_loudly_when_its_thread_does(group, monkeypatch):
     eventually(lambda: group.server.failure is not None, "the failure is known")
     assert "ZeroDivisionError" in group.server.failure
     eventually(lambda: all(m.closed for m in group.members), "its members are hung up")
+
+
+def test_supervisor_leaves_a_rendezvous_that_says_nothing_and_ends_with_the_reason(tmp_path, capfd):
+    """It answers the handshake, and then no more: a machine that stands still, a thread that is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port, held = server.getsockname()[1], []
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    held.append(connection)
+                    connection.sendall(encode({"is": "challenge", "nonce": "00"}))
+                    hello = json.loads(connection.makefile("rb").readline())
+                    said = proof(SECRET, "rendezvous", "00", hello["nonce"])
+                    connection.sendall(encode({"is": "welcome", "proof": said}))
+
+        threading.Thread(target=serve, daemon=True).start()
+        addresses = ("127.0.0.1:1", "127.0.0.1:2")
+        config = SupervisorConfig(
+            target=["x.py"],
+            task=Task(type="worker", index=1, cluster={"worker": addresses}),
+            rendezvous=("127.0.0.1", port),
+            secret=SECRET,
+            policy=GroupPolicy(silent_after_s=0.5, rejoin_timeout_s=2.0),
+            preload=("json",),
+        )
+        before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+        try:
+            assert supervise(config) == 1
+        finally:
+            for number, handler in zip((signal.SIGTERM, signal.SIGINT), before):
+                signal.signal(number, handler)
+    said = capfd.readouterr().err
+    assert "for 2 s (it said nothing" in said and said.rstrip().endswith("given up")
+    assert len(held) > 1, "it tried again"
