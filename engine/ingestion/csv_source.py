@@ -13,6 +13,15 @@ from engine.formats.csv.column import Column
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.reader import csv_columns, parse_csv
 from engine.formats.csv.text_stream import default_delimiter
+from engine.formats.options import ReadOptions
+from engine.formats.partitions import (
+    add_partitions,
+    mark_partitions,
+    partition_fields,
+    stored_columns,
+    with_partitions,
+    without_marks,
+)
 from engine.ingestion.source import Source, SourcePart
 from engine.ingestion.spool import Spool
 from engine.schema.conform import conform
@@ -65,10 +74,15 @@ class _CsvFiles:
         self._spool = Spool(spool_directory)
         self._kept = [self._inspect(path) for path in self._paths]
         self._fields = [column.field() for column in self._columns]
+        self._located = pa.schema(self._fields)
 
     def source(self, schema: pa.Schema | None) -> Source:
         """Returns the source of all files."""
-        wanted = schema or pa.schema(self._fields)
+        # Columns that the names of directories hold (`year=2024/`) come behind those of the files, as with other formats.
+        own = schema or pa.schema(self._fields)
+        partitions = [field for field in partition_fields(self._paths) if field.name not in set(self._names)]
+        self._located = mark_partitions(own, partitions) if schema is not None else with_partitions(own, self._paths)
+        wanted = without_marks(self._located)
         parts: list[SourcePart] = []
         for path, kept in zip(self._paths, self._kept):
             parts += self._parts(path, kept, wanted)
@@ -121,7 +135,7 @@ class _CsvFiles:
         for piece in kept:
 
             def read(piece: _Kept = piece, first: int = first) -> Iterator[pa.RecordBatch]:
-                yield conform(self._fitted(piece), schema, path, first)
+                yield self._conformed(self._fitted(piece), schema, path, first)
 
             parts.append(SourcePart(path=path, records=piece.rows, read=read))
             first += piece.rows
@@ -163,7 +177,13 @@ class _CsvFiles:
             return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in self._fields])
 
         for piece in parse_csv(path, self._options, typed):
-            yield conform(piece.result, schema, path, piece.first_record)
+            yield self._conformed(piece.result, schema, path, piece.first_record)
+
+    def _conformed(self, batch: pa.RecordBatch, schema: pa.Schema, path: str, first_record: int) -> pa.RecordBatch:
+        options = ReadOptions()
+        own, _ = stored_columns(self._located, options)
+        batch = add_partitions(conform(batch, own, path, first_record), self._located, options, path)
+        return conform(batch, schema, path, first_record)
 
     def _wrong_delimiter(self) -> list[str]:
         """A note where the only column's name looks as if another character were between values."""

@@ -16,6 +16,7 @@ from engine.ingestion.source import Source, SourcePart
 __all__ = ["dataset_source"]
 
 _PART_ROWS = 65536
+_PART_BATCHES = 4  # of wide rows, so that shards can be written side by side and none reads much of its neighbour's
 _BATCH_BYTES = 16 << 20
 _UNPACKED = 4  # times that data may grow in memory, guessed: what it is off by, a batch is off by
 
@@ -46,7 +47,7 @@ def _parts(entry: FileEntry, schema: pa.Schema, batch_rows: int) -> Iterator[Sou
     run: list[Block] = []
     first = 0
     for block in entry.blocks:
-        if run and sum(each.records for each in run) + block.records > _PART_ROWS:
+        if run and sum(each.records for each in run) + block.records > min(_PART_ROWS, _PART_BATCHES * batch_rows):
             yield _part(entry, _run_split(entry, run, first), schema, batch_rows)
             first += sum(each.records for each in run)
             run = []

@@ -95,8 +95,9 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     final.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(final)
     temporary = _temporary(final)
-    lock = _locked_directory(temporary)
-    try:
+    lock = None
+    try:  # from here on: a signal may come between any two steps
+        lock = _locked_directory(temporary)
         with _by_final_name(final, temporary):
             yield temporary
             _fsync_tree(temporary)
@@ -110,20 +111,26 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(_unlocked(temporary), ignore_errors=True)
         raise
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 def _locked_directory(path: Path) -> int:
     """Makes a directory that has its final name only once it is locked; returns the descriptor that holds the lock."""
-    unlocked = path.with_name(path.name.replace(".tmp-", ".new-"))
+    unlocked = _unlocked(path)
     unlocked.mkdir()
     lock = os.open(unlocked, os.O_RDONLY)
     with contextlib.suppress(OSError):  # a file system without locks: then nobody else gets the lock either
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.rename(unlocked, path)
     return lock
+
+
+def _unlocked(path: Path) -> Path:
+    return path.with_name(path.name.replace(".tmp-", ".new-"))
 
 
 def remove_abandoned(path: str | os.PathLike[str]) -> list[Path]:

@@ -7,6 +7,7 @@ import math
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset
 import pytest
 
 from engine import ConfigError, DataError, Dataset, ingest, open_source
@@ -215,3 +216,18 @@ def test_a_list_of_5000_columns_is_cut_in_errors(tmp_path):
     with pytest.raises(DataError) as caught:
         open_source(source)
     assert len(str(caught.value)) < 900
+
+
+def test_keys_of_directories_are_columns(tmp_path):
+    for year, name, text in [("2023", "a", "x,y\n1,a\n"), ("2024", "b", "y,x\nb,2.5\n"), ("2024", "c", "x,y\n,c\n")]:
+        files(tmp_path / "d", a="x\n")
+        (tmp_path / "d" / "a.csv").unlink()
+        files(tmp_path / "d" / f"year={year}", **{name: text})
+    table = shards(tmp_path / "d", tmp_path / "out")
+    assert table.to_pydict() == {"x": [1.0, 2.5, None], "y": ["a", "b", "c"], "year": [2023, 2024, 2024]}
+    assert (
+        table["year"].type
+        == pyarrow.dataset.dataset(tmp_path / "d", format="csv", partitioning="hive").schema.field("year").type
+    )
+    report = ingest(tmp_path / "d", tmp_path / "split", num_shards=1, split_time="year", eval_from=2024)
+    assert {name: manifest.num_records for name, manifest in report.parts.items()} == {"train": 1, "eval": 2}
