@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from engine.core import environment, exit_codes
-from engine.core.errors import FullpassError
+from engine.core.errors import FullpassError, NotMet
 from engine.core.own_packages import check_path
 from engine.core.redaction import redact
 from engine.version import __version__
@@ -82,7 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", exit_codes.INTERRUPTED, debug, kind="")
     except FullpassError as error:
-        return _fail(str(error), exit_codes.WRONG_INPUT, debug)
+        no = isinstance(error, NotMet) or isinstance(error.__cause__, NotMet)
+        return _fail(
+            str(error), exit_codes.NOT_MET if no else exit_codes.WRONG_INPUT, debug, kind="" if no else "error: "
+        )
     except BrokenPipeError:  # `fullpass logs | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -40,6 +40,7 @@ def run_pipeline(
     start: str | None = None,
     dry_run: bool = False,
     say: Say = print,
+    before_work: Callable[[], None] = lambda: None,
 ) -> dict[str, Finished]:
     """Returns step → result after running every step that is not finished.
 
@@ -49,6 +50,7 @@ def run_pipeline(
         start: run this step and all after it, finished or not.
         dry_run: only say what would run and why; the result holds the steps that are finished.
         say: gets each line of text.
+        before_work: called before the first step that is not skipped: what is slow to import is imported there.
 
     Raises:
         ConfigError: a mistake in the pipeline, or another run works in the same directory.
@@ -63,10 +65,14 @@ def run_pipeline(
         decisions = plan(pipeline, STEPS, force, start)
         results: dict[str, Finished] = {}
         began = time.monotonic()
-        for decision in decisions:
-            results[decision.step.name] = (
-                _skip(decision, say) if decision.finished else _run(decision, pipeline, results, say)
-            )
+        for number, decision in enumerate(decisions, 1):
+            if decision.finished:
+                results[decision.step.name] = _skip(decision, say)
+                continue
+            if all(d.finished for d in decisions[: number - 1]):
+                before_work()
+            say(f"{decision.step.name:<10} runs, step {number} of {len(decisions)} ({decision.reason})")
+            results[decision.step.name] = _run(decision, pipeline, results, say)
         say(
             f"{'pipeline':<10} {pipeline.name} finished in {time.monotonic() - began:.1f} s; results in {pipeline.work_dir}"
         )
@@ -77,15 +83,26 @@ def _skip(decision: Decision, say: Say) -> Finished:
     finished = decision.finished
     assert finished is not None
     say(f"{decision.step.name:<10} skipped, {decision.reason}: {_counts(finished.record)}")
+    for line in _judgement(finished.record):
+        say(f"{'':<10} {line}")
     point_latest(finished.directory)
     return finished
+
+
+def _judgement(record: StepRecord) -> list[str]:
+    """Returns the metrics of an evaluation that is used again, and what the model did not reach."""
+    overall = record.info.get("overall")
+    if not overall:
+        return []
+    failures = record.info.get("failures", [])
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in overall.items() if isinstance(value, float))
+    return [metrics, *([f"not blessed: {'; '.join(failures)}"] if failures else [])]
 
 
 def _run(decision: Decision, pipeline: Pipeline, results: Mapping[str, Finished], say: Say) -> Finished:
     step = decision.step
     before = {name: results[name] for name in step.after if name in results}
     directory = begin_directory(Path(pipeline.work_dir) / step.name, decision.key, step.resumable)
-    say(f"{step.name:<10} runs ({decision.reason})")
     began = time.monotonic()
     result = _work(step, StepContext(pipeline=pipeline, out=directory, before=before))
     seconds = time.monotonic() - began

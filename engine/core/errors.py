@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.core.redaction import redact
 
-__all__ = ["ConfigError", "DataError", "FullpassError", "listed"]
+__all__ = ["ConfigError", "DataError", "FullpassError", "NotMet", "listed"]
 
 _LISTED = 20
 
@@ -58,6 +58,10 @@ def _rebuild(
 
 class ConfigError(FullpassError, ValueError):
     """A setting that cannot work: the message names the key, the value seen and the values allowed."""
+
+
+class NotMet(FullpassError):
+    """The work was done and the answer is no: exit code `NOT_MET`, which no repetition changes."""
 
 
 def listed(names: Iterable[str]) -> str:

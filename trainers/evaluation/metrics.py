@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.core.errors import ConfigError
 from trainers.evaluation.kernels import Kernel
+from trainers.evaluation.metric_names import CLASSES
 
 __all__ = ["MetricSet", "default_metrics", "own_results"]
 
@@ -21,18 +22,6 @@ _DEFAULTS = {
     "regression": ("MeanSquaredError", "MeanAbsoluteError", "Calibration", "MeanLabel", "MeanPrediction"),
     "multiclass": ("SparseCategoricalAccuracy", "SparseCategoricalCrossentropy"),
 }  # fmt: skip
-_ALIASES = {
-    "auc": "AUC",
-    "pr_auc": "AUCPrecisionRecall",
-    "log_loss": "BinaryCrossEntropy",
-    "accuracy": "BinaryAccuracy",
-    "mse": "MeanSquaredError",
-    "mae": "MeanAbsoluteError",
-    "f1": "F1Score",
-    "fpr": "FPR",
-    "fnr": "FNR",
-    "tpr": "TPR",
-}
 # What Fairness Indicators compares between groups, all at a threshold of 0.5.
 _FAIRNESS = ("FPR", "FNR", "TPR", "TNR", "PredictedPositiveRate", "FalseDiscoveryRate", "FalseOmissionRate")
 
@@ -89,7 +78,7 @@ def own_results(metrics: Sequence[str], task: str, classes: int = 2) -> tuple[li
     own: list[str] = []
     others: list[str] = []
     for name in metrics:
-        known = _OWN[task].get(_ALIASES.get(name, name))
+        known = _OWN[task].get(CLASSES.get(name, name))
         if name == "fairness" and task == "binary":
             own += [_OWN[task][each] for each in _FAIRNESS]
         elif name == "per_class" and task == "multiclass":
@@ -169,10 +158,10 @@ class MetricSet:
 
 
 def _config(config_pb2: Any, name: str) -> Any:
-    class_name = _ALIASES.get(name, name)
+    class_name = CLASSES.get(name, name)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", class_name):
         raise ConfigError(
-            f"metrics: {name!r} is no metric; give TFMA class names, or {', '.join(sorted([*_ALIASES, 'fairness']))}"
+            f"metrics: {name!r} is no metric; give TFMA class names, or {', '.join(sorted([*CLASSES, 'fairness']))}"
         )
     return config_pb2.MetricConfig(class_name=class_name)
 

@@ -7,16 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.core.errors import ConfigError
+from trainers.evaluation.metric_names import RESULT_NAMES
 
-__all__ = ["ALIASES", "Threshold", "failures", "lower_is_better", "not_judged", "parse_thresholds"]
+__all__ = ["Threshold", "failures", "lower_is_better", "not_judged", "parse_thresholds"]
 
-# Short names that people say, and the names that results carry.
-ALIASES = {
-    "pr_auc": "auc_precision_recall",
-    "log_loss": "binary_crossentropy",
-    "accuracy": "binary_accuracy",
-    "count": "example_count",
-}
 _LOWER = (
     "loss",
     "crossentropy",
@@ -66,7 +60,7 @@ class Threshold:
     @property
     def name(self) -> str:
         """The metric's name in results."""
-        return ALIASES.get(self.metric, self.metric)
+        return RESULT_NAMES.get(self.metric, self.metric)
 
     @property
     def needs_baseline(self) -> bool:

@@ -1,13 +1,14 @@
-"""SIGTERM during training: noticed, and answered with a save at the next boundary of a call."""
+"""SIGTERM or Ctrl-C during training: noticed, and answered with a save at the next boundary of a call."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
 
-from engine.core.exit_codes import PREEMPTED
+from engine.core.exit_codes import INTERRUPTED, PREEMPTED
 
 __all__ = ["Preempted", "StopRequest"]
 
@@ -15,31 +16,40 @@ __all__ = ["Preempted", "StopRequest"]
 class Preempted(SystemExit):
     """The training was asked to stop, saved its state, and goes on from there when started again."""
 
-    def __init__(self, step: int) -> None:
-        super().__init__(PREEMPTED)
+    def __init__(self, step: int, code: int = PREEMPTED) -> None:
+        super().__init__(code)
         self.step = step
 
 
 class StopRequest:
-    """Within the context SIGTERM sets `requested` and does nothing else."""
+    """Within the context SIGTERM and Ctrl-C set `requested` and do nothing else; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._before: Any = None
+        self.exit_code = PREEMPTED
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        self._before = self.listen()
+        if threading.current_thread() is threading.main_thread():
+            # A program that is started in the background ignores Ctrl-C, and shall go on doing so.
+            own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            numbers = [signal.SIGTERM, *([signal.SIGINT] if own else [])]
+            self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
-    def listen(self) -> Any:
-        """Takes SIGTERM (again) and returns who had it: TensorFlow's coordination service takes it when it starts."""
-        if threading.current_thread() is not threading.main_thread():
-            return None
-        return signal.signal(signal.SIGTERM, self._note)
+    def listen(self) -> None:
+        """Takes the signals again: TensorFlow's coordination service takes SIGTERM when it starts."""
+        if self._before and not self.requested:
+            for number in self._before:
+                signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        if number == signal.SIGINT:
+            self.exit_code = INTERRUPTED
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            print("stops and saves after this call; Ctrl-C again stops at once", file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from engine.core.errors import FullpassError
 from trainers.loop.divergence import bad_values
 
-__all__ = ["describe_records"]
+__all__ = ["describe_records", "place_of_record"]
 
 _SHOWN = 4
 
@@ -38,9 +38,10 @@ def describe_records(feed: Any, state: Mapping[str, Any], epoch: int) -> str:
     if found is None:
         return f"{text}, all of whose numbers are finite"
     column, record, value = found
-    return f"{text}; column {column!r} of record {record:,}{_place(feed, record)} is {value}"
+    return f"{text}; column {column!r} of record {record:,}{place_of_record(feed, record)} is {value}"
 
 
-def _place(feed: Any, record: int) -> str:
+def place_of_record(feed: Any, record: int) -> str:
+    """Returns " (FILE record N)" of a global record id; "" where the data set has no files."""
     place = getattr(getattr(feed, "source", None), "place_of", lambda _: None)(record)
     return "" if place is None else f" ({place[0]} record {place[1]:,})"

@@ -16,7 +16,7 @@ from engine.storage import tree as storage
 from trainers.config.config import TrainerConfig
 from trainers.loop.synchronous import CallResult
 
-__all__ = ["Meter", "Profiler", "Reporter"]
+__all__ = ["Meter", "Profiler", "Reporter", "Stopwatch"]
 
 
 _SEND_EVERY_S = 30.0
@@ -95,6 +95,27 @@ class Meter:
             "step_ms_p50": float(p50),
             "step_ms_p95": float(p95),
         }
+
+
+class Stopwatch:
+    """Where the time of a training goes: each lap belongs to one kind of work; what is between them is nobody's."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("start", "input", "compute", "evaluate", "save"), 0.0)
+        self._examples, self._at = 0, time.perf_counter()
+
+    def lap(self, kind: str, input_share: float = 0.0, examples: int = 0) -> None:
+        """Counts the time since the last lap as that of a kind; a share of it as waiting for input."""
+        now = time.perf_counter()
+        waited = input_share * (now - self._at)
+        self.seconds["input"] += waited
+        self.seconds[kind] += now - self._at - waited
+        self._examples, self._at = self._examples + examples, now
+
+    @property
+    def examples_per_s(self) -> float:
+        """Examples a second of input and computing together."""
+        return self._examples / max(self.seconds["input"] + self.seconds["compute"], 1e-9)
 
 
 def _mean_of_finite(losses: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from engine.core.environment import RUN_ID
+from engine.core.environment import PROGRESS, RUN_ID
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
 from engine.feed.tensorflow.composite import assemble
@@ -32,14 +32,16 @@ from trainers.checkpoints.resume import (
 )
 from trainers.checkpoints.saver import Saver
 from trainers.config.config import TrainerConfig
+from trainers.data.labels import check_labels
 from trainers.data.targets import zeros_like_spec
 from trainers.loop.asynchronous import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
 from trainers.loop.audit import AuditLog
 from trainers.loop.divergence import DivergenceWatch
-from trainers.loop.records_of_step import describe_records
-from trainers.loop.reporting import Meter, Profiler, Reporter
+from trainers.loop.records_of_step import describe_records, place_of_record
+from trainers.loop.reporting import Meter, Profiler, Reporter, Stopwatch
 from trainers.loop.synchronous import SynchronousLoop
 from trainers.loop.training_result import TrainResult
+from trainers.loop.user_faults import explained_faults, find_label
 from trainers.loop.validation import MetricCollector, Validation
 from trainers.models.adapters import ModelAdapter
 from trainers.models.build import build, context_of
@@ -70,6 +72,7 @@ class Session:
         callbacks: Sequence[Any] = (),
     ) -> None:
         self.config, self._train, self._eval = config, train, evaluation
+        self._seconds = Stopwatch()
         self._link = current_link()
         self._link.phase("imported")
         if config.deterministic:
@@ -96,7 +99,11 @@ class Session:
             self._saver.clean()
         saved = agreed_checkpoint(config, self.placement, schema_text(train))
         context = context_of(config, train, transform_graph, self.total_steps)
-        self._built = build(config, self.placement, build_model, context, lambda names: self._open(names, saved))
+        for data in (train, *([self._eval] if self._eval is not None else [])):
+            check_labels(data, data.feature_spec(), config.labels)
+        self._text_labels = [name for name, spec in context.label_spec.items() if spec.dtype == tf.string]
+        with explained_faults(config.labels, self._text_labels):
+            self._built = build(config, self.placement, build_model, context, lambda names: self._open(names, saved))
         notes = check_model(config, self.placement, self.adapter)
         if notes and self.placement.is_chief:
             print(*notes, sep="\n", file=sys.stderr, flush=True)
@@ -187,6 +194,20 @@ class Session:
         self._first_step = self.state.step
         self._last: dict[str, float] = {}
         self._watch = DivergenceWatch(config, self.state, self._records_of, self._last_good, chief)
+        self._seconds.lap("start")
+        if chief and PROGRESS.read():
+            print(self._opening(), file=sys.stderr, flush=True)
+
+    def _opening(self) -> str:
+        """Returns the one line with which a training begins."""
+        place, config = self.placement, self.config
+        where = f"{place.name}, {place.num_replicas} replica{'s' if place.num_replicas > 1 else ''}"
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        going = f"goes on from step {self.state.step:,} of" if self.state.step else "makes"
+        return (
+            f"train {going} {self.total_steps:,} steps of {config.global_batch_size:,} examples, {self.steps_per_epoch:,} an "
+            f"epoch; {where} on {kind}; TensorFlow {tf.__version__}, Keras {keras.__version__}"
+        )
 
     def _start_callbacks(self, callbacks: Sequence[Any], saved: files.Checkpoint | None) -> None:
         model, state = self.adapter.model, self.state
@@ -202,11 +223,23 @@ class Session:
         feed = self._training_feed(self._columns, with_record_ids=True)
         return describe_records(feed, self._feed.get_state(step - self._first_step), step // self.steps_per_epoch)
 
+    def _place_of_label(self, step: int, num_steps: int, name: str, value: int) -> str:
+        feed = self._training_feed(self._columns, with_record_ids=True)
+        feed.set_state(self._feed.get_state(step - self._first_step))
+        record = find_label(map(feed.unpack, feed.dataset().take(num_steps)), name, value)
+        return "" if record is None else f" in record {record:,}{place_of_record(feed, record)}"
+
     def call(self, num_steps: int, stop_requested: bool) -> bool:
         """Makes steps in one call and returns whether some worker was asked to stop."""
         before = self.state.step
         self._profiler.at(before)
-        result = self._loop.run(num_steps, stop_requested, on_records=lambda ids: self._note_records(before, ids))
+        with explained_faults(
+            self.config.labels,
+            self._text_labels,
+            lambda name, value: self._place_of_label(before, num_steps, name, value),
+        ):
+            result = self._loop.run(num_steps, stop_requested, on_records=lambda ids: self._note_records(before, ids))
+        self._seconds.lap("compute", result.input_share, num_steps * self.config.global_batch_size)
         self.state.step += num_steps
         self._profiler.at(self.state.step)
         if before == self._first_step:
@@ -250,7 +283,9 @@ class Session:
     def evaluate(self) -> None:
         """Evaluates the model, records the result, decides about early stopping, and tells the callbacks."""
         self._log()
-        metrics = self._evaluated()
+        with explained_faults(self.config.labels, self._text_labels):
+            metrics = self._evaluated()
+        self._seconds.lap("evaluate")
         self._reporter.scalars("eval", self.state.step, metrics)
         train = {f"train_{k}": v for k, v in self._last.items()}
         self.state.history.append({"step": self.state.step, "epoch": self.epoch, **train, **metrics})
@@ -320,6 +355,7 @@ class Session:
             "saved_at": time.time(),
         }
         self._saver.save(self.state.step, tensors, state, wait)
+        self._seconds.lap("save")
 
     def finish(self) -> TrainResult:
         """Commits the last checkpoint and returns the result."""
@@ -335,10 +371,8 @@ class Session:
             evaluated = next(h for h in self.state.history if h["step"] == self.state.best_step)
             if stopping.restore_best:
                 saved, groups = files.load_checkpoint(best), self._built.groups()
-                for group in (
-                    "model",
-                    "average",
-                ):  # the averages, too: the model that was judged had them as its weights
+                # The averages, too: the model that was judged had them as its weights.
+                for group in ("model", "average"):
                     if group in groups:
                         files.assign_group(saved, group, groups[group], self._built.assign)
         self._built.take_averages()
@@ -354,6 +388,8 @@ class Session:
             best_checkpoint=best,
             stopped_early=self.state.stopped_early,
             resumed_from=self.resumed_from,
+            seconds=self._seconds.seconds,
+            examples_per_s=self._seconds.examples_per_s,
             is_chief=self.placement.is_chief,
         )
 
@@ -361,6 +397,9 @@ class Session:
         """Commits this step; returns on every worker after the chief has committed."""
         self.save(wait=True)
         self._barrier()
+        if self.placement.is_chief:
+            where = f"stopped at step {self.state.step:,} of {self.total_steps:,}, saved in {self._saver.last_path}"
+            print(f"{where}; the same command goes on from there", file=sys.stderr, flush=True)
 
     def _barrier(self) -> None:
         # The chief's last commit is there before any worker says that it is done.

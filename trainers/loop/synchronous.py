@@ -46,6 +46,11 @@ class CallResult:
     step_s: np.ndarray
     stop: bool = False
 
+    @property
+    def input_share(self) -> float:
+        """Share of the timed steps that was waiting for the batch."""
+        return float(self.wait_s.sum() / max(self.step_s.sum(), 1e-12))
+
 
 # Odd: over the calls every place in a call is timed.
 _PROBE_STRIDE = 7

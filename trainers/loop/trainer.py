@@ -59,7 +59,8 @@ class Trainer:
             ConfigError: model, data and settings do not fit each other.
             DataError: a shard is damaged or gone.
             CheckpointError: the directory's checkpoint belongs to another data set, schema, global batch or model.
-            Preempted: SIGTERM came; the state was saved. It ends the process with exit code 143.
+            TrainingDiverged: a loss is no number, under on_nan="stop".
+            Preempted: SIGTERM or Ctrl-C came; the state was saved. It ends the process with exit code 143 or 130.
         """
         from engine.feed.tensorflow.faults import original_faults
 
@@ -85,6 +86,6 @@ class Trainer:
                 session.end_epoch()
                 if stopping and state.step < total:
                     session.preempted()
-                    raise Preempted(state.step)
+                    raise Preempted(state.step, stop.exit_code)
                 if session.save_due:
                     session.save()

@@ -23,6 +23,8 @@ class TrainResult:
         best_checkpoint: path of the best evaluation's, with early stopping.
         stopped_early: early stopping ended it.
         resumed_from: step this process started from; 0 for a new training.
+        seconds: where this process's time went: "start", "input", "compute", "evaluate", "save" (what the loop waited).
+        examples_per_s: over the calls of this process, without evaluations and saves.
         is_chief: this process is the one that writes; exports happen there.
     """
 
@@ -36,4 +38,6 @@ class TrainResult:
     best_checkpoint: str | None = None
     stopped_early: bool = False
     resumed_from: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    examples_per_s: float = 0.0
     is_chief: bool = True

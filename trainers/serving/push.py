@@ -17,17 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.clock import utc_now
-from engine.core.errors import ConfigError, DataError
+from engine.core.errors import ConfigError, DataError, NotMet
 from engine.core.lock import locked
 from engine.storage.atomic import atomic_directory, atomic_file, remove_leftovers
 from engine.storage.tree import require_local
 from trainers.export.digest import CARD_JSON, EVALUATION_JSON, model_digest
 from trainers.export.export import latest_version, version_numbers
 
-__all__ = ["current", "history", "push", "rollback", "versions"]
+__all__ = ["NotBlessed", "current", "history", "push", "rollback", "versions"]
 
 _HISTORY = ".history.json"
 VERSION = 1
+
+
+class NotBlessed(NotMet, ConfigError):
+    """The model did not reach its thresholds."""
 
 
 def push(
@@ -50,7 +54,8 @@ def push(
         keep: newest versions that are kept, at least 2 (one to roll back to); None keeps all.
 
     Raises:
-        ConfigError: no model, no evaluation, one of another model, a model that is not blessed, or a directory that is a URI.
+        ConfigError: no model, no evaluation, one of another model, or a directory that is a URI.
+        NotBlessed: the model did not reach its thresholds.
         DataError: the model changed while it was pushed.
     """
     if keep is not None and keep < 2:
@@ -176,7 +181,7 @@ def _checked_blessing(source: Path, digest: str, evaluation: Any, force: bool) -
         )
     if not evaluation.blessed and not force:
         why = "; ".join(evaluation.failures) or "it was evaluated without thresholds"
-        raise ConfigError(f"{source} is not blessed: {why}")
+        raise NotBlessed(f"{source} is not blessed: {why}")
     return evaluation.blessed
 
 

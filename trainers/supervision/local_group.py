@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.core import environment, exit_codes
 from engine.core.errors import ConfigError
 from engine.core.ports import free_ports
+from trainers.supervision.failure_line import failure_in
 from trainers.supervision.group_secret import new_secret, write_secret
 from trainers.supervision.own_ports import own_ports_env
 from trainers.supervision.tf_config import TASK_TYPES, tf_config
@@ -58,7 +59,13 @@ class LocalGroup:
 
     def start(self) -> LocalGroup:
         """Starts all supervisors."""
-        self.log_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{self.log_dir} cannot be made: {error.strerror}; give another directory") from None
+        # What an earlier group wrote there is not ours.
+        logs = [self.log_dir / f"{kind}-{index}.supervisor.log" for kind, index in self.tasks]
+        self._log_begins = {path: path.stat().st_size if path.exists() else 0 for path in logs}
         # Beside the logs, since a supervisor that is started again reads it again.
         self._secret_file = (self.log_dir / f".secret-{self._run_id}").absolute()
         write_secret(self._secret_file, new_secret())
@@ -131,6 +138,15 @@ class LocalGroup:
                 self._spawn(task)
         return None
 
+    def failure(self) -> str | None:
+        """Returns which member failed and why, as the supervisors of this group have it; None where none says."""
+        for path, begin in self._log_begins.items():
+            text = path.read_bytes()[begin:].decode(errors="replace") if path.exists() else ""
+            reason = failure_in(text)
+            if reason is not None:
+                return reason
+        return None
+
     def _await_others(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and any(p.poll() is None for p in self._processes.values()):
@@ -187,6 +203,9 @@ def run_local_group(
             if show_progress:
                 seen = _repeat_progress(leader, seen)
             if code is not None:
+                if code in (exit_codes.FAILED, *exit_codes.FINAL):
+                    why = group.failure() or f"exit code {code}"
+                    print(f"fullpass: error: {why}; logs in {log_dir}", file=sys.stderr, flush=True)
                 return code
             if asked:
                 group.stop()

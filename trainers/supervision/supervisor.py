@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.core.environment import GENERATION
 from engine.core.exit_codes import PREEMPTED
+from trainers.supervision.failure_line import failure_line
 from trainers.supervision.group_state import GroupPolicy, GroupState
 from trainers.supervision.handshake import NoWelcome, connect
 from trainers.supervision.json_lines import LineConnection
@@ -224,7 +225,7 @@ class _Supervisor:
         elif said.do == "done":
             self._exit = 0
         else:
-            self._say(f"the training failed: {said.reason}")
+            self._say(failure_line(said.reason))
             self._exit = said.code or 1
 
     def _on_standby(self, message: dict[str, Any]) -> None:

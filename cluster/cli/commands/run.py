@@ -32,6 +32,8 @@ a pipeline file:
   slices = [["country"], ["country", "device"]]
   thresholds = { auc = 0.75 }
 
+Exit code 3: the model did not reach its thresholds (said again, with its metrics, when its evaluation is skipped).
+
 A run that was killed goes on from the step it was in. Steps are skipped while nothing that they depend on has changed.
 """
 
@@ -54,15 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command."""
+    """Runs the command; 3 where the model did not reach its thresholds."""
     from cluster.cli.quiet import import_tensorflow
     from cluster.pipeline import load_pipeline, run_pipeline
+    from engine.core.exit_codes import DONE, NOT_MET
 
     pipeline = load_pipeline(args.pipeline, overrides=args.overrides, work_dir=args.work_dir)
-    if not args.dry_run:
-        import_tensorflow()
-    run_pipeline(pipeline, force=args.force, start=args.start, dry_run=args.dry_run, say=_say)
-    return 0
+    results = run_pipeline(
+        pipeline, force=args.force, start=args.start, dry_run=args.dry_run, say=_say, before_work=import_tensorflow
+    )
+    failures = results["evaluate"].record.info.get("failures") if "evaluate" in results and not args.dry_run else None
+    return NOT_MET if failures else DONE
 
 
 def _say(line: str) -> None:

@@ -91,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
 
         return main(["--", *target])
     if not supervised and (args.workers > 1 or args.ps):
+        from engine.core import exit_codes
         from engine.storage import paths
+        from trainers.checkpoints.checkpoint import latest_checkpoint
         from trainers.supervision.local_group import run_local_group
 
         logs = "fullpass-workers" if paths.is_remote(args.out) else paths.join(args.out, "workers")
@@ -101,6 +103,10 @@ def run(args: argparse.Namespace) -> int:
         if code == 0 and paths.exists(result):
             with paths.open_input(result) as file:
                 _show(json.loads(file.read()), args.json)
+        if code in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED):
+            saved = latest_checkpoint(args.out)
+            where = f"the last checkpoint is {saved}" if saved else "nothing was saved yet"
+            print(f"stopped; {where}; the same command goes on from there", file=sys.stderr)
         return code
     from cluster.cli.quiet import import_tensorflow
 
@@ -116,6 +122,7 @@ def train_from_json(text: str) -> None:
     from engine.core.environment import SUPERVISOR
     from engine.storage import paths
     from trainers import Trainer
+    from trainers.checkpoints.integrity import plain_json
 
     said = json.loads(text)
 
@@ -134,8 +141,10 @@ def train_from_json(text: str) -> None:
         return
     values = {
         "steps": result.steps, "epochs": result.epochs, "metrics": result.metrics, "eval_metrics": result.eval_metrics,
-        "checkpoint": result.checkpoint, "resumed_from": result.resumed_from,
+        "checkpoint": result.checkpoint, "resumed_from": result.resumed_from, "best_checkpoint": result.best_checkpoint,
+        "examples_per_s": result.examples_per_s, "seconds": result.seconds,
     }  # fmt: skip
+    values = plain_json(values)
     if bool(SUPERVISOR.read()):
         with paths.open_output(paths.join(said["out"], "result.json")) as file:
             file.write(json.dumps(values).encode())
@@ -189,5 +198,11 @@ def _show(values: dict[str, Any], as_json: bool) -> None:
     print(f"steps       {values['steps']:,} ({values['epochs']:.3g} epochs), started at {values['resumed_from']:,}")
     for name in ("metrics", "eval_metrics"):
         if values[name]:
-            print(f"{name:<11} " + ", ".join(f"{k} {v:.5g}" for k, v in values[name].items()))
+            shown = [f"{k} {'not a number' if v is None else format(v, '.5g')}" for k, v in values[name].items()]
+            print(f"{name:<11} {', '.join(shown)}")
+    seconds = {kind: value for kind, value in values["seconds"].items() if value >= 0.05}
+    print(f"speed       {values['examples_per_s']:,.0f} examples/s")
+    print(f"time        {', '.join(f'{kind} {value:.1f} s' for kind, value in seconds.items())}")
     print(f"checkpoint  {values['checkpoint']}")
+    if values["best_checkpoint"]:
+        print(f"best        {values['best_checkpoint']}")

@@ -20,6 +20,7 @@ from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
 from engine.core.clock import utc_now
 from engine.core.exit_codes import FAILED
+from trainers.supervision.failure_line import failure_in
 
 __all__ = ["Coordinator"]
 
@@ -144,7 +145,9 @@ class Coordinator:
     def _program_failed(self, group: Group, slot: Slot) -> None:
         code = slot.exit_code or 0
         what = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        reason = f"{slot.name} ended with {what}; its last lines:\n{self._last_lines(slot.name)}"
+        # All supervisors of a group end when one member fails: the reason is that member's, not the one seen first.
+        why = failure_in(self._log_text(slot.name))
+        reason = why or f"{slot.name} ended with {what}; its last lines:\n{self._last_lines(slot.name)}"
         if (
             code in self._spec.final_exit_codes and code != FAILED
         ):  # a supervisor whose peers are gone has given up: they are brought back here
@@ -189,8 +192,10 @@ class Coordinator:
         return TaskStatus(role=role, index=index, state=state, restarts=self._restarts[name], where=where)
 
     def _last_lines(self, name: str, count: int = 10) -> str:
-        lines = (self._logs / f"{name}.log").read_bytes().decode(errors="replace").splitlines()
-        return "\n".join(lines[-count:])
+        return "\n".join(self._log_text(name).splitlines()[-count:])
+
+    def _log_text(self, name: str) -> str:
+        return (self._logs / f"{name}.log").read_bytes().decode(errors="replace")
 
     def _log_directory(self) -> Path:
         import ray

@@ -1,0 +1,76 @@
+"""A model that does not reach its thresholds: one exit code in run, evaluate and push, said again when nothing is done anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.core.exit_codes import NOT_MET
+from tests.support.models import classification_columns
+
+MODULE = """
+import keras
+
+def build_model(context):
+    inputs = {"x": keras.Input((), name="x")}
+    output = keras.layers.Dense(1, activation="sigmoid")(keras.layers.Reshape((1,))(inputs["x"]))
+    model = keras.Model(inputs, output)
+    model.compile("sgd", "binary_crossentropy")
+    return model
+"""
+PIPELINE = """
+[pipeline]
+name = "p"
+module = "p.py"
+label = "y"
+[data]
+train = "rows.parquet"
+eval = "rows.parquet"
+[train]
+epochs = 1
+global_batch_size = 64
+[export]
+[evaluate]
+thresholds = { auc = 0.999 }
+"""
+RUN = """
+import sys
+from cluster.cli.main import main
+code = main(sys.argv[1:])
+print("heavy", sorted({"tensorflow", "keras", "apache_beam", "tensorflow_transform", "ray"} & set(sys.modules)))
+sys.exit(code)
+"""
+
+
+def run(folder, *words):
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_not_blessed_is_one_exit_code_and_is_said_again_without_work(tmp_path):
+    columns = classification_columns()
+    pq.write_table(pa.table({"x": columns["x"][:, 0], "y": columns["y"]}), tmp_path / "rows.parquet")
+    (tmp_path / "p.py").write_text(MODULE)
+    (tmp_path / "pipeline.toml").write_text(PIPELINE)
+    code, said = run(tmp_path, "run", "pipeline.toml", "--work-dir", "work")
+    assert code == NOT_MET, said
+    assert "train      runs, step 1 of 3" in said and "auc of all rows is" in said
+    code, said = run(tmp_path, "run", "pipeline.toml", "--work-dir", "work")
+    assert code == NOT_MET, said
+    assert said.count("skipped") == 3 and "not blessed: auc of all rows is" in said and "mean_prediction 0." in said
+    assert "heavy []" in said
+    model = next((tmp_path / "work" / "export").glob("*/model/1"))
+    result = next((tmp_path / "work" / "evaluate").glob("*/evaluation.json"))
+    assert json.loads(result.read_text())["failures"]
+    code, said = run(tmp_path, "push", str(model), "--to", "served", "--evaluation", str(result))
+    assert code == NOT_MET and "is not blessed: auc of all rows" in said

@@ -1,0 +1,76 @@
+"""Errors of TensorFlow and Keras that are mistakes in data or model, in words about the data and the model."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from engine.core.errors import ConfigError, DataError, FullpassError
+
+__all__ = ["explained_faults", "find_label"]
+
+# The words of TensorFlow's kernel, and of the one that takes its place under op determinism.
+_CLASSES = (
+    re.compile(r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)"),
+    re.compile(r"indices\[[\d,]+\] = (-?\d+) is not in \[0, (\d+)\)(?=.*SparseSoftmaxCrossEntropy)", re.DOTALL),
+)
+_LOSS_FILES = re.compile(r"(compile_utils|losses_utils|/losses/[a-z_]+)\.py$")
+
+
+@contextlib.contextmanager
+def explained_faults(
+    labels: Sequence[str], text_labels: Sequence[str], place: Callable[[str, int], str] = lambda name, value: ""
+) -> Iterator[None]:
+    """Turns an error of building or stepping into one that names the label, where it comes from the labels.
+
+    Args:
+        labels: names of the labels.
+        text_labels: those among them that hold text.
+        place: name of a label and a value that it must not have, to a text about the record that has it.
+
+    Raises:
+        ConfigError: labels that the loss cannot take.
+        DataError: a label that is none of the model's classes.
+    """
+    try:
+        yield
+    except FullpassError:
+        raise
+    except Exception as error:
+        found = next(filter(None, (pattern.search(str(error)) for pattern in _CLASSES)), None)
+        if found and labels:
+            value, classes = int(found.group(1)), int(found.group(2))
+            raise DataError(
+                f"label {labels[0]!r} is {value}{place(labels[0], value)}, and the model's output has {classes} classes: "
+                f"labels from 0 to {classes - 1} are allowed"
+            ) from error
+        if text_labels and (_in_loss(error) or "string" in str(error).lower()):
+            raise ConfigError(
+                f"label {text_labels[0]!r} holds text, and the loss takes numbers: map it to numbers in preprocessing_fn "
+                "(tft.compute_and_apply_vocabulary), or choose another label"
+            ) from error
+        if isinstance(error, ValueError | TypeError | KeyError | tf.errors.InvalidArgumentError) and _in_loss(error):
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ConfigError(
+                f"the loss cannot be computed from label {', '.join(map(repr, labels)) or 'none'} and the model's outputs: "
+                f"{first}; give the model outputs of the label's shape (or names), or another loss"
+            ) from error
+        raise
+
+
+def _in_loss(error: BaseException) -> bool:
+    return any(_LOSS_FILES.search(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+
+
+def find_label(batches: Iterator[dict], name: str, value: int) -> int | None:
+    """Returns the record id of the first row whose label has this value, None where no batch has it."""
+    for batch in batches:
+        rows = np.flatnonzero(np.reshape(batch[name].numpy(), -1) == value)
+        if len(rows):
+            return int(batch["record_ids"].numpy()[rows[0]])
+    return None
