@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 EXTRAS ?= kubernetes,gcs,s3,tfma
 TENSORFLOW ?= tensorflow
 
-.PHONY: help env demo test lint test-clusters bench fuzz lock audit clean
+.PHONY: help env demo test lint test-gpu test-clusters bench fuzz lock audit clean
 
 help:
 	@echo "make env            build $(VENV) with everything that the demo and the tests need"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint           ruff, import-linter, mypy"
 	@echo "make test           lint, unit and system tests"
 	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
+	@echo "make test-gpu       what a machine with a GPU must show; skips on any other"
 	@echo "make bench          every speed claim, measured against its peer"
 	@echo "make lock           the image's packages with hashes: k8s/requirements.txt (EXTRAS=..., TENSORFLOW=...)"
 	@echo "make audit          known weaknesses of code, packages and manifests, and a bill of materials: build/sbom.json"
@@ -40,6 +41,9 @@ lint: env
 
 test: lint
 	$(BIN)/python -m pytest tests/unit tests/system -n 2 --dist loadfile
+
+test-gpu: env
+	$(BIN)/python -m pytest tests/gpu
 
 test-clusters: env
 	$(BIN)/python -m pytest tests/clusters

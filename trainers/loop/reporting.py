@@ -6,6 +6,7 @@ import posixpath
 import sys
 import tempfile
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +136,20 @@ class Reporter:
     def __init__(self, config: TrainerConfig, active: bool) -> None:
         self._logs = _Logs(config.directory, "logs")
         self._on = active and config.tensorboard
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fullpass-summaries")
+        self._writing: list[Future[None]] = []
         self._writers: dict[str, Any] = {}
 
     def scalars(self, kind: str, step: int, values: dict[str, float]) -> None:
         """Writes values of "train" or "eval" at a step."""
         if not self._on:
             return
+        values = dict(values)
+        # Written aside: a slow disk or object store does not hold steps up. One thread keeps the order.
+        self._writing.append(self._thread.submit(self._write, kind, step, values))
+        self._writing = [one for one in self._writing if not (one.done() and one.result() is None)]
+
+    def _write(self, kind: str, step: int, values: dict[str, float]) -> None:
         import tensorflow as tf
 
         # tf.summary.scalar needs the tensorboard package; this writes the same record without it.
@@ -156,7 +165,10 @@ class Reporter:
         self._logs.send(every_s=_SEND_EVERY_S)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the files, once all is written."""
+        self._thread.shutdown(wait=True)
+        for one in self._writing:
+            one.result()
         for writer in self._writers.values():
             writer.close()
         if self._writers:

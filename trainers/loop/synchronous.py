@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainers.compat.tensorflow import is_op_determinism_enabled
 from trainers.config.config import TrainerConfig
 from trainers.data.targets import row_count, rows_of_part, split_example
 from trainers.loop.gradients import clipped
@@ -56,7 +55,8 @@ class CallResult:
 _PROBE_STRIDE = 7
 
 
-def _now() -> np.float64:
+def _now(awaited: np.ndarray) -> np.float64:
+    # An operation on an accelerator counts as done once it is queued. A value that was copied from there is computed.
     return np.float64(time.perf_counter())
 
 
@@ -87,7 +87,8 @@ class SynchronousLoop:
         self._statistics: list[Any] | None = None
         self._iterator: Any = None
         self._calls = 0
-        self._sampled = is_op_determinism_enabled()
+        # One step a call is timed, and waited for: to wait for each would leave the accelerator idle between them.
+        self._sampled = not placement.jit_required
         self._guard = StepGuard(placement.strategy, self._guarded) if config.on_nan == "skip" else None
 
     def start(self, dataset: tf.data.Dataset) -> None:
@@ -140,11 +141,11 @@ class SynchronousLoop:
 
         def body(i: Any, last: Any, losses: Any, times: Any, ids: Any) -> Any:
             with tf.control_dependencies([last]):
-                asked = self._clock(i, probed)
+                asked = self._clock(i, probed, self._a_weight)
             with tf.control_dependencies([asked]):
                 batch = next(iterator)
             with tf.control_dependencies(self._local_tensors(batch)):
-                ready = self._clock(i, probed)
+                ready = self._clock(i, probed, lambda: _a_number(self._local_tensors(batch)))
             before = self._guard.values() if self._guard is not None else None
             loss = self._local(self._strategy.run(self._replica_step, args=(batch,)))[0]
             if self._averages is not None:
@@ -152,7 +153,7 @@ class SynchronousLoop:
             if self._guard is not None and before is not None:
                 loss = self._guard.undo_unless_finite(loss, before)
             with tf.control_dependencies([loss]):
-                done = self._clock(i, probed)
+                done = self._clock(i, probed, self._a_weight)
             if with_ids:
                 ids = ids.write(i, tf.concat(self._local(batch["record_ids"]), 0))
             return i + 1, loss, losses.write(i, loss), times.write(i, tf.stack([asked, ready, done])), ids
@@ -162,14 +163,18 @@ class SynchronousLoop:
         losses, times, ids = end[2:]
         return losses.stack(), times.stack(), ids.stack() if with_ids else None
 
-    def _clock(self, step: Any, probed: Any) -> Any:
+    def _clock(self, step: Any, probed: Any, awaited: Callable[[], Any]) -> Any:
+        """Returns the time at which the number that `awaited` makes is computed, in the timed step; else 0."""
         if not self._sampled:
             return tf.timestamp()
-        # tf.timestamp refuses to run under op determinism; a clock in Python costs more, so one step a call has it.
-        zero = tf.constant(0.0, tf.float64)
-        return tf.cond(
-            step == probed, lambda: tf.ensure_shape(tf.numpy_function(_now, [], tf.float64), []), lambda: zero
-        )
+        # tf.timestamp refuses to run under op determinism, and waits for no device.
+        now = lambda: tf.ensure_shape(tf.numpy_function(_now, [awaited()], tf.float64), [])
+        return tf.cond(step == probed, now, lambda: tf.constant(0.0, tf.float64))
+
+    def _a_weight(self) -> Any:
+        """A number that is there when the step before has changed the weights."""
+        weights = self._adapter.trainable
+        return _a_number([self._local(weights[0])[0].read_value()]) if weights else tf.constant(0.0)
 
     def _local(self, value: Any) -> tuple[Any, ...]:
         return self._strategy.experimental_local_results(value)
@@ -275,6 +280,14 @@ class SynchronousLoop:
             return summed[0]
 
         return self._local(self._strategy.run(replica, args=(flag,)))[0]
+
+
+def _a_number(tensors: list[Any]) -> Any:
+    """Returns one element of a numeric tensor, 0 where there is none; nothing but it is copied from the device."""
+    numeric = [t for t in tensors if t.dtype != tf.string and t.dtype != tf.variant]
+    if not numeric:
+        return tf.constant(0.0)
+    return tf.reduce_sum(tf.cast(tf.reshape(numeric[0], [-1])[:1], tf.float32))
 
 
 def split_batches(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:
