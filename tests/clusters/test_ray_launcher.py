@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +88,7 @@ def test_cancel_leaves_no_program_actor_or_placement_group(ray_launcher, tmp_pat
         handle.status()
     groups = ray.util.placement_group_table().values()
     assert not [g for g in groups if "endless" in g["name"] and g["state"] != "REMOVED"]
+    assert not list(Path(tempfile.gettempdir()).glob("fullpass-endless-*")), "the actors' directories are gone"
 
 
 def test_killed_actor_takes_its_program_along_and_the_group_starts_anew(ray_launcher, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import resource
 import signal
@@ -28,6 +29,7 @@ from trainers.supervision.tf_config import Task
 SECRET = new_secret().encode()
 RUN_ID = "run-4711"
 EVENTUALLY_S = 20.0
+FUZZ = int(os.environ.get("FULLPASS_FUZZ_ROUNDS", "1"))  # 1 takes seconds, 100 some minutes
 
 
 class Member:
@@ -264,7 +266,7 @@ def test_rendezvous_resets_before_accept_do_no_harm(group):
 
 def test_rendezvous_random_bytes_of_strangers_and_members_never_end_it(group):
     """Seeded noise: pieces of real messages, cut and mixed with random bytes, from both sides of the proof."""
-    noise = random.Random(20)
+    noise = random.Random(20 + FUZZ)
     pieces = [
         b'{"is":',
         b'"join"',
@@ -280,7 +282,7 @@ def test_rendezvous_random_bytes_of_strangers_and_members_never_end_it(group):
         b"\xff\x00",
         b"-1e999",
     ]
-    for _ in range(200):
+    for _ in range(200 * FUZZ):
         known = noise.random() < 0.5
         connection = (
             connect(("127.0.0.1", group.server.port), SECRET, EVENTUALLY_S) if known else stranger(group.server.port)
@@ -301,7 +303,7 @@ FIELDS = st.dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400 * FUZZ, deadline=None)
 @given(st.binary(max_size=300) | FIELDS.map(lambda value: json.dumps(value).encode()))
 def test_messages_any_line_is_a_message_or_is_refused(line):
     """Whatever comes, only BadMessage goes out; whatever is accepted has the types that it promises."""
