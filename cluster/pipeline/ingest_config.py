@@ -57,7 +57,7 @@ class IngestConfig:
     formats: tuple[Literal["parquet", "tfrecord", "tfrecord-gzip"], ...] = ("parquet",)
     num_shards: int = 16
     compression: Literal["none", "snappy", "zstd", "gzip"] = "none"
-    input_format: Literal["csv", "parquet", "tfrecord"] | None = None
+    input_format: Literal["csv", "parquet", "arrow", "orc", "avro", "jsonl", "tfrecord"] | None = None
     delimiter: str | None = None
     encoding: str = "utf-8"
     header: bool | None = None

@@ -130,10 +130,12 @@ def test_ingest_config_refuses_what_cannot_work(options, message):
 
 def test_ingest_options_have_the_names_and_defaults_of_the_engine():
     import inspect
+    import typing
 
     from cluster.cli.main import build_parser
     from engine import ingest
     from engine.formats.csv.options import CsvOptions
+    from engine.ingestion.open_source import INPUT_FORMATS
 
     engine = {name: p.default for name, p in inspect.signature(ingest).parameters.items() if p.default is not p.empty}
     engine |= {f.name: f.default for f in dataclasses.fields(CsvOptions)}
@@ -155,6 +157,8 @@ def test_ingest_options_have_the_names_and_defaults_of_the_engine():
     for name in same:
         assert config[name] == engine[name] == words[name], name
     assert (config["compression"], engine["compression"], words["compression"]) == ("none", None, "none")
+    hint = typing.get_type_hints(IngestConfig)["input_format"]
+    assert typing.get_args(typing.get_args(hint)[0]) == INPUT_FORMATS
     assert not config["split_by"] and not engine["split_by"] and not words["split_by"]
 
 
