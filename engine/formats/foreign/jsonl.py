@@ -18,6 +18,7 @@ import pyarrow.json
 
 from engine.core.errors import DataError
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.formats.tfrecord.stream import header_holds
 from engine.schema.unify import unify_schemas
 from engine.storage import paths as _paths
 
@@ -57,7 +58,8 @@ def matches(head: bytes) -> bool:
             head = zlib.decompressobj(31).decompress(head, 64)
         except zlib.error:
             return False
-    return head.removeprefix(_BOM).lstrip().startswith(b"{")
+    # A TFRecord file whose first record has 123 bytes begins with "{" as well.
+    return head.removeprefix(_BOM).lstrip().startswith(b"{") and not header_holds(head)
 
 
 def file_compression(path: str) -> None:

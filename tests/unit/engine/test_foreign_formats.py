@@ -13,9 +13,10 @@ import pyarrow.feather
 import pyarrow.json
 import pytest
 
-from engine import ConfigError, DataError, Dataset, ingest, read_split
+from engine import ConfigError, DataError, Dataset, ingest, read_split, write_batches
 from engine.dataset.inspect import write_manifest
 from engine.formats.foreign import avro, jsonl
+from tests.support.examples import varint
 
 ROWS = [
     {"i": i, "x": i / 2, "s": f"text {i}", "missing": None if i % 3 else i, "l": list(range(i % 4)), "b": i % 2 == 0}
@@ -137,6 +138,35 @@ def test_a_cut_file_is_refused_and_named(path):
         rows_of(ds.read_batches())
     assert caught.value.path == path
     assert not Dataset.open(path).verify().ok
+
+
+@pytest.mark.parametrize("mark", [b"{", b"ORC", b"Obj\x01"])
+@pytest.mark.parametrize("compression", [None, "gzip", "zlib"])
+def test_a_record_whose_length_spells_the_mark_of_another_format_is_a_record(tmp_path, mark, compression):
+    length = int.from_bytes(mark, "little")
+    schema = pa.schema([pa.field("b", pa.binary(), nullable=False)])
+    path = str(tmp_path / "a.unknown")
+    for filler in range(length - 40, length):  # the framing of the message takes some bytes, by its length
+        if filler > 0 and example_bytes(filler) == length:
+            break
+    write_batches([pa.record_batch([[b"x" * filler]], schema=schema)], schema, path, "tfrecord", compression)
+    ds = Dataset.open(path)
+    assert ds.format == "tfrecord"
+    assert [len(row["b"]) for row in rows_of(ds.read_batches())] == [filler]
+    if compression is None:
+        with open(path, "rb") as file:
+            assert file.read(len(mark)) == mark
+
+
+def example_bytes(filler):
+    """Bytes of the tf.Example of one feature `b` of so many bytes."""
+    size = filler
+    for _ in range(2):  # value, bytes list
+        size = 1 + len(varint(size)) + size
+    size = 1 + len(varint(size)) + size + 3  # the map entry's value, and its key
+    for _ in range(2):  # entry, features
+        size = 1 + len(varint(size)) + size
+    return size
 
 
 def test_only_parquet_and_tfrecord_are_written(tmp_path):
