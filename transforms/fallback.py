@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_transform.tf_metadata import schema_utils
 from tfx_bsl.tfxio import tf_example_record
 
+from engine.schema.lists import is_variable_list
 from engine.storage.atomic import atomic_file
 from engine.storage.destination import Destination
 from transforms.runners.base import SplitReader, check_counts
@@ -120,7 +121,7 @@ def to_tfxio(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         column = batch.column(field.name)
         if pa.types.is_fixed_size_list(column.type):
             column = column.cast(pa.list_(column.type.value_type))
-        elif not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        elif not is_variable_list(column.type):
             lengths = column.is_valid().to_numpy(zero_copy_only=False).astype(np.int32)
             offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
             mask = pa.array(lengths == 0) if column.null_count else None

@@ -12,6 +12,7 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.feed.config import FeedConfig
 from engine.formats.options import OnDamage
+from engine.schema.lists import is_variable_list
 
 __all__ = ["BlockReader", "BlockSource"]
 
@@ -128,7 +129,7 @@ class BlockSource:
 def _blank(kind: pa.DataType) -> pa.Array:
     if pa.types.is_fixed_size_list(kind):
         return pa.array([[_zero(kind.value_type)] * kind.list_size], kind)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if is_variable_list(kind):
         return pa.array([[]], kind)
     if pa.types.is_dictionary(kind):
         return pa.array([_zero(kind.value_type)], kind.value_type).cast(kind)

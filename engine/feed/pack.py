@@ -12,6 +12,7 @@ from engine import _native
 from engine.core.errors import DataError
 from engine.feed.columns import BYTES, FLOAT32, INT64, Column, Layout
 from engine.schema.conform import cast_array, first_without_fit
+from engine.schema.lists import is_variable_list
 from engine.schema.nulls import row_with_null_inside
 
 __all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows", "values_rows"]
@@ -63,7 +64,7 @@ def ragged_rows(batch: pa.RecordBatch, column: Column) -> pa.Array:
     wanted = pa.large_list(_ARROW_TYPES[column.kind])
     if pa.types.is_fixed_size_list(array.type):
         array = array.cast(pa.list_(array.type.value_type))  # of which the missing ones have no values
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+    if is_variable_list(array.type):
         lists = pc.fill_null(_cast(array, wanted, column), pa.scalar([], wanted))
         _refuse_nulls_within(lists, column)
         return lists

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError, DataError, listed
 from engine.schema.feature_spec import default_of
+from engine.schema.lists import is_list
 
 __all__ = ["cast_array", "conform", "first_without_fit", "refuse_overflow", "select_fields"]
 
@@ -142,9 +143,7 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
         return _cast_unchecked(column.cast(_counted(source)), target)
     if types.is_dictionary(target):
         return cast_array(column, target.value_type).dictionary_encode().cast(target)
-    if types.is_list(target) and not (
-        types.is_list(source) or types.is_large_list(source) or types.is_fixed_size_list(source)
-    ):
+    if types.is_list(target) and not (is_list(source)):
         values = cast_array(column, target.value_type)
         return _lists_of_one(values, target)
     if types.is_fixed_size_list(target) and not types.is_nested(source) and target.list_size == 1:

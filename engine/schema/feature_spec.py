@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
+from engine.schema.lists import is_list
 
 __all__ = [
     "DEFAULT",
@@ -134,11 +135,9 @@ def _tensorflow_field(field: pa.Field) -> pa.Field:
 
 def _tensorflow_type(data_type: pa.DataType, name: str) -> pa.DataType:
     types = pa.types
-    if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type):
+    if is_list(data_type):
         nested = data_type.value_type
-        if types.is_nested(nested) and not (
-            types.is_list(nested) or types.is_large_list(nested) or types.is_fixed_size_list(nested)
-        ):
+        if types.is_nested(nested) and not (is_list(nested)):
             raise ConfigError(
                 f"column {name!r} has type {data_type}: TensorFlow features hold lists of numbers or bytes"
             )

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
+from engine.schema.lists import is_list
 
 __all__ = ["segments_of"]
 
@@ -36,7 +37,7 @@ def segments_of(batch: pa.RecordBatch, columns: Sequence[str]) -> Iterator[tuple
 
 def _codes(column: pa.Array, name: str) -> tuple[np.ndarray, list[Any]]:
     """Returns the code of each row and the value of each code; the last code is the missing value."""
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
+    if is_list(column.type):
         column = _first(column, name)
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     values = [_text(value) for value in encoded.dictionary.to_pylist()]

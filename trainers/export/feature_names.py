@@ -9,10 +9,12 @@ from pathlib import Path
 
 from engine.core.errors import DataError
 
-__all__ = ["read_feature_names", "write_feature_names"]
+__all__ = ["LENGTHS_SUFFIX", "read_feature_names", "write_feature_names"]
 
 _FILE = "assets.extra/feature_names.json"
 _VERSION = 1
+
+LENGTHS_SUFFIX = "_row_lengths"  # of the tensor with the number of values of each row
 
 
 def write_feature_names(model: Path, tensors: Mapping[str, str]) -> None:

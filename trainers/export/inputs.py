@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
+from trainers.export.feature_names import LENGTHS_SUFFIX
 
 __all__ = [
-    "LENGTHS_SUFFIX",
     "batch_features",
     "batch_signature",
     "blank_feature",
@@ -24,7 +24,6 @@ __all__ = [
     "tensor_names",
 ]
 
-LENGTHS_SUFFIX = "_row_lengths"
 # TensorFlow sanitises or refuses any other argument name of a signature; a client would look for the feature's own.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 

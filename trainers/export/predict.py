@@ -10,12 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
+from engine.schema.lists import is_list
 from trainers.export.export import latest_version
-from trainers.export.feature_names import read_feature_names
+from trainers.export.feature_names import LENGTHS_SUFFIX, read_feature_names
 
 __all__ = ["LoadedModel", "batch_tensors"]
-
-LENGTHS_SUFFIX = "_row_lengths"  # as `trainers.export.inputs` names them
 
 
 class LoadedModel:
@@ -143,22 +142,17 @@ def _list_arrays(column: pa.Array, dtype: str, name: str) -> tuple[np.ndarray, n
     return _array(_flat(column), dtype, name), _lengths(column)
 
 
-def _is_list(column: pa.Array) -> bool:
-    types = pa.types
-    return types.is_list(column.type) or types.is_large_list(column.type) or types.is_fixed_size_list(column.type)
-
-
 def _lengths(column: pa.Array) -> np.ndarray:
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     if pa.types.is_fixed_size_list(column.type):
         return valid.astype(np.int64) * column.type.list_size
-    if _is_list(column):
+    if is_list(column.type):
         return np.where(valid, np.diff(column.offsets.to_numpy()), 0).astype(np.int64)
     return valid.astype(np.int64)
 
 
 def _flat(column: pa.Array) -> pa.Array:
-    return column.flatten() if _is_list(column) else column.drop_null()
+    return column.flatten() if is_list(column.type) else column.drop_null()
 
 
 def _array(values: pa.Array, dtype: str, name: str) -> np.ndarray:

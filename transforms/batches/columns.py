@@ -7,6 +7,7 @@ import dataclasses
 import pyarrow as pa
 
 from engine.core.errors import DataError
+from engine.schema.lists import is_list
 
 __all__ = ["ColumnInput", "flat_values"]
 
@@ -35,9 +36,7 @@ def flat_values(column: pa.Array, name: str) -> pa.Array:
         DataError: a list holds a null, which no tensor can: left out, every value behind it would move.
     """
     given = column
-    while (
-        pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type)
-    ):
+    while is_list(column.type):
         column = column.flatten()
     if not column.null_count:
         return column

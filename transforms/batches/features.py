@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from engine.schema.lists import is_variable_list
 from transforms.batches.columns import flat_values
 from transforms.batches.placeholders import FeatureLayout, components, dense_values
 
@@ -145,7 +146,7 @@ def _string_layout(representation: Any, batch: pa.RecordBatch) -> FeatureLayout 
 
 
 def _is_list_of_strings(data_type: pa.DataType) -> bool:
-    if not (pa.types.is_list(data_type) or pa.types.is_large_list(data_type)):
+    if not is_variable_list(data_type):
         return False
     value = data_type.value_type
     return any(is_kind(value) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string))

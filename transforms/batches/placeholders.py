@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import DataError
+from engine.schema.lists import is_variable_list
 from transforms.batches.columns import flat_values
 from transforms.batches.graph_strings import Strings, as_strings
 
@@ -102,7 +103,7 @@ def dense_values(column: pa.Array, layout: FeatureLayout, num_rows: int) -> pa.A
 
 def _lengths(column: pa.Array) -> np.ndarray:
     """Number of values in each record."""
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+    if is_variable_list(column.type):
         offsets = column.offsets.to_numpy(zero_copy_only=False)
         lengths = np.diff(offsets).astype(np.int64)
         return np.where(_valid(column), lengths, 0) if column.null_count else lengths
@@ -142,7 +143,7 @@ def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> l
     values = _tensor(flat_values(column, layout.name), layout.dtype)
     if not layout.partitions:
         splits = [_splits(_lengths(column), layout)]
-        while _is_list(column.type.value_type):
+        while is_variable_list(column.type.value_type):
             column = column.flatten()
             splits.append(_splits(_lengths(column), layout))
         return [values, *splits]
@@ -174,7 +175,3 @@ def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> l
 
 def _splits(lengths: np.ndarray, layout: FeatureLayout) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(layout.splits_dtype)
-
-
-def _is_list(data_type: pa.DataType) -> bool:
-    return pa.types.is_list(data_type) or pa.types.is_large_list(data_type)

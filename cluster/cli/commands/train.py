@@ -57,7 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=int, metavar="N", help="passes over the data")
     length.add_argument("--steps", type=int, metavar="N", help="optimizer steps in all")
-    parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="global batch (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size",
+        "--global-batch-size",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="global batch (default: %(default)s)",
+    )
     parser.add_argument(
         "--strategy", default="auto", metavar="NAME", help="see docs/training.md (default: %(default)s)"
     )

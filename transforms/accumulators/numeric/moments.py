@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
+from transforms.accumulators.numeric.arrays import as_numpy
 from transforms.accumulators.numeric.exact import SCALE_BITS, exact_ratio, exact_sum, exact_sum_of_squares
 from transforms.tft.combiner_facts import moment_facts
 
@@ -69,7 +69,7 @@ class MomentsAccumulator(Accumulator):
 
     def update(self, state: _State, arrays: Sequence[Any]) -> _State:
         """Adds a batch; NaN and infinite values are left out, as TFT leaves them out."""
-        columns = _as_numpy(arrays[0]).reshape(-1, self.size)
+        columns = as_numpy(arrays[0]).reshape(-1, self.size)
         return [_add(found, columns[:, index]) for index, found in enumerate(state)]
 
     def merge(self, states: Sequence[_State]) -> _State:
@@ -117,7 +117,3 @@ def _add(state: tuple[int, ...], values: np.ndarray) -> tuple[int, ...]:
         if not finite.all():
             values = values[finite]
     return state[0] + values.size, state[1] + exact_sum(values), state[2] + exact_sum_of_squares(values)
-
-
-def _as_numpy(values: Any) -> np.ndarray:
-    return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values

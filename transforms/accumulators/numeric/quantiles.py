@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
+from transforms.accumulators.numeric.arrays import as_numpy
 from transforms.tft.combiner_facts import has_weights, num_features
 
 __all__ = ["EXACT_VALUES", "QuantilesAccumulator"]
@@ -47,7 +47,7 @@ class QuantilesAccumulator(Accumulator):
 
     def update(self, state: dict[str, Any], arrays: Sequence[Any]) -> dict[str, Any]:
         """Adds a batch."""
-        chunk = tuple(np.array(_as_numpy(array)).reshape(-1) for array in arrays)
+        chunk = tuple(np.array(as_numpy(array)).reshape(-1) for array in arrays)
         state["chunks"].append(chunk)
         state["size"] += chunk[0].size
         if state["size"] > EXACT_VALUES:
@@ -119,7 +119,3 @@ class QuantilesAccumulator(Accumulator):
         if order is None:
             return columns
         return [values[order].reshape(-1), weights[order].reshape(-1)]
-
-
-def _as_numpy(values: Any) -> np.ndarray:
-    return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values
