@@ -107,7 +107,8 @@ def is_csv_file(path: str, input_format: str | None = None) -> bool:
     """
     if input_format is not None:
         return input_format == "csv"
-    if is_csv(path) or isinstance(path, PipedPath):
+    # Nothing but CSV is read out of a zip archive, whatever it is called.
+    if is_csv(path) or isinstance(path, PipedPath) or path.lower().endswith(".zip"):
         return True
     if not _PART_FILE.fullmatch(path.rsplit("/", 1)[-1]):
         return False

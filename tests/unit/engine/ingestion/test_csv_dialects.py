@@ -128,8 +128,7 @@ def test_zip_archives(tmp_path):
     beside = zipped(tmp_path / "beside.csv.zip", **{"x/data.csv": "a\n1\n", "readme.txt": "hello"})
     single = zipped(tmp_path / "single.csv.zip", **{"data.txt": "a\n1\n"})
     for path in (mac, beside, single):
-        table = through_the_command(path, tmp_path / "out", "--input-format", "csv")
-        assert table.to_pydict() == {"a": [1]}
+        assert through_the_command(path, tmp_path / "out").to_pydict() == {"a": [1]}
 
 
 def test_bad_zip_archives_name_their_file(tmp_path, capsys):
