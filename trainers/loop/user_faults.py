@@ -6,6 +6,7 @@ import contextlib
 import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -67,7 +68,7 @@ def _in_loss(error: BaseException) -> bool:
     return any(_LOSS_FILES.search(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
 
 
-def find_label(batches: Iterator[dict], name: str, value: int) -> int | None:
+def find_label(batches: Iterator[dict[str, Any]], name: str, value: int) -> int | None:
     """Returns the record id of the first row whose label has this value, None where no batch has it."""
     for batch in batches:
         rows = np.flatnonzero(np.reshape(batch[name].numpy(), -1) == value)
