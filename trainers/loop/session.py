@@ -15,7 +15,6 @@ import tensorflow as tf
 from engine.core.environment import PROGRESS, RUN_ID
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
-from engine.feed.tensorflow.composite import assemble
 from trainers.callbacks.base import TrainingRun
 from trainers.callbacks.group import CallbackGroup
 from trainers.checkpoints import checkpoint as files
@@ -33,7 +32,6 @@ from trainers.checkpoints.resume import (
 from trainers.checkpoints.saver import Saver
 from trainers.config.config import TrainerConfig
 from trainers.data.labels import check_labels
-from trainers.data.targets import zeros_like_spec
 from trainers.loop.asynchronous import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
 from trainers.loop.audit import AuditLog
 from trainers.loop.divergence import DivergenceWatch
@@ -47,8 +45,7 @@ from trainers.models.adapters import ModelAdapter
 from trainers.models.build import build, context_of
 from trainers.models.checks import check_model
 from trainers.models.context import ModelContext
-from trainers.models.inputs import feature_columns
-from trainers.models.padding import pad_lists
+from trainers.models.run_data import RunData
 from trainers.models.warm_start import warm_start
 from trainers.strategies import Placement, create_placement
 from trainers.supervision.supervisor_client import current_link
@@ -92,7 +89,8 @@ class Session:
     ) -> None:
         config, train = self.config, self._train
         self._link.phase("connected")
-        self.steps_per_epoch: int = self._training_feed().steps_per_epoch
+        self._data = RunData(config, self.placement, train, self._eval)
+        self.steps_per_epoch: int = self._data.training_feed().steps_per_epoch
         self.total_steps: int = config.steps or (config.epochs or 0) * self.steps_per_epoch
         self._saver = Saver(config.directory, config.checkpoint, on_commit=lambda step: self._link.send(committed=step))
         if self.placement.is_chief:
@@ -102,8 +100,11 @@ class Session:
         for data in (train, *([self._eval] if self._eval is not None else [])):
             check_labels(data, data.feature_spec(), config.labels)
         self._text_labels = [name for name, spec in context.label_spec.items() if spec.dtype == tf.string]
+        state = saved.state["feed"] if saved is not None else None
         with explained_faults(config.labels, self._text_labels):
-            self._built = build(config, self.placement, build_model, context, lambda names: self._open(names, saved))
+            self._built = build(
+                config, self.placement, build_model, context, lambda names: self._data.open(names, state)
+            )
         notes = check_model(config, self.placement, self.adapter)
         if notes and self.placement.is_chief:
             print(*notes, sep="\n", file=sys.stderr, flush=True)
@@ -121,26 +122,6 @@ class Session:
         """The model with loss, optimizer and metrics."""
         return self._built.adapter
 
-    def _training_feed(self, columns: list[str] | None = None, with_record_ids: bool | None = None) -> Any:
-        config = self.config
-        window = {} if config.window_records is None else {"window_records": config.window_records}
-        ids = config.audit if with_record_ids is None else with_record_ids
-        return self._feed_of(self._train, config.global_batch_size, columns=columns, with_record_ids=ids, **window)
-
-    def _open(self, features: list[str], saved: files.Checkpoint | None) -> dict[str, Any]:
-        """Opens the training data for what the model takes of it; returns a batch of zeros."""
-        others = [*self.config.labels, *([self.config.weight] if self.config.weight else [])]
-        self._columns = feature_columns(self._train.schema, [*features, *others])
-        self._feed = self._training_feed(self._columns)
-        if saved is not None:
-            self._feed.set_state(saved.state["feed"])
-        # One pipeline for its shapes and for its batches: to trace it takes a good part of a restart.
-        self._dataset = self._feed.dataset()
-        return self._unpack_of(self._feed, self._train)(zeros_like_spec(self._dataset.element_spec))
-
-    def _unpack_of(self, feed: Any, data: Any) -> Callable[[Any], dict[str, Any]]:
-        return lambda packed: pad_lists(assemble(data.schema, feed.unpack(packed)), self.config.pad)
-
     def _check_batch(self) -> None:
         size, replicas = self.config.global_batch_size, self.placement.num_replicas
         parts = replicas * self.config.accumulate_steps
@@ -149,12 +130,6 @@ class Session:
                 f"global_batch_size={size} cannot be divided by {replicas} replicas x "
                 f"{self.config.accumulate_steps} accumulate_steps: give a multiple of {parts}"
             )
-
-    def _feed_of(self, data: Any, batch_size: int, **more: Any) -> Any:
-        place = self.placement
-        return data.feed(
-            global_batch_size=batch_size, seed=self.config.seed, host=place.host, num_hosts=place.num_hosts, **more
-        )
 
     def _restore(self, saved: files.Checkpoint | None) -> None:
         built = self._built
@@ -182,9 +157,10 @@ class Session:
         config, chief = self.config, self.placement.is_chief
         asynchronous = self.placement.coordinator is not None
         kind = AsynchronousLoop if asynchronous else SynchronousLoop
-        unpack = self._unpack_of(self._feed, self._train)
+        data = self._data
+        unpack = data.unpack_of(data.feed, data.train)
         self._loop = kind(self.placement, self.adapter, unpack, config, self._built.averages)
-        self._loop.start(self._dataset)
+        self._loop.start(data.dataset)
         self._metrics = (AsynchronousMetrics if asynchronous else MetricCollector)(self.placement, self.adapter)
         self._validation: Validation | None = None
         self._meter = Meter(config.global_batch_size, skips=config.on_nan == "skip")
@@ -220,12 +196,12 @@ class Session:
         return self._saver.last_path
 
     def _records_of(self, step: int) -> str:
-        feed = self._training_feed(self._columns, with_record_ids=True)
-        return describe_records(feed, self._feed.get_state(step - self._first_step), step // self.steps_per_epoch)
+        feed = self._data.training_feed(with_record_ids=True)
+        return describe_records(feed, self._data.feed.get_state(step - self._first_step), step // self.steps_per_epoch)
 
     def _place_of_label(self, step: int, num_steps: int, name: str, value: int) -> str:
-        feed = self._training_feed(self._columns, with_record_ids=True)
-        feed.set_state(self._feed.get_state(step - self._first_step))
+        feed = self._data.training_feed(with_record_ids=True)
+        feed.set_state(self._data.feed.get_state(step - self._first_step))
         record = find_label(map(feed.unpack, feed.dataset().take(num_steps)), name, value)
         return "" if record is None else f" in record {record:,}{place_of_record(feed, record)}"
 
@@ -313,15 +289,11 @@ class Session:
                 self.state.stopped_early = True
 
     def _evaluated(self) -> dict[str, float]:
-        from engine.plan import Remainder
-
-        size = self.config.eval_batch_size or self.config.global_batch_size
-        last = {"shuffle": False, "num_epochs": 1, "remainder": Remainder.PAD}
-        feed = self._feed_of(self._eval, size, columns=self._columns, **last)
+        feed = self._data.evaluation_feed()
         if self._validation is None:
             kind = Validation if self.placement.coordinator is None else AsynchronousValidation
             self._validation = kind(
-                self.placement, self.adapter, self._unpack_of(feed, self._eval), self.config, self._metrics
+                self.placement, self.adapter, self._data.unpack_of(feed, self._eval), self.config, self._metrics
             )
         steps = min(feed.steps_per_epoch, self.config.eval_steps or feed.steps_per_epoch)
         averages = self._built.averages
@@ -344,7 +316,7 @@ class Session:
             "finite": self._watch.look_at_weights(tensors, self._built.trained_names),
             "optimizer": self._optimizer,
             "training": self.state.as_json(),
-            "feed": self._feed.get_state(self.state.step - self._first_step),
+            "feed": self._data.feed.get_state(self.state.step - self._first_step),
             "callbacks": self._callbacks.get_states(),
             "schema": schema_text(self._train),
             "random": random_state(),

@@ -1,0 +1,76 @@
+"""The data of a run as this host reads them: what the model takes of them, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.feed.tensorflow.composite import assemble
+from engine.plan import Remainder
+from trainers.config.config import TrainerConfig
+from trainers.data.targets import zeros_like_spec
+from trainers.models.inputs import feature_columns
+from trainers.models.padding import pad_lists
+from trainers.strategies import Placement
+
+__all__ = ["RunData"]
+
+
+class RunData:
+    """Training and evaluation data of a run.
+
+    Args:
+        config: settings.
+        placement: which host this is.
+        train: training data.
+        evaluation: evaluation data, or None.
+
+    Attributes:
+        feed: of the training data, once opened.
+        dataset: its tf.data.Dataset, once opened.
+    """
+
+    def __init__(self, config: TrainerConfig, placement: Placement, train: Any, evaluation: Any) -> None:
+        self._config, self._placement = config, placement
+        self.train, self.evaluation = train, evaluation
+        self._columns: list[str] | None = None
+        self.feed: Any = None
+        self.dataset: Any = None
+
+    def training_feed(self, with_record_ids: bool | None = None) -> Any:
+        """Returns a new feed of the training data, of all columns before `open`, with record ids where they are noted."""
+        config = self._config
+        window = {} if config.window_records is None else {"window_records": config.window_records}
+        ids = config.audit if with_record_ids is None else with_record_ids
+        size = config.global_batch_size
+        return self._feed_of(self.train, size, columns=self._columns, with_record_ids=ids, **window)
+
+    def evaluation_feed(self) -> Any:
+        """Returns a new feed of the evaluation data: every record once, the last batch padded."""
+        size = self._config.eval_batch_size or self._config.global_batch_size
+        last = {"shuffle": False, "num_epochs": 1, "remainder": Remainder.PAD}
+        return self._feed_of(self.evaluation, size, columns=self._columns, **last)
+
+    def open(self, features: list[str], state: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Opens the training data for what the model takes of it; returns a batch of zeros.
+
+        Args:
+            features: names of the features that are read.
+            state: of the feed, where a checkpoint has one.
+        """
+        others = [*self._config.labels, *([self._config.weight] if self._config.weight else [])]
+        self._columns = feature_columns(self.train.schema, [*features, *others])
+        self.feed = self.training_feed()
+        if state is not None:
+            self.feed.set_state(state)
+        # One pipeline for its shapes and for its batches: to trace it takes a good part of a restart.
+        self.dataset = self.feed.dataset()
+        return self.unpack_of(self.feed, self.train)(zeros_like_spec(self.dataset.element_spec))
+
+    def unpack_of(self, feed: Any, data: Any) -> Callable[[Any], dict[str, Any]]:
+        """Returns the function of packed batches of a feed to features, lists padded."""
+        return lambda packed: pad_lists(assemble(data.schema, feed.unpack(packed)), self._config.pad)
+
+    def _feed_of(self, data: Any, batch_size: int, **more: Any) -> Any:
+        place, seed = self._placement, self._config.seed
+        return data.feed(global_batch_size=batch_size, seed=seed, host=place.host, num_hosts=place.num_hosts, **more)
