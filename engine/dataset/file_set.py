@@ -19,6 +19,7 @@ from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
 from engine.dataset.shard_numbers import absent_shards
 from engine.formats.partitions import with_partitions
 from engine.storage import paths as _paths
+from engine.storage.destination import UNFINISHED
 from engine.storage.glob_patterns import glob_regex
 
 __all__ = ["FileSet", "check_present", "resolve"]
@@ -184,8 +185,24 @@ def _beside(names: list[str], wanted: list[_Named]) -> list[str]:
             spelled = _paths.parent(spelled)
             key = _key(spelled)
             directories.setdefault(key, spelled)
-    found = [_paths.join(directory, MANIFEST_NAME) for directory in directories.values()]
-    return [path for path in found if _paths.exists(path)]
+    found = []
+    for directory in directories.values():
+        path = _paths.join(directory, MANIFEST_NAME)
+        if _paths.exists(path):
+            found.append(path)
+        else:
+            _check_finished(directory)
+    return found
+
+
+def _check_finished(directory: str) -> None:
+    """An object store has no rename: shards of a writer that was killed are there without their manifest."""
+    if _paths.is_remote(directory) and _paths.exists(_paths.join(directory, UNFINISHED)):
+        raise DataError(
+            f"is not finished: its writer is at work or was killed (it has {UNFINISHED} and no {MANIFEST_NAME}); wait for it, "
+            "or write it again",
+            path=directory,
+        )
 
 
 def _above_partitions(directory: str) -> str:
