@@ -7,9 +7,11 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.utils import shared
 from apache_beam.utils.windowed_value import WindowedValue
 from tensorflow_transform.beam import impl as tft_impl
 
+from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter
 from transforms.beam.analyze_dataset import AnalyzeDataset
 
 __all__ = ["AnalyzeAndTransformDataset", "TransformDataset"]
@@ -68,6 +70,56 @@ class JoinBatches(beam.DoFn):
         )
 
 
+class CutBatches(beam.DoFn):
+    """Cuts record batches by the memory that they take inside the transform graph, measured on the first of them.
+
+    Args:
+        config: `TensorAdapterConfig` of the batches.
+        memory_bytes: what a worker may hold.
+    """
+
+    def __init__(self, config: Any, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> None:
+        self._config, self._memory_bytes = config, memory_bytes
+        self._shared = shared.Shared()  # one a process, whatever the number of its threads
+        self._cutter: Any = None
+
+    def process(self, batch: pa.RecordBatch, model: str) -> Iterator[pa.RecordBatch]:
+        """Yields the slices of a batch.
+
+        Args:
+            batch: of any size.
+            model: directory of the transform graph.
+        """
+        if self._cutter is None:
+            self._cutter = self._shared.acquire(lambda: self._make(model), tag=model)
+        yield from self._cutter.cut(batch)
+
+    def _make(self, model: str) -> _MeasuredGraph:
+        return _MeasuredGraph(model, self._config, self._memory_bytes)
+
+
+class _MeasuredGraph:
+    """A transform graph that is loaded while batches are measured, and no longer: TFT loads its own to run them."""
+
+    def __init__(self, model: str, config: Any, memory_bytes: int) -> None:
+        from tfx_bsl.tfxio.tensor_adapter import TensorAdapter
+
+        self._model, self._adapter, self._graph = model, TensorAdapter(config), None
+        self._cutter = BatchCutter(self._run, memory_bytes)
+
+    def cut(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
+        pieces = list(self._cutter.cut(batch))
+        self._graph = None
+        return pieces
+
+    def _run(self, batch: pa.RecordBatch) -> Any:
+        from transforms.tft.loaded_transform import LoadedTransform
+
+        graph: Any = self._graph or LoadedTransform(self._model)
+        self._graph = graph
+        return graph(self._adapter.ToBatchTensors(batch))
+
+
 class TransformDataset(tft_impl.TransformDataset):
     """Applies a transform function to a data set: TFT's transform on larger batches.
 
@@ -83,6 +135,9 @@ class TransformDataset(tft_impl.TransformDataset):
             rows = tft_impl.Context.get_desired_batch_size()
             join = JoinBatches(rows or _MAX_ROWS, cut=bool(rows))
             values = values | "JoinBatches" >> beam.ParDo(join).with_output_types(pa.RecordBatch)
+            model = beam.pvalue.AsSingleton(transform_fn[0])
+            cut = beam.ParDo(CutBatches(metadata), model).with_output_types(pa.RecordBatch)
+            values = values | "CutBatches" >> cut
         return super().expand(((values, metadata), transform_fn))
 
 
