@@ -66,7 +66,18 @@ EXTRAS["dev"] = [
     "pybind11>=2.13",
     *(
         r
-        for name in ("ray", "kubernetes", "s3", "avro", "serve", "tfma", "keras2", "benchmark", "examples")
+        for name in (
+            "ray",
+            "kubernetes",
+            "s3",
+            "avro",
+            "serve",
+            "tfma",
+            "keras2",
+            "tensorboard",
+            "benchmark",
+            "examples",
+        )
         for r in EXTRAS[name]
     ),
 ]
