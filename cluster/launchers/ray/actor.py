@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
+import glob
 import os
 import shutil
 import subprocess
@@ -21,6 +23,25 @@ from trainers.supervision.group_secret import write_secret
 __all__ = ["Member"]
 
 
+def _own_directory(prefix: str) -> tuple[Path, int]:
+    """Returns a new directory and the descriptor that holds it; those that killed actors of this name left are removed.
+
+    The lock ends with its process, however that ends: what nobody holds is a leftover.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}*"):
+        with contextlib.suppress(OSError):  # another user's, or held by a living actor
+            held = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left)
+            finally:
+                os.close(held)
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    held = os.open(directory, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    return directory, held
+
+
 class Member:
     """Runs one member's program. Made into a Ray actor by the coordinator.
 
@@ -33,7 +54,7 @@ class Member:
     def __init__(self, spec_json: str, role: str, index: int) -> None:
         self._spec = JobSpec.from_json(spec_json)
         self._name = f"{role}-{index}"
-        self._directory = Path(tempfile.mkdtemp(prefix=f"fullpass-{self._spec.name}-{self._name}-"))
+        self._directory, self._held = _own_directory(f"fullpass-{self._spec.name}-{self._name}-")
         for name, text in self._spec.files.items():
             (self._directory / name).write_text(text)
         self._log = self._directory / ".log"
