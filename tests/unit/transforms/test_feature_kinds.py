@@ -158,5 +158,12 @@ def test_transform_reads_what_the_graph_was_analyzed_for(tmp_path):
         written("dense", lists)
     with pytest.raises(ConfigError, match="'x' is int64 in the data and float32 in the transform graph"):
         written("dense", part("other.parquet", x=[1, 2, 3], y=[1, 2, 3]))
+    with pytest.raises(ConfigError, match=r"^feature 'x' is int64 in the data"):
+        transform(
+            part("other.parquet", x=[1, 2], y=[1, 2]),
+            str(tmp_path / "dense"),
+            str(tmp_path / "o"),
+            runner="DirectRunner",
+        )
     with pytest.raises(ConfigError, match="no feature 'x', which the transform graph needs for 'x'; it has y"):
         written("dense", part("missing.parquet", y=[1, 2, 3], z=[1, 2, 3]))

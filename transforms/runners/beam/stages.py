@@ -99,7 +99,8 @@ class AccumulateSplit(beam.DoFn):
 
     def setup(self) -> None:
         """Opens the pass once a worker."""
-        self._opened = self._plan.open()
+        with noting_errors(self._directory):
+            self._opened = self._plan.open()
 
     def process(self, element: tuple[int, Any]) -> Iterator[tuple[int, list[tuple[int, int, int, bytes]]]]:
         """Yields (key, [(analyzer, part, split, blob)])."""
@@ -169,7 +170,8 @@ class WriteShard(beam.DoFn):
 
     def setup(self) -> None:
         """Opens the pass once a worker."""
-        self._opened = self._plan.open()
+        with noting_errors(self._directory):
+            self._opened = self._plan.open()
 
     def process(self, task: ShardTask) -> Iterator[int]:
         """Yields the index of the shard when it stands."""
