@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "export": "write a SavedModel that takes raw tf.Examples",
     "push": "make an evaluated version the one that is served, or roll back",
     "lineage": "show and check where a model comes from: data, graph, code, evaluation",
+    "predict": "write a model's answers to a whole data set",
     "serve": "answer requests over gRPC and REST, with TensorFlow Serving's API",
     "submit": "run a job on this machine, Ray or Kubernetes",
     "status": "show the state of submitted jobs",

@@ -23,12 +23,13 @@ class LoadedModel:
     Args:
         path: the SavedModel, or a directory of versions (the newest is taken).
         output: which output holds the predictions; None where there is one only.
+        every_output: `answers` is asked, not `predict`: no output needs to be chosen.
 
     Raises:
         ConfigError: no SavedModel there, or one that was not exported with such a signature.
     """
 
-    def __init__(self, path: str | os.PathLike[str], output: str | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], output: str | None = None, *, every_output: bool = False) -> None:
         import tensorflow as tf
 
         self.path = latest_version(path)
@@ -43,7 +44,8 @@ class LoadedModel:
         self._transform = signatures.get("transform_raw_features")
         self._names = read_feature_names(self.path)
         outputs = sorted(self._answer.structured_outputs)
-        if output is None and len(outputs) > 1:
+        self.outputs = outputs
+        if output is None and len(outputs) > 1 and not every_output:
             raise ConfigError(f"{self.path} has the outputs {', '.join(outputs)}: say which one is evaluated")
         if output is not None and output not in outputs:
             raise ConfigError(f"output={output!r}: {self.path} has {', '.join(outputs)}")
@@ -68,6 +70,20 @@ class LoadedModel:
                 f"the model answered {len(values)} rows for {batch.num_rows}; output {self.output!r} is no prediction a row"
             )
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+    def answers(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
+        """Returns every output [n, ...] by name.
+
+        Raises:
+            DataError: an output is no answer a row.
+        """
+        found = {
+            name: value.numpy() for name, value in self._answer(**_tensors(batch, self._answer, self._names)).items()
+        }
+        for name, values in found.items():
+            if not values.ndim or len(values) != batch.num_rows:
+                raise DataError(f"output {name!r} has shape {list(values.shape)} for {batch.num_rows} rows")
+        return found
 
     def transformed(self, batch: pa.RecordBatch, names: Sequence[str]) -> Mapping[str, np.ndarray]:
         """Returns transformed features [n, ...] by name, as the graph inside the model computes them."""

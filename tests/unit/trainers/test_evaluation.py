@@ -252,3 +252,28 @@ def test_thresholds_with_mistake_name_its_key(table, message):
 def test_unjudged_model_is_not_blessed(flights):
     result = evaluate(flights.directory / "models", flights.raw, data.LABEL, metrics=["auc"])
     assert not result.failures and not result.judged and not result.blessed
+
+
+@pytest.mark.parametrize("format", ["parquet", "tfrecord"])
+def test_predict_writes_every_row_in_order_with_kept_columns(flights, answers, tmp_path, format):
+    from engine import Dataset
+    from trainers.serving.predict import predict
+
+    report = predict(
+        flights.directory / "models", flights.raw, tmp_path / "out", keep=["carrier"], format=format, num_shards=3
+    )
+    found = Dataset.open(tmp_path / "out")
+    table = pa.Table.from_batches(list(found.read_batches()))
+    assert report.rows == found.num_records == ROWS and len(found.paths) == 3
+    (output,) = set(report.columns) - {"carrier"}
+    np.testing.assert_allclose(table[output].to_numpy(), answers[1], rtol=1e-6)
+    assert table["carrier"].to_pylist() == flights.table["carrier"].to_pylist()
+
+
+def test_predict_names_what_is_not_there_and_leaves_nothing(flights, tmp_path):
+    from trainers.serving.predict import predict
+
+    for options, message in (({"keep": ["nobody"]}, "nobody"), ({"outputs": ["other"]}, "the model has")):
+        with pytest.raises(ConfigError, match=message):
+            predict(flights.directory / "models", flights.raw, tmp_path / "out", **options)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,52 @@
+"""`fullpass predict`: a model's answers to a whole data set."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = "Writes an exported model's outputs for every row of a raw data set, in the data's order, as shards with a manifest."
+EPILOG = """examples:
+  fullpass predict models data/eval --out predictions --keep user_id
+  fullpass predict models/7 's3://bucket/day=2024-06-01/*.parquet' --out s3://bucket/scores --format tfrecord
+"""
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("model", metavar="MODEL", help="SavedModel, or directory of its versions (the newest)")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="raw data: files, globs, directories or a manifest")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory of the shards, a path or a URI")
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="COLUMN", help="column written beside the outputs; repeatable"
+    )
+    parser.add_argument(
+        "--output", action="append", default=[], metavar="NAME", help="output of the model; repeatable (default: all)"
+    )
+    parser.add_argument("--format", choices=("parquet", "tfrecord"), default="parquet", help="default: %(default)s")
+    parser.add_argument("--num-shards", type=int, default=16, metavar="N", help="files (default: %(default)s)")
+    parser.add_argument("--compression", metavar="NAME", help="gzip; zstd and snappy for Parquet")
+    parser.add_argument("--batch-rows", type=int, default=16384, metavar="N", help="rows a call (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from cluster.cli.quiet import import_tensorflow
+
+    import_tensorflow()
+    from trainers.serving.predict import predict
+
+    report = predict(
+        args.model,
+        args.paths if len(args.paths) > 1 else args.paths[0],
+        args.out,
+        keep=args.keep,
+        outputs=args.output,
+        format=args.format,
+        num_shards=args.num_shards,
+        compression=args.compression,
+        batch_rows=args.batch_rows,
+    )
+    print(f"{report.rows:,} rows: {', '.join(report.columns)} in {args.out}")
+    return 0
