@@ -77,7 +77,7 @@ def _prepared(
     import pyarrow as pa
 
     from cluster.pipeline.input_files import files_of_parts
-    from engine.ingestion.spooled_source import spooled_source
+    from engine.ingestion.spool import spooled_source
 
     given = files_of_parts(config.parts) if config.parts else None
     if not config.hook and not config.require:
