@@ -81,6 +81,11 @@ class Saver:
             self._thread.join()
             self._thread = None
 
+    def finished_path(self) -> str | None:
+        """Returns the path of the last commit, after waiting for one that is under way; None where there is none."""
+        self.wait()
+        return self.last_path
+
     def _write(self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict[str, Any]) -> None:
         try:
             self.last_path = files.write_checkpoint(self._directory, step, tensors, state)

@@ -16,8 +16,9 @@ from engine.core.errors import DataError
 from engine.storage import tree as storage
 from trainers.config.config import TrainerConfig
 from trainers.loop.synchronous import CallResult
+from trainers.strategies.placement import Placement
 
-__all__ = ["Meter", "Profiler", "Reporter", "Stopwatch"]
+__all__ = ["Meter", "Profiler", "Reporter", "Stopwatch", "opening_line"]
 
 
 _SEND_EVERY_S = 30.0
@@ -96,6 +97,20 @@ class Meter:
             "step_ms_p50": float(p50),
             "step_ms_p95": float(p95),
         }
+
+
+def opening_line(config: TrainerConfig, placement: Placement, step: int, total_steps: int, steps_per_epoch: int) -> str:
+    """Returns the one line with which a training begins."""
+    import keras
+    import tensorflow as tf
+
+    replicas = f"{placement.num_replicas} replica{'s' if placement.num_replicas > 1 else ''}"
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    going = f"goes on from step {step:,} of" if step else "makes"
+    return (
+        f"train {going} {total_steps:,} steps of {config.global_batch_size:,} examples, {steps_per_epoch:,} an epoch; "
+        f"{placement.name}, {replicas} on {kind}; TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    )
 
 
 class Stopwatch:

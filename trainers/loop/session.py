@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from engine.core.environment import PROGRESS, RUN_ID
@@ -34,12 +34,12 @@ from trainers.config.config import TrainerConfig
 from trainers.data.labels import check_labels
 from trainers.loop.asynchronous import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
 from trainers.loop.audit import AuditLog
-from trainers.loop.divergence import DivergenceWatch
-from trainers.loop.records_of_step import describe_records, place_of_record
-from trainers.loop.reporting import Meter, Profiler, Reporter, Stopwatch
+from trainers.loop.faults.divergence import DivergenceWatch
+from trainers.loop.faults.records_of_step import StepRecords
+from trainers.loop.faults.user_faults import explained_faults
+from trainers.loop.reporting import Meter, Profiler, Reporter, Stopwatch, opening_line
 from trainers.loop.synchronous import SynchronousLoop
 from trainers.loop.training_result import TrainResult
-from trainers.loop.user_faults import explained_faults, find_label
 from trainers.loop.validation import MetricCollector, Validation
 from trainers.models.adapters import ModelAdapter
 from trainers.models.build import build, context_of
@@ -77,11 +77,13 @@ class Session:
         keras.utils.set_random_seed(config.seed)
         self.placement: Placement = create_placement(config.strategy, config.strategy_options)
         self._check_batch()
-        self._lock = lock_directory(config.directory, RUN_ID.read()) if self.placement.is_chief else None
+        self._held = contextlib.ExitStack()
+        if self.placement.is_chief:
+            self._held.callback(lock_directory(config.directory, RUN_ID.read()).release)
         try:
             self._start(build_model, transform_graph, callbacks)
         except BaseException:
-            self._unlock()
+            self._held.close()
             raise
 
     def _start(
@@ -169,21 +171,18 @@ class Session:
         self.progress: Progress | None = None
         self._first_step = self.state.step
         self._last: dict[str, float] = {}
-        self._watch = DivergenceWatch(config, self.state, self._records_of, self._last_good, chief)
+        self._records = StepRecords(
+            lambda: self._data.training_feed(with_record_ids=True),
+            lambda step: self._data.feed.get_state(step - self._first_step),
+            self.steps_per_epoch,
+        )
+        self._watch = DivergenceWatch(config, self.state, self._records.describe, self._saver.finished_path, chief)
         self._seconds.lap("start")
         if chief and PROGRESS.read():
-            print(self._opening(), file=sys.stderr, flush=True)
-
-    def _opening(self) -> str:
-        """Returns the one line with which a training begins."""
-        place, config = self.placement, self.config
-        where = f"{place.name}, {place.num_replicas} replica{'s' if place.num_replicas > 1 else ''}"
-        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        going = f"goes on from step {self.state.step:,} of" if self.state.step else "makes"
-        return (
-            f"train {going} {self.total_steps:,} steps of {config.global_batch_size:,} examples, {self.steps_per_epoch:,} an "
-            f"epoch; {where} on {kind}; TensorFlow {tf.__version__}, Keras {keras.__version__}"
-        )
+            print(
+                opening_line(config, self.placement, self.state.step, self.total_steps, self.steps_per_epoch),
+                file=sys.stderr,
+            )
 
     def _start_callbacks(self, callbacks: Sequence[Any], saved: files.Checkpoint | None) -> None:
         model, state = self.adapter.model, self.state
@@ -191,30 +190,14 @@ class Session:
         self._callbacks = CallbackGroup(callbacks, run, self.placement, self.adapter)
         self._callbacks.start(saved.state.get("callbacks", ()) if saved is not None else ())
 
-    def _last_good(self) -> str | None:
-        self._saver.wait()
-        return self._saver.last_path
-
-    def _records_of(self, step: int) -> str:
-        feed = self._data.training_feed(with_record_ids=True)
-        return describe_records(feed, self._data.feed.get_state(step - self._first_step), step // self.steps_per_epoch)
-
-    def _place_of_label(self, step: int, num_steps: int, name: str, value: int) -> str:
-        feed = self._data.training_feed(with_record_ids=True)
-        feed.set_state(self._data.feed.get_state(step - self._first_step))
-        record = find_label(map(feed.unpack, feed.dataset().take(num_steps)), name, value)
-        return "" if record is None else f" in record {record:,}{place_of_record(feed, record)}"
-
     def call(self, num_steps: int, stop_requested: bool) -> bool:
         """Makes steps in one call and returns whether some worker was asked to stop."""
         before = self.state.step
         self._profiler.at(before)
-        with explained_faults(
-            self.config.labels,
-            self._text_labels,
-            lambda name, value: self._place_of_label(before, num_steps, name, value),
-        ):
-            result = self._loop.run(num_steps, stop_requested, on_records=lambda ids: self._note_records(before, ids))
+        note = (lambda ids: None) if self._audit is None else (lambda ids: self._audit.write(before, ids))
+        place = functools.partial(self._records.place_of_label, before, num_steps)
+        with explained_faults(self.config.labels, self._text_labels, place):
+            result = self._loop.run(num_steps, stop_requested, on_records=note)
         self._seconds.lap("compute", result.input_share, num_steps * self.config.global_batch_size)
         self.state.step += num_steps
         self._profiler.at(self.state.step)
@@ -230,10 +213,6 @@ class Session:
         if self.progress is not None:
             self.progress.update(self.state.step, f"loss {result.losses[-1]:.4g}")
         return result.stop
-
-    def _note_records(self, first_step: int, ids: np.ndarray) -> None:
-        if self._audit is not None:
-            self._audit.write(first_step, ids)
 
     def _log(self) -> None:
         if self._meter.empty:
@@ -390,8 +369,4 @@ class Session:
         self._profiler.stop()
         self._reporter.close()
         self.placement.close()
-        self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
+        self._held.close()

@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from trainers.config.config import TrainerConfig
 from trainers.data.targets import row_count, rows_of_part, split_example
+from trainers.loop.faults.step_guard import StepGuard
 from trainers.loop.gradients import clipped
-from trainers.loop.step_guard import StepGuard
 from trainers.models.adapters import ModelAdapter
 from trainers.models.adapters.loss_reduction import size_of_weights
 from trainers.models.ema import WeightAverages

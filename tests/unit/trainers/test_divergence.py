@@ -14,7 +14,7 @@ from tests.support.models import classification_columns
 from trainers import ArrayDataset, CheckpointConfig, EarlyStopping, Trainer, TrainerConfig
 from trainers.checkpoints.checkpoint import checkpoint_steps, load_checkpoint
 from trainers.checkpoints.progress_state import TrainingState
-from trainers.loop.divergence import TrainingDiverged
+from trainers.loop.faults.divergence import TrainingDiverged
 
 BAD_ROW = 300
 

@@ -12,7 +12,7 @@ import numpy as np
 from engine.core.errors import FullpassError
 from trainers.checkpoints.progress_state import TrainingState
 from trainers.config.config import TrainerConfig
-from trainers.loop.step_guard import first_bad_tensor
+from trainers.loop.faults.step_guard import first_bad_tensor
 
 __all__ = ["DivergenceWatch", "TrainingDiverged", "bad_values"]
 

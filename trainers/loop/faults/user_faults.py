@@ -6,14 +6,12 @@ import contextlib
 import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from engine.core.errors import ConfigError, DataError, FullpassError
 
-__all__ = ["explained_faults", "find_label"]
+__all__ = ["explained_faults"]
 
 # The words of TensorFlow's kernel, and of the one that takes its place under op determinism.
 _CLASSES = (
@@ -66,12 +64,3 @@ def explained_faults(
 
 def _in_loss(error: BaseException) -> bool:
     return any(_LOSS_FILES.search(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
-
-
-def find_label(batches: Iterator[dict[str, Any]], name: str, value: int) -> int | None:
-    """Returns the record id of the first row whose label has this value, None where no batch has it."""
-    for batch in batches:
-        rows = np.flatnonzero(np.reshape(batch[name].numpy(), -1) == value)
-        if len(rows):
-            return int(batch["record_ids"].numpy()[rows[0]])
-    return None
