@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scaling_worker import STEPS_PER_CALL
-from engine.core.ports import free_ports
+from engine.machine.ports import free_ports
 from trainers.supervision.tf_config import tf_config
 
 ROOT = str(Path(__file__).parents[1])

@@ -12,9 +12,9 @@ from cluster.pipeline.plan import Decision, plan
 from cluster.pipeline.records import Finished, StepRecord, begin_directory, commit, point_latest, prune
 from cluster.pipeline.step import Step, StepContext, StepResult
 from cluster.pipeline.steps import STEPS
-from engine.core.clock import utc_now
 from engine.core.errors import ConfigError, FullpassError
-from engine.core.lock import LockHeld, locked
+from engine.machine.clock import utc_now
+from engine.machine.lock import LockHeld, locked
 
 __all__ = ["PipelineError", "run_pipeline"]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cluster.pipeline.column_types import flat_types
 from engine.core.errors import ConfigError
 from engine.formats.csv.options import CsvOptions
-from engine.ingestion.part_options import DEFAULT_FRACTIONS, PartOptions, check_part_name
+from engine.ingestion.parts.part_options import DEFAULT_FRACTIONS, PartOptions, check_part_name
 
 __all__ = ["IngestConfig"]
 

@@ -14,8 +14,8 @@ from cluster.pipeline.config import Pipeline
 from cluster.pipeline.records import Finished, finished_steps
 from cluster.pipeline.step import Step
 from cluster.user_code.code_hash import code_hash
-from engine.core.clock import shown
 from engine.core.errors import ConfigError
+from engine.machine.clock import shown
 from engine.version import __version__
 
 __all__ = ["Decision", "plan", "steps_of"]

@@ -12,9 +12,9 @@ from engine.core.errors import ConfigError, DataError
 from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
 from engine.dataset.write import check_output
 from engine.formats.registry import format_module
-from engine.ingestion.assign import Assignment, assign_parts
 from engine.ingestion.dataset_source import dataset_source
-from engine.ingestion.part_options import PartOptions
+from engine.ingestion.parts.assign import Assignment, assign_parts
+from engine.ingestion.parts.part_options import PartOptions
 from engine.ingestion.source import Source
 from engine.ingestion.write_shards import write_parts
 from engine.storage import paths as _paths

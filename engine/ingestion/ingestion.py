@@ -13,7 +13,7 @@ from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.pipe import is_pipe
 from engine.ingestion.ingest_source import DEFAULT_SHARDS, IngestReport, check_shards, ingest_source
 from engine.ingestion.open_source import open_source
-from engine.ingestion.part_options import PartOptions, check_part_name
+from engine.ingestion.parts.part_options import PartOptions, check_part_name
 from engine.ingestion.source import Source
 from engine.storage import paths as _paths
 from engine.storage.destination import Destination
@@ -50,7 +50,7 @@ def ingest(
         num_shards: shards of each part; their record counts differ by one at most.
         compression: None or "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
         fractions, split_by, stratify_by, split_time, eval_from, test_from, seed, label: into which parts records go; see
-            `engine.ingestion.part_options.PartOptions`.
+            `engine.ingestion.parts.part_options.PartOptions`.
         feature_spec: columns of the sources; None infers them.
         input_format: what the sources are, "csv", "parquet" or "tfrecord", whatever they are called; None finds out.
         csv_options: how CSV sources are written, and the declared types of their columns.

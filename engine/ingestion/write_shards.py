@@ -19,7 +19,7 @@ from engine.dataset.manifest import FileEntry
 from engine.dataset.shards import ShardSet
 from engine.dataset.write import shard_name, write_batches
 from engine.formats.registry import format_module
-from engine.ingestion.assign import Assignment
+from engine.ingestion.parts.assign import Assignment
 from engine.ingestion.source import Source
 from engine.schema.conform import conform
 from engine.storage import paths as _paths

@@ -18,8 +18,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from engine.core.clock import utc_now
 from engine.core.errors import ConfigError, DataError
+from engine.machine.clock import utc_now
 from engine.storage import atomic, paths
 from engine.storage.tree import check_uri, delete_file, list_tree, upload_tree
 

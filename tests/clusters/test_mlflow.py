@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from engine.core.ports import free_ports
+from engine.machine.ports import free_ports
 from tests.unit.trainers.test_trackers import fit
 
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("framing", "decoder", "encoder", "feed")  # of the native code; the bindings need Python
+ROOMS = ("framing", "decoder", "encoder", "feed", "rows")  # of the native code; the bindings need Python
 FLAGS = (
     "-std=c++17",
     "-O1",

@@ -19,7 +19,7 @@ import time
 from typing import Any
 
 from engine.core.errors import ConfigError
-from engine.core.lock import LockHeld, locked
+from engine.machine.lock import LockHeld, locked
 from engine.storage import tree as storage
 
 __all__ = ["DirectoryLock", "lock_directory"]

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.core.clock import utc_now
 from engine.core.errors import DataError
+from engine.machine.clock import utc_now
 from engine.version import __version__
 from trainers.export.digest import CARD_JSON, CARD_MARKDOWN, tree_digest
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError
-from engine.core.lock import locked
+from engine.machine.lock import locked
 from engine.schema.schema_proto import as_feature_spec
 from engine.storage.atomic import atomic_directory
 from engine.storage.tree import for_tensorflow, is_local, local_path, require_local, upload_tree

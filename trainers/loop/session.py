@@ -194,7 +194,8 @@ class Session:
         """Makes steps in one call and returns whether some worker was asked to stop."""
         before = self.state.step
         self._profiler.at(before)
-        note = (lambda ids: None) if self._audit is None else (lambda ids: self._audit.write(before, ids))
+        audit = self._audit
+        note = (lambda ids: None) if audit is None else (lambda ids: audit.write(before, ids))
         place = functools.partial(self._records.place_of_label, before, num_steps)
         with explained_faults(self.config.labels, self._text_labels, place):
             result = self._loop.run(num_steps, stop_requested, on_records=note)

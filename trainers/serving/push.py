@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.core.clock import utc_now
 from engine.core.errors import ConfigError, DataError, NotMet
-from engine.core.lock import locked
+from engine.machine.clock import utc_now
+from engine.machine.lock import locked
 from engine.storage.atomic import atomic_directory, atomic_file, remove_leftovers
 from engine.storage.tree import require_local
 from trainers.export.digest import CARD_JSON, EVALUATION_JSON, model_digest

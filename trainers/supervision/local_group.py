@@ -13,9 +13,9 @@ from pathlib import Path
 
 from engine.core import environment, exit_codes
 from engine.core.errors import ConfigError
-from engine.core.ports import free_ports
+from engine.machine.ports import free_ports
+from trainers.rendezvous.group_secret import new_secret, write_secret
 from trainers.supervision.failure_line import failure_in
-from trainers.supervision.group_secret import new_secret, write_secret
 from trainers.supervision.own_ports import own_ports_env
 from trainers.supervision.tf_config import TASK_TYPES, tf_config
 

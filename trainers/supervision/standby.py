@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any
 
-from engine.core.processes import die_with_parent
+from engine.machine.processes import die_with_parent
 
 __all__ = ["main"]
 

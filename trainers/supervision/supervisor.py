@@ -18,12 +18,12 @@ from typing import Any
 
 from engine.core.environment import GENERATION
 from engine.core.exit_codes import PREEMPTED
+from trainers.rendezvous.group_state import GroupPolicy, GroupState
+from trainers.rendezvous.handshake import NoWelcome, connect
+from trainers.rendezvous.json_lines import LineConnection
+from trainers.rendezvous.messages import BadMessage, order
+from trainers.rendezvous.rendezvous import Rendezvous
 from trainers.supervision.failure_line import failure_line
-from trainers.supervision.group_state import GroupPolicy, GroupState
-from trainers.supervision.handshake import NoWelcome, connect
-from trainers.supervision.json_lines import LineConnection
-from trainers.supervision.messages import BadMessage, order
-from trainers.supervision.rendezvous import Rendezvous
 from trainers.supervision.tf_config import TASK_TYPES, Task
 from trainers.supervision.training_process import Child
 

@@ -14,10 +14,10 @@ import threading
 import time
 from typing import Any
 
-from engine.core.cgroup import read_group_memory
 from engine.core.environment import SUPERVISOR
 from engine.core.errors import ConfigError
-from trainers.supervision.json_lines import LineConnection
+from engine.machine.cgroup import read_group_memory
+from trainers.rendezvous.json_lines import LineConnection
 
 __all__ = ["Child"]
 

@@ -18,8 +18,8 @@ from engine.core.configs import refusal
 from engine.core.environment import GROUP_SECRET_FILE, RENDEZVOUS, RUN_ID
 from engine.core.errors import ConfigError, FullpassError
 from engine.core.own_packages import check_path
-from trainers.supervision.group_secret import group_secret, new_secret
-from trainers.supervision.group_state import GroupPolicy
+from trainers.rendezvous.group_secret import group_secret, new_secret
+from trainers.rendezvous.group_state import GroupPolicy
 from trainers.supervision.supervisor import SupervisorConfig, supervise
 from trainers.supervision.tf_config import Task, task_from_env
 
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = task_from_env()
         address = rendezvous_address(task, os.environ)
         if address[1] == 0:
-            from engine.core.ports import free_ports
+            from engine.machine.ports import free_ports
 
             address = (address[0], free_ports(1)[0])
         config = SupervisorConfig(

@@ -14,7 +14,7 @@ from multiprocessing.connection import Client, Connection
 from typing import Any
 
 from engine.core.errors import FullpassError
-from engine.core.processes import die_with_parent
+from engine.machine.processes import die_with_parent
 from transforms.runners.exchange import read_parts, write_parts
 
 __all__ = ["main", "split_directory"]

@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     from cluster.cli.stop import exit_on_sigterm
     from engine.formats.csv.options import CsvOptions
     from engine.ingestion.ingestion import ingest
-    from engine.ingestion.part_options import parse_fractions
+    from engine.ingestion.parts.part_options import parse_fractions
 
     if args.format == "csv":
         args.format, args.input_format = "parquet", "csv"

@@ -25,7 +25,7 @@ _EVICTION_ADVICE = {
     "ephemeral": "Write less to /tmp, or mount a volume there.",
     "memory": "Raise its memory request or free the node.",
 }
-# As `engine.core.cgroup` writes it.
+# As `engine.machine.cgroup` writes it.
 _PEAK = re.compile(r"memory peaked at [\d,]+ MiB, the limit is [\d,]+ MiB")
 _SIGNALS = {137: "SIGKILL", 139: "SIGSEGV", 134: "SIGABRT", 143: "SIGTERM", 135: "SIGBUS"}
 _LAST_LINES = 10

@@ -20,7 +20,7 @@ from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import ROLES
 from engine.core.errors import ConfigError
-from trainers.supervision.group_secret import new_secret
+from trainers.rendezvous.group_secret import new_secret
 
 __all__ = ["KubernetesLauncher"]
 

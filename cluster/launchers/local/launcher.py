@@ -27,9 +27,9 @@ from cluster.launchers.local.record import (
 from cluster.launchers.state import state_directory
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
-from engine.core.clock import utc_now
 from engine.core.errors import ConfigError
-from engine.core.processes import alive, kill_tree
+from engine.machine.clock import utc_now
+from engine.machine.processes import alive, kill_tree
 
 __all__ = ["LocalLauncher"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cluster.launchers.local.record import log_path
 from cluster.launchers.status import JobState, TaskStatus
-from engine.core.processes import kill_tree, process_mark
+from engine.machine.processes import kill_tree, process_mark
 
 __all__ = ["Member"]
 

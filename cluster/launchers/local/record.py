@@ -10,7 +10,7 @@ from typing import Any
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT
-from engine.core.processes import process_mark
+from engine.machine.processes import process_mark
 from engine.storage.atomic import atomic_file
 
 __all__ = [

@@ -14,8 +14,8 @@ from cluster.launchers.local.record import member_words, write_status
 from cluster.launchers.status import JobState, JobStatus
 from cluster.spec import JobSpec
 from engine.core import environment
-from engine.core.clock import utc_now
-from engine.core.ports import free_ports
+from engine.machine.clock import utc_now
+from engine.machine.ports import free_ports
 
 __all__ = ["Runner"]
 
@@ -103,7 +103,7 @@ class Runner:
         write_status(self._folder, status, [mark for mark in marks if mark])
 
     def _make_members(self) -> list[Member]:
-        from trainers.supervision.group_secret import new_secret, write_secret
+        from trainers.rendezvous.group_secret import new_secret, write_secret
         from trainers.supervision.own_ports import own_ports_env
         from trainers.supervision.tf_config import tf_config
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT
 from engine.core.environment import GROUP_SECRET_FILE
-from engine.core.ports import free_ports
-from engine.core.processes import die_with_parent, kill_tree
-from trainers.supervision.group_secret import write_secret
+from engine.machine.ports import free_ports
+from engine.machine.processes import die_with_parent, kill_tree
+from trainers.rendezvous.group_secret import write_secret
 
 __all__ = ["Member"]
 

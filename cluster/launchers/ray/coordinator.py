@@ -18,8 +18,8 @@ from typing import Any
 from cluster.launchers.ray.group import Group, Lost, Slot
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
-from engine.core.clock import utc_now
 from engine.core.exit_codes import FAILED
+from engine.machine.clock import utc_now
 from trainers.supervision.failure_line import failure_in
 
 __all__ = ["Coordinator"]

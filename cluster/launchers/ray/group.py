@@ -10,7 +10,7 @@ from cluster.launchers.ray.actor import Member
 from cluster.launchers.ray.requirements import actor_options, bundles
 from cluster.spec import JobSpec
 from engine.core import environment
-from trainers.supervision.group_secret import new_secret
+from trainers.rendezvous.group_secret import new_secret
 from trainers.supervision.tf_config import tf_config
 
 __all__ = ["Group", "Lost", "Slot"]

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "feed/byte_rows.h"
+#include "rows/byte_rows.h"
 
 namespace py = pybind11;
 using namespace fullpass;

@@ -10,7 +10,7 @@
 #include "bindings/byte_rows_module.h"
 #include "feed/feed_pack.h"
 #include "feed/feistel.h"
-#include "feed/gather.h"
+#include "rows/gather.h"
 
 namespace py = pybind11;
 using namespace fullpass;

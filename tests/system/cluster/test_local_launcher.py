@@ -15,7 +15,7 @@ from cluster import JobSpec, JobState, LauncherError, SecretEnv, Volume, launche
 from cluster.launchers import JobNotFound
 from cluster.launchers.local.record import read_runner, read_status
 from engine import ConfigError
-from engine.core.processes import alive, process_mark
+from engine.machine.processes import alive, process_mark
 from trainers.supervision.tf_config import task_from_json
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.cgroup import read_group_memory
+from engine.machine.cgroup import read_group_memory
 
 SECOND = {"memory.max": "{limit}", "memory.peak": "1048576", "memory.events": "low 0\noom 4\noom_kill 3"}
 FIRST = {

@@ -18,7 +18,7 @@ from engine import ConfigError
 from engine.core.environment import GROUP_SECRET_FILE
 from tests.support.kubernetes_api import recording_api
 from tests.unit.cluster.test_kubernetes_render import BASE, pods, render, variables
-from trainers.supervision.group_secret import group_secret
+from trainers.rendezvous.group_secret import group_secret
 
 K8S = Path(__file__).parents[3] / "k8s"
 GROUP = {"roles": {"worker": 2}}

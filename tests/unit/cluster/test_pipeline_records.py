@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cluster.pipeline.records import StepRecord, begin_directory, commit, finished_steps, prune
-from engine.core.clock import seconds_since, shown, utc_now
+from engine.machine.clock import seconds_since, shown, utc_now
 
 
 def record(key: str) -> StepRecord:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.lock import LockHeld, locked
-from engine.core.ports import free_ports
-from engine.core.processes import alive, kill_tree, process_mark
+from engine.machine.lock import LockHeld, locked
+from engine.machine.ports import free_ports
+from engine.machine.processes import alive, kill_tree, process_mark
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -55,7 +55,7 @@ inner.wait()
 def test_a_child_dies_with_its_parent_however_that_ends():
     code = """
 import functools, os, subprocess
-from engine.core.processes import die_with_parent
+from engine.machine.processes import die_with_parent
 inner = subprocess.Popen(["sleep", "300"], start_new_session=True, preexec_fn=functools.partial(die_with_parent, os.getpid()))
 print(inner.pid, flush=True)
 inner.wait()
@@ -71,7 +71,7 @@ inner.wait()
 def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
     code = f"""
 import time
-from engine.core.lock import locked
+from engine.machine.lock import locked
 with locked({str(tmp_path)!r}):
     print("held", flush=True)
     time.sleep(300)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from trainers.supervision.group_state import GroupPolicy, GroupState
+from trainers.rendezvous.group_state import GroupPolicy, GroupState
 
 
 def started(size: int = 2, **more) -> GroupState:

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.supervision.group_secret import new_secret, proof
-from trainers.supervision.group_state import GroupPolicy, GroupState
-from trainers.supervision.handshake import NoWelcome, connect
-from trainers.supervision.messages import LIMIT_BYTES, BadMessage, decode, encode, member_message, order
-from trainers.supervision.rendezvous import Rendezvous
+from trainers.rendezvous.group_secret import new_secret, proof
+from trainers.rendezvous.group_state import GroupPolicy, GroupState
+from trainers.rendezvous.handshake import NoWelcome, connect
+from trainers.rendezvous.messages import LIMIT_BYTES, BadMessage, decode, encode, member_message, order
+from trainers.rendezvous.rendezvous import Rendezvous
 from trainers.supervision.supervisor import SupervisorConfig, supervise
 from trainers.supervision.tf_config import Task
 

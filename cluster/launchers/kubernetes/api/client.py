@@ -8,8 +8,8 @@ from typing import Any
 from cluster.launchers.base import LauncherError
 from cluster.launchers.kubernetes.api.errors import api_errors
 from cluster.launchers.kubernetes.kinds.kind import Kind
-from engine.core.clock import seconds_since
 from engine.core.errors import ConfigError
+from engine.machine.clock import seconds_since
 
 __all__ = ["Api"]
 

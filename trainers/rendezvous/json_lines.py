@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from trainers.supervision.messages import LIMIT_BYTES, BadMessage, decode, encode
+from trainers.rendezvous.messages import LIMIT_BYTES, BadMessage, decode, encode
 
 __all__ = ["LineConnection"]
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError, DataError
 from engine.formats.csv.bad_cell import shown
-from engine.ingestion.part_options import PartOptions
+from engine.ingestion.parts.part_options import PartOptions
 
 __all__ = ["TimeCuts"]
 

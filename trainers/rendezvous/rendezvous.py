@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainers.supervision.group_secret import new_nonce, proof, proves
-from trainers.supervision.group_state import Action, GroupState
-from trainers.supervision.messages import (
+from trainers.rendezvous.group_secret import new_nonce, proof, proves
+from trainers.rendezvous.group_state import Action, GroupState
+from trainers.rendezvous.messages import (
     LIMIT_BYTES,
     BadMessage,
     Exited,

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
-from engine.ingestion.key_split import column_of, hash_positions, key_hashes, texts_of
-from engine.ingestion.part_options import PartOptions
+from engine.ingestion.parts.key_split import column_of, hash_positions, key_hashes, texts_of
+from engine.ingestion.parts.part_options import PartOptions
+from engine.ingestion.parts.time_split import TimeCuts
 from engine.ingestion.source import Source
-from engine.ingestion.time_split import TimeCuts
 
 __all__ = ["Assignment", "assign_parts"]
 

@@ -1,4 +1,4 @@
-#include "feed/gather.h"
+#include "rows/gather.h"
 
 #include <algorithm>
 #include <atomic>

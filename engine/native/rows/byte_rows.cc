@@ -1,4 +1,4 @@
-#include "feed/byte_rows.h"
+#include "rows/byte_rows.h"
 
 #include <algorithm>
 #include <stdexcept>

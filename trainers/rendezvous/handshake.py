@@ -6,8 +6,8 @@ import socket
 import time
 from typing import Any
 
-from trainers.supervision.group_secret import new_nonce, proof, proves
-from trainers.supervision.messages import LIMIT_BYTES, BadMessage, decode, encode
+from trainers.rendezvous.group_secret import new_nonce, proof, proves
+from trainers.rendezvous.messages import LIMIT_BYTES, BadMessage, decode, encode
 
 __all__ = ["NoWelcome", "connect"]
 

@@ -1,0 +1,1 @@
+"""What the machine gives: processes, ports, locks, the clock, the memory of a cgroup."""
