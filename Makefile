@@ -10,18 +10,21 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 EXTRAS ?= kubernetes,gcs,s3,tfma
 TENSORFLOW ?= tensorflow
 
-.PHONY: help env demo test lint test-gpu test-clusters bench fuzz lock audit clean
+.PHONY: help env demo test lint test-unit test-system test-gpu test-clusters bench fuzz lock audit prose docs wheels clean
 
 help:
 	@echo "make env            build $(VENV) with everything that the demo and the tests need"
 	@echo "make demo           336,776 real flights: ingest, analyze, transform, train, evaluate, export"
 	@echo "make lint           ruff, import-linter, mypy"
-	@echo "make test           lint, unit and system tests"
+	@echo "make test           lint, unit and system tests (make test-unit, make test-system: one of them, without lint)"
 	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
 	@echo "make test-gpu       what a machine with a GPU must show; skips on any other"
 	@echo "make bench          every speed claim, measured against its peer"
 	@echo "make lock           the image's packages with hashes: k8s/requirements.txt (EXTRAS=..., TENSORFLOW=...)"
 	@echo "make audit          known weaknesses of code, packages and manifests, and a bill of materials: build/sbom.json"
+	@echo "make prose          the words of documents and docstrings, by vale (.vale/)"
+	@echo "make docs           the documents as a site: build/site"
+	@echo "make wheels         wheels for every Python, in manylinux containers (needs Docker), and the source archive: dist/"
 	@echo "make fuzz           the tf.Example and tf.SequenceExample codec under ASan and UBSan (FUZZ_RUNS=5000000)"
 
 env: $(VENV)/.complete
@@ -42,6 +45,9 @@ lint: env
 test: lint
 	$(BIN)/python -m pytest tests/unit tests/system -n 2 --dist loadfile
 
+test-unit test-system: test-%: env
+	$(BIN)/python -m pytest tests/$* -n 2 --dist loadfile
+
 test-gpu: env
 	$(BIN)/python -m pytest tests/gpu
 
@@ -60,6 +66,16 @@ lock: env
 # Tools of their own environment: they bring versions of packages that Fullpass does not want. Each runs, then all are judged.
 audit: env
 	.ci/audit $(BIN)/uvx
+
+prose: env
+	$(BIN)/uvx --quiet pre-commit run vale --all-files
+
+docs: env
+	$(BIN)/uvx --quiet --from 'mkdocs>=1.6,<2' --with 'mkdocs-material>=9.6,<10' mkdocs build --strict
+
+wheels: env
+	$(BIN)/uvx --quiet --from 'cibuildwheel>=3' cibuildwheel --platform linux --output-dir dist
+	$(BIN)/uvx --quiet --from 'build>=1.2' pyproject-build --sdist --outdir dist
 
 clean:
 	rm -rf $(VENV) build *.egg-info engine/_native*.so transforms/_native*.so trainers/_loopback*.so
