@@ -98,7 +98,9 @@ def transform(
     backend = make_runner(runner, runner_options)
     here = for_tensorflow(graph)
     if not tf.io.gfile.isdir(os.path.join(here, "transform_fn")):
-        raise ConfigError(f"{graph} is no transform graph: it has no transform_fn; `fullpass analyze` makes one")
+        raise ConfigError(
+            f"{graph} is not a transform graph (no transform_fn directory); create one with `fullpass analyze`"
+        )
     output = tft.TFTransformOutput(here)
     feature_spec = output.transformed_feature_spec()
     layouts = layouts_of(ds.feature_spec())

@@ -46,7 +46,7 @@ def launcher_options(args: argparse.Namespace, name: str) -> dict[str, str]:
     given = {key: getattr(args, key) for keys in _OPTIONS.values() for key in keys if getattr(args, key) is not None}
     foreign = sorted(set(given) - set(_OPTIONS[name]))
     if foreign:
-        raise ConfigError(f"--{foreign[0]} is no option of launcher {name!r}")
+        raise ConfigError(f"--{foreign[0]} is not an option of launcher {name!r}")
     return given
 
 

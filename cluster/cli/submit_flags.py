@@ -59,7 +59,9 @@ def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
     roles.add_argument(
         "--global-batch-size", type=int, metavar="N", help="refuse the job where the members do not divide it"
     )
-    roles.add_argument("--max-restarts", type=int, metavar="N", help="failures of each member that are made good (3)")
+    roles.add_argument(
+        "--max-restarts", type=int, metavar="N", help="how often each member is restarted after a failure (default: 3)"
+    )
     roles.add_argument("--timeout", type=int, metavar="SECONDS", help="the job fails after that time")
     roles.add_argument("--grace", type=int, metavar="SECONDS", help="from the request to stop to the kill (60)")
     roles.add_argument("--keep", type=int, metavar="SECONDS", help="how long a finished job is kept (a day)")

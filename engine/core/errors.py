@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.core.redaction import redact
 
-__all__ = ["ConfigError", "DataError", "FullpassError", "NotMet", "listed"]
+__all__ = ["ConfigError", "DataError", "FullpassError", "NotMet", "column_not_found", "listed"]
 
 _LISTED = 20
 
@@ -62,6 +62,12 @@ class ConfigError(FullpassError, ValueError):
 
 class NotMet(FullpassError):
     """The work was done and the answer is no: exit code `NOT_MET`, which no repetition changes."""
+
+
+def column_not_found(missing: Iterable[str], available: Iterable[str]) -> str:
+    """Returns the message for columns that were asked for and are not there: "column 'x' not found; available columns: a, b"."""
+    names = [repr(name) for name in dict.fromkeys(missing)]
+    return f"column{'s' if len(names) > 1 else ''} {', '.join(names)} not found; available columns: {listed(available)}"
 
 
 def listed(names: Iterable[str]) -> str:

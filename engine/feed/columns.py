@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine._native import ByteRows
-from engine.core.errors import ConfigError, listed
+from engine.core.errors import ConfigError, column_not_found
 from engine.schema.feature_spec import feature_type, tensorflow_schema
 
 __all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "numpy_batch", "unpack_numpy"]
@@ -93,7 +93,7 @@ def make_layout(schema: pa.Schema, columns: Sequence[str] | None, fill: Mapping[
     known = set(schema.names)
     unknown = [name for name in [*names, *fill] if name not in known]
     if unknown:
-        raise ConfigError(f"no column {unknown[0]!r} in the data set; it has {listed(schema.names)}")
+        raise ConfigError(column_not_found(unknown, schema.names))
     used = {FLOAT32: 0, INT64: 0, BYTES: 0}
     made = []
     taken = [name for name in names if name in RESERVED]

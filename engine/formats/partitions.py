@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from engine.core.errors import ConfigError, DataError, listed
+from engine.core.errors import ConfigError, DataError, column_not_found
 from engine.formats.options import ReadOptions
 
 __all__ = [
@@ -88,7 +88,7 @@ def stored_columns(schema: pa.Schema, options: ReadOptions) -> tuple[pa.Schema, 
     known = set(schema.names)
     unknown = [name for name in options.columns if name not in known]
     if unknown:
-        raise ConfigError(f"no column {unknown[0]!r}; the data has {listed(schema.names)}")
+        raise ConfigError(column_not_found(unknown, schema.names))
     return own, tuple(name for name in options.columns if name not in marked)
 
 

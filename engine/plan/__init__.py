@@ -1,4 +1,4 @@
-"""Which record comes when: epoch plans, the ends of epochs, weighted mixtures. Pure arithmetic, no I/O."""
+"""The order of records: epoch plans, the ends of epochs, weighted mixtures. Pure arithmetic, no I/O."""
 
 from engine.plan.config import PlanConfig
 from engine.plan.epoch_plan import Cursor, EpochPlan

@@ -50,7 +50,7 @@ def load_state(plan: EpochPlan, fingerprint: str, state: dict[str, Any]) -> tupl
             differs, the value in the state and the value here.
     """
     if not isinstance(state, dict) or "version" not in state:
-        raise ConfigError(f"this is no feed state: a dict with a version is expected, got {type(state).__name__}")
+        raise ConfigError(f"this is not a feed state: got {type(state).__name__}, expected a dict with a version")
     for name, here in source_identity(plan, fingerprint).items():
         if name not in state or state[name] != here:
             raise ConfigError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.errors import ConfigError, DataError, listed
+from engine.core.errors import ConfigError, DataError, column_not_found, listed
 from engine.schema.feature_spec import default_of
 from engine.schema.lists import is_list
 
@@ -25,7 +25,7 @@ def select_fields(schema: pa.Schema, columns: tuple[str, ...] | list[str] | None
         return schema
     missing = sorted(set(columns).difference(names))
     if missing:
-        raise ConfigError(f"no column {', '.join(map(repr, missing))}; the data has {listed(names)}")
+        raise ConfigError(column_not_found(missing, names))
     return pa.schema([schema.field(name) for name in columns], metadata=schema.metadata)
 
 

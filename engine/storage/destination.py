@@ -108,7 +108,7 @@ class Destination:
         first = min(there)
         more = " and more" if len(there) > 1 else ""
         raise ConfigError(
-            f"{self.out} holds {first!r}{more}, and is no former result of this (which would have {self.mark}): "
+            f"{self.out} holds {first!r}{more}, and is not a former result of this (which would have {self.mark}): "
             "give a new directory, or delete this one"
         )
 

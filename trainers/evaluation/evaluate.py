@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.core.errors import ConfigError, DataError
+from engine.core.errors import ConfigError, DataError, column_not_found
 from engine.core.progress import Progress
 from engine.storage.destination import check_file
 from trainers.evaluation.accumulators.metric_table import Intervals
@@ -129,7 +129,7 @@ def _columns(
     for part in slices:
         for name in part:
             if name not in names:
-                raise ConfigError(f"slices: no column {name!r}; the data has {', '.join(names)}")
+                raise ConfigError(f"slices: {column_not_found([name], names)}")
     needed = [name for model in models.values() for name in model.columns([label])]
     for name in needed:
         if name not in names:

@@ -161,7 +161,7 @@ def _config(config_pb2: Any, name: str) -> Any:
     class_name = CLASSES.get(name, name)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", class_name):
         raise ConfigError(
-            f"metrics: {name!r} is no metric; give TFMA class names, or {', '.join(sorted([*CLASSES, 'fairness']))}"
+            f"metrics: {name!r} is not a metric; give TFMA class names, or {', '.join(sorted([*CLASSES, 'fairness']))}"
         )
     return config_pb2.MetricConfig(class_name=class_name)
 

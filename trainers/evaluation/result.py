@@ -126,9 +126,9 @@ class EvaluationResult:
         try:
             stored = json.loads(text)
         except ValueError as error:
-            raise DataError(f"is no evaluation: {error}; evaluate again", path=os.fspath(path)) from None
+            raise DataError(f"is not an evaluation: {error}; evaluate again", path=os.fspath(path)) from None
         if not isinstance(stored, dict) or stored.get("version") != VERSION:
-            raise DataError(f"is no evaluation of version {VERSION}; evaluate again", path=os.fspath(path))
+            raise DataError(f"is not an evaluation of version {VERSION}; evaluate again", path=os.fspath(path))
         try:
             return _from_json(stored)
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -67,7 +67,7 @@ class LoadedModel:
         values = self._answer(**_tensors(batch, self._answer, self._names))[self.output].numpy()
         if len(values) != batch.num_rows:
             raise DataError(
-                f"the model answered {len(values)} rows for {batch.num_rows}; output {self.output!r} is no prediction a row"
+                f"the model answered {len(values)} rows for {batch.num_rows}; output {self.output!r} is not one prediction a row"
             )
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 

@@ -193,7 +193,7 @@ def _with_graph(
     here = for_tensorflow(graph)
     if not tf.io.gfile.exists(f"{here}/transform_fn/saved_model.pb"):
         raise ConfigError(
-            f"{graph} is no transform graph: it has no transform_fn/saved_model.pb; `fullpass analyze` makes one"
+            f"{graph} is not a transform graph (no transform_fn/saved_model.pb); create one with `fullpass analyze`"
         )
     output = tft.TFTransformOutput(here)
     transformed = output.transformed_feature_spec()

@@ -46,7 +46,7 @@ def _padded(name: str, lists: Any, setting: PadList) -> tuple[Any, Any]:
     if isinstance(lists, tf.SparseTensor):
         lists = tf.RaggedTensor.from_sparse(lists)
     if not isinstance(lists, tf.RaggedTensor) or lists.ragged_rank != 1:
-        raise ConfigError(f"pad: feature {name!r} is no list column of one value after another; only those are padded")
+        raise ConfigError(f"pad: feature {name!r} is not a list column of scalars; only those are padded")
     if setting.keep == "last":
         lists = lists[:, -setting.length :]
     length = _bucket(lists, setting)

@@ -131,9 +131,9 @@ def history(serving_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except ValueError as error:
-        raise DataError(f"is no history of pushes: {error}", path=str(path)) from None
+        raise DataError(f"is not a history of pushes: {error}", path=str(path)) from None
     if not isinstance(stored, dict) or stored.get("version") != VERSION:
-        raise DataError(f"is no history of version {VERSION}", path=str(path))
+        raise DataError(f"is not a history of version {VERSION}", path=str(path))
     entries = stored.get("entries")
     if not isinstance(entries, list) or not all(isinstance(e, dict) and type(e.get("version")) is int for e in entries):
         raise DataError("is a damaged history of pushes: its entries are not a list of versions", path=str(path))

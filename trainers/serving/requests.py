@@ -37,6 +37,6 @@ def _written_anew(example: bytes, position: int) -> bytes:
     try:
         message.ParseFromString(example)
     except DecodeError as error:
-        raise DataError(f"the request is no tf.Example: {error}", record=position) from None
+        raise DataError(f"the request is not a tf.Example: {error}", record=position) from None
     message.DiscardUnknownFields()  # nobody has looked into them
     return bytes(message.SerializeToString())

@@ -135,7 +135,7 @@ class Accumulator(abc.ABC):
         """
 
     def seal(self, state: Any) -> Any:
-        """Returns what of a part's fully merged state the driver needs; called once a part, on a worker."""
+        """Returns the subset of a part's merged state that is sent to the driver; called once a part, on a worker."""
         return state
 
     @abc.abstractmethod

@@ -60,7 +60,7 @@ def decode_state(name: str, version: int, blob: bytes | memoryview) -> tuple[dic
             arrays[key] = _decode_array(blob[offset : offset + size], dtype, shape)
             offset += size
     except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise DataError(f"these {len(blob)} bytes are no accumulator state: {error}") from error
+        raise DataError(f"these {len(blob)} bytes are not an accumulator state: {error}") from error
     if (header["name"], header["version"]) != (name, version):
         raise DataError(
             f"expected a state of accumulator {name!r} version {version}, got {header['name']!r} version "

@@ -71,11 +71,11 @@ def read_span(path: Path) -> SpanCache | None:
         return None
     with open(path, "rb") as file:
         if file.seek(0, 2) < _HEAD.size:
-            raise DataError("is no file of an analyzer cache: delete it", path=str(path))
+            raise DataError("is not a file of an analyzer cache: delete it", path=str(path))
         view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     magic, version, length, checksum = _HEAD.unpack_from(view)
     if magic != _MAGIC:
-        raise DataError(f"is no file of an analyzer cache, it begins with {magic!r}: delete it", path=str(path))
+        raise DataError(f"is not a file of an analyzer cache, it begins with {magic!r}: delete it", path=str(path))
     if version != VERSION:
         return None
     try:

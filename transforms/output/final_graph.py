@@ -162,7 +162,7 @@ class FinalGraph:
             if _node(placeholder.name) not in nodes:
                 continue
             if value.dtype in (tf.resource, tf.variant) and id(value) not in handles:
-                raise Unfit("the graph captures a resource that is no vocabulary's table")
+                raise Unfit("the graph captures a resource that is not a vocabulary's table")
             used[placeholder.name] = value
         return used
 

@@ -111,7 +111,7 @@ def unsupported_operations(trace: Trace) -> list[Unsupported]:
                 found[definition.label] = Unsupported(definition.label, f"no accumulator is registered for {what}")
         elif evaluator_for(definition) is None:
             what = type(getattr(definition, "ptransform", definition)).__name__
-            found[definition.label] = Unsupported(definition.label, f"{what} is no operation of Fullpass")
+            found[definition.label] = Unsupported(definition.label, f"{what} is not an operation of Fullpass")
     return list(found.values())
 
 

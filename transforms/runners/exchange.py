@@ -56,7 +56,7 @@ def read_parts(directory: str) -> tuple[dict[tuple[int, int], memoryview], dict[
         with open(path, "rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         if view[:4] != _MAGIC:
-            raise DataError("is no file of parts", path=path)
+            raise DataError("is not a file of parts", path=path)
         (length,) = struct.unpack_from("<Q", view, 4)
         index = json.loads(bytes(view[12 : 12 + length]))
         offset = 12 + length

@@ -95,7 +95,7 @@ def _custom_config(text: str | None) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"--custom-config: {text!r} is no JSON ({error}); e.g. '{{\"buckets\": 10}}'") from None
+        raise ConfigError(f"--custom-config: {text!r} is not JSON ({error}); e.g. '{{\"buckets\": 10}}'") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"--custom-config: {text!r} is no JSON object; e.g. '{{\"buckets\": 10}}'")
+        raise ConfigError(f"--custom-config: {text!r} is not a JSON object; e.g. '{{\"buckets\": 10}}'")
     return value

@@ -75,5 +75,5 @@ def _check_step(step: str, words: Sequence[str]) -> None:
     from cluster.cli.main import available_commands, build_parser
 
     if step not in available_commands():
-        raise ConfigError(f"--step {step}: no command of fullpass; they are {', '.join(available_commands())}")
+        raise ConfigError(f"--step {step!r} is not a fullpass command; choose from {', '.join(available_commands())}")
     build_parser(step)[0].parse_args([step, *words])

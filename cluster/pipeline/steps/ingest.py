@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.pipeline.config import IngestConfig, Pipeline
 from cluster.pipeline.step import Counts, Step, StepContext, StepResult
-from engine.core.errors import ConfigError, DataError
+from engine.core.errors import ConfigError, DataError, column_not_found
 
 __all__ = ["STEP"]
 
@@ -112,9 +112,7 @@ def _made(
             counts["in"] += batch.num_rows
             for name in config.require:
                 if name not in batch.schema.names:
-                    raise ConfigError(
-                        f"require: no column '{name}' in {main.paths[0]}; there are {', '.join(batch.schema.names)}"
-                    )
+                    raise ConfigError(f"require: {main.paths[0]}: {column_not_found([name], batch.schema.names)}")
                 present = pc.is_valid(batch.column(name))
                 missing = batch.num_rows - pc.sum(present).as_py() if batch.num_rows else 0
                 if missing:

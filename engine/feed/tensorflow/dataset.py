@@ -32,7 +32,7 @@ def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
     """Returns the dataset of `Feed.dataset`.
 
     Raises:
-        ConfigError: the replicas do not divide the host's batch, or a partial batch were to be divided.
+        ConfigError: the host's batch is not divisible by the number of replicas, or the batch is partial.
     """
     size = feed.host_batch_size
     partial = feed.config.remainder is Remainder.PARTIAL
@@ -73,7 +73,7 @@ def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
 
 
 def settle(options: tf.data.Options) -> None:
-    """Turns tf.data's autotuning off, of which a pipeline of ours has nothing to tune.
+    """Turns off tf.data autotuning: our pipeline has no tunable stages.
 
     Its thread sleeps for 10 ms, then for twice as long each time, up to a minute, and an iterator that ends can wait for it
     to wake up: as long again as the epoch took, or a minute (seen with TensorFlow 2.21).

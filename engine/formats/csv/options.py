@@ -79,7 +79,7 @@ class CsvOptions:
                 object.__setattr__(self, key, tuple(value))
         if not is_encoding(self.encoding):
             raise ConfigError(
-                f"encoding {self.encoding!r} is none that Python knows; utf-8, latin-1, cp1252 and utf-16 are some"
+                f"unknown encoding {self.encoding!r}; use a Python codec name such as utf-8, latin-1, cp1252 or utf-16"
             )
         if self.quote and self.quote == self.delimiter:
             raise ConfigError(f"quote and delimiter are both {self.quote!r}; they must differ")

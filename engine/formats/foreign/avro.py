@@ -147,7 +147,7 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
 
 def _arrow_schema(schema: Any) -> pa.Schema:
     if not isinstance(schema, dict) or schema.get("type") != "record":
-        raise ValueError("its records are no Avro records with named fields")
+        raise ValueError("its records are not Avro records with named fields")
     return pa.schema([_arrow_field(field["name"], field["type"]) for field in schema["fields"]])
 
 

@@ -59,7 +59,7 @@ class TimeCuts:
         if len(cuts) != len(self._given):
             raise ConfigError(
                 f"column {self._column!r} is {column.type}, and eval_from or test_from is "
-                f"{self._given[0]!r}, which is no {'number' if numeric else 'date or time'}"
+                f"{self._given[0]!r}, which is not a {'number' if numeric else 'date or time'}"
             )
         whole = pa.types.is_integer(column.type)
         values = (
@@ -103,7 +103,7 @@ class TimeCuts:
                     _parsed(pa.array([value.as_py()], pa.string()))
                 except pa.ArrowInvalid:
                     raise DataError(
-                        f"column {self._column!r} holds {shown(value.as_py())} here, which is no date or time as in "
+                        f"column {self._column!r} holds {shown(value.as_py())} here, which is not a date or time as in "
                         "2013-11-01 or 2013-11-01T06:00:00",
                         path=path,
                         record=first_record + row,

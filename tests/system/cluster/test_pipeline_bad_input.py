@@ -68,7 +68,7 @@ def test_empty_file(folder, capsys):
 def test_wrong_column_name_in_the_file(folder, capsys):
     edit(folder / "flights.csv", "arr_delay", "arrival_delay")
     line = fails(folder, capsys)
-    assert "no column 'arr_delay'" in line and "arrival_delay" in line
+    assert "column 'arr_delay' not found" in line and "arrival_delay" in line
 
 
 def test_wrong_column_name_in_the_module(folder, capsys):

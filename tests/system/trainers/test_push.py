@@ -178,7 +178,7 @@ def test_push_blessed_version_copies_it_whole_under_next_number(models, tmp_path
 @pytest.mark.parametrize(
     ("evaluation", "message"),
     [
-        (None, "no evaluation"),
+        (None, "is not an evaluation"),
         ({"failures": ["auc of all rows is 0.7000, at least 0.9 is needed"]}, "not blessed: auc of all rows is 0.7000"),
         ({"judged": False}, "evaluated without thresholds"),
         ({"model_sha256": "0" * 64}, "the evaluation is of another model"),
@@ -243,7 +243,7 @@ def test_push_keep_removes_oldest_and_numbers_never_come_again(models, tmp_path)
 
 def test_push_of_damaged_history_is_refused(models, tmp_path):
     (tmp_path / ".history.json").write_text("[")
-    with pytest.raises(DataError, match="no history of pushes"):
+    with pytest.raises(DataError, match="is not a history of pushes"):
         push(models / "1", tmp_path, force=True)
     assert versions(tmp_path) == []
 
@@ -352,7 +352,7 @@ def test_live_model_request_with_an_impossible_length_is_refused(live_model, kin
     good = _good_request()
     bad = _request(_delimited(kind, _delimited(1, b"xxxx", length)))
     for requests in ([bad], [good, bad]):
-        with pytest.raises(DataError, match=f"record {len(requests) - 1}: the request is no tf.Example"):
+        with pytest.raises(DataError, match=f"record {len(requests) - 1}: the request is not a tf.Example"):
             live_model.predict(requests)
     assert live_model.predict([good]).tolist() == [[1.0, 3.0]]
 

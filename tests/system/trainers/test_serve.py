@@ -173,7 +173,7 @@ def test_metadata_and_status(stub, channel):
         (
             lambda r: r.inputs["examples"].CopyFrom(tf.make_tensor_proto([b"\xff\xff"])),
             grpc.StatusCode.INVALID_ARGUMENT,
-            "no tf.Example",
+            "is not a tf.Example",
         ),
         (
             lambda r: r.inputs["examples"].CopyFrom(tf.make_tensor_proto([b""])),

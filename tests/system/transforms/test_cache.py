@@ -195,7 +195,7 @@ def test_the_file_is_checked(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="checksum"):
         read_span(path)
     path.write_bytes(b"something else, long enough")
-    with pytest.raises(DataError, match="no file of an analyzer cache"):
+    with pytest.raises(DataError, match="is not a file of an analyzer cache"):
         read_span(path)
 
 

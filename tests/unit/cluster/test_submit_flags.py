@@ -85,7 +85,7 @@ def test_words_that_the_step_would_not_take_are_refused_before_anything_is_sent(
         main([*base, "train", "--", "data", "--module", "m.py", "--lable", "late"])
     assert "usage: fullpass train" in capsys.readouterr().err
     assert main([*base, "trian", "--", "data"]) == 2
-    assert "--step trian: no command of fullpass; they are run, ingest" in capsys.readouterr().err
+    assert "--step 'trian' is not a fullpass command; choose from run, ingest" in capsys.readouterr().err
     words = ["data", "--module", "m.py", "--label", "late", "--out", "o", "--steps", "1"]
     assert main([*base, "train", "--", *words]) == 0
     assert "kind: Job" in capsys.readouterr().out

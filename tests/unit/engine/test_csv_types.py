@@ -138,7 +138,7 @@ def test_text_of_another_encoding_is_refused_with_advice(tmp_path, data, encodin
 
 
 def test_encoding_that_does_not_exist_is_refused():
-    with pytest.raises(ConfigError, match="encoding 'latin-one' is none that Python knows"):
+    with pytest.raises(ConfigError, match="unknown encoding 'latin-one'; use a Python codec name such as utf-8"):
         CsvOptions(encoding="latin-one")
 
 

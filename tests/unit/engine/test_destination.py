@@ -90,8 +90,8 @@ def test_parts_on_s3_become_valid_each_by_its_manifest(raw):
 @pytest.mark.parametrize(
     ("there", "message"),
     [
-        ({"notes.txt"}, "holds 'notes.txt', and is no former result"),
-        ({f"train/{MANIFEST}", "notes.txt"}, "holds 'notes.txt' and more, and is no former result"),
+        ({"notes.txt"}, "holds 'notes.txt', and is not a former result"),
+        ({f"train/{MANIFEST}", "notes.txt"}, "holds 'notes.txt' and more, and is not a former result"),
     ],
 )
 @pytest.mark.parametrize("base", ["s3://data/foreign", "local"])

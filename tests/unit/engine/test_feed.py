@@ -275,7 +275,7 @@ def test_parquet_row_group_damaged_is_skipped_whole(tmp_path):
         ({"host": 2, "num_hosts": 2}, "host is 2"),
         ({"num_epochs": 0}, "num_epochs is 0"),
         ({"columns": "id"}, "columns is 'id'"),
-        ({"columns": ["nope"]}, "no column 'nope'"),
+        ({"columns": ["nope"]}, "column 'nope' not found; available columns: "),
         ({"on_damage": "ignore"}, "on_damage is 'ignore'"),
         ({"threads": 0}, "threads is 0"),
     ],

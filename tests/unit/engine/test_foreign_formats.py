@@ -108,7 +108,7 @@ def test_splits_and_columns_cover_every_row_once(path):
     assert sum(batch.num_rows for batch in ds.read_batches(columns=[])) == 1000
     texts = next(ds.read_batches(dictionary=["s"])).column(ds.schema.names.index("s"))
     assert pa.types.is_dictionary(texts.type)
-    with pytest.raises(ConfigError, match="no column 'nope'"):
+    with pytest.raises(ConfigError, match="column 'nope' not found; available columns: "):
         list(ds.read_batches(columns=["nope"]))
 
 

@@ -55,7 +55,7 @@ def test_somebodys_own_files_are_not_deleted(raw, tmp_path):
     for name in ("data-00000-of-00002.parquet", "data-00001-of-00002.parquet", "_fullpass_manifest.json"):
         os.remove(mine / name)
     (mine / "notes.txt").write_text("precious")
-    with pytest.raises(ConfigError, match=r"mine holds 'notes\.txt', and is no former result of this"):
+    with pytest.raises(ConfigError, match=r"mine holds 'notes\.txt', and is not a former result of this"):
         ingest(raw, mine)
     assert (mine / "notes.txt").read_text() == "precious"
 
@@ -84,8 +84,8 @@ def test_graphs_and_transformed_shards_replace_their_like_alone(tmp_path):
         analyze(dataset, preprocessing_fn, data)
     with pytest.raises(ConfigError, match=r"data holds .*x\.parquet, which is read"):
         transform(dataset, tmp_path / "graph", data)
-    with pytest.raises(ConfigError, match=r"out holds .*, and is no former result of this"):
+    with pytest.raises(ConfigError, match=r"out holds .*, and is not a former result of this"):
         analyze(dataset, preprocessing_fn, tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"data is no transform graph: it has no transform_fn"):
+    with pytest.raises(ConfigError, match=r"data is not a transform graph \(no transform_fn directory\)"):
         transform(dataset, data, tmp_path / "other")
     assert (data / "x.parquet").exists()

@@ -199,7 +199,7 @@ def test_export_versions_count_up_and_never_change(flights, tmp_path):
     [
         ({"label": "lates"}, "'lates'.*late"),
         ({"features": ["nothing"]}, "'nothing'"),
-        ({"transform_graph": "."}, "no transform graph"),
+        ({"transform_graph": "."}, "is not a transform graph"),
     ],
 )
 def test_export_of_what_is_not_there_says_what_is(flights, tmp_path, change, message):

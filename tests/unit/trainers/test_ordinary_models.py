@@ -204,7 +204,7 @@ def test_fit_without_a_label_learns_from_its_own_loss(data, tmp_path):
         ({"pad": {"b": {"length": 3}}}, "pad: feature 'b' not found"),
         ({"pad": {"seq": {"length": 0}}}, r"pad\.seq\.length: got 0; expected at least 1"),
         ({"pad": {"seq": {"length": 3, "buckets": [9]}}}, "less than length=3"),
-        ({"pad": {"a": {"length": 3}}, "features": ["a"]}, "feature 'a' is no list column"),
+        ({"pad": {"a": {"length": 3}}, "features": ["a"]}, "feature 'a' is not a list column"),
     ],
 )
 def test_fit_feature_settings_that_do_not_fit_are_named(data, tmp_path, settings, message):

@@ -70,9 +70,9 @@ def test_state_of_another_version_or_damaged_is_refused():
     assert values == {"n": 2}
     with pytest.raises(DataError, match="version 2"):
         decode_state("moments", 2, blob)
-    with pytest.raises(DataError, match="no accumulator state"):
+    with pytest.raises(DataError, match="are not an accumulator state"):
         decode_state("moments", 1, blob[:-20])
-    with pytest.raises(DataError, match="no accumulator state"):
+    with pytest.raises(DataError, match="are not an accumulator state"):
         decode_state("moments", 1, b"\x80\x04pickle")
 
 
