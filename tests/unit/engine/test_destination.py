@@ -183,7 +183,7 @@ def test_staged_output_ends_with_its_mark_and_replaces_the_former(server, monkey
 def test_an_evaluation_result_goes_to_s3_and_comes_back(tmp_path):
     from trainers.evaluation.result import EvaluationResult
 
-    result = EvaluationResult(model="m", label="y", rows=1, overall={"auc": 0.5}, slices=[])
+    result = EvaluationResult(model="m", label="y", rows=1, overall={"auc": 0.5}, slices=[], model_sha256="0" * 64)
     result.save("s3://data/evaluation/result.json")
     assert EvaluationResult.load("s3://data/evaluation/result.json").as_json() == result.as_json()
     assert list_tree("s3://data/evaluation") == ["result.json", "result.md"]
