@@ -36,7 +36,7 @@ def analyze_spans(
         options: further arguments of `analyze`.
 
     Raises:
-        ConfigError: for no spans, names that are no file names, and spans of different schemas.
+        ConfigError: for no spans, names that are not file names, and spans of different schemas.
     """
     from engine import Dataset
     from transforms.runners import make_runner
@@ -50,7 +50,7 @@ def analyze_spans(
             raise ConfigError(f"the name of a span may have letters, digits and _ . = -, got {name!r}")
     paths = [path for ds in spans.values() for path in ds.paths]
     if len(set(paths)) != len(paths):
-        raise ConfigError("a file stands in two spans")
+        raise ConfigError("a file is in two spans")
     alike = all(ds.schema.equals(first.schema) for ds in spans.values())
     # A column may have nulls in one span and none in another: then the data set as a whole says what it is.
     whole = Dataset.open(paths, feature_spec=first.feature_spec() if alike else None)

@@ -22,7 +22,7 @@ def import_tensorflow(*libraries: str) -> None:
     With `--debug` (FULLPASS_DEBUG=1) everything is shown.
 
     Args:
-        libraries: further modules to import, of which each brings greetings of its own; one that is not installed is left out.
+        libraries: further modules to import, each with greetings of its own; one that is not installed is left out.
     """
     if "tensorflow" in sys.modules or DEBUG.read():
         return

@@ -44,7 +44,9 @@ _RESOURCES = ("cpu", "memory", "ephemeral_storage", "gpu", "tpu", "tpu_accelerat
 
 def add_spec_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that describe a job."""
-    parser.add_argument("--spec", metavar="FILE", help="JSON or YAML with the fields of JobSpec; flags go before it")
+    parser.add_argument(
+        "--spec", metavar="FILE", help="JSON or YAML with the fields of JobSpec; flags take precedence over it"
+    )
     parser.add_argument("--name", help="of the job: a-z, 0-9 and '-'")
     what = parser.add_argument_group("what runs (one of)")
     what.add_argument("--pipeline", metavar="FILE", help="a pipeline file, in one member")

@@ -1,1 +1,1 @@
-"""Where a member of a job stands in its group."""
+"""The place of a member of a job in its group."""

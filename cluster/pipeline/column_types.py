@@ -16,7 +16,7 @@ def flat_types(table: Mapping[str, Any]) -> dict[str, str]:
     """Returns "COLUMN" or "SOURCE.COLUMN" → type; a table below `types` is that of a source.
 
     Raises:
-        ConfigError: a type that is none.
+        ConfigError: an unknown type.
     """
     flat: dict[str, Any] = {}
     for key, value in table.items():

@@ -59,7 +59,7 @@ class StepRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A record and the directory it stands in."""
+    """A record and the directory that holds it."""
 
     directory: Path
     record: StepRecord
@@ -93,7 +93,7 @@ def finished_steps(step_dir: Path) -> list[Finished]:
 
 
 def _read(path: Path) -> StepRecord | None:
-    """Returns a record, or None where it is no whole record of this version: its step then runs again."""
+    """Returns a record, or None where it is not a whole record of this version: its step then runs again."""
     try:
         data = json.loads(path.read_text())
         if not isinstance(data, dict) or data.get("version") != _VERSION:

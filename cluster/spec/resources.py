@@ -29,7 +29,7 @@ class Resources:
         ephemeral_storage: disk of the node that a pod may fill (logs, /tmp, its own layer); more evicts it.
 
     Raises:
-        ConfigError: an amount that is no quantity or makes no sense.
+        ConfigError: an amount that is not a quantity or makes no sense.
     """
 
     cpu: str | int | float = "1"

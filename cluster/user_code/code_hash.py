@@ -15,7 +15,7 @@ from engine.core.errors import ConfigError
 
 __all__ = ["code_hash"]
 
-# With these a function can reach names that do not stand in its text.
+# With these a function can reach names that are not in its text.
 _DYNAMIC = {"globals", "eval", "exec", "vars", "__import__"}
 
 

@@ -140,7 +140,7 @@ def encode_json(settings: Any, version: int | None = None) -> str:
 
 
 def parse_assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
-    """Returns key and value of "train.epochs=2"; the value is read as TOML, and as a plain text where it is none.
+    """Returns key and value of "train.epochs=2"; the value is read as TOML, and as plain text where it is not TOML.
 
     Raises:
         ConfigError: there is no "=".

@@ -8,7 +8,7 @@ __all__ = ["redact"]
 
 _HIDDEN = "***"
 _LEAST = 6  # characters: a shorter word may be anything
-# user:password@ in front of a host. A user's name alone (hdfs://me@host) is no secret.
+# user:password@ in front of a host. A user's name alone (hdfs://me@host) is not a secret.
 _USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^\s/?#@:'\"]+):(?P<secret>[^\s/?#@'\"]*)@")
 # Of pyarrow's s3:// (access_key, secret_key, session_token), of signed URLs, of HTTP stores.
 _QUERY = re.compile(

@@ -56,7 +56,7 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
         check: refuse files that are gone or have another size than their manifest says; else the gone ones are in `paths`.
 
     Raises:
-        DataError: no file, a file that a manifest lists and that is gone, or a manifest that is none.
+        DataError: no file, a file that a manifest lists and that is gone, or a damaged manifest.
     """
     given = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else list(paths))]
     names = _paths.expand(given)

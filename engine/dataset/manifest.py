@@ -62,7 +62,7 @@ class FileEntry:
 
     @staticmethod
     def scan(path: str, with_checksum: bool = False) -> FileEntry:
-        """Returns the entry of a file as it stands now; reads record headers or the footer.
+        """Returns the entry of a file as it is now; reads record headers or the footer.
 
         Raises:
             DataError: the file is damaged.
@@ -106,7 +106,7 @@ class FileEntry:
         """Returns the entry that `to_json` made.
 
         Raises:
-            ValueError, KeyError, TypeError: it is none.
+            ValueError, KeyError, TypeError: it is not a manifest.
         """
         path = _typed(value, "path", str)
         if directory and not _is_elsewhere(path):
@@ -253,7 +253,7 @@ class Manifest:
 
     @staticmethod
     def scan(paths: Sequence[str], schema: pa.Schema) -> Manifest:
-        """Returns the manifest of files as they stand now."""
+        """Returns the manifest of files as they are now."""
         return Manifest(tuple(FileEntry.scan(path) for path in paths), schema)
 
 

@@ -50,7 +50,7 @@ class VerifyReport:
         num_records: records that are whole.
         damages: every fault, in the order of files and offsets.
         against_manifest: whether a manifest said what should be there; without one, a file cut between two records, and
-            records that are missing altogether, cannot be told.
+            records that are missing altogether, cannot be detected.
         left_out: files that a manifest lists and that were not named, and so not looked at.
         unlisted: files that lie beside a manifest which does not list them.
         unchecked: what nothing could be checked against, a sentence each.
@@ -82,7 +82,7 @@ def verify(dataset: Any) -> VerifyReport:
     try:
         schema = dataset.schema
     except FullpassError:
-        schema = None  # what stands in the way of one schema is found below, file by file
+        schema = None  # what prevents one schema is found below, file by file
     records = 0
     with Progress("verify", len(dataset.paths), "files") as progress:
         for path in dataset.paths:

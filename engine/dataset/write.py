@@ -13,7 +13,7 @@ from engine.storage import paths as _paths
 
 __all__ = ["check_output", "shard_name", "write_batches"]
 
-# What Beam, and so TFX, tells compression by; TensorFlow is told it by its caller.
+# What Beam, and so TFX, tells compression by; TensorFlow's caller passes it.
 _TFRECORD_SUFFIX = {None: "", "gzip": ".gz", "zlib": ".deflate"}
 
 

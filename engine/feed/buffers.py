@@ -35,7 +35,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 class BufferPool:
     """Gives out arrays whose memory comes back by itself when the last array (or tensor) on it is gone.
 
-    Each array given out stands on a lease of its own, an object that every view, slice and tensor made of it keeps alive. When
+    Each array given out holds a lease of its own, an object that every view, slice and tensor made of it keeps alive. When
     the lease dies, its memory is free; so nobody has to hand anything back, and memory that a consumer still looks at is
     never written again. (A reference count read from outside would not tell: what an interpreter counts changes between
     releases of Python.) Used from several threads.

@@ -29,7 +29,7 @@ class LoadedWindow:
         strings: the dense bytes columns, block after block; none where there are no such columns.
         arrow: ragged column name -> large_list [num_records].
         damaged: bool [num_records], or None where no record is.
-        order: int64 [num_records], the row that stands at each place of the window.
+        order: int64 [num_records], the row at each position of the window.
     """
 
     def __init__(self, window: Window, layout: Layout, buffers: BufferPool) -> None:

@@ -1,4 +1,4 @@
-"""What a file that is not what its name says really is, told by its first bytes."""
+"""What a file really is whose name says something else, by its first bytes."""
 
 from __future__ import annotations
 

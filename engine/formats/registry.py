@@ -11,7 +11,7 @@ A format module has:
 and where it has them:
     COMPRESSIONS, Writer(file, schema, compression)                      write(batch), close(), abandon(); else it is only read
     column_names(path)                                                   where a file says them
-    unchecked(path)                                                      what damage of a file could not be told
+    unchecked(path)                                                      what damage of a file could not be detected
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Guarantee: the sequence of global batches is a function of (block sizes, seed, g
 window, lanes) alone. The number of hosts only cuts each global batch into contiguous slices. Every epoch holds each
 record exactly once (DROP leaves out the num_records % global_batch_size last ones of its order). Any batch is found in
 O(sqrt(num_blocks)) without the batches before it.
-Price: shuffling is by blocks and within windows, not over the whole data set, and a resume must keep the global batch size.
+Trade-off: shuffling is by blocks and within windows, not over the whole data set, and a resume must keep the global batch size.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class EpochPlan:
         return Lanes(num_records=self.num_records, head=head, global_batch_size=size, num_lanes=self.lanes)
 
     def runs(self, cursor: Cursor, host: int = 0) -> list[Run]:
-        """Returns where the records of one host's slice of a global batch stand.
+        """Returns where the records of one host's slice of a global batch are.
 
         Args:
             cursor: where the global batch begins, see `cursor` and `advance`.
@@ -165,7 +165,7 @@ class EpochPlan:
         return self._runs_between(cursor.epoch, start, start + self.host_batch_size)
 
     def stream_runs(self, start: int, stop: int) -> list[Run]:
-        """Returns where records start..stop-1 of the endless sequence of epochs stand (Remainder.CARRY).
+        """Returns where records start..stop-1 of the endless sequence of epochs are (Remainder.CARRY).
 
         Args:
             start, stop: records counted from the first of epoch 0; any numbers, not only whole batches.

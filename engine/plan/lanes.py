@@ -39,7 +39,7 @@ class Lanes:
 
     Args:
         num_records: records of the epoch.
-        head: records that complete a batch begun in the epoch before; they stand first.
+        head: records that complete a batch begun in the epoch before; they come first.
         global_batch_size: records in a global batch, a multiple of `num_lanes`.
         num_lanes: lanes, >= 1.
     """

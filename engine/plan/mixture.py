@@ -81,7 +81,7 @@ class MixSchedule:
         return table[np.arange(start, stop) % len(table)]
 
     def taken(self, slot: int) -> np.ndarray:
-        """Returns how many records of each source stand before a slot, int64 [num_sources]."""
+        """Returns how many records of each source precede a slot, int64 [num_sources]."""
         table = self._taken  # type: ignore[attr-defined]
         periods, rest = divmod(slot, len(table) - 1)
         return periods * self.period_counts + table[rest]

@@ -1,4 +1,4 @@
-"""The order of an epoch: which record stands at any place, found without walking there.
+"""The order of an epoch: which record is at any position, found without walking there.
 
 Blocks are read whole, so blocks are what is permuted; a second permutation mixes the records of a window of consecutive
 permuted blocks. Blocks differ in size, so the place where a block begins is a sum over the blocks before it. To have
@@ -7,7 +7,7 @@ seed; the sums of the bins are kept). An epoch permutes the bins, and the blocks
 sums over sqrt(num_blocks) numbers. Up to 4,096 blocks there is one bin, and the order is one Feistel permutation.
 
 Price of the bins: above 4,096 blocks, blocks dealt into one bin stay within the same bin in all epochs of a seed; where
-the bin stands and how its blocks are ordered changes every epoch.
+the bin is and how its blocks are ordered changes every epoch.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Window:
         return self.start + self.num_records
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """Returns the rows that stand at places start..stop-1 of the epoch's order.
+        """Returns the rows at positions start..stop-1 of the epoch's order.
 
         Args:
             start, stop: places, self.start <= start <= stop <= self.stop.
@@ -79,7 +79,7 @@ class Window:
 
 
 class SequentialOrder:
-    """Record i stands at place i; a window is one block.
+    """Record i is at position i; a window is one block.
 
     Args:
         first_records: int64 [num_blocks + 1], prefix sums of the blocks' record counts.

@@ -1,7 +1,7 @@
 """Schemas both ways: a pyarrow schema and TensorFlow's feature spec say the same.
 
 The stored form is the pyarrow schema; what Arrow cannot say (default values, shapes, which keys make up a sparse or
-ragged feature) stands in field metadata as JSON. TensorFlow is imported only where its feature objects are made.
+ragged feature) is kept in field metadata as JSON. TensorFlow is imported only where its feature objects are made.
 """
 
 from __future__ import annotations

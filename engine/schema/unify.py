@@ -118,7 +118,7 @@ def plain_schema(schema: pa.Schema, path: str) -> pa.Schema:
     for index, field in enumerate(schema):
         if field.name in places:
             raise DataError(
-                f"columns {places[field.name]} and {index} are both named {field.name!r}: which is meant cannot be told; rename "
+                f"columns {places[field.name]} and {index} are both named {field.name!r}: which one is meant is not clear; rename "
                 "one where the file is written",
                 path=path,
             )
@@ -137,7 +137,7 @@ def _plain_field(field: pa.Field) -> pa.Field:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Returns the type that stands here for one of Arrow's newer layouts: views as what they view, extensions as stored."""
+    """Returns the type that we use for one of Arrow's newer layouts: views as what they view, extensions as stored."""
     types = pa.types
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)

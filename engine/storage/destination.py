@@ -63,7 +63,7 @@ class Destination:
                 would read both.
 
         Raises:
-            ConfigError: the directory cannot be written; is a file; holds a source or files that are no former result; or
+            ConfigError: the directory cannot be written; is a file; holds a source or files that are not a former result; or
                 lies in a directory that is read whole.
         """
         _check_outside(self.path, read_whole)

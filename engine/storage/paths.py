@@ -138,7 +138,7 @@ def open_input(path: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def open_output(path: str) -> Iterator[Any]:
-    """Yields a binary file to write that stands at `path` whole once the block ends well, and not at all otherwise."""
+    """Yields a binary file to write that is at `path` whole once the block ends well, and not at all otherwise."""
     if is_remote(path):
         from engine.storage import remote
 

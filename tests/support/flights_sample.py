@@ -1,4 +1,4 @@
-"""A sample of the flights as CSV files and a pipeline over it, for tests that run the whole road quickly."""
+"""A sample of the flights as CSV files and a pipeline over it, for tests that run the whole pipeline quickly."""
 
 import csv
 import io

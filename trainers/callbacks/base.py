@@ -1,4 +1,4 @@
-"""A callback of our own: what it is told, and when."""
+"""A callback of our own: what it is called with, and when."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def latest_checkpoint(directory: str) -> str | None:
 def load_checkpoint(path: str) -> Checkpoint:
     """Returns a committed checkpoint; `path` is its directory, or a training directory.
 
-    Of a training directory it is the checkpoint that the training stands for: the best one where early stopping restores
+    Of a training directory it is the checkpoint that is the run's result: the best one where early stopping restores
     the best, else the newest. What is exported is then what `Trainer.fit` returned.
 
     Raises:
@@ -217,7 +217,7 @@ def _step_of(path: str) -> int | None:
 def write_checkpoint(
     directory: str, step: int, tensors: Mapping[str, list[tuple[str, Any]]], state: dict[str, Any]
 ) -> str:
-    """Commits a checkpoint and returns its path; on any failure what was committed before stands untouched.
+    """Commits a checkpoint and returns its path; on any failure what was committed before is left untouched.
 
     Args:
         directory: the training directory.
@@ -257,7 +257,7 @@ def _write_tensors(path: str, tensors: Mapping[str, list[tuple[str, Any]]]) -> N
 
 
 def remove_checkpoint(directory: str, step: int) -> None:
-    """Deletes a checkpoint: first the commit mark, so that a half deleted one is none."""
+    """Deletes a checkpoint: first the commit mark, so that a half deleted one does not count."""
     storage.delete_tree(checkpoint_path(directory, step), first=_STATE)
 
 

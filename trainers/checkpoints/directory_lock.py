@@ -44,10 +44,10 @@ def lock_directory(directory: str, run_id: str = "", wait_s: float = _WAIT_S) ->
     Args:
         directory: local, or a URI.
         run_id: of the group that this process belongs to: a member that was restarted takes over from the one before.
-        wait_s: seconds to wait for another training that may just be ending.
+        wait_s: seconds to wait for another run that may just be ending.
 
     Raises:
-        ConfigError: another training works there.
+        ConfigError: another training run uses it.
     """
     kind: Any = _FileLock if storage.is_local(directory) else _Lease
     lock = kind(directory, run_id)
@@ -58,7 +58,7 @@ def lock_directory(directory: str, run_id: str = "", wait_s: float = _WAIT_S) ->
             return lock
         if time.monotonic() >= until:
             raise ConfigError(
-                f"{directory}: another training works there ({_who(holder)}); wait for its end, or train in another directory"
+                f"{directory}: another training run uses it ({_who(holder)}); wait for its end, or train in another directory"
             )
         if not said:
             print(f"waiting for {_who(holder)}, which trains in {directory}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Where a training stands, apart from tensors: what goes to `state.json` and comes back from it. Pure."""
+"""The progress of a training run, apart from tensors: what goes to `state.json` and comes back from it. Pure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def next_boundary(step: int, config: TrainerConfig, steps_per_epoch: int, total_
     """Returns the step at which the call that starts at `step` ends.
 
     Calls end on the grid of `steps_per_call` and at epochs, evaluations and the ends of a profile, whatever happened
-    before: a training that was interrupted makes the same calls as one that was not.
+    before: a run that was interrupted makes the same calls as one that was not.
     """
     grids = [config.steps_per_call, steps_per_epoch]
     if config.eval_every_steps:

@@ -1,4 +1,4 @@
-"""From where a training goes on: the one checkpoint on which all its workers agree, and whether it belongs here."""
+"""Where a run resumes: the one checkpoint on which all its workers agree, and whether it belongs here."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ __all__ = ["Saver"]
 
 
 class Saver:
-    """Writes checkpoints of a training, in the background where asked to, and deletes old ones.
+    """Writes checkpoints of a training run, in the background where asked to, and deletes old ones.
 
     A write that fails (a full disk) leaves the last commit as it is; the training goes on and tries again at the next
-    save. Only the last save of a training raises.
+    save. Only the last save of a run raises.
 
     Args:
         directory: the training directory.
@@ -72,7 +72,7 @@ class Saver:
             if wait and self._error is not None:
                 raise files.CheckpointError(
                     f"the checkpoint of step {step} could not be written to {self._directory}: {_short(self._error)}; "
-                    f"the last one that stands is {self.last_path}"
+                    f"the last committed one is {self.last_path}"
                 )
 
     def wait(self) -> None:
@@ -98,7 +98,9 @@ class Saver:
             self._error = error
             with contextlib.suppress(OSError):  # the disk that is full may be the log's, too
                 said = f"checkpoint of step {step} was not written: {_short(error)}"
-                print(f"{said}; {self.last_path or 'no checkpoint'} stands", file=sys.stderr, flush=True)
+                print(
+                    f"{said}; the last committed checkpoint is {self.last_path or 'none'}", file=sys.stderr, flush=True
+                )
 
     def _prune(self) -> None:
         steps = files.checkpoint_steps(self._directory)

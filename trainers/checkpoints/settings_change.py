@@ -1,4 +1,4 @@
-"""Which settings a training may go on with when they are others than those it was saved with.
+"""Which settings a resumed run may change from those it was saved with.
 
 One rule: what changes the meaning of the weights or of what they are fitted to is refused by name; what is meant to be
 tuned on the way is taken, and said; what changes nothing of the result (logs, saves) is taken in silence.

@@ -60,7 +60,7 @@ class EarlyStopping:
         metric: key of the evaluation metrics, e.g. "loss" or "auc".
         mode: "min" or "max", whichever is better.
         patience: evaluations in a row without an improvement after which training ends.
-        min_delta: smaller changes are no improvement.
+        min_delta: smaller changes are not an improvement.
         restore_best: the returned model has the weights of the best evaluation.
     """
 
@@ -172,7 +172,7 @@ class TrainerConfig:
         eval_steps: batches of one evaluation, None: all of the data.
         eval_batch_size: None: the global batch size.
         hyperparameters: handed to build_model in the context, JSON-able.
-        on_nan: what happens at a loss that is no finite number: "stop" with the step, its records and the last good
+        on_nan: what happens at a loss that is not a finite number: "stop" with the step, its records and the last good
             checkpoint; "skip" takes the step back (all variables are copied each step); "go_on" trains on.
         audit: write the ids of the records of every step to DIRECTORY/audit, which must be local.
     """

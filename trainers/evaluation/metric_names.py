@@ -20,7 +20,7 @@ _NAMES = {
 }
 
 CLASSES: Mapping[str, str] = {short: class_name for short, (class_name, _) in _NAMES.items()}
-# What thresholds may say for a name in results: short and class names, and the number of rows, which is no metric.
+# What thresholds may say for a name in results: short and class names, and the number of rows, which is not a metric.
 RESULT_NAMES: Mapping[str, str] = {
     **{short: name for short, (_, name) in _NAMES.items()},
     **dict(_NAMES.values()),

@@ -69,7 +69,7 @@ class Threshold:
 
 
 def parse_thresholds(thresholds: Mapping[str, Any] | Sequence[Threshold] | None) -> tuple[Threshold, ...]:
-    """Returns thresholds from a table as it stands in a TOML file.
+    """Returns thresholds from a table of a TOML file.
 
     A number is the least value of a metric where more is better, the most of one where less is (loss, error, false rates).
     A table has any of `min`, `max`, `min_change`, `max_change`, `slices`, `min_rows`, `max_gap`.

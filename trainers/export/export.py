@@ -50,7 +50,7 @@ def export_saved_model(
             was trained on raw features.
         raw_feature_spec: `tf.io` features of the raw examples, e.g. `dataset.feature_spec()`, or a Schema of TensorFlow Metadata
             or the path of its `schema.pbtxt`. Without it the transform
-            graph says which features it takes (default values do not stand there).
+            graph says which features it takes (without default values).
         label: names of the (transformed) labels, which no request needs.
         features: names of the features that the model takes; None for all except the labels. A request needs only those
             that an answer depends on.

@@ -160,7 +160,7 @@ def required_inputs(function: Any, outputs: Iterable[str]) -> set[str]:
 def raw_spec_of_transform(function: Any) -> dict[str, Any]:
     """Returns the feature spec that a transform graph takes, read from its own signature.
 
-    Default values do not stand there: the features of the result have none.
+    The graph keeps no default values: the features of the result have none.
     """
     spec: dict[str, Any] = {}
     for name, part in _structured_inputs(function).items():

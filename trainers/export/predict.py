@@ -75,7 +75,7 @@ class LoadedModel:
         """Returns every output [n, ...] by name.
 
         Raises:
-            DataError: an output is no answer a row.
+            DataError: an output is not one answer a row.
         """
         found = {
             name: value.numpy() for name, value in self._answer(**_tensors(batch, self._answer, self._names)).items()

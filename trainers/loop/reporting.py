@@ -1,4 +1,4 @@
-"""What a training shows while it runs: rates, input wait, step times, metrics; TensorBoard and a profile of steps."""
+"""What a training run shows: rates, input wait, step times, metrics; TensorBoard and a profile of steps."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Meter:
 
 
 def opening_line(config: TrainerConfig, placement: Placement, step: int, total_steps: int, steps_per_epoch: int) -> str:
-    """Returns the one line with which a training begins."""
+    """Returns the one line with which a run begins."""
     import keras
     import tensorflow as tf
 
@@ -114,7 +114,7 @@ def opening_line(config: TrainerConfig, placement: Placement, step: int, total_s
 
 
 class Stopwatch:
-    """Where the time of a training goes: each lap belongs to one kind of work; what is between them is nobody's."""
+    """Where the time of a run goes: each lap belongs to one kind of work; what is between them is nobody's."""
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(("start", "input", "compute", "evaluate", "save"), 0.0)
@@ -199,7 +199,7 @@ class Profiler:
         self._running = False
 
     def at(self, step: int) -> None:
-        """Is told the number of steps done before each call and after the last."""
+        """Takes the number of steps done before each call and after the last."""
         if self._steps is None:
             return
         import tensorflow as tf

@@ -1,4 +1,4 @@
-"""One run of a training in one process: what `Trainer.fit` works with."""
+"""One training run in one process: what `Trainer.fit` works with."""
 
 from __future__ import annotations
 

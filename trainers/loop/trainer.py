@@ -59,7 +59,7 @@ class Trainer:
             ConfigError: model, data and settings do not fit each other.
             DataError: a shard is damaged or gone.
             CheckpointError: the directory's checkpoint belongs to another data set, schema, global batch or model.
-            TrainingDiverged: a loss is no number, under on_nan="stop".
+            TrainingDiverged: a loss is not a number, under on_nan="stop".
             Preempted: SIGTERM or Ctrl-C came; the state was saved. It ends the process with exit code 143 or 130.
         """
         from engine.feed.tensorflow.faults import original_faults

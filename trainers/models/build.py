@@ -1,4 +1,4 @@
-"""The model of a training in the scope of its strategy, with everything that a checkpoint holds of it."""
+"""The model of a training run in the scope of its strategy, with everything that a checkpoint holds of it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class BuiltModel:
 
 
 def context_of(config: TrainerConfig, data: Any, transform_graph: str | None, total_steps: int) -> ModelContext:
-    """Returns what `build_model` is told.
+    """Returns the context that `build_model` is called with.
 
     Args:
         config: settings.
@@ -110,7 +110,7 @@ def build(
         config: settings.
         placement: where the replicas are.
         build_model: see `Trainer`.
-        context: what it is told.
+        context: what it is called with.
         example: is given the names of the features that the model takes, and returns a batch of zeros of the right shapes
             with these, labels and weight.
     """

@@ -1,4 +1,4 @@
-"""What build_model is told."""
+"""The context that build_model is called with."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class WeightAverages:
         self._swap = tf.function(self._swapped, autograph=False)
 
     def copy(self) -> None:
-        """Makes the averages equal to the weights, as at the start of a training."""
+        """Makes the averages equal to the weights, as at the start of a run."""
         for average, variable in zip(self.averages, self._variables):
             self._strategy.extended.update(average, lambda a, v: a.assign(v), args=(variable,))
 

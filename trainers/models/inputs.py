@@ -38,7 +38,7 @@ def asked_features(model: Any, available: Iterable[str]) -> list[str] | None:
 
 
 def feature_names(spec: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """Returns the features that a model may take: those that the settings choose, or all that are no label or weight.
+    """Returns the features that a model may take: those that the settings choose, or all but labels and the weight.
 
     Args:
         spec: feature spec of the (transformed) data, labels and weight among it.

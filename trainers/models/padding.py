@@ -30,7 +30,7 @@ def pad_lists(features: Mapping[str, Any], settings: Mapping[str, PadList]) -> d
         the length is the smallest bucket that holds the longest list of the batch.
 
     Raises:
-        ConfigError: a feature that is no list, or whose mask would hide another feature.
+        ConfigError: a feature that is not a list, or whose mask would hide another feature.
     """
     out = dict(features)
     for name, setting in settings.items():

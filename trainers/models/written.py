@@ -13,7 +13,7 @@ __all__ = ["written_variables"]
 
 _WRITES = ("Assign", "ResourceScatter", "ResourceApply", "ResourceSparseApply", "ResourceStridedSliceAssign")
 _PASS_ON = ("Identity", "IdentityN", "Switch")
-_PREDICATED = ("If", "StatelessIf", "Case", "StatelessCase")  # their first input is no argument of the branches
+_PREDICATED = ("If", "StatelessIf", "Case", "StatelessCase")  # their first input is not an argument of the branches
 
 
 def written_variables(function: Any, variables: Sequence[Any], parts_of: Any) -> list[Any]:
@@ -37,7 +37,7 @@ class _Scan:
         self._known: dict[str, list[int]] = {}
 
     def names(self, nodes: Mapping[str, Any]) -> set[str]:
-        """The sources (placeholders, or arguments that are no nodes) whose resource some node writes."""
+        """The sources (placeholders, or arguments that are not nodes) whose resource some node writes."""
         return {_source(nodes, name) for node in nodes.values() for name in self._written_inputs(node)}
 
     def _written_inputs(self, node: Any) -> list[str]:

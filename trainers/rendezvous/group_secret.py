@@ -1,4 +1,4 @@
-"""The secret of a group: who knows it is a member, who does not is told nothing and may order nothing.
+"""The secret of a group: who knows it is a member, who does not learns nothing and may order nothing.
 
 Both sides prove that they know it (HMAC-SHA-256 over nonces of both, RFC 2104), neither sends it:
 

@@ -48,7 +48,7 @@ class Action:
 
 @dataclass
 class _Member:
-    # absent: no connection; ready: joined, has no child; running; stopping: told to stop; finished: its child is done.
+    # absent: no connection; ready: joined, has no child; running; stopping: asked to stop; finished: its child is done.
     state: str = "absent"
     heard_at: float = 0.0
     absent_since: float = 0.0

@@ -33,7 +33,7 @@ _INT_LIMIT = 1 << 53  # what JSON's numbers hold exactly everywhere
 
 
 class BadMessage(ValueError):
-    """A line that is no message: too long, no JSON object, an unknown kind, a field of the wrong type."""
+    """A line that is not a message: too long, no JSON object, an unknown kind, a field of the wrong type."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def decode(line: bytes) -> dict[str, Any]:
     """Returns the object that a line holds.
 
     Raises:
-        BadMessage: the line is longer than `LIMIT_BYTES` or is no JSON object.
+        BadMessage: the line is longer than `LIMIT_BYTES` or is not a JSON object.
     """
     if len(line) > LIMIT_BYTES:
         raise BadMessage(f"a line of {len(line):,} bytes; at most {LIMIT_BYTES:,} are allowed")

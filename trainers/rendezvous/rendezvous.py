@@ -1,7 +1,7 @@
 """Where the supervisors of a group meet: a small server beside the supervisor of rank 0, around the pure `GroupState`.
 
 One thread, one loop, no blocking call: whoever connects costs one small object, and only as long as it deserves one.
-Strangers (connections that have not proved the group's secret) are told nothing but a random number, get 4 KiB and some
+Strangers (connections that have not proved the group's secret) are sent nothing but a random number, get 4 KiB and some
 seconds for their proof, and are at most `_MAX_STRANGERS`: with more, the oldest goes, since a member needs milliseconds.
 """
 
@@ -310,7 +310,7 @@ class Rendezvous:
     def _join(self, peer: _Peer, message: Join, now: float) -> list[Action]:
         rank, size = message.rank, self._state.num_members
         if message.run_id != self._run_id or message.size != size or rank >= size:
-            # It knows the secret, so it may be told.
+            # It knows the secret, so it may know the reason.
             why = (
                 f"this group is run {self._run_id!r} of {size}, you are {rank} of {message.size} in {message.run_id!r}"
             )

@@ -44,7 +44,7 @@ class Version:
 
         Raises:
             ConfigError: the version has no such signature.
-            DataError: an element of `examples` is no tf.Example.
+            DataError: an element of `examples` is not a tf.Example.
         """
         if signature not in self.loaded.signatures:
             raise ConfigError(
@@ -113,7 +113,7 @@ class LiveModel:
             numpy array, one row an example.
 
         Raises:
-            DataError: an element is no tf.Example; `record` says which.
+            DataError: an element is not a tf.Example; `record` says which.
         """
         with self.hold() as version:
             answers = version.call(examples=examples)
@@ -189,7 +189,7 @@ def _well_formed(examples: Any) -> Any:
     """Returns serialized examples as a tensor that TensorFlow may parse.
 
     Raises:
-        DataError: an element is no tf.Example.
+        DataError: an element is not a tf.Example.
     """
     import numpy as np
     import tensorflow as tf

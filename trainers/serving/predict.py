@@ -133,7 +133,7 @@ def _rows(
 
 
 def _column(values: np.ndarray) -> pa.Array:
-    """One value a row, or a list of one length; a column of a single value is no list."""
+    """One value a row, or a list of one length; a column of a single value is not a list."""
     flat = values.reshape(len(values), -1)
     kind = pa.binary() if values.dtype == object else None
     leaves = pa.array(flat.reshape(-1).tolist() if kind else np.ascontiguousarray(flat.reshape(-1)), kind)

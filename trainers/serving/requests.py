@@ -20,7 +20,7 @@ def well_formed(examples: Iterable[bytes]) -> list[bytes]:
     protobuf, whose own messages hold no such length.
 
     Raises:
-        DataError: an element is no tf.Example; `record` says which.
+        DataError: an element is not a tf.Example; `record` says which.
     """
     out = [bytes(example) for example in examples]
     for position in _native.unplain_examples(out):

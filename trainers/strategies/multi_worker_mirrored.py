@@ -21,7 +21,7 @@ def create(task: Task, communication: str = "auto", timeout_s: float | None = No
             supervisor notices dead and silent peers by itself.
 
     Raises:
-        ConfigError: the cluster has ps tasks, or this process is none of its workers.
+        ConfigError: the cluster has ps tasks, or this process is not one of its workers.
     """
     import tensorflow as tf
 

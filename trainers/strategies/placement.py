@@ -11,7 +11,7 @@ __all__ = ["Placement"]
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """A strategy and where this process stands in it.
+    """A strategy and the place of this process in it.
 
     Args:
         name: key in the registry.

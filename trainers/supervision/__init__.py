@@ -1,1 +1,1 @@
-"""Processes that keep a training alive: supervisors, their rendezvous, and the standby they fork from."""
+"""Processes that keep a training run alive: supervisors, their rendezvous, and the standby they fork from."""

@@ -248,7 +248,7 @@ class _Supervisor:
         code, reason = ending
         self._send({"is": "exited", "generation": self._generation, "code": code, "reason": reason})
         if code == 0:
-            pass  # even when asked to stop: the group may be done, which is told at once
+            pass  # even when asked to stop: the group may be done, which is answered at once
         elif self._preempted_at is not None:
             self._leave()
         else:
@@ -294,7 +294,7 @@ class _Supervisor:
             self._say(f"its rendezvous has failed: {server.failure}")
             self._exit = 1
         now = time.monotonic()
-        # A machine that stood still has heard nobody: that time is not the rendezvous's.
+        # A machine that was suspended has heard nobody: that time is not the rendezvous's.
         if now - self._looked_at > _BEAT_S:
             self._server_heard_at += now - self._looked_at
         self._looked_at = now

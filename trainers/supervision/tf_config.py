@@ -43,7 +43,7 @@ def tf_config(cluster: Mapping[str, Sequence[str]], task_type: str, task_index: 
             raise ConfigError(f"address {address!r}: 'host:port' is expected")
     if len(set(flat)) != len(flat):
         twice = sorted({a for a in flat if flat.count(a) > 1})
-        raise ConfigError(f"address {twice[0]!r} stands twice in the cluster")
+        raise ConfigError(f"address {twice[0]!r} occurs twice in the cluster")
     return json.dumps({"cluster": addresses, "task": {"type": task_type, "index": task_index}}, sort_keys=True)
 
 

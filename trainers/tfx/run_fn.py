@@ -50,7 +50,7 @@ def run_fn(fn_args: Any) -> None:
     """Trains a model on TFX's transformed examples and writes it to `fn_args.serving_model_dir`.
 
     For `Trainer(run_fn="trainers.tfx.run_fn", custom_config={"build_model": "package.module.function", "label": ...})`; all
-    settings stand in `custom_config`.
+    settings are in `custom_config`.
 
     Args:
         fn_args: TFX's FnArgs.

@@ -33,7 +33,7 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _EXPANSION = 4  # what a byte of a file may become in Arrow: Parquet is compressed and encoded
 _SHARE = 4  # a worker's memory also holds TensorFlow itself, the batch that is read, and the states
 _FIRST_ROWS, _GROWTH = 16, 8
-_CLEAR_BYTES = 32 << 20  # a rise that is no noise of the allocator
+_CLEAR_BYTES = 32 << 20  # a rise that is more than noise of the allocator
 
 
 class BatchCutter:

@@ -1,4 +1,4 @@
-"""How features of a data set stand in its Arrow batches, and what TensorFlow's tracer is told of them."""
+"""How features of a data set are laid out in its Arrow batches, and what TensorFlow's tracer gets to know of them."""
 
 from __future__ import annotations
 

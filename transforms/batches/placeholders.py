@@ -21,7 +21,7 @@ __all__ = ["FeatureLayout", "components", "dense_values"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureLayout:
-    """How a feature stands in a batch.
+    """How a feature is laid out in a batch.
 
     Attributes:
         name: of the feature.

@@ -62,7 +62,7 @@ def decode_state(element: bytes) -> tuple[int, _Parts]:
     """Returns (key to group by, [(analyzer, part, blob)]) of an element.
 
     Raises:
-        DataError: for an element that is none, or damaged.
+        DataError: for an element that is not a state, or a damaged one.
     """
     if len(element) < _HEAD.size or not element.startswith(_MAGIC):
         raise DataError(

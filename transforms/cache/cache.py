@@ -80,7 +80,7 @@ class CachingRunner:
         self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits, those of known spans out of the cache."""
-        # A key that nobody can have again, where what a state depends on cannot be told.
+        # A key that nobody can have again, where what a state depends on is unknown.
         keys = [analyzer_key(plan, each, reader.schema) or secrets.token_hex(20) for each in plan.analyzers]
         rows: dict[int, int] = {}
         blobs: dict[tuple[int, int], list[bytes | memoryview]] = {}

@@ -16,7 +16,7 @@ from transforms.tracing.function_hash import function_hash
 
 __all__ = ["analyzer_key", "states_salt"]
 
-# Operations that read what is not in the graph: nothing of it can be told, so such a state is never found again.
+# Operations that read what is not in the graph: their content is unknown, so such a state is never found again.
 _READ_FILES = frozenset({"ReadFile", "MatchingFiles", "WholeFileReaderV2", "TextLineReaderV2", "ReaderReadV2"})
 _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
@@ -29,13 +29,13 @@ def states_salt() -> bytes:
 def analyzer_key(plan: AnalysisPass, analyzer: PassAnalyzer, schema: pa.Schema | None) -> str | None:
     """Returns a hash of accumulator, inputs, the graph before it and how its features are read: the same in each process.
 
-    Renamed or reordered operations give another key: then a span is read again. None where the graph cannot be told apart from
+    Renamed or reordered operations give another key: then a span is read again. None where the graph cannot be distinguished from
     others: it has tables, reads files, or calls Python code that cannot be hashed.
 
     Args:
         plan: the pass.
         analyzer: one of its analyzers.
-        schema: of the data set as it is read (default values stand there), or None where the source says it all.
+        schema: of the data set as it is read (default values are part of it), or None where the source says it all.
     """
     accumulator = analyzer.accumulator
     digest = hashlib.blake2b(states_salt(), digest_size=20)
@@ -64,7 +64,7 @@ def _feature_hash(source: Any, feature: str, schema: pa.Schema | None) -> bytes:
 
 
 def _tensor_hash(function: Any, fetch: int) -> tuple[bytes, set[str]] | None:
-    """Returns a hash of the graph before a fetched tensor, and the features that it reads; None where it cannot be told."""
+    """Returns a hash of the graph before a fetched tensor, and the features that it reads; None where it cannot be determined."""
     if not hasattr(function, "graph_def"):
         return None  # a SavedModel with tables
     import tensorflow as tf
@@ -99,7 +99,7 @@ def _all_nodes(graph_def: Any) -> Iterator[Any]:
 
 
 def _body(node: Any) -> bytes | None:
-    """Returns a hash of the Python function of an operation, or None where it cannot be told."""
+    """Returns a hash of the Python function of an operation, or None where it cannot be determined."""
     from transforms.tft.tables import python_function
 
     function = python_function(node.attr["token"].s.decode())

@@ -25,7 +25,7 @@ class PrunedVocabulary:
     """The entries that passed, as runs in vocabulary order.
 
     Attributes:
-        runs: sorted runs; no token stands in two of them.
+        runs: sorted runs; no token is in two of them.
         num_tokens: entries in all; of the merged runs the first so many.
     """
 
@@ -72,7 +72,7 @@ def _passing(
 
 
 def dummy_run(input_dtype: str) -> Run:
-    """Returns the one entry that stands in an empty vocabulary, TFT's."""
+    """Returns the one entry of an empty vocabulary, TFT's."""
     from tensorflow_transform.analyzers import get_empy_vocabulary_dummy_value
 
     score, token = get_empy_vocabulary_dummy_value(input_dtype)

@@ -149,7 +149,7 @@ class FinalGraph:
         sizes = {}
         for size in self._trace.table_sizes:
             if size.asset not in self._files:
-                raise Unfit("a table stands on something else than a vocabulary")
+                raise Unfit("a table is not made from a vocabulary")
             entries = size.extra + _count_lines(self._files[size.asset])
             with tf.init_scope():
                 sizes[size.tensor] = tf.constant(entries, tf.int64)

@@ -73,7 +73,7 @@ class TransformPass:
 
     Attributes:
         transform_fn: directory of the SavedModel, local or a URI, which each worker copies for itself.
-        layouts: how input features stand in batches.
+        layouts: how input features are laid out in batches.
         schema: Arrow schema of the shards.
         features: (feature, kind, columns) of each output.
         out: directory of the shards, local or a URI.

@@ -1,4 +1,4 @@
-"""Where an accumulator's arrays come from: a column of the input as it stands, or a tensor of the traced graph."""
+"""Where an accumulator's arrays come from: a column of the input as it is, or a tensor of the traced graph."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """TFT's per-batch reductions as they are traced here: lean where nothing of them is run, the same for any batches.
 
 TFT filters each batch of tokens with a regular expression in TensorFlow: some fifteen operations a vocabulary, a third of what
-tracing costs, of which nothing is run, since the accumulators take the raw tokens. One operation stands in for them.
+tracing costs, though none of it is run, since the accumulators take the raw tokens. One operation stands in for them.
 
 TensorFlow's maximum by segment forgets what precedes a NaN, and that of a sparse tensor ignores a NaN unless it is all of a batch: so
 TFT's minima and maxima by key, and of sparse elements, depend on how the data is cut. Here a NaN is left out of both, as TFT leaves it

@@ -23,11 +23,11 @@ _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
 
 
 class _Unknown(Exception):
-    """Something whose content cannot be told."""
+    """Something whose content cannot be determined."""
 
 
 def function_hash(function: Callable[..., Any]) -> bytes | None:
-    """Returns a hash of a function, its closure, its defaults and the globals that it uses; None where that cannot be told.
+    """Returns a hash of a function, its closure, its defaults and the globals that it uses; None where that cannot be determined.
 
     Args:
         function: any callable.

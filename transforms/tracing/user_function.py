@@ -101,7 +101,7 @@ class UserFunction:
                 )
 
     def check_shapes(self, outputs: Mapping[str, Any]) -> None:
-        """Refuses traced outputs that are no features: scalars, and dense tensors of unknown inner size.
+        """Refuses traced outputs that are not features: scalars, and dense tensors of unknown inner size.
 
         Raises:
             ConfigError: with the line that made the output.

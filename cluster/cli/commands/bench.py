@@ -13,7 +13,7 @@ examples:
   fullpass bench 'data/train/*.tfrecord.gz'
   fullpass bench data/train --rounds 9 --records 1000000
 
-The ratio is the median over the interleaved pairs, with the least and the greatest. Below the figures stands what each row
+The ratio is the median over the interleaved pairs, with the least and the greatest. Below the figures is what each row
 measures. The speed claims of the README are measured by `make bench`.
 """
 

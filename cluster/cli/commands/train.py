@@ -10,7 +10,7 @@ from typing import Any
 
 DESCRIPTION = (
     "Trains the model of build_model(context). With several workers each has a supervisor: the group goes on from the "
-    "last checkpoint when one dies. The same command in the same --out continues a training that was interrupted."
+    "last checkpoint when one dies. The same command in the same --out resumes a run that was interrupted."
 )
 EPILOG = """examples:
   fullpass train data/train --module model.py --label late --out runs/1 --epochs 3 --eval data/eval

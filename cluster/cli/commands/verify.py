@@ -58,7 +58,7 @@ def _against(report: Any) -> str:
     elif report.against_manifest:
         said = "checked against the manifest"
     else:
-        said = "no manifest, so records missing whole cannot be told"
+        said = "no manifest, so records missing whole cannot be detected"
     if report.left_out:
         said += f"; {len(report.left_out)} more files that it lists were not named, and so not checked ({report.left_out[0]})"
     return said

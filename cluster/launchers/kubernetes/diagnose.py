@@ -119,8 +119,8 @@ def _ended(pod: Object, item: Object, ended: Object) -> str:
     if reason == "OOMKilled":
         peak = _PEAK.search(ended.get("message") or "")
         limit = _container(pod, item)["resources"].get("limits", {}).get("memory", "the node's memory")
-        told = f"its {peak[0]}" if peak else f"its memory reached the limit of {limit}, which is also its peak"
-        return f"out of memory (OOMKilled): {told}; raise the memory or lower the batch size per replica"
+        cause = f"its {peak[0]}" if peak else f"its memory reached the limit of {limit}, which is also its peak"
+        return f"out of memory (OOMKilled): {cause}; raise the memory or lower the batch size per replica"
     signal = f" ({_SIGNALS[code]})" if code in _SIGNALS else ""
     text = f"exit code {code}{signal}"
     if reason == "StartError" or reason == "ContainerCannotRun":

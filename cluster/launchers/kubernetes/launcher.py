@@ -161,7 +161,7 @@ class KubernetesLauncher(Launcher):
         return self.api.leftovers(self._kind, name)
 
     def _status(self, obj: dict[str, Any]) -> JobStatus:
-        name, told = obj["metadata"]["name"], obj.get("status", {})
+        name, reported = obj["metadata"]["name"], obj.get("status", {})
         state, message = self._kind.state(obj)
         tasks = self._tasks(name)
         state = _with_tasks(state, tasks)
@@ -180,7 +180,7 @@ class KubernetesLauncher(Launcher):
             message=message,
             tasks=tasks,
             submitted=obj["metadata"]["creationTimestamp"],
-            finished=told.get("completionTime") or told.get("endTime") or "",
+            finished=reported.get("completionTime") or reported.get("endTime") or "",
         )
 
     def _tasks(self, name: str) -> tuple[TaskStatus, ...]:

@@ -65,7 +65,7 @@ def _merge_list(base: list[Any], patch: list[Any], name: str, where: str) -> lis
     for number, item in enumerate(patch):
         at = f"{where}[{number}]"
         if not isinstance(item, Mapping) or name not in item:
-            raise ConfigError(f"{at} has no {name}, by which items of {where.rpartition('.')[2]} are told apart")
+            raise ConfigError(f"{at} has no {name}, by which items of {where.rpartition('.')[2]} are distinguished")
         places = [i for i, other in enumerate(out) if other.get(name) == item[name]]
         if item.get(_DIRECTIVE) == "delete":
             out = [other for other in out if other.get(name) != item[name]]

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["noting", "original_faults"]
 
-# The last few that generators of this process raised. Matched by their text, so that none stands for another's.
+# The last few that generators of this process raised. Matched by their text, so that none is taken for another's.
 _KEPT = 8
 _noted: list[Exception] = []
 

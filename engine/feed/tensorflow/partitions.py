@@ -1,6 +1,6 @@
 """The partitions of a RaggedFeature, applied to the values of a batch of records. Imports TensorFlow.
 
-What each kind means is told by tf.io.RaggedFeature; here each is first brought to the lengths of its rows, record by record, so that
+tf.io.RaggedFeature documents what each kind means; here each is first brought to the lengths of its rows, record by record, so that
 one check holds them all to the values they cut.
 """
 

@@ -11,14 +11,14 @@ _SHOWN = 60
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OddCell:
-    """The first value that is no number in a CSV column whose values mostly are.
+    """The first value that is not a number in a CSV column whose values mostly are.
 
     Attributes:
         path: the file.
         column: its name.
         record: index of the row, the first below the header being 0.
         value: the text.
-        texts: values of the column that are no numbers.
+        texts: values of the column that are not numbers.
         values: values of the column in all.
     """
 

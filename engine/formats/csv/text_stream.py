@@ -98,7 +98,7 @@ def not_decodable(path: str, encoding: str, reason: str) -> DataError:
 
 @contextlib.contextmanager
 def open_text(path: str, encoding: str) -> Iterator[TextStream]:
-    """Yields a file's text; gzip, bzip2, Zstandard, xz and zip are told by their first bytes, not by the file's name.
+    """Yields a file's text; gzip, bzip2, Zstandard, xz and zip are recognized by their first bytes, not by the file's name.
 
     Raises:
         DataError: the file cannot be opened, or is a zip archive that does not hold exactly one CSV file.

@@ -15,7 +15,7 @@ _CRC_FIELD = 4
 
 
 def unchecked(path: str) -> str | None:
-    """Returns what damage could not be told in a file that reads whole, or None where every page has its checksum.
+    """Returns what damage could not be detected in a file that reads whole, or None where every page has its checksum.
 
     The first page of each column chunk is looked at: writers give all pages of a chunk checksums, or none.
     """
@@ -31,7 +31,7 @@ def unchecked(path: str) -> str | None:
         return None
     return (
         f"{without:,} of {total:,} column chunks have no page checksums: their pages decode, but a flipped bit inside of a value "
-        "cannot be told"
+        "cannot be detected"
     )
 
 

@@ -55,7 +55,7 @@ def record_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def list_keys(schema: pa.Schema) -> list[str | None]:
-    """Returns for each column the key of its feature list, or None where it is a feature: what the encoder is told."""
+    """Returns for each column the key of its feature list, or None where it is a feature, as the encoder takes it."""
     return [sequence_key(field) if is_sequence(field) else None for field in schema]
 
 
@@ -159,7 +159,7 @@ class _Decoded:
 
 
 def imported(array: Any, decoded: pa.Schema, result: pa.Schema) -> pa.RecordBatch:
-    """Returns the batch in a decoder's capsule, whose columns stand in schema order, in the order and types asked for."""
+    """Returns the batch in a decoder's capsule, whose columns are in schema order, in the order and types asked for."""
     as_wanted = decoded.equals(result)
     schema = result if as_wanted else decoded
     batch = pa.record_batch(_Decoded(schema, array))

@@ -24,7 +24,7 @@ def scan_window(
 
 
 def framing_fault(window: Window, status: int, needed: int, record: int | None) -> DataError:
-    """Returns the error for what stands at the window's begin."""
+    """Returns the error for the bytes at the beginning of the window."""
     if status == _native.BAD_LENGTH:
         message = "the record header's checksum does not hold: the length is damaged, or this is not a TFRecord file"
     elif status == _native.TOO_LONG:

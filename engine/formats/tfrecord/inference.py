@@ -27,7 +27,7 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> 
         sample_bytes: bytes to look at in all, shared evenly among the files; None for all.
 
     Raises:
-        DataError: a record that is no tf.Example or tf.SequenceExample, or a feature that holds one kind here and another there.
+        DataError: a record that is not a tf.Example or tf.SequenceExample, or a feature that holds one kind here and another there.
     """
     inference = _native.Inference()
     budget = 1 << 62 if sample_bytes is None else sample_bytes

@@ -1,7 +1,7 @@
-"""TFRecord files compressed with zlib (TensorFlow's "ZLIB"): told from plain ones, and decompressed a thread ahead.
+"""TFRecord files compressed with zlib (TensorFlow's "ZLIB"): distinguished from plain ones, and decompressed a thread ahead.
 
 Two bytes are all that a zlib stream begins with, and a plain file may begin with the same ones: so a file is taken for zlib
-where what it decompresses to begins with a record header whose checksum holds, and a plain header does not stand there.
+where what it decompresses to begins with a record header whose checksum holds, and there is no plain header.
 """
 
 from __future__ import annotations

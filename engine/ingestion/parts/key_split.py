@@ -30,7 +30,7 @@ def texts_of(column: pa.Array, name: str) -> pa.Array:
     """Returns a column's values as bytes, equal for equal values whatever integer width or text type they have.
 
     Raises:
-        ConfigError: lists, structs and maps, which are no keys.
+        ConfigError: lists, structs and maps, which are not keys.
     """
     types, kind = pa.types, column.type
     if types.is_dictionary(kind):

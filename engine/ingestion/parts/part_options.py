@@ -41,7 +41,7 @@ def parse_fractions(text: str) -> dict[str, float]:
     """Returns the fractions of a text such as "train=0.8,eval=0.2".
 
     Raises:
-        ConfigError: it is none, or names a part twice.
+        ConfigError: it is not one, or names a part twice.
     """
     found: dict[str, float] = {}
     for word in text.split(","):

@@ -49,7 +49,7 @@ class TimeCuts:
         """Returns each record's part: uint8 [num_rows], 0 before the first cut.
 
         Raises:
-            DataError: a record without a time, or text that is none.
+            DataError: a record without a time, or text that is not a time.
             ConfigError: a column that is neither of times nor of numbers, or cuts of the other kind.
         """
         numeric = (
@@ -138,7 +138,7 @@ def _number(value: Any) -> float | int | None:
 
 
 def _time(value: Any) -> Any:
-    """A datetime in UTC, or None where it is no time."""
+    """A datetime in UTC, or None where it is not a time."""
     try:
         array = pa.array([value])
         if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):

@@ -25,7 +25,7 @@ def resolve(uri: str, options: RemoteOptions | None = None) -> tuple[Any, str]:
     """Returns (pyarrow.fs.FileSystem, path inside it) of a URI.
 
     s3:// takes its keys from the usual places (environment, ~/.aws, instance role) and its server from `AWS_ENDPOINT_URL_S3` or
-    `AWS_ENDPOINT_URL`; `?endpoint_override=…&scheme=http&region=…&anonymous=true` of a URI goes before those. hdfs:// goes
+    `AWS_ENDPOINT_URL`; `?endpoint_override=…&scheme=http&region=…&anonymous=true` of a URI precedes those. hdfs:// goes
     through pyarrow; any other scheme through fsspec (gs://, abfs://, memory://, https://, …).
 
     Raises:

@@ -30,7 +30,7 @@ def stat(uri: str) -> tuple[int, int]:
 
 
 def exists(uri: str) -> bool:
-    """Returns whether an object is there. A directory is no object."""
+    """Returns whether an object is there. A directory is not an object."""
     return _info(uri) is not None
 
 
@@ -58,7 +58,7 @@ def expand(uri: str) -> list[str]:
 
 
 def _split_glob(uri: str) -> tuple[str, str | None]:
-    """Returns (prefix without magic, whole glob or None). The query of an s3:// URI is no glob."""
+    """Returns (prefix without magic, whole glob or None). The query of an s3:// URI is not a glob."""
     scheme = scheme_of(uri)
     body, question, query = uri.partition("?")
     if scheme not in ("s3", "gs", "gcs") or "=" not in query:

@@ -29,7 +29,7 @@ def open_output(uri: str, options: RemoteOptions | None = None) -> Iterator[Bina
     """Yields a binary file; what it holds when the block ends well becomes the object at `uri`.
 
     Raises:
-        DataError: the store did not take the object after all attempts; nothing new stands at `uri` then.
+        DataError: the store did not take the object after all attempts; nothing new is stored at `uri` then.
     """
     options = options or current_options()
     with tempfile.TemporaryFile(prefix="fullpass-upload-") as spool:

@@ -1,4 +1,4 @@
-"""The whole road on a sample of the flights: results, serving without this project, kills at any moment, bad input."""
+"""The whole pipeline on a sample of the flights: results, serving without this project, kills at any moment, bad input."""
 
 import json
 import os

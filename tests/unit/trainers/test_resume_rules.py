@@ -142,7 +142,7 @@ def test_no_whole_checkpoint_is_an_error_and_no_new_training(run, tmp_path):
 def test_two_trainings_in_one_directory_the_second_is_refused(data, tmp_path):
     lock = lock_directory(str(tmp_path))
     try:
-        with pytest.raises(ConfigError, match="another training works there"):
+        with pytest.raises(ConfigError, match="another training run uses it"):
             lock_directory(str(tmp_path), wait_s=0.1)
     finally:
         lock.release()

@@ -73,7 +73,7 @@ class MetricTable:
         return {name: values for each in whole for name, values in each.results(size).items()}
 
     def half_widths(self, size: int) -> dict[str, np.ndarray]:
-        """Returns float64 [size] for each metric: half of its 95 % interval; NaN where it cannot be told.
+        """Returns float64 [size] for each metric: half of its 95 % interval; NaN where it is unknown.
 
         Source: B. Efron and C. Stein, "The Jackknife Estimate of Variance", 1981; Poisson bootstrap: N. Chamandy et al.,
         "Estimating Uncertainty for Massive Data Streams", 2012.

@@ -1,1 +1,1 @@
-"""What goes wrong in a step, told with its place: numbers that are none, labels that do not fit, the records of a step."""
+"""What goes wrong in a step, reported with its place: values that are not finite, labels that do not fit, the records of a step."""

@@ -1,4 +1,4 @@
-"""What happens at a loss or a weight that is no finite number: stop with its place, take the step back, or go on."""
+"""What happens at a loss or a weight that is not a finite number: stop with its place, take the step back, or go on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAID_AT_MOST = 10
 
 
 class TrainingDiverged(FullpassError):
-    """A loss or weight became NaN or infinite; the last good checkpoint stands.
+    """A loss or weight became NaN or infinite; the last good checkpoint is kept.
 
     Attributes:
         step: number of the step, from 1.
@@ -104,7 +104,7 @@ class DivergenceWatch:
 
 
 def bad_values(columns: Mapping[str, np.ndarray], record_ids: np.ndarray) -> tuple[str, int, float] | None:
-    """Returns (column, record id, value) of the first value that is no finite number among dense columns, or None."""
+    """Returns (column, record id, value) of the first value that is not a finite number among dense columns, or None."""
     for name, array in columns.items():
         if array.dtype.kind != "f" or array.ndim == 0 or len(array) != len(record_ids):
             continue

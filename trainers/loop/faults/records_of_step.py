@@ -31,7 +31,7 @@ class StepRecords:
         self._open_feed, self._state_at, self._per_epoch = open_feed, state_at, steps_per_epoch
 
     def describe(self, step: int) -> str:
-        """Returns a text about the records after `step` steps: those of this host, and the first value that is no number."""
+        """Returns a text about the records after `step` steps: those of this host, and the first value that is not a number."""
         epoch = step // self._per_epoch + 1
         try:
             feed = self._feed_at(step)

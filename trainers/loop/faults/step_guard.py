@@ -1,4 +1,4 @@
-"""Values that are no numbers: a step that is taken back, and weights that are looked through before they are saved."""
+"""Values that are not numbers: a step that is taken back, and weights that are looked through before they are saved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["StepGuard", "first_bad_tensor"]
 class StepGuard:
     """Takes a step back whose loss or new weights are not finite.
 
-    Price: a copy of all variables a step, and a look through all weights.
+    Cost: a copy of all variables a step, and a look through all weights.
 
     Args:
         strategy: where the variables are.
@@ -46,7 +46,7 @@ class StepGuard:
 
 
 def first_bad_tensor(groups: Mapping[str, Sequence[tuple[str, Any]]], trained: Collection[str]) -> str | None:
-    """Returns the name of the first weight or average that has a value that is no finite number, or None.
+    """Returns the name of the first weight or average that has a value that is not a finite number, or None.
 
     Infinities among what is not trained may be meant (a mask) and pass; so does the optimizer's state, which shows in the
     weights one step later.

@@ -34,7 +34,7 @@ def explained_faults(
 
     Raises:
         ConfigError: labels that the loss cannot take.
-        DataError: a label that is none of the model's classes.
+        DataError: a label that is not one of the model's classes.
     """
     try:
         yield

@@ -1,7 +1,7 @@
 """Keras 3 models on TensorFlow.
 
 Keras's own distributed step clips gradients before they are summed over replicas and sums them one optimizer call
-later; here the loop sums (together with the loss, packed) and clips, and the optimizer is told not to sum again.
+later; here the loop sums (together with the loss, packed) and clips, and the optimizer is set not to sum again.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Signature:
 
         Raises:
             InvalidRequest: an input is missing or unknown, or its type, shape or number of rows does not fit.
-            DataError: an element of serialized examples is no tf.Example.
+            DataError: an element of serialized examples is not a tf.Example.
         """
         if set(tensors) != set(self.inputs):
             missing, unknown = sorted(set(self.inputs) - set(tensors)), sorted(set(tensors) - set(self.inputs))

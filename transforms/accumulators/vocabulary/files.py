@@ -39,7 +39,7 @@ def write_vocabulary(blocks: Iterable[Run], path: str, file_format: str, store_f
 
     Args:
         blocks: entries in their final order.
-        path: local file; it lies in a directory that is renamed into place when the whole transform graph stands.
+        path: local file; it lies in a directory that is renamed into place when the whole transform graph is written.
         file_format: "text" or "tfrecord_gzip".
         store_frequency: whether each entry begins with its frequency.
     """

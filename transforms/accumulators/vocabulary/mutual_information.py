@@ -168,7 +168,7 @@ def _mutual_information(
     if len(excess):
         raise ValueError(
             f"token {tokens[int(excess[0])].as_py()!r} of a vocabulary with labels occurs {frequency[excess[0]]:g} times in "
-            f"{total:g} examples: a token may stand in an example only once; remove repetitions within an example"
+            f"{total:g} examples: a token may occur only once in an example; remove repetitions within an example"
         )
     informative = rounded != np.round(total)
     score = np.zeros(len(tokens))

@@ -25,7 +25,7 @@ class Run:
     """Tokens with the score that orders them.
 
     Attributes:
-        tokens: large_binary array; integers stand as decimal text, as in the vocabulary's file.
+        tokens: large_binary array; integers as decimal text, as in the vocabulary's file.
         scores: int64 or float64 [tokens].
     """
 
@@ -47,7 +47,7 @@ class Run:
 
 
 def as_text(tokens: pa.Array) -> pa.Array:
-    """Returns tokens as they stand in a file: integers as decimal text."""
+    """Returns tokens as they are written to a file: integers as decimal text."""
     if pa.types.is_integer(tokens.type):
         return tokens.cast(pa.string()).cast(pa.large_binary())
     return wide(tokens)
@@ -97,7 +97,7 @@ def merged_blocks(runs: Sequence[Run], block_tokens: int = BLOCK_TOKENS) -> Iter
     """Yields the sorted runs merged into one, in blocks.
 
     Args:
-        runs: each in vocabulary order; no token stands in two of them.
+        runs: each in vocabulary order; no token is in two of them.
         block_tokens: tokens of each run that are in memory at a time.
     """
     runs = [run for run in runs if len(run)]

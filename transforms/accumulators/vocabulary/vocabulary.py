@@ -32,7 +32,7 @@ class Vocabulary:
     """All tokens that were counted, as runs in vocabulary order.
 
     Attributes:
-        runs: sorted runs; no token stands in two of them.
+        runs: sorted runs; no token is in two of them.
         num_tokens: distinct tokens before any threshold or top_k.
         frequencies: what thresholds on frequency look at where the scores are something else (mutual information),
             one array a run.

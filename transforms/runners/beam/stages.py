@@ -132,7 +132,7 @@ class MergeParts(beam.DoFn):
         self._plan, self._directory = plan, directory
 
     def process(self, element: tuple[int, Iterable[list[tuple[int, int, int, bytes]]]]) -> Iterator[int]:
-        """Yields the key when its file stands."""
+        """Yields the key once its file is committed."""
         key, lists = element
         blobs: dict[tuple[int, int], dict[int, bytes]] = {}
         rows: dict[int, int] = {}
@@ -174,7 +174,7 @@ class WriteShard(beam.DoFn):
             self._opened = self._plan.open()
 
     def process(self, task: ShardTask) -> Iterator[int]:
-        """Yields the index of the shard when it stands."""
+        """Yields the index of the shard once it is committed."""
         with noting_errors(self._directory):
             result = self._opened.run(task, self._reader)
         with atomic_file(os.path.join(self._directory, f"task-{task.index}")) as path:

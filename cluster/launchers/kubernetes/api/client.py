@@ -224,7 +224,7 @@ class Api:
             options["since_seconds"] = max(1, seconds_since(since))
         if tail is not None:
             options["tail_lines"] = tail
-        # A quiet log is no dead connection, but one that is quiet for a minute is opened anew to be sure.
+        # A quiet log is not a dead connection, but one that is quiet for a minute is opened anew to be sure.
         with api_errors(f"read the log of pod {pod}"):
             reply = self._core.read_namespaced_pod_log(pod, self.namespace, _request_timeout=(5, 60), **options)
             rest = b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cluster.launchers.kubernetes.kinds.kind import Kind, condition, told
+from cluster.launchers.kubernetes.kinds.kind import Kind, condition, condition_text
 from cluster.launchers.kubernetes.pod import (
     PORTS,
     config_map,
@@ -81,7 +81,7 @@ class IndexedJob(Kind):
             return (JobState.SUCCEEDED, "") if condition(obj, "Complete") else (JobState.RUNNING, "")
         failed = condition(obj, "Failed", "FailureTarget")
         if failed:
-            return JobState.FAILED, told(failed)
+            return JobState.FAILED, condition_text(failed)
         if condition(obj, "Suspended") or obj["spec"].get("suspend"):
             queue = obj["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name")
             return JobState.QUEUED, f"waits for Kueue to admit it through queue {queue!r}" if queue else "suspended"

@@ -122,7 +122,7 @@ def condition(obj: dict[str, Any], *types: str) -> dict[str, Any] | None:
     return None
 
 
-def told(item: dict[str, Any]) -> str:
+def condition_text(item: dict[str, Any]) -> str:
     """Returns reason and message of a condition."""
     return ": ".join(part for part in (item.get("reason"), item.get("message")) if part)
 
@@ -137,7 +137,7 @@ def ended_or_suspended(obj: dict[str, Any], succeeded: str) -> tuple[JobState, s
     if condition(obj, succeeded):
         return JobState.SUCCEEDED, ""
     if failed := condition(obj, "Failed"):
-        return JobState.FAILED, told(failed)
+        return JobState.FAILED, condition_text(failed)
     if condition(obj, "Suspended"):
         return JobState.QUEUED, "suspended until a queue admits it"
     return None

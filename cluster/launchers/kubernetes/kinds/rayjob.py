@@ -125,7 +125,7 @@ class RayJob(Kind):
 def _own_pod(
     spec: JobSpec, role: str, resources: Resources, idle_cpu: str, restart_policy: str | None
 ) -> dict[str, Any]:
-    """Returns the template of a pod that keeps the cluster going and is no member of the job."""
+    """Returns the template of a pod that keeps the cluster going and is not a member of the job."""
     # Neither runs a member: they need none of the secrets that members have.
     like = dataclasses.replace(spec, resources=resources, role_resources={}, volumes=_disk(spec), secrets=())
     template = pod_template(

@@ -184,7 +184,7 @@ def _examples(body: dict[str, Any]) -> list[bytes]:
     """Serialized examples of `examples` and `context`, objects of features.
 
     Raises:
-        InvalidRequest: they are no such objects.
+        InvalidRequest: they are not such objects.
     """
     import tensorflow as tf
 

@@ -36,7 +36,7 @@ def classes_of(outputs: Mapping[str, np.ndarray]) -> list[list[tuple[str, float]
     """Returns (label, score) of each class of each row: outputs `classes` and `scores`, or the only output as scores.
 
     Raises:
-        InvalidRequest: the outputs are no classes.
+        InvalidRequest: the outputs are not classes.
     """
     scores = outputs.get("scores", next(iter(outputs.values())) if len(outputs) == 1 else None)
     labels = outputs.get("classes")
