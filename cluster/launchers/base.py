@@ -131,7 +131,7 @@ class Launcher(abc.ABC):
             if status.state.finished:
                 return status
             if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"{name} is still {status.state.value} after {timeout_s:.0f} s; it goes on")
+                raise TimeoutError(f"{name} is still {status.state.value} after {timeout_s:.0f} s; the job goes on")
             time.sleep(poll_s)
 
 

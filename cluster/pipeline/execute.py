@@ -159,5 +159,5 @@ def _lock(work_dir: Path) -> Iterator[None]:
             yield
     except LockHeld as held:
         raise ConfigError(
-            f"another run (process {held.holder}) works in {work_dir}; wait for it, or give another --work-dir"
+            f"another run (process {held.holder}) uses {work_dir}; wait for it, or give another --work-dir"
         ) from None

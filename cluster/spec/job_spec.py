@@ -208,7 +208,9 @@ class JobSpec:
             check_env_name(name, "env")
             if not isinstance(value, str):
                 # Its value may be a secret: only its type is said.
-                raise ConfigError(f"env.{name}: got what is not shown ({type(value).__name__}); expected a text")
+                raise ConfigError(
+                    f"env.{name}: got a value that is not shown ({type(value).__name__}); expected a text"
+                )
         names = [*self.env, *(s.name for s in self.secrets)]
         for name in names:
             if name in _OWN_VARIABLES:

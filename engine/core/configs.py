@@ -205,7 +205,9 @@ def _convert_field(field: dataclasses.Field[Any], hint: Any, value: Any, key: st
         if field.repr:
             raise
         head, _, expected = str(error).partition("; expected ")
-        raise ConfigError(f"{head.partition(': got ')[0]}: got what is not shown; expected {expected}") from None
+        raise ConfigError(
+            f"{head.partition(': got ')[0]}: got a value that is not shown; expected {expected}"
+        ) from None
 
 
 def _convert_union(choices: Sequence[Any], value: Any, key: str) -> Any:

@@ -181,7 +181,9 @@ class Dataset:
             if not unknown:
                 return
         if unknown and names:
-            raise ConfigError(f"no file has column {unknown[0]!r}; the first has {listed(names(self.paths[0]))}")
+            raise ConfigError(
+                f"column {unknown[0]!r} not found in any file; the first has {listed(names(self.paths[0]))}"
+            )
 
     def read_batches(
         self,

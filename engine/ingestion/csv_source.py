@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from engine.core.errors import ConfigError, DataError, listed
+from engine.core.errors import ConfigError, DataError, column_not_found, listed
 from engine.formats.csv.cells import Cells, read_cells
 from engine.formats.csv.column import Column
 from engine.formats.csv.options import CsvOptions
@@ -67,9 +67,7 @@ class _CsvFiles:
         there = set(self._names)
         absent = [name for name in options.column_types if name not in there]
         if absent:
-            raise ConfigError(
-                f"type of column {absent[0]!r}: {paths[0]} has no such column; it has {listed(self._names)}"
-            )
+            raise ConfigError(f"column_types: {paths[0]}: {column_not_found(absent[:1], self._names)}")
         self._columns = [Column(name, options.column_types.get(name), options.markers) for name in self._names]
         self._spool = Spool(spool_directory)
         self._kept = [self._inspect(path) for path in self._paths]

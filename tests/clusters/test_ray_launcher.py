@@ -123,7 +123,7 @@ def test_second_job_of_a_name_is_refused(ray_launcher):
 def test_what_ray_cannot_hold_or_do_is_refused_before_anything_starts(ray_launcher):
     with pytest.raises(LauncherError, match="no node of this Ray cluster can hold a worker"):
         ray_launcher.submit(job("huge", "pass", resources=Resources(cpu="64", memory="1Gi")))
-    with pytest.raises(ConfigError, match="priority_class: Ray has no such thing"):
+    with pytest.raises(ConfigError, match="priority_class: not supported on Ray"):
         ray_launcher.submit(job("kube", "pass", priority_class="high"))
     with pytest.raises(ConfigError, match="placement = 'NEAR'"):
         launcher("ray", placement="NEAR")

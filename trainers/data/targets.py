@@ -41,7 +41,7 @@ def split_example(
 
 def _take(features: dict[str, Any], name: str, role: str) -> Any:
     if name not in features:
-        raise ConfigError(f"{role}={name!r}: the data has {', '.join(sorted(features))}")
+        raise ConfigError(f"{role} {name!r} not found; the data has {', '.join(sorted(features))}")
     return features.pop(name)
 
 

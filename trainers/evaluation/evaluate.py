@@ -133,6 +133,6 @@ def _columns(
     needed = [name for model in models.values() for name in model.columns([label])]
     for name in needed:
         if name not in names:
-            raise ConfigError(f"the model takes a feature {name!r}; the data has {', '.join(names)}")
+            raise ConfigError(f"the model takes feature {name!r}: {column_not_found([name], names)}")
     extra = [*([] if computed else [label]), *([weight] if weight else []), *(name for part in slices for name in part)]
     return list(dict.fromkeys([*needed, *extra]))

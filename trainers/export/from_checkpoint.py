@@ -108,7 +108,7 @@ def rebuild_model(
     unknown = [name for name in labels if name not in spec]
     if unknown:
         raise ConfigError(
-            f"{saved.path} was trained with label {unknown[0]!r}; the features are {', '.join(sorted(spec))}"
+            f"{saved.path} was trained with label {unknown[0]!r}, which is not among the features {', '.join(sorted(spec))}"
         )
     context = ModelContext(
         feature_spec={k: spec[k] for k in feature_names(spec, config)},

@@ -48,7 +48,7 @@ class LoadedModel:
         if output is None and len(outputs) > 1 and not every_output:
             raise ConfigError(f"{self.path} has the outputs {', '.join(outputs)}: say which one is evaluated")
         if output is not None and output not in outputs:
-            raise ConfigError(f"output={output!r}: {self.path} has {', '.join(outputs)}")
+            raise ConfigError(f"output {output!r} not found; {self.path} has {', '.join(outputs)}")
         self.output = output or outputs[0]
 
     def columns(self, names: Sequence[str]) -> list[str]:

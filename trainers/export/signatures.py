@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, listed
 from engine.storage.tree import for_tensorflow
 from trainers.data.targets import row_count
 from trainers.export.forward import ForwardPass
@@ -237,7 +237,7 @@ def _agreed(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
     for name, feature in known.items():
         if name not in given:
             raise ConfigError(
-                f"the transform graph reads feature {name!r}; raw_feature_spec has {', '.join(sorted(given))}"
+                f"the transform graph reads feature {name!r}, which is not in raw_feature_spec; it has {', '.join(sorted(given))}"
             )
         other = given[name]
         if getattr(other, "dtype", None) != feature.dtype or isinstance(other, tf.io.FixedLenFeature) != isinstance(
@@ -266,4 +266,4 @@ def _is_plain(spec: Mapping[str, Any]) -> bool:
 def _check_known(wanted: Sequence[str], spec: Mapping[str, Any], what: str) -> None:
     unknown = [name for name in wanted if name not in spec]
     if unknown:
-        raise ConfigError(f"{what} {unknown[0]!r}; there are {', '.join(sorted(spec))}")
+        raise ConfigError(f"{what} {unknown[0]!r} not found; the data has {listed(sorted(spec))}")

@@ -85,7 +85,7 @@ def context_of(config: TrainerConfig, data: Any, transform_graph: str | None, to
     others = {*config.labels, *([config.weight] if config.weight else [])}
     missing = sorted(others - set(spec))
     if missing:
-        raise ConfigError(f"label or weight {missing[0]!r}: the data has {', '.join(sorted(spec))}")
+        raise ConfigError(f"label or weight {missing[0]!r} not found; the data has {', '.join(sorted(spec))}")
     chosen = feature_names(spec, config.as_json())
     return ModelContext(
         feature_spec={k: spec[k] for k in chosen},

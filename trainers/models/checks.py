@@ -48,7 +48,7 @@ def _check_metric(config: TrainerConfig, adapter: ModelAdapter) -> None:
     zeros = [np.zeros(v.shape, v.dtype.as_numpy_dtype) for v in adapter.metric_variables]
     known = list(dict.fromkeys(["loss", *adapter.metric_results(zeros)]))
     if stopping.metric not in known:
-        raise ConfigError(f"early_stopping.metric={stopping.metric!r}: the evaluation has {', '.join(known)}")
+        raise ConfigError(f"early_stopping.metric {stopping.metric!r} not found; the evaluation has {', '.join(known)}")
 
 
 def _notes_on_steps(adapter: ModelAdapter, name: str) -> list[str]:

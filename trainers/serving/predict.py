@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.core.errors import ConfigError, DataError
+from engine.core.errors import ConfigError, DataError, column_not_found
 from engine.core.progress import Progress
 from engine.dataset.manifest import MANIFEST_NAME, Manifest
 from engine.dataset.shards import ShardSet
@@ -119,7 +119,7 @@ def _needed(dataset: Any, model: LoadedModel, keep: Sequence[str]) -> list[str]:
     needed = list(dict.fromkeys([*model.columns([]), *keep]))
     for name in needed:
         if name not in dataset.schema.names:
-            raise ConfigError(f"column {name!r} not found; available columns: {', '.join(dataset.schema.names)}")
+            raise ConfigError(column_not_found([name], dataset.schema.names))
     return needed
 
 

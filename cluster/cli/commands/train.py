@@ -168,7 +168,7 @@ def _config(said: dict[str, Any]) -> Any:
     fields = {field.name for field in dataclasses.fields(TrainerConfig)}
     unknown = sorted(set(more) - fields)
     if unknown:
-        raise ConfigError(f"--set {unknown[0]}: the fields are {', '.join(sorted(fields))}")
+        raise ConfigError(f"--set {unknown[0]}: unknown field; choose from {', '.join(sorted(fields))}")
     return TrainerConfig(
         **{
             "directory": said["out"], "label": _labels(said["label"]), "features": said.get("feature"),

@@ -130,7 +130,7 @@ class KubernetesLauncher(Launcher):
         while left := self._left(name):
             if time.monotonic() > deadline:
                 raise LauncherError(
-                    f"{name} is being deleted, but after {_DELETE_WAIT_S:.0f} s this is there: {', '.join(left)}"
+                    f"{name} is being deleted, but after {_DELETE_WAIT_S:.0f} s these objects are still there:  {', '.join(left)}"
                 )
             time.sleep(0.5)
 

@@ -42,7 +42,7 @@ def check_supported(spec: JobSpec) -> None:
     given = [key for key in _KUBERNETES_ONLY if getattr(spec, key) not in (None, (), {})]
     if given:
         raise ConfigError(
-            f"{', '.join(given)}: Ray has no such thing. Paths must be visible on every node (shared storage), variables go in "
+            f"{', '.join(given)}: not supported on Ray. Paths must be visible on every node (shared storage), variables go in "
             "env; or submit to Kubernetes"
         )
 

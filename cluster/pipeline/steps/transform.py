@@ -37,7 +37,9 @@ def check_label(schema: Any, label: str) -> None:
     import pyarrow as pa
 
     if label not in schema.names:
-        raise ConfigError(f"pipeline.label: no transformed feature '{label}'; there are {', '.join(schema.names)}")
+        raise ConfigError(
+            f"pipeline.label: transformed feature {label!r} not found; the transform gives {', '.join(schema.names)}"
+        )
     kind = schema.field(label).type
     value = kind.value_type if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) else kind
     if not (pa.types.is_integer(value) or pa.types.is_floating(value)):

@@ -113,7 +113,7 @@ def _fastavro() -> Any:
     try:
         import fastavro
     except ImportError as error:
-        raise ConfigError("reading Avro takes fastavro: pip install 'fullpass[avro]'") from error
+        raise ConfigError("reading Avro needs fastavro: pip install 'fullpass[avro]'") from error
     return fastavro
 
 

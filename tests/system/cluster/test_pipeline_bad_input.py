@@ -90,7 +90,7 @@ def test_label_of_the_wrong_type(folder, capsys):
 
 def test_label_that_is_not_there(folder, capsys):
     line = fails(folder, capsys, "--set", "pipeline.label=tardy")
-    assert "no transformed feature 'tardy'" in line and "late" in line
+    assert "transformed feature 'tardy' not found" in line and "late" in line
 
 
 def test_preprocessing_fn_that_raises(folder, capsys):

@@ -190,7 +190,7 @@ def test_second_run_at_once_is_refused(pipeline, ran, tmp_path):
         file.write("4711")
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match=r"another run .process 4711. works in"):
+        with pytest.raises(ConfigError, match=r"another run .process 4711. uses "):
             run(pipeline, ran)
 
 

@@ -75,7 +75,7 @@ def test_json_round_trip_keeps_every_field():
         ({"role_resources": {"ps": Resources()}}, "not in roles"),
         ({"env": {"TF_CONFIG": "{}"}}, "set by the launcher"),
         ({"env": {"A B": "1"}}, "'A B' is not the name"),
-        ({"env": {"A": 1}}, "env.A: got what is not shown (int)"),
+        ({"env": {"A": 1}}, "env.A: got a value that is not shown (int)"),
         ({"env": {"A": "1"}, "secrets": (SecretEnv(name="A", secret="s", key="k"),)}, "given twice"),
         ({"labels": {"a b": "c"}}, "label 'a b'"),
         ({"labels": {"a": "c" * 64}}, "at most 63"),

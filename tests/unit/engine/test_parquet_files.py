@@ -108,7 +108,7 @@ def test_a_default_fills_it_in_as_in_a_tfrecord(lacking):
 
 
 def test_a_column_that_no_file_has_is_a_wrong_name(lacking):
-    with pytest.raises(ConfigError, match="no file has column 'z'; the first has x, y"):
+    with pytest.raises(ConfigError, match="column 'z' not found in any file; the first has x, y"):
         Dataset.open(lacking, pa.schema([("z", pa.int64())])).schema  # noqa: B018
 
 

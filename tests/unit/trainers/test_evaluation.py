@@ -178,7 +178,7 @@ def test_table_shows_largest_segments_and_says_how_many_more(result):
         ({"slices": ["airline"]}, r"slices: column 'airline' not found; available columns: carrier, origin"),
         ({"slices": [[]]}, r"at least one column"),
         ({"metrics": ["Nonsense"]}, r"Nonsense"),
-        ({"output": "other"}, r"output='other': .* has outputs"),
+        ({"output": "other"}, r"output 'other' not found; .* has outputs"),
         ({"weight": "none"}, r"weight 'none'"),
         ({"model_dir": "/nowhere"}, r"/nowhere: no SavedModel"),
         ({"thresholds": {"f2": 1}}, r"thresholds.f2: no such metric; computed are auc"),
@@ -192,7 +192,10 @@ def test_evaluate_of_what_is_not_there_says_what_is(flights, change, message):
 
 def test_evaluate_data_without_feature_of_model_names_it(flights, tmp_path):
     pq.write_table(flights.table.drop_columns(["distance"]), tmp_path / "part.parquet")
-    with pytest.raises(ConfigError, match=r"a feature 'distance'; the data has carrier"):
+    with pytest.raises(
+        ConfigError,
+        match=r"the model takes feature 'distance': column 'distance' not found; available columns: carrier",
+    ):
         evaluate(flights.directory / "models", tmp_path, "hour")
 
 

@@ -185,7 +185,7 @@ def test_config_nested_settings_are_taken_as_mappings_and_held_to_their_names(tm
 
 
 def test_early_stopping_on_a_metric_that_is_not_there_stops_before_the_first_step(data, tmp_path):
-    with pytest.raises(ConfigError, match=r"early_stopping\.metric='auc': the evaluation has loss, accuracy"):
+    with pytest.raises(ConfigError, match=r"early_stopping\.metric 'auc' not found; the evaluation has loss, accuracy"):
         Trainer(config(tmp_path, early_stopping={"metric": "auc"}), build_dense, data, eval=data).fit()
     assert not (tmp_path / "checkpoints").exists()
 
