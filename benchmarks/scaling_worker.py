@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scaling_worker CORE DIRECTORY BATCH`: one training process that steps when it is told to.
+"""`python -m benchmarks.scaling_worker CORE DIRECTORY BATCH`: one training process that steps on request.
 
 Each line of standard input is a number of calls of 16 steps; each is answered with a line of JSON: wall
 and processor seconds, the step reached, a hash of the weights.

@@ -1,4 +1,4 @@
-"""Two workers of one group, one core each, against two independent one-worker trainings side by side.
+"""Two workers of one group, one core each, against two independent one-worker runs side by side.
 
 The independent pair is the ceiling of the machine: the same model, the same examples a worker, no communication. All four
 processes are started once and take turns of 32 steps, so that other load on the machine meets both alike. Beside the wall

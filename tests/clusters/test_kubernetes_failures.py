@@ -119,7 +119,7 @@ while True:
 
 
 def test_a_training_that_is_killed_for_memory_says_peak_and_limit(kubernetes_jobs):
-    """The supervisor outlives its training process, or goes with it: either way both numbers are told."""
+    """The supervisor outlives its training process, or goes with it: either way both numbers are reported."""
     spec = fullpass_job(
         "hungry",
         module="/fullpass/files/greedy.py",

@@ -78,7 +78,7 @@ def wait_for_checkpoint(handle: JobHandle, folder: Path, seconds: float = 300) -
 
 @pytest.fixture(scope="module")
 def undisturbed(kube, folder) -> dict:
-    """The result of a training that nobody disturbed, followed line by line."""
+    """The result of a run that nobody disturbed, followed line by line."""
     handle = launcher("kubernetes", kubeconfig=str(kube.kubeconfig)).submit(training(folder, "calm"))
     lines = {str(line) for line in handle.logs(follow=True)}
     for index in (0, 1):
@@ -139,7 +139,7 @@ def test_the_same_training_as_a_rayjob_by_the_command_line(
     command = [sys.executable, "-m", "cluster.cli.main", "submit", *flags.split(), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
-    for index in (0, 1):  # what the submitter prints for them is told as theirs
+    for index in (0, 1):  # what the submitter prints for them is marked as theirs
         assert f"[worker-{index}] training as worker-{index} of 2\n" in done.stdout
         assert f"[worker-{index}] finished {STEPS} steps, resumed from 0\n" in done.stdout
     place = launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig), namespace="fullpass")

@@ -1,4 +1,4 @@
-"""The verbs of the Ray launcher on a real cluster of two raylets, with small programs in place of a training."""
+"""The verbs of the Ray launcher on a real cluster of two raylets, with small programs in place of training."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class TokenCounter {
   void add_long(const uint8_t* text, size_t length, uint64_t hash, int64_t count);
   void grow_long();
 
-  KeyTable short_;  // up to seven bytes; the length stands in the eighth
+  KeyTable short_;  // up to seven bytes; the length is in the eighth
   KeyTable eight_;  // exactly eight bytes
   struct LongSlot {
     uint64_t hash;

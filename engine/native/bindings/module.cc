@@ -93,7 +93,7 @@ py::tuple find(const py::buffer& source, size_t begin, size_t end, size_t limit,
   return py::make_tuple(found, position);
 }
 
-// A hash of the payload checksums of records, as they stand in the file: changes with any payload.
+// A hash of the payload checksums of records, as they are in the file: changes with any payload.
 uint64_t checksum_hash(const py::buffer& source, const Records& records, uint64_t seed, size_t first, size_t count) {
   View view(source);
   py::gil_scoped_release release;

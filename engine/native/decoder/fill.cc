@@ -265,7 +265,7 @@ bool Decoder::append_frames(Column& column, const uint8_t* p, const uint8_t* end
 // Appends as many frames as hold one packed float each, as writers make them, and returns the bytes that they took.
 size_t Decoder::append_floats(Column& column, const uint8_t* p, const uint8_t* end) {
   constexpr size_t kFrameBytes = 10;
-  constexpr uint64_t kFrame = 0x040a0612080aull, kMask = (1ull << 48) - 1;  // what stands before the float
+  constexpr uint64_t kFrame = 0x040a0612080aull, kMask = (1ull << 48) - 1;  // what precedes the float
   size_t count = 0;
   const auto most = static_cast<size_t>(end - p) / kFrameBytes;
   Buffer& data = column.values.data;
@@ -308,7 +308,7 @@ bool Decoder::absent(Column& column) {
   return false;
 }
 
-// Where in the record a value stands, for errors.
+// Where in the record a value is, for errors.
 std::string Decoder::place_of(const Column& column) const {
   const std::string name = "'" + column.spec.name + "'";
   if (!has_frames(column.spec.shape)) return "feature " + name;

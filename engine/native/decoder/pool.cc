@@ -31,7 +31,7 @@ Pool& pool() {
 
 int highest_bit(size_t bytes) { return 63 - __builtin_clzll(bytes); }
 
-// The list that memory of this size stands in, or -1.
+// The list that holds memory of this size, or -1.
 int list_of_size(size_t size) {
   const int bit = highest_bit(size);
   if (bit < kLeastBit || bit >= kMostBit) return -1;

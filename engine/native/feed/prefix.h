@@ -1,4 +1,4 @@
-// What stands before the value of a map entry that holds one feature of one value, when every length on the way fits one byte:
+// What precedes the value of a map entry that holds one feature of one value, when every length on the way fits one byte:
 //   0a ENTRY 0a KEYLEN key 12 FEATURE KIND LIST 0a VALUE
 // The four lengths are those of the value plus constants, so that the prefix for a value of `n` bytes is base + n * scale, a few
 // words at a time: it is written so, and compared so.
@@ -31,7 +31,7 @@ struct Prefix {
     }
     return out + size;
   }
-  // Whether the prefix for a value of so many bytes (at most `most`) stands at p. Reads up to 7 bytes beyond it.
+  // Whether the prefix for a value of so many bytes (at most `most`) is at p. Reads up to 7 bytes beyond it.
   bool stands_at(const uint8_t* p, uint64_t value_bytes) const {
     const uint32_t last = words - 1;
     uint64_t wrong = (load_u64(p + last * 8) ^ (base[last] + value_bytes * scale[last])) & last_mask;

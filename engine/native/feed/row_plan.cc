@@ -84,7 +84,7 @@ void RowPlan::begin(std::vector<Column>& columns, Slot* slots, const uint8_t* ba
 
 void RowPlan::set_prefix(Step& step) {
   const Prefix& prefix = step.prefix;
-  if (!prefix.words) {  // the key is too long: texts are then told by their keys, numbers left to the general way
+  if (!prefix.words) {  // the key is too long: texts are then recognized by their keys, numbers left to the general way
     step.op = step.op == Op::kText ? Op::kLongText : Op::kNever;
     return;
   }
@@ -107,7 +107,7 @@ inline bool RowPlan::stands_at(const Step& step, const uint8_t* p, uint64_t valu
   return step.two_words || step.prefix.stands_at(p, value_bytes);
 }
 
-// Where the step's prefix stands at p, takes the value and returns what follows it; else null.
+// Where the step's prefix is at p, takes the value and returns what follows it; else null.
 inline const uint8_t* RowPlan::match(Step& step, const uint8_t* p, const uint8_t* end, int row) {
   const uint8_t* at = p + step.prefix_size;
   if (step.op == Op::kText) {

@@ -35,7 +35,7 @@ class RowPlan {
 
  private:
   enum class Op : uint8_t { kText, kFloat, kInt, kLongText, kSlot, kIgnore, kNever };
-  // What every record touches stands first, within one or two cache lines.
+  // What every record touches comes first, within one or two cache lines.
   struct alignas(64) Step {
     uint64_t first_base, first_scale;  // of the prefix's first word, and of its last
     uint64_t last_base, last_scale, last_mask;

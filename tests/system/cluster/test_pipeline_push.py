@@ -1,4 +1,4 @@
-"""The push step after a kill: a pushed model is not pushed twice, a half push is made good."""
+"""The push step after a kill: a pushed model is not pushed twice, a half push is completed."""
 
 import dataclasses
 import shutil

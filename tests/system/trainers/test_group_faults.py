@@ -2,7 +2,7 @@
 
 FULLPASS_CHAOS_KILLS (default 1) says how many times per training, FULLPASS_CHAOS_WORKERS (default 2) of how many workers,
 FULLPASS_CHAOS_SEED which random moments, FULLPASS_CHAOS_STOP_S (default 30) for how many seconds a machine or process stands still,
-FULLPASS_CHAOS_SIZES (default 2,1) how many workers a training has that is stopped and goes on with fewer.
+FULLPASS_CHAOS_SIZES (default 2,1) how many workers a run has that is stopped and resumed with fewer.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def logged_steps(directory: Path) -> int:
 
 
 def run_with_faults(directory: Path, faults: int, hurt, room: int = 12, **more) -> LocalGroup:
-    """Runs a training to its end; `hurt(group)` is called at `faults` random steps of it, `room` steps before the end."""
+    """Trains to the end; `hurt(group)` is called at `faults` random steps of it, `room` steps before the end."""
     moments = random.Random(SEED)
     total = RECORDS * EPOCHS // BATCH
     steps = sorted(moments.sample(range(4, total - room, 4), faults))
@@ -158,7 +158,7 @@ def test_group_machine_and_process_stopped_for_30_s_do_no_harm_when_they_go_on(q
     def freeze(running, moments, number):
         pid, supervisor = trainer_pid(running, task), running.pids[task]
         # First the whole machine stands still: its trainer would write and its supervisor would speak for a group that is
-        # over. Then the training process alone, which is killed and replaced long before it is told to go on.
+        # over. Then the training process alone, which is killed and replaced long before it may go on.
         whole = [supervisor, *_children(supervisor), pid] if number == 0 else [pid]
         still.append(stand_still(whole))
         if number == 0:

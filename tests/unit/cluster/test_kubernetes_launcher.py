@@ -1,4 +1,4 @@
-"""The Kubernetes launcher against an API server that refuses, breaks and races as it is told to: submit, status, logs, cancel."""
+"""The Kubernetes launcher against an API server that refuses, breaks and races on request: submit, status, logs, cancel."""
 
 from __future__ import annotations
 

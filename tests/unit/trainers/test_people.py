@@ -1,4 +1,4 @@
-"""What a person sees who makes a mistake, stops a training, or looks at its end."""
+"""What a person sees who makes a mistake, stops a training run, or looks at its end."""
 
 from __future__ import annotations
 

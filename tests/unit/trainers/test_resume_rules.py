@@ -1,4 +1,4 @@
-"""What a training may go on with: what changes its meaning is refused by name, what is meant to be tuned is taken and said."""
+"""Which settings a resumed run may change: what changes its meaning is refused by name, what is meant to be tuned is taken and said."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_names_do_not_matter_where_the_format_is_said(tmp_path, name):
     assert (
         through_the_command(tmp_path / name, tmp_path / "o", "--input-format", "csv").to_pydict() == table.to_pydict()
     )
-    if name not in ("a.dat", "noname"):  # and these are told by their names
+    if name not in ("a.dat", "noname"):  # and these are recognized by their names
         assert read(tmp_path / name).to_pydict() == table.to_pydict()
 
 
