@@ -11,7 +11,7 @@ import pytest
 from cluster.cli.main import available_commands, build_parser
 
 ROOT = Path(__file__).parents[2]
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _OURS = ("engine", "transforms", "trainers", "cluster")
 
 

@@ -46,6 +46,11 @@ class CallbackGroup:
         """Returns name and state of each callback, for the checkpoint."""
         return [[type(callback).__name__, callback.get_state()] for callback in self._callbacks]
 
+    @property
+    def present(self) -> bool:
+        """Whether the run has callbacks; the same on every host."""
+        return self._any
+
     def start(self, states: Sequence[Any]) -> None:
         """Begins; `states` are those of the checkpoint that the run goes on from."""
         waiting = [(name, state) for name, state in states]

@@ -263,7 +263,8 @@ class Session:
 
     def end_epoch(self) -> None:
         """What the end of an epoch is for callbacks where there is no evaluation data."""
-        if self._eval is None and self.state.step % self.steps_per_epoch == 0:
+        # Only for callbacks: a line of metrics more would make the curve of a run depend on whether it has any.
+        if self._eval is None and self._callbacks.present and self.state.step % self.steps_per_epoch == 0:
             self._log()
             if self._callbacks.evaluated({}):
                 self.state.stopped_early = True

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from engine.core.exit_codes import NOT_MET
 from tests.support.flights_sample import STEPS, finish, fullpass, write_sample
 
 pytestmark = pytest.mark.slow
@@ -99,7 +100,7 @@ def test_model_below_its_thresholds_is_not_pushed(finished):
     code, out, errors = finish(
         fullpass("run", folder / "pipeline.toml", "--set", "evaluate.thresholds.auc=0.999", "--set", "push.to=other")
     )
-    assert code == 2
+    assert code == NOT_MET
     assert errors.strip().splitlines()[-1].startswith("fullpass: error: push: ")
     assert "0.999" in out
     assert not (folder / "other" / "1").exists()

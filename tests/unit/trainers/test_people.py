@@ -111,6 +111,8 @@ def test_ctrl_c_saves_says_where_and_goes_on_to_the_bit(tmp_path, capfd):
             os.kill(os.getpid(), signal.SIGINT)
         return value
 
+    # Where the tests run in the background of a shell, SIGINT is ignored, and so by this process.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     look = lambda x: tf.ensure_shape(tf.numpy_function(interrupt, [x], tf.float32), x.shape)
     with pytest.raises(SystemExit) as stopped:
         fit(data, tmp_path, build(look=look))

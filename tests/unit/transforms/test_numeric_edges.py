@@ -23,7 +23,11 @@ NAN = float("nan")
 
 def _constant(inputs, value):
     value = tf.convert_to_tensor(value)
-    return tf.fill(tf.shape(inputs["x"]), value) if value.shape.rank == 0 else value + 0 * inputs["x"][:, None]
+    return (
+        tf.fill(tf.shape(inputs["x"]), value)
+        if value.shape.rank == 0
+        else tf.ensure_shape(value + 0 * inputs["x"][:, None], [None, 1])
+    )
 
 
 @pytest.fixture(scope="module")

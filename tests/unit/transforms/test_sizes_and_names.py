@@ -29,7 +29,7 @@ def test_splits_and_parts_follow_the_size_in_the_manifest_wherever_the_files_are
     large = dataclasses.replace(entry, path=prefix + entry.path, size_bytes=4 * _GIB)
     dataset = Dataset.open(Manifest((large,), Dataset.open(shard).schema), check_present=False)
     runner = LocalRunner(["--workers=2"])
-    assert split_bytes(dataset, runner) == 64 << 20
+    assert split_bytes(dataset) == 64 << 20
     assert _parts_wanted(dataset, runner) == 8
 
 

@@ -26,7 +26,19 @@ def source(tmp_path):
 
 
 def start(source, out):
-    command = [sys.executable, "-m", "cluster.cli.main", "-q", "ingest", str(source), "--out", str(out)]
+    # Where the tests run in the background of a shell, SIGINT is ignored, and so by all that they start.
+    command = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-m",
+        "cluster.cli.main",
+        "-q",
+        "ingest",
+        str(source),
+        "--out",
+        str(out),
+    ]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
