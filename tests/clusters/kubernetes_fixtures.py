@@ -93,7 +93,7 @@ def busybox_job(name: str, script: str, **changes) -> JobSpec:
         "command": ("sh", "-c", script),
         "image": BUSYBOX,
         "image_pull_policy": "Never",
-        "resources": Resources(cpu="50m", memory="32Mi"),
+        "resources": Resources(cpu="50m", memory="32Mi", ephemeral_storage="512Mi"),
         "run_as_user": 1000,
         "grace_s": 2,
         "max_restarts": 0,
@@ -106,7 +106,7 @@ def fullpass_job(name: str, *writable: Path, **changes) -> JobSpec:
     base = {
         "name": name,
         "image": FULLPASS,
-        "resources": Resources(cpu="900m", memory="3Gi"),
+        "resources": Resources(cpu="900m", memory="3Gi", ephemeral_storage="512Mi"),
         "run_as_user": os.getuid(),
         "volumes": [Volume(mount_path=str(path), host_path=str(path)) for path in writable],
         "grace_s": 30,

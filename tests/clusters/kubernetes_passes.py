@@ -24,7 +24,7 @@ Changes = Mapping[str, Sequence[tuple[str, Any]]]
 
 def smaller_requests(containers: int) -> list[tuple[str, Any]]:
     """Returns the changes that let a small machine grant what the containers of a Deployment ask for, and end them soon."""
-    pod, requests = "/spec/template/spec", {"cpu": "400m", "memory": "500Mi"}
+    pod, requests = "/spec/template/spec", {"cpu": "400m", "memory": "500Mi", "ephemeral-storage": "100Mi"}
     smaller = [(f"{pod}/containers/{number}/resources/requests", requests) for number in range(containers)]
     return [*smaller, (f"{pod}/terminationGracePeriodSeconds", 2)]
 

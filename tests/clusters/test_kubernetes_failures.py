@@ -24,7 +24,9 @@ def wait_for(place: Launcher, name: str, said: str, seconds: float = 60) -> str:
 
 
 def test_a_pod_that_is_killed_for_memory_says_its_limit(kubernetes_jobs):
-    spec = busybox_job("greedy", "tail /dev/zero", resources=Resources(cpu="200m", memory="40Mi"))
+    spec = busybox_job(
+        "greedy", "tail /dev/zero", resources=Resources(cpu="200m", memory="40Mi", ephemeral_storage="512Mi")
+    )
     handle = kubernetes_jobs.submit(spec)
     status = handle.wait(timeout_s=90)
     assert status.state is JobState.FAILED
@@ -43,7 +45,12 @@ def test_a_crash_says_its_last_lines_and_wrong_input_is_not_tried_again(kubernet
 
 
 def test_unschedulable_says_why_and_what_was_asked(kubernetes_jobs):
-    spec = busybox_job("huge", "true", resources=Resources(cpu="900", memory="64Mi"), node_selector={"pool": "gpu"})
+    spec = busybox_job(
+        "huge",
+        "true",
+        resources=Resources(cpu="900", memory="64Mi", ephemeral_storage="512Mi"),
+        node_selector={"pool": "gpu"},
+    )
     handle = kubernetes_jobs.submit(spec)
     message = wait_for(kubernetes_jobs, "huge", "no node can take it")
     assert "didn't match Pod's node affinity/selector" in message
@@ -80,7 +87,9 @@ def test_an_exceeded_quota_is_told_with_its_numbers(kube):
     kube.kubectl("create", "namespace", "small")
     kube.kubectl("-n", "small", "create", "quota", "team", "--hard=limits.memory=48Mi,limits.cpu=1,requests.cpu=1")
     place = launcher("kubernetes", kubeconfig=str(kube.kubeconfig), namespace="small")
-    handle = place.submit(busybox_job("two", "sleep 30", resources=Resources(cpu="100m", memory="64Mi")))
+    handle = place.submit(
+        busybox_job("two", "sleep 30", resources=Resources(cpu="100m", memory="64Mi", ephemeral_storage="512Mi"))
+    )
     message = wait_for(place, "two", "quota team is exceeded")
     assert "limits.memory=64Mi" in message and "the limit is limits.memory=48Mi" in message
     handle.cancel()
@@ -124,7 +133,7 @@ def test_a_training_that_is_killed_for_memory_says_peak_and_limit(kubernetes_job
         "hungry",
         module="/fullpass/files/greedy.py",
         files={"greedy.py": GREEDY},
-        resources=Resources(cpu="900m", memory="1500Mi"),
+        resources=Resources(cpu="900m", memory="1500Mi", ephemeral_storage="512Mi"),
         max_restarts=1,
         grace_s=1,
     )

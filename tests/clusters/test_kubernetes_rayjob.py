@@ -25,7 +25,7 @@ def place(kube):
 
 def ray_job(name: str, program: str, **changes):
     """Returns a job of Python programs in Ray's nodes."""
-    resources = Resources(cpu="300m", memory="1Gi")
+    resources = Resources(cpu="300m", memory="1Gi", ephemeral_storage="512Mi")
     return fullpass_job(name, command=("python", "-c", program), resources=resources, grace_s=1, **changes)
 
 

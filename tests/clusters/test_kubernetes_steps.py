@@ -54,7 +54,11 @@ def here(folder) -> Path:
 def submit(kube, folder):
     """Submits a job to the cluster with the command line, follows it to its success and removes it."""
     base = folder / "base.json"
-    base.write_text(fullpass_job("base", folder, step="analyze", command=(), resources=Resources(cpu="900m")).to_json())
+    base.write_text(
+        fullpass_job(
+            "base", folder, step="analyze", command=(), resources=Resources(cpu="900m", ephemeral_storage="512Mi")
+        ).to_json()
+    )
 
     def run(name: str, *flags: object, words: tuple[object, ...] = ()) -> str:
         where = ("--launcher", "kubernetes", "--kubeconfig", kube.kubeconfig)

@@ -57,10 +57,18 @@ class RayJob(Kind):
             _ray_pod(template)
             group = {"groupName": role, "replicas": count, "minReplicas": count, "maxReplicas": count}
             workers.append({**group, "rayStartParams": {}, "template": template})
-        head_template = _own_pod(spec, "head", Resources(cpu="1", memory="2Gi"), "500m", restart_policy=None)
+        head_template = _own_pod(
+            spec, "head", Resources(cpu="1", memory="2Gi", ephemeral_storage="2Gi"), "500m", restart_policy=None
+        )
         _ray_pod(head_template)
         # It submits to Ray and prints what the job prints: a pod like the others, or a restricted namespace refuses it.
-        submitter = _own_pod(spec, _SUBMITTER, Resources(cpu="1", memory="512Mi"), "100m", restart_policy="Never")
+        submitter = _own_pod(
+            spec,
+            _SUBMITTER,
+            Resources(cpu="1", memory="512Mi", ephemeral_storage="512Mi"),
+            "100m",
+            restart_policy="Never",
+        )
         # No actor on the head: it only keeps the cluster's books.
         # The operator and the submitter reach the dashboard from their own pods; the job's NetworkPolicy keeps others out.
         start = {"num-cpus": "0", "dashboard-host": "0.0.0.0"}  # noqa: S104  # nosec B104
