@@ -182,7 +182,7 @@ def test_rayjob_head_and_submitter_get_no_secrets():
 def test_pods_have_limits_on_disk_threads_of_their_cpu_and_name_their_account(kind):
     for role, pod in pods(kind, render(kind, resources=Resources(cpu="2500m", ephemeral_storage="1Gi"))).items():
         container = pod["spec"]["containers"][0]
-        size = "4Gi" if role == "head" else "1Gi"  # the head is no member
+        size = "2Gi" if role == "head" else "1Gi"  # the head is no member
         assert container["resources"]["limits"]["ephemeral-storage"] == size
         assert container["resources"]["requests"]["ephemeral-storage"] == size
         tmp = next(v for v in pod["spec"]["volumes"] if v["name"] == "tmp")
