@@ -178,7 +178,7 @@ def test_push_blessed_version_copies_it_whole_under_next_number(models, tmp_path
 @pytest.mark.parametrize(
     ("evaluation", "message"),
     [
-        (None, "is not an evaluation"),
+        (None, "no evaluation"),
         ({"failures": ["auc of all rows is 0.7000, at least 0.9 is needed"]}, "not blessed: auc of all rows is 0.7000"),
         ({"judged": False}, "evaluated without thresholds"),
         ({"model_sha256": "0" * 64}, "the evaluation is of another model"),
