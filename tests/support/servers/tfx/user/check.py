@@ -72,7 +72,8 @@ def evaluated():
     for key, metrics in result.get_metrics_for_all_slices().items():
         theirs["".join(str(v) for _, v in key)] = {n: v.get("doubleValue") for n, v in metrics.items()}
     mine = {"": ours.overall, **{s.key["carrier"]: s.metrics for s in ours.slices}}
-    pairs = {k: [mine[k]["auc"], theirs[k]["auc"], mine[k]["example_count"], theirs[k]["example_count"]] for k in mine}
+    names = ("auc", "example_count", "binary_accuracy", "mean_prediction")
+    pairs = {k: {n: [mine[k][n], theirs[k].get(n)] for n in names} for k in mine}
     return {"segments": pairs, "theirs": sorted(theirs)}
 
 

@@ -44,6 +44,8 @@ def make_pipeline(csv_dir: str, out: Path):
                 metrics=[
                     tfma.MetricConfig(class_name="AUC", per_slice_thresholds=[overall]),
                     tfma.MetricConfig(class_name="ExampleCount"),
+                    tfma.MetricConfig(class_name="BinaryAccuracy"),
+                    tfma.MetricConfig(class_name="MeanPrediction"),
                 ]
             )
         ],
