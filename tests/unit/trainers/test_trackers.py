@@ -1,4 +1,4 @@
-"""Weights & Biases by its offline files; MLflow, which needs a server, is in tests/clusters/test_mlflow.py."""
+"""Weights & Biases by its offline files; MLflow, which needs a server, is in tests/system/trainers/test_mlflow.py."""
 
 from __future__ import annotations
 
