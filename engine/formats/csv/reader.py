@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import dataclasses
 import os
@@ -124,10 +125,10 @@ def _convert_options(names: list[str], options: CsvOptions) -> pacsv.ConvertOpti
 
 def _texts(piece: Piece, pieces: CsvPieces, options: CsvOptions, convert: pacsv.ConvertOptions) -> pa.RecordBatch:
     parse = pacsv.ParseOptions(delimiter=pieces.delimiter, quote_char=options.quote or False, newlines_in_values=True)
-    read = pacsv.ReadOptions(column_names=pieces.names, use_threads=False, block_size=max(len(piece.data) + 1, 1 << 16))
+    read = pacsv.ReadOptions(column_names=pieces.names, use_threads=False, block_size=max(len(piece.data) + 4, 1 << 16))
     try:
-        table = pacsv.read_csv(pa.BufferReader(piece.data), read, parse, convert)
-    except pa.ArrowInvalid as error:
+        table = pacsv.read_csv(_buffer(piece), read, parse, convert)
+    except (pa.ArrowInvalid, pa.ArrowCapacityError) as error:
         if "Empty CSV" in str(error):
             return _no_rows(pieces.names)
         # Not with an `invalid_row_handler`: it is called with the row as text, which fails where the row is not UTF-8.
@@ -144,6 +145,12 @@ def _texts(piece: Piece, pieces: CsvPieces, options: CsvOptions, convert: pacsv.
     return batches[0] if batches else _no_rows(pieces.names)
 
 
+def _buffer(piece: Piece) -> pa.BufferReader:
+    # pyarrow takes a mark off the beginning of whatever it reads. That of the file is off already: this one is data.
+    marked = bytes(piece.data[:3]) == codecs.BOM_UTF8
+    return pa.BufferReader(codecs.BOM_UTF8 + bytes(piece.data) if marked else piece.data)
+
+
 def _no_rows(names: list[str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], pa.string()) for _ in names], names=names)
 
@@ -153,7 +160,7 @@ def _not_utf8(
 ) -> Exception:
     """Finds the first value that is not UTF-8."""
     raw = pacsv.ConvertOptions(column_types=dict.fromkeys(pieces.names, pa.binary()))
-    table = pacsv.read_csv(pa.BufferReader(piece.data), read, parse, raw)
+    table = pacsv.read_csv(_buffer(piece), read, parse, raw)
     found: list[tuple[int, str, bytes]] = []
     for name, column in zip(table.column_names, table.columns):
         for row, value in enumerate(column.to_pylist()):

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cluster.cli.main import main
@@ -296,8 +296,50 @@ def monkeypatch_pieces(monkeypatch):
     return lambda size: monkeypatch.setattr("engine.formats.csv.pieces.PIECE_BYTES", size)
 
 
+# Bytes that mean something to a reader of CSV, often beside each other, which random bytes seldom are.
+TOKENS = st.sampled_from(
+    [
+        b",",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b'"',
+        b"1",
+        b"x",
+        b" ",
+        b"\0",
+        b"\xef\xbb\xbf",
+        b"\xff",
+        "é".encode(),
+        b"NA",
+        b"\\",
+        b"1,2\n",
+    ]
+)
+
+
+@pytest.mark.parametrize("piece_bytes", [4, 1 << 20])
+def test_a_byte_order_mark_below_the_header_is_data(tmp_path, piece_bytes, monkeypatch_pieces):
+    monkeypatch_pieces(piece_bytes)
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbfa,b\n\xef\xbb\xbf1,x\n2,\xef\xbb\xbfy\n\xef\xbb\xbf3,z\n")
+    assert read(path).to_pydict() == pa.csv.read_csv(path).to_pydict()
+    assert read(path)["a"].to_pylist() == ["\ufeff1", "2", "\ufeff3"]
+    path.write_bytes(b"a,b\n\xef\xbb\xbf")
+    with pytest.raises(DataError, match=r"Expected 2 columns, got 1: '\\ufeff' \(line 2\)") as caught:
+        read(path)
+    assert (caught.value.path, caught.value.record) == (str(path), 0)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.binary(max_size=200).map(lambda tail: b"a,b\n" + tail), piece_bytes=st.integers(4, 64))
+@given(
+    data=st.one_of(st.binary(max_size=200), st.lists(TOKENS, max_size=60).map(b"".join)).map(
+        lambda tail: b"a,b\n" + tail
+    ),
+    piece_bytes=st.integers(4, 64),
+)
+@example(data=b"a,b\n\xef\xbb\xbf", piece_bytes=4)
+@example(data=b"a,b\n\xef\xbb\xbf1,2\n\xef\xbb\xbf3,4\n", piece_bytes=8)
 def test_any_bytes_are_read_or_refused_with_the_file(tmp_path, data, piece_bytes, monkeypatch_pieces):
     monkeypatch_pieces(piece_bytes)
     path = tmp_path / "a.csv"
