@@ -9,13 +9,14 @@ Exit codes: see `engine.core.exit_codes`, which `--help` lists.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from engine.core import environment, exit_codes
@@ -68,6 +69,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `fullpass`; those of this process where None.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    with _own_environment():
+        return _main(words)
+
+
+@contextlib.contextmanager
+def _own_environment() -> Iterator[None]:
+    """Takes back what a command's options set: --quiet of one call must not silence the next one of this process."""
+    names = (environment.DEBUG.name, environment.PROGRESS.name)
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _main(words: list[str]) -> int:
     _print_anywhere()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     debug = "--debug" in words

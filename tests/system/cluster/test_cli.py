@@ -117,6 +117,20 @@ def test_quiet_silences_progress(command, monkeypatch, words):
     assert seen == ["0"]
 
 
+@pytest.mark.parametrize("given", [None, "1"])
+def test_options_of_one_call_do_not_stay_for_the_next_in_the_same_process(command, monkeypatch, given):
+    for name in ("FULLPASS_PROGRESS", "FULLPASS_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+        if given is not None:
+            monkeypatch.setenv(name, given)
+    before = dict(os.environ)
+    command(lambda args: 0)
+    assert main(["-q", "--debug", "run"]) == 0
+    assert {k: os.environ.get(k) for k in ("FULLPASS_PROGRESS", "FULLPASS_DEBUG")} == {
+        k: before.get(k) for k in ("FULLPASS_PROGRESS", "FULLPASS_DEBUG")
+    }
+
+
 def test_interrupt_of_the_process_ends_with_130(tmp_path):
     code = (
         "import signal, sys, time, types, cluster.cli.main as m\n"
