@@ -102,6 +102,8 @@ def evaluate(
         failures=failures(judged, overall, segments, before, widths),
         not_judged=not_judged(judged, segments),
         judged=bool(judged),
+        curves=tally.curves(),
+        baseline_curves=tally.curves("baseline"),
     )
     if out is not None:
         result.save(out)

@@ -48,7 +48,6 @@ class EvaluationResult:
     Attributes:
         model: directory of the SavedModel, where it was evaluated.
         model_sha256: its digest, which the blessing is bound to wherever the model lies.
-        data: hash of the manifest of the data.
         label: name of the label.
         rows: rows evaluated, as many as the data set has.
         overall: metric to value over all rows.
@@ -58,6 +57,9 @@ class EvaluationResult:
         not_judged: segments that thresholds name and that were too small or had no such metric, one line each.
         half_widths: metric to half of its 95 % interval over all rows.
         judged: thresholds were given; only then can the model be blessed.
+        data: hash of the manifest of the data.
+        curves: calibration, ROC, precision and recall, and confusion over all rows, as `trainers.evaluation.curves` has them.
+        baseline_curves: those of the baseline; empty without one.
     """
 
     model: str
@@ -72,6 +74,8 @@ class EvaluationResult:
     half_widths: Mapping[str, float] = dataclasses.field(default_factory=dict)
     judged: bool = False
     data: str = ""
+    curves: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    baseline_curves: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def blessed(self) -> bool:
@@ -103,6 +107,8 @@ class EvaluationResult:
                 }
                 for s in self.slices
             ],
+            "curves": dict(self.curves),
+            "baseline_curves": dict(self.baseline_curves),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -220,6 +226,8 @@ def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
         failures=stored["failures"],
         not_judged=stored.get("not_judged", []),
         judged=stored["judged"],
+        curves=stored.get("curves", {}),
+        baseline_curves=stored.get("baseline_curves", {}),
     )
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from trainers.evaluation.accumulators.metric_table import Intervals, MetricTable
+from trainers.evaluation.curves import Curves
 from trainers.evaluation.metrics import MetricSet, default_metrics, own_results
 from trainers.evaluation.result import SliceResult
 from trainers.evaluation.segments import segments_of
@@ -87,6 +88,10 @@ class Tally:
         before = self._kinds["baseline"].results()[0][2] if "baseline" in self._kinds else None
         return overall, widths, segments, before
 
+    def curves(self, kind: str = "model") -> dict[str, Any]:
+        """Returns the curves over all rows of "model" or "baseline" as JSON values; {} where there is no such model."""
+        return self._kinds[kind].curves() if kind in self._kinds else {}
+
     def _make_kinds(self, labels: np.ndarray, predictions: np.ndarray) -> None:
         if predictions.ndim > 1:
             task = "multiclass"
@@ -96,7 +101,7 @@ class Tally:
         names = default_metrics(task) if self._metrics is None else self._metrics
         classes = predictions.shape[1] if predictions.ndim > 1 else 2
         for key in ("model", *self._slices, *(("baseline",) if "baseline" in self._models else ())):
-            self._kinds[key] = _Kind(names, task, self._intervals, classes)
+            self._kinds[key] = _Kind(names, task, self._intervals, classes, all_rows=isinstance(key, str))
 
     def _labels(self, batch: pa.RecordBatch) -> np.ndarray:
         model = self._models["model"]
@@ -120,8 +125,9 @@ class Tally:
 class _Kind:
     """The segments of one kind: all rows are one, of no columns."""
 
-    def __init__(self, names: Sequence[str], task: str, intervals: Intervals, classes: int) -> None:
+    def __init__(self, names: Sequence[str], task: str, intervals: Intervals, classes: int, all_rows: bool) -> None:
         self._wanted, others = own_results(names, task, classes)
+        self._curves = Curves(task, classes) if all_rows else None
         self._table = MetricTable(task, intervals, classes)
         self._others = MetricSet(others, task) if others else None
         self._codes: dict[tuple[Any, ...], int] = {}
@@ -150,6 +156,13 @@ class _Kind:
                     self._states[code], labels[rows], predictions[rows], weights[rows].astype(np.float32)
                 )
         self._table.update(groups, labels, predictions.astype(np.float64), weights, ids)
+        if self._curves is not None:
+            self._curves.update(labels, predictions.astype(np.float64), weights)
+
+    def curves(self) -> dict[str, Any]:
+        """Returns the curves as JSON values."""
+        assert self._curves is not None  # kinds of all rows have them
+        return self._curves.as_json(self._table.histogram(1))
 
     def results(self) -> list[tuple[tuple[Any, ...], int, _Metrics, _Metrics]]:
         """Returns (values, rows, metrics, half widths) of each segment."""

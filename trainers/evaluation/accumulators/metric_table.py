@@ -72,6 +72,13 @@ class MetricTable:
             whole = [each.folded(size, PARTS) for each in self._plain]
         return {name: values for each in whole for name, values in each.results(size).items()}
 
+    def histogram(self, size: int) -> ScoreHistogram | None:
+        """Returns the histogram of the probability in each group; None where the task has no probability."""
+        for each in self._plain:
+            if isinstance(each, ScoreHistogram):
+                return each.folded(size, PARTS) if self._intervals is Intervals.JACKKNIFE else each
+        return None
+
     def half_widths(self, size: int) -> dict[str, np.ndarray]:
         """Returns float64 [size] for each metric: half of its 95 % interval; NaN where it is unknown.
 
