@@ -12,12 +12,12 @@ from cluster.steps.analyze import AnalyzeConfig
 from cluster.steps.evaluate import EvaluateConfig
 from cluster.steps.export import ExportConfig
 from cluster.steps.push import PushConfig
+from cluster.steps.train import TrainConfig
 from cluster.steps.transform import TransformConfig
-from engine.core.configs import decode, parse_assignment, refusal, require
+from engine.core.configs import assign, decode, parse_assignment, refusal, require
 from engine.core.errors import ConfigError
 from engine.core.toml import TOMLDecodeError, loads
 from engine.storage.paths import require_local
-from trainers.config.config import TrainerConfig
 
 __all__ = [
     "AnalyzeConfig",
@@ -39,25 +39,6 @@ class DataConfig:
 
     train: str
     eval: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig(TrainerConfig):
-    """Training with the module's `build_model`: every setting of `trainers.TrainerConfig`, most with a default here.
-
-    The pipeline itself sets `directory` and `label`. `callbacks` names a function of the module that returns a list of them.
-    """
-
-    directory: str = "."
-    label: str = "pipeline.label"
-    global_batch_size: int = 1024
-    build_model: str = "build_model"
-    callbacks: str | None = None
-
-    def trainer(self, directory: str | Path, label: str) -> TrainerConfig:
-        """Returns the settings as the trainer takes them."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainerConfig)}
-        return TrainerConfig(**{**values, "directory": str(directory), "label": label})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,7 +109,7 @@ def load_pipeline(path: str | Path, overrides: Sequence[str] = (), work_dir: str
         raise ConfigError(f"{path}: not TOML: {error}") from None
     try:
         for text in overrides:
-            _assign(tables, *parse_assignment(text))
+            assign(tables, *parse_assignment(text))
         head = tables.pop("pipeline", {})
         if not isinstance(head, Mapping):
             raise refusal("pipeline", head, "a table [pipeline]")
@@ -150,16 +131,6 @@ def load_pipeline(path: str | Path, overrides: Sequence[str] = (), work_dir: str
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return _rooted(pipeline, file.resolve().parent, work_dir)
-
-
-def _assign(tables: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    table = tables
-    for parent in parents:
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {key}: {parent} is not a table")
-    table[last] = value
 
 
 def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:

@@ -7,6 +7,7 @@ One form of message for every mistake, wherever the setting comes from (a TOML f
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import json
 import numbers
@@ -18,6 +19,7 @@ from typing import Any, Literal, TypeVar
 from engine.core.errors import ConfigError
 
 __all__ = [
+    "assign",
     "check_types",
     "convert",
     "decode",
@@ -140,7 +142,7 @@ def encode_json(settings: Any, version: int | None = None) -> str:
 
 
 def parse_assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
-    """Returns key and value of "train.epochs=2"; the value is read as TOML, and as plain text where it is not TOML.
+    """Returns key and value of "train.epochs=2"; the value is read as TOML, else as JSON, else as plain text.
 
     Raises:
         ConfigError: there is no "=".
@@ -150,9 +152,29 @@ def parse_assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     require(bool(equals and key.strip()), flag, text, "KEY=VALUE, e.g. train.epochs=2")
     try:
-        return key.strip(), loads(f"v = {value}")["v"]
+        parsed = loads(f"v = {value}")["v"]
+        # A day is a text in every setting, as JSON has it.
+        return key.strip(), value.strip() if isinstance(parsed, datetime.date | datetime.time) else parsed
     except TOMLDecodeError:
+        pass
+    try:
+        return key.strip(), json.loads(value)
+    except ValueError:
         return key.strip(), value.strip()
+
+
+def assign(tables: dict[str, Any], key: str, value: Any, flag: str = "--set") -> None:
+    """Sets what `parse_assignment` gave: "train.epochs" is the key "epochs" of the table "train", which is made where missing.
+
+    Raises:
+        ConfigError: what stands before a dot is no table.
+    """
+    *parents, last = key.split(".")
+    table = tables
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        require(isinstance(table, dict), flag, key, f"a table before the dot; {parent} is none")
+    table[last] = value
 
 
 def convert(hint: Any, value: Any, key: str) -> Any:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cluster.steps.train import TrainConfig
 
 DESCRIPTION = (
     "Trains the model of build_model(context). With several workers each has a supervisor: the group goes on from the "
@@ -48,18 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--feature",
+        dest="features",
         action="append",
         metavar="NAME",
         help="feature that is read for the model; repeatable (default: what the model's inputs name, else all)",
     )
     parser.add_argument("--weight", metavar="NAME", help="feature with the weight of each row")
-    parser.add_argument("--out", required=True, metavar="DIR", help="checkpoints and logs go there")
+    parser.add_argument("--out", dest="directory", required=True, metavar="DIR", help="checkpoints and logs go there")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=int, metavar="N", help="passes over the data")
     length.add_argument("--steps", type=int, metavar="N", help="optimizer steps in all")
     parser.add_argument(
-        "--batch-size",
         "--global-batch-size",
+        "--batch-size",
         type=int,
         default=1024,
         metavar="N",
@@ -75,46 +80,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=JSON",
-        help="any field of TrainerConfig, see docs/training.md, e.g. xla=true or "
+        help="any field of TrainerConfig, see docs/training.md, e.g. xla=true, checkpoint.keep=5 or "
         '\'early_stopping={"metric": "auc", "mode": "max"}\'; repeatable',
     )
-    parser.add_argument("--param", action="append", default=[], metavar="KEY=JSON", help="hyperparameter; repeatable")
+    parser.add_argument(
+        "--param",
+        dest="hyperparameters",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="hyperparameter; repeatable",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    from engine.core.configs import encode
     from engine.core.environment import SUPERVISOR
     from engine.core.errors import ConfigError
 
     if args.workers < 1 or args.ps < 0:
         raise ConfigError(f"--workers {args.workers} --ps {args.ps}: at least 1 worker and 0 parameter servers")
-    said = {key: value for key, value in vars(args).items() if isinstance(value, (str, int, list, type(None)))}
-    _config(said)  # a wrong setting is said here, before any process is started
-    target = ["cluster.cli.commands.train:train_from_json", json.dumps(said)]
+    config = _config(args)  # a wrong setting is said here, before any process is started
+    job = {
+        "config": encode(config), "module": args.module, "data": args.paths, "eval": args.eval, "graph": args.graph,
+        "json": args.json,
+    }  # fmt: skip
+    target = ["cluster.cli.commands.train:train_from_json", json.dumps(job)]
     supervised = bool(SUPERVISOR.read())
     if not supervised and os.environ.get("TF_CONFIG"):
         from trainers.supervision.worker import main
 
         return main(["--", *target])
     if not supervised and (args.workers > 1 or args.ps):
-        from engine.core import exit_codes
-        from engine.storage import paths
-        from trainers.checkpoints.checkpoint import latest_checkpoint
-        from trainers.supervision.local_group import run_local_group
-
-        logs = "fullpass-workers" if paths.is_remote(args.out) else paths.join(args.out, "workers")
-        print(f"{args.workers} workers, {args.ps} parameter servers; logs in {logs}", file=sys.stderr)
-        code = run_local_group(args.workers, target, logs, num_ps=args.ps, show_progress=True)
-        result = paths.join(args.out, "result.json")
-        if code == 0 and paths.exists(result):
-            with paths.open_input(result) as file:
-                _show(json.loads(file.read()), args.json)
-        if code in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED):
-            saved = latest_checkpoint(args.out)
-            where = f"the last checkpoint is {saved}" if saved else "nothing was saved yet"
-            print(f"stopped; {where}; the same command goes on from there", file=sys.stderr)
-        return code
+        return _run_group(args, target)
     from cluster.cli.quiet import import_tensorflow
 
     import_tensorflow()
@@ -122,28 +122,48 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_group(args: argparse.Namespace, target: list[str]) -> int:
+    from engine.core import exit_codes
+    from engine.storage import paths
+    from trainers.checkpoints.checkpoint import latest_checkpoint
+    from trainers.supervision.local_group import run_local_group
+
+    logs = "fullpass-workers" if paths.is_remote(args.directory) else paths.join(args.directory, "workers")
+    print(f"{args.workers} workers, {args.ps} parameter servers; logs in {logs}", file=sys.stderr)
+    code = run_local_group(args.workers, target, logs, num_ps=args.ps, show_progress=True)
+    result = paths.join(args.directory, "result.json")
+    if code == 0 and paths.exists(result):
+        with paths.open_input(result) as file:
+            _show(json.loads(file.read()), args.json)
+    if code in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED):
+        saved = latest_checkpoint(args.directory)
+        where = f"the last checkpoint is {saved}" if saved else "nothing was saved yet"
+        print(f"stopped; {where}; the same command goes on from there", file=sys.stderr)
+    return code
+
+
 def train_from_json(text: str) -> None:
-    """Trains with the arguments of the command as JSON, in this process."""
-    from cluster.user_code.module import user_function
+    """Trains as `run` wrote it down in JSON, in this process."""
+    from cluster.steps import train
     from engine import Dataset
+    from engine.core.configs import decode
     from engine.core.environment import SUPERVISOR
     from engine.storage import paths
-    from trainers import Trainer
     from trainers.checkpoints.integrity import plain_json
 
-    said = json.loads(text)
+    job = json.loads(text)
+    config = decode(train.TrainConfig, job["config"])
 
     def open_all(given: list[str]) -> Dataset:
         return Dataset.open(given if len(given) > 1 else given[0])
 
-    result = Trainer(
-        _config(said),
-        user_function(said["module"], said["build_model"]),
-        open_all(said["paths"]),
-        eval=open_all(said["eval"]) if said["eval"] else None,
-        transform_graph=said["graph"],
-        callbacks=user_function(said["module"], said["callbacks"])() if said.get("callbacks") else (),
-    ).fit()
+    result = train.run(
+        config,
+        job["module"],
+        open_all(job["data"]),
+        eval=open_all(job["eval"]) if job["eval"] else None,
+        graph=job["graph"],
+    )
     if not result.is_chief:
         return
     values = {
@@ -153,49 +173,23 @@ def train_from_json(text: str) -> None:
     }  # fmt: skip
     values = plain_json(values)
     if bool(SUPERVISOR.read()):
-        with paths.open_output(paths.join(said["out"], "result.json")) as file:
+        with paths.open_output(paths.join(config.directory, "result.json")) as file:
             file.write(json.dumps(values).encode())
-    _show(values, said.get("json", False))
+    _show(values, job["json"])
 
 
-def _config(said: dict[str, Any]) -> Any:
-    import dataclasses
+def _config(args: argparse.Namespace) -> TrainConfig:
+    from cluster.steps.train import TrainConfig
+    from engine.core.configs import assign, decode, parse_assignment
 
-    from engine.core.errors import ConfigError
-    from trainers.config.config import TrainerConfig
-
-    more = _pairs(said["set"], "--set")
-    fields = {field.name for field in dataclasses.fields(TrainerConfig)}
-    unknown = sorted(set(more) - fields)
-    if unknown:
-        raise ConfigError(f"--set {unknown[0]}: unknown field; choose from {', '.join(sorted(fields))}")
-    return TrainerConfig(
-        **{
-            "directory": said["out"], "label": _labels(said["label"]), "features": said.get("feature"),
-            "weight": said["weight"], "epochs": said["epochs"],
-            "steps": said["steps"], "global_batch_size": said["batch_size"], "strategy": said["strategy"],
-            "hyperparameters": _pairs(said["param"], "--param"), **more,
-        }
-    )  # fmt: skip
-
-
-def _labels(given: list[str] | None) -> str | list[str] | None:
-    return given[0] if given and len(given) == 1 else given or None
-
-
-def _pairs(words: list[str], flag: str) -> dict[str, Any]:
-    from engine.core.errors import ConfigError
-
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals:
-            raise ConfigError(f"{flag} {word!r}: KEY=VALUE is expected")
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
-    return values
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    values = {name: value for name, value in vars(args).items() if name in names}
+    # One label is a text: several are the names of a dictionary of labels.
+    values["label"] = args.label[0] if args.label and len(args.label) == 1 else args.label
+    values["hyperparameters"] = dict(parse_assignment(word, "--param") for word in args.hyperparameters)
+    for word in args.set:
+        assign(values, *parse_assignment(word))
+    return decode(TrainConfig, values)
 
 
 def _show(values: dict[str, Any], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from cluster.pipeline.config import Pipeline
@@ -15,24 +16,16 @@ _RUN = "run"
 
 
 def _run(context: StepContext) -> StepResult:
-    from cluster.user_code.module import user_function
-    from trainers import Trainer
+    from cluster.steps import train
 
     pipeline = context.pipeline
     config = pipeline.train
     assert config is not None
-    train, evaluation, graph = _data(context)
-    check_label(train.schema, pipeline.label)
-    trainer = config.trainer(context.out / _RUN, pipeline.label)
-    result = Trainer(
-        trainer,
-        user_function(pipeline.module, config.build_model),
-        train,
-        eval=evaluation,
-        transform_graph=graph,
-        callbacks=user_function(pipeline.module, config.callbacks)() if config.callbacks else (),
-    ).fit()
-    counts = _counts(train.num_records, config.global_batch_size, result.steps)
+    data, evaluation, graph = _data(context)
+    check_label(data.schema, pipeline.label)
+    placed = dataclasses.replace(config, directory=str(context.out / _RUN), label=pipeline.label)
+    result = train.run(placed, pipeline.module, data, eval=evaluation, graph=graph)
+    counts = _counts(data.num_records, config.global_batch_size, result.steps)
     resumed = f", resumed at step {result.resumed_from:,}" if result.resumed_from else ""
     return StepResult(
         counts=counts,

@@ -1,5 +1,6 @@
 """The whole pipeline on a sample of the flights: results, serving without this project, kills at any moment, bad input."""
 
+import dataclasses
 import json
 import os
 import random
@@ -141,7 +142,7 @@ def test_exported_model_in_plain_tensorflow_answers_as_the_trainer_did(finished,
     pipeline = load_pipeline(folder / "pipeline.toml")
     train, evaluation = (Dataset.open(str(latest(folder, "transform") / s)) for s in ("train", "eval"))
     trainer = Trainer(
-        pipeline.train.trainer(latest(folder, "train") / "run", "late"),
+        dataclasses.replace(pipeline.train, directory=str(latest(folder, "train") / "run"), label="late").trainer(),
         user_function(pipeline.module, "build_model"),
         train,
         eval=evaluation,

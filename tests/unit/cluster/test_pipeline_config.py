@@ -49,7 +49,7 @@ def test_load_pipeline_reads_every_kind_of_value(tmp_path):
     assert pipeline.train.class_weights == {0: 1.0, 1: 2.5}
     assert pipeline.train.hyperparameters == {"units": [3, 4]}
     assert pipeline.evaluate.slices == (("country",), ("country", "device"))
-    trainer = pipeline.train.trainer("out", pipeline.label)
+    trainer = dataclasses.replace(pipeline.train, directory="out", label=pipeline.label).trainer()
     assert (trainer.directory, trainer.label, trainer.epochs) == ("out", "clicked", 2)
 
 
@@ -172,6 +172,9 @@ def test_parse_assignment_reads_toml_and_plain_words():
     assert parse_assignment("a.b=[1, 2]") == ("a.b", [1, 2])
     assert parse_assignment("a=plain word") == ("a", "plain word")
     assert parse_assignment("a='x=y'") == ("a", "x=y")
+    assert parse_assignment('a={"metric": "auc"}') == ("a", {"metric": "auc"}), "JSON, too"
+    assert parse_assignment("a=null") == ("a", None)
+    assert parse_assignment("a=2026-01-31") == ("a", "2026-01-31")
     with pytest.raises(ConfigError, match="KEY=VALUE"):
         parse_assignment("a")
 

@@ -1,0 +1,67 @@
+"""train: the user's model through a tf.distribute strategy; a killed training goes on at the next record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trainers.config.config import TrainerConfig
+
+if TYPE_CHECKING:
+    from engine import Dataset
+    from trainers import TrainResult
+
+__all__ = ["TrainConfig", "run"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(TrainerConfig):
+    """Training with the module's `build_model`: every setting of `trainers.TrainerConfig`, most with a default here.
+
+    The pipeline itself sets `directory` and `label`, the command line has them from --out and --label.
+
+    Attributes:
+        build_model: function of the module that gives the model.
+        callbacks: function of the module that returns a list of callbacks.
+    """
+
+    directory: str = "."
+    # A text, since a pipeline has one label: what needs one (class_weights) can be checked before the label is known.
+    label: str | Sequence[str] | None = "pipeline.label"
+    global_batch_size: int = 1024
+    build_model: str = "build_model"
+    callbacks: str | None = None
+
+    def trainer(self) -> TrainerConfig:
+        """Returns the settings as the trainer takes them."""
+        return TrainerConfig(**{field.name: getattr(self, field.name) for field in dataclasses.fields(TrainerConfig)})
+
+
+def run(
+    config: TrainConfig, module: str, data: Dataset, *, eval: Dataset | None = None, graph: str | None = None
+) -> TrainResult:
+    """Returns the result of the training, which begins at the last checkpoint in `config.directory`.
+
+    Args:
+        config: settings.
+        module: the user's Python file.
+        data: what to train on.
+        eval: data for the metrics of each evaluation; None for none.
+        graph: transform graph of the data, for `context.transform_output`.
+
+    Raises:
+        ConfigError: a setting, model or feature that cannot work.
+        DataError: bad data.
+    """
+    from cluster.user_code.module import user_function
+    from trainers import Trainer
+
+    return Trainer(
+        config.trainer(),
+        user_function(module, config.build_model),
+        data,
+        eval=eval,
+        transform_graph=graph,
+        callbacks=user_function(module, config.callbacks)() if config.callbacks else (),
+    ).fit()
