@@ -25,14 +25,18 @@ class ExportConfig:
     Attributes:
         build_model: name of the function in the user's module that made the model.
         check_rows: raw rows whose answers are compared with the trained model's; 0 for no check.
+        sample_rows: raw rows that are kept beside the model, as warm-up requests and as the golden set that every server
+            compares at load; 0 keeps none.
     """
 
     build_model: str = "build_model"
     check_rows: int = 1024
+    sample_rows: int = 64
 
     def __post_init__(self) -> None:
         check_types(self)
         require(self.check_rows >= 0, "check_rows", self.check_rows, "0 or more")
+        require(0 <= self.sample_rows <= 10_000, "sample_rows", self.sample_rows, "0 to 10,000")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,7 @@ def run(
         raise ConfigError("without a graph, data are needed: they say which features a raw example has (--data)")
     from cluster.user_code.module import user_function
     from trainers.export.from_checkpoint import check_export, export_checkpoint, rebuild_model
+    from trainers.export.samples import sample_examples
 
     build_model = user_function(module, config.build_model)
     path = export_checkpoint(
@@ -90,6 +95,7 @@ def run(
         transform_graph=graph,
         raw_feature_spec=None if data is None else data.feature_spec(),
         metrics=metrics,
+        samples=() if data is None else sample_examples(data, config.sample_rows),
         version=version,
     )
     if data is None or graph is None or not config.check_rows:

@@ -33,6 +33,7 @@ def export_saved_model(
     data_manifest: Any = None,
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    samples: Sequence[bytes] = (),
     version: int | None = None,
 ) -> Path:
     """Returns the path of the new version OUT/VERSION, a SavedModel with four signatures.
@@ -58,6 +59,8 @@ def export_saved_model(
         data_manifest: `dataset.manifest` of the training data, or a text that identifies it.
         config: settings of the training, for the card.
         metrics: metrics of the model, for the card.
+        samples: a few serialized raw tf.Examples, with what the label is made of: warm-up requests and the golden set are
+            written of them.
         version: 1 or more; None takes the next.
 
     Raises:
@@ -70,7 +73,7 @@ def export_saved_model(
     )
     with locked(root):  # two exports at the same time get two numbers
         number = _checked_version(root, version)
-        _write(served, signatures, card, root / str(number))
+        _write(served, signatures, card, root / str(number), samples, transform_graph)
     return root / str(number)
 
 
@@ -86,6 +89,7 @@ def write_saved_model(
     data_manifest: Any = None,
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    samples: Sequence[bytes] = (),
 ) -> None:
     """Writes what `export_saved_model` writes to exactly this directory, local or a URI (s3://, gs://, hdfs://).
 
@@ -96,10 +100,10 @@ def write_saved_model(
     )
     target = os.fspath(directory)
     if is_local(target):
-        _write(served, signatures, card, local_path(target))
+        _write(served, signatures, card, local_path(target), samples, transform_graph)
         return
     with tempfile.TemporaryDirectory(prefix="fullpass-model-") as local:
-        _write(served, signatures, card, Path(local) / "model")
+        _write(served, signatures, card, Path(local) / "model", samples, transform_graph)
         # saved_model.pb, by which loaders know a model, comes last.
         upload_tree(Path(local) / "model", target.rstrip("/"), last="saved_model.pb")
 
@@ -144,16 +148,25 @@ def _prepare(
     return served, signatures, card
 
 
-def _write(served: Any, signatures: Mapping[str, Any], card: Mapping[str, Any], target: Path) -> None:
+def _write(
+    served: Any,
+    signatures: Mapping[str, Any],
+    card: Mapping[str, Any],
+    target: Path,
+    samples: Sequence[bytes],
+    transform_graph: str | os.PathLike[str] | None,
+) -> None:
     import tensorflow as tf
 
     from trainers.export.card import write_card
     from trainers.export.digest import model_digest
     from trainers.export.feature_names import write_feature_names
+    from trainers.export.samples import write_samples
 
     with atomic_directory(target) as directory:
         tf.saved_model.save(served, str(directory), signatures=dict(signatures))
         write_feature_names(directory, served.tensor_names)
+        write_samples(directory, card["name"], samples, transform_graph, served.full_raw_feature_spec)
         write_card({**card, "sha256": model_digest(directory)}, directory)
 
 

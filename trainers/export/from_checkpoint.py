@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ def export_checkpoint(
     use_average: bool | None = None,
     data_manifest: Any = None,
     metrics: Mapping[str, Any] | None = None,
+    samples: Sequence[bytes] = (),
     version: int | None = None,
 ) -> Path:
     """Returns the path of the new version OUT/VERSION of a model that a `Trainer` saved.
@@ -44,6 +45,7 @@ def export_checkpoint(
         use_average: export the moving averages of the weights; None does where the checkpoint has them.
         data_manifest: see `export_saved_model`; None takes what the checkpoint says.
         metrics: for the card; None takes the last of the training's history.
+        samples: see `export_saved_model`.
         version: 1 or more; None takes the next.
 
     Raises:
@@ -70,6 +72,7 @@ def export_checkpoint(
         data_manifest=data_manifest or saved.state.get("feed", {}).get("manifest"),
         config={**config, "checkpoint_step": saved.step},
         metrics=_last_metrics(saved.state) if metrics is None else metrics,
+        samples=samples,
         version=version,
     )
 

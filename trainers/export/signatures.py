@@ -108,6 +108,11 @@ class ServedModel(tf.Module):
         return dict(self._specs.raw)
 
     @property
+    def full_raw_feature_spec(self) -> dict[str, Any]:
+        """Features of the raw examples with those that only labels need."""
+        return dict(self._specs.full_raw)
+
+    @property
     def model_feature_spec(self) -> dict[str, Any]:
         """Features that the model itself takes."""
         return dict(self._specs.model)

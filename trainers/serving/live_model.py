@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from trainers.export.export import version_numbers
+from trainers.serving.golden import check_golden
 from trainers.serving.loading import files_of
 from trainers.serving.requests import well_formed
 
@@ -61,15 +62,16 @@ class LiveModel:
     Args:
         directory: of numbered SavedModels, as `trainers.serving.push` fills it.
         poll_s: seconds between two looks at the directory; None looks only when `reload` is called.
+        golden: how the golden set of a version is compared when it is loaded, see `trainers.serving.golden.check_golden`.
 
     Raises:
         ConfigError: the directory has no version.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], poll_s: float | None = 1.0) -> None:
+    def __init__(self, directory: str | os.PathLike[str], poll_s: float | None = 1.0, *, golden: str = "exact") -> None:
         if poll_s is not None and poll_s <= 0:
             raise ConfigError(f"poll_s={poll_s}: more than 0 seconds, or None to reload by hand")
-        self._root = Path(directory)
+        self._root, self._golden = Path(directory), golden
         self._reloading = threading.Lock()
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -153,6 +155,7 @@ class LiveModel:
         path = self._root / str(number)
         try:
             version = Version(number, path, tf.saved_model.load(str(path)))
+            check_golden(version.loaded, path, self._golden)
             if "serving_default" in version.loaded.signatures:
                 _ask_once(version)
         except Exception as error:  # whatever is wrong with it, the version before must go on serving

@@ -39,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows of --data whose answers are compared with the checkpoint's",
     )
+    parser.add_argument(
+        "--sample-rows",
+        type=int,
+        default=64,
+        metavar="N",
+        help="rows of --data kept beside the model: warm-up requests, and the golden set that servers compare (0: none)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     require_local("--out", args.out)  # before the data are read
     import_tensorflow("tensorflow_transform")
     made = export.run(
-        export.ExportConfig(build_model=args.build_model, check_rows=args.check_rows),
+        export.ExportConfig(build_model=args.build_model, check_rows=args.check_rows, sample_rows=args.sample_rows),
         args.checkpoint,
         args.module,
         args.out,

@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     versions.add_argument(
         "--canary-share", type=float, default=0.0, metavar="X", help="share of requests for the label 'canary' (0 to 1)"
     )
+    versions.add_argument(
+        "--golden",
+        choices=("exact", "close", "off"),
+        default="exact",
+        help="how served features are held to the transform's at each load (default: exact)",
+    )
     versions.add_argument("--poll", type=float, default=1.0, metavar="S", help="seconds between two looks (default: 1)")
     doors = parser.add_argument_group("doors")
     doors.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
@@ -88,7 +94,9 @@ def _config(args: argparse.Namespace) -> Any:
     policy = VersionPolicy(latest=args.latest, all=args.all_versions, specific=_numbers("--versions", args.versions))
     labels = {label: _number("--label", number) for label, number in (_pair("--label", each) for each in args.label)}
     models = [
-        ModelConfig(name=name, directory=path, policy=policy, labels=labels, canary_share=args.canary_share)
+        ModelConfig(
+            name=name, directory=path, policy=policy, labels=labels, canary_share=args.canary_share, golden=args.golden
+        )
         for name, path in directories.items()
     ]
     batching = BatchingConfig(

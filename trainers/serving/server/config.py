@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
+from trainers.serving.golden import MODES
 
 __all__ = ["BatchingConfig", "Limits", "ModelConfig", "ServeConfig", "VersionPolicy"]
 
@@ -115,6 +116,7 @@ class ModelConfig:
         directory: of numbered versions, or a URI of one.
         policy: which versions are served.
         labels: version by label, as `stable` or `canary`.
+        golden: how the golden set of a version is compared at load: "exact", "close" or "off" (`trainers.serving.golden`).
         canary_share: of the requests that name neither version nor label, how many the label `canary` gets.
     """
 
@@ -123,8 +125,11 @@ class ModelConfig:
     policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     canary_share: float = 0.0
+    golden: str = "exact"
 
     def __post_init__(self) -> None:
+        if self.golden not in MODES:
+            raise ConfigError(f"golden: got {self.golden!r}; expected one of {', '.join(MODES)}")
         if not self.name or any(c in self.name for c in "/: "):
             raise ConfigError(f"name of a model: got {self.name!r}; expected a word without '/', ':' and spaces")
         if not 0 <= self.canary_share <= 1:

@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.storage import tree
+from trainers.serving.golden import check_golden
 from trainers.serving.loading import files_of, load_model
 from trainers.serving.server.config import Limits, ModelConfig
 from trainers.serving.server.errors import NotFound, Unavailable
@@ -157,6 +158,7 @@ class ServedModel:
             loaded, definitions = load_model(path)
             methods = {name: each.method_name for name, each in definitions.items()}
             version = LoadedVersion(self.config.name, number, signatures_of(loaded, methods), definitions, loaded)
+            check_golden(loaded, path, self.config.golden)
             warm_up(version.signatures, path)
         except Exception as error:  # whatever is wrong with it, the versions before must go on serving
             self._states[number] = (State.END, f"{type(error).__name__}: {error}")

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from trainers.export.samples import WARMUP_FILE
 from trainers.serving.server.signatures import Signature
 
-__all__ = ["WARMUP_FILE", "warm_up", "write_warmup"]
+__all__ = ["warm_up"]
 
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"  # TensorFlow Serving's name and format
 _MOST = 1000  # TensorFlow Serving's limit
 
 
@@ -51,32 +51,3 @@ def _saved(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
             request = log.predict_log.request
             tensors = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
             yield request.model_spec.signature_name or "serving_default", tensors
-
-
-def write_warmup(version: Path, model: str, examples: Iterable[bytes], batch_sizes: Iterable[int] = (1, 32)) -> Path:
-    """Writes warm-up requests of serialized examples into a version, for this server and for TensorFlow Serving.
-
-    Args:
-        version: directory of the version, before it is put in its place.
-        model: name under which it will be served.
-        examples: a few real rows.
-        batch_sizes: one request of each size is written, rows repeated where there are fewer.
-
-    Returns:
-        the file.
-    """
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    rows = list(examples)
-    file = version / WARMUP_FILE
-    file.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for size in batch_sizes if rows else ():
-            log = prediction_log_pb2.PredictionLog()
-            request = log.predict_log.request
-            request.model_spec.name, request.model_spec.signature_name = model, "serving_default"
-            batch = [rows[i % len(rows)] for i in range(size)]
-            request.inputs["examples"].CopyFrom(tf.make_tensor_proto(batch, tf.string, [size]))
-            writer.write(log.SerializeToString())
-    return file
