@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,9 @@ from pathlib import Path
 
 from engine.core import environment, exit_codes
 from engine.core.errors import ConfigError
-from engine.machine.ports import free_ports
-from trainers.rendezvous.group_secret import new_secret, write_secret
+from engine.machine.logged_process import LoggedProcess, await_all, stop_all
 from trainers.supervision.failure_line import failure_in
-from trainers.supervision.own_ports import own_ports_env
-from trainers.supervision.tf_config import TASK_TYPES, tf_config
+from trainers.supervision.local_cluster import LocalCluster
 
 __all__ = ["LocalGroup", "run_local_group"]
 
@@ -46,16 +43,14 @@ class LocalGroup:
         if num_workers < 1 or num_ps < 0:
             raise ConfigError(f"num_workers={num_workers}, num_ps={num_ps}: at least 1 worker and 0 parameter servers")
         sizes = {"chief": 1 if num_ps else 0, "worker": num_workers, "ps": num_ps}
-        ports = iter(free_ports(sum(sizes.values()) + 1))
-        self._rendezvous = f"127.0.0.1:{next(ports)}"
-        self._cluster = {kind: [f"127.0.0.1:{next(ports)}" for _ in range(n)] for kind, n in sizes.items() if n}
-        self.tasks = [(kind, i) for kind in TASK_TYPES for i in range(sizes.get(kind, 0))]
-        self._target, self._options, self._env = list(target), list(options), dict(env or {})
         self.log_dir = Path(log_dir)
-        self._run_id = secrets.token_hex(8)
-        self._processes: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
+        run_id = secrets.token_hex(8)
+        # The secret is beside the logs, since a supervisor that is started again reads it again.
+        self._cluster = LocalCluster(sizes, run_id, self.log_dir / f".secret-{run_id}")
+        self.tasks = self._cluster.tasks
+        self._target, self._options, self._env = list(target), list(options), dict(env or {})
+        self._processes: dict[tuple[str, int], LoggedProcess] = {}
         self._stopping = False
-        self._secret_file: Path | None = None
 
     def start(self) -> LocalGroup:
         """Starts all supervisors."""
@@ -66,76 +61,56 @@ class LocalGroup:
         # What an earlier group wrote there is not ours.
         logs = [self.log_dir / f"{kind}-{index}.supervisor.log" for kind, index in self.tasks]
         self._log_begins = {path: path.stat().st_size if path.exists() else 0 for path in logs}
-        # Beside the logs, since a supervisor that is started again reads it again.
-        self._secret_file = (self.log_dir / f".secret-{self._run_id}").absolute()
-        write_secret(self._secret_file, new_secret())
+        self._cluster.write_secret()
         for task in self.tasks:
-            self._spawn(task)
+            self._processes[task] = self._supervisor(task)
+            self._processes[task].start()
         return self
 
-    def _spawn(self, task: tuple[str, int]) -> None:
-        kind, index = task
-        name = f"{kind}-{index}"
-        env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **self._env, environment.RENDEZVOUS.name: self._rendezvous}
-        env[environment.RUN_ID.name] = self._run_id
-        env[environment.GROUP_SECRET_FILE.name] = str(self._secret_file)
-        env.pop("TF_CONFIG", None)
-        if len(self.tasks) > 1:  # a single one has no server
-            env |= own_ports_env(self.ports, env)
-            env["TF_CONFIG"] = tf_config(self._cluster, kind, index)
-        if name != "worker-0" and name != "chief-0":
+    def _supervisor(self, task: tuple[str, int]) -> LoggedProcess:
+        name = f"{task[0]}-{task[1]}"
+        env = self._cluster.environment(task, {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **self._env})
+        if len(self.tasks) == 1:  # its training is not distributed
+            del env["TF_CONFIG"]
+        if task != self.tasks[0]:  # one of them shows the progress of all
             env[environment.PROGRESS.name] = "0"
-        log = str(self.log_dir / f"{name}.log")
-        command = [
-            sys.executable,
-            "-m",
-            "trainers.supervision.worker",
-            "--while-stdin",
-            "--log",
-            log,
-            *self._options,
-            "--",
-            *self._target,
-        ]
-        with open(self.log_dir / f"{name}.supervisor.log", "ab") as out:
-            # A session of its own: an interrupt on the terminal reaches the group once, through `stop`.
-            self._processes[task] = subprocess.Popen(
-                command, env=env, stdout=out, stderr=out, stdin=subprocess.PIPE, start_new_session=True
-            )
+        options = ["--while-stdin", "--log", str(self.log_dir / f"{name}.log"), *self._options]
+        words = [sys.executable, "-m", "trainers.supervision.worker", *options, "--", *self._target]
+        return LoggedProcess(words, self.log_dir / f"{name}.supervisor.log", env, hold_stdin=True)
 
     @property
     def ports(self) -> list[int]:
         """Ports that TensorFlow listens on, in the order of ranks."""
-        return [int(address.rpartition(":")[2]) for group in self._cluster.values() for address in group]
+        return self._cluster.ports
 
     @property
     def rendezvous(self) -> str:
         """Where the supervisors meet, "host:port"."""
-        return self._rendezvous
+        return self._cluster.rendezvous
 
     @property
     def pids(self) -> dict[tuple[str, int], int]:
         """(type, index) to the process id of the supervisor."""
-        return {task: process.pid for task, process in self._processes.items()}
+        return {task: process.pid for task, process in self._processes.items() if process.pid is not None}
 
     def poll(self) -> int | None:
         """Replaces supervisors that were killed or preempted; returns the exit code when the group has ended."""
         codes = {task: process.poll() for task, process in self._processes.items()}
         failed = [c for c in codes.values() if c in (exit_codes.FAILED, *exit_codes.FINAL)]
         if failed:
-            self._await_others(2.0)
+            await_all(list(self._processes.values()), 2.0)
             self.stop(grace_s=0.0)
             return min(failed, key=lambda c: c == 1)
         if any(code == 0 for code in codes.values()):
             # A supervisor ends with 0 only when the whole group is done.
-            self._await_others(5.0)
+            await_all(list(self._processes.values()), 5.0)
             self.stop(grace_s=0.0)
             return 0
         if self._stopping:
             return exit_codes.PREEMPTED if all(code is not None for code in codes.values()) else None
         for task, code in codes.items():
             if code is not None and code != 0:
-                self._spawn(task)
+                self._processes[task].start()
         return None
 
     def failure(self) -> str | None:
@@ -146,11 +121,6 @@ class LocalGroup:
             if reason is not None:
                 return reason
         return None
-
-    def _await_others(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and any(p.poll() is None for p in self._processes.values()):
-            time.sleep(0.05)
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Returns the exit code of the group, 0 done, or None after the time-out."""
@@ -164,18 +134,8 @@ class LocalGroup:
     def stop(self, grace_s: float = 30.0) -> None:
         """Lets the group save and end; kills what is left after `grace_s`."""
         self._stopping = True
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        self._await_others(grace_s if grace_s else 1.0)
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
-        if self._secret_file is not None:
-            self._secret_file.unlink(missing_ok=True)
+        stop_all(list(self._processes.values()), grace_s or 1.0)
+        self._cluster.remove_secret()
 
 
 def run_local_group(

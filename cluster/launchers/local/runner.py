@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 
 from cluster.launchers.local.process import Member
-from cluster.launchers.local.record import member_words, write_status
+from cluster.launchers.local.record import log_path, member_words, write_status
 from cluster.launchers.status import JobState, JobStatus
 from cluster.spec import JobSpec
-from engine.core import environment
 from engine.machine.clock import utc_now
-from engine.machine.ports import free_ports
+from engine.machine.logged_process import LoggedProcess, stop_all
 
 __all__ = ["Runner"]
 
@@ -77,13 +76,9 @@ class Runner:
         return JobState.RUNNING, ""
 
     def _stop(self) -> None:
+        stop_all([member.process for member in self._members], self._spec.grace_s)
         for member in self._members:
-            member.ask_to_stop()
-        deadline = time.monotonic() + self._spec.grace_s
-        while time.monotonic() < deadline and not all(member.stopped() for member in self._members):
-            time.sleep(_LOOK_S)
-        for member in self._members:
-            member.kill()
+            member.end()
 
     def _write(self, state: JobState, message: str) -> None:
         tasks = tuple(member.status() for member in self._members)
@@ -103,39 +98,22 @@ class Runner:
         write_status(self._folder, status, [mark for mark in marks if mark])
 
     def _make_members(self) -> list[Member]:
-        from trainers.rendezvous.group_secret import new_secret, write_secret
-        from trainers.supervision.own_ports import own_ports_env
-        from trainers.supervision.tf_config import tf_config
+        from trainers.supervision.local_cluster import LocalCluster
 
         spec = self._spec
-        ports = iter(free_ports(spec.num_pods + 1))
-        rendezvous = f"127.0.0.1:{next(ports)}"
-        addresses = {
-            role: [f"127.0.0.1:{next(ports)}" for _ in range(spec.roles[role])]
-            for role in dict(spec.members())
-            if spec.roles[role]
-        }
         run_id = f"{spec.name}-{secrets.token_hex(4)}"
-        secret_file = (self._folder / "group-secret").absolute()
-        write_secret(secret_file, new_secret())
+        cluster = LocalCluster(spec.roles, run_id, self._folder / "group-secret")
+        cluster.write_secret()
         words = member_words(spec, self._folder)
+        environ = {**os.environ, **spec.env, "PYTHONUNBUFFERED": "1"}
+        if spec.files:
+            before = filter(None, [environ.get("PYTHONPATH")])
+            environ["PYTHONPATH"] = os.pathsep.join([str(self._folder / "files"), *before])
         out = []
         for role, index in spec.members():
-            env = {**os.environ, environment.RUN_ID.name: run_id, environment.RENDEZVOUS.name: rendezvous, **spec.env}
-            env["TF_CONFIG"] = tf_config(addresses, role, index)
-            env[environment.GROUP_SECRET_FILE.name] = str(secret_file)
-            if spec.num_pods > 1:
-                env |= own_ports_env([int(a.rpartition(":")[2]) for group in addresses.values() for a in group], env)
-            env["PYTHONUNBUFFERED"] = "1"
-            if spec.files:
-                env["PYTHONPATH"] = os.pathsep.join(
-                    [str(self._folder / "files"), *filter(None, [env.get("PYTHONPATH")])]
-                )
-            out.append(
-                Member(
-                    self._folder, role, index, words, env, spec.working_dir, spec.max_restarts, spec.final_exit_codes
-                )
-            )
+            env = cluster.environment((role, index), environ)
+            process = LoggedProcess(words, log_path(self._folder, role, index), env, cwd=spec.working_dir)
+            out.append(Member(role, index, process, words[0], spec.max_restarts, spec.final_exit_codes))
         return out
 
 

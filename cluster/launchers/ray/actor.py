@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import glob
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,8 +14,8 @@ from pathlib import Path
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT
 from engine.core.environment import GROUP_SECRET_FILE
+from engine.machine.logged_process import LoggedProcess, stop_all
 from engine.machine.ports import free_ports
-from engine.machine.processes import die_with_parent, kill_tree
 from trainers.rendezvous.group_secret import write_secret
 
 __all__ = ["Member"]
@@ -59,7 +57,7 @@ class Member:
             (self._directory / name).write_text(text)
         self._log = self._directory / ".log"
         self._log.touch()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: LoggedProcess | None = None
 
     def where(self) -> dict[str, str | int]:
         """Returns {"host": IP of this node, "pid": of this actor, "node": Ray's id of the node}."""
@@ -87,18 +85,9 @@ class Member:
         write_secret(secret_file, secret)
         env = {**env, GROUP_SECRET_FILE.name: str(secret_file)}
         words = [word.replace(FILES_MOUNT, str(self._directory)) for word in self._spec.words(sys.executable)]
-        with open(self._log, "ab") as log:
-            self._process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self._spec.working_dir,
-                env={**os.environ, **self._spec.env, **env, "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,
-                preexec_fn=functools.partial(die_with_parent, os.getpid()),
-            )
-        return self._process.pid
+        env = {**os.environ, **self._spec.env, **env, "PYTHONUNBUFFERED": "1"}
+        self._process = LoggedProcess(words, self._log, env, cwd=self._spec.working_dir, dies_with_us=True)
+        return self._process.start()
 
     def poll(self, log_offset: int, limit_bytes: int = 1 << 20) -> tuple[int | None, bytes]:
         """Returns (exit code or None while it runs, what it wrote from `log_offset` on)."""
@@ -109,15 +98,8 @@ class Member:
 
     def stop(self, grace_s: float) -> None:
         """Asks the program to stop (SIGTERM), kills it and its children after `grace_s` seconds."""
-        process = self._process
-        if process is None:
-            return
-        if grace_s > 0 and process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(grace_s)
-        kill_tree(process.pid)
-        process.wait()
+        if self._process is not None:
+            stop_all([self._process], grace_s)
 
     def leave(self, grace_s: float) -> None:
         """Stops the program, as `stop` does, and removes what this actor wrote; it is of no use after that."""

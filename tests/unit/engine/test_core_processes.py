@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.machine.lock import LockHeld, locked
+from engine.machine.logged_process import LoggedProcess, await_all, stop_all
 from engine.machine.ports import free_ports
 from engine.machine.processes import alive, kill_tree, process_mark
 
@@ -93,3 +94,47 @@ def test_free_ports_are_distinct_and_can_be_bound():
     for port in ports:
         with socket.socket() as one:
             one.bind(("127.0.0.1", port))
+
+
+def test_a_logged_process_appends_its_starts_and_ends_with_all_that_it_started(tmp_path):
+    code = "import os, subprocess, sys; print('said', flush=True); subprocess.Popen(['sleep', '300']); sys.exit(7)"
+    process = LoggedProcess([sys.executable, "-c", code], tmp_path / "logs" / "a.log", os.environ)
+    assert process.pid is None and process.poll() is None and not process.running
+    for _ in range(2):
+        pid = process.start()
+        await_all([process], 60)
+        assert process.poll() == 7 and process.output(last_bytes=100) == "said\n"
+        with pytest.raises(ProcessLookupError):  # what it left behind went with it
+            while True:
+                os.killpg(pid, 0)
+    assert (tmp_path / "logs" / "a.log").read_text() == "said\n" * 2
+    with pytest.raises(FileNotFoundError):
+        LoggedProcess(["/no/such/program"], tmp_path / "b.log", {}).start()
+
+
+def test_stopped_processes_may_save_first_and_are_killed_after_their_grace(tmp_path):
+    def program(name: str, on_term: str) -> LoggedProcess:
+        code = f"import signal, sys, time; signal.signal(signal.SIGTERM, {on_term}); print('up', flush=True); time.sleep(300)"
+        return LoggedProcess([sys.executable, "-c", code], tmp_path / name, os.environ)
+
+    polite, deaf = program("polite", "lambda *_: sys.exit(print('saved'))"), program("deaf", "signal.SIG_IGN")
+    for process in (polite, deaf):
+        process.start()
+        while "up" not in process.output(last_bytes=100):
+            assert process.running
+    stop_all([polite, deaf], grace_s=1.0)
+    assert (polite.poll(), deaf.poll()) == (0, -signal.SIGKILL) and polite.output(last_bytes=100) == "up\nsaved\n"
+
+
+def test_a_logged_process_sees_the_end_of_whoever_holds_its_input(tmp_path):
+    process = LoggedProcess(
+        [sys.executable, "-c", "import sys; sys.stdin.read(); print('alone')"],
+        tmp_path / "log",
+        os.environ,
+        hold_stdin=True,
+    )
+    process.start()
+    assert process.running
+    process._close_stdin()
+    await_all([process], 60)
+    assert process.poll() == 0 and process.output(last_bytes=100) == "alone\n"
