@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.pipeline.data_config import DataConfig
 from cluster.pipeline.ingest_config import IngestConfig
+from cluster.pipeline.source_config import SourceConfig, rooted
 from cluster.steps.analyze import AnalyzeConfig
 from cluster.steps.evaluate import EvaluateConfig
 from cluster.steps.export import ExportConfig
@@ -27,18 +29,11 @@ __all__ = [
     "IngestConfig",
     "Pipeline",
     "PushConfig",
+    "SourceConfig",
     "TrainConfig",
     "TransformConfig",
     "load_pipeline",
 ]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Data that is sharded already, in place of [ingest]: a glob, a directory or a manifest for each split."""
-
-    train: str
-    eval: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +66,7 @@ class Pipeline:
         # Its steps are found again by renames, links and a lock, of which an object store has none.
         object.__setattr__(self, "work_dir", str(require_local("pipeline.work_dir", self.work_dir)))
         if (self.ingest is None) == (self.data is None):
-            raise ConfigError("a pipeline has either [ingest] or [data] (shards that are there already), not both")
+            raise ConfigError("a pipeline has either [ingest] or [data] (files that are split already), not both")
         if self.export is not None and self.train is not None:
             named, default = self.export.build_model, ExportConfig.build_model
             require(
@@ -142,11 +137,20 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
         "work_dir": str(require_local("--work-dir", work_dir).resolve()) if work_dir else root(pipeline.work_dir),
     }
     if pipeline.ingest:
-        sources = {name: root(path) for name, path in pipeline.ingest.sources.items()}
-        parts = {name: root(path) for name, path in pipeline.ingest.parts.items()}
-        changes["ingest"] = dataclasses.replace(pipeline.ingest, sources=sources, parts=parts)
+        sources = {name: rooted(each, root) for name, each in pipeline.ingest.sources.items()}
+        parts = {name: rooted(each, root) for name, each in pipeline.ingest.parts.items()}
+        spec = pipeline.ingest.feature_spec
+        changes["ingest"] = dataclasses.replace(
+            pipeline.ingest, sources=sources, parts=parts, feature_spec=root(spec) if spec else None
+        )
     if pipeline.data:
-        changes["data"] = DataConfig(train=root(pipeline.data.train), eval=root(pipeline.data.eval))
+        spec = pipeline.data.feature_spec
+        changes["data"] = dataclasses.replace(
+            pipeline.data,
+            train=rooted(pipeline.data.train, root),
+            eval=rooted(pipeline.data.eval, root),
+            feature_spec=root(spec) if spec else None,
+        )
     if pipeline.evaluate and pipeline.evaluate.baseline:
         changes["evaluate"] = dataclasses.replace(pipeline.evaluate, baseline=root(pipeline.evaluate.baseline))
     if pipeline.analyze and pipeline.analyze.spans:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from cluster.pipeline.config import Pipeline
+from cluster.pipeline.data_config import ingest_of_text
 from cluster.pipeline.plan import Decision, plan
 from cluster.pipeline.records import Finished, StepRecord, begin_directory, commit, point_latest, prune
 from cluster.pipeline.step import Step, StepContext, StepResult
@@ -56,6 +58,7 @@ def run_pipeline(
         ConfigError: a mistake in the pipeline, or another run works in the same directory.
         PipelineError: a step failed.
     """
+    pipeline = _with_text_ingested(pipeline)
     if dry_run:
         decisions = plan(pipeline, STEPS, force, start)
         for decision in decisions:
@@ -77,6 +80,12 @@ def run_pipeline(
             f"{'pipeline':<10} {pipeline.name} finished in {time.monotonic() - began:.1f} s; results in {pipeline.work_dir}"
         )
         return results
+
+
+def _with_text_ingested(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with [ingest] in place of a [data] of CSV, which no later step reads."""
+    ingest = ingest_of_text(pipeline.data) if pipeline.data is not None else None
+    return pipeline if ingest is None else dataclasses.replace(pipeline, data=None, ingest=ingest)
 
 
 def _skip(decision: Decision, say: Say) -> Finished:

@@ -6,22 +6,21 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from cluster.pipeline.column_types import flat_types
+from cluster.pipeline.source_config import SourceConfig, SourceOptions, source_of
 from engine.core.errors import ConfigError
-from engine.formats.csv.options import CsvOptions
 from engine.ingestion.parts.part_options import DEFAULT_FRACTIONS, PartOptions, check_part_name
 
 __all__ = ["IngestConfig"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class IngestConfig:
+class IngestConfig(SourceOptions):
     """From files as they come to shards of the parts train and eval, and perhaps others.
 
     Attributes:
-        sources: name → path. The first is streamed in batches; the others are read whole and handed to the hook. A path
-            `package:NAME/FILE` lies in an installed Python package.
-        parts: part → path, where files are split already; all sources are then handed to the hook.
+        sources: name → path, or a table with a path and options of its own. The first is streamed in batches; the others are read
+            whole and handed to the hook. A path `package:NAME/FILE` lies in an installed Python package.
+        parts: part → path, or such a table, where files are split already; all sources are then handed to the hook.
         hook: function of the module, `hook(batch, tables) -> pyarrow.RecordBatch` of as many rows; none where empty.
         require: columns of the first source; a row that has null in one is set aside and counted.
         fractions: part → share of the records or keys; train = 0.8, eval = 0.2 where the data are not split otherwise.
@@ -34,16 +33,13 @@ class IngestConfig:
         label: column whose values' shares are shown for each part; the pipeline's label where it is a raw column.
         formats: what is written; the first is what the later steps read.
         num_shards: files of each part and format.
-        compression: of the Parquet shards.
-        input_format: what the sources are, whatever they are called; found out where empty.
-        delimiter, encoding, header, column_names, skip_rows, quote, null_values: how CSV sources are written; see
-            `engine.formats.csv.options.CsvOptions`.
-        types: COLUMN or SOURCE.COLUMN → "int64", "float32" or "string", for CSV; a value that does not fit is an error. The
-            type of every other column is inferred from all its values.
+        compression: of the shards of every format that takes it; a format that does not is written plain.
+        input_format, feature_spec, filters, delimiter, encoding, header, column_names, skip_rows, quote, null_values, types: how
+            sources are read; see `cluster.pipeline.source_config.SourceOptions`.
     """
 
-    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, str | SourceConfig] = dataclasses.field(default_factory=dict)
+    parts: Mapping[str, str | SourceConfig] = dataclasses.field(default_factory=dict)
     hook: str = ""
     require: tuple[str, ...] = ()
     fractions: Mapping[str, float] | None = None
@@ -56,29 +52,31 @@ class IngestConfig:
     label: str | None = None
     formats: tuple[Literal["parquet", "tfrecord", "tfrecord-gzip"], ...] = ("parquet",)
     num_shards: int = 16
-    compression: Literal["none", "snappy", "zstd", "gzip"] = "none"
-    input_format: Literal["csv", "parquet", "arrow", "orc", "avro", "jsonl", "tfrecord"] | None = None
-    delimiter: str | None = None
-    encoding: str = "utf-8"
-    header: bool | None = None
-    column_names: tuple[str, ...] | None = None
-    skip_rows: int = 0
-    quote: str = '"'
-    null_values: tuple[str, ...] | None = None
-    types: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    compression: Literal["none", "gzip", "zlib", "zstd", "snappy"] = "none"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "types", flat_types(self.types))
+        super().__post_init__()
         if not self.sources and not self.parts:
             raise ConfigError("sources = {}: it must be at least one NAME = PATH")
         if not self.formats:
             raise ConfigError("formats = (): it must be at least one format")
         if self.num_shards < 1:
             raise ConfigError(f"num_shards = {self.num_shards}: it must be 1 or more")
-        self.csv_options()
+        if self.compression != "none" and not any(
+            self.written_as(each)[1] == self.compression for each in self.formats
+        ):
+            raise ConfigError(
+                f"compression = {self.compression!r}: none of the formats {', '.join(self.formats)} takes it"
+            )
+        for key in ("sources", "parts"):
+            for name, given in getattr(self, key).items():
+                _check_source(f"{key}.{name}", given, self)
         for name in self.parts:
             check_part_name(name)
         names = tuple(self.parts) or PartOptions(**self.part_arguments()).names
+        ways = {dataclasses.replace(source, path="", filters=()) for source in self.part_sources().values()}
+        if len(ways) > 1:
+            raise ConfigError("parts: the parts have different options; all are read as one, so give the options once")
         if self.parts and any((self.fractions, self.split_by, self.stratify_by, self.split_time)):
             raise ConfigError("parts and a way to split the data are given; give one of both")
         missing = [name for name in ("train", "eval") if name not in names]
@@ -87,16 +85,21 @@ class IngestConfig:
                 f"fractions or parts are {', '.join(names)}: a pipeline needs the parts train and eval, too"
             )
 
-    def csv_options(self, column_types: Mapping[str, str] | None = None) -> CsvOptions:
-        """Returns how CSV sources are written.
+    def source(self, name: str) -> SourceConfig:
+        """Returns a source with every option: its own, or else those here."""
+        return source_of(self.sources[name], self)
 
-        Args:
-            column_types: declared types of one source's columns.
-        """
-        return CsvOptions(
-            delimiter=self.delimiter, encoding=self.encoding, header=self.header, column_names=self.column_names,
-            skip_rows=self.skip_rows, quote=self.quote, null_values=self.null_values, column_types=column_types or {},
-        )  # fmt: skip
+    def part_sources(self) -> dict[str, SourceConfig]:
+        """Returns the source of each part that is given by its files; all are written in one way."""
+        return {name: source_of(given, self) for name, given in self.parts.items()}
+
+    def written_as(self, format: str) -> tuple[str, str | None]:
+        """Returns (format, compression) of one of the formats, as `engine.ingest` takes them."""
+        from engine.formats.registry import format_module
+
+        kind, _, packing = format.partition("-")
+        takes = self.compression in format_module(kind).COMPRESSIONS
+        return kind, packing or (self.compression if takes else None)
 
     def part_arguments(self) -> dict[str, Any]:
         """Returns how records are split, as `engine.ingest` takes it."""
@@ -115,3 +118,10 @@ class IngestConfig:
             *([self.stratify_by] if self.stratify_by else []),
             *([self.split_time] if self.split_time else []),
         ]
+
+
+def _check_source(key: str, given: str | SourceConfig, table: SourceOptions) -> None:
+    try:
+        source_of(given, table).csv_options()
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None

@@ -6,11 +6,15 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cluster.pipeline.source_config import SourceConfig
 from engine.core.errors import ConfigError, DataError
 
-__all__ = ["csv_columns_of", "files_of_parts", "fingerprint", "open_input", "source_path"]
+if TYPE_CHECKING:
+    from engine import Dataset
+
+__all__ = ["csv_columns_of", "files_of", "fingerprint", "fingerprints", "open_dataset", "open_input", "source_path"]
 
 
 def source_path(path: str) -> str:
@@ -49,18 +53,53 @@ def fingerprint(path: str) -> str:
     return digest.hexdigest()
 
 
+def fingerprints(sources: Mapping[str, SourceConfig]) -> dict[str, str]:
+    """Returns the fingerprint of each source, and of the schema that it is given.
+
+    Raises:
+        ConfigError: nothing is there.
+    """
+    found = {name: fingerprint(source.path) for name, source in sources.items()}
+    specs = {f"schema of {name}": source.feature_spec for name, source in sources.items() if source.feature_spec}
+    return {**found, **{name: fingerprint(path) for name, path in specs.items()}}
+
+
+def files_of(source: SourceConfig) -> list[str]:
+    """Returns the files of a source that its filters leave.
+
+    Raises:
+        DataError: no file.
+        ConfigError: a filter that cannot be.
+    """
+    from engine.formats.partition_filters import keep_files
+    from engine.storage import paths as uris
+
+    files = uris.expand(source_path(source.path))
+    return keep_files(files, source.filters) if source.filters else files
+
+
+def open_dataset(source: SourceConfig) -> Dataset:
+    """Returns the `engine.Dataset` of a source that is not CSV."""
+    from engine import Dataset
+
+    dataset = Dataset.open(source_path(source.path), source.feature_spec, filters=source.filters or ())
+    if source.input_format not in (None, dataset.format):
+        raise DataError(f"is {dataset.format}, and input_format says {source.input_format}", path=dataset.paths[0])
+    return dataset
+
+
 def open_input(
-    path: str | Sequence[str],
-    csv_options: Any = None,
-    input_format: str | None = None,
+    source: SourceConfig,
+    files: Sequence[str] | None = None,
+    column_types: Mapping[str, str] | None = None,
     spool_directory: str | None = None,
 ) -> Any:
     """Returns the `engine.ingestion.source.Source` of CSV, Parquet or TFRecord files.
 
     Args:
-        path: as the pipeline gives it; or several.
-        csv_options: how CSV files are written, and declared types of their columns.
-        input_format: "csv", "parquet" or "tfrecord"; None finds out.
+        source: with every option.
+        files: in place of its path and filters.
+        column_types: declared types of its columns, where it is CSV.
         spool_directory: where parsed CSV is kept, if it is much.
 
     Raises:
@@ -68,31 +107,28 @@ def open_input(
     """
     from engine.ingestion.open_source import open_source
 
-    paths = source_path(path) if isinstance(path, str) else [source_path(each) for each in path]
-    return open_source(paths, csv_options=csv_options, input_format=input_format, spool_directory=spool_directory)
+    return open_source(
+        source_path(source.path) if files is None else files,
+        source.feature_spec,
+        source.csv_options(column_types) if csv_columns_of(source, files) is not None else None,
+        input_format=source.input_format,
+        filters=(source.filters or ()) if files is None else (),
+        spool_directory=spool_directory,
+    )
 
 
-def csv_columns_of(path: str | Sequence[str], csv_options: Any, input_format: str | None = None) -> list[str] | None:
+def csv_columns_of(source: SourceConfig, files: Sequence[str] | None = None) -> list[str] | None:
     """Returns the columns of CSV files, or None where the files are of another kind.
 
     Args:
-        path: as the pipeline gives it; or several.
-        csv_options: how CSV files are written.
-        input_format: "csv", "parquet" or "tfrecord"; None finds out.
+        source: with every option.
+        files: in place of its path and filters.
 
     Raises:
         DataError: the file is missing or empty.
     """
     from engine.formats.csv.reader import csv_columns
     from engine.ingestion.open_source import is_csv_file
-    from engine.storage import paths as uris
 
-    first = uris.expand(source_path(path if isinstance(path, str) else path[0]))[0]
-    return csv_columns(first, csv_options) if is_csv_file(first, input_format) else None
-
-
-def files_of_parts(parts: Mapping[str, str]) -> dict[str, list[str]]:
-    """Returns the files of each part, from their paths as the pipeline gives them."""
-    from engine.storage import paths as uris
-
-    return {name: uris.expand(source_path(path)) for name, path in parts.items()}
+    first = (files or files_of(source))[0]
+    return csv_columns(first, source.csv_options()) if is_csv_file(first, source.input_format) else None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.pipeline.config import Pipeline
 from cluster.pipeline.records import Finished
 from engine.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from engine import Dataset
 
 __all__ = ["Counts", "Step", "StepContext", "StepResult"]
 
@@ -82,11 +85,15 @@ class StepContext:
         ingested = self.before.get("ingest")
         return tuple(ingested.record.info.get("text_columns", ())) if ingested else ()
 
-    def raw(self, split: str) -> str:
-        """Returns where the raw rows of "train" or "eval" lie."""
-        if self.pipeline.data is not None:
-            return getattr(self.pipeline.data, split)
-        return self.output("ingest", split)
+    def raw(self, split: str) -> Dataset:
+        """Returns the raw rows of "train" or "eval"."""
+        from cluster.pipeline.input_files import open_dataset
+        from engine import Dataset
+
+        data = self.pipeline.data
+        if data is None:
+            return Dataset.open(self.output("ingest", split))
+        return open_dataset(data.source(split))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -238,6 +238,9 @@ def _convert_union(choices: Sequence[Any], value: Any, key: str) -> Any:
     real = [choice for choice in choices if choice is not type(None)]
     if len(real) == 1:  # its own error says more than that none fits
         return convert(real[0], value, key)
+    tables = [choice for choice in real if dataclasses.is_dataclass(choice)]
+    if len(tables) == 1 and isinstance(value, Mapping):  # no other choice takes a table
+        return convert(tables[0], value, key)
     for choice in real:
         try:
             return convert(choice, value, key)

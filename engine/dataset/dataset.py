@@ -16,7 +16,8 @@ from engine.dataset.file_set import check_present as refuse_absent
 from engine.dataset.manifest import FileEntry, Manifest, is_manifest
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
-from engine.formats.partitions import keep_files, mark_partitions, partition_fields, with_partitions
+from engine.formats.partition_filters import Filter, keep_files
+from engine.formats.partitions import mark_partitions, partition_fields, with_partitions
 from engine.formats.read import read_split
 from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
@@ -31,8 +32,12 @@ __all__ = ["Dataset"]
 class Dataset:
     """Files on disk as one sequence of records. Make one with `Dataset.open`."""
 
-    def __init__(self, files: FileSet, format: str, schema: pa.Schema | None) -> None:
+    def __init__(
+        self, files: FileSet, format: str, schema: pa.Schema | None, everything: Sequence[str] | None = None
+    ) -> None:
         self.paths = list(files.paths)
+        # Those that filters leave out too: the type of a directories' column is the same whatever is filtered.
+        self._everything = list(files.paths if everything is None else everything)
         self.format = format
         self.left_out = files.left_out
         self._given_schema = schema
@@ -47,7 +52,7 @@ class Dataset:
         sequence_features: Mapping[str, Any] | None = None,
         *,
         check_present: bool = True,
-        filters: Sequence[tuple[str, str, Any]] = (),
+        filters: Sequence[Filter] = (),
     ) -> Dataset:
         """Opens a data set without reading its records.
 
@@ -59,8 +64,8 @@ class Dataset:
                 `RaggedFeature`, as `tf.io.parse_sequence_example` takes them; `feature_spec` then names the context features,
                 and None reads none of those.
             check_present: refuse files that are gone or have another size than their manifest says.
-            filters: (key, operator, value) of columns that the names of directories hold (`year=2024/`), as pyarrow takes them:
-                files that do not pass all are not part of the data set, and never opened.
+            filters: (key, operator, value) of columns that the names of directories hold (`year=2024/`), as pyarrow takes them, or
+                a text such as "year>=2024": files that do not pass all are not part of the data set, and never opened.
 
         Raises:
             DataError: no file, files of two formats, or files that are not what their manifest says.
@@ -76,10 +81,12 @@ class Dataset:
                 refuse_absent(entry)
         else:
             files = resolve(paths, check_present)
+        everything = files.paths
         if filters:
             kept = keep_files(files.paths, filters)
-            files = dataclasses.replace(files, paths=kept, known={n: e for n, e in files.known.items() if n in kept})
-        return Dataset(files, _one_format(files), schema)
+            there = set(kept)
+            files = dataclasses.replace(files, paths=kept, known={n: e for n, e in files.known.items() if n in there})
+        return Dataset(files, _one_format(files), schema, everything)
 
     def __repr__(self) -> str:
         return f"Dataset({len(self.paths)} {self.format} file{'s' * (len(self.paths) != 1)}, first {self.paths[0]})"
@@ -99,12 +106,12 @@ class Dataset:
         """The schema as given or inferred, with the columns that directories hold behind those of the files."""
         module = format_module(self.format)
         if self._given_schema is not None:
-            partitions = partition_fields(self.paths)
+            partitions = partition_fields(self._everything)
             self._refuse_unknown(module, self._given_schema, {field.name for field in partitions})
             names = getattr(module, "column_names", None)
             own = names(self.paths[0]) if names and partitions else ()
             return mark_partitions(self._given_schema, [field for field in partitions if field.name not in own])
-        return with_partitions(module.infer_schema(self.paths, **options), self.paths)
+        return with_partitions(module.infer_schema(self.paths, **options), self._everything)
 
     @functools.cached_property
     def manifest(self) -> Manifest:

@@ -7,9 +7,7 @@ splits, manifests and workers know them without a look at other files.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -20,9 +18,9 @@ from engine.formats.options import ReadOptions
 __all__ = [
     "PARTITION",
     "add_partitions",
-    "keep_files",
     "mark_partitions",
     "partition_fields",
+    "partition_keys",
     "stored_columns",
     "with_partitions",
     "without_marks",
@@ -31,25 +29,13 @@ __all__ = [
 PARTITION = b"fullpass.partition"
 _NULL = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark and pyarrow name the directory of missing values
 
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "=": operator.eq,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "in": lambda value, allowed: value in allowed,
-    "not in": lambda value, allowed: value not in allowed,
-}
-
 
 def partition_fields(paths: Sequence[str]) -> list[pa.Field]:
     """Returns a marked field for each key in the directories of the files: int32 where all values fit it, else string.
 
     A key that some files lack, or whose value is missing in some, is nullable.
     """
-    keys = [_keys(path) for path in paths]
+    keys = [partition_keys(path) for path in paths]
     fields = []
     for name in dict.fromkeys(name for found in keys for name in found):
         values = [found.get(name) for found in keys]
@@ -101,7 +87,7 @@ def add_partitions(batch: pa.RecordBatch, schema: pa.Schema, options: ReadOption
     wanted = list(schema) if options.columns is None else [schema.field(name) for name in options.columns]
     if not any(_is_marked(field) for field in wanted):
         return batch
-    keys = _keys(path)
+    keys = partition_keys(path)
     arrays, fields = [], []
     for field in wanted:
         if not _is_marked(field):
@@ -125,51 +111,12 @@ def without_marks(schema: pa.Schema) -> pa.Schema:
     return pa.schema(fields, metadata=schema.metadata)
 
 
-def keep_files(paths: Sequence[str], filters: Sequence[tuple[str, str, Any]]) -> list[str]:
-    """Returns the files whose directories pass every filter; the others are never opened.
-
-    Args:
-        paths: files.
-        filters: (key, operator, value) as pyarrow takes them; operators are =, ==, !=, <, <=, >, >=, in, not in. A missing value
-            passes none.
-
-    Raises:
-        ConfigError: a key that no directory holds, an unknown operator, or a value of another type than the key's.
-        DataError: no file passes.
-    """
-    fields = {field.name: field for field in partition_fields(paths)}
-    for name, sign, _ in filters:
-        if name not in fields:
-            raise ConfigError(
-                f"filter on {name!r}: files are chosen by the keys of their directories (key=value/), which are "
-                f"{', '.join(fields) or 'none here'}"
-            )
-        if sign not in _COMPARE:
-            raise ConfigError(f"filter on {name!r} has operator {sign!r}; it takes {', '.join(_COMPARE)}")
-    kept = [path for path in paths if all(_passes(_keys(path), fields[f[0]], f) for f in filters)]
-    if not kept:
-        raise DataError(f"none of {len(paths)} files passes the filters {list(filters)}", path=paths[0])
-    return kept
-
-
-def _passes(keys: Mapping[str, str | None], field: pa.Field, condition: tuple[str, str, Any]) -> bool:
-    name, sign, wanted = condition
-    text = keys.get(name)
-    if text is None:
-        return False
-    value = pa.scalar(text).cast(field.type).as_py()
-    each = wanted if sign in ("in", "not in") else [wanted]
-    odd = [one for one in each if not isinstance(one, type(value))]
-    if odd:
-        raise ConfigError(f"filter on {name!r} compares with {odd[0]!r}; the directories hold {field.type}")
-    return _COMPARE[sign](value, wanted)
-
-
 def _is_marked(field: pa.Field) -> bool:
     return PARTITION in (field.metadata or {})
 
 
-def _keys(path: str) -> dict[str, str | None]:
+def partition_keys(path: str) -> dict[str, str | None]:
+    """Returns the keys and values of the `key=value` directories that a file lies in; a missing value is None."""
     found = []
     for part in reversed(path.split("/")[:-1]):
         name, equals, value = part.partition("=")

@@ -39,7 +39,11 @@ class _Kept:
 
 
 def open_csv(
-    paths: Sequence[str], options: CsvOptions, schema: pa.Schema | None = None, spool_directory: str | None = None
+    paths: Sequence[str],
+    options: CsvOptions,
+    schema: pa.Schema | None = None,
+    spool_directory: str | None = None,
+    everything: Sequence[str] | None = None,
 ) -> Source:
     """Returns the source of CSV files that have the same columns, in any order.
 
@@ -52,12 +56,13 @@ def open_csv(
         options: how they are written.
         schema: what batches are made to fit; None takes the types that were found.
         spool_directory: where what was parsed is kept meanwhile, if it is much; None takes that of temporary files.
+        everything: these files and those that filters left out: the columns of directories have the types that all need.
 
     Raises:
         DataError: files whose columns differ, a damaged file, or a value that is not of its column's declared type.
         ConfigError: a declared column that the files do not have.
     """
-    return _CsvFiles(paths, options, spool_directory).source(schema)
+    return _CsvFiles(paths, options, spool_directory).source(schema, everything or paths)
 
 
 class _CsvFiles:
@@ -74,12 +79,12 @@ class _CsvFiles:
         self._fields = [column.field() for column in self._columns]
         self._located = pa.schema(self._fields)
 
-    def source(self, schema: pa.Schema | None) -> Source:
+    def source(self, schema: pa.Schema | None, everything: Sequence[str]) -> Source:
         """Returns the source of all files."""
         # Columns that the names of directories hold (`year=2024/`) come behind those of the files, as with other formats.
         own = schema or pa.schema(self._fields)
-        partitions = [field for field in partition_fields(self._paths) if field.name not in set(self._names)]
-        self._located = mark_partitions(own, partitions) if schema is not None else with_partitions(own, self._paths)
+        partitions = [field for field in partition_fields(everything) if field.name not in set(self._names)]
+        self._located = mark_partitions(own, partitions) if schema is not None else with_partitions(own, everything)
         wanted = without_marks(self._located)
         parts: list[SourcePart] = []
         for path, kept in zip(self._paths, self._kept):

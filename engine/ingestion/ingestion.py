@@ -11,6 +11,7 @@ from engine.core.errors import ConfigError
 from engine.dataset.manifest import MANIFEST_NAME
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.pipe import is_pipe
+from engine.formats.partition_filters import Filter
 from engine.ingestion.ingest_source import DEFAULT_SHARDS, IngestReport, check_shards, ingest_source
 from engine.ingestion.open_source import open_source
 from engine.ingestion.parts.part_options import PartOptions, check_part_name
@@ -38,6 +39,7 @@ def ingest(
     label: str | None = None,
     feature_spec: Any = None,
     input_format: str | None = None,
+    filters: Sequence[Filter] = (),
     csv_options: CsvOptions | None = None,
 ) -> IngestReport:
     """Writes CSV, Parquet or TFRecord files as even shards into a directory that appears whole.
@@ -53,6 +55,7 @@ def ingest(
             `engine.ingestion.parts.part_options.PartOptions`.
         feature_spec: columns of the sources; None infers them.
         input_format: what the sources are, "csv", "parquet" or "tfrecord", whatever they are called; None finds out.
+        filters: on the keys of the sources' directories (`year=2024/`), as `Dataset.open` takes them.
         csv_options: how CSV sources are written, and the declared types of their columns.
 
     Raises:
@@ -71,7 +74,7 @@ def ingest(
     files_of: dict[str, list[str]] | None = None
     if isinstance(sources, Source):
         source = sources
-        files_of = {name: list(paths) for name, paths in (source.given_parts or {}).items()} or None
+        files_of = _held_once({name: list(paths) for name, paths in (source.given_parts or {}).items()}) or None
     else:
         paths = [path for files in given.values() for path in files]
         # Again below, when the sources are known: to open them can be a pass over all.
@@ -82,7 +85,7 @@ def ingest(
         # One path alone is opened as such: a directory that is opened whole must hold what its manifest lists.
         source = open_source(
             paths[0] if len(paths) == 1 else paths, feature_spec, csv_options, input_format=input_format,
-            spool_directory=_spool_directory(out),
+            filters=filters, spool_directory=_spool_directory(out),
         )  # fmt: skip
     return ingest_source(
         source,
@@ -113,7 +116,10 @@ def _given_parts(sources: Any, options: PartOptions) -> dict[str, list[Any]]:
 
 def _files_of(given: Mapping[str, Iterable[Any]]) -> dict[str, list[str]]:
     """The files of each part, one by one; a file of two parts would put its records into one of them alone."""
-    files_of = {name: _paths.expand(paths) for name, paths in given.items()}
+    return _held_once({name: _paths.expand(paths) for name, paths in given.items()})
+
+
+def _held_once(files_of: dict[str, list[str]]) -> dict[str, list[str]]:
     owner: dict[str, str] = {}
     for name, files in files_of.items():
         for file in files:

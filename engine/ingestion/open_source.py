@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from engine.dataset.dataset import Dataset
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.pipe import PipedPath, is_pipe, spooled_pipe
 from engine.formats.csv.text_stream import is_csv
+from engine.formats.partition_filters import Filter, keep_files
 from engine.formats.registry import FORMATS
 from engine.ingestion.csv_source import open_csv
 from engine.ingestion.dataset_source import dataset_source
@@ -34,6 +35,7 @@ def open_source(
     csv_options: CsvOptions | None = None,
     *,
     input_format: str | None = None,
+    filters: Sequence[Filter] = (),
     spool_directory: str | None = None,
 ) -> Source:
     """Opens CSV (plain, gzip, bzip2, Zstandard, xz, zip), Parquet or TFRecord files, all of one kind.
@@ -48,16 +50,18 @@ def open_source(
         csv_options: how CSV is written.
         input_format: "csv" or a name in `engine.formats.registry.FORMATS`, whatever the files are called; None tells by name and
             content.
+        filters: on the keys of the files' directories, as `Dataset.open` takes them.
         spool_directory: where parsed CSV is kept between the passes, if it is much; None: where temporary files are.
 
     Raises:
         DataError: no file, mixed kinds, CSV files whose columns differ, or a value that is not of the declared type.
-        ConfigError: declared types for files that are not CSV, or of a column that is not there.
+        ConfigError: options of CSV for files that are not CSV, or a declared type of a column that is not there.
     """
     if input_format is not None and input_format not in INPUT_FORMATS:
         raise ConfigError(f"input_format is {input_format!r}; it takes {', '.join(map(repr, INPUT_FORMATS))}")
     given = paths if isinstance(paths, str | os.PathLike) else list(paths)
-    names = _names(given, input_format, spool_directory)
+    everything = _names(given, input_format, spool_directory)
+    names = keep_files(everything, filters) if filters else everything
     kinds = [is_csv_file(name, input_format) for name in names]
     if len(set(kinds)) > 1:
         other = names[kinds.index(not kinds[0])]
@@ -67,16 +71,17 @@ def open_source(
             path=other,
         )
     if not kinds[0]:
-        if csv_options is not None and csv_options.column_types:
-            raise ConfigError(f"column types are for CSV; {names[0]} says its types itself")
-        dataset = Dataset.open(given, feature_spec)
+        dataset = Dataset.open(given, feature_spec, filters=filters)
+        odd = csv_options.differing() if csv_options is not None else []
+        if odd:
+            raise ConfigError(f"{odd[0]} is for CSV, and {names[0]} is {dataset.format}; leave it out")
         if input_format not in (None, dataset.format):
             raise DataError(f"is {dataset.format}, and input_format says {input_format}", path=names[0])
         return dataset_source(dataset)
     schema = as_feature_spec(feature_spec)
     if schema is not None and not isinstance(schema, pa.Schema):
         schema = schema_from_feature_spec(schema)
-    return open_csv(names, csv_options or CsvOptions(), schema, spool_directory)
+    return open_csv(names, csv_options or CsvOptions(), schema, spool_directory, everything)
 
 
 def read_source(paths: Any, batch_rows: int = 65536, **options: Any) -> Iterator[pa.RecordBatch]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = (
     "Runs the analyzers of a TensorFlow Transform preprocessing_fn over all records and writes the transform graph, which "
     "tft.TFTransformOutput reads."
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--custom-config", metavar="JSON", help="object that preprocessing_fn(inputs, custom_config) gets, as in TFX"
     )
+    add_data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -58,7 +61,6 @@ def run(args: argparse.Namespace) -> int:
 
     from cluster.cli.quiet import import_tensorflow
     from cluster.steps import analyze
-    from engine import Dataset
 
     import_tensorflow("tensorflow_transform")
     config = analyze.AnalyzeConfig(
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         batch_rows=args.batch_rows,
         memory=args.memory,
     )
-    data = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
+    data = open_data(args)
     report = analyze.run(config, data, args.module, args.out)
     if args.json:
         print(json.dumps(dataclasses.asdict(report)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = (
     "Measures records a second on your data: our readers and TensorFlow's or pyarrow's, in turn, on the same files."
 )
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="files with about so many records (default 1,000,000)",
     )
+    add_data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -42,9 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
     from cluster.cli.quiet import import_tensorflow
     from cluster.cli.reading_bench import explain, measure
-    from engine import Dataset
 
-    dataset = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
+    dataset = open_data(args)
     if dataset.format == "tfrecord":
         import_tensorflow()
     pairs = measure(dataset, args.rounds, args.records)

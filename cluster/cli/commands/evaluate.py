@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = (
     "Measures an exported model on raw data: all rows and segments of them, against thresholds and another model. "
     "Exits with 3 where a threshold is not met."
@@ -67,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="jackknife",
         help="how 95 %% intervals are estimated (default: %(default)s)",
     )
+    add_data_flags(parser)
     parser.add_argument("--out", metavar="FILE.json", help="write the result here, and a Markdown file beside it")
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="segments shown of each kind (default: %(default)s)"
@@ -80,7 +83,6 @@ def run(args: argparse.Namespace) -> int:
 
     from cluster.cli.quiet import import_tensorflow
     from cluster.steps import evaluate
-    from engine import Dataset
     from engine.core.exit_codes import NOT_MET
 
     import_tensorflow()
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         show=args.show,
         intervals=args.intervals,
     )
-    data = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
+    data = open_data(args)
     result = evaluate.run(config, args.model, data, args.label, out=args.out)
     print(json.dumps(result.as_json(), allow_nan=False) if args.json else result.table(show=args.show))
     return NOT_MET if result.failures else 0

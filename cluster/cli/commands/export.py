@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = "Writes the next version of a SavedModel: raw serialized tf.Examples in, the transform graph inside, a model card beside it."
 EPILOG = """examples:
   fullpass export runs/flights/checkpoints --module flights.py --graph graph --data data/train --out models
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="PATH", help="raw data: says which raw features there are, with their defaults"
     )
+    add_data_flags(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="directory of the versions")
     parser.add_argument("--version", type=int, metavar="N", help="number of the version (default: the next)")
     parser.add_argument(
@@ -52,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cluster.cli.quiet import import_tensorflow
     from cluster.steps import export
-    from engine import Dataset
     from engine.storage.paths import require_local
 
     require_local("--out", args.out)  # before the data are read
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         args.module,
         args.out,
         graph=args.graph,
-        data=None if args.data is None else Dataset.open(args.data),
+        data=None if args.data is None else open_data(args, args.data),
         version=args.version,
     )
     print(made.version)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from cluster.cli.data_flags import add_data_flags
+
 DESCRIPTION = (
     "Writes CSV (plain, gzip, bzip2, zstd, xz, zip), Parquet, TFRecord, JSON lines, Arrow, ORC or Avro files as even shards "
     "into a directory that appears whole, optionally split into parts. Record counts are reconciled from end to end."
@@ -89,11 +91,7 @@ def _add_csv(group: Any) -> None:
         metavar="FORMAT",
         help="csv, parquet, tfrecord, jsonl, arrow, orc or avro, whatever the files are called (default: found out)",
     )
-    group.add_argument(
-        "--feature-spec",
-        metavar="FILE",
-        help="columns and their types as a Schema of TensorFlow Metadata, such as schema.pbtxt (default: found out)",
-    )
+    add_data_flags(group)
     group.add_argument(
         "--delimiter",
         metavar="CHAR",
@@ -179,6 +177,7 @@ def run(args: argparse.Namespace) -> int:
             label=args.label,
             feature_spec=args.feature_spec,
             input_format=args.input_format,
+            filters=args.filter,
             csv_options=options,
         )
     if args.json:

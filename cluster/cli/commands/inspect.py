@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = "Shows files, records, columns and blocks of Parquet or TFRecord data, and can write its manifest."
 EPILOG = """examples:
   fullpass inspect data/train
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write-manifest", action="store_true", help="look at every record and write the manifest beside the data"
     )
+    add_data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
 
 
@@ -29,10 +32,9 @@ def run(args: argparse.Namespace) -> int:
     import json
     import sys
 
-    from engine import Dataset
     from engine.dataset.inspect import describe, first_rows, write_manifest
 
-    dataset = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
+    dataset = open_data(args)
     if args.write_manifest:
         print(f"wrote {write_manifest(dataset)}", file=sys.stderr)
     print(json.dumps(dataset.manifest.to_json(), indent=1) if args.json else describe(dataset))

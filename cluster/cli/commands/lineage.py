@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = (
     "Prints the chain of a model from what is served back to its data: digest of its files, push, evaluation, configuration, code, "
     "transform graph, manifest of the training data; and checks each link against what is there. Exit code 3 where one is broken."
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("version", metavar="VERSION", help="directory of one version, exported or pushed")
     parser.add_argument("--data", metavar="PATH", help="data that it was trained on, to check (default: not checked)")
     parser.add_argument("--graph", metavar="DIR", help="its transform graph, to check (default: not checked)")
+    add_data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the chain as JSON")
 
 
@@ -32,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
 
     from trainers.serving.lineage import lineage
 
-    links = lineage(args.version, data=args.data, transform_graph=args.graph)
+    links = lineage(
+        args.version, data=None if args.data is None else open_data(args, args.data), transform_graph=args.graph
+    )
     if args.json:
         print(json.dumps([dataclasses.asdict(link) for link in links], indent=1))
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = "Writes an exported model's outputs for every row of a raw data set, in the data's order, as shards with a manifest."
 EPILOG = """examples:
   fullpass predict models data/eval --out predictions --keep user_id
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("parquet", "tfrecord"), default="parquet", help="default: %(default)s")
     parser.add_argument("--num-shards", type=int, default=16, metavar="N", help="files (default: %(default)s)")
     parser.add_argument("--compression", metavar="NAME", help="gzip; zstd and snappy for Parquet")
+    add_data_flags(parser)
     parser.add_argument("--batch-rows", type=int, default=16384, metavar="N", help="rows a call (default: %(default)s)")
 
 
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     report = predict(
         args.model,
-        args.paths if len(args.paths) > 1 else args.paths[0],
+        open_data(args),
         args.out,
         keep=args.keep,
         outputs=args.output,

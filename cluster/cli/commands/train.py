@@ -9,6 +9,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from cluster.cli.data_flags import add_data_flags
+
 if TYPE_CHECKING:
     from cluster.steps.train import TrainConfig
 
@@ -34,6 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="training data: files, globs or directories")
     parser.add_argument("--eval", action="append", default=[], metavar="PATH", help="evaluation data; repeatable")
+    add_data_flags(parser)
+    parser.add_argument(
+        "--eval-filter",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="as --filter, for the evaluation data; repeatable (default: every file)",
+    )
     parser.add_argument("--module", required=True, metavar="FILE.py", help="the module with build_model(context)")
     parser.add_argument(
         "--build-model", default="build_model", metavar="NAME", help="its function (default: %(default)s)"
@@ -105,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)  # a wrong setting is said here, before any process is started
     job = {
         "config": encode(config), "module": args.module, "data": args.paths, "eval": args.eval, "graph": args.graph,
-        "json": args.json,
+        "feature_spec": args.feature_spec, "filters": args.filter, "eval_filters": args.eval_filter, "json": args.json,
     }  # fmt: skip
     target = ["cluster.cli.commands.train:train_from_json", json.dumps(job)]
     supervised = bool(SUPERVISOR.read())
@@ -154,14 +164,14 @@ def train_from_json(text: str) -> None:
     job = json.loads(text)
     config = decode(train.TrainConfig, job["config"])
 
-    def open_all(given: list[str]) -> Dataset:
-        return Dataset.open(given if len(given) > 1 else given[0])
+    def open_all(given: list[str], filters: list[str]) -> Dataset:
+        return Dataset.open(given if len(given) > 1 else given[0], job["feature_spec"], filters=filters)
 
     result = train.run(
         config,
         job["module"],
-        open_all(job["data"]),
-        eval=open_all(job["eval"]) if job["eval"] else None,
+        open_all(job["data"], job["filters"]),
+        eval=open_all(job["eval"], job["eval_filters"]) if job["eval"] else None,
         graph=job["graph"],
     )
     if not result.is_chief:

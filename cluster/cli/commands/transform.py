@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = "Applies a transform graph to all records and writes them as shards, in the order of the records."
 EPILOG = """examples:
   fullpass transform data/train/*.tfrecord.gz --graph graph --out data/transformed
@@ -39,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="what a worker may hold; batches are cut to it (default: %(default)s)",
     )
+    add_data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -49,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
 
     from cluster.cli.quiet import import_tensorflow
     from cluster.steps import transform
-    from engine import Dataset
 
     import_tensorflow("tensorflow_transform")
     config = transform.TransformConfig(
@@ -61,9 +63,7 @@ def run(args: argparse.Namespace) -> int:
         batch_rows=args.batch_rows,
         memory=args.memory,
     )
-    report = transform.run(
-        config, Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0]), args.graph, args.out
-    )
+    report = transform.run(config, open_data(args), args.graph, args.out)
     if args.json:
         print(json.dumps(dataclasses.asdict(report)))
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = (
     "Reads every record, checks every checksum, count and block hash against the manifest where there is one, and reports "
     "every damaged record, not only the first. Exit code 3 when there is damage."
@@ -22,6 +24,7 @@ _SHOWN = 5  # files that are named each
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, globs, directories or a manifest")
+    add_data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -30,10 +33,9 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from engine import Dataset
     from engine.core.exit_codes import NOT_MET
 
-    report = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0], check_present=False).verify()
+    report = open_data(args, check_present=False).verify()
     if args.json:
         print(json.dumps({**dataclasses.asdict(report), "ok": report.ok}))
         return 0 if report.ok else NOT_MET

@@ -12,12 +12,11 @@ _GRAPH = "graph"
 
 def _run(context: StepContext) -> StepResult:
     from cluster.steps import analyze
-    from engine import Dataset
 
     pipeline = context.pipeline
     config = pipeline.analyze
     assert config is not None
-    dataset = Dataset.open(context.raw("train"))
+    dataset = context.raw("train")
     report = analyze.run(config, dataset, pipeline.module, context.out / _GRAPH, hints=context.text_columns())
     return StepResult(
         counts=Counts(rows_in=dataset.num_records, rows_out=report.records),
@@ -35,12 +34,12 @@ def _functions(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def data_inputs(pipeline: Pipeline) -> dict[str, str]:
-    """Returns the fingerprints of the shards where the pipeline begins with [data]."""
+    """Returns the fingerprints of the files where the pipeline begins with [data]."""
     if pipeline.data is None:
         return {}
-    from cluster.pipeline.input_files import fingerprint
+    from cluster.pipeline.input_files import fingerprints
 
-    return {split: fingerprint(getattr(pipeline.data, split)) for split in ("train", "eval")}
+    return fingerprints({split: pipeline.data.source(split) for split in ("train", "eval")})
 
 
 STEP = Step(

@@ -12,11 +12,10 @@ _RESULT = "evaluation.json"
 
 def _run(context: StepContext) -> StepResult:
     from cluster.steps import evaluate
-    from engine import Dataset
 
     config = context.pipeline.evaluate
     assert config is not None
-    dataset = Dataset.open(context.raw("eval"))
+    dataset = context.raw("eval")
     model, label = context.output("export", "model"), context.pipeline.label
     result = evaluate.run(config, model, dataset, label, out=context.out / _RESULT)
     return StepResult(

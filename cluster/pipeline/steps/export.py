@@ -14,7 +14,6 @@ _OUT = "model"
 
 def _run(context: StepContext) -> StepResult:
     from cluster.steps import export
-    from engine import Dataset
 
     pipeline = context.pipeline
     config, train = pipeline.export, pipeline.train
@@ -25,7 +24,7 @@ def _run(context: StepContext) -> StepResult:
         pipeline.module,
         context.out / _OUT,
         graph=context.output("analyze", "graph") if "analyze" in context.before else None,
-        data=Dataset.open(context.raw("eval")),
+        data=context.raw("eval"),
         metrics=context.before["train"].record.info.get("eval_metrics"),
     )
     version, rows = made.version, made.checked_rows

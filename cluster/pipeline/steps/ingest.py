@@ -20,15 +20,15 @@ def _run(context: StepContext) -> StepResult:
     config = context.pipeline.ingest
     assert config is not None
     counts: dict[str, Any] = {"in": 0, "aside": {}}
-    main, tables = _open(config, str(context.out))
+    main, tables, given = _open(config, str(context.out))
     notes = [note for source in (main, *tables.values()) for note in source.notes]
     source = _prepared(context, config, main, tables, counts)
+    source.given_parts = given
     label = config.label or (context.pipeline.label if context.pipeline.label in source.schema.names else None)
     options = {**config.part_arguments(), "label": label or None}
     report: Any = None
     for format in config.formats:
-        kind, _, packing = format.partition("-")
-        compression = packing or (config.compression if kind == "parquet" and config.compression != "none" else None)
+        kind, compression = config.written_as(format)
         done = ingest(source, str(context.out / format), kind, config.num_shards, compression, **options)
         report = report or done
     for name in ("train", "eval"):
@@ -48,26 +48,24 @@ def _run(context: StepContext) -> StepResult:
     )
 
 
-def _open(config: IngestConfig, out: str) -> tuple[Any, dict[str, Any]]:
-    """Opens the source that is streamed and those that are looked up."""
+def _open(config: IngestConfig, out: str) -> tuple[Any, dict[str, Any], dict[str, list[str]] | None]:
+    """Opens the source that is streamed and those that are looked up; returns them and the files of given parts."""
     from cluster.pipeline.column_types import types_of_source
-    from cluster.pipeline.input_files import csv_columns_of, open_input
+    from cluster.pipeline.input_files import csv_columns_of, files_of, open_input
 
-    paths: dict[str, Any] = dict(config.sources)
-    if config.parts:
-        paths = {"parts": list(config.parts.values()), **paths}
+    sources = {name: config.source(name) for name in config.sources}
+    files: dict[str, list[str]] = {}
+    given = {name: files_of(source) for name, source in config.part_sources().items()} or None
+    if given:
+        sources = {"parts": next(iter(config.part_sources().values())), **sources}
+        files["parts"] = [path for paths in given.values() for path in paths]
     types: dict[str, dict[str, str]] = {}
     if config.types:
-        columns = {
-            name: csv_columns_of(path, config.csv_options(), config.input_format) for name, path in paths.items()
-        }
+        columns = {name: csv_columns_of(source, files.get(name)) for name, source in sources.items()}
         types = types_of_source(config.types, {name: names for name, names in columns.items() if names is not None})
-    opened = {
-        name: open_input(path, config.csv_options(types.get(name)), config.input_format, out)
-        for name, path in paths.items()
-    }
+    opened = {name: open_input(source, files.get(name), types.get(name), out) for name, source in sources.items()}
     first, *others = opened
-    return opened[first], {name: opened[name] for name in others}
+    return opened[first], {name: opened[name] for name in others}, given
 
 
 def _prepared(
@@ -76,24 +74,19 @@ def _prepared(
     """Returns what is written: the main source, or what `require` and the hook make of it, kept while it is made."""
     import pyarrow as pa
 
-    from cluster.pipeline.input_files import files_of_parts
     from engine.ingestion.spool import spooled_source
 
-    given = files_of_parts(config.parts) if config.parts else None
     if not config.hook and not config.require:
         counts["in"] = main.num_records
-        main.given_parts = given
         return main
     looked_up = {name: pa.Table.from_batches(source.batches(), source.schema) for name, source in tables.items()}
     keys = [name for name in config.split_columns() if name in main.schema.names]
-    source = spooled_source(
+    return spooled_source(
         _made(context.pipeline, config, main, looked_up, keys, counts),
         paths=main.paths,
         aliases={name: _HIDDEN + name for name in keys},
         directory=str(context.out),
     )
-    source.given_parts = given
-    return source
 
 
 def _made(
@@ -154,11 +147,12 @@ def _changed(old: Any, new: Any) -> str:
 
 
 def _inputs(pipeline: Pipeline) -> dict[str, str]:
-    from cluster.pipeline.input_files import fingerprint
+    from cluster.pipeline.input_files import fingerprints
 
-    assert pipeline.ingest is not None
-    parts = {f"part {name}": path for name, path in pipeline.ingest.parts.items()}
-    return {name: fingerprint(path) for name, path in {**pipeline.ingest.sources, **parts}.items()}
+    config = pipeline.ingest
+    assert config is not None
+    parts = {f"part {name}": source for name, source in config.part_sources().items()}
+    return fingerprints({**{name: config.source(name) for name in config.sources}, **parts})
 
 
 def _functions(pipeline: Pipeline) -> tuple[str, ...]:

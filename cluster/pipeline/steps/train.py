@@ -45,7 +45,7 @@ def _data(context: StepContext) -> tuple[Any, Any, str | None]:
     if "transform" in context.before:
         paths = [context.output("transform", split) for split in ("train", "eval")]
         return *map(Dataset.open, paths), context.output("analyze", "graph")  # type: ignore[return-value]
-    return Dataset.open(context.raw("train")), Dataset.open(context.raw("eval")), None
+    return context.raw("train"), context.raw("eval"), None
 
 
 def _counts(num_records: int, batch: int, steps: int) -> Counts:

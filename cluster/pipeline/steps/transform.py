@@ -20,7 +20,7 @@ def _run(context: StepContext) -> StepResult:
     graph = context.output("analyze", "graph")
     rows_in, rows_out, notes = 0, 0, []
     for split in ("train", "eval"):
-        dataset = Dataset.open(context.raw(split))
+        dataset = context.raw(split)
         report = transform.run(config, dataset, graph, context.out / split, hints=context.text_columns())
         rows_in, rows_out = rows_in + dataset.num_records, rows_out + report.written
         notes.append(f"{split} {report.written:,} in {report.shards} shard{'s' * (report.shards != 1)}")

@@ -91,6 +91,12 @@ class CsvOptions:
             if kind not in COLUMN_TYPES:
                 raise ConfigError(f"type {kind!r} of column {name!r}: allowed are {', '.join(COLUMN_TYPES)}")
 
+    def differing(self) -> list[str]:
+        """Returns the names of the options that are not at their defaults."""
+        default = CsvOptions()
+        names = [field.name for field in dataclasses.fields(self)]
+        return [name for name in names if getattr(self, name) != getattr(default, name)]
+
     @property
     def has_header(self) -> bool:
         """Whether the files begin with a row of names."""

@@ -88,7 +88,7 @@ def test_types_that_cannot_be_are_refused(tmp_path, types, message):
 
 def test_types_of_parquet_are_refused(tmp_path):
     pq.write_table(pa.table({"n": [1]}), tmp_path / "a.parquet")
-    with pytest.raises(ConfigError, match="column types are for CSV"):
+    with pytest.raises(ConfigError, match=r"column_types is for CSV, and .* is parquet"):
         open_source(tmp_path / "a.parquet", csv_options=CsvOptions(column_types={"n": "int64"}))
 
 

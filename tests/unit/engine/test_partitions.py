@@ -11,6 +11,7 @@ import pytest
 
 from engine import ConfigError, DataError, Dataset, ingest, read_split, write_batches
 from engine.dataset.inspect import write_manifest
+from engine.formats.partition_filters import parse_filter
 
 
 def table(ds, **options):
@@ -79,12 +80,63 @@ def test_filters_skip_files_unopened(years):
     for wrong, message in (
         (("x", "=", 1), "filter on 'x'"),
         (("year", "~", 1), "has operator"),
-        (("year", "=", "2023"), "compares with '2023'"),
+        (("year", "=", "2023x"), "compares with '2023x'"),
+        (("year", "=", 2023.0), "compares with 2023.0"),
+        (("year", "in", "2023"), "takes a list of values"),
+        (("year", "="), "expected \\(key, operator, value\\)"),
+        ("year", "filter 'year': expected KEY"),
+        ("year>=", "filter 'year>=': expected KEY"),
     ):
         with pytest.raises(ConfigError, match=message):
             Dataset.open(years, filters=[wrong])
     with pytest.raises(DataError, match="none of 3 files passes"):
         Dataset.open(years, filters=[("year", ">", 3000)])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("year=2024", ("year", "=", "2024")),
+        ("year == 2024", ("year", "==", "2024")),
+        ("year>=2024", ("year", ">=", "2024")),
+        ("c!=a=b", ("c", "!=", "a=b")),
+        ("day in 1, 2", ("day", "in", ["1", "2"])),
+        ("day  not  in 1", ("day", "not in", ["1"])),
+        ("minute<5", ("minute", "<", "5")),
+    ],
+)
+def test_filters_as_text(text, expected):
+    assert parse_filter(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [("year>2023", [3, 4]), ("year=2023", [1, 2]), ("year not in 2024,2025", [1, 2]), ("year in 2025", [4])],
+)
+def test_filters_as_text_are_those_of_pyarrow(years, text, rows):
+    assert table(Dataset.open(years, filters=[text]))["x"].to_pylist() == rows
+    name, sign, value = parse_filter(text)
+    value = [int(each) for each in value] if isinstance(value, list) else int(value)
+    field = pyarrow.dataset.field(name)
+    wanted = {
+        ">": field > value,
+        "=": field == value,
+        "in": field.isin(value) if isinstance(value, list) else None,
+    }.get(sign)
+    wanted = ~field.isin(value) if sign == "not in" else wanted
+    theirs = pyarrow.dataset.dataset(years, partitioning="hive").to_table(filter=wanted)
+    assert sorted(theirs["x"].to_pylist()) == rows
+
+
+def test_a_filter_leaves_the_types_as_they_are(tmp_path):
+    for number, key in enumerate(["1", "x"]):
+        os.makedirs(tmp_path / f"k={key}")
+        pq.write_table(pa.table({"x": [number]}), tmp_path / f"k={key}" / "a.parquet")
+        (tmp_path / f"k={key}" / "a.csv").write_text(f"x\n{number}\n")
+    whole = Dataset.open(tmp_path / "**" / "*.parquet").schema
+    assert Dataset.open(tmp_path / "**" / "*.parquet", filters=["k=1"]).schema.equals(whole, check_metadata=True)
+    ingest(tmp_path / "**" / "*.csv", tmp_path / "out", filters=[("k", "=", "1")])
+    assert table(Dataset.open(tmp_path / "out")).to_pylist() == [{"x": 0, "k": "1"}]
 
 
 def test_the_manifest_of_the_whole_holds_them(years):
