@@ -59,6 +59,34 @@ def test_our_transform_component_has_the_outputs_of_tfxs(tfx_transforms):
         tolerance = 1.0 if name == "distance_bucket" else 1e-5  # a sketch of quantiles: the next bucket near a boundary
         assert ours["values"][name] == pytest.approx(expected, abs=tolerance), name
     assert again["values"] == ours["values"] and again["assets"] == ours["assets"]
+    assert ours["anomalies"] == theirs["anomalies"] == again["anomalies"]
+
+
+@pytest.mark.parametrize("kind", ["pre_transform_stats", "post_transform_stats"])
+def test_our_transform_component_writes_the_statistics_of_tfxs(tfx_transforms, kind):
+    theirs, ours = (tfx_transforms[name]["statistics"][kind] for name in ("theirs", "ours"))
+    assert ours.keys() == theirs.keys() and len(ours) > 5
+    assert ours.pop("") == theirs.pop(""), "rows"
+    for name, expected in theirs.items():
+        rounded = [value if isinstance(value, str) else pytest.approx(value, rel=1e-5, abs=1e-5) for value in expected]
+        # Buckets are a sketch of quantiles: another number of rows near a boundary.
+        assert ours[name][:4] == expected[:4] if name == "distance_bucket" else ours[name] == rounded, name
+
+
+def test_our_transform_component_reads_only_new_spans(tfx_transforms):
+    grown, whole, caches = tfx_transforms["grown"], tfx_transforms["whole"], tfx_transforms["caches"]
+    assert grown["assets"] == whole["assets"] and grown["rows"] == whole["rows"] > tfx_transforms["ours"]["rows"]
+    for name, expected in whole["values"].items():
+        assert grown["values"][name] == pytest.approx(expected, rel=1e-6), name
+    ((span, written),) = caches["ours"].items()
+    assert caches["again"] == {span: written}, "a span that is known was written again"
+    assert caches["grown"].keys() == caches["whole"].keys() and len(caches["grown"]) == 2
+    assert caches["grown"][span] == written != caches["whole"][span]
+
+
+def test_our_transform_component_ran_without_beam(tfx_run, tfx_transforms):
+    assert tfx_transforms["ours"]["rows"]
+    assert "TFX's pipeline runs" not in (tfx_run.root.session / "transforms.log").read_text()
 
 
 def test_run_fn_reads_parquet_examples_and_starts_from_base_model(tfx_run):

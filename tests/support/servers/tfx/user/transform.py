@@ -1,31 +1,36 @@
-"""TFX's Transform and ours on the same examples, then ours with the cache of that run. Usage: transform.py OUT EXAMPLES_URI SCHEMA_URI"""
+"""TFX's Transform and ours on the same examples, then ours with the cache of that run, and on one more span with and without it.
+
+Usage: transform.py OUT EXAMPLES_URI SCHEMA_URI [theirs|ours]; with the last word that one alone runs, for a benchmark.
+"""
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
 
 import tensorflow as tf
+import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
+from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import v1 as tfx
 from tfx.orchestration import metadata
-from tfx.types import standard_artifacts
+from tfx.types import channel_utils, standard_artifacts
 
 from transforms.tfx import Transform
 
 HERE = Path(__file__).parent
 
 
-def run(name: str, component, out: Path, examples: str, schema: str, cache: str | None = None) -> dict:
+def run(name: str, component, out: Path, examples: list[str], schema: str, cache: str | None = None) -> dict:
     """Runs one Transform by itself; returns its seconds and where its outputs lie."""
-    sources = [
+    spans = [
         tfx.dsl.Importer(
-            source_uri=examples,
-            artifact_type=standard_artifacts.Examples,
-            properties={"split_names": '["train", "eval"]'},
-        ).with_id("examples"),
-        tfx.dsl.Importer(source_uri=schema, artifact_type=standard_artifacts.Schema).with_id("schema"),
+            source_uri=uri, artifact_type=standard_artifacts.Examples, properties={"split_names": '["train", "eval"]'}
+        ).with_id(f"examples{index}")
+        for index, uri in enumerate(examples)
     ]
+    sources = [tfx.dsl.Importer(source_uri=schema, artifact_type=standard_artifacts.Schema).with_id("schema"), *spans]
     given = {}
     if cache is not None:
         sources.append(
@@ -33,8 +38,8 @@ def run(name: str, component, out: Path, examples: str, schema: str, cache: str 
         )
         given["analyzer_cache"] = sources[-1].outputs["result"]
     transform = component(
-        examples=sources[0].outputs["result"],
-        schema=sources[1].outputs["result"],
+        examples=channel_utils.union([each.outputs["result"] for each in spans]),
+        schema=sources[0].outputs["result"],
         module_file=str(HERE / "tfx_module.py"),
         **given,
     )
@@ -52,19 +57,20 @@ def run(name: str, component, out: Path, examples: str, schema: str, cache: str 
     seconds = time.perf_counter() - start
     uris = {}
     with metadata.Metadata(metadata.sqlite_metadata_connection_config(str(out / f"{name}.sqlite"))) as store:
-        kinds = {kind.id: kind.name for kind in store.store.get_artifact_types()}
         for artifact in store.store.get_artifacts():
             if f"/{name}/" in artifact.uri:
-                uris[artifact.uri.split("/Transform/")[-1].split("/")[0]] = (kinds[artifact.type_id], artifact.uri)
+                uris.setdefault(artifact.uri.split("/Transform/")[-1].split("/")[0], []).append(artifact.uri)
     return {"seconds": seconds, "uris": uris}
 
 
 def read(result: dict) -> dict:
     """Returns what a run wrote: vocabularies, schema, the transformed rows of the eval split, and the files of each output."""
-    graph = Path(result["uris"]["transform_graph"][1])
+    graph = Path(result["uris"]["transform_graph"][0])
     output = tft.TFTransformOutput(str(graph))
     assets = {path.name: path.read_text() for path in sorted((graph / "transform_fn" / "assets").glob("*"))}
-    files = sorted(map(str, Path(result["uris"]["transformed_examples"][1]).glob("Split-eval/*")))
+    files = sorted(
+        str(file) for uri in result["uris"]["transformed_examples"] for file in Path(uri).glob("Split-eval/*")
+    )
     rows = sorted(record.numpy() for record in tf.data.TFRecordDataset(files, "GZIP"))
     parsed = tf.io.parse_example(rows, output.transformed_feature_spec())
     values = {
@@ -72,24 +78,65 @@ def read(result: dict) -> dict:
         for name, value in parsed.items()
     }
     return {
+        "statistics": {
+            kind: statistics(result["uris"][kind][0]) for kind in ("pre_transform_stats", "post_transform_stats")
+        },
+        "anomalies": anomalies(result["uris"]["post_transform_anomalies"][0]),
         "assets": assets,
         "spec": repr(output.transformed_feature_spec()),
         "raw_metadata": (graph / "metadata" / "schema.pbtxt").exists(),
         "rows": len(rows),
         "values": {name: sorted(column) for name, column in values.items()},
         "outputs": {
-            name: len([file for file in Path(uri).rglob("*") if file.is_file()])
-            for name, (_, uri) in result["uris"].items()
+            name: len([file for uri in found for file in Path(uri).rglob("*") if file.is_file()])
+            for name, found in result["uris"].items()
         },
     }
+
+
+def statistics(directory: str) -> dict:
+    """Returns what the statistics say of each feature, by its name."""
+    (dataset,) = tfdv.load_stats_binary(str(Path(directory) / "FeatureStats.pb")).datasets
+    found = {"": dataset.num_examples}
+    for feature in dataset.features:
+        kind = feature.WhichOneof("stats")
+        stats = getattr(feature, kind)
+        values = [stats.common_stats.num_non_missing, stats.common_stats.max_num_values]
+        if kind == "num_stats":
+            values += [stats.mean, stats.std_dev, stats.min, stats.max, stats.num_zeros]
+            values += [sum(bucket.sample_count for bucket in stats.histograms[0].buckets)]
+        else:
+            values += [stats.unique, stats.avg_length, *(each.frequency for each in stats.top_values)]
+        found["/".join(feature.path.step) or feature.name] = [kind, feature.type, *values]
+    return found
+
+
+def anomalies(directory: str) -> list:
+    return sorted(anomalies_pb2.Anomalies.FromString((Path(directory) / "SchemaDiff.pb").read_bytes()).anomaly_info)
+
+
+def cache_files(result: dict) -> dict:
+    """Returns the time of change of each file of a cache, by its name."""
+    directory = Path(result["uris"]["updated_analyzer_cache"][0])
+    return {file.name: file.stat().st_mtime_ns for file in directory.iterdir() if file.is_file()}
 
 
 if __name__ == "__main__":
     out, examples, schema = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     out.mkdir(parents=True, exist_ok=True)
-    theirs = run("theirs", tfx.components.Transform, out, examples, schema)
-    ours = run("ours", Transform, out, examples, schema)
-    again = run("again", Transform, out, examples, schema, ours["uris"]["updated_analyzer_cache"][1])
-    found = {"theirs": read(theirs), "ours": read(ours), "again": read(again)}
-    found["seconds"] = {"theirs": theirs["seconds"], "ours": ours["seconds"], "again": again["seconds"]}
+    components = {"theirs": tfx.components.Transform, "ours": Transform}
+    if len(sys.argv) > 4:
+        run(sys.argv[4], components[sys.argv[4]], out, [examples], schema)
+        sys.exit()
+    results = {name: run(name, component, out, [examples], schema) for name, component in components.items()}
+    cache = results["ours"]["uris"]["updated_analyzer_cache"][0]
+    results["again"] = run("again", Transform, out, [examples], schema, cache)
+    second = str(out / "second")
+    for split, source in (("train", "eval"), ("eval", "train")):
+        shutil.copytree(f"{examples}/Split-{source}", f"{second}/Split-{split}")
+    results["grown"] = run("grown", Transform, out, [examples, second], schema, cache)
+    results["whole"] = run("whole", Transform, out, [examples, second], schema)
+    found = {name: read(result) for name, result in results.items()}
+    found["seconds"] = {name: result["seconds"] for name, result in results.items()}
+    found["caches"] = {name: cache_files(results[name]) for name in ("ours", "again", "grown", "whole")}
     (out / "transform.json").write_text(json.dumps(found))
