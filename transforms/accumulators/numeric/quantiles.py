@@ -16,6 +16,7 @@ from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
 from transforms.accumulators.numeric.arrays import as_numpy
 from transforms.tft.combiner_facts import has_weights, num_features
+from transforms.tft.sketches import quantiles_sketch
 
 __all__ = ["EXACT_VALUES", "QuantilesAccumulator"]
 
@@ -80,9 +81,7 @@ class QuantilesAccumulator(Accumulator):
         """Returns the state of a part."""
         arrays, _ = decode_state(self.name, self.version, part.blob)
         if "sketch" in arrays:
-            sketch = self.combiner.create_accumulator()
-            sketch.__setstate__(arrays["sketch"].tobytes())
-            return {"chunks": [], "size": 0, "sketch": sketch}
+            return {"chunks": [], "size": 0, "sketch": quantiles_sketch(arrays["sketch"].tobytes())}
         if not arrays:
             return self.create()
         chunk = tuple(arrays[name] for name in ("values", "weights") if name in arrays)

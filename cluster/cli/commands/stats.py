@@ -1,0 +1,95 @@
+"""`fullpass stats`: what a data set holds, feature by feature."""
+
+from __future__ import annotations
+
+import argparse
+
+DESCRIPTION = (
+    "Takes statistics of every feature in one pass: counts, missing values, moments, quantiles, histograms, most frequent values, of "
+    "all records and of slices. Writes them as TensorFlow Metadata's messages, which TFDV and TFX read, with an inferred schema."
+)
+EPILOG = """examples:
+  fullpass stats data/train                                        a table; nothing is written
+  fullpass stats data/train --out stats --slice carrier            FeatureStats.pb, .pbtxt, .json and schema.pbtxt in stats/
+  fullpass stats data/train --out stats --slice carrier,origin --weight fare
+  fullpass stats 's3://bucket/day=*' --out s3://bucket/stats --runner flink --runner-option=--flink_master=host:8081
+
+Then hold other data to the schema, or compare them: `fullpass validate --help`.
+"""
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, globs, directories or a manifest")
+    parser.add_argument(
+        "--out", metavar="DIR", help="directory of the statistics, local or a URI (default: written nowhere)"
+    )
+    parser.add_argument(
+        "--slice",
+        action="append",
+        default=[],
+        metavar="KEY[,KEY]",
+        help="columns whose values make slices; repeatable",
+    )
+    parser.add_argument(
+        "--feature", action="append", default=[], metavar="NAME", help="only these columns; repeatable (default: all)"
+    )
+    parser.add_argument("--weight", default="", metavar="NAME", help="column that weighs the records")
+    parser.add_argument(
+        "--schema",
+        default="",
+        metavar="FILE",
+        help="schema.pbtxt that says which integers are categories and which bytes are no text",
+    )
+    parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
+    parser.add_argument(
+        "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
+    )
+    parser.add_argument(
+        "--batch-rows", type=int, default=131072, metavar="N", help="most records a batch (default: %(default)s)"
+    )
+    parser.add_argument("--memory", default="2Gi", metavar="SIZE", help="what a worker may hold (default: %(default)s)")
+    parser.add_argument(
+        "--show", type=int, default=40, metavar="N", help="features printed of each kind (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the statistics as JSON, as in FeatureStats.json")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from cluster.steps import stats
+    from engine import Dataset
+    from transforms.profiling.table import statistics_table
+
+    config = stats.StatsConfig(
+        slices=tuple(tuple(part.split(",")) for part in args.slice),
+        features=args.feature,
+        weight=args.weight,
+        schema=args.schema,
+        runner=args.runner,
+        runner_options=args.runner_option,
+        batch_rows=args.batch_rows,
+        memory=args.memory,
+        show=args.show,
+    )
+    data = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
+    report = stats.run(config, data, args.out)
+    if args.json:
+        from google.protobuf import json_format
+
+        print(
+            json_format.MessageToJson(report.statistics, preserving_proto_field_name=True, indent=1, ensure_ascii=False)
+        )
+        return 0
+    datasets = report.statistics.datasets
+    print(statistics_table(datasets[0], show=config.show))
+    if len(datasets) > 1:
+        print(
+            f"\n{len(datasets) - 1:,} slices: "
+            + ", ".join(f"{d.name} {d.num_examples:,}" for d in datasets[1 : config.show + 1])
+        )
+    where = f": {report.path}" if report.path else ""
+    print(f"\n{report.records:,} records, {len(datasets[0].features):,} features, {report.seconds:.1f} s{where}")
+    return 0

@@ -1,0 +1,236 @@
+"""Numbers of a feature: moments by exact sums, and their distribution, exact until there are too many distinct values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from tfx_bsl.sketches import QuantilesSketch
+
+from transforms.accumulators.numeric.exact import SCALE_BITS, exact_ratio, exact_sum, exact_sum_of_squares
+from transforms.profiling.distinct import DistinctCounts, distinct, from_arrays, merged
+from transforms.tft.sketches import quantiles_sketch
+
+__all__ = ["RANK_ERROR", "Distribution", "NumberState"]
+
+RANK_ERROR = 0.01  # what the sketch promises: a share of all values
+_SKETCHED = 1 << 36
+_SAFE = float(1 << 53)
+
+
+class Distribution:
+    """How numbers are distributed: all distinct values with their counts, then a sketch of quantiles.
+
+    Args:
+        limit: most distinct values that are kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.exact: DistinctCounts | None = None
+        self.sketches: list[Any] = []  # of counts, and of weights where there are any
+        self._pending: list[DistinctCounts] = []
+        self._waiting = 0
+
+    def add(self, counts: DistinctCounts) -> None:
+        """Adds distinct values."""
+        if not len(counts):
+            return
+        if self.sketches:
+            self._sketch(counts)
+            return
+        self._pending.append(counts)
+        self._waiting += len(counts)
+        if self._waiting > max(self.limit, 1 << 15):
+            self.settle()
+
+    def settle(self) -> None:
+        """Takes in what waits."""
+        waiting = [*([self.exact] if self.exact is not None else []), *self._pending]
+        self._pending, self._waiting = [], 0
+        if not waiting:
+            return
+        self.exact = merged(waiting)
+        if len(self.exact) > self.limit:
+            self._sketch(self.exact)
+            self.exact = None
+
+    def merge(self, other: Distribution) -> None:
+        """Adds another state."""
+        self.settle()
+        other.settle()
+        if other.sketches and not self.sketches:
+            held, self.exact = self.exact, None
+            self.sketches = other.sketches
+            if held is not None:
+                self._sketch(held)
+        elif other.sketches:
+            for mine, theirs in zip(self.sketches, other.sketches, strict=True):
+                mine.Merge(theirs)
+        elif other.exact is not None:
+            self.add(other.exact)
+
+    def _sketch(self, counts: DistinctCounts) -> None:
+        measures = [counts.counts.astype(np.float64), *([counts.weights] if counts.weights is not None else [])]
+        if not self.sketches:
+            self.sketches = [QuantilesSketch(RANK_ERROR, _SKETCHED, 1) for _ in measures]
+        order = pc.sort_indices(counts.values)
+        values = counts.values.take(order).cast(pa.float64(), safe=False)
+        for sketch, measure in zip(self.sketches, measures, strict=True):
+            sketch.AddValues(values, pa.array(measure).take(order))
+
+    def arrays(self, prefix: str) -> dict[str, np.ndarray]:
+        """Returns the state as numpy arrays."""
+        self.settle()
+        found = self.exact.arrays(f"{prefix}exact/") if self.exact is not None else {}
+        for index, sketch in enumerate(self.sketches):
+            sketch.Compact()
+            found[f"{prefix}sketch{index}"] = np.frombuffer(sketch.__getstate__(), np.uint8)
+        return found
+
+    @staticmethod
+    def of_arrays(arrays: dict[str, np.ndarray], prefix: str, limit: int) -> Distribution:
+        """Returns the state that gave the arrays."""
+        state = Distribution(limit)
+        if f"{prefix}exact/counts" in arrays:
+            state.exact = from_arrays(arrays, f"{prefix}exact/", 0, False)
+        for index in range(2):
+            if f"{prefix}sketch{index}" in arrays:
+                state.sketches.append(quantiles_sketch(arrays[f"{prefix}sketch{index}"].tobytes()))
+        return state
+
+
+@dataclasses.dataclass
+class NumberState:
+    """All numbers of a feature.
+
+    Attributes:
+        values: distribution of all but NaN.
+        count: values, without NaN.
+        finite: of them, those that are finite; the sums are over these.
+        nan: values that are NaN.
+        zeros: values that are 0.
+        total, squares: exact sums times 2**SCALE_BITS.
+        low, high: least and largest value; None without values.
+        weighted: sums of w, w x and w x² of finite values, weight of NaN; zeros without weights.
+    """
+
+    values: Distribution
+    count: int = 0
+    finite: int = 0
+    nan: int = 0
+    zeros: int = 0
+    total: int = 0
+    squares: int = 0
+    low: float | int | None = None
+    high: float | int | None = None
+    weighted: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+    def add(self, values: pa.Array, weights: np.ndarray | None) -> None:
+        """Adds values without nulls."""
+        array = values.to_numpy(zero_copy_only=False)
+        if array.dtype.kind == "f":
+            wrong = np.isnan(array)
+            if wrong.any():
+                self.nan += int(wrong.sum())
+                if weights is not None:
+                    self.weighted = (*self.weighted[:3], self.weighted[3] + float(weights[wrong].sum()))
+                    weights = weights[~wrong]
+                array = array[~wrong]
+                values = pa.array(array)
+        if not len(array):
+            return
+        counts = distinct(values, weights)
+        self.values.add(counts)
+        self.count += len(array)
+        self.zeros += int(np.count_nonzero(array == 0))
+        low, high = array.min().item(), array.max().item()
+        self.low = low if self.low is None else min(self.low, low)
+        self.high = high if self.high is None else max(self.high, high)
+        self._add_moments(array, counts, weights)
+
+    def _add_moments(self, array: np.ndarray, counts: DistinctCounts, weights: np.ndarray | None) -> None:
+        if array.dtype.kind == "f" and not (np.isfinite(array[0]) and np.isfinite(array).all()):
+            finite = np.isfinite(array)
+            array, weights = array[finite], None if weights is None else weights[finite]
+            self.finite += len(array)
+            self.total += exact_sum(array)
+            self.squares += exact_sum_of_squares(array)
+        else:
+            self.finite += len(array)
+            total, squares = _sums(array, counts)
+            self.total, self.squares = self.total + total, self.squares + squares
+        if weights is not None:
+            wide = array.astype(np.float64)
+            first, second, third, nan = self.weighted
+            with np.errstate(over="ignore"):
+                new = float(weights.sum()), float(weights @ wide), float(weights @ (wide * wide))
+            self.weighted = (first + new[0], second + new[1], third + new[2], nan)
+
+    def merge(self, other: NumberState) -> None:
+        """Adds another state."""
+        self.values.merge(other.values)
+        for name in ("count", "finite", "nan", "zeros", "total", "squares"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        lows = [each for each in (self.low, other.low) if each is not None]
+        highs = [each for each in (self.high, other.high) if each is not None]
+        self.low, self.high = min(lows, default=None), max(highs, default=None)
+        self.weighted = tuple(a + b for a, b in zip(self.weighted, other.weighted))  # type: ignore[assignment]
+
+    def moments(self) -> tuple[float, float]:
+        """Returns mean and standard deviation of the finite values, each rounded once; NaN without any."""
+        if not self.finite:
+            return float("nan"), float("nan")
+        spread = ((self.finite * self.squares) << SCALE_BITS) - self.total * self.total
+        variance = exact_ratio(spread, (self.finite * self.finite) << (2 * SCALE_BITS))
+        return exact_ratio(self.total, self.finite << SCALE_BITS), float(np.sqrt(variance))
+
+    def weighted_moments(self) -> tuple[float, float]:
+        """Returns mean and standard deviation by weight, from float64 sums."""
+        weight, first, second, _ = self.weighted
+        if weight <= 0:
+            return float("nan"), float("nan")
+        mean = first / weight
+        return mean, float(np.sqrt(max(second / weight - mean * mean, 0.0)))
+
+    def encode(self, prefix: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Returns (arrays, JSON values)."""
+        plain = {name: getattr(self, name) for name in ("count", "finite", "nan", "zeros", "weighted")}
+        ends = [
+            None if each is None else each.hex() if isinstance(each, float) else each for each in (self.low, self.high)
+        ]
+        return self.values.arrays(prefix), {**plain, "sums": [hex(self.total), hex(self.squares)], "ends": ends}
+
+    @staticmethod
+    def decode(arrays: dict[str, np.ndarray], values: Mapping[str, Any], prefix: str, limit: int) -> NumberState:
+        """Returns the state that gave arrays and values."""
+        plain = {name: values[name] for name in ("count", "finite", "nan", "zeros")}
+        total, squares = (int(each, 16) for each in values["sums"])
+        low, high = (float.fromhex(each) if isinstance(each, str) else each for each in values["ends"])
+        return NumberState(
+            Distribution.of_arrays(arrays, prefix, limit),
+            **plain,
+            total=total,
+            squares=squares,
+            low=low,
+            high=high,
+            weighted=tuple(values["weighted"]),
+        )
+
+
+def _sums(array: np.ndarray, counts: DistinctCounts) -> tuple[int, int]:
+    """Returns exact sums of values and squares, times 2**SCALE_BITS."""
+    largest = max(abs(float(array.min())), abs(float(array.max())))
+    whole = array.dtype.kind != "f" or (largest < _SAFE and bool((array == np.rint(array)).all()))
+    if not whole:
+        return exact_sum(array), exact_sum_of_squares(array)
+    if largest * largest * len(array) < _SAFE:
+        wide: Any = array.astype(np.int64)
+        return int(wide.sum()) << SCALE_BITS, int((wide * wide).sum()) << SCALE_BITS
+    numbers = counts.values.to_numpy(zero_copy_only=False)
+    pairs = list(zip((int(each) for each in numbers.tolist()), counts.counts.tolist()))
+    return sum(v * c for v, c in pairs) << SCALE_BITS, sum(v * v * c for v, c in pairs) << SCALE_BITS

@@ -1,0 +1,85 @@
+"""The files of statistics and of anomalies, under TFX's own names; docs/statistics.md lists them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format, message, text_format
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from engine.core.errors import ConfigError, DataError
+from engine.storage import paths
+from engine.storage.destination import Destination
+
+__all__ = [
+    "ANOMALIES",
+    "SCHEMA",
+    "STATISTICS",
+    "is_statistics",
+    "load_statistics",
+    "write_anomalies",
+    "write_statistics",
+]
+
+STATISTICS, ANOMALIES, SCHEMA = "FeatureStats.pb", "SchemaDiff.pb", "schema.pbtxt"
+TEXT = "anomalies.txt"
+_SUFFIXES = (".pb", ".pbtxt", ".json")
+
+
+def is_statistics(path: str) -> bool:
+    """Returns whether a path is that of statistics: a file of them by its suffix, or a directory that holds one."""
+    return os.fspath(path).endswith(_SUFFIXES) or paths.exists(paths.join(path, STATISTICS))
+
+
+def load_statistics(path: str) -> statistics_pb2.DatasetFeatureStatisticsList:
+    """Returns statistics from a file (.pb, .pbtxt or .json), or from a directory that holds `FeatureStats.pb`.
+
+    Raises:
+        ConfigError: nothing is there.
+        DataError: the file holds no statistics.
+    """
+    name = path if path.endswith(_SUFFIXES) else paths.join(path, STATISTICS)
+    try:
+        with paths.open_input(name) as file:
+            data = b"".join(iter(lambda: file.read(1 << 20), b""))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no statistics are there; give a directory of `fullpass stats --out`, or its file"
+        ) from None
+    found = statistics_pb2.DatasetFeatureStatisticsList()
+    try:
+        if name.endswith(".pb"):
+            found.ParseFromString(data)
+        elif name.endswith(".json"):
+            json_format.Parse(data.decode(), found)
+        else:
+            text_format.Parse(data.decode(), found)
+    except (message.DecodeError, json_format.ParseError, text_format.ParseError, UnicodeDecodeError) as error:
+        raise DataError(f"holds no DatasetFeatureStatisticsList: {error}", path=name) from error
+    if not found.datasets:
+        raise DataError("holds a DatasetFeatureStatisticsList without a data set", path=name)
+    return found
+
+
+def write_statistics(destination: Destination, statistics: Any, schema: Any) -> None:
+    """Writes a directory of statistics, with the schema that belongs to them."""
+    with destination.stage() as directory:
+        (directory / SCHEMA).write_text(text_format.MessageToString(schema, as_utf8=True), encoding="utf-8")
+        _write(directory, STATISTICS, statistics)
+
+
+def write_anomalies(destination: Destination, anomalies: Any, text: str) -> None:
+    """Writes a directory of anomalies."""
+    with destination.stage() as directory:
+        (directory / TEXT).write_text(text + "\n", encoding="utf-8")
+        _write(directory, ANOMALIES, anomalies)
+
+
+def _write(directory: Path, name: str, proto: Any) -> None:
+    stem = name.removesuffix(".pb")
+    (directory / f"{stem}.pbtxt").write_text(text_format.MessageToString(proto, as_utf8=True), encoding="utf-8")
+    text = json_format.MessageToJson(proto, preserving_proto_field_name=True, indent=1, ensure_ascii=False)
+    (directory / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+    (directory / name).write_bytes(proto.SerializeToString(deterministic=True))
