@@ -4,6 +4,7 @@
 """
 
 from transforms.analyze import AnalyzeReport, analyze
+from transforms.statistics import StatisticsReport, statistics
 from transforms.transform import TransformReport, transform
 
-__all__ = ["AnalyzeReport", "TransformReport", "analyze", "transform"]
+__all__ = ["AnalyzeReport", "StatisticsReport", "TransformReport", "analyze", "statistics", "transform"]

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "ingest": "turn CSV, Parquet or TFRecord files into shards",
     "inspect": "show format, schema, counts and first rows of a data set",
     "verify": "read every byte of a data set and check it",
+    "stats": "take statistics of a data set, and infer its schema",
     "analyze": "make the full passes of a preprocessing_fn: the transform graph",
     "transform": "apply a transform graph: transformed shards",
     "train": "train a model through a tf.distribute strategy",

@@ -8,7 +8,7 @@ from typing import Any
 from engine.core.errors import ConfigError, DataError
 from engine.storage import paths as _paths
 
-__all__ = ["as_feature_spec", "feature_spec_of_proto", "is_schema_proto"]
+__all__ = ["as_feature_spec", "feature_spec_of_proto", "is_schema_proto", "load_schema"]
 
 _MESSAGE = "tensorflow.metadata.v0.Schema"
 
@@ -42,7 +42,7 @@ def feature_spec_of_proto(schema: Any) -> dict[str, Any]:
             "a Schema proto is turned into a feature spec by tensorflow_transform, which is not installed here: install it, or "
             "give a feature spec or an Arrow schema"
         ) from error
-    message = _loaded(os.fspath(schema)) if isinstance(schema, str | os.PathLike) else schema
+    message = load_schema(os.fspath(schema)) if isinstance(schema, str | os.PathLike) else schema
     try:
         return dict(schema_utils.schema_as_feature_spec(message).feature_spec)
     except (ValueError, TypeError, KeyError) as error:
@@ -53,7 +53,12 @@ def _name(schema: Any) -> str:
     return os.fspath(schema) if isinstance(schema, str | os.PathLike) else "message"
 
 
-def _loaded(path: str) -> Any:
+def load_schema(path: str) -> Any:
+    """Returns the Schema message of a file: text (`schema.pbtxt`), or binary (`.pb`).
+
+    Raises:
+        DataError: a file that holds no Schema, or one without a feature.
+    """
     from google.protobuf import message, text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 

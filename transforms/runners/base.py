@@ -1,6 +1,6 @@
 """What a runner is: it takes a picklable pass and a list of splits, and gives back merged parts.
 
-A runner never touches the mathematics: `AnalysisPass` and `TransformPass` do that, and they are the same everywhere.
+A runner never touches the mathematics: `AnalysisPass`, `StatisticsPass` and `TransformPass` do that, and they are the same everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.core.progress import Progress
-from transforms.passes.analysis import AnalysisPass
+from transforms.passes.protocols import AccumulatePass
 from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
 
 __all__ = ["PassResult", "Runner", "SplitReader", "check_counts"]
@@ -64,7 +64,7 @@ class Runner(Protocol):
     name: str
 
     def accumulate(
-        self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
+        self, plan: AccumulatePass, reader: SplitReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits."""
 

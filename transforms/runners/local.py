@@ -11,14 +11,14 @@ import concurrent.futures
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
-from transforms.passes.analysis import AnalysisPass
+from transforms.passes.protocols import AccumulatePass
 from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
 from transforms.runners.base import PassResult, SplitReader
 from transforms.runners.processes import WorkerProcesses, portable
@@ -55,7 +55,7 @@ class LocalRunner:
                 )
 
     def accumulate(
-        self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
+        self, plan: AccumulatePass, reader: SplitReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits."""
         if self._processes == "always" and portable(plan):
@@ -63,7 +63,7 @@ class LocalRunner:
         opened = plan.open()
         watch = _Watch(progress)
 
-        def run(index: int) -> tuple[int, int, dict[tuple[int, int], bytes | memoryview]]:
+        def run(index: int) -> tuple[int, int, Mapping[tuple[int, int], bytes | memoryview]]:
             state = opened.accumulate(watch.count(reader.read(splits[index])))
             return index, state.rows, opened.encode(state)
 
@@ -88,7 +88,7 @@ class LocalRunner:
         return PassResult(parts=dict(zip(keys, merged)), split_rows={index: rows for index, rows, _ in results})
 
     def _with_processes(
-        self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress, first: Any
+        self, plan: AccumulatePass, reader: SplitReader, splits: Sequence[Any], progress: Progress, first: Any
     ) -> PassResult:
         """The same with processes; `first` is the result of split 0 where this process has it."""
         with WorkerProcesses(plan, reader, min(self.num_workers, max(len(splits), 1))) as workers:

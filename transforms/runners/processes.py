@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, Listener
 from typing import Any
 
 from engine.core.errors import FullpassError
-from transforms.passes.analysis import AnalysisPass
+from transforms.passes.protocols import AccumulatePass
 from transforms.runners.base import SplitReader
 from transforms.runners.exchange import write_parts
 from transforms.runners.process_worker import split_directory
@@ -32,14 +32,14 @@ _SHARED_MEMORY = "/dev/shm"
 _START_S = 120
 
 
-def portable(plan: AnalysisPass) -> bool:
+def portable(plan: AccumulatePass) -> bool:
     """Returns whether another process can run the pass: Python functions inside the graph live in this one."""
     function = plan.function
     if function is None:
         return True
     graph = getattr(function, "graph_def", None)
     if graph is None:
-        with open(os.path.join(function.path, "saved_model.pb"), "rb") as file:  # type: ignore[union-attr]
+        with open(os.path.join(function.path, "saved_model.pb"), "rb") as file:
             graph = file.read()
     if b"PyFunc" in graph:
         return False
@@ -59,7 +59,7 @@ class WorkerProcesses:
         count: number of processes.
     """
 
-    def __init__(self, plan: AnalysisPass, reader: SplitReader, count: int) -> None:
+    def __init__(self, plan: AccumulatePass, reader: SplitReader, count: int) -> None:
         self._count, self._payload = count, pickle.dumps((plan, reader))
         self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.cli.data_flags import add_data_flags, open_data
+
 DESCRIPTION = (
     "Takes statistics of every feature in one pass: counts, missing values, moments, quantiles, histograms, most frequent values, of "
     "all records and of slices. Writes them as TensorFlow Metadata's messages, which TFDV and TFX read, with an inferred schema."
@@ -54,13 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--show", type=int, default=40, metavar="N", help="features printed of each kind (default: %(default)s)"
     )
+    add_data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON, as in FeatureStats.json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cluster.steps import stats
-    from engine import Dataset
     from transforms.profiling.table import statistics_table
 
     config = stats.StatsConfig(
@@ -74,8 +76,7 @@ def run(args: argparse.Namespace) -> int:
         memory=args.memory,
         show=args.show,
     )
-    data = Dataset.open(args.paths if len(args.paths) > 1 else args.paths[0])
-    report = stats.run(config, data, args.out)
+    report = stats.run(config, open_data(args), args.out)
     if args.json:
         from google.protobuf import json_format
 

@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from engine.core.errors import ConfigError, FullpassError
 from engine.core.progress import Progress
 from engine.storage.paths import require_local
-from transforms.passes.analysis import AnalysisPass
+from transforms.passes.protocols import AccumulatePass
 from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
 from transforms.runners.base import PassResult, SplitReader
 from transforms.runners.beam.stages import AccumulateSplit, MergeParts, WriteShard, noted_error, rows_done
@@ -103,7 +103,7 @@ class BeamRunner:
         """Lets go of what a failed pass may have left unusable to the next attempt."""
 
     def accumulate(
-        self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
+        self, plan: AccumulatePass, reader: SplitReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits."""
 

@@ -12,7 +12,7 @@ import apache_beam as beam
 
 from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.storage.atomic import atomic_file
-from transforms.passes.analysis import AnalysisPass
+from transforms.passes.protocols import AccumulatePass
 from transforms.passes.transformation import ShardTask, TransformPass
 from transforms.runners.base import SplitReader
 from transforms.runners.exchange import write_parts
@@ -93,7 +93,7 @@ class AccumulateSplit(beam.DoFn):
         directory: shared by driver and workers.
     """
 
-    def __init__(self, plan: AnalysisPass, reader: SplitReader, directory: str) -> None:
+    def __init__(self, plan: AccumulatePass, reader: SplitReader, directory: str) -> None:
         self._plan, self._reader, self._directory = plan, reader, directory
         self._opened: Any = None
 
@@ -128,7 +128,7 @@ class MergeParts(beam.DoFn):
         directory: shared by driver and workers.
     """
 
-    def __init__(self, plan: AnalysisPass, directory: str) -> None:
+    def __init__(self, plan: AccumulatePass, directory: str) -> None:
         self._plan, self._directory = plan, directory
 
     def process(self, element: tuple[int, Iterable[list[tuple[int, int, int, bytes]]]]) -> Iterator[int]:
