@@ -13,7 +13,7 @@ import json
 import posixpath
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from engine.core.errors import FullpassError
 from engine.storage import tree as storage
 from engine.storage.atomic import atomic_directory, remove_leftovers
 from trainers.checkpoints.integrity import damage_of_state, damage_of_tensors, sealed_text
+from trainers.checkpoints.table_parts import GROUP as TABLES
+from trainers.checkpoints.table_parts import TableParts, read_rows, remove_parts, verify_rows
 
 __all__ = [
     "Checkpoint",
@@ -95,8 +97,44 @@ class Checkpoint:
         Raises:
             CheckpointError: a file is missing, belongs to another checkpoint, or a tensor's CRC does not hold.
         """
+        import tensorflow as tf
+
         for group in self.state["variables"]:
-            self.tensors(group)
+            if group != TABLES:
+                self.tensors(group)
+        try:
+            verify_rows(self._prefix, self.state["variables"].get(TABLES, []), self.state.get("table_ranges", {}))
+        except tf.errors.OpError as error:
+            raise CheckpointError(f"{self.path}: the tables cannot be read: {error.message}") from None
+
+    @property
+    def _prefix(self) -> str:
+        return posixpath.join(self._checked_folder, _TENSORS)
+
+    def restore_tables(self, tables: Sequence[Any], training: bool = True) -> None:
+        """Reads the rows that this process holds of `ShardedTable`s.
+
+        Args:
+            tables: of the model.
+            training: read the optimizer's state of the rows, too.
+
+        Raises:
+            CheckpointError: a table is not in the checkpoint, or has another shape there.
+        """
+        entries = self.state["variables"].get(TABLES, [])
+        places = {name: i for i, (name, _, _) in enumerate(entries)}
+        for table in tables:
+            for name, variable in table.saved if training else table.saved[:1]:
+                if name not in places:
+                    raise CheckpointError(
+                        f"{self.path}: table '{name}' not found; it has {', '.join(places) or 'none'}"
+                    )
+                entry = entries[places[name]]
+                if list(entry[1]) != [table.rows, table.width]:
+                    raise CheckpointError(
+                        f"{self.path}: table '{name}' is {entry[1]}, in this model it is {[table.rows, table.width]}"
+                    )
+                variable.assign(read_rows(self._prefix, places[name], entry, table.first, table.size))
 
     def tensors(self, group: str) -> dict[str, Any]:
         """Returns path to array of one group ("model", "optimizer", "average"), in the order they were saved.
@@ -111,10 +149,9 @@ class Checkpoint:
         if not keys:
             return {}
         kinds = [tf.as_dtype(kind) for _, _, kind in entries]
-        folder = self._checked_folder
         try:
             values = tf.raw_ops.RestoreV2(
-                prefix=posixpath.join(folder, _TENSORS),
+                prefix=self._prefix,
                 tensor_names=keys,
                 shape_and_slices=[""] * len(keys),
                 dtypes=kinds,
@@ -157,6 +194,7 @@ def remove_uncommitted(directory: str) -> None:
     """Deletes what killed writers left. Call it when none is writing."""
     if storage.is_local(directory):
         remove_leftovers(_local_root(directory))
+        remove_parts(root(directory))
         return
     names = _names(directory)
     there = {int(match.group(1)) for match in map(_NAME.match, names) if match}
@@ -215,7 +253,11 @@ def _step_of(path: str) -> int | None:
 
 
 def write_checkpoint(
-    directory: str, step: int, tensors: Mapping[str, list[tuple[str, Any]]], state: dict[str, Any]
+    directory: str,
+    step: int,
+    tensors: Mapping[str, list[tuple[str, Any]]],
+    state: dict[str, Any],
+    parts: TableParts | None = None,
 ) -> str:
     """Commits a checkpoint and returns its path; on any failure what was committed before is left untouched.
 
@@ -224,32 +266,45 @@ def write_checkpoint(
         step: optimizer steps done.
         tensors: group to (path, tensor) pairs.
         state: JSON-able; version, step and the variables' names are added.
+        parts: rows of tables, written by all workers; they become part of this checkpoint.
     """
     path = checkpoint_path(directory, step)
-    described = {g: [(n, list(t.shape), t.dtype.name) for n, t in pairs] for g, pairs in tensors.items()}
+    described: dict[str, list[Any]] = {
+        g: [(n, list(t.shape), t.dtype.name) for n, t in pairs] for g, pairs in tensors.items()
+    }
+    if parts is not None:
+        described[TABLES] = list(parts.described)
+        state = {**state, "table_ranges": parts.ranges}
     whole = {**state, "version": FORMAT_VERSION, "step": step, "variables": described}
     if storage.is_local(path):
         with atomic_directory(storage.local_path(path)) as temporary:
-            _fill(temporary, tensors, whole)
+            _fill(temporary, tensors, whole, parts)
         return path
     with tempfile.TemporaryDirectory(prefix="fullpass-checkpoint-") as temporary_name:
-        _fill(Path(temporary_name), tensors, whole)
+        _fill(Path(temporary_name), tensors, whole, parts)
         storage.upload_tree(Path(temporary_name), path, last=_STATE)
     return path
 
 
-def _fill(folder: Path, tensors: Mapping[str, list[tuple[str, Any]]], state: Mapping[str, Any]) -> None:
-    _write_tensors(str(folder), tensors)
+def _fill(
+    folder: Path, tensors: Mapping[str, list[tuple[str, Any]]], state: Mapping[str, Any], parts: TableParts | None
+) -> None:
+    if parts is None:
+        _write_tensors(str(folder / _TENSORS), tensors)
+    else:
+        own = str(parts.folder / "own")
+        _write_tensors(own, tensors)
+        parts.join(own, str(folder / _TENSORS))
     (folder / _STATE).write_text(sealed_text(state, folder))
 
 
-def _write_tensors(path: str, tensors: Mapping[str, list[tuple[str, Any]]]) -> None:
+def _write_tensors(prefix: str, tensors: Mapping[str, list[tuple[str, Any]]]) -> None:
     import tensorflow as tf
 
     flat = [(_key(g, i, name), t) for g, pairs in tensors.items() for i, (name, t) in enumerate(pairs)]
     with tf.device("/cpu:0"):
         tf.raw_ops.SaveV2(
-            prefix=posixpath.join(path, _TENSORS),
+            prefix=prefix,
             tensor_names=[k for k, _ in flat],
             shape_and_slices=[""] * len(flat),
             tensors=[t for _, t in flat],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -109,18 +110,23 @@ def agreed_step(directory: str, placement: Placement, newest: Callable[[str], in
     # The chief says from where: what a worker sees of a shared directory may be older or newer by a moment.
     said = float(-2 if failed is not None else -1 if mine is None else mine)
     strategy = placement.strategy
-
-    def replica(value: Any) -> Any:
-        first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.where(first, value, 0.0))
-
-    agree = tf.function(lambda v: strategy.run(replica, args=(v,)), autograph=False)
-    agreed = int(strategy.experimental_local_results(agree(tf.constant(said, tf.float64)))[0].numpy())
+    agreed = int(strategy.experimental_local_results(_of_first(strategy)(tf.constant(said, tf.float64)))[0].numpy())
     if failed is not None:
         raise failed
     if agreed == -2:
         raise files.CheckpointError(f"{directory}: the chief found no checkpoint that is whole, see its log")
     return agreed if agreed >= 0 else None
+
+
+@functools.lru_cache(maxsize=1)  # traced once a run, not once a meeting
+def _of_first(strategy: Any) -> Any:
+    """Returns the function that gives every worker the number of the first one."""
+
+    def replica(value: Any) -> Any:
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.where(first, value, 0.0))
+
+    return tf.function(lambda value: strategy.run(replica, args=(value,)), autograph=False)
 
 
 def describe_optimizer(optimizer: Any, named: list[tuple[str, Any]], rate: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainers.checkpoints import checkpoint as files
+from trainers.checkpoints.table_parts import TableParts
 from trainers.config.config import CheckpointConfig
 
 __all__ = ["Saver"]
@@ -53,7 +54,12 @@ class Saver:
         return step != self._last_step and (by_step or by_time)
 
     def save(
-        self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict[str, Any], wait: bool = False
+        self,
+        step: int,
+        tensors: dict[str, list[tuple[str, Any]]],
+        state: dict[str, Any],
+        wait: bool = False,
+        parts: TableParts | None = None,
     ) -> None:
         """Commits a checkpoint.
 
@@ -62,10 +68,13 @@ class Saver:
             tensors: group to (path, tensor); tensors, not variables: nothing may change them while they are written.
             state: JSON-able state; where its "finite" is False, the last checkpoint with finite weights is kept as well.
             wait: return only after the commit, and raise what went wrong.
+            parts: rows of tables that all workers have written; they go into the checkpoint.
         """
         self.wait()
         self._last_step, self._last_time = step, time.monotonic()
-        self._thread = threading.Thread(target=self._write, args=(step, tensors, state), name="checkpoint-writer")
+        self._thread = threading.Thread(
+            target=self._write, args=(step, tensors, state, parts), name="checkpoint-writer"
+        )
         self._thread.start()
         if wait or not self._config.asynchronous:
             self.wait()
@@ -86,9 +95,11 @@ class Saver:
         self.wait()
         return self.last_path
 
-    def _write(self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict[str, Any]) -> None:
+    def _write(
+        self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict[str, Any], parts: TableParts | None
+    ) -> None:
         try:
-            self.last_path = files.write_checkpoint(self._directory, step, tensors, state)
+            self.last_path = files.write_checkpoint(self._directory, step, tensors, state, parts)
             if state.get("finite", True):
                 self._last_finite = step
             self._error = None
@@ -96,6 +107,8 @@ class Saver:
             self._prune()
         except Exception as error:
             self._error = error
+            if parts is not None:
+                parts.remove()
             with contextlib.suppress(OSError):  # the disk that is full may be the log's, too
                 said = f"checkpoint of step {step} was not written: {_short(error)}"
                 print(

@@ -13,6 +13,7 @@ from trainers.compat.keras import tf_variable
 from trainers.config.config import as_pad_lists
 from trainers.models.inputs import model_inputs, takes_argument
 from trainers.models.padding import pad_lists
+from trainers.tables.table import tables_of
 
 __all__ = ["ForwardPass", "variables_of"]
 
@@ -37,6 +38,7 @@ class ForwardPass(tf.Module):
         self._call = _Untracked(_callable(model))
         self.model_variables = variables_of(model)
         self.model_resources = _resources(model)
+        self.model_tables = [table.values for table in tables_of(model)]
 
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the model's outputs by name; half-precision outputs as float32. One unnamed output is "outputs"."""

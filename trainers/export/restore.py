@@ -8,6 +8,7 @@ from engine.core.errors import ConfigError
 from trainers.checkpoints.checkpoint import Checkpoint, assign_group, load_checkpoint
 from trainers.compat.keras import tf_variable
 from trainers.export.forward import variables_of
+from trainers.tables.table import tables_of
 
 __all__ = ["restore_model"]
 
@@ -26,6 +27,7 @@ def restore_model(model: Any, path: str, use_average: bool = False) -> Checkpoin
     checkpoint = load_checkpoint(path)
     own = {id(v) for v in variables_of(model)}
     assign_group(checkpoint, "model", _named(model.variables, own))
+    checkpoint.restore_tables(tables_of(model), training=False)
     if use_average:
         if not checkpoint.state["variables"].get("average"):
             raise ConfigError(f"{checkpoint.path}: it has no moving averages: it was trained without ema_decay")

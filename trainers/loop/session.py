@@ -30,6 +30,7 @@ from trainers.checkpoints.resume import (
     set_random_state,
 )
 from trainers.checkpoints.saver import Saver
+from trainers.checkpoints.table_parts import TableParts, write_part
 from trainers.config.config import TrainerConfig
 from trainers.data.labels import check_labels
 from trainers.loop.asynchronous import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
@@ -107,7 +108,7 @@ class Session:
             self._built = build(
                 config, self.placement, build_model, context, lambda names: self._data.open(names, state)
             )
-        notes = check_model(config, self.placement, self.adapter)
+        notes = check_model(config, self.placement, self.adapter, self._built.tables)
         if notes and self.placement.is_chief:
             print(*notes, sep="\n", file=sys.stderr, flush=True)
         variables = self.adapter.named_variables["optimizer"]
@@ -140,7 +141,10 @@ class Session:
                 warm_start(built.adapter, self.config.warm_start, built.assign)
                 if built.averages is not None:
                     built.averages.copy()
+                if built.tables:
+                    files.load_checkpoint(self.config.warm_start).restore_tables(built.tables, training=False)
             return
+        saved.restore_tables(built.tables)
         for group, named in built.groups().items():
             if group == "optimizer":
                 note = restore_optimizer(saved, named, self._optimizer, built.assign)
@@ -290,6 +294,7 @@ class Session:
 
     def save(self, wait: bool = False) -> None:
         """Commits a checkpoint of this step, on the chief."""
+        parts = self._table_parts()
         if not self.placement.is_chief:
             return
         tensors = self._built.tensors()
@@ -307,8 +312,24 @@ class Session:
             "epoch": self.epoch,
             "saved_at": time.time(),
         }
-        self._saver.save(self.state.step, tensors, state, wait)
+        self._saver.save(self.state.step, tensors, state, wait, parts)
         self._seconds.lap("save")
+
+    def _table_parts(self) -> TableParts | None:
+        """Writes the rows of tables that this worker holds; all workers call it at the same step."""
+        tables, placement, config = self._built.tables, self.placement, self.config
+        if not tables:
+            return None
+        step = self.state.step
+        self._saver.wait()
+        if placement.num_hosts > 1:
+            agreed_step(config.directory, placement)  # a save of this step may have been under way on the chief
+        parts = write_part(files.root(config.directory), step, tables, placement.host, placement.num_hosts)
+        if placement.num_hosts > 1:
+            agreed_step(config.directory, placement)  # all rows are there before the chief commits them
+        if not placement.is_chief:
+            self._saver.restored(step, files.checkpoint_path(config.directory, step))
+        return parts
 
     def finish(self) -> TrainResult:
         """Commits the last checkpoint and returns the result."""
@@ -328,6 +349,7 @@ class Session:
                 for group in ("model", "average"):
                     if group in groups:
                         files.assign_group(saved, group, groups[group], self._built.assign)
+                saved.restore_tables(self._built.tables)
         self._built.take_averages()
         skip = ("step", "epoch")
         return TrainResult(

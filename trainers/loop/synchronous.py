@@ -19,12 +19,13 @@ import tensorflow as tf
 from trainers.config.config import TrainerConfig
 from trainers.data.targets import row_count, rows_of_part, split_example
 from trainers.loop.faults.step_guard import StepGuard
-from trainers.loop.gradients import clipped
+from trainers.loop.gradients import TableGradients, clipped
 from trainers.models.adapters import ModelAdapter
 from trainers.models.adapters.loss_reduction import size_of_weights
 from trainers.models.ema import WeightAverages
 from trainers.models.written import written_variables
 from trainers.strategies.placement import Placement
+from trainers.tables.reads import reads_of
 
 __all__ = ["CallResult", "SynchronousLoop"]
 
@@ -196,11 +197,17 @@ class SynchronousLoop:
         example = split_example(self._unpack(packed), config)
         if adapter.own_train_step:
             return self._sum([adapter.train_step(*example, reduce=self._reduced)])[0]
+        self._of_tables = TableGradients()
         gradients, loss = self._differentiate(*example, self._sum_of_weights(example))
         *gradients, loss = self._summed([*gradients, loss])
         gradients = adapter.unscaled(gradients)
+        tables = [(t, n, adapter.unscaled([g])[0]) for t, n, g in self._of_tables.summed()]
         if config.clip_norm is not None:
-            gradients = clipped(gradients, config.clip_norm, dense=self._placement.jit_required)
+            square = self._sum([tf.add_n([tf.nn.l2_loss(g) * 2 for _, _, g in tables])])[0] if tables else 0.0
+            gradients, factor = clipped(gradients, config.clip_norm, self._placement.jit_required, square)
+            tables = [(t, n, g * factor) for t, n, g in tables]
+        for table, numbers, gradient in tables:  # before the optimizer counts the step
+            table.apply(numbers, gradient, adapter.rate(), adapter.iterations)
         adapter.apply(gradients)
         return loss
 
@@ -209,7 +216,7 @@ class SynchronousLoop:
         summed = self._summed(gradients)
         if self._config.clip_norm is None:
             return summed
-        return clipped(summed, self._config.clip_norm, dense=self._placement.jit_required)
+        return clipped(summed, self._config.clip_norm, dense=self._placement.jit_required)[0]
 
     def _summed(self, values: list[Any]) -> list[Any]:
         present = [i for i, v in enumerate(values) if v is not None]
@@ -245,11 +252,13 @@ class SynchronousLoop:
     def _gradients_of(self, features: Any, labels: Any, weights: Any, all_weights: Any) -> tuple[list[Any], Any]:
         adapter = self._adapter
         variables = adapter.trainable
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, reads_of(tape) as reads:
             loss = adapter.loss(features, labels, weights, update_metrics=True)
             loss = self._share_of_slice(loss, labels, weights, all_weights)
             scaled = adapter.scale_loss(loss)
-        return tape.gradient(scaled, variables), tf.cast(loss, tf.float32)
+        gradients = tape.gradient(scaled, [*variables, *(read.rows for read in reads)])
+        self._of_tables.add(reads, gradients[len(variables) :])
+        return gradients[: len(variables)], tf.cast(loss, tf.float32)
 
     def _share_of_slice(self, loss: Any, labels: Any, weights: Any, all_weights: Any) -> Any:
         """Returns what the loss of one slice adds to the loss of the global batch, by the way the loss is reduced."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from trainers.models.inputs import asked_features, feature_names
 from trainers.models.padding import mask_name
 from trainers.models.precision import precision_policy
 from trainers.strategies import Placement
+from trainers.tables.table import ShardedTable, TablePlace, table_place, tables_of
 
 __all__ = ["BuiltModel", "build", "context_of"]
 
@@ -31,11 +32,13 @@ class BuiltModel:
         adapter: the model, its loss, optimizer and metrics.
         averages: moving averages of the weights, or None.
         placement: where the replicas are.
+        tables: embedding tables whose rows are divided over the workers.
     """
 
     adapter: ModelAdapter
     averages: WeightAverages | None
     placement: Placement
+    tables: Sequence[ShardedTable] = ()
 
     def groups(self) -> dict[str, list[tuple[str, Any]]]:
         """Returns group name to (path, variable) of everything that a checkpoint holds."""
@@ -114,7 +117,8 @@ def build(
         example: is given the names of the features that the model takes, and returns a batch of zeros of the right shapes
             with these, labels and weight.
     """
-    with placement.strategy.scope():
+    place = TablePlace(index=placement.host, count=placement.num_hosts, seed=config.seed)
+    with placement.strategy.scope(), table_place(place):
         with precision_policy(config.precision):
             model = build_model(context)
         adapter = adapt(model)
@@ -128,7 +132,11 @@ def build(
         note = adapter.fit_scaling(placement.strategy, *parts)
         if note and placement.is_chief:
             print(note, file=sys.stderr, flush=True)
-    return BuiltModel(adapter=adapter, averages=_averages(config, placement, adapter), placement=placement)
+    tables = tables_of(adapter.model)
+    for table in tables:
+        table.prepare_training()
+    averages = _averages(config, placement, adapter)
+    return BuiltModel(adapter=adapter, averages=averages, placement=placement, tables=tables)
 
 
 def _averages(config: TrainerConfig, placement: Placement, adapter: ModelAdapter) -> WeightAverages | None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from engine.core.errors import ConfigError
+from engine.storage.tree import is_local
 from trainers.config.config import TrainerConfig
 from trainers.models.adapters import ModelAdapter
 from trainers.strategies import Placement
+from trainers.tables.table import ShardedTable
 
 __all__ = ["check_model"]
 
 
-def check_model(config: TrainerConfig, placement: Placement, adapter: ModelAdapter) -> list[str]:
+def check_model(
+    config: TrainerConfig, placement: Placement, adapter: ModelAdapter, tables: Sequence[ShardedTable] = ()
+) -> list[str]:
     """Returns what a person should know of how this model is trained with these settings.
 
     Raises:
         ConfigError: a setting that this model or strategy cannot have.
     """
     _check_metric(config, adapter)
+    if tables:
+        _check_tables(config, placement, adapter, tables[0].table_name)
     name = type(adapter.model).__name__
     if placement.coordinator is not None and config.on_nan == "skip":
         raise ConfigError("on_nan='skip' needs steps in order, which parameter_server has not; use 'stop' or 'go_on'")
@@ -39,6 +46,32 @@ def check_model(config: TrainerConfig, placement: Placement, adapter: ModelAdapt
             "replicas or accumulate_steps then has no loss of its own; give all of them the same reduction"
         )
     return [*_notes_on_steps(adapter, name), *_notes_on_slices(config, adapter.model)]
+
+
+def _check_tables(config: TrainerConfig, placement: Placement, adapter: ModelAdapter, table: str) -> None:
+    """Raises a ConfigError for what a table that is divided over the workers does not go with."""
+    several = placement.num_hosts > 1
+    faults = {
+        f"strategy={placement.name!r}: use one_device or multi_worker_mirrored": placement.coordinator is not None
+        or placement.jit_required,
+        f"{placement.replicas_per_host} devices a worker: start one worker for each device": placement.replicas_per_host
+        > 1,
+        "a train_step of the model's own: leave it to the loop": adapter.own_train_step,
+        "xla=True: workers exchange rows inside the forward pass; leave it out": config.xla,
+        f"ema_decay={config.ema_decay}: it would change every row at each step; leave it out": config.ema_decay
+        is not None,
+        "on_nan='skip': it copies all variables at each step; use 'stop' or 'go_on'": config.on_nan == "skip",
+        "checkpoint.every_s: all workers write their rows at the same step; use every_steps": several
+        and config.checkpoint.every_s is not None,
+        f"directory={config.directory}: several workers need a file system that they share": several
+        and not is_local(config.directory),
+        f"warm_start={config.warm_start}: only a training or checkpoint directory has tables": config.warm_start
+        is not None
+        and config.warm_start.endswith((".keras", ".h5")),
+    }
+    for fault, there in faults.items():
+        if there:
+            raise ConfigError(f"sharded table {table!r} does not go with {fault}")
 
 
 def _check_metric(config: TrainerConfig, adapter: ModelAdapter) -> None:

@@ -125,6 +125,12 @@ class ModelAdapter(abc.ABC):
     def iterations(self) -> Any:
         """The optimizer's step counter."""
 
+    def rate(self) -> Any:
+        """Returns the rate of the next step as a tensor, inside of a step."""
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        rate = optimizer.learning_rate
+        return tf.convert_to_tensor(rate(self.iterations) if callable(rate) else rate)
+
     @property
     @abc.abstractmethod
     def learning_rate(self) -> float:

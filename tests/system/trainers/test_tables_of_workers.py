@@ -1,0 +1,76 @@
+"""A table divided over two workers learns what one worker's does; its checkpoints are joined, and read by any number of workers.
+
+FULLPASS_LARGE=1 adds a table of 10,000,000 x 64, which takes 6 GB of disk and memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.table_target import columns
+from trainers.checkpoints.checkpoint import load_checkpoint
+from trainers.supervision.local_group import LocalGroup
+
+ROOT = str(Path(__file__).parents[3])
+LARGE = os.environ.get("FULLPASS_LARGE") == "1"
+
+
+def run(directory: Path, name: str, workers: int, **settings) -> Path:
+    """Trains in a group of its own and returns the directory of the training."""
+    target = ["tests.support.table_target:train", str(directory / name), json.dumps(settings)]
+    running = LocalGroup(workers, target, directory / f"logs-{name}", env={"PYTHONPATH": ROOT}).start()
+    try:
+        assert running.wait(timeout_s=1200) == 0, (directory / f"logs-{name}" / "worker-0.log").read_text()[-4000:]
+    finally:
+        running.stop(grace_s=0.0)
+    return directory / name
+
+
+def tensors(directory: Path, group: str = "table") -> dict[str, np.ndarray]:
+    saved = load_checkpoint(str(directory)).tensors(group)
+    return {key.partition(":")[2]: value.numpy() for key, value in saved.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_workers_learn_what_one_does_and_one_goes_on_from_their_checkpoint(tmp_path):
+    one = run(tmp_path, "one", 1, clip_norm=0.5)
+    two = run(tmp_path, "two", 2, clip_norm=0.5)
+    assert load_checkpoint(str(two)).state["table_ranges"]["items/rows"] == [[0, 500], [500, 501]]
+    for group in ("table", "model"):
+        found, expected = tensors(two, group), tensors(one, group)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+    scores = [load_checkpoint(str(d)).state["training"]["history"][-1]["loss"] for d in (one, two)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    assert not list((two / "checkpoints").glob(".parts-*"))
+    # Resumed by one worker, the run of two is what it would have been: to the bit of the rows that no more batch has.
+    before = tensors(two)
+    run(tmp_path, "two", 1, clip_norm=0.5, steps=14)
+    after, straight = tensors(two), tensors(run(tmp_path, "long", 1, clip_norm=0.5, steps=14))
+    np.testing.assert_allclose(after["items/rows"], straight["items/rows"], rtol=1e-4, atol=1e-6)
+    unread = np.setdiff1d(np.arange(1001), columns(1001)["ids"])
+    assert len(unread)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name][unread], value[unread])
+
+
+@pytest.mark.skipif(not LARGE, reason="takes 6 GB of memory and of disk: FULLPASS_LARGE=1 runs it")
+@pytest.mark.timeout(3600)
+def test_ten_million_rows_over_two_workers(tmp_path):
+    rows, width = 10_000_000, 64
+    done = run(tmp_path, "large", 2, rows=rows, width=width, optimizer="sgd", evaluate=False)
+    saved = load_checkpoint(str(done))
+    assert [entry[1] for entry in saved.state["variables"]["table"]] == [[rows, width]]
+    half = rows // 2 * width * 4
+    for worker in range(2):
+        peak = int((done / f"peak-{worker}").read_text())
+        sys.stderr.write(f"worker {worker}: {peak / 2**30:.2f} GiB at most, its rows {half / 2**30:.2f} GiB\n")
+        assert peak < 3 * half, "a worker held more than its own rows"
