@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 EXTRAS ?= kubernetes,gcs,s3,tfma
 TENSORFLOW ?= tensorflow
 
-.PHONY: help env demo test lint test-unit test-system test-gpu test-clusters bench fuzz lock audit prose docs wheels clean
+.PHONY: help env demo test lint test-unit test-system test-gpu test-clusters bench bench-full bench-docs guard fuzz lock audit prose docs wheels clean
 
 help:
 	@echo "make env            build $(VENV) with everything that the demo and the tests need"
@@ -19,7 +19,9 @@ help:
 	@echo "make test           lint, unit and system tests (make test-unit, make test-system: one of them, without lint)"
 	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
 	@echo "make test-gpu       what a machine with a GPU must show; skips on any other"
-	@echo "make bench          every speed claim, measured against its peer"
+	@echo "make bench          ours beside its peers, in minutes (make bench-full: the documented sizes, and the long cases)"
+	@echo "make bench-docs     the tables of README and docs, made of benchmarks/results"
+	@echo "make guard          instructions of the native hot paths against benchmarks/guard/baselines.json"
 	@echo "make lock           the image's packages with hashes: k8s/requirements.txt (EXTRAS=..., TENSORFLOW=...)"
 	@echo "make audit          known weaknesses of code, packages and manifests, and a bill of materials: build/sbom.json"
 	@echo "make prose          the words of documents and docstrings, by vale (.vale/)"
@@ -55,7 +57,16 @@ test-clusters: env
 	$(BIN)/python -m pytest tests/clusters
 
 bench: env
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/python -m benchmarks.harness.suite --quick
+
+bench-full: env
+	$(BIN)/python -m benchmarks.harness.suite --full
+
+bench-docs: env
+	$(BIN)/python -m benchmarks.harness.tables
+
+guard: env
+	$(BIN)/python -m benchmarks.guard.run
 
 fuzz: env
 	$(BIN)/python -m tests.fuzz.run --runs $(FUZZ_RUNS)

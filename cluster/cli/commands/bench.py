@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     import json
     import os
 
+    from cluster.benchmarking.reading import explain, measure
     from cluster.cli.quiet import import_tensorflow
-    from cluster.cli.reading_bench import explain, measure
 
     dataset = open_data(args)
     if dataset.format == "tfrecord":

@@ -1,0 +1,116 @@
+"""Runs benchmarks, files their results by machine and case, and compares them with earlier ones.
+
+python -m benchmarks.harness.suite --quick
+python -m benchmarks.harness.suite --case read --case feed --against last --fail-if-slower
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.harness.tables import RESULTS, ROOT
+from cluster.benchmarking.compare import compare, lines_of
+from cluster.benchmarking.machine import machine_name
+from cluster.benchmarking.results import keep, results_of
+from engine.core.errors import ConfigError
+
+__all__ = ["add_arguments", "cases", "main", "run"]
+
+# Sizes of the quick suite: the fixed costs of a peer weigh a little more in it, see docs/performance.md.
+QUICK = {"FULLPASS_BENCH_ROWS": "100000", "FULLPASS_BENCH_FEED_ROWS": "200000", "FULLPASS_BENCH_TFT_ROWS": "10000"}
+
+
+def cases() -> dict[str, Path]:
+    """Returns the file of each case by its name."""
+    return {
+        path.stem.removeprefix("test_"): path for path in sorted((ROOT / "benchmarks" / "cases").rglob("test_*.py"))
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the suite's options."""
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="small data, five pairs, without the long cases (default)")
+    size.add_argument("--full", action="store_true", help="the data of the documented figures, and the long cases")
+    parser.add_argument(
+        "--case", action="append", default=[], metavar="NAME", help="this case alone; may be given again"
+    )
+    parser.add_argument("--list", action="store_true", help="list the cases and end")
+    parser.add_argument(
+        "--record", action="store_true", help="keep the results in benchmarks/results, from which the tables are made"
+    )
+    parser.add_argument(
+        "--against", metavar="FILE|last", help="compare with JSON of pytest-benchmark, or with the kept results"
+    )
+    parser.add_argument(
+        "--fail-if-slower", action="store_true", help="end with code 3 where something is slower beyond the spread"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the suite.
+
+    Returns:
+        0; 1 where a benchmark failed; 3 where `--fail-if-slower` found one.
+
+    Raises:
+        ConfigError: there is no such case, or nothing to compare with.
+    """
+    known = cases()
+    if args.list:
+        for name, path in known.items():
+            print(f"{name:<12} {path.read_text().splitlines()[0].strip(chr(34))}")
+        return 0
+    for name in args.case:
+        if name not in known:
+            raise ConfigError(f"--case {name}: no such case; the cases are {', '.join(known)}")
+    mine = RESULTS / machine_name()
+    against = mine if args.against == "last" else Path(args.against) if args.against else None
+    if against is not None and not against.exists():
+        raise ConfigError(f"--against {args.against}: {against} does not exist; `--record` keeps results there")
+    before = list(results_of(against)) if against else []
+    with tempfile.TemporaryDirectory(prefix="fullpass-bench-") as directory:
+        measured = Path(directory) / "measured.json"
+        code = _pytest([str(known[name]) for name in args.case] or ["benchmarks"], measured, args.full)
+        if not measured.exists():
+            return 1
+        after = list(results_of(measured))
+        if args.record:
+            for path in keep(measured, mine):
+                print(f"kept {path.relative_to(ROOT)}")
+    if before:
+        changes = compare(before, after)
+        for line in lines_of(changes):
+            print(line)
+        if args.fail_if_slower and any(change.slower for change in changes):
+            return 3
+    return 1 if code else 0
+
+
+def _pytest(paths: list[str], measured: Path, full: bool) -> int:
+    command = [sys.executable, "-m", "pytest", *paths, "--benchmark-only", "-q", "-s", f"--benchmark-json={measured}"]
+    environment = dict(os.environ)
+    if not full:
+        command += ["-m", "not full"]
+        environment = {**QUICK, **environment}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the suite of the command line's words."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

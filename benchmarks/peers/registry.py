@@ -1,0 +1,70 @@
+"""Every peer: how the tables name it, whose version is noted, and why one is not measured."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["PEERS", "Peer"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A peer.
+
+    Args:
+        title: in tables.
+        package: the distribution.
+        measured: whether a case measures it.
+        reason: why not, where it is not.
+    """
+
+    title: str
+    package: str
+    measured: bool = True
+    reason: str = ""
+
+
+PEERS = {
+    "tf.data": Peer(title="tf.data TFRecord + `parse_example`", package="tensorflow"),
+    "tfx_bsl": Peer(title="tfx_bsl's decoder and encoder", package="tfx-bsl"),
+    "tft": Peer(title="TFT on DirectRunner", package="tensorflow-transform"),
+    "keras": Peer(title="Keras `fit`", package="keras"),
+    "grain": Peer(title="grain over ArrayRecord", package="grain"),
+    "webdataset": Peer(title="webdataset over tar files", package="webdataset"),
+    "pyarrow": Peer(title="pyarrow", package="pyarrow"),
+    "polars": Peer(title="polars", package="polars"),
+    "duckdb": Peer(title="duckdb", package="duckdb"),
+    "ray.data": Peer(title="ray.data over Parquet", package="ray"),
+    "tfma": Peer(title="TFMA's combiners, row by row", package="tensorflow-model-analysis"),
+    "starlette": Peer(title="`model(x)` a request behind starlette", package="starlette"),
+    "ray serve": Peer(
+        title="Ray Serve",
+        package="ray",
+        measured=False,
+        reason="the extra `ray[serve]` is not among the packages of the development environment",
+    ),
+    "petastorm": Peer(
+        title="petastorm",
+        package="petastorm",
+        measured=False,
+        reason="0.13 imports `pyarrow.filesystem`, which pyarrow 25 does not have",
+    ),
+    "mosaicml-streaming": Peer(
+        title="mosaicml-streaming",
+        package="mosaicml-streaming",
+        measured=False,
+        reason="brings PyTorch with CUDA (several GB) and numpy below 2.2; needs an environment of its own",
+    ),
+    "litdata": Peer(
+        title="litdata",
+        package="litdata",
+        measured=False,
+        reason="brings PyTorch with CUDA (several GB); needs an environment of its own",
+    ),
+    "hybridbackend": Peer(
+        title="HybridBackend",
+        package="hybridbackend",
+        measured=False,
+        reason="its last release is for TensorFlow 1.15 and Python 3.8",
+    ),
+}

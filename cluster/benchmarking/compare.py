@@ -1,0 +1,100 @@
+"""Two results of the same benchmark: like with like alone, and slower only where the spreads do not touch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["Change", "compare", "lines_of"]
+
+# What must be equal for two figures to say something about the code.
+_MACHINE = ("cpu", "cpu_family_model_stepping", "cores")
+_ENTRY = ("peer", "peer_version", "data_digest", "records", "cache")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Change:
+    """A benchmark in two results.
+
+    Attributes:
+        name: of the benchmark.
+        before, after: the ratio to the peer of processor time: (median, least, greatest); None where it is not comparable.
+        reason: why it is not comparable; empty where it is.
+    """
+
+    name: str
+    before: tuple[float, float, float] | None
+    after: tuple[float, float, float] | None
+    reason: str = ""
+
+    @property
+    def slower(self) -> bool:
+        """Whether the greatest ratio now is below the least one before."""
+        return self.before is not None and self.after is not None and self.after[2] < self.before[1]
+
+    @property
+    def faster(self) -> bool:
+        """Whether the least ratio now is above the greatest one before."""
+        return self.before is not None and self.after is not None and self.after[1] > self.before[2]
+
+
+def compare(
+    before: Iterable[tuple[dict[str, Any], dict[str, Any]]], after: Iterable[tuple[dict[str, Any], dict[str, Any]]]
+) -> list[Change]:
+    """Returns a change for each benchmark of `after`.
+
+    Args:
+        before: (machine_info, entry) of the earlier results, as `results_of` gives them.
+        after: of the new ones.
+    """
+    old = {entry["fullname"]: (machine, entry) for machine, entry in before}
+    changes = []
+    for machine, entry in after:
+        name = entry["fullname"].split("::")[-1]
+        if entry["fullname"] not in old:
+            changes.append(Change(name=name, before=None, after=None, reason="not in the earlier results"))
+            continue
+        reason = _difference(old[entry["fullname"]], (machine, entry))
+        if reason:
+            changes.append(Change(name=name, before=None, after=None, reason=reason))
+            continue
+        changes.append(Change(name=name, before=_ratio(old[entry["fullname"]][1]), after=_ratio(entry)))
+    return changes
+
+
+def lines_of(changes: list[Change]) -> list[str]:
+    """Returns the lines that tell of changes: slower ones first, then faster, unchanged, not comparable."""
+    rank = {"SLOWER": 0, "faster": 1, "as before": 2, "not compared": 3}
+    lines = []
+    for change in changes:
+        word = "not compared" if change.reason else "SLOWER" if change.slower else "faster" if change.faster else None
+        word = word or "as before"
+        figures = change.reason
+        if change.before is not None and change.after is not None:
+            figures = f"{_text(change.before)} -> {_text(change.after)} x the peer, processor time"
+        lines.append((rank[word], f"{word:<12} {change.name}: {figures}"))
+    return [line for _, line in sorted(lines)]
+
+
+def _difference(old: tuple[dict[str, Any], dict[str, Any]], new: tuple[dict[str, Any], dict[str, Any]]) -> str:
+    machines = [machine.get("fullpass", machine) for machine, _ in (old, new)]
+    for key in _MACHINE:
+        if machines[0].get(key) != machines[1].get(key):
+            return f"another machine: {key} {machines[0].get(key)} then, {machines[1].get(key)} now"
+    extras = [entry.get("extra_info", {}) for _, entry in (old, new)]
+    if any("cpu_ratio" not in extra for extra in extras):
+        return "it has no peer"
+    for key in _ENTRY:
+        if extras[0].get(key) != extras[1].get(key):
+            return f"not alike: {key} {extras[0].get(key)} then, {extras[1].get(key)} now"
+    return ""
+
+
+def _ratio(entry: dict[str, Any]) -> tuple[float, float, float]:
+    ratio = entry["extra_info"]["cpu_ratio"]
+    return ratio["median"], ratio["least"], ratio["greatest"]
+
+
+def _text(ratio: tuple[float, float, float]) -> str:
+    return f"{ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})"

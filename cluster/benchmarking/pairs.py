@@ -1,0 +1,111 @@
+"""Ours and a peer's, timed in turn in one process, so that a busy machine slows both alike. The one owner of pairs and ratios."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["PairedResult", "Spread", "Timing", "paired"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread:
+    """The median of some values with the least and the greatest of them."""
+
+    median: float
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """Returns the spread of the values, of which there is at least one."""
+        return cls(median=statistics.median(values), least=min(values), greatest=max(values))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds of one run: on the clock, and of processor time of all threads of the process that did the work.
+
+    A function given to `paired` may return one, where another process does the work and measures itself.
+    """
+
+    wall_s: float
+    cpu_s: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairedResult:
+    """Ratios peer time / our time over interleaved pairs; above 1 we are faster.
+
+    Args:
+        wall_ratios, cpu_ratios: of each pair, in the order in which they were measured; of seconds a unit of work.
+        ours_s, peer_s: median wall seconds of one run of each.
+        ours_cpu_s, peer_cpu_s: median processor seconds of one run of each.
+    """
+
+    wall_ratios: tuple[float, ...]
+    cpu_ratios: tuple[float, ...]
+    ours_s: float
+    peer_s: float
+    ours_cpu_s: float
+    peer_cpu_s: float
+
+    @property
+    def rounds(self) -> int:
+        """Pairs measured."""
+        return len(self.wall_ratios)
+
+    @property
+    def wall(self) -> Spread:
+        """The ratio of wall clock times."""
+        return Spread.of(list(self.wall_ratios))
+
+    @property
+    def cpu(self) -> Spread:
+        """The ratio of processor times, which other programs on the machine disturb less; the ratio of what one core does."""
+        return Spread.of(list(self.cpu_ratios))
+
+
+def paired(
+    ours: Callable[[], Any],
+    peer: Callable[[], Any],
+    rounds: int = 5,
+    *,
+    ours_size: float = 1.0,
+    peer_size: float = 1.0,
+    warm_up: bool = True,
+) -> PairedResult:
+    """Runs ours and the peer in turn and returns the spread of their ratio.
+
+    Args:
+        ours: does our work once.
+        peer: does the same work once, the peer's way.
+        rounds: pairs to measure, at least 1.
+        ours_size: units of work of one call of `ours`; a slow peer may be given less work than we.
+        peer_size: units of work of one call of `peer`.
+        warm_up: run each once before, unmeasured.
+    """
+    if warm_up:
+        ours()
+        peer()
+    runs = [(_timing(ours), _timing(peer)) for _ in range(rounds)]
+    scale = ours_size / peer_size
+    return PairedResult(
+        wall_ratios=tuple(scale * theirs.wall_s / own.wall_s for own, theirs in runs),
+        cpu_ratios=tuple(scale * theirs.cpu_s / max(own.cpu_s, 1e-9) for own, theirs in runs),
+        ours_s=statistics.median(own.wall_s for own, _ in runs),
+        peer_s=statistics.median(theirs.wall_s for _, theirs in runs),
+        ours_cpu_s=statistics.median(own.cpu_s for own, _ in runs),
+        peer_cpu_s=statistics.median(theirs.cpu_s for _, theirs in runs),
+    )
+
+
+def _timing(action: Callable[[], Any]) -> Timing:
+    start, cpu_start = time.perf_counter(), time.process_time()
+    told = action()
+    if isinstance(told, Timing):
+        return told
+    return Timing(wall_s=time.perf_counter() - start, cpu_s=time.process_time() - cpu_start)
