@@ -28,6 +28,7 @@ REQUIRED = [
 ]
 EXTRAS = {
     "ray": ["ray[default]>=2.60,<2.61"],
+    "tune": ["ray[tune]>=2.60,<2.61", "optuna>=4,<6"],
     "kubernetes": ["kubernetes>=26.1", "pyyaml>=6"],
     "gcs": ["tensorflow-io-gcs-filesystem>=0.37", "gcsfs>=2024.2"],
     "s3": ["s3fs>=2024.2"],
@@ -68,6 +69,7 @@ EXTRAS["dev"] = [
         r
         for name in (
             "ray",
+            "tune",
             "kubernetes",
             "s3",
             "avro",

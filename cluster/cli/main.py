@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "analyze": "make the full passes of a preprocessing_fn: the transform graph",
     "transform": "apply a transform graph: transformed shards",
     "train": "train a model through a tf.distribute strategy",
+    "tune": "search for settings: many trainings, the best one goes on into export",
     "evaluate": "measure an exported model, overall and by segment",
     "export": "write a SavedModel that takes raw tf.Examples",
     "push": "make an evaluated version the one that is served, or roll back",

@@ -11,6 +11,7 @@ from trainers.config.config import TrainerConfig
 if TYPE_CHECKING:
     from engine import Dataset
     from trainers import TrainResult
+    from trainers.callbacks.base import Callback
 
 __all__ = ["TrainConfig", "run"]
 
@@ -39,7 +40,13 @@ class TrainConfig(TrainerConfig):
 
 
 def run(
-    config: TrainConfig, module: str, data: Dataset, *, eval: Dataset | None = None, graph: str | None = None
+    config: TrainConfig,
+    module: str,
+    data: Dataset,
+    *,
+    eval: Dataset | None = None,
+    graph: str | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainResult:
     """Returns the result of the training, which begins at the last checkpoint in `config.directory`.
 
@@ -49,6 +56,7 @@ def run(
         data: what to train on.
         eval: data for the metrics of each evaluation; None for none.
         graph: transform graph of the data, for `context.transform_output`.
+        callbacks: besides those of the module.
 
     Raises:
         ConfigError: a setting, model or feature that cannot work.
@@ -63,5 +71,5 @@ def run(
         data,
         eval=eval,
         transform_graph=graph,
-        callbacks=user_function(module, config.callbacks)() if config.callbacks else (),
+        callbacks=[*(user_function(module, config.callbacks)() if config.callbacks else ()), *callbacks],
     ).fit()

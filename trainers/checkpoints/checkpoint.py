@@ -26,6 +26,7 @@ from trainers.checkpoints.table_parts import GROUP as TABLES
 from trainers.checkpoints.table_parts import TableParts, read_rows, remove_parts, verify_rows
 
 __all__ = [
+    "BEST_FILE",
     "Checkpoint",
     "CheckpointError",
     "checkpoint_steps",
@@ -39,6 +40,7 @@ __all__ = [
 FORMAT_VERSION = 2
 _UNSEALED_VERSION = 1  # written before there were digests: read as it is
 _STATE = "state.json"
+BEST_FILE = "best.json"  # of a search: its "directory" is that of the best training
 _NAME = re.compile(r"step-(\d{12})/")
 _COMMIT = re.compile(rf"step-(\d{{12}})/{re.escape(_STATE)}")
 _TENSORS = "tensors"
@@ -209,7 +211,7 @@ def latest_checkpoint(directory: str) -> str | None:
 
 
 def load_checkpoint(path: str) -> Checkpoint:
-    """Returns a committed checkpoint; `path` is its directory, or a training directory.
+    """Returns a committed checkpoint; `path` is its directory, a training directory, or that of a search (its best training).
 
     Of a training directory it is the checkpoint that is the run's result: the best one where early stopping restores
     the best, else the newest. What is exported is then what `Trainer.fit` returned.
@@ -222,6 +224,9 @@ def load_checkpoint(path: str) -> Checkpoint:
     if text is not None:
         return _parsed(path, text)
     newest = latest_checkpoint(path)
+    best_training = None if newest is not None else storage.read_text(posixpath.join(path, BEST_FILE))
+    if best_training is not None:
+        return load_checkpoint(posixpath.join(path, json.loads(best_training)["directory"]))
     if newest is None:
         raise CheckpointError(f"{path}: no committed checkpoint there (no {_STATE})")
     checkpoint = _parsed(newest, storage.read_text(posixpath.join(newest, _STATE)) or "")

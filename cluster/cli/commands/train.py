@@ -29,11 +29,19 @@ a URI they are in ./fullpass-workers. Every --set field is explained in docs/tra
 Where TF_CONFIG is set (a pod of a cluster job) this process is the one member that it names, with its supervisor.
 """
 
-__all__ = ["add_arguments", "run", "train_from_json"]
+__all__ = ["add_arguments", "add_training_arguments", "job_of", "run", "train_from_json"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
+    add_training_arguments(parser)
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
+    parser.add_argument("--ps", type=int, default=0, metavar="N", help="parameter servers beside them (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what a training run in one process is."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="training data: files, globs or directories")
     parser.add_argument("--eval", action="append", default=[], metavar="PATH", help="evaluation data; repeatable")
     add_data_flags(parser)
@@ -83,8 +91,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strategy", default="auto", metavar="NAME", help="see docs/training.md (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
-    parser.add_argument("--ps", type=int, default=0, metavar="N", help="parameter servers beside them (default: 0)")
     parser.add_argument(
         "--set",
         action="append",
@@ -101,22 +107,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=JSON",
         help="hyperparameter; repeatable",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from engine.core.configs import encode
     from engine.core.environment import SUPERVISOR
     from engine.core.errors import ConfigError
 
     if args.workers < 1 or args.ps < 0:
         raise ConfigError(f"--workers {args.workers} --ps {args.ps}: at least 1 worker and 0 parameter servers")
-    config = _config(args)  # a wrong setting is said here, before any process is started
-    job = {
-        "config": encode(config), "module": args.module, "data": args.paths, "eval": args.eval, "graph": args.graph,
-        "feature_spec": args.feature_spec, "filters": args.filter, "eval_filters": args.eval_filter, "json": args.json,
-    }  # fmt: skip
+    job = {**job_of(args), "json": args.json}
     target = ["cluster.cli.commands.train:train_from_json", json.dumps(job)]
     supervised = bool(SUPERVISOR.read())
     if not supervised and os.environ.get("TF_CONFIG"):
@@ -186,6 +186,20 @@ def train_from_json(text: str) -> None:
         with paths.open_output(paths.join(config.directory, "result.json")) as file:
             file.write(json.dumps(values).encode())
     _show(values, job["json"])
+
+
+def job_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns what a process that trains needs to know, JSON-able.
+
+    Raises:
+        ConfigError: a wrong setting, said before any process is started.
+    """
+    from engine.core.configs import encode
+
+    return {
+        "config": encode(_config(args)), "module": args.module, "data": args.paths, "eval": args.eval, "graph": args.graph,
+        "feature_spec": args.feature_spec, "filters": args.filter, "eval_filters": args.eval_filter,
+    }  # fmt: skip
 
 
 def _config(args: argparse.Namespace) -> TrainConfig:

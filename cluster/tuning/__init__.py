@@ -1,0 +1,1 @@
+"""Search for hyperparameters: many short trainings, of which the best goes on into export."""

@@ -1,0 +1,230 @@
+"""A search for settings with Ray Tune: it is begun, gone on with where it was interrupted, and its best trial is written down."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.tuning.config import SearchConfig
+from cluster.tuning.trial import TRIAL_FILE, run_trial
+from engine.core.configs import encode
+from engine.core.errors import ConfigError, FullpassError
+from engine.core.progress import Progress
+from engine.storage.atomic import atomic_file
+from trainers.checkpoints.checkpoint import BEST_FILE
+
+__all__ = ["SearchResult", "Trial", "run"]
+
+_SETTINGS = "search.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A trial that came to its end.
+
+    Attributes:
+        directory: of the training; `fullpass export` takes it.
+        drawn: what was drawn, by setting.
+        metrics: of its evaluation; None where the training diverged.
+        checkpoint: that it ended with.
+    """
+
+    directory: str
+    drawn: Mapping[str, Any]
+    metrics: Mapping[str, Any] | None
+    checkpoint: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        best: the trial of the best metric.
+        finished: all trials that trained to the end, best first.
+        ended_early: trials that the scheduler ended.
+        failed: trial to the reason of its last failure.
+    """
+
+    best: Trial
+    finished: list[Trial]
+    ended_early: int
+    failed: Mapping[str, str]
+
+
+def run(config: SearchConfig, job: Mapping[str, Any]) -> SearchResult:
+    """Searches to the end; a search that was interrupted goes on. OUT/best.json then names the best trial.
+
+    Args:
+        config: of the search.
+        job: what a trial needs, JSON-able: config (a `TrainConfig` as `encode` gives it), module, data, filters, eval, eval_filters,
+            feature_spec, graph, out (a directory that all of Ray's nodes see).
+
+    Raises:
+        ConfigError: another search is in the directory; no evaluation data; Ray or Optuna is not installed.
+        FullpassError: no trial came to its end.
+    """
+    if not job["eval"]:
+        raise ConfigError("a search compares evaluations: give evaluation data")
+    tune = _ray_tune(config)
+    job = {**job, "metric": config.metric, "mode": config.mode, "module": os.path.abspath(job["module"])}
+    out = Path(job["out"]).absolute()
+    job["out"] = str(out)
+    out.mkdir(parents=True, exist_ok=True)
+    _check_same(out / _SETTINGS, {"search": encode(config), "job": {k: v for k, v in job.items() if k != "out"}})
+    results = _fit(tune, config, job)
+    return _judged(config, out, results)
+
+
+def _ray_tune(config: SearchConfig) -> Any:
+    # Ray would write its own telemetry and results tables.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        from ray import tune
+
+        if config.sampler == "optuna":
+            import optuna  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"a search needs {error.name}: pip install 'fullpass[tune]'") from None
+    return tune
+
+
+def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
+    text = json.dumps(settings, sort_keys=True, default=str)
+    if path.exists():
+        before = json.loads(path.read_text())
+        now = json.loads(text)
+        changed = [
+            f"{table}.{key}"
+            for table in now
+            for key in sorted({*now[table], *before[table]})
+            if now[table].get(key) != before[table].get(key)
+        ]
+        if changed:
+            raise ConfigError(
+                f"{path.parent} has a search with another {', '.join(changed)}: give another --out, or the same settings"
+            )
+        return
+    with atomic_file(path) as temporary:
+        temporary.write_text(text)
+
+
+def _fit(tune: Any, config: SearchConfig, job: Mapping[str, Any]) -> Any:
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        own: dict[str, Any] = {"include_dashboard": False} if config.address is None else {"address": config.address}
+        ray.init(log_to_driver=False, logging_level="ERROR", **own)
+    try:
+        trainable = tune.with_resources(
+            tune.with_parameters(run_trial, job=dict(job)), {"cpu": config.cpus, "gpu": config.gpus}
+        )
+        return _tuner(tune, config, job["out"], trainable).fit()
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _tuner(tune: Any, config: SearchConfig, out: str, trainable: Any) -> Any:
+    home = os.path.join(out, "ray", "search")
+    if tune.Tuner.can_restore(home):
+        return tune.Tuner.restore(home, trainable=trainable, resume_unfinished=True, restart_errored=True)
+    scheduler = None
+    if config.scheduler == "asha":
+        scheduler = tune.schedulers.ASHAScheduler(
+            time_attr="evaluations",
+            metric=config.metric,
+            mode=config.mode,
+            grace_period=config.grace_evaluations,
+            reduction_factor=config.reduction,
+            max_t=1_000_000,
+        )
+    sampler = None
+    if config.sampler == "optuna":
+        from ray.tune.search.optuna import OptunaSearch
+
+        sampler = OptunaSearch(metric=config.metric, mode=config.mode, seed=config.seed)
+    else:
+        sampler = tune.search.BasicVariantGenerator(random_state=config.seed)
+    return tune.Tuner(
+        trainable,
+        param_space={name: _draw(tune, draw) for name, draw in config.search.items()},
+        tune_config=tune.TuneConfig(
+            num_samples=config.trials,
+            scheduler=scheduler,
+            search_alg=sampler,
+            max_concurrent_trials=config.concurrent,
+        ),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=os.path.join(out, "ray"),
+            failure_config=tune.FailureConfig(max_failures=config.restarts),
+            verbose=0,
+            callbacks=[_progress(tune, config.trials)],
+        ),
+    )
+
+
+def _draw(tune: Any, draw: Mapping[str, Any]) -> Any:
+    ((kind, values),) = draw.items()
+    if kind == "grid":
+        return tune.grid_search(list(values))
+    return tune.choice(list(values)) if kind == "choice" else getattr(tune, kind)(*values)
+
+
+def _progress(tune: Any, trials: int) -> Any:
+    class Shown(tune.Callback):  # type: ignore[misc]
+        """A bar on a terminal, a line now and then in a log."""
+
+        def setup(self, **_: Any) -> None:
+            self._bar = Progress("tune", trials, "trials").__enter__()
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            self._bar.advance(1)
+
+        def on_experiment_end(self, trials: Any, **_: Any) -> None:
+            self._bar.__exit__(None, None, None)
+
+    return Shown()
+
+
+def _judged(config: SearchConfig, out: Path, results: Any) -> SearchResult:
+    sign = 1.0 if config.mode == "min" else -1.0
+
+    def worth(trial: Trial) -> float:
+        value = (trial.metrics or {}).get(config.metric)
+        return math.inf if value is None else sign * float(value)
+
+    found = [json.loads(path.read_text()) for path in sorted(out.glob(f"trials/*/{TRIAL_FILE}"))]
+    finished = sorted(
+        (
+            Trial(
+                directory=str(out / one["directory"]),
+                drawn=one["drawn"],
+                metrics=one["metrics"],
+                checkpoint=one.get("checkpoint"),
+            )
+            for one in found
+        ),
+        key=worth,
+    )
+    failed = {str(i): str(error).strip().splitlines()[-1] for i, error in enumerate(results.errors)}
+    if not finished or math.isinf(worth(finished[0])):
+        reasons = [one["diverged"] for one in found if one.get("diverged")] + list(failed.values())
+        raise FullpassError(
+            f"no trial came to its end with {config.metric}: {reasons[0] if reasons else 'interrupted'}"
+        )
+    best = finished[0]
+    with atomic_file(out / BEST_FILE) as temporary:
+        said = {"directory": os.path.relpath(best.directory, out), "drawn": best.drawn, "metrics": best.metrics}
+        temporary.write_text(json.dumps(said))
+    ended = len(results) - len(finished) - len(failed)
+    return SearchResult(best=best, finished=finished, ended_early=max(ended, 0), failed=failed)

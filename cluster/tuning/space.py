@@ -1,0 +1,77 @@
+"""Which settings a search tries: names of settings to what is drawn for them. Pure; Ray is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.core.configs import refusal, require
+
+__all__ = ["KINDS", "check_space", "settings_of"]
+
+# Kind of a draw to (how many values it takes, what they are).
+KINDS: dict[str, tuple[int | None, str]] = {
+    "choice": (None, "a list of values"),
+    "grid": (None, "a list of values, each of which is tried"),
+    "uniform": (2, "[low, high]"),
+    "loguniform": (2, "[low, high], both more than 0"),
+    "randint": (2, "[low, high) of whole numbers"),
+    "lograndint": (2, "[low, high) of whole numbers, both more than 0"),
+}
+_FIXED = ("directory", "label", "weight", "epochs", "steps", "build_model", "callbacks", "strategy")
+
+
+def check_space(space: Mapping[str, Any]) -> None:
+    """Holds a search space to what can be drawn.
+
+    Args:
+        space: setting to one draw, e.g. `{"hyperparameters.rate": {"loguniform": [1e-4, 1e-1]}}`.
+
+    Raises:
+        ConfigError: a draw that is none, or a setting that must be the same in all trials.
+    """
+    require(
+        bool(space),
+        "search",
+        dict(space),
+        'at least one setting, e.g. {"hyperparameters.rate": {"loguniform": [1e-4, 0.1]}}',
+    )
+    for name, draw in space.items():
+        key = f"search.{name}"
+        head = name.partition(".")[0]
+        if head in _FIXED:
+            raise refusal(key, draw, f"another setting; {head} is the same in all trials")
+        if not isinstance(draw, Mapping) or len(draw) != 1 or next(iter(draw)) not in KINDS:
+            raise refusal(key, draw, f"one of {', '.join(KINDS)} with its values, e.g. {{'choice': [16, 32]}}")
+        ((kind, values),) = draw.items()
+        _check_values(f"{key}.{kind}", kind, values)
+
+
+def _check_values(key: str, kind: str, values: Any) -> None:
+    count, words = KINDS[kind]
+    listed = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+    require(listed and (count is None or len(values) == count), key, values, words)
+    if count is None:
+        return
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    require(numbers and values[0] < values[1], key, values, f"{words}, the first less than the second")
+    require("log" not in kind or values[0] > 0, key, values, words)
+    require("int" not in kind or all(isinstance(v, int) for v in values), key, values, words)
+
+
+def settings_of(base: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a trial: those that all trials share, and what was drawn for this one.
+
+    Args:
+        base: nested settings as JSON has them.
+        drawn: "table.key" to a value.
+    """
+    result: dict[str, Any] = {**base}
+    for name, value in drawn.items():
+        *parents, last = name.split(".")
+        table = result
+        for parent in parents:
+            table[parent] = {**(table.get(parent) or {})}
+            table = table[parent]
+        table[last] = value
+    return result
