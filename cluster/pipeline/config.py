@@ -43,13 +43,13 @@ class Pipeline:
     Attributes:
         name: shown, and the directory of the results where `work_dir` is not given.
         module: the user's Python file.
-        label: the feature that is learned; it stays out of the model's inputs.
+        label: the feature that is learned, or a list of several; they stay out of the model's inputs. [evaluate] measures the first.
         work_dir: where the results go.
     """
 
     name: str
     module: str
-    label: str
+    label: str | Sequence[str]
     work_dir: str = ""
     ingest: IngestConfig | None = None
     data: DataConfig | None = None
@@ -60,7 +60,13 @@ class Pipeline:
     evaluate: EvaluateConfig | None = None
     push: PushConfig | None = None
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Returns the names of the labels."""
+        return (self.label,) if isinstance(self.label, str) else tuple(self.label)
+
     def __post_init__(self) -> None:
+        require(bool(self.labels), "pipeline.label", self.label, "a name, or a list of at least one")
         if not self.work_dir:
             object.__setattr__(self, "work_dir", str(Path("runs") / self.name))
         # Its steps are found again by renames, links and a lock, of which an object store has none.

@@ -79,7 +79,7 @@ def plan(pipeline: Pipeline, registry: Sequence[Step], force: bool = False, star
 def _parts(step: Step, pipeline: Pipeline, before: Mapping[str, Decision]) -> dict[str, str]:
     config = dataclasses.asdict(step.config(pipeline))
     parts = {f"{step.name}.{k}": _text(v) for k, v in config.items() if k not in step.cosmetic}
-    parts["pipeline.label"] = pipeline.label
+    parts["pipeline.label"] = ",".join(pipeline.labels)
     for function in step.functions(pipeline):
         digest = code_hash(pipeline.module, function)
         if digest is None:

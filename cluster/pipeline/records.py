@@ -112,6 +112,8 @@ def _checksum(data: Mapping[str, Any]) -> str:
 def begin_directory(step_dir: Path, key: str, resumable: bool) -> Path:
     """Returns the directory to work in: the unfinished one of the same key where the step can go on, else a new one.
 
+    The link `running` beside it leads to it from now on: TensorBoard can follow a training that is not finished.
+
     Call it while no other run works in `step_dir`: other unfinished directories are deleted.
     """
     step_dir.mkdir(parents=True, exist_ok=True)
@@ -121,10 +123,12 @@ def begin_directory(step_dir: Path, key: str, resumable: bool) -> Path:
         if path not in mine[-1:]:
             shutil.rmtree(path)
     if mine:
+        _point("running", mine[-1])
         return mine[-1]
     number = 1 + max((_number(p) for p in step_dir.iterdir() if _is_run(p)), default=0)
     directory = step_dir / f"{key[:12]}-{number}"
     directory.mkdir()
+    _point("running", directory)
     return directory
 
 
@@ -144,11 +148,16 @@ def commit(directory: Path, record: StepRecord) -> Finished:
 
 
 def point_latest(directory: Path) -> None:
-    """Makes the symbolic link `latest` beside the directory lead to it, atomically."""
-    link = directory.parent / ".latest.new"
+    """Makes the symbolic links `latest` and `running` beside the directory lead to it, atomically."""
+    _point("latest", directory)
+    _point("running", directory)
+
+
+def _point(name: str, directory: Path) -> None:
+    link = directory.parent / f".{name}.new"
     link.unlink(missing_ok=True)
     link.symlink_to(directory.name)
-    os.replace(link, directory.parent / "latest")
+    os.replace(link, directory.parent / name)
 
 
 def prune(step_dir: Path, current: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core.configs import check_types, require
 from engine.core.errors import ConfigError
+from engine.core.progress import Progress
 from engine.storage.paths import require_local
 
 if TYPE_CHECKING:
@@ -88,19 +89,24 @@ def run(
     from trainers.export.samples import sample_examples
 
     build_model = user_function(module, config.build_model)
-    path = export_checkpoint(
-        checkpoint,
-        build_model,
-        out,
-        transform_graph=graph,
-        raw_feature_spec=None if data is None else data.feature_spec(),
-        metrics=metrics,
-        samples=() if data is None else sample_examples(data, config.sample_rows),
-        version=version,
-    )
-    if data is None or graph is None or not config.check_rows:
-        return ExportResult(version=path)
-    rows = min(config.check_rows, data.num_records)
-    model, built = rebuild_model(checkpoint, build_model, graph)
-    difference = check_export(path, model, data, graph, rows=rows, pad=built.pad)
+    checked = data is not None and graph is not None and bool(config.check_rows)
+    with Progress("export", 3 if checked else 1, "parts") as progress:
+        path = export_checkpoint(
+            checkpoint,
+            build_model,
+            out,
+            transform_graph=graph,
+            raw_feature_spec=None if data is None else data.feature_spec(),
+            metrics=metrics,
+            samples=() if data is None else sample_examples(data, config.sample_rows),
+            version=version,
+        )
+        progress.advance(1, "model written")
+        if data is None or graph is None or not config.check_rows:
+            return ExportResult(version=path)
+        rows = min(config.check_rows, data.num_records)
+        model, built = rebuild_model(checkpoint, build_model, graph)
+        progress.advance(1, f"compares {rows:,} rows")
+        difference = check_export(path, model, data, graph, rows=rows, pad=built.pad)
+        progress.advance(1)
     return ExportResult(version=path, checked_rows=rows, difference=difference)

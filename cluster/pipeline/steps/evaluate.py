@@ -16,7 +16,7 @@ def _run(context: StepContext) -> StepResult:
     config = context.pipeline.evaluate
     assert config is not None
     dataset = context.raw("eval")
-    model, label = context.output("export", "model"), context.pipeline.label
+    model, label = context.output("export", "model"), context.pipeline.labels[0]
     result = evaluate.run(config, model, dataset, label, out=context.out / _RESULT)
     return StepResult(
         counts=Counts(rows_in=dataset.num_records, rows_out=result.rows),

@@ -24,7 +24,8 @@ def _run(context: StepContext) -> StepResult:
     notes = [note for source in (main, *tables.values()) for note in source.notes]
     source = _prepared(context, config, main, tables, counts)
     source.given_parts = given
-    label = config.label or (context.pipeline.label if context.pipeline.label in source.schema.names else None)
+    raw = [label for label in context.pipeline.labels if label in source.schema.names]
+    label = config.label or (raw[0] if raw else None)
     options = {**config.part_arguments(), "label": label or None}
     report: Any = None
     for format in config.formats:

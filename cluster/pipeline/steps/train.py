@@ -8,7 +8,7 @@ from typing import Any
 from cluster.pipeline.config import Pipeline
 from cluster.pipeline.step import Counts, Step, StepContext, StepResult
 from cluster.pipeline.steps.analyze import data_inputs
-from cluster.pipeline.steps.transform import check_label
+from cluster.pipeline.steps.transform import check_labels
 
 __all__ = ["STEP"]
 
@@ -22,7 +22,7 @@ def _run(context: StepContext) -> StepResult:
     config = pipeline.train
     assert config is not None
     data, evaluation, graph = _data(context)
-    check_label(data.schema, pipeline.label)
+    check_labels(data.schema, pipeline.labels)
     placed = dataclasses.replace(config, directory=str(context.out / _RUN), label=pipeline.label)
     result = train.run(placed, pipeline.module, data, eval=evaluation, graph=graph)
     counts = _counts(data.num_records, config.global_batch_size, result.steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cluster.pipeline.step import Counts, Step, StepContext, StepResult
@@ -24,7 +25,7 @@ def _run(context: StepContext) -> StepResult:
         report = transform.run(config, dataset, graph, context.out / split, hints=context.text_columns())
         rows_in, rows_out = rows_in + dataset.num_records, rows_out + report.written
         notes.append(f"{split} {report.written:,} in {report.shards} shard{'s' * (report.shards != 1)}")
-        check_label(Dataset.open(str(context.out / split)).schema, context.pipeline.label)
+        check_labels(Dataset.open(str(context.out / split)).schema, context.pipeline.labels)
     return StepResult(
         counts=Counts(rows_in=rows_in, rows_out=rows_out),
         outputs={"train": "train", "eval": "eval"},
@@ -32,8 +33,13 @@ def _run(context: StepContext) -> StepResult:
     )
 
 
-def check_label(schema: Any, label: str) -> None:
-    """Raises ConfigError where the label is not among the features, or not a number."""
+def check_labels(schema: Any, labels: Sequence[str]) -> None:
+    """Raises ConfigError where a label is not among the features, or not a number."""
+    for label in labels:
+        _check_label(schema, label)
+
+
+def _check_label(schema: Any, label: str) -> None:
     import pyarrow as pa
 
     if label not in schema.names:

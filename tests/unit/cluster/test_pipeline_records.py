@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cluster.pipeline.records import StepRecord, begin_directory, commit, finished_steps, prune
+from cluster.pipeline.records import StepRecord, begin_directory, commit, finished_steps, point_latest, prune
 from engine.machine.clock import seconds_since, shown, utc_now
 
 
@@ -56,3 +56,14 @@ def test_clock_gives_utc_that_says_so(timezone, zone):
     assert moment.endswith("+00:00") and shown(moment) == moment[:10] + " " + moment[11:19] + " UTC"
     then = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
     assert 3600 <= seconds_since(then.isoformat()) < 7200
+
+
+def test_running_leads_to_what_was_begun_last_and_latest_to_what_is_finished(tmp_path):
+    first = begin_directory(tmp_path, "a" * 64, resumable=True)
+    assert (tmp_path / "running").resolve() == first and not (tmp_path / "latest").exists()
+    commit(first, record("a"))
+    second = begin_directory(tmp_path, "b" * 64, resumable=True)
+    assert (tmp_path / "running").resolve() == second and (tmp_path / "latest").resolve() == first
+    assert begin_directory(tmp_path, "b" * 64, resumable=True) == second
+    point_latest(first)  # the settings of before again: its result is used
+    assert (tmp_path / "running").resolve() == (tmp_path / "latest").resolve() == first
