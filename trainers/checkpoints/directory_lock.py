@@ -34,6 +34,9 @@ _NAME = "training.lock"
 class DirectoryLock:
     """A lock that is held until `release`, or until its process ends."""
 
+    def check(self) -> None:
+        """Raises a ConfigError where another run has taken the directory over meanwhile."""
+
     def release(self) -> None:
         """Gives the directory free."""
 
@@ -104,6 +107,7 @@ class _Lease(DirectoryLock):
     def __init__(self, directory: str, run_id: str) -> None:
         self._path, self._me = posixpath.join(directory, _NAME), _me(run_id)
         self._ended = threading.Event()
+        self._taken_by: dict[str, Any] = {}
         self._thread: threading.Thread | None = None
 
     def take(self) -> dict[str, Any] | None:
@@ -132,7 +136,19 @@ class _Lease(DirectoryLock):
     def _renew(self) -> None:
         while not self._ended.wait(_RENEW_S):
             with contextlib.suppress(Exception):  # a store that is away for a moment stops no training
+                holder = _parsed(storage.read_text(self._path))
+                if holder.get("token") not in (None, self._me["token"]):
+                    # This machine stood still, or saw no store, for longer than the lease: what was written over is lost.
+                    self._taken_by = holder
+                    return
                 self._write()
+
+    def check(self) -> None:
+        if self._taken_by:
+            raise ConfigError(
+                f"{posixpath.dirname(self._path)}: {_who(self._taken_by)} took this directory over, since the lease was not renewed "
+                f"for {LEASE_S:g} s; this run ends, that one goes on"
+            )
 
     def release(self) -> None:
         self._ended.set()

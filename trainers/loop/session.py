@@ -80,7 +80,8 @@ class Session:
         self._check_batch()
         self._held = contextlib.ExitStack()
         if self.placement.is_chief:
-            self._held.callback(lock_directory(config.directory, RUN_ID.read()).release)
+            self._lock = lock_directory(config.directory, RUN_ID.read())
+            self._held.callback(self._lock.release)
         try:
             self._start(build_model, transform_graph, callbacks)
         except BaseException:
@@ -297,6 +298,7 @@ class Session:
         parts = self._table_parts()
         if not self.placement.is_chief:
             return
+        self._lock.check()
         tensors = self._built.tensors()
         state = {
             "finite": self._watch.look_at_weights(tensors, self._built.trained_names),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from engine.core.errors import ConfigError
 from engine.storage.remote import RemoteOptions, use_options
 from engine.storage.tree import list_tree
 from tests.support.bits import weights_of
+from tests.support.eventually import eventually
 from tests.support.models import build_keras3, classification_columns
 from tests.support.servers.s3 import FaultyProxy, environment_of, forget_clients, s3_server
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
@@ -110,6 +112,56 @@ def test_checkpoints_on_s3_killed_training_goes_on_bit_identically_and_keeps_two
         "of deleted ones nothing is left"
     )
     assert any(re.match(r"logs/train/events\.out", name) for name in names)
+
+
+def test_two_trainings_at_once_on_s3_make_the_steps_once(quiet):
+    directory = "s3://data/runs/twice"
+    code = (
+        "from tests.system.trainers.test_object_store import train; "
+        f"result = train({directory!r}, pause_s=0.2); print('from', result.resumed_from, 'to', result.steps)"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    start = functools.partial(
+        subprocess.Popen, [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, **pipes
+    )
+    first = start()
+    eventually(lambda: "training.lock" in list_tree(directory), "the first one has the directory", timeout_s=240)
+    second = start()
+    (out, said), (late, answer) = (process.communicate(timeout=400) for process in (first, second))
+    assert first.returncode == 0 and out.strip().endswith("from 0 to 60"), said
+    # It waits for the other's end and finds nothing left to do, or says who is in its way where that takes too long.
+    if second.returncode == 0:
+        assert late.strip().endswith("from 60 to 60"), answer
+    else:
+        assert "another training run uses it (process " in answer
+    assert weights_of(directory) == quiet and not any(name.endswith(".lock") for name in list_tree(directory))
+
+
+def test_lease_that_another_run_took_over_ends_this_one(monkeypatch):
+    from trainers.checkpoints import directory_lock
+
+    monkeypatch.setattr(directory_lock, "_RENEW_S", 0.2)
+    directory = "s3://data/runs/lost"
+    mine = directory_lock.lock_directory(directory)
+    mine.check()
+    with pytest.raises(ConfigError, match=r"another training run uses it \(process \d+"):
+        directory_lock.lock_directory(directory, wait_s=0.5)
+    # As if this machine had stood still: to the next one the lease looks old.
+    monkeypatch.setattr(directory_lock, "LEASE_S", -1.0)
+    theirs = directory_lock.lock_directory(directory)
+    eventually(lambda: raises_taken_over(mine), "the loss is noticed")
+    theirs.check()
+    mine.release()  # leaves the lease of the other
+    assert any(name.endswith(".lock") for name in list_tree(directory))
+    theirs.release()
+
+
+def raises_taken_over(lock) -> bool:
+    try:
+        lock.check()
+    except ConfigError as error:
+        return "took this directory over" in str(error)
+    return False
 
 
 def test_saves_to_s3_that_fail_in_the_middle_leave_the_last_commit(server, quiet, monkeypatch, capfd):
