@@ -6,5 +6,15 @@
 from transforms.analyze import AnalyzeReport, analyze
 from transforms.statistics import StatisticsReport, statistics
 from transforms.transform import TransformReport, transform
+from transforms.validate import ValidationReport, validate
 
-__all__ = ["AnalyzeReport", "StatisticsReport", "TransformReport", "analyze", "statistics", "transform"]
+__all__ = [
+    "AnalyzeReport",
+    "StatisticsReport",
+    "TransformReport",
+    "ValidationReport",
+    "analyze",
+    "statistics",
+    "transform",
+    "validate",
+]

@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "inspect": "show format, schema, counts and first rows of a data set",
     "verify": "read every byte of a data set and check it",
     "stats": "take statistics of a data set, and infer its schema",
+    "validate": "hold data to a schema and to other data: anomalies, drift, skew",
     "analyze": "make the full passes of a preprocessing_fn: the transform graph",
     "transform": "apply a transform graph: transformed shards",
     "train": "train a model through a tf.distribute strategy",

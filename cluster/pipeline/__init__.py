@@ -15,8 +15,10 @@ from cluster.pipeline.config import (
     Pipeline,
     PushConfig,
     SourceConfig,
+    StatsConfig,
     TrainConfig,
     TransformConfig,
+    ValidateConfig,
     load_pipeline,
 )
 from cluster.pipeline.execute import PipelineError, run_pipeline
@@ -33,9 +35,11 @@ __all__ = [
     "PipelineError",
     "PushConfig",
     "SourceConfig",
+    "StatsConfig",
     "StepRecord",
     "TrainConfig",
     "TransformConfig",
+    "ValidateConfig",
     "load_pipeline",
     "run_pipeline",
 ]

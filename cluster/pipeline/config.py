@@ -14,8 +14,10 @@ from cluster.steps.analyze import AnalyzeConfig
 from cluster.steps.evaluate import EvaluateConfig
 from cluster.steps.export import ExportConfig
 from cluster.steps.push import PushConfig
+from cluster.steps.stats import StatsConfig
 from cluster.steps.train import TrainConfig
 from cluster.steps.transform import TransformConfig
+from cluster.steps.validate import ValidateConfig
 from engine.core.configs import assign, decode, parse_assignment, refusal, require
 from engine.core.errors import ConfigError
 from engine.core.toml import TOMLDecodeError, loads
@@ -30,8 +32,10 @@ __all__ = [
     "Pipeline",
     "PushConfig",
     "SourceConfig",
+    "StatsConfig",
     "TrainConfig",
     "TransformConfig",
+    "ValidateConfig",
     "load_pipeline",
 ]
 
@@ -53,6 +57,8 @@ class Pipeline:
     work_dir: str = ""
     ingest: IngestConfig | None = None
     data: DataConfig | None = None
+    stats: StatsConfig | None = None
+    validate: ValidateConfig | None = None
     analyze: AnalyzeConfig | None = None
     transform: TransformConfig | None = None
     train: TrainConfig | None = None
@@ -86,7 +92,7 @@ class Pipeline:
                 raise ConfigError(f"[{step}] needs the results of [{needs}]; add a line [{needs}]")
 
 
-_NEEDS = {"transform": "analyze", "export": "train", "evaluate": "export", "push": "evaluate"}
+_NEEDS = {"validate": "stats", "transform": "analyze", "export": "train", "evaluate": "export", "push": "evaluate"}
 _PIPELINE_KEYS = ("name", "module", "label", "work_dir")
 
 
@@ -161,6 +167,13 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
         changes["evaluate"] = dataclasses.replace(pipeline.evaluate, baseline=root(pipeline.evaluate.baseline))
     if pipeline.analyze and pipeline.analyze.spans:
         changes["analyze"] = dataclasses.replace(pipeline.analyze, spans=root(pipeline.analyze.spans))
+    if pipeline.stats and pipeline.stats.schema:
+        changes["stats"] = dataclasses.replace(pipeline.stats, schema=root(pipeline.stats.schema))
+    if pipeline.validate:
+        found = {name: getattr(pipeline.validate, name) for name in ("schema", "serving", "against")}
+        changes["validate"] = dataclasses.replace(
+            pipeline.validate, **{name: root(path) for name, path in found.items() if path}
+        )
     if pipeline.push:
         changes["push"] = dataclasses.replace(pipeline.push, to=root(pipeline.push.to))
     return dataclasses.replace(pipeline, **changes)

@@ -26,7 +26,7 @@ MEANINGS = {
     DONE: "done",
     FAILED: "an error of the machine or of Fullpass; of a supervisor: given up after its restarts",
     WRONG_INPUT: "wrong input: settings, data or a file that cannot be right; starting again cannot help",
-    NOT_MET: "the command did its work and the answer is no: a threshold is not met, the data are damaged",
+    NOT_MET: "the command did its work and the answer is no: a threshold is not met, the data are damaged or do not fit",
     PROGRAM_ERROR: "an error in the user's training program; starting again cannot help",
     INTERRUPTED: "interrupted (Ctrl-C)",
     PREEMPTED: "asked to stop (SIGTERM); the state was saved",

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import DataError, Dataset
-from transforms import analyze, transform
+from transforms import analyze, statistics, transform
 
 ROWS = 60_000
 SPLIT_BYTES = 200_000
@@ -145,6 +145,15 @@ def check_embedded_analysis(runner: str, options: list[str], data: Dataset, loca
     """Fails where a cluster inside the job server finds anything else than this machine did in `local`."""
     analyze_on(runner, options, data, folder / "graph")
     assert results_of(folder / "graph") == results_of(local)
+
+
+def check_statistics(runner: str, options: list[str], rows: Dataset) -> None:
+    """Statistics on the cluster are those of this machine, bit for bit."""
+    found, here = (
+        statistics(rows, runner=name, runner_options=given, features=["x", "s0", "s3"], target_split_bytes=SPLIT_BYTES)
+        for name, given in ((runner, options), ("local", []))
+    )
+    assert found.records == ROWS and found.statistics == here.statistics
 
 
 def check_transform(runner: str, options: list[str], data: Dataset, local: Path, folder: Path) -> None:

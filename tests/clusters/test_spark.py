@@ -46,6 +46,10 @@ def test_standalone_transform_equals_local(rows: Dataset, local: Path, spark_clu
     beam_passes.check_transform("spark", spark_cluster.options(), rows, local, tmp_path)
 
 
+def test_standalone_statistics_equal_local(rows: Dataset, spark_cluster: Any) -> None:
+    beam_passes.check_statistics("spark", spark_cluster.options(), rows)
+
+
 def test_killed_worker_changes_nothing(rows: Dataset, spark_cluster: Any, tmp_path: Path) -> None:
     server = spark_cluster.pool.process.pid
     beam_passes.check_killed_worker("spark", spark_cluster.options(), server, rows, tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ __all__ = [
     "STATISTICS",
     "is_statistics",
     "load_statistics",
+    "statistics_file",
     "write_anomalies",
     "write_statistics",
 ]
@@ -30,7 +30,15 @@ _SUFFIXES = (".pb", ".pbtxt", ".json")
 
 def is_statistics(path: str) -> bool:
     """Returns whether a path is that of statistics: a file of them by its suffix, or a directory that holds one."""
-    return os.fspath(path).endswith(_SUFFIXES) or paths.exists(paths.join(path, STATISTICS))
+    return statistics_file(path) is not None
+
+
+def statistics_file(path: str) -> str | None:
+    """Returns the file of statistics that a path names, itself or in a directory; None where it names none."""
+    if path.endswith(_SUFFIXES):
+        return path
+    name = paths.join(path, STATISTICS)
+    return name if paths.exists(name) else None
 
 
 def load_statistics(path: str) -> statistics_pb2.DatasetFeatureStatisticsList:
@@ -41,13 +49,10 @@ def load_statistics(path: str) -> statistics_pb2.DatasetFeatureStatisticsList:
         DataError: the file holds no statistics.
     """
     name = path if path.endswith(_SUFFIXES) else paths.join(path, STATISTICS)
-    try:
-        with paths.open_input(name) as file:
-            data = b"".join(iter(lambda: file.read(1 << 20), b""))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no statistics are there; give a directory of `fullpass stats --out`, or its file"
-        ) from None
+    if not paths.exists(name):
+        raise ConfigError(f"{path}: no statistics are there; give a directory of `fullpass stats --out`, or its file")
+    with paths.open_input(name) as file:
+        data = b"".join(iter(lambda: file.read(1 << 20), b""))
     found = statistics_pb2.DatasetFeatureStatisticsList()
     try:
         if name.endswith(".pb"):

@@ -11,7 +11,7 @@ from engine.core.errors import ConfigError
 from engine.schema.schema_proto import is_schema_proto, load_schema
 from engine.storage import paths
 
-__all__ = ["as_schema", "categories", "raw_bytes", "string_domain"]
+__all__ = ["as_schema", "categories", "environments", "raw_bytes", "string_domain"]
 
 _MEDIA = ("image_domain", "audio_domain", "video_domain")
 
@@ -40,6 +40,15 @@ def as_schema(value: Any) -> schema_pb2.Schema:
 def categories(schema: schema_pb2.Schema) -> set[str]:
     """Returns the integer features that are names: their values are counted, their sums mean nothing."""
     return {each.name for each in schema.feature if each.int_domain.is_categorical}
+
+
+def environments(schema: schema_pb2.Schema) -> set[str]:
+    """Returns the environments that a schema names anywhere."""
+    features = [
+        *(each.in_environment for each in schema.feature),
+        *(each.not_in_environment for each in schema.feature),
+    ]
+    return {*schema.default_environment, *(name for names in features for name in names)}
 
 
 def raw_bytes(schema: schema_pb2.Schema) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cluster.pipeline.config import Pipeline
 from cluster.pipeline.step import Counts, Step, StepContext, StepResult
+from cluster.pipeline.steps.validate import keep_blessed
 
 __all__ = ["STEP"]
 
@@ -18,6 +19,8 @@ def _run(context: StepContext) -> StepResult:
     dataset = context.raw("eval")
     model, label = context.output("export", "model"), context.pipeline.labels[0]
     result = evaluate.run(config, model, dataset, label, out=context.out / _RESULT)
+    if result.blessed and "stats" in context.before:
+        keep_blessed(context)
     return StepResult(
         counts=Counts(rows_in=dataset.num_records, rows_out=result.rows),
         outputs={"result": _RESULT},
@@ -36,7 +39,7 @@ def _inputs(pipeline: Pipeline) -> dict[str, str]:
 
 STEP = Step(
     name="evaluate",
-    after=("ingest", "export"),
+    after=("ingest", "stats", "export"),
     run=_run,
     inputs=_inputs,
     packages=("tensorflow",),

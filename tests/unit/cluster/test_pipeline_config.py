@@ -185,7 +185,7 @@ def test_every_setting_stands_in_the_documentation():
     import cluster.pipeline as pipeline
 
     text = (Path(__file__).parents[3] / "docs/pipeline.md").read_text()
-    for name in ("Ingest", "Data", "Analyze", "Transform", "Export", "Evaluate", "Push"):
+    for name in ("Ingest", "Data", "Stats", "Validate", "Analyze", "Transform", "Export", "Evaluate", "Push"):
         assert f"[{name.lower()}]" in text
         for field in dataclasses.fields(getattr(pipeline, f"{name}Config")):
             assert f"`{field.name}`" in text, f"{name}: {field.name}"

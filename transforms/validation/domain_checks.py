@@ -1,0 +1,137 @@
+"""What values a schema allows of a feature, held to its statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from transforms.validation.anomalies import Reason
+from transforms.validation.feature_view import PLACEHOLDERS, FeatureView
+from transforms.validation.schema_file import string_domain
+
+__all__ = ["domain_reasons"]
+
+_NAMED = 20
+
+
+def domain_reasons(schema: Any, feature: Any, view: FeatureView) -> Iterator[Reason]:
+    """Yields the values that the schema does not allow.
+
+    Args:
+        schema: the whole, for its domains.
+        feature: what the schema says of it.
+        view: its statistics; of the type that the schema says.
+    """
+    kind = feature.WhichOneof("domain_info")
+    allowed = string_domain(schema, feature)
+    if allowed is not None:
+        yield from _strings(feature, view, allowed)
+    elif kind == "int_domain":
+        low = feature.int_domain.min if feature.int_domain.HasField("min") else -math.inf
+        high = feature.int_domain.max if feature.int_domain.HasField("max") else math.inf
+        yield from _range(feature.name, view, low, high, "INT")
+    elif kind == "float_domain":
+        domain = feature.float_domain
+        low = domain.min if domain.HasField("min") else -math.inf
+        high = domain.max if domain.HasField("max") else math.inf
+        yield from _range(feature.name, view, low, high, "FLOAT")
+        yield from _not_finite(feature, view)
+    elif kind == "bool_domain":
+        yield from _booleans(feature, view)
+
+
+def _strings(feature: Any, view: FeatureView, allowed: list[str]) -> Iterator[Reason]:
+    if not view.has_strings:
+        return
+    known = set(allowed)
+    other = {name: count for name, count in view.strings.items() if name not in known}
+    total = view.common.tot_num_values
+    # Values that the statistics do not name cannot be told from new ones, unless all that is allowed is among those they name.
+    unnamed = view.unseen if view.proto.string_stats.unique > len(view.strings) else 0.0
+    share = sum(other.values()) / total + unnamed if total else 0.0
+    least = feature.distribution_constraints.min_domain_mass if feature.HasField("distribution_constraints") else 1.0
+    if (not other and unnamed <= 0) or share <= 1 - least + 1e-12:
+        return
+    ranked = sorted(other.items(), key=lambda each: (-each[1], each[0]))
+    named = ", ".join(f"{name!r} ({count / total:.4%})" for name, count in ranked[:_NAMED])
+    more = f" and {len(ranked) - _NAMED:,} more" if len(ranked) > _NAMED else ""
+    beyond = (
+        f", and values beyond the {len(view.strings):,} that the statistics name ({unnamed:.2%})" if unnamed > 0 else ""
+    )
+    text = f"Values that the domain does not have: {named or 'none named'}{more}{beyond}; {share:.4%} in all, {1 - least:.4%} allowed."
+    yield Reason(feature.name, "ENUM_TYPE_UNEXPECTED_STRING_VALUES", "New values", text)
+    if view.proto.string_stats.invalid_utf8_count:
+        text = f"{view.proto.string_stats.invalid_utf8_count:,} values are not UTF-8; a domain of strings was expected."
+        yield Reason(feature.name, "ENUM_TYPE_INVALID_UTF8", "Bytes that are no text", text)
+
+
+def _range(name: str, view: FeatureView, low: float, high: float, kind: str) -> Iterator[Reason]:
+    if view.has_numbers:
+        least, most = view.proto.num_stats.min, view.proto.num_stats.max
+    elif view.has_strings:
+        parsed = [_number(each, kind) for each in view.strings if each not in PLACEHOLDERS]
+        wrong = [each for each, value in zip(view.strings, parsed) if value is None]
+        if wrong or view.invalid_strings:
+            text = f"Strings that are no numbers: {', '.join(map(repr, wrong[:_NAMED])) or 'bytes that are no text'}."
+            yield Reason(name, f"{kind}_TYPE_{'NOT_INT' if kind == 'INT' else 'NON'}_STRING", "Not a number", text)
+        numbers = [value for value in parsed if value is not None]
+        least, most = min(numbers, default=math.nan), max(numbers, default=math.nan)
+    else:
+        return
+    if least < low:
+        yield Reason(
+            name,
+            f"{kind}_TYPE_SMALL_{kind}",
+            "Values too small",
+            f"The least value is {least:g}; {low:g} or more is expected.",
+        )
+    if most > high:
+        yield Reason(
+            name,
+            f"{kind}_TYPE_BIG_{kind}",
+            "Values too large",
+            f"The largest value is {most:g}; {high:g} or less is expected.",
+        )
+
+
+def _number(text: str, kind: str) -> float | None:
+    try:
+        return int(text) if kind == "INT" else float(text)
+    except ValueError:
+        return None
+
+
+def _not_finite(feature: Any, view: FeatureView) -> Iterator[Reason]:
+    if not view.has_numbers:
+        return
+    domain, stats = feature.float_domain, view.proto.num_stats
+    if domain.disallow_nan and view.num_nan:
+        yield Reason(
+            feature.name, "FLOAT_TYPE_HAS_NAN", "NaN", f"{view.num_nan:,.0f} values are NaN, which the domain forbids."
+        )
+    if domain.disallow_inf and (math.isinf(stats.min) or math.isinf(stats.max)):
+        text = f"Infinite values ({stats.min:g} to {stats.max:g}), which the domain forbids."
+        yield Reason(feature.name, "FLOAT_TYPE_HAS_INF", "Infinite values", text)
+
+
+def _booleans(feature: Any, view: FeatureView) -> Iterator[Reason]:
+    if view.has_strings:
+        domain = feature.bool_domain
+        known = {each for each in (domain.true_value, domain.false_value) if each} or {"true", "false"}
+        other = [each for each in view.strings if each not in known]
+        if other:
+            text = f"Values {', '.join(map(repr, other[:_NAMED]))}; expected {' or '.join(map(repr, sorted(known)))}."
+            yield Reason(feature.name, "BOOL_TYPE_UNEXPECTED_STRING", "Not a boolean", text)
+        return
+    if not view.has_numbers:
+        return
+    stats = view.proto.num_stats
+    if stats.min < 0:
+        yield Reason(
+            feature.name, "BOOL_TYPE_SMALL_INT", "Not a boolean", f"The least value is {stats.min:g}; expected 0 or 1."
+        )
+    if stats.max > 1:
+        yield Reason(
+            feature.name, "BOOL_TYPE_BIG_INT", "Not a boolean", f"The largest value is {stats.max:g}; expected 0 or 1."
+        )
