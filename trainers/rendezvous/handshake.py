@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from trainers.rendezvous.group_secret import new_nonce, proof, proves
-from trainers.rendezvous.messages import LIMIT_BYTES, BadMessage, decode, encode
+from trainers.rendezvous.json_lines import BadMessage, LineBuffer, encode
 
 __all__ = ["NoWelcome", "connect"]
 
@@ -52,14 +52,14 @@ def connect(address: tuple[str, int], secret: bytes, timeout_s: float) -> socket
 
 def _line(connection: socket.socket, until: float) -> dict[str, Any]:
     """Reads to the end of a line and not beyond: what follows is the reader's."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
+    buffer = LineBuffer()
+    while True:
         connection.settimeout(max(0.01, until - time.monotonic()))
         # Byte by byte, or a part of the next message would be swallowed: some 200 bytes, once a connection.
         more = connection.recv(1)
         if not more:
             raise NoWelcome("it hung up: another secret, or too many connections at once")
-        line += more
-        if len(line) > LIMIT_BYTES or time.monotonic() > until:
+        for message in buffer.messages(more):
+            return message
+        if time.monotonic() > until:
             raise NoWelcome("it did not answer the handshake in time")
-    return decode(bytes(line))

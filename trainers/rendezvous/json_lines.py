@@ -1,25 +1,85 @@
-"""Messages between the processes of a group: one JSON object a line."""
+"""What the processes of a group speak over sockets: one JSON object a line.
+
+Supervisors and their rendezvous, a supervisor and its training process, a supervisor and its standby: all of them use this.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from trainers.rendezvous.messages import LIMIT_BYTES, BadMessage, decode, encode
+__all__ = ["LIMIT_BYTES", "BadMessage", "LineBuffer", "LineConnection", "decode", "encode"]
 
-__all__ = ["LineConnection"]
-
+# Of one line. The longest honest one carries a reason of some thousand characters.
+LIMIT_BYTES = 64 << 10
+_TEXT_CHARACTERS = 4000
 _SEND_TIMEOUT_S = 10
+
+
+class BadMessage(ValueError):
+    """A line that is not a message: too long, no JSON object, an unknown kind, a field of the wrong type."""
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Returns a message as one line; texts are cut so that the line stays within `LIMIT_BYTES`."""
+    cut = {k: v[:_TEXT_CHARACTERS] if isinstance(v, str) else v for k, v in message.items()}
+    return (json.dumps(cut) + "\n").encode()
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Returns the object that a line holds.
+
+    Raises:
+        BadMessage: the line is not a JSON object.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:  # a deep nesting is a RecursionError
+        raise BadMessage(f"no JSON: {type(error).__name__}") from None
+    if not isinstance(value, dict):
+        raise BadMessage(f"a JSON {type(value).__name__} where an object is expected")
+    return value
+
+
+class LineBuffer:
+    """Puts the pieces that a socket gives together to messages.
+
+    Args:
+        limit: most bytes of a line; None for a sender that may send any. It may be changed between two messages.
+    """
+
+    def __init__(self, limit: int | None = LIMIT_BYTES) -> None:
+        self.limit = limit
+        self._pending = bytearray()
+
+    def messages(self, data: bytes) -> Iterator[dict[str, Any]]:
+        """Yields the messages that are whole with these further bytes.
+
+        Raises:
+            BadMessage: a line is too long, or no JSON object; what follows it could not be trusted either.
+        """
+        self._pending += data
+        while (end := self._pending.find(b"\n")) >= 0:
+            self._check(end + 1)
+            line = bytes(self._pending[: end + 1])
+            del self._pending[: end + 1]
+            yield decode(line)
+        self._check(len(self._pending))
+
+    def _check(self, length: int) -> None:
+        if self.limit is not None and length > self.limit:
+            raise BadMessage(f"a line of {length:,} bytes; at most {self.limit:,} are allowed")
 
 
 class LineConnection:
     """A socket on which dicts are sent; a thread hands received ones on.
 
-    A line that is too long or no JSON object ends the connection: what follows it could not be trusted either.
+    A line that is too long or no JSON object ends the connection.
 
     Args:
         connection: a connected stream socket.
@@ -28,7 +88,10 @@ class LineConnection:
     """
 
     def __init__(
-        self, connection: socket.socket, received: Callable[[dict[str, Any]], None], closed: Callable[[], None]
+        self,
+        connection: socket.socket,
+        received: Callable[[dict[str, Any]], None] = lambda message: None,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._socket, self._received, self._closed = connection, received, closed
         self._lock = threading.Lock()
@@ -36,10 +99,10 @@ class LineConnection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT_S, 0))
 
     def start(self) -> None:
-        """Begins to read."""
+        """Begins to read; without that it only sends."""
         threading.Thread(target=self._read, daemon=True, name="lines").start()
 
-    def send(self, message: dict[str, Any]) -> bool:
+    def send(self, message: Mapping[str, Any]) -> bool:
         """Returns whether the message could be handed to the network."""
         try:
             with self._lock:
@@ -55,10 +118,11 @@ class LineConnection:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _read(self) -> None:
+        buffer = LineBuffer()
         try:
-            with self._socket.makefile("rb") as file:
-                while line := file.readline(LIMIT_BYTES + 1):
-                    self._received(decode(line))
+            while data := self._socket.recv(LIMIT_BYTES):
+                for message in buffer.messages(data):
+                    self._received(message)
         except (OSError, BadMessage):
             pass
         finally:

@@ -1,39 +1,29 @@
-"""Messages between the supervisors of a group: one JSON object a line, checked by type before anyone acts on it.
+"""Messages between the supervisors of a group, checked by type before anyone acts on them; `json_lines` carries them.
 
 Members say `join`, `beat`, `exited` and `leave`; the rendezvous orders `start`, `stop`, `done`, `failed`, and beats.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainers.rendezvous.json_lines import BadMessage
+
 __all__ = [
-    "LIMIT_BYTES",
-    "BadMessage",
     "Beat",
     "Exited",
     "Join",
     "Leave",
     "MemberMessage",
     "Order",
-    "decode",
-    "encode",
     "member_message",
     "order",
 ]
 
-# Of one line. The longest honest one carries a reason of some thousand characters.
-LIMIT_BYTES = 64 << 10
-_REASON_CHARACTERS = 4000
 _ORDERS = ("start", "stop", "done", "failed", "beat")
 _INT_LIMIT = 1 << 53  # what JSON's numbers hold exactly everywhere
-
-
-class BadMessage(ValueError):
-    """A line that is not a message: too long, no JSON object, an unknown kind, a field of the wrong type."""
 
 
 @dataclass(frozen=True)
@@ -81,29 +71,6 @@ class Order:
 
 
 MemberMessage = Join | Beat | Exited | Leave
-
-
-def encode(message: Mapping[str, Any]) -> bytes:
-    """Returns a message as one line; texts are cut so that the line stays within `LIMIT_BYTES`."""
-    cut = {k: v[:_REASON_CHARACTERS] if isinstance(v, str) else v for k, v in message.items()}
-    return (json.dumps(cut) + "\n").encode()
-
-
-def decode(line: bytes) -> dict[str, Any]:
-    """Returns the object that a line holds.
-
-    Raises:
-        BadMessage: the line is longer than `LIMIT_BYTES` or is not a JSON object.
-    """
-    if len(line) > LIMIT_BYTES:
-        raise BadMessage(f"a line of {len(line):,} bytes; at most {LIMIT_BYTES:,} are allowed")
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:  # a deep nesting is a RecursionError
-        raise BadMessage(f"no JSON: {type(error).__name__}") from None
-    if not isinstance(value, dict):
-        raise BadMessage(f"a JSON {type(value).__name__} where an object is expected")
-    return value
 
 
 def member_message(value: Mapping[str, Any]) -> MemberMessage:

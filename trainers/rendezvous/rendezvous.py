@@ -19,16 +19,8 @@ from typing import Any
 
 from trainers.rendezvous.group_secret import new_nonce, proof, proves
 from trainers.rendezvous.group_state import Action, GroupState
-from trainers.rendezvous.messages import (
-    LIMIT_BYTES,
-    BadMessage,
-    Exited,
-    Join,
-    Leave,
-    decode,
-    encode,
-    member_message,
-)
+from trainers.rendezvous.json_lines import LIMIT_BYTES, BadMessage, LineBuffer, encode
+from trainers.rendezvous.messages import Exited, Join, Leave, member_message
 
 __all__ = ["Rendezvous"]
 
@@ -50,7 +42,7 @@ class _Peer:
     since: float
     proven: bool = False
     rank: int | None = None
-    incoming: bytearray = field(default_factory=bytearray)
+    incoming: LineBuffer = field(default_factory=lambda: LineBuffer(_HELLO_BYTES))
     outgoing: bytearray = field(default_factory=bytearray)
 
 
@@ -201,27 +193,16 @@ class Rendezvous:
         if not data:
             self._gone(peer)
             return
-        peer.incoming += data
         try:
-            while (end := peer.incoming.find(b"\n")) >= 0:
-                line = bytes(peer.incoming[: end + 1])
-                del peer.incoming[: end + 1]
-                self._line(peer, line)
+            for message in peer.incoming.messages(data):
+                if peer.proven:
+                    self._order(self._handle(peer, message))
+                else:
+                    self._prove(peer, message)
                 if peer not in self._strangers and peer not in self._proven:
                     return
-            if len(peer.incoming) > (LIMIT_BYTES if peer.proven else _HELLO_BYTES):
-                raise BadMessage("a line without an end")
         except BadMessage as error:
             self._refuse(peer, f"sent {error}" if peer.proven else "did not speak the protocol")
-
-    def _line(self, peer: _Peer, line: bytes) -> None:
-        if not peer.proven and len(line) > _HELLO_BYTES:
-            raise BadMessage(f"a hello of {len(line):,} bytes")
-        value = decode(line)
-        if peer.proven:
-            self._order(self._handle(peer, value))
-        else:
-            self._prove(peer, value)
 
     def _prove(self, peer: _Peer, value: dict[str, Any]) -> None:
         nonce = value.get("nonce")
@@ -230,7 +211,7 @@ class Rendezvous:
         if not proves(value.get("proof"), self._secret, "member", peer.nonce, nonce):
             self._refuse(peer, "does not know the group's secret")
             return
-        peer.proven = True
+        peer.proven, peer.incoming.limit = True, LIMIT_BYTES
         del self._strangers[peer]
         self._proven.add(peer)
         self._post(peer, {"is": "welcome", "proof": proof(self._secret, "rendezvous", peer.nonce, nonce)})

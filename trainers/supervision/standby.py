@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
 import os
 import select
 import signal
@@ -18,6 +17,7 @@ import time
 from typing import Any
 
 from engine.machine.processes import die_with_parent
+from trainers.rendezvous.json_lines import LineBuffer, encode
 
 __all__ = ["main"]
 
@@ -44,7 +44,7 @@ def _serve(control: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    pending = b""
+    buffer = LineBuffer(limit=None)  # of its own supervisor: a command may name thousands of files
     while True:
         ready, _, _ = select.select([control.fileno(), wake_read], [], [])
         if wake_read in ready:
@@ -54,9 +54,8 @@ def _serve(control: socket.socket) -> None:
             data = control.recv(65536)
             if not data:
                 return
-            *lines, pending = (pending + data).split(b"\n")
-            for line in lines:
-                _fork(control, json.loads(line)["start"], (wake_read, wake_write))
+            for message in buffer.messages(data):
+                _fork(control, message["start"], (wake_read, wake_write))
 
 
 def _reap(control: socket.socket) -> None:
@@ -104,7 +103,7 @@ def _fork(control: socket.socket, request: dict[str, Any], pipes: tuple[int, int
 
 
 def _send(control: socket.socket, message: dict[str, Any]) -> None:
-    control.sendall((json.dumps(message) + "\n").encode())
+    control.sendall(encode(message))
 
 
 if __name__ == "__main__":

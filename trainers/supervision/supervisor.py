@@ -20,8 +20,8 @@ from engine.core.environment import GENERATION
 from engine.core.exit_codes import PREEMPTED
 from trainers.rendezvous.group_state import GroupPolicy, GroupState
 from trainers.rendezvous.handshake import NoWelcome, connect
-from trainers.rendezvous.json_lines import LineConnection
-from trainers.rendezvous.messages import BadMessage, order
+from trainers.rendezvous.json_lines import BadMessage, LineConnection
+from trainers.rendezvous.messages import order
 from trainers.rendezvous.rendezvous import Rendezvous
 from trainers.supervision.failure_line import failure_line
 from trainers.supervision.tf_config import TASK_TYPES, Task

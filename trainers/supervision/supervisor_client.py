@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
 
 from engine.core.environment import SUPERVISOR
+from trainers.rendezvous.json_lines import LineConnection
 
 __all__ = ["Link", "current_link"]
 
@@ -21,27 +21,22 @@ class Link:
     """
 
     def __init__(self, address: str | None) -> None:
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._line: LineConnection | None = None
         if address:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._socket.connect(address)
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.connect(address)
+            self._line = LineConnection(connection)
             threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 
     @property
     def supervised(self) -> bool:
         """Whether there is a supervisor."""
-        return self._socket is not None
+        return self._line is not None
 
     def send(self, **message: object) -> None:
         """Sends one message; a supervisor that is gone is not the trainer's business."""
-        if self._socket is None:
-            return
-        try:
-            with self._lock:
-                self._socket.sendall((json.dumps(message) + "\n").encode())
-        except OSError:
-            pass
+        if self._line is not None:
+            self._line.send(message)
 
     def phase(self, name: str) -> None:
         """Tells that a part of the start is done: imported, connected, built, restored, stepped.

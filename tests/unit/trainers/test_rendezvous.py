@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from trainers.rendezvous.group_secret import new_secret, proof
 from trainers.rendezvous.group_state import GroupPolicy, GroupState
 from trainers.rendezvous.handshake import NoWelcome, connect
-from trainers.rendezvous.messages import LIMIT_BYTES, BadMessage, decode, encode, member_message, order
+from trainers.rendezvous.json_lines import LIMIT_BYTES, BadMessage, LineBuffer, LineConnection, decode, encode
+from trainers.rendezvous.messages import member_message, order
 from trainers.rendezvous.rendezvous import Rendezvous
 from trainers.supervision.supervisor import SupervisorConfig, supervise
+from trainers.supervision.supervisor_client import Link
 from trainers.supervision.tf_config import Task
 
 SECRET = new_secret().encode()
@@ -321,6 +323,37 @@ def test_messages_any_line_is_a_message_or_is_refused(line):
 
 def test_messages_encoded_line_is_never_too_long():
     assert len(encode({"is": "exited", "generation": 1, "code": 1, "reason": "\U0001f600" * 100_000})) < LIMIT_BYTES
+
+
+@settings(max_examples=50 * FUZZ, deadline=None)
+@given(st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=3), max_size=5), st.integers(1, 50))
+def test_lines_are_the_same_messages_however_the_network_cuts_them(sent, size):
+    text = b"".join(encode(message) for message in sent)
+    buffer = LineBuffer()
+    found = [message for at in range(0, len(text), size) for message in buffer.messages(text[at : at + size])]
+    assert json.dumps(found) == json.dumps(sent)
+
+
+@pytest.mark.parametrize("line", [b"x" * 101, b"{" + b" " * 100 + b"}\n"])
+def test_lines_beyond_the_limit_are_refused_whether_they_end_or_not(line):
+    with pytest.raises(BadMessage, match="at most 100 are allowed"):
+        list(LineBuffer(limit=100).messages(line))
+    assert next(LineBuffer(limit=None).messages(b'{"a": "' + b"x" * 100_000 + b'"}\n'))["a"] == "x" * 100_000
+
+
+def test_a_long_reason_of_the_training_process_reaches_its_supervisor_and_later_messages_too(tmp_path):
+    """It went out whole, was beyond the receiver's limit, and ended the connection: nobody heard a heartbeat after it."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    link = Link(str(tmp_path / "s"))
+    received: list[dict] = []
+    LineConnection(listener.accept()[0], received.append).start()
+    link.send(error="x" * 100_000)
+    link.send(step=7)
+    eventually(lambda: {"step": 7} in received, "the step is known")
+    assert [message["error"][:3] for message in received if "error" in message] == ["xxx"]
+    listener.close()
 
 
 def test_rendezvous_fails_loudly_when_its_thread_does(group, monkeypatch):
