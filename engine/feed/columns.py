@@ -8,7 +8,6 @@ small ones. Ragged columns (lists, and single values that may be missing) go by 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,13 +17,13 @@ import pyarrow as pa
 
 from engine._native import ByteRows
 from engine.core.errors import ConfigError, column_not_found
-from engine.schema.feature_spec import feature_type, tensorflow_schema
+from engine.schema.feature_spec import default_of, feature_type, shape_of, tensorflow_schema
+from engine.schema.metadata_keys import feature_descriptions
 
 __all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "numpy_batch", "unpack_numpy"]
 
 FLOAT32, INT64, BYTES = "float32", "int64", "bytes"
 RESERVED = ("mask", "record_ids")  # keys of a packed batch beside the columns
-_DEFAULT, _SHAPE, _FEATURE = b"fullpass.default", b"fullpass.shape", b"fullpass.feature"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,15 +114,14 @@ def make_layout(schema: pa.Schema, columns: Sequence[str] | None, fill: Mapping[
 
 
 def _column(field: pa.Field, fill: Any) -> Column:
-    metadata = field.metadata or {}
     kind = tensorflow_schema(pa.schema([field])).field(0).type
-    if fill is None and _DEFAULT in metadata:
-        fill = json.loads(metadata[_DEFAULT])
+    fill = default_of(field) if fill is None else fill
     if pa.types.is_fixed_size_list(field.type) and (fill is not None or not field.nullable):
-        shape = tuple(json.loads(metadata[_SHAPE])) if _SHAPE in metadata else (field.type.list_size,)
-        return Column(name=field.name, kind=_kind(field, kind.value_type), ragged=False, shape=shape, fill=fill)
+        kind = _kind(field, kind.value_type)
+        return Column(name=field.name, kind=kind, ragged=False, shape=tuple(shape_of(field)), fill=fill)
     if pa.types.is_list(kind):
-        feature = "ragged" if "ragged" in str(metadata.get(_FEATURE, b"")).lower() else "sparse"
+        ragged = any(description["kind"] == "ragged" for description in feature_descriptions(field))
+        feature = "ragged" if ragged else "sparse"
         return Column(name=field.name, kind=_kind(field, kind.value_type), ragged=True, feature=feature)
     ragged = field.nullable and fill is None
     return Column(name=field.name, kind=_kind(field, kind), ragged=ragged, fill=fill)

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, column_not_found
 from engine.formats.options import ReadOptions
+from engine.schema.metadata_keys import PARTITION
 
 __all__ = [
-    "PARTITION",
     "add_partitions",
     "mark_partitions",
     "partition_fields",
@@ -26,7 +26,6 @@ __all__ = [
     "without_marks",
 ]
 
-PARTITION = b"fullpass.partition"
 _NULL = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark and pyarrow name the directory of missing values
 
 

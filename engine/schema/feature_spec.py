@@ -16,11 +16,9 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError
 from engine.schema.lists import is_list
+from engine.schema.metadata_keys import DEFAULT, FEATURE, SHAPE, feature_descriptions, read_note
 
 __all__ = [
-    "DEFAULT",
-    "FEATURE",
-    "SHAPE",
     "arrow_type",
     "default_of",
     "dtype_name",
@@ -32,9 +30,6 @@ __all__ = [
     "tensorflow_schema",
 ]
 
-DEFAULT = b"fullpass.default"
-SHAPE = b"fullpass.shape"
-FEATURE = b"fullpass.feature"
 
 _TYPES = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.binary()}
 
@@ -70,10 +65,10 @@ def feature_spec_from_schema(schema: pa.Schema) -> dict[str, Any]:
 
     spec: dict[str, Any] = {}
     for field in tensorflow_schema(schema):
-        compound = _metadata(field, FEATURE)
-        if compound is not None:
-            for description in compound:
-                spec[description["name"]] = _compound_feature(description, tf)
+        compound = feature_descriptions(field)
+        for description in compound:
+            spec[description["name"]] = _compound_feature(description, tf)
+        if compound:
             continue
         kind = feature_type(field.type)
         dtype = {"int64": tf.int64, "float32": tf.float32, "bytes": tf.string}[kind]
@@ -107,23 +102,18 @@ def shape_of(field: pa.Field) -> list[int]:
     """Returns the shape of one record's value: [] for a scalar, else from `fullpass.shape` or the list size."""
     if not pa.types.is_fixed_size_list(field.type):
         return []
-    shape = _metadata(field, SHAPE)
+    shape = read_note(field, SHAPE)
     return [field.type.list_size] if shape is None else shape
 
 
 def default_of(field: pa.Field) -> list[Any] | None:
     """Returns the flat default values of a fixed column (bytes for bytes columns), or None where it has none."""
-    stored = _metadata(field, DEFAULT)
+    stored = read_note(field, DEFAULT)
     if stored is None:
         return None
     values = stored if isinstance(stored, list) else [stored]
     values = [base64.b64decode(value["base64"]) if isinstance(value, dict) else value for value in values]
     return [float(value) for value in values] if feature_type(field.type) == "float32" else values
-
-
-def _metadata(field: pa.Field, key: bytes) -> Any:
-    text = (field.metadata or {}).get(key)
-    return None if text is None else json.loads(text)
 
 
 def _tensorflow_field(field: pa.Field) -> pa.Field:
@@ -261,7 +251,7 @@ def _merged(first: pa.Field, second: pa.Field) -> pa.Field:
     descriptions = []
     for field in (first, second):
         own = [{"kind": "varlen", "name": field.name, "dtype": feature_type(field.type)}]
-        descriptions += [d for d in _metadata(field, FEATURE) or own if d not in descriptions]
+        descriptions += [d for d in feature_descriptions(field) or own if d not in descriptions]
     return first.with_metadata({FEATURE: json.dumps(descriptions, sort_keys=True)})
 
 

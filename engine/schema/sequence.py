@@ -24,7 +24,6 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError
 from engine.schema.feature_spec import (
-    SHAPE,
     arrow_type,
     dtype_name,
     feature_spec_from_schema,
@@ -32,9 +31,9 @@ from engine.schema.feature_spec import (
     shape_list,
     tensorflow_schema,
 )
+from engine.schema.metadata_keys import SEQUENCE, SHAPE, read_note
 
 __all__ = [
-    "SEQUENCE",
     "column_name",
     "frame_field",
     "is_sequence",
@@ -42,8 +41,6 @@ __all__ = [
     "sequence_schema",
     "sequence_spec_from_schema",
 ]
-
-SEQUENCE = b"fullpass.sequence"
 
 
 def sequence_schema(context: pa.Schema, sequence_features: Mapping[str, Any]) -> pa.Schema:
@@ -120,14 +117,13 @@ def sequence_spec_from_schema(schema: pa.Schema) -> tuple[dict[str, Any], dict[s
             continue
         shape: list[int] = []
         if pa.types.is_fixed_size_list(frame):
-            stored = (field.metadata or {}).get(SHAPE)
-            shape = json.loads(stored) if stored else [frame.list_size]
+            shape = read_note(field, SHAPE) or [frame.list_size]
         features[key] = tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=field.nullable)
     return feature_spec_from_schema(context), features
 
 
 def _notes(field: pa.Field) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((field.metadata or {})[SEQUENCE])
+    value: dict[str, Any] = read_note(field, SEQUENCE)
     return value
 
 

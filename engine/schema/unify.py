@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from engine.core.errors import DataError
-from engine.schema.feature_spec import SHAPE
+from engine.schema.metadata_keys import SHAPE
 
 __all__ = ["Unified", "plain_schema", "plain_type", "unify_schemas"]
 

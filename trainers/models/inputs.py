@@ -6,13 +6,12 @@ Were the choice made in two places, a model could be served other inputs than it
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
-from engine.schema.feature_spec import FEATURE
+from engine.schema.metadata_keys import feature_descriptions
 
 __all__ = ["asked_features", "feature_columns", "feature_names", "model_inputs", "takes_argument"]
 
@@ -68,8 +67,7 @@ def feature_columns(schema: Any, features: Iterable[str]) -> list[str]:
 
 
 def _features_of(field: Any) -> set[str]:
-    stored = (field.metadata or {}).get(FEATURE)
-    return {description["name"] for description in json.loads(stored)} if stored else set()
+    return {description["name"] for description in feature_descriptions(field)}
 
 
 def model_inputs(model: Any, features: Mapping[str, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import tensorflow as tf
 
 from engine.core.errors import ConfigError
 from engine.feed.tensorflow.partitions import partitioned
-from engine.schema.feature_spec import FEATURE
+from engine.schema.metadata_keys import feature_descriptions
 
 __all__ = ["assemble"]
 
@@ -33,8 +32,7 @@ def assemble(schema: pa.Schema, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """
     descriptions: list[dict[str, Any]] = []
     for field in schema:
-        stored = (field.metadata or {}).get(FEATURE)
-        descriptions += [d for d in (json.loads(stored) if stored else []) if d not in descriptions]
+        descriptions += [d for d in feature_descriptions(field) if d not in descriptions]
     out = dict(tensors)
     parts: set[str] = set()
     kept = set()

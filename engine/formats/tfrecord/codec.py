@@ -12,11 +12,11 @@ from engine.core.errors import ConfigError, DataError
 from engine.formats.partitions import without_marks
 from engine.schema.conform import conform
 from engine.schema.feature_spec import default_of, feature_type, tensorflow_schema
+from engine.schema.metadata_keys import INFERRED
 from engine.schema.nulls import row_with_null_inside
 from engine.schema.sequence import column_name, frame_field, is_sequence, sequence_key
 
 __all__ = [
-    "INFERRED",
     "decoded_schema",
     "fault",
     "imported",
@@ -27,8 +27,6 @@ __all__ = [
     "refuse_nulls_in_lists",
     "result_schema",
 ]
-
-INFERRED = b"fullpass.inferred"  # schema metadata: "whole" or "sample", by how much of the data was looked at
 
 _KINDS = {"int64": 0, "float32": 1, "bytes": 2}
 _TYPES = {1: pa.binary(), 2: pa.float32(), 3: pa.int64()}

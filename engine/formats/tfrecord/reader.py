@@ -30,6 +30,7 @@ from engine.formats.tfrecord.inference import infer_schema
 from engine.formats.tfrecord.stream import Window, compression_of, file_compression, header_holds
 from engine.formats.tfrecord.writer import COMPRESSIONS, Writer
 from engine.schema.conform import select_fields
+from engine.schema.metadata_keys import INFERRED
 from engine.storage import paths as _paths
 
 __all__ = [
@@ -128,7 +129,7 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
     result = codec.result_schema(select_fields(schema, options.columns), options.dictionary)
     native = codec.native_schema(decoded, wanted.names, options.dictionary)
     target = codec.decoded_schema(decoded, wanted.names, options.dictionary)
-    strict = (schema.metadata or {}).get(codec.INFERRED) == b"sample"
+    strict = (schema.metadata or {}).get(INFERRED) == b"sample"
 
     def imported(array: Any) -> pa.RecordBatch:
         return codec.imported(array, target, result)

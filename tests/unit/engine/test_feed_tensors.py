@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import ConfigError, Dataset, Remainder
+from engine.feed.tensorflow.composite import assemble
 
 tf = pytest.importorskip("tensorflow")
 
@@ -36,7 +37,11 @@ def dataset(tmp_path_factory):
             pa.field("word", pa.binary(), False),
             pa.field("items", pa.list_(pa.int64())),
             pa.field("maybe", pa.float32()),
-            pa.field("bag", pa.list_(pa.int64()), metadata={"fullpass.feature": '{"kind": "ragged"}'}),
+            pa.field(
+                "bag",
+                pa.list_(pa.int64()),
+                metadata={"fullpass.feature": '[{"kind": "ragged", "name": "bag", "value_key": "bag"}]'},
+            ),
         ]
     )
     rows = {
@@ -150,3 +155,27 @@ def test_an_epoch_does_not_end_with_the_sleep_of_the_autotuner(dataset):
     on = tf.data.Options()
     on.autotune.enabled = True
     assert built_on.with_options(on).options().autotune.enabled is True
+
+
+def test_a_sparse_feature_is_none_the_less_for_a_name_with_ragged_in_it(tmp_path):
+    """Its kind was found by looking for the word in all that is noted of it: names, too."""
+    at, values = [[1], [], [2, 3], [4]], [[10], [], [20, 30], [40]]
+    pq.write_table(pa.table({"ragged_at": at, "value": values}), tmp_path / "a.parquet")
+    spec = {"ragged": tf.io.SparseFeature("ragged_at", "value", tf.int64, 10)}
+    examples = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={
+                    "ragged_at": tf.train.Feature(int64_list=tf.train.Int64List(value=a)),
+                    "value": tf.train.Feature(int64_list=tf.train.Int64List(value=v)),
+                }
+            )
+        ).SerializeToString()
+        for a, v in zip(at, values)
+    ]
+    dataset = Dataset.open(str(tmp_path / "a.parquet"), feature_spec=spec)
+    feed = dataset.feed(global_batch_size=4, seed=0)
+    packed = next(iter(feed.dataset()))
+    expected = tf.sparse.to_dense(tf.io.parse_example(examples, spec)["ragged"]).numpy()
+    found = tf.sparse.to_dense(assemble(dataset.schema, feed.unpack(packed))["ragged"]).numpy()
+    assert sorted(found.tolist()) == sorted(expected.tolist())

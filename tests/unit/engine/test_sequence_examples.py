@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from cluster.cli.main import main
 from engine import ConfigError, DataError, Dataset, Split, read_split
 from engine.schema.feature_spec import schema_from_feature_spec
-from engine.schema.sequence import SEQUENCE, frame_field, sequence_schema
+from engine.schema.metadata_keys import SEQUENCE
+from engine.schema.sequence import frame_field, sequence_schema
 from tests.support.examples import (
     KEYS,
     delimited,

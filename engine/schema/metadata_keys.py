@@ -1,0 +1,28 @@
+"""What Fullpass notes in the metadata of Arrow schemas, each key once, and how a note is read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["DEFAULT", "FEATURE", "INFERRED", "PARTITION", "SEQUENCE", "SHAPE", "feature_descriptions", "read_note"]
+
+DEFAULT = b"fullpass.default"  # of a field: JSON of the values for a record without the feature
+SHAPE = b"fullpass.shape"  # of a field: JSON of the shape of one record's value
+FEATURE = b"fullpass.feature"  # of a field: JSON list of the compound features that it is a part of
+SEQUENCE = b"fullpass.sequence"  # of a field: JSON, the feature list of tf.SequenceExample that it holds
+PARTITION = b"fullpass.partition"  # of a field: the key of the directories that its values are read from
+INFERRED = b"fullpass.inferred"  # of a schema: "whole" or "sample", by how much of the data was looked at
+
+
+def read_note(field: pa.Field, key: bytes) -> Any:
+    """Returns the JSON value that a field has under a key; None where it has none."""
+    text = (field.metadata or {}).get(key)
+    return None if text is None else json.loads(text)
+
+
+def feature_descriptions(field: pa.Field) -> list[dict[str, Any]]:
+    """Returns the compound features (sparse, ragged) that a column is a part of; [] for a column that is a feature itself."""
+    return read_note(field, FEATURE) or []
