@@ -17,9 +17,10 @@ from benchmarks.harness.tables import RESULTS, ROOT
 from cluster.benchmarking.compare import compare, lines_of
 from cluster.benchmarking.machine import machine_name
 from cluster.benchmarking.results import keep, results_of
+from cluster.benchmarking.suite_flags import add_suite_flags
 from engine.core.errors import ConfigError
 
-__all__ = ["add_arguments", "cases", "main", "run"]
+__all__ = ["cases", "main", "run"]
 
 # Sizes of the quick suite: the fixed costs of a peer weigh a little more in it, see docs/performance.md.
 QUICK = {"FULLPASS_BENCH_ROWS": "100000", "FULLPASS_BENCH_FEED_ROWS": "200000", "FULLPASS_BENCH_TFT_ROWS": "10000"}
@@ -30,26 +31,6 @@ def cases() -> dict[str, Path]:
     return {
         path.stem.removeprefix("test_"): path for path in sorted((ROOT / "benchmarks" / "cases").rglob("test_*.py"))
     }
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the suite's options."""
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="small data, five pairs, without the long cases (default)")
-    size.add_argument("--full", action="store_true", help="the data of the documented figures, and the long cases")
-    parser.add_argument(
-        "--case", action="append", default=[], metavar="NAME", help="this case alone; may be given again"
-    )
-    parser.add_argument("--list", action="store_true", help="list the cases and end")
-    parser.add_argument(
-        "--record", action="store_true", help="keep the results in benchmarks/results, from which the tables are made"
-    )
-    parser.add_argument(
-        "--against", metavar="FILE|last", help="compare with JSON of pytest-benchmark, or with the kept results"
-    )
-    parser.add_argument(
-        "--fail-if-slower", action="store_true", help="end with code 3 where something is slower beyond the spread"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,7 +85,7 @@ def _pytest(paths: list[str], measured: Path, full: bool) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Runs the suite of the command line's words."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    add_suite_flags(parser)
     try:
         return run(parser.parse_args(argv))
     except ConfigError as error:

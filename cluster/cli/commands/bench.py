@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cluster.benchmarking.suite_flags import SUITE_FLAGS, add_suite_flags
 from cluster.cli.data_flags import add_data_flags, open_data
 
 DESCRIPTION = (
@@ -14,6 +15,8 @@ EPILOG = """\
 examples:
   fullpass bench 'data/train/*.tfrecord.gz'
   fullpass bench data/train --rounds 9 --records 1000000
+  fullpass bench suite --quick                            the project's own benchmarks, from a checkout of its repository
+  fullpass bench suite --case read --against last --fail-if-slower
 
 The ratio is the median over the interleaved pairs, with the least and the greatest. Below the figures is what each row
 measures. The speed claims of the README are measured by `make bench`.
@@ -34,11 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="files with about so many records (default 1,000,000)",
     )
     add_data_flags(parser)
+    add_suite_flags(parser.add_argument_group("of `suite`"))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    if args.paths == ["suite"]:
+        return _suite(args)
+    _refuse(args, SUITE_FLAGS, "`fullpass bench suite`")
     import dataclasses
     import json
     import os
@@ -60,3 +67,30 @@ def run(args: argparse.Namespace) -> int:
     for line in explain(dataset):
         print(line)
     return 0
+
+
+def _refuse(args: argparse.Namespace, names: tuple[str, ...], of: str) -> None:
+    from engine import ConfigError
+
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: of {of} only")
+
+
+def _suite(args: argparse.Namespace) -> int:
+    """Runs the benchmarks of the repository: they are no part of the package."""
+    import importlib
+    import importlib.util
+    import sys
+    from pathlib import Path
+
+    from engine import ConfigError
+
+    sys.path.insert(0, str(Path.cwd()))
+    if importlib.util.find_spec("benchmarks") is None or importlib.util.find_spec("benchmarks.harness") is None:
+        raise ConfigError(
+            "the suite is a part of the repository, not of the package: run `fullpass bench suite` in a checkout of it, "
+            "with `make env`; `fullpass bench PATH` measures your own data"
+        )
+    run_suite = importlib.import_module("benchmarks.harness.suite").run
+    return int(run_suite(args))

@@ -2,15 +2,23 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cluster.benchmarking.compare import compare, lines_of
 from cluster.benchmarking.machine import data_digest
 from cluster.benchmarking.pairs import Timing, paired
 from cluster.benchmarking.results import keep, results_of
+from cluster.cli.main import main
 from engine import ConfigError
 
+ROOT = Path(__file__).parents[3]
 MACHINE = {"cpu": "x", "cpu_family_model_stepping": "1 2 3", "cores": 2}
 
 
@@ -84,3 +92,60 @@ def test_digest_is_of_contents(tmp_path):
     assert data_digest(tmp_path / "a") == data_digest([tmp_path / "b"])
     (tmp_path / "b").write_bytes(b"rowS")
     assert data_digest(tmp_path / "a") != data_digest(tmp_path / "b")
+
+
+def test_fixtures_measure_the_users_data(tmp_path):
+    pq.write_table(pa.table({"x": list(range(500))}), tmp_path / "rows.parquet")
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["cluster.benchmarking.plugin"]\n')
+    (tmp_path / "test_mine.py").write_text(
+        "def read(ds):\n    return sum(b.num_rows for b in ds.read_batches())\n\n"
+        "def test_read(fullpass_dataset, throughput):\n"
+        "    throughput(lambda: read(fullpass_dataset), dataset=fullpass_dataset, rounds=3)\n\n"
+        "def test_pair(fullpass_dataset, throughput):\n"
+        "    result = throughput(lambda: read(fullpass_dataset), dataset=fullpass_dataset, rounds=2,\n"
+        "                        peer=lambda: read(fullpass_dataset), peer_name='again')\n"
+        "    assert result.rounds == 2\n\n"
+        "def test_other_work(fullpass_dataset, throughput):\n"
+        "    throughput(lambda: 499, dataset=fullpass_dataset)\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--benchmark-json=out.json",
+        "test_mine.py",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "--fullpass-data", "rows.parquet"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 failed, 2 passed" in done.stdout and "499 records were seen, not 500" in done.stdout, done.stdout
+    found = {
+        each["name"]: each["extra_info"]
+        for machine, each in results_of(tmp_path / "out.json")
+        if machine["fullpass"]["cores"]
+    }
+    assert found["test_read"]["records"] == 500 and found["test_read"]["records_per_s"] > 0
+    assert found["test_read"]["bytes"] == (tmp_path / "rows.parquet").stat().st_size
+    assert found["test_pair"]["peer"] == "again" and found["test_pair"]["pairs"] == 2
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert "3 skipped" in done.stdout, done.stdout
+
+
+def test_options_of_the_suite_are_of_the_suite_alone(tmp_path, capsys):
+    assert main(["bench", str(tmp_path), "--record"]) == 2
+    assert "--record: of `fullpass bench suite` only" in capsys.readouterr().err
+    assert main(["bench", "suite", "--case", "nope"]) == 2
+    assert "--case nope: no such case; the cases are feed, ingest" in capsys.readouterr().err
+    assert main(["bench", "suite", "--case", "read", "--against", str(tmp_path / "gone.json")]) == 2
+    assert "gone.json does not exist" in capsys.readouterr().err
+    assert main(["bench", "suite", "--list"]) == 0
+    assert {"read", "write", "feed", "train"} <= {line.split()[0] for line in capsys.readouterr().out.splitlines()}

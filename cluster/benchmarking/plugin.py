@@ -1,0 +1,92 @@
+"""Fixtures for benchmarks of your own data and module, on pytest-benchmark.
+
+In conftest.py::
+
+    pytest_plugins = ["cluster.benchmarking.plugin"]
+
+and in a test::
+
+    def test_read(fullpass_dataset, throughput):
+        throughput(lambda: sum(b.num_rows for b in fullpass_dataset.read_batches()), dataset=fullpass_dataset)
+
+`pytest --fullpass-data 'data/train/*.tfrecord.gz' --benchmark-json=now.json` measures; `fullpass bench suite --against` and
+pytest-benchmark's own commands compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cluster.benchmarking.machine import machine_info as describe
+from cluster.benchmarking.pairs import PairedResult, paired
+from cluster.benchmarking.results import note, record_pair
+
+__all__ = ["fullpass_dataset", "pytest_addoption", "pytest_benchmark_update_machine_info", "throughput"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--fullpass-data`."""
+    group = parser.getgroup("fullpass")
+    group.addoption(
+        "--fullpass-data",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="files, a glob or a directory that the fixture fullpass_dataset opens; may be given again",
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """Adds the cores and the libraries to pytest-benchmark's account of the machine."""
+    machine_info["fullpass"] = describe()
+
+
+@pytest.fixture(scope="session")
+def fullpass_dataset(request: pytest.FixtureRequest) -> Any:
+    """The `engine.Dataset` of `--fullpass-data`; a test that asks for it is skipped without."""
+    from engine import Dataset
+
+    paths = request.config.getoption("--fullpass-data")
+    if not paths:
+        pytest.skip("--fullpass-data PATH says which data to measure")
+    return Dataset.open(paths if len(paths) > 1 else paths[0])
+
+
+@pytest.fixture
+def throughput(benchmark: Any) -> Callable[..., PairedResult | None]:
+    """A function that measures an action and notes records and bytes a second in `extra_info`.
+
+    It takes the action, a function without arguments that may return how many records it saw, which must then be `records`; `records`, or
+    `dataset`, whose records and files count; and with `peer`, a function that does the same work another way, the ratio over `rounds`
+    interleaved pairs, under the name `peer_name`. It returns the pairs, or None without a peer.
+    """
+
+    def measure(
+        action: Callable[[], Any],
+        *,
+        records: int | None = None,
+        dataset: Any = None,
+        peer: Callable[[], Any] | None = None,
+        peer_name: str = "peer",
+        rounds: int = 5,
+    ) -> PairedResult | None:
+        count = records if records is not None else dataset.num_records if dataset is not None else None
+        files = [path for path in dataset.paths if "://" not in path] if dataset is not None else []
+        for each in (action, *([peer] if peer else [])):
+            seen = each()  # also warms up
+            if isinstance(seen, int) and not isinstance(seen, bool) and count is not None:
+                assert seen == count, f"{seen:,} records were seen, not {count:,}: it is not the same work"
+        if peer is None:
+            benchmark.pedantic(action, rounds=rounds)
+            note(benchmark, {}, records=count, seconds=benchmark.stats["median"], paths=files)
+            return None
+        result = paired(action, peer, rounds, warm_up=False)
+        benchmark.pedantic(action, rounds=1)
+        record_pair(benchmark, result, peer_name, count, paths=files)
+        return result
+
+    return measure
