@@ -88,22 +88,14 @@ def validate(
         known = listed(sorted(environments(held))) or "none"
         raise ConfigError(f"environment: {environment!r} is not in the schema; its environments are {known}")
     reasons = list(_schema_reasons(held, dataset_of(now), environment, ignore)) if schema is not None else []
-    distances: list[Any] = []
-    for other, kind, thresholds, name in (
-        (against, "drift", drift, against_name),
-        (serving, "skew", skew, "the serving data"),
-    ):
-        if other is not None:
-            found = compare(
-                held if comparators else _without_comparators(held),
-                now,
-                _statistics(other),
-                kind,
-                thresholds or {},
-                name,
-            )  # type: ignore[arg-type]
-            reasons += found.reasons
-            distances += found.distances
+    judged = held if comparators else _without_comparators(held)
+    found = []
+    if against is not None:
+        found.append(compare(judged, now, _statistics(against), "drift", drift or {}, against_name))
+    if serving is not None:
+        found.append(compare(judged, now, _statistics(serving), "skew", skew or {}, "the serving data"))
+    reasons += [reason for each in found for reason in each.reasons]
+    distances = [distance for each in found for distance in each.distances]
     anomalies = anomalies_proto(held, reasons, distances)
     records = dataset_of(now).num_examples
     anomalies.data_missing = not records

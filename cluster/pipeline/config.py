@@ -170,10 +170,9 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
     if pipeline.stats and pipeline.stats.schema:
         changes["stats"] = dataclasses.replace(pipeline.stats, schema=root(pipeline.stats.schema))
     if pipeline.validate:
-        found = {name: getattr(pipeline.validate, name) for name in ("schema", "serving", "against")}
-        changes["validate"] = dataclasses.replace(
-            pipeline.validate, **{name: root(path) for name, path in found.items() if path}
-        )
+        given = {name: getattr(pipeline.validate, name) for name in ("schema", "serving", "against")}
+        paths: dict[str, Any] = {name: root(path) for name, path in given.items() if path}
+        changes["validate"] = dataclasses.replace(pipeline.validate, **paths)
     if pipeline.push:
         changes["push"] = dataclasses.replace(pipeline.push, to=root(pipeline.push.to))
     return dataclasses.replace(pipeline, **changes)

@@ -134,9 +134,9 @@ def _measure(
     shown = measure.replace("_", " ").lower()
     at = f"; the value that differs most is {label!r}" if label is not None else ""
     text = f"{shown} from {against} is {value:.6g}, above {threshold:g}{at}."
-    kind = {"L_INFTY": "L_INFTY_HIGH", "NORMALIZED_ABSOLUTE_DIFFERENCE": "NORMALIZED_ABSOLUTE_DIFFERENCE_HIGH"}
+    kinds = {"L_INFTY": "L_INFTY_HIGH", "NORMALIZED_ABSOLUTE_DIFFERENCE": "NORMALIZED_ABSOLUTE_DIFFERENCE_HIGH"}
     short = f"Differs from {against}"
-    return [Reason(name, f"COMPARATOR_{kind.get(measure, 'JENSEN_SHANNON_DIVERGENCE_HIGH')}", short, text)]
+    return [Reason(name, f"COMPARATOR_{kinds.get(measure, 'JENSEN_SHANNON_DIVERGENCE_HIGH')}", short, text)]
 
 
 def _distance(mine: FeatureView, theirs: FeatureView, measure: str, source: Any) -> tuple[float, str | None] | None:

@@ -61,7 +61,9 @@ def _divergence(first: np.ndarray, second: np.ndarray) -> float:
 
 def _parts(histogram: Any) -> tuple[np.ndarray, dict[float, float], float]:
     """Returns (low, high and count of buckets with a width; count by value of those without; count of those without end)."""
-    wide, points, infinite = [], {}, 0.0
+    wide: list[tuple[float, float, float]] = []
+    points: dict[float, float] = {}
+    infinite = 0.0
     for bucket in histogram.buckets:
         low, high, count = bucket.low_value, bucket.high_value, bucket.sample_count
         if not np.isfinite(low) or not np.isfinite(high):

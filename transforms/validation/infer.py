@@ -23,7 +23,7 @@ def infer_schema(statistics: Any, max_domain: int = 100) -> schema_pb2.Schema:
     """Returns the schema that the data of the statistics fit.
 
     A feature is required where no record lacks it, of a fixed shape where all records have as many values; a string feature with at
-    most `max_domain` distinct values may have only these.
+    most `max_domain` distinct values may have only these, an integer one of 0 and 1 is a boolean.
 
     Args:
         statistics: `DatasetFeatureStatisticsList`; its first data set counts.
@@ -38,6 +38,12 @@ def infer_schema(statistics: Any, max_domain: int = 100) -> schema_pb2.Schema:
         if not view.common.num_missing:
             feature.presence.min_fraction = 1.0
         _count_values(feature, view)
+        if (
+            view.has_numbers
+            and feature.type == schema_pb2.INT
+            and 0 <= view.proto.num_stats.min <= view.proto.num_stats.max <= 1
+        ):
+            feature.bool_domain.SetInParent()
         if view.strings and not view.invalid_strings and view.unique_exact and 0 < len(view.strings) <= max_domain:
             feature.domain = view.name
             schema.string_domain.add(name=view.name, value=sorted(view.strings, key=str.encode))

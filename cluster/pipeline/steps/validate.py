@@ -76,7 +76,7 @@ def _serving(context: StepContext, config: Any, serving: Any) -> Any:
     has = config.schema and "SERVING" in environments(as_schema(config.schema))
     there = dataclasses.replace(config, environment="SERVING" if has else "")
     out = context.out / directory_of("serving")
-    return validate.run(there, serving, out, ignore=(context.pipeline.label,), comparators=False)
+    return validate.run(there, serving, out, ignore=context.pipeline.labels, comparators=False)
 
 
 def _result(context: StepContext, reports: dict[str, Any], notes: list[str]) -> StepResult:

@@ -118,6 +118,7 @@ def test_the_same_data_have_no_distance_and_fit_their_own_schema(months):
 
 
 SMALL = {
+    "o": pa.array([0, 1, 1, 0, 1]),
     "a": pa.array([1, 2, 3, 0, 7]),
     "s": pa.array(["x", "y", "x", None, "zz"]),
     "f": pa.array([1.5, math.nan, 2.5, math.inf, -1.0]),
@@ -126,6 +127,7 @@ SMALL = {
 }
 # What TFDV 1.16 infers of the same values.
 INFERRED = """
+feature { name: "o" type: INT presence { min_fraction: 1 min_count: 1 } shape { dim { size: 1 } } bool_domain { } }
 feature { name: "a" type: INT presence { min_fraction: 1 min_count: 1 } shape { dim { size: 1 } } }
 feature { name: "s" type: BYTES domain: "s" presence { min_count: 1 } value_count { min: 1 max: 1 } }
 feature { name: "f" type: FLOAT presence { min_fraction: 1 min_count: 1 } shape { dim { size: 1 } } }
@@ -190,10 +192,10 @@ def test_each_constraint_is_held(small, kind):
 
 def test_domain_mass_new_columns_life_cycle_and_environments(small):
     known = schema_of(INFERRED)
-    known.feature[1].distribution_constraints.min_domain_mass = 0.5
+    known.feature[2].distribution_constraints.min_domain_mass = 0.5
     del known.string_domain[0].value[1:]
     assert validate(small, known).ok  # x is half of the values
-    del known.feature[4]
+    del known.feature[5]
     assert validate(small, known).reasons == (("l", "SCHEMA_NEW_COLUMN", "The schema has no such column."),)
     label = known.feature.add(name="label", type=schema_pb2.INT, not_in_environment=["SERVING"])
     label.presence.min_count = 1
@@ -223,9 +225,9 @@ def test_comparators_of_the_schema_and_what_cannot_be_compared(small, tmp_path):
         pa.table({**SMALL, "s": pa.array(["x"] * 5), "f": pa.nulls(5, pa.float64())}), tmp_path / "a.parquet"
     )
     schema = schema_of(INFERRED)
-    schema.feature[1].drift_comparator.infinity_norm.threshold = 0.1
-    schema.feature[1].skew_comparator.jensen_shannon_divergence.threshold = 0.1
-    schema.feature[2].drift_comparator.jensen_shannon_divergence.threshold = 0.1
+    schema.feature[2].drift_comparator.infinity_norm.threshold = 0.1
+    schema.feature[2].skew_comparator.jensen_shannon_divergence.threshold = 0.1
+    schema.feature[3].drift_comparator.jensen_shannon_divergence.threshold = 0.1
     report = validate(small, schema, against=other, serving=other)
     kinds = [(name, kind) for name, kind, _ in report.reasons]
     assert kinds == [
