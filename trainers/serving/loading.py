@@ -13,9 +13,11 @@ __all__ = ["files_of", "load_model"]
 
 
 def files_of(version: str | os.PathLike[str]) -> tuple[tuple[Any, ...], ...]:
-    """Returns name, size and time of each file of a version: it differs when a copy into it has gone on."""
+    """Returns name, size and time (in a store, digest) of each file of a version: it differs when a copy into it has gone on."""
     if not tree.is_local(str(version)):
-        return tuple((name,) for name in sorted(tree.list_tree(str(version))))
+        from engine.storage.remote import marks_below
+
+        return marks_below(str(version))
     found = []
     for folder, _, names in os.walk(version):
         for name in names:

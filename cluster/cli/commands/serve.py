@@ -64,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--drain", type=float, default=30.0, metavar="S", help="seconds for requests in flight at the end"
     )
     parser.add_argument(
+        "--access-log",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="log this share of the requests as JSON (default: 0)",
+    )
+    parser.add_argument("--trace", metavar="URL|FILE", help="OpenTelemetry spans to a collector (OTLP/HTTP) or a file")
+    parser.add_argument(
         "--record",
         nargs=2,
         metavar=("SHARE", "DIR"),
@@ -121,6 +129,8 @@ def _config(args: argparse.Namespace) -> Any:
         open_to_all=args.open_to_all,
         allow_reload=args.allow_reload,
         drain_s=args.drain,
+        access_log_share=args.access_log,
+        trace=args.trace,
         record_share=float(args.record[0]) if args.record else 0.0,
         record_directory=args.record[1] if args.record else None,
     )

@@ -6,7 +6,7 @@ an error that names the object and the attempts otherwise. An object that a writ
 
 from engine.storage.remote.cache import BlockCache
 from engine.storage.remote.filesystem import resolve
-from engine.storage.remote.listing import exists, expand, list_below, stat
+from engine.storage.remote.listing import exists, expand, list_below, marks_below, stat
 from engine.storage.remote.options import RemoteOptions, current_options, use_options
 from engine.storage.remote.reader import RemoteFile, open_input
 from engine.storage.remote.writer import open_output
@@ -19,6 +19,7 @@ __all__ = [
     "exists",
     "expand",
     "list_below",
+    "marks_below",
     "open_input",
     "open_output",
     "resolve",

@@ -12,7 +12,7 @@ from engine.storage.remote.filesystem import resolve, scheme_of
 from engine.storage.remote.options import current_options
 from engine.storage.remote.retry import with_retries
 
-__all__ = ["exists", "expand", "list_below", "stat"]
+__all__ = ["exists", "expand", "list_below", "marks_below", "stat"]
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -89,6 +89,35 @@ def list_below(uri: str) -> tuple[str, list[Any]]:
 
     infos = with_retries(listed, what="list it", uri=uri, options=current_options())
     return path, [info for info in infos if info.type == fs.FileType.File]
+
+
+def marks_below(uri: str) -> tuple[tuple[Any, ...], ...]:
+    """Returns (name below the URI, bytes, mark) of every object below it, sorted; the mark differs when the content does.
+
+    It is the store's own digest or generation where it has one: times of change are whole seconds in S3, and an object may be
+    written twice in one.
+
+    Raises:
+        DataError: the store did not answer or forbids listing.
+    """
+    filesystem, path = resolve(uri)
+    store = getattr(getattr(filesystem, "handler", None), "fs", None)
+    prefix = path.rstrip("/") + "/"
+    if store is None:
+        return tuple(sorted((i.path.removeprefix(prefix), i.size, i.mtime_ns) for i in list_below(uri)[1]))
+    found = with_retries(lambda: store.find(path, detail=True), what="list it", uri=uri, options=current_options())
+    return tuple(
+        sorted(
+            (name.removeprefix(prefix), int(info.get("size") or 0), _mark(info))
+            for name, info in found.items()
+            if name.startswith(prefix)
+        )
+    )
+
+
+def _mark(info: Any) -> str:
+    keys = ("ETag", "etag", "generation", "md5Hash", "LastModified", "updated", "mtime", "created")
+    return next((str(info[key]) for key in keys if info.get(key)), "")
 
 
 def _below(head: str) -> list[str]:

@@ -44,11 +44,11 @@ class Batcher:
         signature: that is run.
         config: of the batches.
         executor: threads that run them; TensorFlow releases the interpreter while it computes.
-        on_batch: called with the rows of each batch that is run.
+        on_batch: called with the rows of each batch that is run, and the rows that wait behind it.
     """
 
     def __init__(
-        self, signature: Signature, config: BatchingConfig, executor: Executor, on_batch: Callable[[int], None]
+        self, signature: Signature, config: BatchingConfig, executor: Executor, on_batch: Callable[[int, int], None]
     ) -> None:
         self._signature, self._config, self._executor, self._on_batch = signature, config, executor, on_batch
         self._queue: collections.deque[_Waiting] = collections.deque()
@@ -128,7 +128,7 @@ class Batcher:
     def _run(self, batch: list[_Waiting]) -> list[Any]:
         """In a thread: one answer a request, or the error that it alone met."""
         rows = sum(waiting.rows for waiting in batch)
-        self._on_batch(rows)
+        self._on_batch(rows, self._queued_rows)
         try:
             return self._parted(batch, self._signature.run(self._joined(batch, rows)))
         except Exception as error:

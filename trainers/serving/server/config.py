@@ -153,6 +153,8 @@ class ServeConfig:
         open_to_all: anyone who reaches the port may ask.
         allow_reload: clients may change the list of models (HandleReloadConfigRequest).
         drain_s: seconds that requests in flight have to end when the server stops.
+        access_log_share: of the requests that are logged, one line of JSON each, on the standard error output.
+        trace: URL of an OpenTelemetry collector (OTLP over HTTP), or a file for spans as JSON; None makes no spans.
         record_share: of the requests whose examples and answers are written to `record_directory`.
     """
 
@@ -171,6 +173,8 @@ class ServeConfig:
     open_to_all: bool = False
     allow_reload: bool = False
     drain_s: float = 30.0
+    access_log_share: float = 0.0
+    trace: str | None = None
     record_share: float = 0.0
     record_directory: str | None = None
 
@@ -180,6 +184,11 @@ class ServeConfig:
             raise ConfigError(f"models: got {', '.join(names) or 'none'}; expected one or more, each name once")
         if self.grpc_port is None and self.rest_port is None:
             raise ConfigError("grpc_port and rest_port are both off; expected one to listen on")
+        if self.allow_reload and self.processes > 1:
+            raise ConfigError(
+                f"allow_reload: got processes={self.processes}; expected 1, since a client's reload reaches the one process that "
+                "takes its call"
+            )
         if self.processes < 1:
             raise ConfigError(f"processes: got {self.processes}; expected 1 or more")
         if (self.tls_key is None) != (self.tls_certificate is None):
@@ -191,6 +200,8 @@ class ServeConfig:
                 f"record_share: got {self.record_share} with record_directory {self.record_directory!r}; expected a "
                 "share of more than 0 and at most 1 with a directory, or neither"
             )
+        if not 0 <= self.access_log_share <= 1:
+            raise ConfigError(f"access_log_share: got {self.access_log_share}; expected 0 to 1")
         if not (_is_loopback(self.host) or self.token or self.client_ca or self.open_to_all):
             raise ConfigError(
                 f"host: got {self.host!r}, which others can reach; expected a token (--token-file) or client "

@@ -16,8 +16,10 @@ from engine.core.errors import DataError
 from trainers.serving.server.batcher import Batcher
 from trainers.serving.server.config import ModelConfig, ServeConfig
 from trainers.serving.server.errors import InvalidRequest, NotFound, Overloaded, RequestError, Unavailable
-from trainers.serving.server.metrics import Metrics
-from trainers.serving.server.recording import Recorder
+from trainers.serving.server.observe.access_log import AccessLog
+from trainers.serving.server.observe.metrics import Metrics
+from trainers.serving.server.observe.recording import Recorder
+from trainers.serving.server.observe.tracing import Tracing
 from trainers.serving.server.versions import LoadedVersion, ServedModel
 
 __all__ = ["Answer", "Core"]
@@ -41,7 +43,8 @@ class Core:
         self._in_flight = 0
         self._executor = ThreadPoolExecutor(config.batching.num_batch_threads, thread_name_prefix="batch")
         self._batchers: dict[tuple[LoadedVersion, str], Batcher] = {}
-        self._recorder = Recorder(config) if config.record_share else None
+        self._recorder = Recorder(config, metrics.count_left_out) if config.record_share else None
+        self._access_log, self._tracing = AccessLog(config.access_log_share), Tracing(config.trace)
         self._stop = threading.Event()
         self._models: dict[str, ServedModel] = {}
         self.set_models(config.models)
@@ -85,6 +88,8 @@ class Core:
         number: int | None = None,
         label: str | None = None,
         deadline: float | None = None,
+        carrier: Mapping[str, str] | None = None,
+        at: LoadedVersion | None = None,
     ) -> Answer:
         """Returns the answer of a signature.
 
@@ -94,30 +99,37 @@ class Core:
             signature: its name; `serving_default` where empty.
             number, label: of the version.
             deadline: on `time.monotonic`'s clock.
+            carrier: headers or metadata of the request, which say what trace it belongs to.
+            at: the version itself, where the caller has found it already: one that is let go meanwhile still answers.
 
         Raises:
             RequestError: of the kind that says why not.
         """
-        version = self.version(model, number, label)
-        wanted = version.signature(signature)
-        if list(tensors) == [""] and len(wanted.inputs) == 1:
-            tensors = {next(iter(wanted.inputs)): tensors[""]}
-        if self._in_flight >= self.config.limits.in_flight:
-            raise Overloaded(f"{self._in_flight} requests are in flight already; try again later")
-        start = time.perf_counter()
-        self._in_flight += 1
-        try:
-            arrays, rows = wanted.checked(tensors, self.config.limits.request_rows)
-            outputs = await self._batcher(version, wanted.name).call(arrays, rows, deadline)
-        except DataError as error:
-            raise InvalidRequest(f"{error} (element {error.record})") from None
-        finally:
-            self._in_flight -= 1
-            self.metrics.observe_latency(model, time.perf_counter() - start)
-        self.metrics.count(model, "OK", rows)
-        if self._recorder is not None and wanted.examples_input is not None:
-            self._recorder.offer(model, version.number, arrays[wanted.examples_input], outputs)
-        return Answer(version, wanted.name, outputs)
+        with self._tracing.request(model, signature, carrier) as span:
+            version = at or self.version(model, number, label)
+            wanted = version.signature(signature)
+            if list(tensors) == [""] and len(wanted.inputs) == 1:
+                tensors = {next(iter(wanted.inputs)): tensors[""]}
+            if self._in_flight >= self.config.limits.in_flight:
+                raise Overloaded(f"{self._in_flight} requests are in flight already; try again later")
+            start = time.perf_counter()
+            self._in_flight += 1
+            try:
+                arrays, rows = wanted.checked(tensors, self.config.limits.request_rows)
+                outputs = await self._batcher(version, wanted.name).call(arrays, rows, deadline)
+            except DataError as error:
+                raise InvalidRequest(f"{error} (element {error.record})") from None
+            finally:
+                self._in_flight -= 1
+                seconds = time.perf_counter() - start
+                self.metrics.observe_latency(model, seconds)
+            self.metrics.count(model, "OK", rows)
+            self._access_log.note(model, "OK", version=version.number, rows=rows, seconds=seconds)
+            if span is not None:
+                span.set_attributes({"version": version.number, "rows": rows})
+            if self._recorder is not None and wanted.examples_input is not None:
+                self._recorder.offer(model, version.number, arrays[wanted.examples_input], outputs)
+            return Answer(version, wanted.name, outputs)
 
     def version(self, model: str, number: int | None = None, label: str | None = None) -> LoadedVersion:
         """Returns the version that answers such a request.
@@ -144,7 +156,9 @@ class Core:
 
     def failed(self, model: str, error: RequestError) -> None:
         """Counts a request that was refused."""
-        self.metrics.count(model if model in self._models else "", error.code, 0)
+        model = model if model in self._models else ""  # a stranger's words are no label and no line of a log
+        self.metrics.count(model, error.code, 0)
+        self._access_log.note(model, error.code)
 
     async def drain(self) -> None:
         """Refuses new requests and waits for those in flight, for `drain_s` at most."""
@@ -155,6 +169,7 @@ class Core:
             await asyncio.sleep(0.01)
         if self._recorder is not None:
             self._recorder.close()
+        self._tracing.close()
         self._executor.shutdown(wait=False)
 
     def _batcher(self, version: LoadedVersion, signature: str) -> Batcher:

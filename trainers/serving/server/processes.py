@@ -18,7 +18,7 @@ from typing import Any
 
 from engine.core.errors import FullpassError
 from trainers.serving.server.config import ServeConfig
-from trainers.serving.server.metrics import multiprocess_directory
+from trainers.serving.server.observe.metrics import multiprocess_directory
 from trainers.serving.server.worker import bound_socket
 
 __all__ = ["RunningServer", "serve", "started"]

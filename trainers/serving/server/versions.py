@@ -7,14 +7,17 @@ import hashlib
 import logging
 import os
 import random
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, DataError
 from engine.storage import tree
+from trainers.export.card import read_card
+from trainers.export.digest import model_digest
 from trainers.serving.golden import check_golden
 from trainers.serving.loading import files_of, load_model
 from trainers.serving.server.config import Limits, ModelConfig
@@ -163,6 +166,7 @@ class ServedModel:
         except Exception as error:  # whatever is wrong with it, the versions before must go on serving
             self._states[number] = (State.END, f"{type(error).__name__}: {error}")
             _LOG.warning("%s cannot be served: %s", source, error)
+            self._remove_copy(number)
             return
         self._live = {**self._live, number: version}
         self._states[number] = (State.AVAILABLE, "")
@@ -175,6 +179,7 @@ class ServedModel:
         # Requests on it hold it; the last one lets it go.
         self._states[number] = (State.END, "")
         self._seen.pop(number, None)
+        self._remove_copy(number)
         self._on_change(version, False)
 
     def _local(self, source: str, files: Any) -> Path:
@@ -186,9 +191,15 @@ class ServedModel:
         if not target.exists():
             names = [name for name, *_ in files]
             partial = target.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
             tree.download(source, names, partial)
+            _check_copy(partial)
             partial.rename(target)
         return target
+
+    def _remove_copy(self, number: int) -> None:
+        for copy in Path(self._copies.name).glob(f"{number}-*"):
+            shutil.rmtree(copy, ignore_errors=True)
 
     def _check_memory(self, path: Path) -> None:
         import psutil
@@ -199,3 +210,14 @@ class ServedModel:
             raise ConfigError(
                 f"{path} takes at least {size >> 20} MiB and {free >> 20} MiB of memory are free: it is not loaded"
             )
+
+
+def _check_copy(copy: Path) -> None:
+    """Refuses a copy of a version that is not the model of its card: a store shows the files of a version one by one.
+
+    Raises:
+        DataError: it is another.
+    """
+    stated = (read_card(copy) or {}).get("sha256")
+    if stated is not None and (found := model_digest(copy)) != stated:
+        raise DataError(f"is not whole, or not the model of its card: its sha256 is {found}, the card says {stated}")

@@ -42,7 +42,7 @@ async def run_worker(config: ServeConfig, ready: Any = None) -> None:
         ready: called with no arguments once requests are answered.
     """
     from trainers.serving.server.core import Core
-    from trainers.serving.server.metrics import Metrics
+    from trainers.serving.server.observe.metrics import Metrics
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()

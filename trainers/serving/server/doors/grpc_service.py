@@ -52,8 +52,17 @@ class _Service:
         number = spec.version.value if spec.HasField("version") else None
         left = context.time_remaining()
         deadline = None if left is None else time.monotonic() + left
+        carrier = None
+        if self._core.config.trace:
+            carrier = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         return await self._core.predict(
-            spec.name, tensors, signature=spec.signature_name, number=number, label=label, deadline=deadline
+            spec.name,
+            tensors,
+            signature=spec.signature_name,
+            number=number,
+            label=label,
+            deadline=deadline,
+            carrier=carrier,
         )
 
 

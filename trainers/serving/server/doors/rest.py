@@ -99,14 +99,14 @@ class _Handler:
         if verb == ":predict":
             tensors, rows = from_json(body, wanted)
             answer = await self._core.predict(
-                name, tensors, signature=wanted.name, number=version.number, deadline=deadline
+                name, tensors, signature=wanted.name, at=version, deadline=deadline, carrier=request.headers
             )
             return _json(to_json(answer.outputs, rows))
         if wanted.examples_input is None:
             raise InvalidRequest(f"signature {wanted.name!r} takes no examples; use :predict")
         tensors = {wanted.examples_input: np.array([*_examples(body), None], object)[:-1]}
         answer = await self._core.predict(
-            name, tensors, signature=wanted.name, number=version.number, deadline=deadline
+            name, tensors, signature=wanted.name, at=version, deadline=deadline, carrier=request.headers
         )
         if verb == ":regress":
             return _json({"results": regressions_of(answer.outputs).tolist()})

@@ -38,6 +38,15 @@ class Metrics:
         self._batch_rows = prometheus.Histogram(
             "fullpass_serving_batch_rows", "rows of the batches that were run", buckets=[2**n for n in range(13)]
         )
+        self._queued_rows = prometheus.Gauge(
+            "fullpass_serving_queued_rows",
+            "rows that waited when the last batch was closed",
+            multiprocess_mode="livesum",
+        )
+        self._left_out = prometheus.Counter(
+            "fullpass_serving_unrecorded_total",
+            "requests chosen for the record that were not written: the disk is too slow",
+        )
         self._versions = prometheus.Gauge(
             "fullpass_serving_version_loaded", "1 for a version that is served", ["model", "version"],
             multiprocess_mode="mostrecent",
@@ -53,9 +62,14 @@ class Metrics:
         """Notes how long a request took."""
         self._latency.labels(model).observe(seconds)
 
-    def observe_batch(self, rows: int) -> None:
-        """Notes a batch that is run."""
+    def observe_batch(self, rows: int, queued_rows: int) -> None:
+        """Notes a batch that is run, and how many rows wait behind it."""
         self._batch_rows.observe(rows)
+        self._queued_rows.set(queued_rows)
+
+    def count_left_out(self, requests: int) -> None:
+        """Counts requests that were not recorded."""
+        self._left_out.inc(requests)
 
     def set_version(self, model: str, number: int, loaded: bool) -> None:
         """Notes a version that was loaded or let go."""
