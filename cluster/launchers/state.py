@@ -25,7 +25,7 @@ def state_directory() -> Path:
 def remember(name: str, launcher: str, options: dict[str, Any]) -> None:
     """Keeps with which launcher a job was submitted, so that `fullpass logs NAME` needs no more words."""
     record = {"version": 1, "launcher": launcher, "options": {k: v for k, v in options.items() if v is not None}}
-    with atomic_file(_path(name)) as path:
+    with atomic_file(_path(name), 0o600) as path:
         path.write_text(json.dumps(record))
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.machine.private_files import private
 from engine.machine.processes import die_with_parent, kill_tree
 
 __all__ = ["LoggedProcess", "await_all", "stop_all"]
@@ -56,7 +57,7 @@ class LoggedProcess:
         """
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._close_stdin()
-        with open(self._log, "ab") as log:
+        with open(self._log, "ab", opener=private) as log:
             self._log_begins = log.tell()
             self._process = subprocess.Popen(
                 self._words,

@@ -58,11 +58,12 @@ def _by_final_name(final: Path, temporary: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike[str], mode: int | None = None) -> Iterator[Path]:
     """Yields a temporary path to write; on success it becomes `path`, on an exception it is deleted.
 
     Args:
         path: final local path; its directory is made where missing. An existing file is replaced.
+        mode: permissions that it has from its first byte, as 0o600; None leaves them to the umask.
 
     Raises:
         DataError: no room is left, with `path`.
@@ -72,6 +73,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = _temporary(final)
     try:
         with _by_final_name(final, temporary):
+            if mode is not None:
+                temporary.touch(mode=mode)
             yield temporary
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())

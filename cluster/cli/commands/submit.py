@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cluster.cli.jobs import add_launcher_arguments, follow, launcher_options
 from cluster.cli.submit_flags import add_spec_arguments, spec_from_args
 from engine.core.errors import ConfigError
+from engine.core.redaction import HIDDEN, is_secret_name, redact
+
+if TYPE_CHECKING:
+    from cluster.spec import JobSpec
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
@@ -37,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("client", "server"),
         help="print what would be created; with =server also ask the cluster to check it",
     )
+    parser.add_argument(
+        "--show-secrets", action="store_true", help="with --dry-run: print values of --env that look like secrets, too"
+    )
     parser.add_argument("--follow", "-f", action="store_true", help="print the job's lines until it has finished")
     parser.add_argument("args", nargs="*", metavar="-- WORDS", help="for the program that runs")
 
@@ -54,7 +63,17 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         import yaml
 
-        print(yaml.safe_dump_all(place.render(spec), sort_keys=False), end="")
+        shown, hidden = (spec, []) if args.show_secrets else _without_secrets(spec)
+        text = yaml.safe_dump_all(place.render(shown), sort_keys=False)
+        if not args.show_secrets and (safe := redact(text)) != text:
+            text, hidden = safe, [*hidden, "credentials in URIs"]
+        print(text, end="")
+        if hidden:
+            print(
+                f"fullpass: not shown: {', '.join(hidden)}; what is printed is not what would be created. --show-secrets prints "
+                "them; better, keep them in a Secret (--secret NAME=SECRET:KEY)",
+                file=sys.stderr,
+            )
         if args.dry_run == "server":
             place.submit(spec, dry_run=True)
             print(f"{spec.name}: {place.name} accepts it; nothing was created", file=sys.stderr)
@@ -68,6 +87,12 @@ def run(args: argparse.Namespace) -> int:
         return follow(place, spec.name)
     print(f"fullpass status {spec.name}; fullpass logs -f {spec.name}; fullpass cancel {spec.name}", file=sys.stderr)
     return 0
+
+
+def _without_secrets(spec: JobSpec) -> tuple[JobSpec, list[str]]:
+    """Returns the job without the values of variables that hold secrets, and their names."""
+    hidden = [name for name in spec.env if is_secret_name(name)]
+    return dataclasses.replace(spec, env={**spec.env, **dict.fromkeys(hidden, HIDDEN)}), hidden
 
 
 def _check_step(step: str, words: Sequence[str]) -> None:

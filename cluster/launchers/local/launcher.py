@@ -29,6 +29,7 @@ from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
 from engine.core.errors import ConfigError
 from engine.machine.clock import utc_now
+from engine.machine.private_files import private
 from engine.machine.processes import alive, kill_tree
 
 __all__ = ["LocalLauncher"]
@@ -70,18 +71,17 @@ class LocalLauncher(Launcher):
         if dry_run:
             return JobHandle(self, spec.name)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        # The description holds the values of --env, the logs what the program says: nobody else's business.
-        folder.chmod(0o700)
-        (folder / "files").mkdir()
-        (folder / "job.json").touch(mode=0o600)
-        (folder / "job.json").write_text(spec.to_json())
+        folder.mkdir(parents=True, mode=0o700)
+        (folder / "files").mkdir(mode=0o700)
+        with open(folder / "job.json", "w", opener=private) as file:
+            file.write(spec.to_json())
         for name, text in spec.files.items():
-            (folder / "files" / name).write_text(text)
+            with open(folder / "files" / name, "w", opener=private) as file:
+                file.write(text)
         tasks = tuple(TaskStatus(role=role, index=index, state=JobState.PENDING) for role, index in spec.members())
         status = JobStatus(name=spec.name, launcher=self.name, state=JobState.PENDING, tasks=tasks, submitted=utc_now())
         write_status(folder, status, [])
-        with open(folder / "runner.log", "wb") as log:
+        with open(folder / "runner.log", "wb", opener=private) as log:
             runner = subprocess.Popen(
                 [sys.executable, "-m", "cluster.launchers.local.runner", str(folder)],
                 stdin=subprocess.DEVNULL,

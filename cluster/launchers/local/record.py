@@ -10,6 +10,7 @@ from typing import Any
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT
+from engine.machine.private_files import PRIVATE
 from engine.machine.processes import process_mark
 from engine.storage.atomic import atomic_file
 
@@ -39,7 +40,7 @@ def write_status(folder: Path, status: JobStatus, processes: list[str]) -> None:
         processes: marks of its members.
     """
     record = {"version": _VERSION, "status": status.to_dict(), "processes": processes}
-    with atomic_file(folder / "status.json") as path:
+    with atomic_file(folder / "status.json", PRIVATE) as path:
         path.write_text(json.dumps(record, indent=1))
 
 
@@ -53,7 +54,7 @@ def read_status(folder: Path) -> tuple[JobStatus, list[str]]:
 
 def write_runner(folder: Path, pid: int) -> None:
     """Keeps which process looks after a job."""
-    with atomic_file(folder / "runner") as path:
+    with atomic_file(folder / "runner", PRIVATE) as path:
         path.write_text(process_mark(pid))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import yaml
 
@@ -89,3 +91,53 @@ def test_words_that_the_step_would_not_take_are_refused_before_anything_is_sent(
     words = ["data", "--module", "m.py", "--label", "late", "--out", "o", "--steps", "1"]
     assert main([*base, "train", "--", *words]) == 0
     assert "kind: Job" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("launcher", ["kubernetes", "local", "ray"])
+def test_a_dry_run_shows_no_secret_of_env_and_says_so(capsys, launcher):
+    words = ["submit", "--name", "a", "--launcher", launcher, "--dry-run", "--command"]
+    for pair in ("HF_TOKEN=hush-1", "AWS_SECRET_ACCESS_KEY=hush-2", "MODE=fast", "STORE=s3://me:hush-3@bucket/x"):
+        words += ["--env", pair]
+    words += ["--", "program", "https://host/x?sig=hush-4-signature"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "hush" not in said.out + said.err and "fast" in said.out and "s3://***@bucket/x" in said.out
+    assert "not shown: HF_TOKEN, AWS_SECRET_ACCESS_KEY, credentials in URIs" in said.err
+    assert main([*words[:2], "a", "--show-secrets", *words[3:]]) == 0
+    shown = capsys.readouterr()
+    assert all(f"hush-{number}" in shown.out for number in range(1, 5)) and "not shown" not in shown.err
+
+
+def test_a_dry_run_without_secrets_is_what_would_be_created(capsys):
+    words = ["submit", "--name", "a", "--launcher", "kubernetes", "--dry-run", "--command", "--env", "MONKEY=1"]
+    words += ["--env", "KEYBOARD=us", "--", "true"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    container = next(d for d in yaml.safe_load_all(said.out) if d["kind"] == "Job")["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    assert {"name": "MONKEY", "value": "1"} in container["env"] and {"name": "KEYBOARD", "value": "us"} in container[
+        "env"
+    ]
+    assert "not shown" not in said.err
+
+
+def test_records_of_a_local_job_are_its_owners_alone(tmp_path, monkeypatch):
+    from cluster.launchers import launcher
+    from cluster.launchers.state import remember, state_directory
+
+    monkeypatch.setenv("FULLPASS_STATE_DIR", str(tmp_path / "state"))
+    before = os.umask(0)  # the friendliest that a user may have set
+    try:
+        place = launcher("local", directory=str(tmp_path / "jobs"))
+        job = JobSpec(name="a", command=("sh", "-c", "echo hello"), env={"TOKEN": "hush"}, files={"f.py": "x = 1"})
+        place.submit(job).wait(timeout_s=60)
+        remember("a", "local", {"directory": "x"})
+    finally:
+        os.umask(before)
+    folder = next((tmp_path / "jobs").iterdir())
+    found = {p.relative_to(folder).as_posix(): p.stat().st_mode & 0o777 for p in folder.rglob("*") if p.is_file()}
+    assert {"job.json", "status.json", "runner", "runner.log", "files/f.py", "logs/worker-0.log"} <= set(found)
+    assert set(found.values()) == {0o600}, found
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {p.stat().st_mode & 0o777 for p in state_directory().rglob("*") if p.is_file()} == {0o600}
