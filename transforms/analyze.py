@@ -14,6 +14,7 @@ from typing import Any
 from engine.storage.destination import Destination
 from engine.storage.paths import require_local
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
+from transforms.output.provenance import write_provenance
 from transforms.passes.progress import PassProgress
 
 __all__ = ["AnalyzeReport", "analyze", "split_bytes"]
@@ -96,6 +97,8 @@ def analyze(
     function = UserFunction(preprocessing_fn, custom_config)
     with graph_errors(function.lines, function.name, hints):
         report = _analyze(ds, function, destination, backend, rows, held_bytes, target_split_bytes)
+    if hasattr(ds, "manifest"):  # data in memory have none
+        write_provenance(destination.path, ds.manifest)
     return report if spans is None else dataclasses.replace(report, records_read=backend.records_read)
 
 

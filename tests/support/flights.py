@@ -118,7 +118,7 @@ def make_flights(directory: Path, rows: int = 12000) -> Flights:
     (directory / "raw").mkdir()
     for i in range(2):
         half = table.slice(i * rows // 2, rows // 2)
-        pq.write_table(half, directory / "raw" / f"part-{i}.parquet", row_group_size=4096)
+        pq.write_table(half, directory / "raw" / f"part-{i}.parquet", row_group_size=4096, write_page_checksum=True)
     raw = Dataset.open(directory / "raw", feature_spec=table.schema)
     graph = str(directory / "graph")
     analyze(raw, preprocessing_fn, graph)

@@ -21,7 +21,7 @@ from typing import Any
 from engine.core.errors import FullpassError
 from engine.storage import tree as storage
 from engine.storage.atomic import atomic_directory, remove_leftovers
-from trainers.checkpoints.integrity import damage_of_state, damage_of_tensors, sealed_text
+from trainers.checkpoints.integrity import damage_of_state, damage_of_tensors, digest_of_state, sealed_text
 from trainers.checkpoints.table_parts import GROUP as TABLES
 from trainers.checkpoints.table_parts import TableParts, read_rows, remove_parts, verify_rows
 
@@ -66,6 +66,11 @@ class Checkpoint:
     def step(self) -> int:
         """Optimizer steps done."""
         return int(self.state["step"])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Step, and digest of state and tensors (None of one written before there were digests)."""
+        return {"step": self.step, "sha256": digest_of_state(self.state)}
 
     @property
     def best_step(self) -> int | None:

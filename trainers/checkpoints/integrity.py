@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["damage_of_state", "damage_of_tensors", "describe_tensors", "plain_json", "sealed_text"]
+__all__ = [
+    "damage_of_state",
+    "damage_of_tensors",
+    "describe_tensors",
+    "digest_of_state",
+    "plain_json",
+    "sealed_text",
+]
 
 _DIGEST = "sha256_of_state"
 _TENSORS = "tensor_files"
@@ -53,6 +60,12 @@ def sealed_text(state: Mapping[str, Any], folder: Path) -> str:
 def _digest(state: Mapping[str, Any]) -> str:
     text = json.dumps({k: v for k, v in state.items() if k != _DIGEST}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_state(state: Mapping[str, Any]) -> str | None:
+    """Returns the digest that a state was sealed with, or None where it was not."""
+    value = state.get(_DIGEST)
+    return value if isinstance(value, str) else None
 
 
 def damage_of_state(state: Mapping[str, Any]) -> str | None:

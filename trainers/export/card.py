@@ -33,6 +33,7 @@ def make_card(
     data_manifest: Any,
     config: Mapping[str, Any] | None,
     metrics: Mapping[str, Any] | None,
+    checkpoint: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the card as JSON-able values.
 
@@ -46,6 +47,7 @@ def make_card(
         data_manifest: an `engine.Manifest`, or a text that identifies the training data, or None.
         config: settings of the training.
         metrics: numbers of the training and the evaluation.
+        checkpoint: path, step and digest of the checkpoint whose weights it has.
     """
     return {
         "version": CARD_VERSION,
@@ -55,7 +57,10 @@ def make_card(
         "label": list(label),
         "signatures": dict(signatures),
         "raw_features": dict(raw_features),
-        "transform_graph": None if transform_graph is None else {"sha256": tree_digest(transform_graph)},
+        "transform_graph": None
+        if transform_graph is None
+        else {"sha256": tree_digest(transform_graph), "path": os.path.abspath(transform_graph)},
+        "checkpoint": None if checkpoint is None else dict(checkpoint),
         "data": _data(data_manifest),
         "config": _plain(config or {}),
         "config_sha256": config_digest(_plain(config or {})),

@@ -34,6 +34,7 @@ def export_saved_model(
     config: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     samples: Sequence[bytes] = (),
+    checkpoint: Mapping[str, Any] | None = None,
     version: int | None = None,
 ) -> Path:
     """Returns the path of the new version OUT/VERSION, a SavedModel with four signatures.
@@ -61,6 +62,7 @@ def export_saved_model(
         metrics: metrics of the model, for the card.
         samples: a few serialized raw tf.Examples, with what the label is made of: warm-up requests and the golden set are
             written of them.
+        checkpoint: path, step and digest of the checkpoint that the weights are of, for the card.
         version: 1 or more; None takes the next.
 
     Raises:
@@ -69,7 +71,16 @@ def export_saved_model(
     """
     root = require_local("out", out)
     served, signatures, card = _prepare(
-        model, transform_graph, as_feature_spec(raw_feature_spec), label, features, pad, data_manifest, config, metrics
+        model,
+        transform_graph,
+        as_feature_spec(raw_feature_spec),
+        label,
+        features,
+        pad,
+        data_manifest,
+        config,
+        metrics,
+        checkpoint,
     )
     with locked(root):  # two exports at the same time get two numbers
         number = _checked_version(root, version)
@@ -118,6 +129,7 @@ def _prepare(
     data_manifest: Any,
     config: Mapping[str, Any] | None,
     metrics: Mapping[str, Any] | None,
+    checkpoint: Mapping[str, Any] | None = None,
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Returns what is saved, its signatures and its card."""
     from trainers.export.card import make_card
@@ -144,6 +156,7 @@ def _prepare(
         data_manifest=data_manifest,
         config=config,
         metrics=metrics,
+        checkpoint=checkpoint,
     )
     return served, signatures, card
 

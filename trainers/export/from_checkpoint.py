@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError, DataError
 from engine.schema.schema_proto import as_feature_spec
-from engine.storage.tree import for_tensorflow, require_local
+from engine.storage.tree import for_tensorflow, is_local, require_local
 from trainers.export.export import export_saved_model
 from trainers.models.context import ModelContext
 from trainers.models.inputs import feature_names
@@ -73,6 +73,7 @@ def export_checkpoint(
         config={**config, "checkpoint_step": saved.step},
         metrics=_last_metrics(saved.state) if metrics is None else metrics,
         samples=samples,
+        checkpoint={"path": os.path.abspath(saved.path) if is_local(saved.path) else saved.path, **saved.identity},
         version=version,
     )
 

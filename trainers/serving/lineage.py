@@ -22,7 +22,7 @@ class Link:
     """One link of the chain.
 
     Attributes:
-        name: model, card, push, evaluation, configuration, code, transform graph or data.
+        name: model, push, evaluation, configuration, code, checkpoint, transform graph, data or raw data.
         says: what it states.
         holds: whether that was found to be so; None where there is nothing to hold it against.
         why: what is wrong, or why it could not be checked.
@@ -43,13 +43,19 @@ def lineage(
     *,
     data: Any = None,
     transform_graph: str | os.PathLike[str] | None = None,
+    raw_data: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    deep: bool = False,
 ) -> list[Link]:
     """Returns the chain of a version, from what is served back to the data it was trained on.
 
     Args:
         version: directory of a SavedModel, exported or pushed.
         data: training data (paths, a manifest or a Dataset) to hold against what the card says; None leaves it unchecked.
-        transform_graph: transform graph to hold against it; None leaves it unchecked.
+        transform_graph: transform graph to hold against it; None takes the one of the export where it still is.
+        raw_data: data that were analyzed, to hold against what the graph says; None leaves them unchecked.
+        checkpoint: checkpoint to hold against the card; None takes the one of the export where it still is.
+        deep: also read every byte of the data that are given.
 
     Raises:
         ConfigError: no SavedModel there.
@@ -67,7 +73,8 @@ def lineage(
         links[0] = dataclasses.replace(links[0], why=f"was exported as {stated}")
     links += _push(path, digest)
     links += _evaluation(path, digest)
-    links += _origin(card or {}, data, transform_graph)
+    links += _origin(card or {}, data, transform_graph, checkpoint, deep)
+    links += _raw_data(card or {}, raw_data, transform_graph, deep)
     return links
 
 
@@ -100,7 +107,13 @@ def _evaluation(path: Path, digest: str) -> Iterator[Link]:
     yield Link(name="evaluation", says=says, holds=same, why=why)
 
 
-def _origin(card: Mapping[str, Any], data: Any, transform_graph: str | os.PathLike[str] | None) -> Iterator[Link]:
+def _origin(
+    card: Mapping[str, Any],
+    data: Any,
+    transform_graph: str | os.PathLike[str] | None,
+    checkpoint: str | os.PathLike[str] | None,
+    deep: bool,
+) -> Iterator[Link]:
     if card:
         stated = card.get("config_sha256")
         found = config_digest(card["config"])
@@ -115,32 +128,92 @@ def _origin(card: Mapping[str, Any], data: Any, transform_graph: str | os.PathLi
         yield Link(
             name="code", says=text, holds=None, why="uncommitted changes" * bool(code.get("uncommitted_changes"))
         )
+    if card.get("checkpoint"):
+        yield _checkpoint(card["checkpoint"], card.get("data") or {}, checkpoint)
     graph = card.get("transform_graph")
     if graph:
-        holds, why = None, "give the graph to check it"
-        if transform_graph is not None:
-            found = tree_digest(transform_graph)
-            holds, why = found == graph["sha256"], "" if found == graph["sha256"] else f"{transform_graph} is {found}"
+        holds, why = None, "it is not where it was; give the graph to check it"
+        there = transform_graph or _still_there(graph)
+        if there is not None:
+            found = tree_digest(there)
+            holds, why = found == graph["sha256"], "" if found == graph["sha256"] else f"{there} is {found}"
         yield Link(name="transform graph", says=f"sha256 {graph['sha256']}", holds=holds, why=why)
     stated_data = card.get("data")
     if stated_data:
         records = f", {stated_data['records']:,} records" if "records" in stated_data else ""
         holds, why = None, "give the data to check it"
         if data is not None:
-            found = _manifest_hash(data)
-            holds = found == stated_data["manifest"]
-            why = "" if holds else f"the data given is {found}"
+            holds, why = _held(data, stated_data["manifest"], deep)
         yield Link(name="data", says=f"manifest {stated_data['manifest']}{records}", holds=holds, why=why)
 
 
-def _manifest_hash(data: Any) -> str:
+def _checkpoint(stated: Mapping[str, Any], data: Mapping[str, Any], checkpoint: str | os.PathLike[str] | None) -> Link:
+    from trainers.checkpoints.checkpoint import CheckpointError, load_checkpoint
+
+    says = f"step {stated['step']}, sha256 {stated['sha256']}"
+    path = os.fspath(checkpoint) if checkpoint is not None else stated["path"]
+    if checkpoint is None and not os.path.isdir(path):
+        return Link(name="checkpoint", says=says, holds=None, why=f"{path} is not there any more")
+    try:
+        saved = load_checkpoint(path)
+        saved.verify()
+    except CheckpointError as error:
+        return Link(name="checkpoint", says=says, holds=False, why=str(error))
+    wrong = [] if saved.identity["sha256"] == stated["sha256"] else [f"{path} is {saved.identity['sha256']}"]
+    trained_on = saved.state.get("feed", {}).get("manifest")
+    if data.get("manifest") not in (None, trained_on):
+        wrong.append(f"it was trained on {trained_on}")
+    return Link(name="checkpoint", says=says, holds=not wrong, why="; ".join(wrong))
+
+
+def _raw_data(
+    card: Mapping[str, Any], raw_data: Any, transform_graph: str | os.PathLike[str] | None, deep: bool
+) -> Iterator[Link]:
+    """What the transform graph was made of, as far as the graph is there to say it."""
+    from transforms.output.provenance import read_provenance
+
+    there = transform_graph or _still_there(card.get("transform_graph") or {})
+    if there is None:
+        return
+    try:
+        facts = read_provenance(there)
+    except DataError as error:
+        yield Link(name="raw data", says="analyzed data", holds=False, why=str(error))
+        return
+    if facts is None:
+        return
+    stated = facts["data"]
+    holds, why = (
+        (None, "give the raw data to check it") if raw_data is None else _held(raw_data, stated["manifest"], deep)
+    )
+    says = f"manifest {stated['manifest']}, {stated['records']:,} records, analyzed by Fullpass {facts['fullpass']}"
+    yield Link(name="raw data", says=says, holds=holds, why=why)
+
+
+def _still_there(graph: Mapping[str, Any]) -> str | None:
+    path = graph.get("path")
+    return path if isinstance(path, str) and os.path.isdir(path) else None
+
+
+def _held(data: Any, manifest: str, deep: bool) -> tuple[bool | None, str]:
+    """Returns whether data are what a manifest's hash says (None: there is nothing to check their bytes against), and why not."""
     from engine import Dataset
 
-    dataset = data if isinstance(data, Dataset) else Dataset.open(data)
     try:
-        return dataset.manifest.hash
+        dataset = data if isinstance(data, Dataset) else Dataset.open(data)
+        found = dataset.manifest.hash
+        if found != manifest:
+            return False, f"the data given is {found}"
+        report = dataset.verify() if deep else None
     except AttributeError:
-        raise DataError("has no manifest to hold against the model card's") from None
+        raise DataError("has no manifest to hold against what was stated") from None
+    except DataError as error:
+        return False, str(error)
+    if report is None:
+        return True, ""
+    if report.damages:
+        return False, "; ".join(str(damage) for damage in report.damages[:3])
+    return (None, report.unchecked[0]) if report.unchecked else (True, "")
 
 
 def _file_digest(path: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -288,6 +289,62 @@ def test_export_of_tf_module_with_lookup_table_keeps_its_table(flights, tmp_path
     answers = LoadedModel(version).predict(batch)
     expected = [{b"AA": 0.5, b"UA": 1.0}.get(value, 0.0) for value in batch.column("carrier").to_pylist()]
     np.testing.assert_array_equal(answers, np.array(expected, np.float32))
+
+
+def test_lineage_names_a_flipped_byte_anywhere_from_raw_data_to_version(flights, tmp_path):
+    from engine import Dataset
+    from trainers import Trainer, TrainerConfig
+    from trainers.export.from_checkpoint import export_checkpoint
+    from trainers.serving.lineage import lineage
+
+    for part in ("raw", "graph", "transformed"):  # copies: they are damaged below
+        shutil.copytree(flights.directory / part, tmp_path / part)
+    config = TrainerConfig(directory=str(tmp_path / "run"), label=data.LABEL, global_batch_size=1000, steps=4)
+    train = Dataset.open(tmp_path / "transformed")
+    Trainer(config, data.build_model, train, transform_graph=str(tmp_path / "graph")).fit()
+    version = export_checkpoint(
+        tmp_path / "run",
+        data.build_model,
+        tmp_path / "models",
+        transform_graph=str(tmp_path / "graph"),
+        raw_feature_spec=flights.spec,
+    )
+
+    def chain():
+        given = {"data": tmp_path / "transformed", "raw_data": str(tmp_path / "raw")}
+        return {link.name: link for link in lineage(version, **given, deep=True)}
+
+    whole = chain()
+    assert {name for name, link in whole.items() if link.holds} >= {
+        "model",
+        "configuration",
+        "checkpoint",
+        "transform graph",
+        "data",
+        "raw data",
+    }
+    assert not [link for link in whole.values() if link.holds is False]
+    (state,) = (tmp_path / "run").rglob("state.json")
+    for link, file in (
+        ("model", next((version / "variables").glob("variables.data*"))),
+        ("checkpoint", state),
+        ("checkpoint", next(state.parent.glob("tensors.data*"))),
+        ("transform graph", tmp_path / "graph" / "transform_fn" / "saved_model.pb"),
+        ("transform graph", next((tmp_path / "graph" / "transform_fn" / "assets").iterdir())),
+        ("transform graph", tmp_path / "graph" / "fullpass_provenance.json"),
+        ("data", next((tmp_path / "transformed").glob("*.parquet"))),
+        ("data", next((tmp_path / "transformed").glob("*.json"))),
+        ("raw data", next((tmp_path / "raw").glob("*.parquet"))),
+    ):
+        before = file.read_bytes()
+        flipped = bytearray(before)
+        flipped[len(before) // 3] ^= 1
+        file.write_bytes(flipped)
+        assert chain()[link].holds is False, file
+        file.write_bytes(before)
+    shutil.rmtree(tmp_path / "graph")
+    shutil.rmtree(tmp_path / "run")
+    assert chain()["checkpoint"].holds is None and chain()["transform graph"].holds is None
 
 
 def test_export_checkpoint_of_trainer_answers_as_its_model(flights, tmp_path):
