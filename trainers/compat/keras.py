@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.models.functional import Functional
 
 from trainers.compat.require import require, require_assigned
 
@@ -15,6 +16,7 @@ __all__ = [
     "average_variables",
     "build_from_batch",
     "compute_loss",
+    "declared_inputs",
     "input_structure",
     "is_idle_loss_tracker",
     "losses_of",
@@ -27,6 +29,8 @@ _USE = ">=3.12,<3.16"
 _here = ("keras", keras.__version__)
 require(*_here, keras.Model, "_symbolic_build", "_compute_loss", use=_USE)
 require(*_here, keras.optimizers.Optimizer, "_all_reduce_sum_gradients", use=_USE)
+require_assigned(*_here, keras.Sequential, "_functional", use=_USE)
+require_assigned(*_here, Functional, "_inputs_struct", use=_USE)
 require_assigned(*_here, keras.optimizers.Optimizer, "_model_variables_moving_average", use=_USE)
 require_assigned(
     *_here, keras.Model, "_call_has_training_arg", "_loss_tracker", "_compile_loss", "_compile_metrics", use=_USE
@@ -44,6 +48,11 @@ def tf_variable(variable: Any) -> tf.Variable:
 def input_structure(model: Any) -> Any:
     """Returns the nest of inputs of a functional model, None of a subclassed one."""
     return getattr(model, "_inputs_struct", None)
+
+
+def declared_inputs(model: Any) -> Any:
+    """Returns the nest of inputs of a functional or Sequential model, None of one that declares none."""
+    return input_structure(getattr(model, "_functional", None) or model)  # where a Sequential model keeps its graph
 
 
 def takes_training(model: Any) -> bool:

@@ -94,12 +94,14 @@ def model_inputs(model: Any, features: Mapping[str, Any]) -> Any:
 
 def _declared_inputs(model: Any) -> Any:
     """Returns the symbolic inputs of a functional or Sequential model in their structure, None where it has none."""
-    functional = getattr(model, "_functional", None) or model  # a Keras 3 Sequential keeps its graph there
-    for name in ("_inputs_struct", "_nested_inputs"):  # Keras 3; tf_keras
-        declared = getattr(functional, name, None)
-        if declared is not None:
-            return declared
-    return None
+    from trainers.compat import keras as keras3
+
+    declared = keras3.declared_inputs(model)
+    if declared is None and "tf_keras" in sys.modules:
+        from trainers.compat import tf_keras as keras2
+
+        declared = keras2.input_structure(model)
+    return declared
 
 
 def _is_sequential(model: Any) -> bool:

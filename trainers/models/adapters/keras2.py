@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -10,26 +10,21 @@ import tf_keras
 
 from engine.core.errors import ConfigError
 from trainers.compat import tf_keras as inside
-from trainers.data.targets import row_count, rows_where
-from trainers.models.adapters.base import ModelAdapter
-from trainers.models.adapters.loss_reduction import is_divided_by_replicas, reduction_of
+from trainers.models.adapters.keras_base import KerasAdapter
+from trainers.models.adapters.loss_reduction import reduction_of
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
 __all__ = ["Keras2Adapter"]
 
 
-class Keras2Adapter(ModelAdapter):
+class Keras2Adapter(KerasAdapter):
     """A compiled `tf_keras.Model`."""
 
     def __init__(self, model: Any) -> None:
         if getattr(model, "optimizer", None) is None or model.compiled_loss is None:
             raise ConfigError("build_model returned a model that is not compiled: call model.compile(optimizer, loss)")
-        self.model = model
-        self.own_train_step = overrides(model, tf_keras.Model, "train_step")
-        self.own_test_step = overrides(model, tf_keras.Model, "test_step")
-        self._own_loss = overrides(model, tf_keras.Model, "compute_loss")
-        self._divides = False  # by the number of replicas, since the user's own loss does not
+        super().__init__(model, tf_keras)
         self._set_optimizer(model.optimizer)
 
     def _set_optimizer(self, optimizer: Any) -> None:
@@ -84,39 +79,14 @@ class Keras2Adapter(ModelAdapter):
             optimizer.aggregate_gradients = self._steps.aggregate
         self._optimizers = [optimizer for optimizer, _ in used]
 
-    def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
-        inputs = model_inputs(self.model, features)
-        predictions = self.model(inputs, training=True)
-        loss = self.model.compute_loss(inputs, labels, predictions, weights)
-        if update_metrics:
-            self.model.compiled_metrics.update_state(labels, predictions, weights)
-        return loss / _replicas() if self._divides else loss
+    def _forward(self, inputs: Any, training: bool) -> Any:
+        return self.model(inputs, training=training)
 
-    def penalty(self) -> Any:
-        return self._penalty() / _replicas()
+    def _model_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
+        return self.model.compute_loss(inputs, labels, predictions, weights)
 
-    def _penalty(self) -> Any:
-        losses = [] if self._own_loss else self.model.losses
-        return tf.add_n([tf.cast(p, tf.float32) for p in losses]) if losses else tf.constant(0.0)
-
-    def fit_scaling(self, strategy: Any, features: Any, labels: Any, weights: Any) -> str | None:
-        if not self._own_loss:
-            return None
-        inputs = model_inputs(self.model, features)
-        owner = type(self.model).__name__
-
-        def loss() -> Any:
-            return self.model.compute_loss(inputs, labels, self.model(inputs, training=False), weights)
-
-        if is_divided_by_replicas(strategy, loss, owner):
-            return None
-        if self.own_train_step:
-            raise ConfigError(
-                f"compute_loss of {owner} returns a mean that train_step does not divide by the "
-                f"{strategy.num_replicas_in_sync} replicas: divide it by tf.distribute.get_strategy().num_replicas_in_sync"
-            )
-        self._divides = True
-        return f"compute_loss of {owner} is the mean of a replica's examples: it is divided by the number of replicas"
+    def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
+        self.model.compiled_metrics.update_state(labels, predictions, weights)
 
     def scale_loss(self, loss: Any) -> Any:
         return self.optimizer.get_scaled_loss(loss) if self._scaled else loss
@@ -130,28 +100,6 @@ class Keras2Adapter(ModelAdapter):
             self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
         else:
             self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
-
-    def train_step(self, features: Any, labels: Any, weights: Any, reduce: Callable[[list[Any]], list[Any]]) -> Any:
-        data = tf_keras.utils.pack_x_y_sample_weight(model_inputs(self.model, features), labels, weights)
-        return self._steps.train(data, reduce) / _replicas()
-
-    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
-        if self._own_loss or self.own_test_step or self.reduction != "mean":
-            # A mean takes padding in with weight 0; anything else must not see it.
-            features, labels, weights = rows_where(mask, (features, labels, weights))
-            mask = None
-        inputs = model_inputs(self.model, features)
-        if self.own_test_step:
-            logs = self.model.test_step(tf_keras.utils.pack_x_y_sample_weight(inputs, labels, weights))
-            return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
-        predictions = self.model(inputs, training=False)
-        loss = tf.cast(self.model.compute_loss(inputs, labels, predictions, weights), tf.float32)
-        penalty, size = self._penalty(), _rows(predictions)
-        # Keras divides means and penalties by the number of replicas, sums not.
-        loss = (loss - penalty / _replicas()) * (1.0 if self._divides or self.reduction == "sum" else _replicas())
-        labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
-        self.model.compiled_metrics.update_state(labels, predictions, weights)
-        return loss, size, penalty
 
     @property
     def trainable(self) -> list[Any]:
@@ -214,11 +162,3 @@ def _copy_of(metric: Any) -> Any:
         return type(metric).from_config(metric.get_config())
     except TypeError as error:
         raise ConfigError(f"metric {metric.name!r} cannot be rebuilt: give it get_config() ({error})") from None
-
-
-def _replicas() -> float:
-    return float(tf.distribute.get_strategy().num_replicas_in_sync)
-
-
-def _rows(nested: Any) -> Any:
-    return tf.cast(row_count(tf.nest.flatten(nested)[0]), tf.float32)

@@ -6,7 +6,7 @@ later; here the loop sums (together with the loss, packed) and clips, and the op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,16 +16,15 @@ import tensorflow as tf
 from engine.core.errors import ConfigError
 from trainers.compat import keras as inside
 from trainers.compat.keras import tf_variable
-from trainers.data.targets import row_count, rows_where
-from trainers.models.adapters.base import ModelAdapter
-from trainers.models.adapters.loss_reduction import is_divided_by_replicas, reduction_of
+from trainers.models.adapters.keras_base import KerasAdapter
+from trainers.models.adapters.loss_reduction import reduction_of
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
 __all__ = ["Keras3Adapter"]
 
 
-class Keras3Adapter(ModelAdapter):
+class Keras3Adapter(KerasAdapter):
     """A compiled `keras.Model`."""
 
     def __init__(self, model: keras.Model) -> None:
@@ -33,11 +32,7 @@ class Keras3Adapter(ModelAdapter):
             raise ConfigError("build_model returned a model that is not compiled: call model.compile(optimizer, loss)")
         if keras.backend.backend() != "tensorflow":
             raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()!r}: training here needs 'tensorflow'")
-        self.model = model
-        self.own_train_step = overrides(model, keras.Model, "train_step")
-        self.own_test_step = overrides(model, keras.Model, "test_step")
-        self._own_loss = overrides(model, keras.Model, "compute_loss")
-        self._divides = False  # by the number of replicas, since the user's own loss does not
+        super().__init__(model, keras)
         self._set_optimizer(model.optimizer)
 
     def _set_optimizer(self, optimizer: Any) -> None:
@@ -86,40 +81,12 @@ class Keras3Adapter(ModelAdapter):
             return self.model(inputs, training=training)
         return self.model(inputs)
 
-    def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
-        inputs = model_inputs(self.model, features)
-        predictions = self._forward(inputs, True)
-        loss = inside.compute_loss(self.model, inputs, labels, predictions, weights, training=True)
-        if update_metrics and self._metrics:
+    def _model_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
+        return inside.compute_loss(self.model, inputs, labels, predictions, weights, training=training)
+
+    def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
+        if self._metrics:
             self.model.compute_metrics(inputs, labels, predictions, sample_weight=weights)
-        return loss / _replicas() if self._divides else loss
-
-    def penalty(self) -> Any:
-        return self._penalty() / _replicas()
-
-    def _penalty(self) -> Any:
-        losses = [] if self._own_loss else self.model.losses
-        return tf.add_n([tf.cast(p, tf.float32) for p in losses]) if losses else tf.constant(0.0)
-
-    def fit_scaling(self, strategy: Any, features: Any, labels: Any, weights: Any) -> str | None:
-        if not self._own_loss:
-            return None
-        inputs = model_inputs(self.model, features)
-        owner = type(self.model).__name__
-
-        def loss() -> Any:
-            predictions = self._forward(inputs, False)
-            return inside.compute_loss(self.model, inputs, labels, predictions, weights, training=False)
-
-        if is_divided_by_replicas(strategy, loss, owner):
-            return None
-        if self.own_train_step:
-            raise ConfigError(
-                f"compute_loss of {owner} returns a mean that train_step does not divide by the "
-                f"{strategy.num_replicas_in_sync} replicas: divide it by tf.distribute.get_strategy().num_replicas_in_sync"
-            )
-        self._divides = True
-        return f"compute_loss of {owner} is the mean of a replica's examples: it is divided by the number of replicas"
 
     def scale_loss(self, loss: Any) -> Any:
         return self.optimizer.scale_loss(loss)
@@ -138,30 +105,6 @@ class Keras3Adapter(ModelAdapter):
         if scale is not None:
             gradients = [None if g is None else _times(g, scale) for g in gradients]
         self.optimizer.apply(list(gradients), self.model.trainable_variables)
-
-    def train_step(self, features: Any, labels: Any, weights: Any, reduce: Callable[[list[Any]], list[Any]]) -> Any:
-        data = keras.utils.pack_x_y_sample_weight(model_inputs(self.model, features), labels, weights)
-        return self._steps.train(data, reduce) / _replicas()
-
-    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
-        if self._own_loss or self.own_test_step or self.reduction != "mean":
-            # A mean takes padding in with weight 0; anything else must not see it.
-            features, labels, weights = rows_where(mask, (features, labels, weights))
-            mask = None
-        inputs = model_inputs(self.model, features)
-        if self.own_test_step:
-            logs = self.model.test_step(keras.utils.pack_x_y_sample_weight(inputs, labels, weights))
-            return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
-        predictions = self._forward(inputs, False)
-        loss = inside.compute_loss(self.model, inputs, labels, predictions, weights, training=False)
-        penalty, size = self._penalty(), _rows(predictions)
-        # Keras divides means and penalties by the number of replicas, sums not.
-        loss = tf.cast(loss, tf.float32) - penalty / _replicas()
-        loss *= 1.0 if self._divides or self.reduction == "sum" else _replicas()
-        if self._metrics:
-            labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
-            self.model.compute_metrics(inputs, labels, predictions, sample_weight=weights)
-        return loss, size, penalty
 
     @property
     def trainable(self) -> list[Any]:
@@ -215,14 +158,6 @@ class Keras3Adapter(ModelAdapter):
     @property
     def learning_rate(self) -> float:
         return float(tf.convert_to_tensor(self._inner.learning_rate))
-
-
-def _replicas() -> float:
-    return float(tf.distribute.get_strategy().num_replicas_in_sync)
-
-
-def _rows(nested: Any) -> Any:
-    return tf.cast(row_count(tf.nest.flatten(nested)[0]), tf.float32)
 
 
 def _times(gradient: Any, factor: Any) -> Any:

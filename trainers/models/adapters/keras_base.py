@@ -1,0 +1,115 @@
+"""What models of Keras 3 and of tf_keras have in common: losses and steps of their own, penalties, evaluation."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from engine.core.errors import ConfigError
+from trainers.data.targets import row_count, rows_where
+from trainers.models.adapters.base import ModelAdapter
+from trainers.models.adapters.loss_reduction import is_divided_by_replicas
+from trainers.models.adapters.own_steps import OwnSteps, overrides
+from trainers.models.inputs import model_inputs
+
+__all__ = ["KerasAdapter", "replicas"]
+
+
+class KerasAdapter(ModelAdapter):
+    """A compiled model.
+
+    Args:
+        model: of `library.Model`.
+        library: keras or tf_keras.
+    """
+
+    _steps: OwnSteps  # of a model with a train_step of its own, once it is prepared
+
+    def __init__(self, model: Any, library: Any) -> None:
+        self.model, self._library = model, library
+        self.own_train_step = overrides(model, library.Model, "train_step")
+        self.own_test_step = overrides(model, library.Model, "test_step")
+        self._own_loss = overrides(model, library.Model, "compute_loss")
+        self._divides = False  # by the number of replicas, since the user's own loss does not
+
+    @abc.abstractmethod
+    def _forward(self, inputs: Any, training: bool) -> Any:
+        """Returns the predictions."""
+
+    @abc.abstractmethod
+    def _model_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
+        """Returns what the model's own `compute_loss` says."""
+
+    @abc.abstractmethod
+    def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
+        """Takes a batch into the compiled metrics."""
+
+    def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
+        inputs = model_inputs(self.model, features)
+        predictions = self._forward(inputs, True)
+        loss = self._model_loss(inputs, labels, predictions, weights, True)
+        if update_metrics:
+            self._update_metrics(inputs, labels, predictions, weights)
+        return loss / replicas() if self._divides else loss
+
+    def penalty(self) -> Any:
+        return self._penalty() / replicas()
+
+    def _penalty(self) -> Any:
+        losses = [] if self._own_loss else self.model.losses
+        return tf.add_n([tf.cast(p, tf.float32) for p in losses]) if losses else tf.constant(0.0)
+
+    def fit_scaling(self, strategy: Any, features: Any, labels: Any, weights: Any) -> str | None:
+        if not self._own_loss:
+            return None
+        inputs = model_inputs(self.model, features)
+        owner = type(self.model).__name__
+
+        def loss() -> Any:
+            return self._model_loss(inputs, labels, self._forward(inputs, False), weights, False)
+
+        if is_divided_by_replicas(strategy, loss, owner):
+            return None
+        if self.own_train_step:
+            raise ConfigError(
+                f"compute_loss of {owner} returns a mean that train_step does not divide by the "
+                f"{strategy.num_replicas_in_sync} replicas: divide it by tf.distribute.get_strategy().num_replicas_in_sync"
+            )
+        self._divides = True
+        return f"compute_loss of {owner} is the mean of a replica's examples: it is divided by the number of replicas"
+
+    def train_step(self, features: Any, labels: Any, weights: Any, reduce: Callable[[list[Any]], list[Any]]) -> Any:
+        return self._steps.train(self._packed(model_inputs(self.model, features), labels, weights), reduce) / replicas()
+
+    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
+        if self._own_loss or self.own_test_step or self.reduction != "mean":
+            # A mean takes padding in with weight 0; anything else must not see it.
+            features, labels, weights = rows_where(mask, (features, labels, weights))
+            mask = None
+        inputs = model_inputs(self.model, features)
+        if self.own_test_step:
+            logs = self.model.test_step(self._packed(inputs, labels, weights))
+            return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
+        predictions = self._forward(inputs, False)
+        loss = tf.cast(self._model_loss(inputs, labels, predictions, weights, False), tf.float32)
+        penalty, size = self._penalty(), _rows(predictions)
+        # Keras divides means and penalties by the number of replicas, sums not.
+        loss = (loss - penalty / replicas()) * (1.0 if self._divides or self.reduction == "sum" else replicas())
+        labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
+        self._update_metrics(inputs, labels, predictions, weights)
+        return loss, size, penalty
+
+    def _packed(self, inputs: Any, labels: Any, weights: Any) -> Any:
+        return self._library.utils.pack_x_y_sample_weight(inputs, labels, weights)
+
+
+def replicas() -> float:
+    """Returns the number of replicas of the strategy that runs this."""
+    return float(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _rows(nested: Any) -> Any:
+    return tf.cast(row_count(tf.nest.flatten(nested)[0]), tf.float32)
