@@ -1,9 +1,11 @@
 """Imports point one way, and nothing heavy is imported before it is used."""
 
 import ast
+import contextlib
 import graphlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,11 @@ def _imports_of(file, modules):
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= inner & set(modules) or {node.module}
     return found & set(modules)
+
+
+@pytest.mark.parametrize(
+    ("module", "raises"), [("engine", True), ("trainers.loop.trainer", True), ("keras.src", False)]
+)
+def test_what_is_deprecated_is_an_error_in_our_own_modules_alone(module, raises):
+    with pytest.raises(DeprecationWarning) if raises else contextlib.nullcontext():
+        warnings.warn_explicit("will go", DeprecationWarning, "file.py", 1, module=module)
