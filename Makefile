@@ -14,7 +14,7 @@ TENSORFLOW ?= tensorflow
 
 help:
 	@echo "make env            build $(VENV) with everything that the demo and the tests need"
-	@echo "make demo           336,776 real flights: ingest, analyze, transform, train, evaluate, export"
+	@echo "make demo           336,776 real flights: ingest, analyze, transform, train, evaluate, export, one served answer"
 	@echo "make lint           ruff, import-linter, mypy"
 	@echo "make test           lint, unit and system tests (make test-unit, make test-system: one of them, without lint)"
 	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
@@ -37,6 +37,7 @@ $(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*/*.cc engin
 
 demo: env
 	$(BIN)/fullpass run examples/flights/pipeline.toml
+	$(BIN)/fullpass serve runs/flights/export/latest/model --name flights --check
 
 lint: env
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["GroupMemory", "read_group_memory"]
+__all__ = ["GroupMemory", "free_group_bytes", "read_group_memory"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _UNLIMITED_BYTES = 1 << 60  # version 1 writes "no limit" as the largest multiple of a page
@@ -56,4 +56,29 @@ def read_group_memory(root: Path = _ROOT) -> GroupMemory | None:
             peak_bytes=int(peak.read_text()), limit_bytes=int(said), kills=int(counts.get("oom_kill", 0))
         )
     except (OSError, ValueError):  # no such file: another system, or an older kernel
+        return None
+
+
+def free_group_bytes(root: Path = _ROOT) -> int | None:
+    """Returns how many bytes this control group may still take, or None where it has no limit or the system does not tell.
+
+    Pages of files that nobody used lately count as free: the kernel drops them first.
+
+    Args:
+        root: where control groups are mounted.
+    """
+    try:
+        if (root / "memory.max").exists():
+            limit, used, idle = root / "memory.max", root / "memory.current", "inactive_file"
+            stat = root / "memory.stat"
+        else:
+            first = root / "memory"
+            limit, used, idle = first / "memory.limit_in_bytes", first / "memory.usage_in_bytes", "total_inactive_file"
+            stat = first / "memory.stat"
+        said = limit.read_text().strip()
+        if said == "max" or int(said) >= _UNLIMITED_BYTES:
+            return None
+        counts = dict(line.split() for line in stat.read_text().splitlines())
+        return max(0, int(said) - int(used.read_text()) + int(counts.get(idle, 0)))
+    except (OSError, ValueError):
         return None

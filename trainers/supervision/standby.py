@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Any
 
+from engine.machine.private_files import private
 from engine.machine.processes import die_with_parent
 from trainers.rendezvous.json_lines import LineBuffer, encode
 
@@ -88,7 +89,7 @@ def _fork(control: socket.socket, request: dict[str, Any], pipes: tuple[int, int
             os.close(pipe)
         die_with_parent(parent)
         if request.get("log"):
-            log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            log = private(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
         os.environ.update(request["env"])

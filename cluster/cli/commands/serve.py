@@ -15,6 +15,7 @@ EPILOG = """examples:
   fullpass serve serving --processes 4 --max-batch-size 512 --batch-timeout-micros 2000
   curl -d '{"instances": [{"b64": "..."}]}' http://127.0.0.1:8501/v1/models/serving:predict
   curl http://127.0.0.1:8501/v1/models/serving            state of its versions
+  fullpass serve serving --check                          one answer and the curl line that asks for it, then the end
 
 It listens on 127.0.0.1 unless --host says otherwise; anything else needs a token, client certificates or --open-to-all.
 SIGTERM answers what is in flight, then ends.
@@ -70,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="log this share of the requests as JSON (default: 0)",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="ask each model one row that was kept with it, print the curl line and the answer, and end",
+    )
     parser.add_argument("--trace", metavar="URL|FILE", help="OpenTelemetry spans to a collector (OTLP/HTTP) or a file")
     parser.add_argument(
         "--record",
@@ -84,7 +90,17 @@ def run(args: argparse.Namespace) -> int:
     from trainers.serving.server import serve
 
     config = _config(args)
+    if args.check:
+        return _check(config)
     serve(config, lambda ready: print(_greeting(ready), flush=True))
+    return 0
+
+
+def _check(config: Any) -> int:
+    from trainers.serving.server.check import check
+
+    for line, answer in check(config):
+        print(f"$ {line}\n{answer}")
     return 0
 
 

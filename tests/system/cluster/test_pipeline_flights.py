@@ -22,6 +22,7 @@ from tests.support.flights_sample import STEPS, finish, fullpass, write_sample
 
 pytestmark = pytest.mark.slow
 # Kills a step; more for a longer run, e.g. FULLPASS_KILLS=5.
+MAKEFILE = Path(__file__).parents[3] / "Makefile"
 KILLS = int(os.environ.get("FULLPASS_KILLS", "1"))
 SEED = int(os.environ.get("FULLPASS_SEED", "20"))
 
@@ -107,6 +108,24 @@ def test_model_below_its_thresholds_is_not_pushed(finished):
     assert last.startswith("fullpass: push: ") and "is not blessed: auc of all rows" in last
     assert "0.999" in out
     assert not (folder / "other" / "1").exists()
+
+
+def test_a_served_answer_ends_the_demo(finished):
+    import tensorflow as tf
+
+    from trainers.serving.server.check import first_row
+
+    folder, _ = finished
+    words = next(line for line in MAKEFILE.read_text().splitlines() if "fullpass serve" in line).split()[1:]
+    assert words[:2] == ["serve", "runs/flights/export/latest/model"]
+    model = folder / "work" / words[1].removeprefix("runs/flights/")
+    code, out, errors = finish(fullpass("serve", model, *words[2:]))  # it ends by itself
+    assert code == 0, errors
+    line, answer = out.strip().splitlines()
+    assert line.startswith("$ curl -d ") and "/v1/models/flights:" in line
+    loaded = tf.saved_model.load(str(model / "1"))
+    (expected,) = loaded.signatures["serving_default"](examples=tf.constant([first_row(model / "1")])).values()
+    assert json.loads(answer)["results"] == pytest.approx(np.ravel(expected).tolist(), abs=1e-6)
 
 
 PLAIN = """

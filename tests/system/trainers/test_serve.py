@@ -28,6 +28,7 @@ from tensorflow_serving.apis import (
 )
 
 from tests.support.eventually import eventually
+from tests.support.ports import listening, tree
 from tests.support.served_model import answers, example, rows, save_version
 from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
 from trainers.serving.server.processes import started
@@ -273,6 +274,12 @@ def test_rest_classify_regress_status_and_metadata(server):
 def test_rest_errors(server, path, body, status, text):
     got, answer = _rest(server, path, body)
     assert (got, text in answer["error"]) == (status, True), answer
+
+
+def test_server_listens_on_its_two_ports_of_loopback_and_nothing_else(server):
+    own = [each for pid in server.pids for each in tree(pid)]
+    assert listening(own) == {("127.0.0.1", server.config.grpc_port), ("127.0.0.1", server.config.rest_port)}
+    assert not listening([os.getpid()]) & listening(own), "the parent holds the ports, but answers on none"
 
 
 def test_health_and_metrics(server):

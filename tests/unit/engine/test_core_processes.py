@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.machine.cgroup import free_group_bytes
 from engine.machine.lock import LockHeld, locked
 from engine.machine.logged_process import LoggedProcess, await_all, stop_all
 from engine.machine.ports import free_ports
@@ -72,6 +73,7 @@ inner.wait()
 def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
     code = f"""
 import time
+from engine.machine.cgroup import free_group_bytes
 from engine.machine.lock import locked
 with locked({str(tmp_path)!r}):
     print("held", flush=True)
@@ -138,3 +140,20 @@ def test_a_logged_process_sees_the_end_of_whoever_holds_its_input(tmp_path):
     process._close_stdin()
     await_all([process], 60)
     assert process.poll() == 0 and process.output(last_bytes=100) == "alone\n"
+
+
+def test_free_memory_of_a_control_group_counts_idle_pages_of_files(tmp_path):
+    for name, text in {
+        "memory.max": "1000",
+        "memory.current": "900",
+        "memory.stat": "anon 500\ninactive_file 250",
+    }.items():
+        (tmp_path / name).write_text(text)
+    assert free_group_bytes(tmp_path) == 350
+    (tmp_path / "memory.max").write_text("max")
+    assert free_group_bytes(tmp_path) is None and free_group_bytes(tmp_path / "none") is None
+    first = tmp_path / "one" / "memory"
+    first.mkdir(parents=True)
+    for name, text in {"limit_in_bytes": "1000", "usage_in_bytes": "900", "stat": "total_inactive_file 100"}.items():
+        (first / f"memory.{name}").write_text(text)
+    assert free_group_bytes(tmp_path / "one") == 200

@@ -24,6 +24,8 @@ from trainers.serving.server.worker import bound_socket
 __all__ = ["RunningServer", "serve", "started"]
 
 _START_S = 120.0
+# Not `-m`: the package has imported the module by then, and Python warns of that at each start.
+_WORKER = "import sys; from trainers.serving.server.worker import main; sys.exit(main(sys.argv[1:]))"
 
 
 class RunningServer:
@@ -99,7 +101,7 @@ class RunningServer:
         return int(held.getsockname()[1])
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "trainers.serving.server.worker", str(self._file)]
+        words = [sys.executable, "-c", _WORKER, str(self._file)]
         return subprocess.Popen(words, env=self._environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:

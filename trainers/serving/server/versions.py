@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError, DataError
+from engine.machine.cgroup import free_group_bytes
 from engine.storage import tree
 from trainers.export.card import read_card
 from trainers.export.digest import model_digest
@@ -205,10 +206,13 @@ class ServedModel:
         import psutil
 
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        free = psutil.virtual_memory().available
+        # A container's limit is not in what the machine says.
+        left = free_group_bytes()
+        free = min(psutil.virtual_memory().available, left if left is not None else 1 << 62)
         if size > free * self._limits.memory_share:
             raise ConfigError(
-                f"{path} takes at least {size >> 20} MiB and {free >> 20} MiB of memory are free: it is not loaded"
+                f"{path} takes at least {size >> 20} MiB, and a version may take {self._limits.memory_share:g} of the {free >> 20} MiB "
+                "of memory that are free: it is not loaded; give the server more memory, or serve fewer versions"
             )
 
 
