@@ -21,8 +21,17 @@ def train(directory: str, settings: str = "{}") -> None:
     """Trains a model with one sharded table and writes how much memory this process took at most."""
     from trainers import ArrayDataset, CheckpointConfig, ShardedEmbedding, Trainer, TrainerConfig
 
-    said = {"rows": 1001, "width": 4, "optimizer": "adagrad", "evaluate": True, "steps": 8, **json.loads(settings)}
+    said = {
+        "rows": 1001,
+        "width": 4,
+        "optimizer": "adagrad",
+        "evaluate": True,
+        "steps": 8,
+        "keep": 4,
+        **json.loads(settings),
+    }
     rows, width, optimizer, evaluate = (said.pop(k) for k in ("rows", "width", "optimizer", "evaluate"))
+    keep = said.pop("keep")
 
     def build_model(context):
         import keras
@@ -41,7 +50,7 @@ def train(directory: str, settings: str = "{}") -> None:
         steps_per_call=2,
         tensorboard=False,
         eval_batch_size=48,
-        checkpoint=CheckpointConfig(every_steps=4, keep=1),
+        checkpoint=CheckpointConfig(every_steps=4, keep=keep),
         **said,
     )
     data = ArrayDataset(columns(rows))
