@@ -121,7 +121,10 @@ def _fit(tune: Any, config: SearchConfig, job: Mapping[str, Any]) -> Any:
 
     started = not ray.is_initialized()
     if started:
-        own: dict[str, Any] = {"include_dashboard": False} if config.address is None else {"address": config.address}
+        # "local": None would join whatever cluster was started last on this machine.
+        own: dict[str, Any] = {"address": config.address or "local"}
+        if config.address is None:
+            own["include_dashboard"] = False
         ray.init(log_to_driver=False, logging_level="ERROR", **own)
     try:
         trainable = tune.with_resources(

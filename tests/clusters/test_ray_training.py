@@ -20,8 +20,8 @@ RECORDS, EPOCHS, BATCH = 1920, 3, 32
 TIMEOUT_S = 400
 
 
-def submit(place, name: str, directory: Path, workers: int, pause_s: float = 0.0):
-    settings = {"strategy": "multi_worker_mirrored", "records": RECORDS, "epochs": EPOCHS, "pause_s": pause_s}
+def submit(place, name: str, directory: Path, workers: int, pause_s: float = 0.0, **more):
+    settings = {"strategy": "multi_worker_mirrored", "records": RECORDS, "epochs": EPOCHS, "pause_s": pause_s, **more}
     spec = JobSpec(
         name=name,
         module="tests.support.group_target:train",
@@ -86,6 +86,13 @@ def test_four_actors_train_every_record_once(ray_launcher, tmp_path):
     assert len(status.tasks) == 4
     assert len({task.where.split("node ")[1] for task in status.tasks}) == 2
     check_exactly_once(tmp_path)
+
+
+def test_message_of_a_failed_job_is_the_reason_of_the_member_that_failed(ray_launcher, tmp_path):
+    handle = submit(ray_launcher, "one-fails", tmp_path, 2, fails_on=1)
+    status = handle.wait(timeout_s=TIMEOUT_S, poll_s=0.5)
+    assert status.state is JobState.FAILED
+    assert "worker 1" in status.message and "ValueError: my own mistake" in status.message, status
 
 
 def test_killed_actor_training_goes_on_to_the_same_bits(ray_launcher, undisturbed, tmp_path):

@@ -16,6 +16,8 @@ def train(directory: str, settings: str = "{}") -> None:
     records = said.pop("records", 1920)
     hasty = said.pop("hasty", False)
     every = said.pop("every_steps", 20)
+    if said.pop("fails_on", None) == json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0):
+        raise ValueError("my own mistake")
     build = build_dense if said.pop("dense", False) else build_keras3
     data = ArrayDataset(classification_columns(records))
     changes = {"label": "y", "global_batch_size": 32, "epochs": 3, "steps_per_call": 4, "tensorboard": False, **said}

@@ -187,3 +187,37 @@ def test_mixed_bfloat16_equals_keras_under_its_policy(data, batches, plain, tmp_
     assert [layer.dtype_policy.name for layer in result.model.layers[1:]] == ["mixed_bfloat16", "float32"]
     assert apart(result.model.get_weights(), expected) < 2e-3
     assert apart(result.model.get_weights(), plain) > 1e-4
+
+
+def build_normalised(context=None):
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = {"x": keras.Input((8,), name="x")}
+    hidden = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Dense(8)(inputs["x"]))
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
+    model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    return model
+
+
+def test_batch_norm_under_accumulate_steps_is_what_the_note_says(data, batches, tmp_path, capfd):
+    import tensorflow as tf
+
+    model = build_normalised()
+    for x, y in batches:
+        halves = []
+        for half in (slice(0, 16), slice(16, 32)):
+            with tf.GradientTape() as tape:
+                answers = model({"x": x["x"][half]}, training=True)  # moves the averages, once a half
+                loss = model.compute_loss(y=y[half], y_pred=answers)
+            halves.append(tape.gradient(loss, [v.value for v in model.trainable_variables]))
+        model.optimizer.apply([(a + b) / 2 for a, b in zip(*halves)], model.trainable_variables)
+    capfd.readouterr()
+    result = ours(data, tmp_path, model=build_normalised, accumulate_steps=2)
+    assert apart(result.model.get_weights(), model.get_weights()) < 2e-5
+    said = capfd.readouterr().err
+    assert "normalises each slice by its own mean and variance, and moves its averages 2 times a step" in said
+    whole = build_normalised()
+    for x, y in batches:
+        whole.train_on_batch(x, y)
+    assert apart(whole.get_weights(), model.get_weights()) > 1e-3
