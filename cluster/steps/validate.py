@@ -93,7 +93,7 @@ def run(
 def statistics_of(data: Any, schema: str | None) -> Any:
     """Returns the statistics of a data set, or those that are given, by themselves or by their path.
 
-    A directory that holds FeatureStats.pb, or a file .pb, .pbtxt or .json, is statistics; anything else is data. What the server
+    A directory that holds FeatureStats.pb, a .pb or .pbtxt, and FeatureStats.json are statistics; anything else is data. What the server
     adds to a recorded example (served.*) is left out.
     """
     from engine import Dataset

@@ -50,7 +50,8 @@ def kind_of(data_type: pa.DataType, name: str) -> str:
         return "float"
     if types.is_nested(data_type):
         raise ConfigError(
-            f"column {name!r} has type {data_type}: statistics are taken of integers, floats, text, bytes, and lists of those"
+            f"column {name!r} has type {data_type}: statistics are taken of integers, floats, text, bytes, and lists of "
+            "those; name the other columns to leave it out (features, --feature)"
         )
     return "bytes"
 

@@ -26,16 +26,17 @@ __all__ = [
 STATISTICS, ANOMALIES, SCHEMA = "FeatureStats.pb", "SchemaDiff.pb", "schema.pbtxt"
 TEXT = "anomalies.txt"
 _SUFFIXES = (".pb", ".pbtxt", ".json")
+_STATISTICS_ALONE = (".pb", ".pbtxt", "FeatureStats.json")
 
 
 def is_statistics(path: str) -> bool:
-    """Returns whether a path is that of statistics: a file of them by its suffix, or a directory that holds one."""
+    """Returns whether a path is that of statistics: FeatureStats.json, any .pb or .pbtxt, or a directory that holds FeatureStats.pb."""
     return statistics_file(path) is not None
 
 
 def statistics_file(path: str) -> str | None:
     """Returns the file of statistics that a path names, itself or in a directory; None where it names none."""
-    if path.endswith(_SUFFIXES):
+    if path.endswith(_STATISTICS_ALONE):  # another .json may be lines of data
         return path
     name = paths.join(path, STATISTICS)
     return name if paths.exists(name) else None

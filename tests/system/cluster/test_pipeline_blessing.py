@@ -32,6 +32,7 @@ label = "y"
 [data]
 train = "rows.parquet"
 eval = "rows.parquet"
+[stats]
 [train]
 epochs = 1
 global_batch_size = 64
@@ -64,13 +65,19 @@ def test_not_blessed_is_one_exit_code_and_is_said_again_without_work(tmp_path):
     (tmp_path / "pipeline.toml").write_text(PIPELINE)
     code, said = run(tmp_path, "run", "pipeline.toml", "--work-dir", "work")
     assert code == NOT_MET, said
-    assert "train      runs, step 1 of 3" in said and "auc of all rows is" in said
+    assert "train      runs, step 2 of 4" in said and "auc of all rows is" in said
     code, said = run(tmp_path, "run", "pipeline.toml", "--work-dir", "work")
     assert code == NOT_MET, said
-    assert said.count("skipped") == 3 and "not blessed: auc of all rows is" in said and "mean_prediction 0." in said
+    assert said.count("skipped") == 4 and "not blessed: auc of all rows is" in said and "mean_prediction 0." in said
     assert "heavy []" in said
     model = next((tmp_path / "work" / "export").glob("*/model/1"))
     result = next((tmp_path / "work" / "evaluate").glob("*/evaluation.json"))
     assert json.loads(result.read_text())["failures"]
     code, said = run(tmp_path, "push", str(model), "--to", "served", "--evaluation", str(result))
     assert code == NOT_MET and "is not blessed: auc of all rows" in said
+    kept = tmp_path / "work" / "blessed" / "FeatureStats.pb"
+    assert not kept.exists()
+    code, said = run(tmp_path, "run", "pipeline.toml", "--work-dir", "work", "--set", "evaluate.thresholds.auc=0.01")
+    assert (
+        code == 0 and kept.read_bytes() == (tmp_path / "work/stats/latest/Split-train/FeatureStats.pb").read_bytes()
+    ), said

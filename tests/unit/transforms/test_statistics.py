@@ -297,6 +297,9 @@ def test_what_cannot_be_is_refused(tmp_path):
         statistics(data, weight="w")
     with pytest.raises(DataError, match="weight: column 'x' has no value"):
         statistics(data, weight="x")
+    pq.write_table(pa.table({"inside": [{"a": 1}], "x": [1]}), path)
+    with pytest.raises(ConfigError, match=r"column 'inside' has type struct.*--feature"):
+        statistics(Dataset.open(str(path)))
     pq.write_table(pa.table({"id": list(range(1500))}), path)
     with pytest.raises(ConfigError, match="more than 1,000 values"):
         statistics(Dataset.open(str(path)), slices=["id"])

@@ -25,6 +25,7 @@ from transforms.validation.distances import (
     l_infinity,
     normalized_difference,
 )
+from transforms.validation.files import is_statistics
 
 
 def stats_of(table: pa.Table, path: Path, **options: Any) -> Any:
@@ -287,6 +288,8 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "a.pb").write_bytes(b"\xff\xff\xff")
     with pytest.raises(DataError, match="holds no DatasetFeatureStatisticsList"):
         validate(str(tmp_path / "a.pb"))
+    assert not is_statistics(str(tmp_path / "lines.json")) and not is_statistics(str(tmp_path))
+    assert is_statistics("s3://bucket/FeatureStats.json") and is_statistics("a.pbtxt")
     with pytest.raises(ConfigError, match="no statistics are there"):
         validate(str(tmp_path / "b.pb"))
     with pytest.raises(ConfigError, match=r"schema: .*c\.pbtxt not found"):
