@@ -32,6 +32,7 @@ from tests.support.ports import listening, tree
 from tests.support.served_model import answers, example, rows, save_version
 from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
 from trainers.serving.server.processes import started
+from trainers.serving.server.worker import bound_socket
 
 
 @pytest.fixture(scope="module")
@@ -280,6 +281,14 @@ def test_server_listens_on_its_two_ports_of_loopback_and_nothing_else(server):
     own = [each for pid in server.pids for each in tree(pid)]
     assert listening(own) == {("127.0.0.1", server.config.grpc_port), ("127.0.0.1", server.config.rest_port)}
     assert not listening([os.getpid()]) & listening(own), "the parent holds the ports, but answers on none"
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    with bound_socket("127.0.0.1", 0) as bound:
+        bound.listen()
+        with socket.create_connection(bound.getsockname()), bound.accept()[0] as accepted:
+            assert accepted.proto == socket.IPPROTO_TCP  # by which asyncio knows what it may set
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_health_and_metrics(server):
