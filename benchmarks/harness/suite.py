@@ -23,7 +23,7 @@ from engine.core.errors import ConfigError
 __all__ = ["cases", "main", "run"]
 
 # Sizes of the quick suite: the fixed costs of a peer weigh a little more in it, see docs/performance.md.
-QUICK = {"FULLPASS_BENCH_ROWS": "100000", "FULLPASS_BENCH_FEED_ROWS": "200000", "FULLPASS_BENCH_TFT_ROWS": "10000"}
+QUICK = {"FULLPASS_BENCH_ROWS": "100000", "FULLPASS_BENCH_FEED_ROWS": "400000", "FULLPASS_BENCH_TFT_ROWS": "10000"}
 
 
 def cases() -> dict[str, Path]:
@@ -86,6 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the suite of the command line's words."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_suite_flags(parser)
+    parser.add_argument(
+        "--against", metavar="FILE|last", help="compare with JSON of pytest-benchmark, or with the kept results"
+    )
     try:
         return run(parser.parse_args(argv))
     except ConfigError as error:

@@ -11,7 +11,7 @@ from typing import Any
 from cluster.benchmarking.pairs import Spread, paired
 from engine.core.errors import ConfigError
 
-__all__ = ["Pair", "explain", "measure"]
+__all__ = ["Pair", "explain", "first_files", "measure"]
 
 _BATCH_ROWS = 16_384
 _SHUFFLED = 65_536
@@ -57,18 +57,10 @@ def measure(dataset: Any, rounds: int, max_records: int) -> list[Pair]:
     Raises:
         ConfigError: both ways did not give the same number of records, or `rounds` is less than 1.
     """
-    from engine import Dataset
-
     if rounds < 1:
         raise ConfigError(f"--rounds {rounds}: it must be 1 or more")
-    paths: list[str] = []
-    records = 0
-    for file in dataset.manifest.files:
-        if paths and records >= max_records:
-            break
-        paths.append(file.path)
-        records += file.records
-    part = Dataset.open(paths, feature_spec=dataset.schema)
+    part = first_files(dataset, max_records)
+    paths = part.paths
     if part.format == "parquet":
         return [
             _pair("arrow batches", "pyarrow.dataset", lambda: _batches(part), _parquet_peer(paths), rounds),
@@ -79,6 +71,20 @@ def measure(dataset: Any, rounds: int, max_records: int) -> list[Pair]:
         _pair("arrow batches", name, lambda: _batches(part), _tfrecord_peer(part), rounds),
         _pair("shuffled feed", f"{name}, shuffled", lambda: _feed(part), _tfrecord_peer(part, shuffled=True), rounds),
     ]
+
+
+def first_files(dataset: Any, max_records: int) -> Any:
+    """Returns the `engine.Dataset` of the first files that hold `max_records` records, or of all."""
+    from engine import Dataset
+
+    paths: list[str] = []
+    records = 0
+    for file in dataset.manifest.files:
+        if paths and records >= max_records:
+            break
+        paths.append(file.path)
+        records += file.records
+    return Dataset.open(paths, feature_spec=dataset.schema)
 
 
 def explain(dataset: Any) -> list[str]:

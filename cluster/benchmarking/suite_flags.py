@@ -6,11 +6,11 @@ from typing import Any
 
 __all__ = ["SUITE_FLAGS", "add_suite_flags"]
 
-SUITE_FLAGS = ("quick", "full", "case", "list", "record", "against", "fail_if_slower")
+SUITE_FLAGS = ("quick", "full", "case", "list", "record", "fail_if_slower")
 
 
 def add_suite_flags(parser: Any) -> None:
-    """Adds the options to a parser, or to a group of one."""
+    """Adds the options to a parser, or to a group of one, all but `--against`."""
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="small data, five pairs, without the long cases (default)")
     size.add_argument("--full", action="store_true", help="the data of the documented figures, and the long cases")
@@ -20,9 +20,6 @@ def add_suite_flags(parser: Any) -> None:
     parser.add_argument("--list", action="store_true", help="list the cases and end")
     parser.add_argument(
         "--record", action="store_true", help="keep the results in benchmarks/results, from which the tables are made"
-    )
-    parser.add_argument(
-        "--against", metavar="FILE|last", help="compare with JSON of pytest-benchmark, or with the kept results"
     )
     parser.add_argument(
         "--fail-if-slower", action="store_true", help="end with code 3 where something is slower beyond the spread"

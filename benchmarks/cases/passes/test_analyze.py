@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +14,13 @@ import pytest
 
 from benchmarks.data import criteo
 from cluster.benchmarking.pairs import paired
+from cluster.benchmarking.passes import tft_run, vocabularies
 from cluster.benchmarking.results import record_pair
 from engine import Dataset
 
 tf = pytest.importorskip("tensorflow")
 
-import apache_beam as beam  # noqa: E402
 import tensorflow_transform as tft  # noqa: E402
-import tensorflow_transform.beam as tft_beam  # noqa: E402
 
 from transforms import analyze, transform  # noqa: E402
 
@@ -54,35 +52,6 @@ def preprocessing_fn(inputs):
     return outputs
 
 
-def tft_run(path: str, out: str, shards: str | None = None) -> None:
-    """TFT's own way from TFRecord to the transform graph, and to transformed TFRecord shards where asked."""
-    from tensorflow_transform.tf_metadata import schema_utils
-    from tfx_bsl.tfxio import tf_example_record
-
-    schema = schema_utils.schema_from_feature_spec(feature_spec())
-    source = tf_example_record.TFExampleRecord(path, telemetry_descriptors=["bench"], schema=schema)
-    with beam.Pipeline(runner="DirectRunner") as pipeline, tft_beam.Context(temp_dir=tempfile.mkdtemp(dir=out)):
-        data = pipeline | source.BeamSource()
-        dataset = (data, source.TensorAdapterConfig())
-        if shards is None:
-            transform_fn = dataset | tft_beam.AnalyzeDataset(preprocessing_fn)
-        else:
-            transformed, transform_fn = dataset | tft_beam.AnalyzeAndTransformDataset(
-                preprocessing_fn, output_record_batches=True
-            )
-            _ = transformed | tft_beam.EncodeTransformedDataset() | beam.io.WriteToTFRecord(shards + "/part")
-        _ = transform_fn | tft_beam.WriteTransformFn(out + "/graph")
-
-
-def vocabularies(graph: str) -> list[bytes]:
-    directory = os.path.join(graph, "transform_fn", "assets")
-    contents = []
-    for name in sorted(os.listdir(directory)):
-        with open(os.path.join(directory, name), "rb") as file:
-            contents.append(file.read())
-    return contents
-
-
 @pytest.fixture
 def work(tmp_path):
     os.makedirs(tmp_path / "tft", exist_ok=True)
@@ -100,9 +69,12 @@ def test_analyze_tfrecord(benchmark, work, rows):
 
     ours()
     result = paired(
-        ours, lambda: tft_run(path, str(work / "tft")), rounds=ROUNDS if rows <= 10_000 else 1, warm_up=False
+        ours,
+        lambda: tft_run(path, feature_spec(), preprocessing_fn, work / "tft"),
+        rounds=ROUNDS if rows <= 10_000 else 1,
+        warm_up=False,
     )
-    assert vocabularies(str(work / "ours")) == vocabularies(str(work / "tft" / "graph"))
+    assert vocabularies(work / "ours") == vocabularies(work / "tft" / "graph")
     record_pair(
         benchmark,
         result,
@@ -127,7 +99,7 @@ def test_analyze_and_transform_to_shards(benchmark, work):
 
     def peer():
         os.makedirs(work / "tft-shards", exist_ok=True)
-        tft_run(path, str(work / "tft"), str(work / "tft-shards"))
+        tft_run(path, feature_spec(), preprocessing_fn, work / "tft", str(work / "tft-shards"))
 
     ours()
     result = paired(ours, peer, rounds=ROUNDS if ROWS <= 10_000 else 1, warm_up=False)
@@ -226,5 +198,5 @@ def test_many_vocabularies(benchmark, work):
         return {name: tft.compute_and_apply_vocabulary(value, vocab_filename=name) for name, value in inputs.items()}
 
     benchmark.pedantic(lambda: analyze(Dataset.open(path), fn, str(work / "ours")), rounds=1)
-    assert len(vocabularies(str(work / "ours"))) == width
+    assert len(vocabularies(work / "ours")) == width
     assert benchmark.stats.stats.max < 60 or os.environ.get("FULLPASS_BENCH_STRICT") != "1"

@@ -15,6 +15,7 @@ EPILOG = """\
 examples:
   fullpass bench 'data/train/*.tfrecord.gz'
   fullpass bench data/train --rounds 9 --records 1000000
+  fullpass bench data/train --module features.py --against tft --records 20000 --rounds 3
   fullpass bench suite --quick                            the project's own benchmarks, from a checkout of its repository
   fullpass bench suite --case read --against last --fail-if-slower
 
@@ -36,6 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="files with about so many records (default 1,000,000)",
     )
+    parser.add_argument(
+        "--module",
+        metavar="FILE.py",
+        help="with --against tft: analyze with its preprocessing_fn, and beside it TensorFlow Transform does the same",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="tft|FILE|last",
+        help="tft: with --module; of `suite`: compare with JSON of pytest-benchmark, or with the kept results (last)",
+    )
     add_data_flags(parser)
     add_suite_flags(parser.add_argument_group("of `suite`"))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -46,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.paths == ["suite"]:
         return _suite(args)
     _refuse(args, SUITE_FLAGS, "`fullpass bench suite`")
+    _check_against(args)
     import dataclasses
     import json
     import os
@@ -54,9 +66,16 @@ def run(args: argparse.Namespace) -> int:
     from cluster.cli.quiet import import_tensorflow
 
     dataset = open_data(args)
-    if dataset.format == "tfrecord":
-        import_tensorflow()
-    pairs = measure(dataset, args.rounds, args.records)
+    if args.module:
+        from cluster.benchmarking.passes import measure_passes
+        from cluster.user_code.module import user_function
+
+        import_tensorflow("tensorflow_transform")
+        pairs = [measure_passes(dataset, user_function(args.module, "preprocessing_fn"), args.rounds, args.records)]
+    else:
+        if dataset.format == "tfrecord":
+            import_tensorflow()
+        pairs = measure(dataset, args.rounds, args.records)
     if args.json:
         print(json.dumps([dataclasses.asdict(pair) for pair in pairs], indent=1))
         return 0
@@ -64,9 +83,22 @@ def run(args: argparse.Namespace) -> int:
     print(f"{pairs[0].records:,} records of {dataset}, {args.rounds} pairs, {cores} cores")
     for pair in pairs:
         print(pair)
-    for line in explain(dataset):
+    for line in [] if args.module else explain(dataset):
         print(line)
     return 0
+
+
+def _check_against(args: argparse.Namespace) -> None:
+    from engine import ConfigError
+
+    if args.against not in (None, "tft"):
+        raise ConfigError(
+            f"--against {args.against}: beside your own data it takes tft; FILE and last are of `fullpass bench suite`"
+        )
+    if bool(args.module) != (args.against == "tft"):
+        raise ConfigError(
+            "--module FILE.py and --against tft go together: one says what is analyzed, the other beside what"
+        )
 
 
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], of: str) -> None:
