@@ -46,12 +46,12 @@ class IngestReport:
     labels: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """Returns a line for each part: its records, and the shares of its labels."""
+        """Returns a line for each part: its records, and the shares and counts of its labels."""
         lines = []
         for name, manifest in self.parts.items():
             shares = self.labels.get(name, {})
             total = sum(shares.values())
-            text = ", ".join(f"{value} {100 * count / total:.1f} %" for value, count in shares.items())
+            text = ", ".join(f"{value} {100 * count / total:.1f} % ({count:,})" for value, count in shares.items())
             share = f" ({100 * manifest.num_records / self.num_records:.1f} %)" if name and self.num_records else ""
             lines.append(
                 f"{name or 'all'}: {manifest.num_records:,} records{share} in {len(manifest.files)} shards"

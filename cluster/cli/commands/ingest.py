@@ -20,6 +20,7 @@ split into parts, each a directory below --out:
   fullpass ingest raw.csv --out data --fractions train=0.8,eval=0.1,test=0.1      records at random
   fullpass ingest raw.csv --out data --split-by user_id                           all records of a user in one part
   fullpass ingest raw.csv --out data --stratify-by label                          the same shares of labels in each
+  fullpass ingest raw.csv --out data --split-by user_id --stratify-by label       both
   fullpass ingest raw.csv --out data --split-time day --eval-from 2013-11-01      by time
   fullpass ingest --part train=old.csv --part eval=new.csv --out data             files that are split already
 """
@@ -60,7 +61,11 @@ def _add_parts(group: Any) -> None:
         help="parts and their shares (default, with --split-by or --stratify-by: train=0.8,eval=0.2)",
     )
     group.add_argument("--split-by", default="", metavar="KEY[,KEY]", help="key columns; equal keys stay together")
-    group.add_argument("--stratify-by", metavar="COLUMN", help="each part gets the same shares of this column's values")
+    group.add_argument(
+        "--stratify-by",
+        metavar="COLUMN",
+        help="each part gets the same shares of this column's values; with --split-by as near as whole keys allow",
+    )
     group.add_argument("--split-time", metavar="COLUMN", help="split by a column of dates, times or numbers")
     group.add_argument("--eval-from", metavar="TIME", help="first date, time or number of the part eval")
     group.add_argument("--test-from", metavar="TIME", help="first date, time or number of a third part, test")

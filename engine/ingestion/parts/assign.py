@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
+from engine.ingestion.parts.grouped_strata import GroupedStrata
 from engine.ingestion.parts.key_split import column_of, hash_positions, key_hashes, texts_of
 from engine.ingestion.parts.part_options import PartOptions
 from engine.ingestion.parts.time_split import TimeCuts
@@ -98,16 +99,29 @@ def _chooser(source: Source, options: PartOptions, files_of: Mapping[str, Sequen
         cuts = TimeCuts(options)
         return lambda path, first, batch: cuts.parts(column_of(batch, _stored(source, options.split_time)), path, first)
     fractions = options.fractions or {}
+    keys = [_stored(source, name) for name in options.split_by]
+    if options.split_by and options.stratify_by:
+        return _grouped(source, options, keys)
     if options.stratify_by:
         return _Stratified(source, options, _stored(source, options.stratify_by))
     if options.split_by:
-        keys = [_stored(source, name) for name in options.split_by]
         return lambda path, first, batch: hash_positions(key_hashes(batch, keys, options.seed), fractions).astype(
             np.uint8
         )
     return lambda path, first, batch: hash_positions(_hashes(first, batch.num_rows, options.seed), fractions).astype(
         np.uint8
     )
+
+
+def _grouped(source: Source, options: PartOptions, keys: Sequence[str]) -> Chooser:
+    assert options.stratify_by is not None
+    column = _stored(source, options.stratify_by)
+    counted = (
+        (key_hashes(batch, keys, options.seed), texts_of(column_of(batch, column), column))
+        for _, batch in source.located_batches()
+    )
+    groups = GroupedStrata(counted, np.array(list((options.fractions or {}).values())))
+    return lambda path, first, batch: groups.parts_of(key_hashes(batch, keys, options.seed))
 
 
 def _stored(source: Source, name: Any) -> str:

@@ -67,7 +67,8 @@ class PartOptions:
         fractions: part name to share of the records (or of the keys); the shares sum to 1. Alone: records are drawn at random.
         split_by: key columns; records with equal keys stay together, whatever file they are in. Fractions are train=0.8,
             eval=0.2 where none are given.
-        stratify_by: column whose values each part has in the same shares, as near as whole records allow.
+        stratify_by: column whose values each part has in the same shares, as near as whole records allow; with `split_by` as near as
+            whole keys allow, and the part of a key then depends on the other records.
         split_time: column of dates, times or numbers that is compared with `eval_from` and `test_from`.
         eval_from: first date, time or number of the part "eval"; earlier ones are "train".
         test_from: first one of a third part, "test".
@@ -92,8 +93,10 @@ class PartOptions:
             raise ConfigError(f"split_by is {self.split_by!r}; it takes a list of columns")
         object.__setattr__(self, "split_by", tuple(self.split_by))
         ways = [name for name in ("split_by", "stratify_by", "split_time") if getattr(self, name)]
-        if len(ways) > 1:
-            raise ConfigError(f"{' and '.join(ways)} are given; a data set is split in one way")
+        if self.split_time and len(ways) > 1:
+            raise ConfigError(
+                f"{' and '.join(ways)} are given; a data set that is split by time is not split otherwise"
+            )
         if self.split_time:
             if self.fractions:
                 raise ConfigError(

@@ -116,7 +116,7 @@ def test_pipeline_takes_either_ingest_or_data():
         ({"fractions": {"train": 1.0}}, "a pipeline needs the parts train and eval"),
         ({"parts": {"train": "a.csv", "test": "b.csv"}}, "a pipeline needs the parts train and eval"),
         ({"parts": {"train": "a.csv", "eval": "b.csv"}, "split_by": ("k",)}, "parts and a way to split"),
-        ({"split_by": ("k",), "stratify_by": "x"}, "split_by and stratify_by are given"),
+        ({"split_by": ("k",), "split_time": "x", "eval_from": 1}, "split_by and split_time are given"),
         ({"split_time": "t"}, "split_time needs eval_from"),
         ({"delimiter": ";;"}, "delimiter is ';;'"),
         ({"encoding": "latin-one"}, "encoding 'latin-one'"),

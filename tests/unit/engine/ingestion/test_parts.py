@@ -93,8 +93,62 @@ def test_stratified(source, frame, tmp_path):
     assert abs(np.mean(drawn) / ROWS - 0.5) < 0.05  # from everywhere, not the first of each
     share = 100 * parts["eval"]["label"].count("yes") / len(drawn)
     assert any(
-        line.startswith(f"eval: {len(drawn)} records") and f", yes {share:.1f} %" in line for line in report.lines()
+        line.startswith(f"eval: {len(drawn)} records") and f", yes {share:.1f} % (" in line for line in report.lines()
     )
+
+
+def test_by_keys_and_stratified(source, frame, tmp_path):
+    """Users stay together and each part has its shares of labels, at least as near as scikit-learn's folds of groups."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    options = {"split_by": ["user"], "stratify_by": "label"}
+    report = ingest(source, tmp_path / "out", num_shards=2, **options)
+    parts = parts_of(report)
+    assert not set(parts["train"]["user"]) & set(parts["eval"]["user"])
+    assert report.labels == {name: dict(collections.Counter(part["label"])) for name, part in parts.items()}
+    totals = frame["label"].value_counts()
+
+    def departure(labels):
+        return sum((labels.get(value, 0) - 0.2 * total) ** 2 / (0.2 * total) for value, total in totals.items())
+
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0).split(frame, frame["label"], frame["user"])
+    theirs = [departure(frame["label"].iloc[rows].value_counts()) for _, rows in folds]
+    assert departure(report.labels["eval"]) <= max(theirs)
+    assert abs(len(parts["eval"]["id"]) / ROWS - 0.2) < 0.01
+    counts = report.labels["eval"]
+    assert f"yes {100 * counts['yes'] / sum(counts.values()):.1f} % ({counts['yes']})" in report.lines()[1]
+    assert parts_of(ingest(source, tmp_path / "seed", seed=1, **options)) != parts
+
+
+def test_groups_do_not_depend_on_the_order_of_records_or_files(frame, tmp_path):
+    fractions = {"a": 0.5, "b": 0.3, "c": 0.2}
+    options = {"split_by": ["user"], "stratify_by": "label", "fractions": fractions, "num_shards": 1}
+    frame = frame.assign(user=[f"u{int(np.sqrt(i))}" for i in range(ROWS)])  # of many sizes
+    frame.loc[::50, "label"] = None
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), tmp_path / "a.parquet")
+    shuffled = frame.sample(frac=1, random_state=3)
+    for number, rows in enumerate(np.array_split(np.arange(ROWS), 3)):
+        table = pa.Table.from_pandas(shuffled.iloc[rows], preserve_index=False)
+        pq.write_table(table, tmp_path / f"part{number}.parquet")
+    found = []
+    for name, paths in (("one", tmp_path / "a.parquet"), ("many", tmp_path / "part*.parquet")):
+        ingest(paths, tmp_path / name, **options)
+        tables = {part: pq.ParquetDataset(tmp_path / name / part).read() for part in fractions}
+        found.append({part: set(table["user"].to_pylist()) for part, table in tables.items()})
+        for part, share in fractions.items():
+            for value, total in frame["label"].value_counts(dropna=False).items():
+                had = sum((each or "-") == (value or "-") for each in tables[part]["label"].to_pylist())
+                assert abs(had - share * total) <= 2 + 0.05 * total
+            sizes = [len(frame[frame["user"] == user]) for user in found[-1][part]]
+            assert abs(np.mean(sizes) - ROWS / frame["user"].nunique()) < 15  # small ones and large ones in each
+    assert found[0] == found[1]
+
+
+def test_fewer_groups_than_parts_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("user,label\n1,a\n1,b\n")
+    with pytest.raises(ConfigError, match="the keys have 1 values for 2 parts"):
+        ingest(tmp_path / "a.csv", tmp_path / "out", split_by=["user"], stratify_by="label")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("test_from", [None, "2013-12-01"])
@@ -251,7 +305,8 @@ def test_names_of_given_parts_are_plain(tmp_path, name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split_by": ["a"], "stratify_by": "b"}, "split_by and stratify_by are given"),
+        ({"split_by": ["a"], "split_time": "b", "eval_from": 1}, "split_by and split_time are given"),
+        ({"stratify_by": "a", "split_time": "b", "eval_from": 1}, "stratify_by and split_time are given"),
         ({"split_by": "user"}, "it takes a list of columns"),
         ({"eval_from": "2020-01-01"}, "need split_time"),
     ],
