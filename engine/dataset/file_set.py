@@ -59,7 +59,7 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
         DataError: no file, a file that a manifest lists and that is gone, or a damaged manifest.
     """
     given = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else list(paths))]
-    names = _paths.expand(given)
+    names = _paths.expand(given, broken_links=not check)
     files = set(names)
     wanted = [_Named(path, path.removeprefix("file://") in files) for path in given]
     manifests = [Manifest.load(path, contained=True) for path in _beside(names, wanted)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -81,7 +82,7 @@ def verify(dataset: Any) -> VerifyReport:
     unchecked: list[str] = [] if listed else absent_shards(dataset.paths)
     try:
         schema = dataset.schema
-    except FullpassError:
+    except (FullpassError, OSError):
         schema = None  # what prevents one schema is found below, file by file
     records = 0
     with Progress("verify", len(dataset.paths), "files") as progress:
@@ -115,12 +116,15 @@ def _unchecked(path: str) -> list[str]:
 def _verify_file(path: str, entry: FileEntry | None, schema: Any) -> tuple[int, list[Damage]]:
     if not _paths.exists(path):
         records = f" with {entry.records} records" if entry else ""
+        link = os.path.islink(path)
+        what = f"is a link to {os.readlink(path)}, which is not there" if link else "is not there"
+        listed = f"is listed in the manifest{records}, but " if entry or not link else ""
         return 0, [
             Damage(
                 path=path,
                 record=None,
                 offset_bytes=None,
-                message=f"is listed in the manifest{records}, but is not there",
+                message=listed + what,
             )
         ]
     options = ReadOptions(on_damage=OnDamage.SKIP, skip_budget=1 << 60)

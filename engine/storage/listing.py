@@ -44,18 +44,22 @@ def is_data_name(name: str) -> bool:
     return not name.startswith(("_", ".")) and not any(fnmatch.fnmatchcase(lower, mark) for mark in _BESIDE)
 
 
-def walk_data(directory: str) -> list[str]:
+def walk_data(directory: str, broken_links: bool = False) -> list[str]:
     """Returns the data files below a directory, sorted; directories that are links are followed.
 
     A link to a directory that it lies in is left out, with a line in the log: what it leads to is read already.
 
+    Args:
+        directory: where.
+        broken_links: return links to nothing, too, for whoever reports them.
+
     Raises:
         DataError: a link to nothing, or a directory that cannot be listed.
     """
-    return sorted(_below(directory, ()))
+    return sorted(_below(directory, (), broken_links))
 
 
-def _below(directory: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+def _below(directory: str, above: tuple[tuple[int, int], ...], broken_links: bool) -> Iterator[str]:
     try:
         status = os.stat(directory)
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
@@ -69,8 +73,8 @@ def _below(directory: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
         path = os.path.join(directory, entry.name)
         if entry.is_dir():
             if not entry.name.startswith(("_", ".")):
-                yield from _below(path, (*above, here))
+                yield from _below(path, (*above, here), broken_links)
         elif is_data_name(entry.name):
-            if entry.is_symlink() and not os.path.exists(path):
+            if not broken_links and entry.is_symlink() and not os.path.exists(path):
                 raise DataError(f"is a link to {os.readlink(path)}, which is not there", path=path)
             yield path

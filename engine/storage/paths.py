@@ -53,11 +53,15 @@ def require_local(what: str, path: str | os.PathLike[str]) -> Path:
     return local_path(path)
 
 
-def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], broken_links: bool = False) -> list[str]:
     """Returns the data files that paths, globs and directories name, each once, in order.
 
     A directory stands for all files below it, links followed, except those whose name, or a directory above them, begins
     with `_` or `.`, and what other tools lay beside data (README, `dataset_info.json`, checksums).
+
+    Args:
+        paths: what the user gave.
+        broken_links: return links to nothing, too, for whoever reports them.
 
     Raises:
         DataError: a path that does not exist or a glob that matches nothing.
@@ -65,7 +69,7 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: dict[str, None] = {}
     for path in given:
-        names = _expand_one(os.fspath(path))
+        names = _expand_one(os.fspath(path), broken_links)
         if not names:
             raise DataError(
                 "no data file is here; give a file, a directory, a glob or a list of those", path=os.fspath(path)
@@ -76,22 +80,24 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     return list(found)
 
 
-def _expand_one(path: str) -> list[str]:
+def _expand_one(path: str, broken_links: bool = False) -> list[str]:
     if is_remote(path):
         from engine.storage import remote
 
         return remote.expand(path)
     path = path.removeprefix("file://")
     if os.path.isdir(path):
-        return walk_data(path)
+        return walk_data(path, broken_links)
     if os.path.exists(path):  # a file, or a pipe that somebody gives
         return [path]
     if os.path.islink(path):
+        if broken_links:
+            return [path]
         raise DataError(f"is a link to {os.readlink(path)}, which is not there", path=path)
     matches = sorted(
         name for name in glob.glob(path, recursive=True) if not os.path.basename(name).startswith(("_", "."))
     )
-    return [file for name in matches for file in _expand_one(name)]
+    return [file for name in matches for file in _expand_one(name, broken_links)]
 
 
 def stat(path: str) -> tuple[int, int]:

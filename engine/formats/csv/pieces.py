@@ -17,6 +17,10 @@ from engine.formats.csv.text_stream import TextStream, default_delimiter, not_de
 __all__ = ["PIECE_BYTES", "CsvPieces", "Piece"]
 
 PIECE_BYTES = 4 << 20
+# Each piece has a fixed cost for each column: pieces of files with thousands of columns are larger, up to 32 MiB.
+_COLUMNS_OF_A_PIECE = 512
+_MOST_TIMES_LARGER = 8
+_READ_BYTES = 1 << 18  # of a packed file at once: as much before a damaged place may be lost with it
 _MOST_BYTES = 1 << 30  # of one record: Arrow's texts of a batch have 31-bit offsets
 
 
@@ -52,6 +56,7 @@ class CsvPieces:
         self._quote = ord(options.quote) if options.quote else -1
         self._ahead = b""
         self._ended = False
+        self._fault: DataError | None = None  # of what comes behind `_ahead`
         self._line = 1
         for _ in range(options.skip_rows):
             self._take_line()
@@ -67,13 +72,18 @@ class CsvPieces:
         self._check_names()
 
     def __iter__(self) -> Iterator[Piece]:
-        size = PIECE_BYTES
+        usual = PIECE_BYTES * min(_MOST_TIMES_LARGER, max(1, len(self.names) // _COLUMNS_OF_A_PIECE))
+        size = usual
         while True:
             self._fill(size)
             stop, open_quote, lines = self._cut()
+            if self._fault or (self._ended and open_quote >= 0):
+                # The records before it come first, so that whoever reads knows which one it is.
+                fault = self._fault or self._unclosed(open_quote)
+                if stop:
+                    yield Piece(self._ahead[:stop], self._line)
+                raise fault
             if self._ended:
-                if open_quote >= 0:
-                    raise self._unclosed(open_quote)
                 if self._ahead:
                     yield Piece(self._ahead, self._line)
                 return
@@ -87,7 +97,7 @@ class CsvPieces:
                 size *= 2
                 continue
             yield Piece(memoryview(self._ahead)[:stop], self._line)
-            self._ahead, self._line, size = self._ahead[stop:], self._line + lines, PIECE_BYTES
+            self._ahead, self._line, size = self._ahead[stop:], self._line + lines, usual
 
     def _unclosed(self, offset: int) -> DataError:
         line = self._line + (self._ahead.count(b"\n", 0, offset) or self._ahead.count(b"\r", 0, offset))
@@ -98,10 +108,17 @@ class CsvPieces:
         )
 
     def _fill(self, size: int) -> None:
-        while len(self._ahead) < size and not self._ended:
-            piece = self._text.read(size - len(self._ahead))
+        parts, missing = [self._ahead], size - len(self._ahead)
+        while missing > 0 and not self._ended and self._fault is None:
+            try:
+                piece = self._text.read(min(missing, _READ_BYTES))
+            except DataError as error:  # what was read before it is not lost
+                self._fault = error
+                break
             self._ended = not piece
-            self._ahead += piece
+            parts.append(piece)
+            missing -= len(piece)
+        self._ahead = b"".join(parts) if len(parts) > 1 else self._ahead
 
     def _cut(self, first_only: bool = False) -> tuple[int, int, int]:
         return _native.csv_cut(self._ahead, self.delimiter, self._quote, first_only, self._ended)
@@ -111,6 +128,8 @@ class CsvPieces:
         while True:
             self._fill(size)
             stop, _, lines = _native.csv_cut(self._ahead, self.delimiter, -1, True, self._ended)
+            if not stop and self._fault:
+                raise self._head_fault()
             if stop or self._ended:
                 self._ahead, self._line = self._ahead[stop or len(self._ahead) :], self._line + lines
                 return
@@ -128,6 +147,8 @@ class CsvPieces:
         while True:
             self._fill(size)
             stop, open_quote, lines = self._cut(first_only=True)
+            if not stop and self._fault:
+                raise self._head_fault()
             if self._ended and not stop and open_quote >= 0:
                 raise self._unclosed(open_quote)
             if stop or self._ended or size >= _MOST_BYTES:
@@ -138,6 +159,10 @@ class CsvPieces:
         if not keep:
             self._ahead, self._line = self._ahead[stop:], self._line + lines
         return found
+
+    def _head_fault(self) -> DataError:
+        assert self._fault is not None
+        return DataError(self._fault.message, path=self.path, record=0)
 
     def _first_row(self) -> list[str]:
         first = self._parsed(self._record())

@@ -89,12 +89,24 @@ def parse_csv(
             return batch.num_rows, work(batch)
 
         try:
-            for piece in pieces:
+            fault: DataError | None = None
+            cut = iter(pieces)
+            while True:
+                try:
+                    piece = next(cut, None)
+                except DataError as error:  # a packed file that is cut off, an unclosed quote
+                    piece, fault = None, error
+                if piece is None:
+                    break
                 waiting.append((piece, pool.submit(parse, piece)))
                 if len(waiting) > count:
                     yield finish()
             while waiting:
                 yield finish()
+            if fault is not None:
+                raise DataError(
+                    fault.message, path=fault.path, record=records, offset_bytes=fault.offset_bytes
+                ) from fault
         finally:
             for _, future in waiting:
                 future.cancel()

@@ -79,7 +79,9 @@ class TextStream:
         except (
             Exception
         ) as error:  # each unpacker has errors of its own, and zlib's, lzma's and zipfile's share no base
-            raise DataError(f"cannot be unpacked: {error}; it is cut off or damaged", path=self.path) from error
+            raise DataError(
+                f"cannot be unpacked from here on: {error}; it is cut off or damaged", path=self.path
+            ) from error
 
     def _decoded(self, piece: bytes) -> bytes:
         assert self._decoder is not None

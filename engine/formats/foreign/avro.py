@@ -121,13 +121,19 @@ def _walk(file: Any, start: int, size_bytes: int, path: str) -> tuple[list[int],
     """Returns (offsets of the blocks, to the end; their records), from the blocks' headers: a count, a size, a mark behind."""
     bounds, counts, place = [start], [0], start
     while place < size_bytes:
+        begin = place
         file.seek(place)
         head = file.read(20)
         records, used = _varint(head, 0)
         size, used = _varint(head, used)
         place += used + size + _SYNC_BYTES
         if records < 0 or size < 0 or place > size_bytes:
-            raise DataError("ends within a block: it was cut, or is damaged", path=path, offset_bytes=bounds[-1])
+            raise DataError(
+                "the block that begins here ends behind the file: it was cut, or is damaged",
+                path=path,
+                record=sum(counts),
+                offset_bytes=begin,
+            )
         counts[-1] += records
         if place - bounds[-1] >= BLOCK_BYTES and place < size_bytes:
             bounds.append(place)

@@ -37,6 +37,7 @@ EXTENSIONS = (".jsonl", ".ndjson", ".jsonlines", ".json")
 BY_BLOCK = True
 BLOCK_BYTES = 4 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+_READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
 _BOM = b"\xef\xbb\xbf"
 _LONG_INTEGER = re.compile(rb"[:\[,]\s*-?\d{16,}\s*[,}\]]")
 _EXACT = 2.0**53  # beyond, a double is not every integer
@@ -49,6 +50,10 @@ class _BadLine(ValueError):
         before, _, after = str(error).removeprefix("JSON parse error: ").rpartition(" in row ")
         self.message, self.row = (before, int(after)) if after.isdigit() else (str(error), 0)
         super().__init__(f"{self.message} in row {self.row}")
+
+
+class _BadStream(ValueError):
+    """What a compressed file has from some place on."""
 
 
 def matches(head: bytes) -> bool:
@@ -99,6 +104,10 @@ class _JsonFile(NumberedFile):
             return unify_schemas(found()).schema
         except _BadLine as error:
             raise DataError(error.message, path=self._path, record=rows + error.row) from error
+        except _BadStream as error:
+            raise DataError(
+                f"cannot be unpacked from here on: {error}; it is cut off or damaged", path=self._path, record=rows
+            ) from error
 
     def read(self, block: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         """Yields the rows of a block."""
@@ -146,14 +155,19 @@ class _JsonFile(NumberedFile):
                 return
             stream = pa.CompressedInputStream(pa.PythonFile(raw, "r"), self._packed)
             rest = b""
-            while piece := stream.read(BLOCK_BYTES):
+            fault: Exception | None = None
+            while fault is None:
+                piece, fault = _unpacked(stream)
+                if not piece:
+                    break
                 if not whole_lines:
                     yield piece
                     continue
-                head, newline, tail = (rest + piece).rpartition(b"\n")
+                head, newline, rest = (rest + piece).rpartition(b"\n")
                 if newline:
                     yield head + newline
-                rest = tail
+            if fault is not None:
+                raise _BadStream(str(fault)) from fault
             yield rest
 
     def _refuse_rounded(self, table: pa.Table, text: bytes) -> None:
@@ -176,6 +190,18 @@ def _refuse_other_text(text: bytes) -> None:
     except UnicodeDecodeError as error:
         row = sum(1 for line in text[: error.start].split(b"\n")[:-1] if line.strip())
         raise _BadLine(ValueError(f"the line is not text of UTF-8: {error.reason} in row {row}")) from error
+
+
+def _unpacked(stream: Any) -> tuple[bytes, Exception | None]:
+    """Up to BLOCK_BYTES of a compressed stream, none at its end; and what is wrong behind them."""
+    parts, missing = [], BLOCK_BYTES
+    try:
+        while missing > 0 and (part := stream.read(min(missing, _READ_BYTES))):
+            parts.append(part)
+            missing -= len(part)
+    except (pa.ArrowException, OSError) as error:
+        return b"".join(parts), error
+    return b"".join(parts), None
 
 
 def _exactly(file: Any, count: int) -> bytes:

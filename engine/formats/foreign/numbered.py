@@ -181,7 +181,10 @@ class NumberedFormat:
         """The error of a block that cannot be read; a row that its text names is counted from the file's first."""
         before, _, after = str(error).rpartition(" in row ")
         if not (before and after.isdigit()):
-            return DataError(f"block {block} cannot be read: {error}", path=path)
+            first = sum(file.count(i) for i in range(block))
+            return DataError(
+                f"the block that begins here (block {block}) cannot be read: {error}", path=path, record=first
+            )
         return DataError(before, path=path, record=int(after) + sum(file.count(i) for i in range(block)))
 
 

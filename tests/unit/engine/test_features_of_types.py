@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import ConfigError, Dataset, ingest, write_batches
+from engine import ConfigError, DataError, Dataset, ingest, write_batches
 
 tf = pytest.importorskip("tensorflow")
 
@@ -181,3 +181,34 @@ def test_analyze_and_transform_see_the_same_features(tmp_path):
     for kind in kinds:
         assert found[kind.replace(" ", "_")] == TYPES[kind][1]
     assert found["gone"] == [3.0, 0.0] and found["largest"] == [18263, 18263]
+
+
+@pytest.mark.parametrize("format", ["parquet", "tfrecord"])
+def test_a_graph_goes_for_directories_whose_missing_values_differ(tmp_path, format):
+    """Without a manifest each directory says by itself whether a column may be missing: here one does and the other does not."""
+    tft = pytest.importorskip("tensorflow_transform")
+    from transforms import analyze, transform
+
+    rows = {"some": [1.0, None, 3.0, None], "all": [1.0, 2.0, 3.0, 5.0]}
+    for name, values in rows.items():
+        pq.write_table(pa.table({"x": pa.array(values, pa.float32())}), tmp_path / "x.parquet")
+        ingest(tmp_path / "x.parquet", tmp_path / name, format, num_shards=1)
+        (tmp_path / name / "_fullpass_manifest.json").unlink()
+    opened = {name: Dataset.open(tmp_path / name) for name in rows}
+    assert isinstance(opened["some"].feature_spec()["x"], tf.io.VarLenFeature)
+    assert isinstance(opened["all"].feature_spec()["x"], tf.io.FixedLenFeature)
+
+    def of_sparse(inputs):
+        return {"x": tft.scale_to_0_1(tft.sparse_tensor_to_dense_with_shape(inputs["x"], [None, 1], default_value=0.0))}
+
+    def of_dense(inputs):
+        return {"x": tft.scale_to_0_1(inputs["x"])}
+
+    analyze(opened["some"], of_sparse, str(tmp_path / "sparse"))
+    transform(opened["all"], str(tmp_path / "sparse"), str(tmp_path / "out"))
+    (found,) = Dataset.open(tmp_path / "out").read_batches()
+    assert np.allclose(np.ravel(found["x"].to_pylist()), np.array(rows["all"]) / 3)
+    analyze(opened["all"], of_dense, str(tmp_path / "dense"))
+    with pytest.raises(DataError, match="'x'"):
+        transform(opened["some"], str(tmp_path / "dense"), str(tmp_path / "refused"))
+    assert not (tmp_path / "refused").exists()

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.cli.main import main
 from engine import DataError, Dataset, ingest
 
 FORMS = {
@@ -124,6 +125,24 @@ def test_a_link_to_nothing_is_refused_with_what_it_leads_to(tmp_path, form):
     os.symlink(tmp_path / "annexed", tmp_path / "data" / "gone.parquet")
     with pytest.raises(DataError, match=r"is a link to .*annexed, which is not there"):
         Dataset.open(tmp_path / form)
+
+
+@pytest.mark.parametrize("format", ["parquet", "tfrecord"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_verify_reports_a_link_to_nothing_and_reads_the_rest(tmp_path, capsys, format, listed):
+    out = tmp_path / "out"
+    pq.write_table(pa.table({"x": [1, 2, 3]}), tmp_path / "a.parquet")
+    ingest(tmp_path / "a.parquet", out, format, num_shards=3)
+    gone = sorted(path for path in out.iterdir() if path.name.startswith("data"))[1]
+    gone.unlink()
+    gone.symlink_to(tmp_path / "annexed")
+    if not listed:
+        (out / "_fullpass_manifest.json").unlink()
+    assert main(["-q", "verify", str(out)]) == 3
+    shown = capsys.readouterr().out
+    assert f"is a link to {tmp_path}/annexed, which is not there" in shown
+    assert "3 files, 2 whole records, 1 damages" in shown
+    assert main(["-q", "verify", str(gone)]) == 2
 
 
 def test_what_tfds_and_hugging_face_lay_beside_shards_is_left_out(tmp_path):
