@@ -49,8 +49,11 @@ class TextStream:
         self._ahead = bytearray()
         self._ended = False
         if self._decoder is None:
-            while len(self._ahead) < 3 and (piece := self._raw(3 - len(self._ahead))):
-                self._ahead += piece
+            try:
+                while len(self._ahead) < 3 and (piece := self._raw(3 - len(self._ahead))):
+                    self._ahead += piece
+            except DataError as error:
+                raise DataError(error.message, path=path, record=0) from error
             self._ahead = self._ahead.removeprefix(codecs.BOM_UTF8)
 
     def read(self, size: int) -> bytes:
@@ -137,7 +140,7 @@ def _unpacked(path: str, raw: Any, head: bytes, open_files: contextlib.ExitStack
 def _zip_member(path: str, raw: Any, open_files: contextlib.ExitStack) -> Any:
     try:
         archive = open_files.enter_context(zipfile.ZipFile(raw))
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise DataError(f"is not a whole zip archive: {error}", path=path) from error
     files = [name for name in archive.namelist() if not name.endswith("/") and not _is_housekeeping(name)]
     members = [name for name in files if is_csv(name)] if len(files) > 1 else files
@@ -148,7 +151,13 @@ def _zip_member(path: str, raw: Any, open_files: contextlib.ExitStack) -> Any:
         raise DataError(f"holds {len(members)} CSV files{held}; a zip must hold exactly one", path=path)
     try:
         return open_files.enter_context(archive.open(members[0]))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # RuntimeError: it is encrypted
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:  # RuntimeError: it is encrypted
         raise DataError(f"{members[0]} in it cannot be unpacked: {error}", path=path) from error
 
 

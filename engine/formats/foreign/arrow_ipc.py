@@ -74,7 +74,10 @@ class _IpcFile(NumberedFile):
 
 
 def _chosen(batch: pa.RecordBatch, columns: Sequence[str] | None) -> pa.RecordBatch:
-    return batch if columns is None else batch.select(list(columns))
+    chosen = batch if columns is None else batch.select(list(columns))
+    # Arrow takes offsets as the file has them: a damaged one would be read as memory, and end the process.
+    chosen.validate(full=True)
+    return chosen
 
 
 _FORMAT = NumberedFormat("arrow", _IpcFile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 from collections.abc import Iterator, Sequence
@@ -70,9 +71,10 @@ class _AvroFile(NumberedFile):
         self._path = path
         with _paths.open_input(path) as raw:
             file: Any = io.BufferedReader(raw)  # type: ignore[arg-type]
-            reader = fastavro.block_reader(file)
-            # The header ends where the first block begins, which only its reader knows.
-            first = next(reader, None)
+            with _one_error():
+                reader = fastavro.block_reader(file)
+                # The header ends where the first block begins, which only its reader knows.
+                first = next(reader, None)
             end = _paths.stat(path)[0] if first is None else first.offset
             file.seek(0)
             self._header = file.read(end)
@@ -87,8 +89,9 @@ class _AvroFile(NumberedFile):
     def read(self, block: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         """Yields the rows of a block."""
         chosen = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        records = iter(_fastavro().reader(io.BytesIO(self._header + self._bytes(block))))
-        while rows := list(itertools.islice(records, _ROWS)):
+        with _one_error():
+            records = iter(_fastavro().reader(io.BytesIO(self._header + self._bytes(block))))
+        while rows := _next_rows(records):
             arrays = [pa.array([_plain(row[field.name]) for row in rows], field.type) for field in chosen]
             if arrays:
                 yield pa.RecordBatch.from_arrays(arrays, schema=chosen)
@@ -107,6 +110,22 @@ class _AvroFile(NumberedFile):
                 parts.append(part)
                 count -= len(part)
         return b"".join(parts)
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Makes a ValueError of what fastavro raises: its codecs have errors of their own (zlib, lzma, snappy), which share no base."""
+    try:
+        yield
+    except (DataError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(str(error)) from error
+
+
+def _next_rows(records: Iterator[Any]) -> list[Any]:
+    with _one_error():
+        return list(itertools.islice(records, _ROWS))
 
 
 def _fastavro() -> Any:
