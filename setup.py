@@ -47,6 +47,7 @@ EXTRAS = {
     "mlflow": ["mlflow-skinny>=3,<4"],
     "wandb": ["wandb>=0.19"],
     "tensorboard": ["tensorboard>=2.20,<2.22"],
+    "report": ["jinja2>=3.1", "vl-convert-python>=1.9,<2", "tensorboard>=2.20,<2.22"],
     "keras2": ["tf-keras>=2.21,<2.22"],
     "tfx": ["tfx>=1.21,<1.22"],
     "benchmark": ["pytest-benchmark>=5", "grain>=0.2.12", "webdataset>=1", "duckdb>=1.4"],
@@ -64,6 +65,7 @@ EXTRAS["dev"] = [
     "mypy>=1.15",
     "import-linter>=2.6,<3",
     "moto[server]>=5",
+    "playwright>=1.50",
     "setuptools",
     "wheel",
     "pybind11>=2.13",
@@ -80,6 +82,7 @@ EXTRAS["dev"] = [
             "tfma",
             "keras2",
             "tensorboard",
+            "report",
             "benchmark",
             "examples",
         )
@@ -121,7 +124,10 @@ with ParallelCompile("MAX_JOBS", default=2):
         license="Apache-2.0",
         python_requires=">=3.10,<3.14",
         packages=PACKAGES,
-        package_data={name: ["py.typed", "*.pyi"] for name in ("engine", "transforms", "trainers", "cluster")},
+        package_data={
+            **{name: ["py.typed", "*.pyi"] for name in ("engine", "transforms", "trainers", "cluster")},
+            "cluster.report": ["templates/*"],
+        },
         ext_modules=[
             native_extension("engine"),
             native_extension("transforms"),

@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "tune": "search for settings: many trainings, the best one goes on into export",
     "evaluate": "measure an exported model, overall and by segment",
     "export": "write a SavedModel that takes raw tf.Examples",
+    "report": "write one page about a run, or several side by side",
     "push": "make an evaluated version the one that is served, or roll back",
     "lineage": "show and check where a model comes from: data, graph, code, evaluation",
     "predict": "write a model's answers to a whole data set",

@@ -21,6 +21,8 @@ examples:
 
 The ratio is the median over the interleaved pairs, with the least and the greatest. Below the figures is what each row
 measures. The speed claims of the README are measured by `make bench`.
+
+  fullpass bench report results/ --out bench.html    one page about results in pytest-benchmark's JSON format
 """
 
 __all__ = ["add_arguments", "run"]
@@ -28,7 +30,12 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="TFRecord or Parquet files, globs, directories")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="TFRecord or Parquet files, globs, directories; or `report RESULTS ...`",
+    )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="interleaved pairs (default 5)")
     parser.add_argument(
         "--records",
@@ -50,10 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_flags(parser)
     add_suite_flags(parser.add_argument_group("of `suite`"))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--out", metavar="FILE", help="of `report`: the page (default bench.html)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    if args.paths[0] == "report" and len(args.paths) > 1:
+        return _report(args)
+    _refuse(args, ("out",), "`fullpass bench report`")
     if args.paths == ["suite"]:
         return _suite(args)
     _refuse(args, SUITE_FLAGS, "`fullpass bench suite`")
@@ -107,6 +118,14 @@ def _refuse(args: argparse.Namespace, names: tuple[str, ...], of: str) -> None:
     given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
     if given:
         raise ConfigError(f"{', '.join(given)}: of {of} only")
+
+
+def _report(args: argparse.Namespace) -> int:
+    from cluster.report import write_bench_report
+
+    _refuse(args, SUITE_FLAGS, "`fullpass bench suite`")
+    print(f"report     {write_bench_report(args.paths[1:], args.out or 'bench.html').resolve().as_uri()}")
+    return 0
 
 
 def _suite(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 DESCRIPTION = "Run a pipeline: each step whose configuration, code or inputs changed since it was last finished."
 
@@ -11,6 +12,7 @@ examples:
   fullpass run examples/flights/pipeline.toml
   fullpass run pipeline.toml --dry-run                     what would run, and why
   fullpass run pipeline.toml --from train                  train and all after it, again
+  fullpass run pipeline.toml --track mlflow:http://host:5000 --track mlmd:metadata.db
   fullpass run pipeline.toml --set train.epochs=5 --set evaluate.thresholds.auc=0.93
 
 a pipeline file:
@@ -34,6 +36,8 @@ a pipeline file:
 
 Exit code 3: the model did not reach its thresholds (said again, with its metrics, when its evaluation is skipped).
 
+At the end a page about the run is written, WORK_DIR/report.html, where fullpass[report] is installed.
+
 A run that was killed goes on from the step it was in. Steps are skipped while nothing that they depend on has changed.
 """
 
@@ -52,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="in place of the file's setting; repeatable",
     )
+    parser.add_argument(
+        "--track",
+        metavar="TARGET",
+        action="append",
+        default=[],
+        help="record the finished run: mlflow:URI (settings, metrics, curves, report) or mlmd:FILE (ML Metadata); repeatable",
+    )
     parser.add_argument("--work-dir", metavar="DIR", help="where the results go, in place of the file's")
 
 
@@ -59,14 +70,40 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; 3 where the model did not reach its thresholds."""
     from cluster.cli.quiet import import_tensorflow
     from cluster.pipeline import load_pipeline, run_pipeline
+    from cluster.tracking import check_target
     from engine.core.exit_codes import DONE, NOT_MET
 
+    for target in args.track:
+        check_target(target)
     pipeline = load_pipeline(args.pipeline, overrides=args.overrides, work_dir=args.work_dir)
     results = run_pipeline(
         pipeline, force=args.force, start=args.start, dry_run=args.dry_run, say=_say, before_work=import_tensorflow
     )
+    if not args.dry_run:
+        page = _report(pipeline.work_dir)
+        for target in args.track:
+            _track(pipeline.work_dir, target, pipeline.name, page)
+        if page is not None:
+            _say(f"{'report':<10} {page.resolve().as_uri()}")
     failures = results["evaluate"].record.info.get("failures") if "evaluate" in results and not args.dry_run else None
     return NOT_MET if failures else DONE
+
+
+def _report(work_dir: str) -> Path | None:
+    """Writes the page about the run. The run is finished and its results are whole: what is wrong with the page is said, no more."""
+    from cluster.report import write_run_report
+
+    try:
+        return write_run_report(work_dir)
+    except Exception as error:
+        _say(f"{'report':<10} not written: {' '.join(str(error).split()) or type(error).__name__}")
+        return None
+
+
+def _track(work_dir: str, target: str, name: str, page: Path | None) -> None:
+    from cluster.tracking import track
+
+    _say(f"{'track':<10} {track(work_dir, target, name=name, files=[page] if page is not None else [])}")
 
 
 def _say(line: str) -> None:

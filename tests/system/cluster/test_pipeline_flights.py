@@ -56,6 +56,15 @@ def test_every_step_prints_counts_that_add_up_and_seconds(finished):
     assert "carrier=UA" in out and "origin=JFK" in out and "auc" in out
 
 
+def test_last_line_leads_to_the_page_about_the_run(finished):
+    folder, out = finished
+    page = folder / "work" / "report.html"
+    assert out.splitlines()[-1] == f"report     {page.resolve().as_uri()}"
+    text = page.read_text()
+    assert "Blessed: the model met all thresholds" in text and "carrier=UA" in text and "not checked" in text
+    assert len(text) < 3_000_000 and "BROKEN" not in text  # the exported version is held against its data and its graph
+
+
 def test_all_formats_hold_the_same_rows(finished):
     from engine import Dataset
 

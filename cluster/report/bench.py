@@ -1,0 +1,295 @@
+"""The page of benchmarks: ratios with their spread, growth, history and stages, from files in pytest-benchmark's format."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster.report.charts import bars, intervals, lines
+from cluster.report.model import Block, Cell, Column, Page, Section, Table, number, shown
+from engine.core.errors import ConfigError, DataError
+from engine.version import __version__
+
+__all__ = ["Measured", "bench_page", "read_results"]
+
+_AT = re.compile(r"(.+)_at_(\d+)")  # examples_per_s_at_64: one point of a growth curve
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One benchmark of one run.
+
+    Attributes:
+        case: the file's name, or the benchmark's group.
+        name: of the benchmark, with its parameters.
+        machine, commit, when: where, of which code and when it was measured.
+        params: its parameters.
+        stats: pytest-benchmark's, in seconds.
+        extra: what the benchmark noted (`ratio`, `cpu_ratio`, `peer`, `what`, `pairs`, `records_per_s`, `stages`, ...).
+    """
+
+    case: str
+    name: str
+    machine: str
+    commit: str
+    when: str
+    params: Mapping[str, Any]
+    stats: Mapping[str, float]
+    extra: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """What was measured, and beside what."""
+        what = str(self.extra.get("what") or self.name.removeprefix("test_").replace("_", " "))
+        return f"{what} / {self.extra['peer']}".replace("`", "") if self.extra.get("peer") else what
+
+    def spread(self, key: str) -> tuple[float, float, float] | None:
+        """Returns median, least and greatest of a ratio, or None where it was not noted."""
+        value = self.extra.get(key)
+        found = [value.get(k) for k in ("median", "least", "greatest")] if isinstance(value, Mapping) else []
+        if len(found) == 3 and all(isinstance(v, int | float) and math.isfinite(v) and v > 0 for v in found):
+            return float(found[0]), float(found[1]), float(found[2])  # type: ignore[arg-type]
+        return None
+
+
+def bench_page(paths: Sequence[str | os.PathLike[str]]) -> Page:
+    """Returns the page of results.
+
+    Args:
+        paths: JSON files that `pytest --benchmark-json` or the benchmarks' own suite wrote, or directories of them.
+
+    Raises:
+        ConfigError: no results there.
+        DataError: a file that is not pytest-benchmark's.
+    """
+    found = read_results(paths)
+    newest: dict[tuple[str, str, str], Measured] = {}
+    for measured in sorted(found, key=lambda m: m.when):
+        newest[(measured.machine, measured.case, measured.name)] = measured
+    current = list(newest.values())
+    ratios = [m for m in current if m.spread("ratio") or m.spread("cpu_ratio")]
+    sections = [
+        *_ratio_sections(ratios),
+        _plain(current),
+        _growth(current),
+        _history(found),
+        _stages(current),
+        _machines(found),
+    ]
+    ahead = [m for m in ratios if (m.spread("cpu_ratio") or m.spread("ratio") or (0.0,))[0] >= 1]
+    tiles = [("benchmarks", shown(len(current)), f"{len({m.case for m in current})} cases")]
+    if ratios:
+        middle = sorted((m.spread("cpu_ratio") or m.spread("ratio") or (0.0,))[0] for m in ratios)[len(ratios) // 2]
+        tiles += [
+            ("faster than the peer", f"{len(ahead)} of {len(ratios)}", "by the median of pairs"),
+            ("median ratio", f"{middle:.1f} ×", "of processor time where it was taken"),
+        ]
+    tiles.append(("machines", shown(len({m.machine for m in current})), ""))
+    return Page(
+        title="Benchmarks",
+        subtitle=f"Measured {min(m.when for m in found)[:10]} to {max(m.when for m in found)[:10]}",
+        tiles=tiles,
+        sections=[s for s in sections if s.blocks],
+        footer=f"Made by Fullpass {__version__} from {len(found):,} results.",
+    )
+
+
+def read_results(paths: Sequence[str | os.PathLike[str]]) -> list[Measured]:
+    """Returns all benchmarks of the files."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        files += sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    found = [measured for file in files for measured in _read(file)]
+    if not found:
+        raise ConfigError(f"{', '.join(map(str, paths))}: no results; `pytest --benchmark-json FILE` writes them")
+    return found
+
+
+def _read(file: Path) -> Iterator[Measured]:
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        machine, commit = stored["machine_info"], stored.get("commit_info") or {}
+        cpu = machine.get("cpu")
+        cpu = cpu.get("brand_raw") if isinstance(cpu, Mapping) else cpu
+        cores = machine.get("cores") or (machine.get("cpu") or {}).get("count")
+        place = ", ".join(str(p) for p in (cpu or machine.get("machine") or "unknown", cores and f"{cores} cores") if p)
+        for entry in stored["benchmarks"]:
+            extra = entry.get("extra_info") or {}
+            code = extra.get("code") or {}
+            yield Measured(
+                case=str(entry.get("group") or file.stem),
+                name=str(entry["name"]),
+                machine=place,
+                commit=str(code.get("commit") or commit.get("id") or "")[:7],
+                when=str(extra.get("date") or stored["datetime"]),
+                params=entry.get("params") or {},
+                stats=entry["stats"],
+                extra=extra,
+            )
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file; `pytest --benchmark-json FILE` writes results") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"is not in pytest-benchmark's format ({type(error).__name__}: {error})"
+        raise DataError(f"{what}; `pytest --benchmark-json FILE` writes it", path=str(file)) from None
+
+
+def _ratio_sections(ratios: Sequence[Measured]) -> list[Section]:
+    sections = []
+    for i, case in enumerate(dict.fromkeys(m.case for m in ratios)):
+        mine = sorted(
+            (m for m in ratios if m.case == case),
+            key=lambda m: -(m.spread("cpu_ratio") or m.spread("ratio") or (0,))[0],
+        )
+        values = []
+        for m in mine:
+            for key, series in (("cpu_ratio", "processor time"), ("ratio", "clock")):
+                spread = m.spread(key)
+                if spread:
+                    median, least, greatest = spread
+                    values.append({"name": m.label, "x": median, "low": least, "high": greatest, "s": series})
+        title = f"{case}: times faster than the peer, median of pairs with least and greatest; left of 1 we lose"
+        chart = intervals(title, values, "ratio", mark=1, log=True)
+        sections.append(Section(name=f"case-{i}", title=case, blocks=[chart, _ratio_table(mine)]))
+    return sections
+
+
+def _ratio_table(mine: Sequence[Measured]) -> Table:
+    columns = [Column("what"), Column("peer"), Column("version")]
+    columns += [
+        Column(t, numeric=True) for t in ("of processor time", "on the clock", "pairs", "records/s", "MB/s", "load")
+    ]
+    columns += [Column("cache"), Column("commit"), Column("date")]
+    rows = []
+    for m in mine:
+        extra = m.extra
+        load = extra.get("load")
+        size = extra.get("bytes_per_s")
+        rows.append(
+            [
+                Cell(str(extra.get("what") or m.name)),
+                Cell(str(extra.get("peer", "–")).replace("`", "")),
+                Cell(str(extra.get("peer_version") or "–")),
+                _spread_cell(m.spread("cpu_ratio")),
+                _spread_cell(m.spread("ratio")),
+                number(extra.get("pairs")),
+                number(extra.get("records_per_s")),
+                number(size / 1e6 if isinstance(size, int | float) else None),
+                number(load[0] if isinstance(load, list) and load else None),
+                Cell(str(extra.get("cache", "–"))),
+                Cell(m.commit or "–"),
+                Cell(m.when[:10]),
+            ]
+        )
+    return Table(caption="Ratios to the peer: median (least to greatest)", columns=columns, rows=rows)
+
+
+def _spread_cell(spread: tuple[float, float, float] | None) -> Cell:
+    if spread is None:
+        return Cell("–")
+    median, least, greatest = (f"{v:.2f}" if v < 10 else f"{v:.1f}" if v < 100 else f"{v:,.0f}" for v in spread)
+    return Cell(f"{median} ({least} to {greatest})", spread[0])
+
+
+def _plain(current: Sequence[Measured]) -> Section:
+    """Returns the times of benchmarks that have no peer."""
+    rows = [
+        [Cell(m.label), Cell(m.case), *(number(m.stats.get(k)) for k in ("median", "min", "max", "stddev", "rounds"))]
+        for m in current
+        if not m.extra.get("peer")
+    ]
+    columns = [
+        Column("what"),
+        Column("case"),
+        *(Column(f"{t} s", numeric=True) for t in ("median", "least", "greatest", "deviation")),
+    ]
+    columns.append(Column("rounds", numeric=True))
+    table = Table(caption="Seconds of one round", columns=columns, rows=rows)
+    return Section(name="seconds", title="Measured without a peer", blocks=[table] if rows else [])
+
+
+def _growth(current: Sequence[Measured]) -> Section:
+    """Returns how times grow where benchmarks differ in one number, and rates that were noted at several sizes."""
+    series: dict[str, list[dict[str, Any]]] = {}
+    for m in current:
+        base = m.name.partition("[")[0]
+        numbers = {
+            k: v for k, v in m.params.items() if isinstance(v, int | float) and not isinstance(v, bool) and v > 0
+        }
+        if len(numbers) == 1 and m.stats.get("median"):
+            others = ", ".join(f"{k}={v}" for k, v in m.params.items() if k not in numbers)
+            ((name, value),) = numbers.items()
+            point = {"x": value, "y": m.stats["median"], "s": others or "median"}
+            series.setdefault(f"{base}: seconds by {name}", []).append(point)
+        for key, value in m.extra.items():
+            match = _AT.fullmatch(key)
+            if match and isinstance(value, int | float) and value > 0:
+                series.setdefault(f"{base}: {match[1]}", []).append({"x": int(match[2]), "y": value, "s": match[1]})
+    charts = []
+    for title, values in series.items():
+        if len({v["x"] for v in values}) > 1:
+            values.sort(key=lambda v: (v["s"], v["x"]))
+            charts.append(lines(title, values, "size", title, named=True, points=True, log=True))
+    text = Block(kind="text", lines=("Both axes are logarithmic: a straight line at 45° is growth in proportion.",))
+    return Section(name="growth", title="Scaling and growth", blocks=[text, *charts] if charts else [])
+
+
+def _history(found: Sequence[Measured]) -> Section:
+    """Returns ratios over time where a benchmark was measured more than once on one machine."""
+    by_name: dict[tuple[str, str, str], list[Measured]] = {}
+    for m in found:
+        by_name.setdefault((m.machine, m.case, m.name), []).append(m)
+    values, rows = [], []
+    for (machine, _case, _name), times in by_name.items():
+        times = sorted({m.when: m for m in times}.values(), key=lambda m: m.when)
+        if len(times) < 2:
+            continue
+        for i, m in enumerate(times):
+            spread = m.spread("cpu_ratio") or m.spread("ratio")
+            figure = spread[0] if spread else m.stats.get("median", math.nan)
+            first = times[0].spread("cpu_ratio") or times[0].spread("ratio")
+            base = first[0] if first else times[0].stats.get("median", math.nan)
+            gain = (figure / base if spread else base / figure) if base and figure else math.nan
+            if math.isfinite(gain):
+                values.append({"x": i + 1, "y": gain, "s": m.label})
+            rows.append([Cell(m.label), Cell(machine), Cell(m.when[:16]), Cell(m.commit), number(figure), number(gain)])
+    if not rows:
+        return Section(name="history", title="History")
+    columns = [Column(t) for t in ("what", "machine", "date", "commit")]
+    columns += [
+        Column("ratio or seconds", numeric=True),
+        Column("against the first", numeric=True, hint="above 1: better than at first"),
+    ]
+    title = "Each benchmark against its first measurement; below 1 it got slower"
+    chart = lines(title, values, "measurement", "times as good as the first", points=True)
+    return Section(
+        name="history", title="History by version", blocks=[chart, Table(caption="History", columns=columns, rows=rows)]
+    )
+
+
+def _stages(current: Sequence[Measured]) -> Section:
+    """Returns where the time of our stages went, where benchmarks noted `stages`: a mapping of stage to seconds."""
+    charts = []
+    for m in current:
+        stages = m.extra.get("stages")
+        if isinstance(stages, Mapping):
+            values = [{"name": str(k), "x": v, "s": "seconds"} for k, v in stages.items() if isinstance(v, int | float)]
+            if values:
+                charts.append(bars(f"{m.label}: seconds of each stage", values, "seconds"))
+    return Section(name="stages", title="Time of our stages", blocks=charts)
+
+
+def _machines(found: Sequence[Measured]) -> Section:
+    rows = []
+    for machine in dict.fromkeys(m.machine for m in found):
+        mine = [m for m in found if m.machine == machine]
+        commits = dict.fromkeys(m.commit for m in mine if m.commit)
+        dates = sorted(m.when[:10] for m in mine)
+        rows.append([Cell(machine), number(len(mine)), Cell(", ".join(commits)), Cell(f"{dates[0]} to {dates[-1]}")])
+    columns = [Column("machine"), Column("results", numeric=True), Column("commits"), Column("dates")]
+    return Section(name="machines", title="Machines", blocks=[Table(caption="Machines", columns=columns, rows=rows)])

@@ -1,0 +1,87 @@
+"""The page of benchmarks, from files that pytest-benchmark writes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cluster.cli.main import main
+from cluster.report.bench import bench_page, read_results
+from engine.core.errors import ConfigError, DataError
+from tests.support.bench_results import HOSTILE, write_results
+
+
+def tables(page, name):
+    (section,) = [s for s in page.sections if s.name == name]
+    return [[[cell.text for cell in row] for row in b.rows] for b in section.blocks if b.kind == "table"]
+
+
+def charts(page, name):
+    return [b for s in page.sections if s.name == name for b in s.blocks if b.kind == "chart"]
+
+
+def test_ratios_with_their_spread_and_what_is_lost(tmp_path):
+    page = bench_page([write_results(tmp_path / "read.json")])
+    ((first, second),) = tables(page, "case-0")
+    assert first[:6] == [HOSTILE, "a peer", "1.2", "8.00 (4.00 to 9.50)", "10.0 (6.00 to 12.0)", "5"]
+    assert second[3] == "0.50 (0.40 to 0.60)"
+    assert page.tiles[1][:2] == ("faster than the peer", "1 of 2")
+    (chart,) = charts(page, "case-0")
+    assert [(v["x"], v["low"], v["high"]) for v in chart.values if v["s"] == "processor time"] == [
+        (8, 4, 9.5),
+        (0.5, 0.4, 0.6),
+    ]
+
+
+def test_growth_history_and_stages_are_drawn(tmp_path):
+    paths = [
+        write_results(tmp_path / "a" / "read.json", "2026-11-01", "aaaaaaaaaa", ratio=8.0),
+        write_results(tmp_path / "b" / "read.json", "2026-11-20", "bbbbbbbbbb", ratio=6.0),
+    ]
+    page = bench_page([tmp_path])
+    (growth,) = [c for c in charts(page, "growth") if c.title == "test_rows: seconds by rows"]
+    assert [(v["x"], v["y"]) for v in growth.values] == [(1000, 0.001), (10000, 0.01)]
+    (rates,) = [c for c in charts(page, "growth") if c.title.endswith("examples_per_s")]
+    assert [(v["x"], v["y"]) for v in rates.values] == [(1, 100), (64, 900)]
+    ((*_, last),) = [[row for row in rows if row[0].startswith(HOSTILE)] for rows in tables(page, "history")]
+    assert last[2:] == ["2026-11-20T00:00", "bbbbbbb", "6", "0.7500"]
+    (stages,) = charts(page, "stages")
+    assert [(v["name"], v["x"]) for v in stages.values] == [("decode", 0.6), ("pack", 0.4)]
+    assert len(read_results(paths)) == len(read_results([tmp_path]))
+
+
+def test_file_that_pytest_benchmark_wrote_is_read(tmp_path):
+    code = "import pytest\n@pytest.mark.parametrize('n', [10, 1000])\ndef test_sum(benchmark, n): benchmark(sum, range(n))\n"
+    (tmp_path / "test_it.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-json=r.json"]
+    subprocess.run([*command, "--benchmark-max-time=0.01", "test_it.py"], cwd=tmp_path, check=True)
+    page = bench_page([tmp_path / "r.json"])
+    assert [row[0] for row in tables(page, "seconds")[0]] == ["sum[10]", "sum[1000]"]
+    assert [v["x"] for v in charts(page, "growth")[0].values] == [10, 1000]
+
+
+def test_command_writes_the_page(tmp_path, capsys):
+    results = write_results(tmp_path / "read.json")
+    assert main(["bench", "report", str(results), "--out", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out == f"report     {(tmp_path / 'page.html').as_uri()}\n"
+    text = (tmp_path / "page.html").read_text()
+    assert HOSTILE not in text and "&lt;script&gt;window.hit=1&lt;/script&gt;" in text
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"benchmarks": [{}], "machine_info": {}}', json.dumps({"datetime": 1})]
+)
+def test_file_of_another_format_is_named(tmp_path, content):
+    (tmp_path / "other.json").write_text(content)
+    with pytest.raises(
+        DataError, match=r"not in pytest-benchmark's format.*other\.json|other\.json.*not in pytest-benchmark's format"
+    ):
+        bench_page([tmp_path / "other.json"])
+
+
+def test_no_results_are_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        bench_page([tmp_path / "none.json"])
+    with pytest.raises(ConfigError, match="no results"):
+        bench_page([tmp_path])
