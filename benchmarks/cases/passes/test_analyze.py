@@ -88,6 +88,7 @@ def test_analyze_tfrecord(benchmark, work, rows):
     benchmark.pedantic(ours, rounds=3)
 
 
+@pytest.mark.full  # TFT takes minutes a pair
 @pytest.mark.timeout(14400)
 def test_analyze_and_transform_to_shards(benchmark, work):
     path = criteo.file("tfrecord", num_rows=ROWS)
