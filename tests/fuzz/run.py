@@ -1,4 +1,4 @@
-"""Builds the codec with AddressSanitizer and UndefinedBehaviorSanitizer and feeds it mutated inputs.
+"""Builds the codec and the CSV code with AddressSanitizer and UndefinedBehaviorSanitizer and feeds them mutated inputs.
 
 python -m tests.fuzz.run --runs 5000000
 """
@@ -25,28 +25,33 @@ FLAGS = (
 )
 
 
-def build(directory: str) -> str:
-    """Compiles the fuzz driver and returns its path."""
-    program = str(Path(directory) / "decoder_fuzz")
+def build(directory: str) -> list[str]:
+    """Compiles the fuzz drivers and returns their paths."""
     native = ROOT / "engine" / "native"
     fuzz = ROOT / "tests" / "fuzz"
-    files = [str(file) for room in ROOMS for file in sorted((native / room).glob("*.cc"))] + [
-        str(fuzz / "decoder_fuzz.cc"),
-        str(fuzz / "round_trip.cc"),
-        str(fuzz / "span_reads.cc"),
-    ]
-    subprocess.run(["g++", *FLAGS, f"-I{native}", f"-I{fuzz}", *files, "-o", program], check=True)
-    return program
+    rooms = [str(file) for room in ROOMS for file in sorted((native / room).glob("*.cc"))]
+    text = [str(file) for file in sorted((native / "text").glob("*.cc"))]
+    programs = {
+        "decoder_fuzz": [*rooms, *(str(fuzz / f"{name}.cc") for name in ("decoder_fuzz", "round_trip", "span_reads"))],
+        "csv_fuzz": [*text, str(fuzz / "csv_fuzz.cc")],
+    }
+    for name, files in programs.items():
+        subprocess.run(
+            ["g++", *FLAGS, f"-I{native}", f"-I{fuzz}", *files, "-o", str(Path(directory) / name)], check=True
+        )
+    return [str(Path(directory) / name) for name in programs]
 
 
 def main() -> int:
-    """Builds and runs; the exit code is the driver's."""
+    """Builds and runs both; the exit code is the first that is not 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200_000, help="mutated inputs")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        return subprocess.run([build(directory), str(args.runs), str(args.seed)], check=False).returncode
+        words = [str(args.runs), str(args.seed)]
+        codes = [subprocess.run([program, *words], check=False).returncode for program in build(directory)]
+    return next((code for code in codes if code), 0)
 
 
 if __name__ == "__main__":
