@@ -66,6 +66,7 @@ EXTRAS["dev"] = [
     "import-linter>=2.6,<3",
     "moto[server]>=5",
     "playwright>=1.50",
+    "scikit-learn>=1.5",  # what metrics are held to
     "setuptools",
     "wheel",
     "pybind11>=2.13",

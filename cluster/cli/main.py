@@ -43,6 +43,7 @@ COMMANDS: dict[str, str] = {
     "export": "write a SavedModel that takes raw tf.Examples",
     "report": "write one page about a run, or several side by side",
     "push": "make an evaluated version the one that is served, or roll back",
+    "compare": "compare two runs: what changed, metrics by segment, whether one may replace the other",
     "lineage": "show and check where a model comes from: data, graph, code, evaluation",
     "predict": "write a model's answers to a whole data set",
     "serve": "answer requests over gRPC and REST, with TensorFlow Serving's API",

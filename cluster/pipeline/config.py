@@ -163,8 +163,10 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
             eval=rooted(pipeline.data.eval, root),
             feature_spec=root(spec) if spec else None,
         )
-    if pipeline.evaluate and pipeline.evaluate.baseline:
-        changes["evaluate"] = dataclasses.replace(pipeline.evaluate, baseline=root(pipeline.evaluate.baseline))
+    if pipeline.evaluate:
+        named = ("baseline", "eval_config")
+        files: dict[str, Any] = {name: root(value) for name in named if (value := getattr(pipeline.evaluate, name))}
+        changes["evaluate"] = dataclasses.replace(pipeline.evaluate, **files)
     if pipeline.analyze and pipeline.analyze.spans:
         changes["analyze"] = dataclasses.replace(pipeline.analyze, spans=root(pipeline.analyze.spans))
     if pipeline.stats and pipeline.stats.schema:

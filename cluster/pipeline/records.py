@@ -18,7 +18,7 @@ from typing import Any
 
 from engine.storage.atomic import atomic_file
 
-__all__ = ["Finished", "StepRecord", "begin_directory", "commit", "finished_steps", "prune"]
+__all__ = ["RECORD", "Finished", "StepRecord", "begin_directory", "commit", "finished_steps", "prune", "read_finished"]
 
 RECORD = "fullpass-step.json"
 _VERSION = 2  # 1 had no checksum of the record itself
@@ -90,6 +90,12 @@ def finished_steps(step_dir: Path) -> list[Finished]:
             found.append(Finished(directory=path.parent, record=record))
     # By number and not by time: clocks of two machines that share the directory differ, numbers are given under its lock.
     return sorted(found, key=lambda f: _number(f.directory), reverse=True)
+
+
+def read_finished(directory: Path) -> Finished | None:
+    """Returns the finished result in a directory, or None where it holds no whole record."""
+    record = _read(directory / RECORD)
+    return None if record is None else Finished(directory=directory, record=record)
 
 
 def _read(path: Path) -> StepRecord | None:

@@ -7,13 +7,24 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["DEFAULT", "FEATURE", "INFERRED", "PARTITION", "SEQUENCE", "SHAPE", "feature_descriptions", "read_note"]
+__all__ = [
+    "DEFAULT",
+    "FEATURE",
+    "INFERRED",
+    "PARTITION",
+    "PLACE",
+    "SEQUENCE",
+    "SHAPE",
+    "feature_descriptions",
+    "read_note",
+]
 
 DEFAULT = b"fullpass.default"  # of a field: JSON of the values for a record without the feature
 SHAPE = b"fullpass.shape"  # of a field: JSON of the shape of one record's value
 FEATURE = b"fullpass.feature"  # of a field: JSON list of the compound features that it is a part of
 SEQUENCE = b"fullpass.sequence"  # of a field: JSON, the feature list of tf.SequenceExample that it holds
 PARTITION = b"fullpass.partition"  # of a field: the key of the directories that its values are read from
+PLACE = b"fullpass.place"  # of a batch's schema: JSON of its file, and of its first record's index there
 INFERRED = b"fullpass.inferred"  # of a schema: "whole" or "sample", by how much of the data was looked at
 
 

@@ -1,22 +1,35 @@
 """Quality of an exported model over a data set: overall, by segment, against thresholds and another model.
 
-The model itself, with the transform graph inside, answers raw rows in large batches; TensorFlow Model Analysis defines
-the metrics.
+The model itself, with the transform graph inside, answers raw rows in large batches, on the runners of the full passes; TensorFlow
+Model Analysis defines the metrics.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, column_not_found
 from engine.core.progress import Progress
 from engine.storage.destination import check_file
-from trainers.evaluation.accumulators.metric_table import Intervals
+from trainers.evaluation.accumulators.sampling import Intervals
+from trainers.evaluation.outcome import outcome
+from trainers.evaluation.passes.evaluation_pass import (
+    EvaluationPass,
+    NumberedReader,
+    NumberedSplit,
+    located,
+    numbered_splits,
+)
+from trainers.evaluation.passes.plan import TallyPlan
+from trainers.evaluation.passes.probe import find_heads
+from trainers.evaluation.passes.tally import Tally
 from trainers.evaluation.result import EvaluationResult, SliceResult
-from trainers.evaluation.tally import Tally
-from trainers.evaluation.thresholds import Threshold, failures, not_judged, parse_thresholds
+from trainers.evaluation.segments.buckets import parse_buckets, quantile_edges
+from trainers.evaluation.thresholds import Threshold, parse_thresholds
 
 __all__ = ["EvaluationResult", "SliceResult", "Threshold", "evaluate", "parse_thresholds"]
 
@@ -24,35 +37,54 @@ __all__ = ["EvaluationResult", "SliceResult", "Threshold", "evaluate", "parse_th
 def evaluate(
     model_dir: str | os.PathLike[str],
     data: Any,
-    label: str,
+    label: str | Mapping[str, str],
     *,
     slices: Sequence[Sequence[str] | str] = (),
-    metrics: Sequence[str] | None = None,
+    buckets: Mapping[str, Any] | None = None,
+    max_segments: int = 1000,
+    metrics: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     thresholds: Mapping[str, Any] | Sequence[Threshold] | None = None,
     baseline: str | os.PathLike[str] | None = None,
     weight: str | None = None,
+    query: str | None = None,
     output: str | None = None,
+    task: str | None = None,
+    label_vocabulary: str | None = None,
     out: str | os.PathLike[str] | None = None,
     batch_rows: int = 16384,
     intervals: str = "jackknife",
+    runner: Any = "local",
+    runner_options: Sequence[str] = (),
 ) -> EvaluationResult:
     """Returns the metrics of a model over every row of a data set, and whether it may be served.
 
     Args:
         model_dir: SavedModel of `fullpass export`, or the directory of its versions (the newest is taken).
         data: raw data: an `engine.Dataset`, or what `Dataset.open` takes.
-        label: a transformed feature, computed by the graph inside the model; or a column of the data.
-        slices: segments, each a column or a list of columns of the raw data whose values are crossed.
-        metrics: TFMA class names, or "auc", "pr_auc", "log_loss", "accuracy", "fairness", ...; None takes those that fit
-            the model's output (one probability, several classes, a number).
+        label: a transformed feature, computed by the graph inside the model; or a column of the data, of numbers or of names of
+            classes. For several outputs in one pass a mapping from output to label; metrics are then named "OUTPUT/METRIC".
+        slices: segments, each a column or a list of columns whose values are crossed; columns of the raw data, or dense
+            features that the graph inside the model computes.
+        buckets: numeric column of slices to a number of buckets of equally many rows, or to a list of edges.
+        max_segments: segments of one kind reported by themselves, the largest; the others become one, "(other)". Segments that
+            a threshold judges are never among them.
+        metrics: TFMA class names, or "auc", "pr_auc", "log_loss", "fairness", ..., see `own_results`; a mapping gives them by
+            output; None takes those that fit the model's output (one probability, several classes, a number).
         thresholds: see `parse_thresholds`; with them the model is blessed or not.
         baseline: another model of the same kind, held to the same rows.
         weight: column of the data with the weight of each row.
+        query: column whose equal values make one ranking, for "ndcg_at_10", "mrr", "map", "precision_at_10", "recall_at_10";
+            None makes all rows of a segment one.
         output: which output holds the predictions; None where there is one only.
+        task: "binary", "multiclass", "multilabel" or "regression"; None where the first rows decide.
+        label_vocabulary: file in the model's assets with the names of the classes, for labels that are text; None takes the
+            only one with a line for each class.
         out: JSON file to write the result to; a Markdown file goes beside it.
         batch_rows: rows a call of the model.
         intervals: how 95 % intervals are estimated in the same pass: "jackknife" (20 parts of the rows, each left out),
             "bootstrap" (20 samples; costs as many times the metrics' time) or "none".
+        runner: "local" (all cores), "flink", "spark" or the name of a Beam runner, whose workers read the model and the data.
+        runner_options: of the runner, each "--KEY=VALUE".
 
     Raises:
         ConfigError: no such model, label, segment or metric.
@@ -61,53 +93,100 @@ def evaluate(
     from engine import Dataset
     from trainers.export.digest import model_digest
     from trainers.export.export import latest_version
-    from trainers.export.predict import LoadedModel
 
     if out is not None:
         check_file(out)
     if intervals not in (each.value for each in Intervals):
         raise ConfigError(f"intervals: got {intervals!r}; expected {', '.join(repr(i.value) for i in Intervals)}")
+    if max_segments < 1:
+        raise ConfigError(f"max_segments is {max_segments}; it takes 1 or more")
     judged = parse_thresholds(thresholds)
     wanted = _wanted_slices(slices, judged)
     dataset = Dataset.open(data) if isinstance(data, (str, os.PathLike, list, tuple)) else data
     path = latest_version(model_dir)
     digest = model_digest(path)  # of what is loaded next; compared again at the end
-    models = {"model": LoadedModel(path, output)}
-    if baseline is not None:
-        models["baseline"] = LoadedModel(baseline, output)
-    columns = _columns(dataset, models, label, wanted, weight)
-    tally = Tally(models, label, wanted, weight, metrics, Intervals(intervals))
+    labels: dict[str | None, str] = {}
+    labels.update({output: label} if isinstance(label, str) else label)
+    models = _loaded(path, baseline, labels)
+    computed = _computed(dataset, models["model"], wanted)
+    columns = _columns(dataset, models, list(labels.values()), wanted, computed, [("weight", weight), ("query", query)])
+    manifest = dataset.manifest  # counts every file, which the splits then know
     total = dataset.num_records
-    with Progress("evaluate", total) as progress:
-        for batch in dataset.read_batches(batch_rows=batch_rows, columns=columns):
-            tally.add(batch)
-            progress.advance(batch.num_rows)
+    reader = NumberedReader(schema=dataset.schema, columns=tuple(columns), batch_rows=batch_rows)
+    splits = numbered_splits(dataset)
+    first = _first_batch(reader, splits)
+    try:
+        heads = find_heads(first, models, labels, metrics, task, label_vocabulary)
+    except DataError as error:
+        raise located(error, first) from None
+    for head in heads:
+        if head.others and runner != "local":
+            raise ConfigError(
+                f"metrics {', '.join(head.others)}: TensorFlow Model Analysis computes them row by row, on the local runner alone; "
+                f"runner is {runner!r}"
+            )
+    plan = TallyPlan(
+        heads=heads,
+        slices=tuple(wanted),
+        buckets=_edges(dataset, models["model"], parse_buckets(buckets), wanted, computed),
+        computed=tuple(computed),
+        roles=tuple(models),
+        weight=weight,
+        query=query,
+        intervals=Intervals(intervals),
+    )
+    tally = _run(plan, models, reader, splits, total, runner, runner_options)
     if tally.rows != total:
         raise DataError(f"evaluation read {tally.rows:,} rows, the data set has {total:,}; its result is not used")
-    if total == 0:
-        raise DataError("evaluation has no rows; give data with at least one")
     if model_digest(path) != digest:
         raise DataError("changed while it was evaluated; its result is not used", path=str(path))
-    overall, widths, segments, before = tally.results()
-    result = EvaluationResult(
+    result = outcome(
+        tally,
+        judged,
+        max_segments,
         model=str(path),
         model_sha256=digest,
-        data=dataset.manifest.hash,
-        label=label,
-        rows=total,
-        overall=overall,
-        half_widths=widths,
-        slices=segments,
-        baseline=before,
-        failures=failures(judged, overall, segments, before, widths),
-        not_judged=not_judged(judged, segments),
-        judged=bool(judged),
-        curves=tally.curves(),
-        baseline_curves=tally.curves("baseline"),
+        data=manifest.hash,
+        label=_shown_label(labels),
     )
     if out is not None:
         result.save(out)
     return result
+
+
+def _loaded(path: Any, baseline: str | os.PathLike[str] | None, labels: Mapping[str | None, str]) -> dict[str, Any]:
+    from trainers.export.predict import LoadedModel
+
+    several = len(labels) > 1
+    output = next(iter(labels))
+    models = {"model": LoadedModel(path, output, every_output=several)}
+    if baseline is not None:
+        models["baseline"] = LoadedModel(baseline, output, every_output=several)
+    for model in models.values():
+        for name in labels:
+            if name is not None and name not in model.outputs:
+                raise ConfigError(f"output {name!r} not found; {model.path} has {', '.join(model.outputs)}")
+    return models
+
+
+def _run(
+    plan: TallyPlan,
+    models: Mapping[str, Any],
+    reader: NumberedReader,
+    splits: Sequence[Any],
+    total: int,
+    runner: Any,
+    runner_options: Sequence[str],
+) -> Tally:
+    from transforms.runners import make_runner
+    from transforms.runners.base import check_counts
+
+    paths = {role: (str(model.path), model.output) for role, model in models.items()}
+    evaluation: Any = EvaluationPass(plan=plan, models=paths, loaded=models)
+    with Progress("evaluate", total) as progress:
+        passed = make_runner(runner, runner_options).accumulate(evaluation, reader, splits, progress)
+    check_counts(splits, passed.split_rows, total)
+    return Tally.decode(plan, passed.parts[0, 0])
 
 
 def _wanted_slices(slices: Sequence[Sequence[str] | str], judged: Sequence[Threshold]) -> list[tuple[str, ...]]:
@@ -117,24 +196,80 @@ def _wanted_slices(slices: Sequence[Sequence[str] | str], judged: Sequence[Thres
     return list(dict.fromkeys([*given, *(part for threshold in judged for part in threshold.slices)]))
 
 
+def _computed(dataset: Any, model: Any, slices: Sequence[tuple[str, ...]]) -> list[str]:
+    """Names in slices that only the graph inside the model gives; the data's own column comes first."""
+    names = dict.fromkeys(name for part in slices for name in part)
+    return [name for name in names if name not in dataset.schema.names and model.computes(name)]
+
+
 def _columns(
-    dataset: Any, models: Mapping[str, Any], label: str, slices: Sequence[tuple[str, ...]], weight: str | None
+    dataset: Any,
+    models: Mapping[str, Any],
+    labels: Sequence[str],
+    slices: Sequence[tuple[str, ...]],
+    computed: Sequence[str],
+    others: Sequence[tuple[str, str | None]],
 ) -> list[str]:
     names = dataset.schema.names
-    computed = models["model"].computes(label)
-    for role, wanted in (("label", [] if computed else [label]), ("weight", [weight] if weight else [])):
-        for name in wanted:
-            if name not in names:
-                raise ConfigError(
-                    f"{role} {name!r}: neither the data nor the model's transform graph has it; the data has {', '.join(names)}"
-                )
-    for part in slices:
-        for name in part:
-            if name not in names:
-                raise ConfigError(f"slices: {column_not_found([name], names)}")
-    needed = [name for model in models.values() for name in model.columns([label])]
+    own = [label for label in labels if not models["model"].computes(label)]
+    for role, name in [*(("label", label) for label in own), *others]:
+        if name is not None and name not in names:
+            raise ConfigError(
+                f"{role} {name!r}: neither the data nor the model's transform graph has it; the data has {', '.join(names)}"
+            )
+    sliced = [name for part in slices for name in part if name not in computed]
+    for name in sliced:
+        if name not in names:
+            raise ConfigError(f"slices: {column_not_found([name], names)}")
+    needed = [name for model in models.values() for name in model.columns([*labels, *computed])]
     for name in needed:
         if name not in names:
             raise ConfigError(f"the model takes feature {name!r}: {column_not_found([name], names)}")
-    extra = [*([] if computed else [label]), *([weight] if weight else []), *(name for part in slices for name in part)]
-    return list(dict.fromkeys([*needed, *extra]))
+    return list(dict.fromkeys([*needed, *own, *(name for _, name in others if name is not None), *sliced]))
+
+
+def _first_batch(reader: NumberedReader, splits: Sequence[NumberedSplit]) -> pa.RecordBatch:
+    for split in splits:
+        for batch in reader.read(split):
+            if batch.num_rows:
+                return batch
+    raise DataError("evaluation has no rows; give data with at least one")
+
+
+def _edges(
+    dataset: Any,
+    model: Any,
+    buckets: Mapping[str, int | tuple[float, ...]],
+    slices: Sequence[tuple[str, ...]],
+    computed: Sequence[str],
+) -> dict[str, tuple[float, ...]]:
+    """Edges of each column; quantiles are found in a pass of their own over these columns alone."""
+    sliced = {name for part in slices for name in part}
+    unused = [name for name in buckets if name not in sliced]
+    if unused:
+        raise ConfigError(
+            f"buckets: column {unused[0]!r} is in no slice; slices have {', '.join(sorted(sliced)) or 'none'}"
+        )
+    counts = {name: value for name, value in buckets.items() if isinstance(value, int)}
+    found = quantile_edges(_bucket_columns(dataset, model, list(counts), computed), counts) if counts else {}
+    return {name: found[name] if isinstance(value, int) else value for name, value in buckets.items()}
+
+
+def _bucket_columns(
+    dataset: Any, model: Any, names: Sequence[str], computed: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    from trainers.evaluation.passes.tally import one_a_row
+
+    mine = [name for name in names if name in computed]
+    raw = [name for name in names if name not in computed]
+    needed = list(dict.fromkeys([*raw, *(model.columns(mine) if mine else [])]))
+    for batch in dataset.read_batches(columns=needed):
+        if not batch.num_rows:
+            continue
+        values = model.transformed(batch, mine) if mine else {}
+        arrays = [one_a_row(values[name], name) if name in values else batch.column(name) for name in names]
+        yield pa.RecordBatch.from_arrays(arrays, list(names))
+
+
+def _shown_label(labels: Mapping[str | None, str]) -> str:
+    return ", ".join(label if len(labels) == 1 else f"{output}={label}" for output, label in labels.items())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 
-__all__ = ["CLASSES", "RESULT_NAMES"]
+__all__ = ["CLASSES", "FAIRNESS_RATES", "RESULT_NAMES", "canonical", "result_name"]
 
 _NAMES = {
     "auc": ("AUC", "auc"),
@@ -12,11 +13,13 @@ _NAMES = {
     "log_loss": ("BinaryCrossEntropy", "binary_crossentropy"),
     "accuracy": ("BinaryAccuracy", "binary_accuracy"),
     "mse": ("MeanSquaredError", "mean_squared_error"),
+    "rmse": ("RootMeanSquaredError", "root_mean_squared_error"),
     "mae": ("MeanAbsoluteError", "mean_absolute_error"),
     "f1": ("F1Score", "f1_score"),
     "fpr": ("FPR", "fpr"),
     "fnr": ("FNR", "fnr"),
     "tpr": ("TPR", "tpr"),
+    "tnr": ("TNR", "tnr"),
 }
 
 CLASSES: Mapping[str, str] = {short: class_name for short, (class_name, _) in _NAMES.items()}
@@ -26,3 +29,56 @@ RESULT_NAMES: Mapping[str, str] = {
     **dict(_NAMES.values()),
     "count": "example_count",
 }
+# What Fairness Indicators compares between groups.
+FAIRNESS_RATES = ("fpr", "fnr", "tpr", "tnr", "predicted_positive_rate", "false_discovery_rate", "false_omission_rate")
+# Of several classes the same question has another name.
+_OF_CLASSES = {
+    "binary_accuracy": ("sparse_categorical_accuracy", "subset_accuracy"),
+    "binary_crossentropy": ("sparse_categorical_crossentropy",),
+    "f1_score": ("macro_f1_score",),
+    "auc": ("macro_auc",),
+}
+
+
+_TFMA = {
+    "Calibration": "calibration",
+    "MeanLabel": "mean_label",
+    "MeanPrediction": "mean_prediction",
+    "Precision": "precision",
+    "Recall": "recall",
+    "PredictedPositiveRate": "predicted_positive_rate",
+    "FalseDiscoveryRate": "false_discovery_rate",
+    "FalseOmissionRate": "false_omission_rate",
+    "BinaryCrossentropy": "binary_crossentropy",
+    "FalsePositiveRate": "fpr",
+    "FalseNegativeRate": "fnr",
+    "ece": "expected_calibration_error",
+    "f1": "f1_score",
+}
+
+
+def canonical(name: str) -> str:
+    """Returns the name in results of a metric by its short name or its class in TFMA; other names are left as they are."""
+    found = RESULT_NAMES.get(name, _TFMA.get(name, name))
+    return re.sub(r"^(macro|micro|weighted)_f1$", r"\1_f1_score", found)
+
+
+def result_name(metric: str, computed: Container[str]) -> str:
+    """Returns the name in results of a metric, by whatever name it is asked for; one that was not computed is left as it is.
+
+    Args:
+        metric: short name, class name of TFMA or name in results; with "@0.3" for a threshold, "OUTPUT/" for one of several
+            outputs.
+        computed: names in the results.
+    """
+    if metric in computed:
+        return metric
+    output, slash, rest = metric.rpartition("/")
+    base, at, threshold = rest.partition("@")
+    name = canonical(base)
+    if re.fullmatch(r"[\d.]+", threshold):
+        threshold = f"{float(threshold):g}" if threshold.count(".") <= 1 and threshold != "." else threshold
+    for each in (name, *_OF_CLASSES.get(name, ())):
+        if f"{output}{slash}{each}{at}{threshold}" in computed:
+            return f"{output}{slash}{each}{at}{threshold}"
+    return f"{output}{slash}{name}{at}{threshold}"

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from engine.core.errors import ConfigError
-from trainers.evaluation.kernels import Kernel
-from trainers.evaluation.metric_names import CLASSES
+from trainers.evaluation.metric_names import FAIRNESS_RATES, canonical
 
-__all__ = ["MetricSet", "default_metrics", "own_results"]
+__all__ = ["TASKS", "default_metrics", "own_results"]
 
+TASKS = ("binary", "multiclass", "multilabel", "regression")
 _DEFAULTS = {
     "binary": (
         "AUC", "AUCPrecisionRecall", "BinaryCrossEntropy", "BinaryAccuracy", "Precision", "Recall",
@@ -21,47 +18,50 @@ _DEFAULTS = {
     ),
     "regression": ("MeanSquaredError", "MeanAbsoluteError", "Calibration", "MeanLabel", "MeanPrediction"),
     "multiclass": ("SparseCategoricalAccuracy", "SparseCategoricalCrossentropy"),
+    "multilabel": ("subset_accuracy", "hamming_loss", "BinaryCrossEntropy", "micro_f1", "macro_f1"),
 }  # fmt: skip
-# What Fairness Indicators compares between groups, all at a threshold of 0.5.
-_FAIRNESS = ("FPR", "FNR", "TPR", "TNR", "PredictedPositiveRate", "FalseDiscoveryRate", "FalseOmissionRate")
 
-
-_MEANS = {
-    "Calibration": "calibration",
-    "MeanLabel": "mean_label",
-    "MeanPrediction": "mean_prediction",
-    "MeanSquaredError": "mean_squared_error",
-    "MeanAbsoluteError": "mean_absolute_error",
-    "RootMeanSquaredError": "root_mean_squared_error",
+_ERRORS = {"mean_squared_error", "mean_absolute_error", "root_mean_squared_error"}
+_MEANS = {"calibration", "mean_label", "mean_prediction", *_ERRORS}
+_CONFUSION = {"binary_accuracy", "precision", "recall", "f1_score", *FAIRNESS_RATES}
+_BY_CLASS = {
+    f"{mean}_{name}" for mean in ("macro", "micro", "weighted") for name in ("precision", "recall", "f1_score")
 }
-# Class of TFMA (or Keras) to the result of our own accumulators that is the same.
-_OWN: dict[str, dict[str, str]] = {
-    "regression": _MEANS,
-    "binary": {
-        **_MEANS,
-        "AUC": "auc",
-        "AUCPrecisionRecall": "auc_precision_recall",
-        "BinaryCrossEntropy": "binary_crossentropy",
-        "BinaryAccuracy": "binary_accuracy",
-        "Precision": "precision",
-        "Recall": "recall",
-        "F1Score": "f1_score",
-        "FPR": "fpr",
-        "FNR": "fnr",
-        "TPR": "tpr",
-        "TNR": "tnr",
-        "PredictedPositiveRate": "predicted_positive_rate",
-        "FalseDiscoveryRate": "false_discovery_rate",
-        "FalseOmissionRate": "false_omission_rate",
-        "ece": "expected_calibration_error",
-    },
+_RANKING = r"mrr|map|ndcg(_at_[1-9]\d*)?|(precision|recall)_at_[1-9]\d*"
+_QUANTILES = r"median_absolute_error|absolute_error_p[1-9]\d?|pinball_loss@0\.\d+"
+_CLASS = r"(precision|recall|f1_score|auc|auc_precision_recall)@classId:(\d+)"
+_AREAS = {"macro_auc", "macro_auc_precision_recall"}
+# Names in results that our own accumulators give, by task: a set, and a pattern.
+_OWN: dict[str, tuple[set[str], str]] = {
+    "regression": (_MEANS, f"{_QUANTILES}|{_RANKING}"),
+    "binary": (
+        {*_MEANS, *_CONFUSION, "auc", "auc_precision_recall", "binary_crossentropy", "expected_calibration_error"},
+        rf"{_QUANTILES}|{_RANKING}|({'|'.join(sorted(_CONFUSION))})@(0?\.\d+|[01])",
+    ),
+    "multiclass": (
+        {*_BY_CLASS, *_AREAS, "sparse_categorical_accuracy", "sparse_categorical_crossentropy", "balanced_accuracy"},
+        rf"top_[1-9]\d*_accuracy|{_CLASS}",
+    ),
+    "multilabel": (
+        {*_BY_CLASS, *_AREAS, "subset_accuracy", "hamming_loss", "binary_crossentropy"},
+        _CLASS,
+    ),
+}
+_ALIASES = {
     "multiclass": {
         "SparseCategoricalAccuracy": "sparse_categorical_accuracy",
+        "CategoricalAccuracy": "sparse_categorical_accuracy",
+        "binary_accuracy": "sparse_categorical_accuracy",
         "SparseCategoricalCrossentropy": "sparse_categorical_crossentropy",
-        "macro_precision": "macro_precision",
-        "macro_recall": "macro_recall",
-        "macro_f1": "macro_f1_score",
-        "micro_f1": "micro_f1_score",
+        "CategoricalCrossEntropy": "sparse_categorical_crossentropy",
+        "binary_crossentropy": "sparse_categorical_crossentropy",
+        "auc": "macro_auc",
+        "auc_precision_recall": "macro_auc_precision_recall",
+    },
+    "multilabel": {
+        "binary_accuracy": "subset_accuracy",
+        "auc": "macro_auc",
+        "auc_precision_recall": "macro_auc_precision_recall",
     },
 }
 
@@ -70,105 +70,51 @@ def own_results(metrics: Sequence[str], task: str, classes: int = 2) -> tuple[li
     """Returns the results of our own accumulators that are asked for, and the names that only TFMA knows.
 
     Args:
-        metrics: names of `MetricSet`; of several classes also "macro_precision", "macro_recall", "macro_f1", "micro_f1",
-            "top_5" (fewer where there are fewer classes) and "per_class".
-        task: "binary", "multiclass" or "regression".
+        metrics: names of TFMA's classes, short ones, or names in results. "recall@0.3" is another threshold than 0.5; "fairness"
+            stands for the rates that Fairness Indicators compares, "fairness@0.3" for them at another threshold, "per_class"
+            for precision and recall of each class, "top_3" for an accuracy (of all classes where there are fewer). Of
+            rankings "mrr", "map", "ndcg", "ndcg_at_10", "precision_at_10", "recall_at_10". Of errors
+            "median_absolute_error", "absolute_error_p90" and "pinball_loss@0.9".
+        task: one of `TASKS`.
         classes: number of classes.
+
+    Raises:
+        ConfigError: a class that there is none of.
     """
     own: list[str] = []
     others: list[str] = []
-    for name in metrics:
-        known = _OWN[task].get(CLASSES.get(name, name))
-        if name == "fairness" and task == "binary":
-            own += [_OWN[task][each] for each in _FAIRNESS]
-        elif name == "per_class" and task == "multiclass":
-            own += [f"{each}@classId:{index}" for index in range(classes) for each in ("precision", "recall")]
-        elif name == "top_5" and task == "multiclass":
-            own.append(f"top_{min(5, classes)}_accuracy")
-        elif known is not None:
-            own.append(known)
-        else:
-            others.append(name)
+    names, pattern = _OWN[task]
+    for metric in metrics:
+        for name in _expanded(metric, task, classes):
+            base, at, rest = name.partition("@")
+            base = canonical(base)
+            if not at:
+                base = _ALIASES.get(task, {}).get(base, base)
+            if at and re.fullmatch(r"\d*\.?\d+", rest):
+                rest = f"{float(rest):g}"
+            found = f"{base}{at}{rest}"
+            if found not in names and not re.fullmatch(pattern, found):
+                others.append(name)
+                continue
+            class_id = re.fullmatch(_CLASS, found)
+            if class_id and int(class_id[2]) >= classes:
+                raise ConfigError(f"metrics: {metric!r} is of class {class_id[2]}; the model has 0 to {classes - 1}")
+            own.append(found)
     return list(dict.fromkeys(own)), others
 
 
+def _expanded(metric: str, task: str, classes: int) -> list[str]:
+    base, at, threshold = metric.partition("@")
+    if base == "fairness" and task == "binary":
+        return [f"{rate}{at}{threshold}" for rate in FAIRNESS_RATES]
+    if metric == "per_class" and task in ("multiclass", "multilabel"):
+        return [f"{each}@classId:{index}" for index in range(classes) for each in ("precision", "recall")]
+    top = re.fullmatch(r"top_([1-9]\d*)(_accuracy)?", metric)
+    if top and task == "multiclass":
+        return [f"top_{min(int(top[1]), classes)}_accuracy"]
+    return [metric]
+
+
 def default_metrics(task: str) -> tuple[str, ...]:
-    """Returns the TFMA metrics computed where none are named; task is "binary", "multiclass" or "regression"."""
+    """Returns the metrics computed where none are named; task is one of `TASKS`."""
     return _DEFAULTS[task]
-
-
-class MetricSet:
-    """The computations of some metrics as TFMA has them, row by row; one state of it belongs to each segment.
-
-    Args:
-        metrics: TFMA class names ("AUC"), or short names ("pr_auc", "log_loss"); "fairness" stands for the rates of Fairness
-            Indicators at a threshold of 0.5.
-        task: "binary", "multiclass" or "regression".
-
-    Raises:
-        ConfigError: a metric that TFMA does not know.
-    """
-
-    def __init__(self, metrics: Sequence[str], task: str) -> None:
-        from tensorflow_model_analysis.metrics import metric_specs
-        from tensorflow_model_analysis.proto import config_pb2
-
-        wanted = [part for name in metrics for part in (_FAIRNESS if name == "fairness" else (name,))]
-        configs = [_config(config_pb2, name) for name in dict.fromkeys(wanted)]
-        config = config_pb2.EvalConfig(
-            model_specs=[
-                config_pb2.ModelSpec(label_key="label", prediction_key="prediction", example_weight_key="weight")
-            ],
-            metrics_specs=[config_pb2.MetricsSpec(metrics=configs)],
-        )
-        try:
-            computations = metric_specs.to_computations(config.metrics_specs, eval_config=config)
-        except Exception as error:
-            raise ConfigError(f"metrics={list(metrics)}: TensorFlow Model Analysis refuses them: {error}") from error
-        self._kernels, self._derived, seen = [], [], set()
-        for computation in computations:
-            names = tuple(str(key) for key in computation.keys)
-            identity = (type(computation).__name__, type(getattr(computation, "combiner", None)).__name__, names)
-            if identity in seen:
-                continue
-            seen.add(identity)
-            if type(computation).__name__ == "MetricComputation":
-                self._kernels.append(Kernel(computation.combiner))
-            elif type(computation).__name__ == "DerivedMetricComputation":
-                self._derived.append(computation)
-
-    def create(self) -> list[Any]:
-        """Returns the state of a segment without rows."""
-        return [kernel.create() for kernel in self._kernels]
-
-    def update(self, state: list[Any], labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
-        """Adds rows to a segment: labels [n], predictions [n] ([n, k] of k classes), weights [n]."""
-        for kernel, part in zip(self._kernels, state):
-            kernel.update(part, labels, predictions, weights)
-
-    def result(self, state: list[Any]) -> dict[str, float]:
-        """Returns metric name to value."""
-        values: dict[Any, Any] = {}
-        with np.errstate(all="ignore"):
-            for kernel, part in zip(self._kernels, state):
-                values.update(kernel.output(part))
-            for computation in self._derived:
-                values.update(computation.result(values))
-        return {_name(key): float(np.asarray(value)) for key, value in values.items() if _is_public(key, value)}
-
-
-def _config(config_pb2: Any, name: str) -> Any:
-    class_name = CLASSES.get(name, name)
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", class_name):
-        raise ConfigError(
-            f"metrics: {name!r} is not a metric; give TFMA class names, or {', '.join(sorted([*CLASSES, 'fairness']))}"
-        )
-    return config_pb2.MetricConfig(class_name=class_name)
-
-
-def _name(key: Any) -> str:
-    return key.name if key.sub_key is None else f"{key.name}@{key.sub_key}"
-
-
-def _is_public(key: Any, value: Any) -> bool:
-    return not key.name.startswith("_") and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiub"

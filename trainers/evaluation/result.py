@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import errno
 import json
@@ -10,12 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from engine.core.errors import DataError
 from engine.storage.paths import open_output
 from engine.storage.tree import read_text
 
-__all__ = ["EvaluationResult", "SliceResult"]
+__all__ = ["OTHER", "EvaluationResult", "SliceResult"]
 
+OTHER = "(other)"  # value of each column of the segment that small ones are merged into
 VERSION = 2  # 1 had no digest of the model: what it blessed cannot be known
 
 
@@ -28,16 +32,26 @@ class SliceResult:
         rows: how many rows.
         metrics: metric to value; not a number where it has no meaning (AUC of one class).
         half_widths: metric to half of its 95 % interval.
+        merged: number of segments in it, for the one that holds those that are not shown by themselves; else 0.
+        baseline: metrics of the baseline over the same rows; None without one.
+        change_half_widths: metric to half of the 95 % interval of its change against the baseline, on the same rows.
+        deviations: metric to how far each replicate that the interval is estimated from is off; float32.
     """
 
     key: Mapping[str, Any]
     rows: int
     metrics: Mapping[str, float]
     half_widths: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    merged: int = 0
+    baseline: Mapping[str, float] | None = None
+    change_half_widths: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    deviations: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The segment as text, e.g. "carrier=AA, origin=JFK"."""
+        if self.merged:
+            return f"{', '.join(self.key)}: {self.merged:,} others"
         return ", ".join(f"{column}={'(missing)' if value is None else value}" for column, value in self.key.items())
 
 
@@ -58,8 +72,14 @@ class EvaluationResult:
         half_widths: metric to half of its 95 % interval over all rows.
         judged: thresholds were given; only then can the model be blessed.
         data: hash of the manifest of the data.
-        curves: calibration, ROC, precision and recall, and confusion over all rows, as `trainers.evaluation.curves` has them.
+        curves: calibration, ROC, precision and recall, and confusion over all rows, as `trainers.evaluation.passes.curves` has them.
         baseline_curves: those of the baseline; empty without one.
+        change_half_widths: metric to half of the 95 % interval of its change against the baseline over all rows.
+        fairness: as `trainers.evaluation.fairness.gaps` returns them.
+        intervals: how they were estimated.
+        deviations: as those of a segment, over all rows.
+        tasks: output to its task; the name is empty where there is one only.
+        classes: output to the names of its classes, where labels are text.
     """
 
     model: str
@@ -76,6 +96,12 @@ class EvaluationResult:
     data: str = ""
     curves: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     baseline_curves: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    change_half_widths: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    fairness: Sequence[Mapping[str, Any]] = ()
+    intervals: str = "none"
+    deviations: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    classes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def blessed(self) -> bool:
@@ -98,17 +124,15 @@ class EvaluationResult:
             "overall": _metrics(self.overall),
             "half_widths": _metrics(self.half_widths),
             "baseline": None if self.baseline is None else _metrics(self.baseline),
-            "slices": [
-                {
-                    "key": dict(s.key),
-                    "rows": s.rows,
-                    "metrics": _metrics(s.metrics),
-                    "half_widths": _metrics(s.half_widths),
-                }
-                for s in self.slices
-            ],
+            "change_half_widths": _metrics(self.change_half_widths),
+            "slices": [_slice_json(s) for s in self.slices],
             "curves": dict(self.curves),
             "baseline_curves": dict(self.baseline_curves),
+            "fairness": [dict(each) for each in self.fairness],
+            "tasks": dict(self.tasks),
+            "classes": {output: list(names) for output, names in self.classes.items()},
+            "intervals": self.intervals,
+            "deviations": _packed(self.deviations),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -149,59 +173,15 @@ class EvaluationResult:
             show: most segments of each kind, the largest first.
             metrics: which; None for all.
         """
-        import io
+        from trainers.evaluation.result_text import table
 
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-
-        header, rows, hidden = self._rows(show, metrics)
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for i, name in enumerate(header):
-            table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        out = io.StringIO()
-        Console(file=out, width=400, force_terminal=False, color_system=None).print(table)
-        lines = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
-        return "\n".join([*lines, *hidden, *self._verdict()])
+        return table(self, show, metrics)
 
     def markdown(self, show: int = 200) -> str:
         """Returns the metrics as Markdown."""
-        header, rows, hidden = self._rows(show, None)
-        lines = [
-            "# Evaluation",
-            "",
-            f"Model `{self.model}` (sha256 {self.model_sha256}), label `{self.label}`, {self.rows:,} rows.",
-            "",
-        ]
-        lines += ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
-        return "\n".join([*lines, "", *hidden, *self._verdict(), ""])
+        from trainers.evaluation.result_text import markdown
 
-    def _rows(self, show: int, metrics: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[str]]:
-        names = list(metrics) if metrics is not None else [n for n in self.overall if n != "example_count"]
-        rows = [["all rows", f"{self.rows:,}", *(_shown(self.overall[n], self.half_widths.get(n)) for n in names)]]
-        if self.baseline is not None:
-            rows.append(["baseline, all rows", f"{self.rows:,}", *(_shown(self.baseline[n]) for n in names)])
-        hidden = []
-        for columns in dict.fromkeys(tuple(s.key) for s in self.slices):
-            segments = [s for s in self.slices if tuple(s.key) == columns]
-            rows += [
-                [s.name, f"{s.rows:,}", *(_shown(s.metrics[n], s.half_widths.get(n)) for n in names)]
-                for s in segments[:show]
-            ]
-            if len(segments) > show:
-                hidden.append(f"{len(segments) - show:,} more segments of {', '.join(columns)}")
-        return ["segment", "rows", *names], rows, hidden
-
-    def _verdict(self) -> list[str]:
-        if not self.judged:
-            return []
-        left_out = ["not judged:", *(f"  {line}" for line in self.not_judged)] if self.not_judged else []
-        if self.blessed:
-            return ["blessed: all thresholds are met", *left_out]
-        return ["not blessed:", *(f"  {line}" for line in self.failures), *left_out]
+        return markdown(self, show)
 
 
 def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
@@ -213,22 +193,57 @@ def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
         rows=stored["rows"],
         overall=_numbers(stored["overall"]),
         half_widths=_numbers(stored.get("half_widths", {})),
-        slices=[
-            SliceResult(
-                key=s["key"],
-                rows=s["rows"],
-                metrics=_numbers(s["metrics"]),
-                half_widths=_numbers(s.get("half_widths", {})),
-            )
-            for s in stored["slices"]
-        ],
+        slices=[_slice_from(s) for s in stored["slices"]],
         baseline=None if stored["baseline"] is None else _numbers(stored["baseline"]),
         failures=stored["failures"],
         not_judged=stored.get("not_judged", []),
         judged=stored["judged"],
         curves=stored.get("curves", {}),
         baseline_curves=stored.get("baseline_curves", {}),
+        change_half_widths=_numbers(stored.get("change_half_widths", {})),
+        fairness=stored.get("fairness", []),
+        tasks=stored.get("tasks", {}),
+        classes=stored.get("classes", {}),
+        intervals=stored.get("intervals", "none"),
+        deviations=_unpacked(stored.get("deviations", {})),
     )
+
+
+def _slice_json(s: SliceResult) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "key": dict(s.key),
+        "rows": s.rows,
+        "metrics": _metrics(s.metrics),
+        "half_widths": _metrics(s.half_widths),
+        "merged": s.merged,
+        "deviations": _packed(s.deviations),
+    }
+    if s.baseline is not None:
+        found["baseline"] = _metrics(s.baseline)
+        found["change_half_widths"] = _metrics(s.change_half_widths)
+    return found
+
+
+def _slice_from(s: Mapping[str, Any]) -> SliceResult:
+    return SliceResult(
+        key=s["key"],
+        rows=s["rows"],
+        metrics=_numbers(s["metrics"]),
+        half_widths=_numbers(s.get("half_widths", {})),
+        merged=s.get("merged", 0),
+        baseline=_numbers(s["baseline"]) if "baseline" in s else None,
+        change_half_widths=_numbers(s.get("change_half_widths", {})),
+        deviations=_unpacked(s.get("deviations", {})),
+    )
+
+
+def _packed(deviations: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Base64 of little-endian float32: as numbers they would be most of the file."""
+    return {name: base64.b64encode(each.astype("<f4").tobytes()).decode() for name, each in deviations.items()}
+
+
+def _unpacked(packed: Mapping[str, str]) -> dict[str, np.ndarray]:
+    return {name: np.frombuffer(base64.b64decode(text), "<f4") for name, text in packed.items()}
 
 
 def _metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -237,10 +252,3 @@ def _metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 def _numbers(metrics: Mapping[str, float | None]) -> dict[str, float]:
     return {name: math.nan if value is None else float(value) for name, value in metrics.items()}
-
-
-def _shown(value: float, half_width: float | None = None) -> str:
-    if not math.isfinite(value):
-        return "–"
-    text = f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.4f}"
-    return text if half_width is None or not math.isfinite(half_width) else f"{text} ±{half_width:.4f}"

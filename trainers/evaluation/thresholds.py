@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.core.errors import ConfigError
-from trainers.evaluation.metric_names import RESULT_NAMES
+from trainers.evaluation.metric_names import result_name
 
 __all__ = ["Threshold", "failures", "lower_is_better", "not_judged", "parse_thresholds"]
 
@@ -22,8 +22,10 @@ _LOWER = (
     "mse",
     "mae",
     "rmse",
+    "false_discovery_rate",
+    "false_omission_rate",
 )
-_KEYS = ("min", "max", "min_change", "max_change", "slices", "min_rows", "max_gap", "confident")
+_KEYS = ("min", "max", "min_change", "max_change", "slices", "min_rows", "max_gap", "confident", "overall")
 
 
 def lower_is_better(metric: str) -> bool:
@@ -44,7 +46,8 @@ class Threshold:
         slices: segments that are held to the bounds besides all rows together, each a tuple of columns.
         min_rows: segments with fewer rows are not judged.
         max_gap: most that the best and the worst judged segment of one kind may be apart.
-        confident: `min` and `max` hold for the whole 95 % interval, not for the value alone.
+        confident: bounds hold for the whole 95 % interval of the value or of the change, not for the value alone.
+        overall: all rows together are held to the bounds, besides the segments of `slices`.
     """
 
     metric: str
@@ -56,11 +59,7 @@ class Threshold:
     min_rows: int = 100
     max_gap: float | None = None
     confident: bool = False
-
-    @property
-    def name(self) -> str:
-        """The metric's name in results."""
-        return RESULT_NAMES.get(self.metric, self.metric)
+    overall: bool = True
 
     @property
     def needs_baseline(self) -> bool:
@@ -72,7 +71,7 @@ def parse_thresholds(thresholds: Mapping[str, Any] | Sequence[Threshold] | None)
     """Returns thresholds from a table of a TOML file.
 
     A number is the least value of a metric where more is better, the most of one where less is (loss, error, false rates).
-    A table has any of `min`, `max`, `min_change`, `max_change`, `slices`, `min_rows`, `max_gap`.
+    A table has any of `min`, `max`, `min_change`, `max_change`, `slices`, `min_rows`, `max_gap`, `confident`, `overall`.
 
     Args:
         thresholds: metric to number or table; or thresholds, which are returned.
@@ -103,7 +102,7 @@ def _parse(metric: str, value: Any) -> Threshold:
             raise ConfigError(f"{where}: unknown key; the keys allowed here are {', '.join(_KEYS)}")
         if key == "slices":
             settings[key] = _slices(where, item)
-        elif key == "confident":
+        elif key in ("confident", "overall"):
             if not isinstance(item, bool):
                 raise ConfigError(f"{where} = {item!r}: it must be true or false")
             settings[key] = item
@@ -113,12 +112,14 @@ def _parse(metric: str, value: Any) -> Threshold:
             )
         else:
             settings[key] = int(item) if key == "min_rows" else float(item)
-    if not set(settings) & set(_KEYS) - {"slices", "min_rows", "confident"}:
+    if not set(settings) & set(_KEYS) - {"slices", "min_rows", "confident", "overall"}:
         raise ConfigError(f"thresholds.{metric}: no bound; give one of min, max, min_change, max_change, max_gap")
     if "max_gap" in settings and not settings.get("slices"):
         raise ConfigError(
             f"thresholds.{metric}.max_gap: it compares segments; give slices, e.g. slices = [['carrier']]"
         )
+    if settings.get("overall") is False and not settings.get("slices"):
+        raise ConfigError(f"thresholds.{metric}.overall = false: then nothing is judged; give slices")
     return Threshold(metric=metric, **settings)
 
 
@@ -141,6 +142,7 @@ def failures(
     slices: Sequence[Any],
     baseline: Mapping[str, float] | None,
     half_widths: Mapping[str, float] | None = None,
+    change_half_widths: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Returns what the model did not reach, one readable line each; none where it may be served.
 
@@ -150,52 +152,57 @@ def failures(
         slices: segments with `key` (column to value), `rows` and `metrics`.
         baseline: metrics of the other model over the same rows.
         half_widths: metric to half of its interval over all rows; segments have their own.
+        change_half_widths: the same of the change against the baseline.
 
     Raises:
         ConfigError: a metric or a segment that was not computed, or a change without a baseline.
     """
     found: list[str] = []
     for threshold in thresholds:
-        name = threshold.name
+        name = result_name(threshold.metric, overall)
         if name not in overall:
             raise ConfigError(
                 f"thresholds.{threshold.metric}: no such metric; computed are {', '.join(sorted(overall))}"
             )
-        found += _bounds(threshold, "all rows", overall[name], (half_widths or {}).get(name))
-        if threshold.needs_baseline:
-            if baseline is None:
-                raise ConfigError(f"thresholds.{threshold.metric}: a change needs a baseline model; give baseline")
-            found += _change(threshold, overall[name], baseline[name])
+        if threshold.needs_baseline and baseline is None:
+            raise ConfigError(f"thresholds.{threshold.metric}: a change needs a baseline model; give baseline")
+        if threshold.overall:
+            found += _bounds(threshold, "all rows", overall[name], (half_widths or {}).get(name))
+        if threshold.overall and threshold.needs_baseline and baseline is not None:
+            found += _change(threshold, "", overall[name], baseline[name], (change_half_widths or {}).get(name))
         for columns in threshold.slices:
-            found += _segments(threshold, columns, [s for s in slices if tuple(s.key) == columns])
+            found += _segments(threshold, name, columns, [s for s in slices if tuple(s.key) == columns])
     return found
 
 
-def not_judged(thresholds: Sequence[Threshold], slices: Sequence[Any]) -> list[str]:
+def not_judged(thresholds: Sequence[Threshold], slices: Sequence[Any], overall: Mapping[str, float]) -> list[str]:
     """Returns the segments that thresholds name and that could not be judged, one readable line each."""
     found = []
     for threshold in thresholds:
+        name = result_name(threshold.metric, overall)
         for columns in threshold.slices:
             for s in slices:
                 if tuple(s.key) != columns:
                     continue
-                if s.rows < threshold.min_rows:
+                if s.merged:
+                    found.append(f"{threshold.metric} of {s.name}: each has fewer than {threshold.min_rows:,} rows")
+                elif s.rows < threshold.min_rows:
                     found.append(f"{threshold.metric} of {s.name}: {s.rows:,} rows, fewer than {threshold.min_rows:,}")
-                elif s.metrics[threshold.name] != s.metrics[threshold.name]:
+                elif s.metrics[name] != s.metrics[name]:
                     found.append(f"{threshold.metric} of {s.name}: has no meaning there (only one class, or none)")
     return found
 
 
-def _segments(threshold: Threshold, columns: tuple[str, ...], segments: Sequence[Any]) -> list[str]:
+def _segments(threshold: Threshold, name: str, columns: tuple[str, ...], segments: Sequence[Any]) -> list[str]:
     if not segments:
         raise ConfigError(f"thresholds.{threshold.metric}.slices: {list(columns)} was not evaluated; add it to slices")
-    judged = [(s, s.metrics[threshold.name]) for s in segments if s.rows >= threshold.min_rows]
+    judged = [(s, s.metrics[name]) for s in segments if s.rows >= threshold.min_rows and not s.merged]
     judged = [(s, value) for s, value in judged if value == value]  # AUC of a segment with one class is not a number
-    found = [
-        line
-        for s, value in judged
-        for line in _bounds(threshold, s.name, value, getattr(s, "half_widths", {}).get(threshold.name))
-    ]
+    found = []
+    for s, value in judged:
+        found += _bounds(threshold, s.name, value, s.half_widths.get(name))
+        if threshold.needs_baseline and s.baseline is not None:
+            found += _change(threshold, f" of {s.name}", value, s.baseline[name], s.change_half_widths.get(name))
     if threshold.max_gap is not None and judged:
         low, high = min(judged, key=lambda j: j[1]), max(judged, key=lambda j: j[1])
         gap = high[1] - low[1]
@@ -222,11 +229,17 @@ def _bounds(threshold: Threshold, where: str, value: float, half_width: float | 
     return []
 
 
-def _change(threshold: Threshold, value: float, before: float) -> list[str]:
-    change = value - before
-    text = f"{threshold.metric} changed by {change:+.4f} against the baseline ({before:.4f} to {value:.4f})"
-    if threshold.min_change is not None and not change >= threshold.min_change:
+def _change(threshold: Threshold, where: str, value: float, before: float, half_width: float | None) -> list[str]:
+    change, margin, shown = value - before, 0.0, ""
+    if threshold.confident:
+        if half_width is None or half_width != half_width:
+            return [f"the change of {threshold.metric}{where} has no interval; a confident bound needs one"]
+        margin, shown = half_width, f" ±{half_width:.4f}"
+    text = (
+        f"{threshold.metric}{where} changed by {change:+.4f}{shown} against the baseline ({before:.4f} to {value:.4f})"
+    )
+    if threshold.min_change is not None and not change - margin >= threshold.min_change:
         return [f"{text}, at least {threshold.min_change:+g} is needed"]
-    if threshold.max_change is not None and not change <= threshold.max_change:
+    if threshold.max_change is not None and not change + margin <= threshold.max_change:
         return [f"{text}, at most {threshold.max_change:+g} is allowed"]
     return []

@@ -40,9 +40,10 @@ def ours(count: int, intervals: str = "none") -> list[dict[str, float]]:
 
 def peer(count: int) -> list[dict[str, float]]:
     """The same with TFMA's combiners, a row at a time."""
-    from trainers.evaluation.metrics import MetricSet, default_metrics
+    from trainers.evaluation.metrics import default_metrics
+    from trainers.evaluation.tfma.kernels import MetricSet
 
-    metrics = MetricSet(default_metrics("binary"), "binary")
+    metrics = MetricSet(default_metrics("binary"))
     labels, predictions, weights, segments = rows(count)
     out = []
     for mine in (np.ones(count, bool), *(segments == segment for segment in range(SEGMENTS))):

@@ -13,6 +13,8 @@ DESCRIPTION = (
 EPILOG = """examples:
   fullpass evaluate data/eval --model models --label late --slice carrier --slice carrier,origin
   fullpass evaluate data/eval --model models/7 --label late --threshold auc=0.92 --threshold log_loss=0.3 --out evaluation.json
+  fullpass evaluate data/eval --model models --label late --slice distance --buckets distance=4 --metric auc --metric fairness
+  fullpass evaluate data/eval --model models --label score=relevance --query session --metric ndcg_at_10 --task regression
   fullpass evaluate data/eval --model models/8 --baseline serving --label late --thresholds thresholds.toml
 
 A thresholds file has one table or number for each metric:
@@ -36,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, metavar="DIR", help="SavedModel, or directory of its versions (the newest)"
     )
     parser.add_argument(
-        "--label", required=True, metavar="NAME", help="transformed feature or column that is the label"
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="transformed feature or column that is the label; OUTPUT=NAME for each of several outputs, repeatable",
     )
     parser.add_argument(
         "--slice",
@@ -46,11 +52,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="columns whose values make segments; repeatable",
     )
     parser.add_argument(
+        "--buckets",
+        action="append",
+        default=[],
+        metavar="KEY=N|EDGE,EDGE",
+        help="numeric column of a slice in N buckets of equally many rows, or between edges; repeatable",
+    )
+    parser.add_argument(
+        "--max-segments",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="segments of a kind reported by themselves; smaller ones become one (default: %(default)s)",
+    )
+    parser.add_argument(
         "--metric",
         action="append",
         default=[],
         metavar="NAME",
-        help="auc, pr_auc, log_loss, accuracy, fairness or a TFMA class",
+        help="auc, pr_auc, log_loss, accuracy, recall@0.3, fairness, ndcg_at_10, ... or a TFMA class; repeatable",
     )
     parser.add_argument(
         "--threshold",
@@ -62,7 +82,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--thresholds", metavar="FILE.toml", help="bounds as a file, see below")
     parser.add_argument("--baseline", default="", metavar="DIR", help="another model on the same rows")
     parser.add_argument("--weight", default="", metavar="NAME", help="column with the weight of each row")
+    parser.add_argument("--query", default="", metavar="NAME", help="column whose equal values make one ranking")
     parser.add_argument("--output", default="", metavar="NAME", help="the model's output that holds the predictions")
+    parser.add_argument(
+        "--task",
+        default="",
+        metavar="NAME",
+        help="binary, multiclass, multilabel or regression (default: as the first rows are)",
+    )
+    parser.add_argument(
+        "--label-vocabulary",
+        default="",
+        metavar="FILE",
+        help="names of the classes, in the model's assets, for labels that are text (default: the only file that fits)",
+    )
     parser.add_argument(
         "--intervals",
         choices=("jackknife", "bootstrap", "none"),
@@ -70,6 +103,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how 95 %% intervals are estimated (default: %(default)s)",
     )
     add_data_flags(parser)
+    parser.add_argument(
+        "--eval-config",
+        default="",
+        metavar="FILE",
+        help="TFMA's EvalConfig as proto text: its label, slices, metrics and thresholds are added",
+    )
+    parser.add_argument("--tfma", action="store_true", help="write TFMA's own files too, beside --out")
+    parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
+    parser.add_argument(
+        "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
+    )
     parser.add_argument("--out", metavar="FILE.json", help="write the result here, and a Markdown file beside it")
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="segments shown of each kind (default: %(default)s)"
@@ -88,18 +132,56 @@ def run(args: argparse.Namespace) -> int:
     import_tensorflow()
     config = evaluate.EvaluateConfig(
         slices=tuple(tuple(part.split(",")) for part in args.slice),
+        buckets=_buckets(args.buckets),
+        max_segments=args.max_segments,
+        labels=_labels(args.label),
         metrics=args.metric,
         thresholds=_thresholds(args),
         baseline=args.baseline,
         weight=args.weight,
+        query=args.query,
         output=args.output,
+        task=args.task,
+        label_vocabulary=args.label_vocabulary,
+        eval_config=args.eval_config,
+        tfma=args.tfma,
+        runner=args.runner,
+        runner_options=args.runner_option,
         show=args.show,
         intervals=args.intervals,
     )
     data = open_data(args)
-    result = evaluate.run(config, args.model, data, args.label, out=args.out)
+    result = evaluate.run(config, args.model, data, args.label[0] if args.label else "", out=args.out)
     print(json.dumps(result.as_json(), allow_nan=False) if args.json else result.table(show=args.show))
     return NOT_MET if result.failures else 0
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    """Output to label where several are given; {} for one label of the only output."""
+    from engine import ConfigError
+
+    if len(given) < 2 and "=" not in "".join(given):
+        return {}
+    found = dict(text.partition("=")[::2] for text in given)
+    if len(found) < len(given) or not all(found.values()):
+        raise ConfigError(f"--label {' --label '.join(given)}: several labels must be OUTPUT=NAME, each output once")
+    return found
+
+
+def _buckets(given: list[str]) -> dict[str, object]:
+    from engine import ConfigError
+
+    found: dict[str, object] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            parts = value.split(",")
+            found[name] = int(value) if len(parts) == 1 and "." not in value else [float(part) for part in parts]
+        except ValueError:
+            raise ConfigError(
+                f"--buckets {text}: it must be KEY=NUMBER or KEY=EDGE,EDGE, e.g. distance=0,500,1000"
+            ) from None
+    return found
 
 
 def _thresholds(args: argparse.Namespace) -> dict[str, object]:

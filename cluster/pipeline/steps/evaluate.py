@@ -33,8 +33,8 @@ def _inputs(pipeline: Pipeline) -> dict[str, str]:
     from cluster.pipeline.input_files import fingerprint
 
     assert pipeline.evaluate is not None
-    baseline = pipeline.evaluate.baseline
-    return {"baseline": fingerprint(baseline)} if baseline else {}
+    files = {"baseline": pipeline.evaluate.baseline, "eval_config": pipeline.evaluate.eval_config}
+    return {name: fingerprint(path) for name, path in files.items() if path}
 
 
 STEP = Step(

@@ -73,6 +73,7 @@ def test_not_blessed_is_one_exit_code_and_is_said_again_without_work(tmp_path):
     model = next((tmp_path / "work" / "export").glob("*/model/1"))
     result = next((tmp_path / "work" / "evaluate").glob("*/evaluation.json"))
     assert json.loads(result.read_text())["failures"]
+    first = str(result.parent.resolve())  # `latest` leads elsewhere soon
     code, said = run(tmp_path, "push", str(model), "--to", "served", "--evaluation", str(result))
     assert code == NOT_MET and "is not blessed: auc of all rows" in said
     kept = tmp_path / "work" / "blessed" / "FeatureStats.pb"
@@ -81,3 +82,8 @@ def test_not_blessed_is_one_exit_code_and_is_said_again_without_work(tmp_path):
     assert (
         code == 0 and kept.read_bytes() == (tmp_path / "work/stats/latest/Split-train/FeatureStats.pb").read_bytes()
     ), said
+    code, said = run(tmp_path, "compare", first, "work")
+    assert code == 0 and "the second may replace the first" in said and "on the same rows" in said, said
+    assert "configuration: evaluate.thresholds: " in said and "code:" not in said, said
+    code, said = run(tmp_path, "compare", "work", first, "--format", "md")
+    assert code == NOT_MET and "* auc of all rows is" in said and "configuration: evaluate.thresholds" in said, said

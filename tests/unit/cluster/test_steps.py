@@ -24,6 +24,7 @@ FLAGS = {
     "slices": "--slice",
     "features": "--feature",
     "metrics": "--metric",
+    "labels": "--label",
     "thresholds": "--threshold",
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainers.evaluation.accumulators.score_histogram import ScoreHistogram
-from trainers.evaluation.curves import Curves
+from trainers.evaluation.passes.curves import Curves
 
 
 def _rows(count=5000):

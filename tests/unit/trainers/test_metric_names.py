@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from trainers.evaluation.metric_names import CLASSES, RESULT_NAMES
-from trainers.evaluation.metrics import MetricSet, own_results
+from trainers.evaluation.metrics import own_results
+from trainers.evaluation.tfma.kernels import MetricSet
 from trainers.evaluation.thresholds import failures, parse_thresholds
 
 
 @pytest.mark.parametrize("short", sorted(CLASSES))
 def test_short_name_and_class_name_of_a_metric_find_its_result(short):
-    metrics = MetricSet([short], "binary")
+    metrics = MetricSet([short])
     state = metrics.create()
     labels, answers = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.2, 0.9, 0.4, 0.6])
     metrics.update(state, labels, answers, np.ones(4))

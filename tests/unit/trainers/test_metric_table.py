@@ -134,9 +134,9 @@ def test_jackknife_of_a_mean_is_the_grouped_formula():
     ones, zeros, ids = np.ones(2000), np.zeros(2000, np.int64), np.arange(2000)
     table = _table("binary", Intervals.JACKKNIFE)
     table.update(zeros, labels, predictions, ones, ids)
-    from trainers.evaluation.accumulators.metric_table import _part_of
+    from trainers.evaluation.accumulators.sampling import part_of
 
-    parts = _part_of(ids)
+    parts = part_of(ids)
     left_out = np.array([labels[parts != part].mean() for part in range(PARTS)])
     expected = 2.093 * np.sqrt((PARTS - 1) / PARTS * ((left_out - left_out.mean()) ** 2).sum())
     assert table.half_widths(1)["mean_label"][0] == pytest.approx(expected)

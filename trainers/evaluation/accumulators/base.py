@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Accumulator", "summed_by_group"]
+__all__ = ["Accumulator"]
 
 
 class Accumulator(Protocol):
@@ -20,28 +21,33 @@ class Accumulator(Protocol):
 
         Args:
             groups: int64 [n], each at least 0.
-            labels: float64 [n].
+            labels: float64 [n], or [n, k] of k labels.
             predictions: float64 [n], or [n, k] of k classes.
             weights: float64 [n].
         """
 
-    def merge(self, other: Accumulator) -> None:
+    def merge(self, other: Any) -> None:
         """Adds what another accumulator of the same kind holds; groups have the same meaning in both."""
 
-    def folded(self, size: int, parts: int) -> Accumulator:
+    def folded(self, size: int, parts: int) -> Any:
         """Returns the sums of the first `size` groups, each of which is `parts` groups here, one after the other."""
+
+    def without(self, size: int, parts: int) -> Any:
+        """Returns for each group here what its whole has without it: the jackknife's leave-one-out sums."""
+
+    def regrouped(self, mapping: np.ndarray, parts: int) -> Any:
+        """Returns the sums by other numbers of groups, several of which may become one.
+
+        Args:
+            mapping: int64 [g], the new number of each group.
+            parts: each group is so many groups here.
+        """
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns all that is held, by name."""
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Holds what `arrays` of another accumulator of the same kind returned."""
 
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns float64 [size] for each metric; NaN where it has no meaning."""
-
-
-def summed_by_group(sums: np.ndarray, groups: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Returns `sums` [k, g], grown where a group is new, with values [k, n] added to the sums of their rows' groups."""
-    size = max(sums.shape[1], int(groups.max(initial=-1)) + 1)
-    if size > sums.shape[1]:
-        grown = np.zeros((len(sums), max(size, 2 * sums.shape[1])))
-        grown[:, : sums.shape[1]] = sums
-        sums = grown
-    for row, part in zip(sums, values):
-        row += np.bincount(groups, part, len(row))
-    return sums

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainers.evaluation.accumulators.base import summed_by_group
+from trainers.evaluation.accumulators.grouped_sums import summed_by_group
 
 __all__ = ["THRESHOLDS", "ClassConfusion", "ConfusionCounts"]
 

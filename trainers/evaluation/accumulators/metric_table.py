@@ -1,47 +1,63 @@
-"""All metrics of all segments of one kind, with intervals from the same pass."""
+"""All metrics of all segments of one kind, with what their intervals are estimated from, from one pass."""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from trainers.evaluation.accumulators.row_sums import BinarySums, MulticlassSums, RegressionSums
+from trainers.evaluation.accumulators.base import Accumulator
+from trainers.evaluation.accumulators.error_quantiles import ErrorQuantiles
+from trainers.evaluation.accumulators.multiclass_sums import MulticlassSums
+from trainers.evaluation.accumulators.per_class import ClassAreas, MultilabelSums
+from trainers.evaluation.accumulators.ranking import RankedRows
+from trainers.evaluation.accumulators.row_sums import BinarySums, PinballSums, RegressionSums
+from trainers.evaluation.accumulators.sampling import PARTS, Intervals, half_width, part_of, poisson_counts
 from trainers.evaluation.accumulators.score_histogram import ScoreHistogram
 
-__all__ = ["Intervals", "MetricTable", "poisson_counts"]
+__all__ = ["PARTS", "RANKING", "Intervals", "MetricTable", "poisson_counts"]
 
-PARTS = 20  # of the rows, for intervals: TFMA's number too
-# Quantiles of Student's t at 97.5 % and of 19 degrees of freedom: 20 parts less one.
-_T = 2.093
-
-
-class Intervals(enum.Enum):
-    """How intervals are estimated."""
-
-    NONE = "none"
-    JACKKNIFE = "jackknife"  # the rows in 20 parts, each metric without each part
-    BOOTSTRAP = "bootstrap"  # each row counted 0, 1, 2, ... times in each of 20 samples
+RANKING = re.compile(r"(?:mrr|map|ndcg(?:_at_\d+)?|(?:precision|recall)_at_\d+)")
+_DEFAULT_TOP = 5
+_SCORES = {"auc", "auc_precision_recall", "expected_calibration_error"}
 
 
 class MetricTable:
     """Metrics of a task over groups of rows.
 
     Args:
-        task: "binary", "multiclass" or "regression".
+        task: "binary", "multiclass", "multilabel" or "regression".
         intervals: estimated from the same pass.
-        classes: number of classes of "multiclass".
+        classes: number of classes of "multiclass" and "multilabel".
+        names: results wanted; those that are always there need no name.
+        histogram: keep that of a probability, whether or not a result needs it.
     """
 
-    def __init__(self, task: str, intervals: Intervals = Intervals.NONE, classes: int = 2) -> None:
+    def __init__(
+        self,
+        task: str,
+        intervals: Intervals = Intervals.NONE,
+        classes: int = 2,
+        names: Sequence[str] = (),
+        histogram: bool = True,
+    ) -> None:
+        self._settings = (task, intervals, classes, tuple(names), histogram)
         self._intervals = intervals
-        self._parts = 1 if intervals is Intervals.NONE else PARTS
-        self._plain = _accumulators(task, classes)  # exact totals where samples overlap
-        self._parted = _accumulators(task, classes) if intervals is Intervals.BOOTSTRAP else self._plain
+        self.plain = _accumulators(task, classes, names, histogram)  # exact totals where samples overlap
+        self.parted = _accumulators(task, classes, names, histogram) if intervals is Intervals.BOOTSTRAP else self.plain
+        ranking = [name for name in names if RANKING.fullmatch(name)]
+        self.ranking = RankedRows(ranking) if ranking else None
 
     def update(
-        self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, ids: np.ndarray
+        self,
+        groups: np.ndarray,
+        labels: np.ndarray,
+        predictions: np.ndarray,
+        weights: np.ndarray,
+        ids: np.ndarray,
+        queries: np.ndarray | None = None,
     ) -> None:
         """Adds rows.
 
@@ -49,90 +65,119 @@ class MetricTable:
             groups: int64 [n], the segment of each row.
             labels, predictions, weights: float64, as `Accumulator.update` takes them.
             ids: int64 [n], the number of each row in the data: the interval depends on nothing else.
+            queries: int64 [n], the query of each row, where rankings are measured.
         """
+        if self.ranking is not None and queries is not None:
+            self.ranking.update(groups, queries, labels, predictions, weights)
         if self._intervals is Intervals.JACKKNIFE:
-            for each in self._plain:
-                each.update(groups * PARTS + _part_of(ids), labels, predictions, weights)
+            for each in self.plain:
+                each.update(groups * PARTS + part_of(ids), labels, predictions, weights)
             return
-        for each in self._plain:
+        for each in self.plain:
             each.update(groups, labels, predictions, weights)
         if self._intervals is Intervals.BOOTSTRAP:
             for sample in range(PARTS):
                 counts = poisson_counts(ids, sample)
                 rows = np.flatnonzero(counts)
-                for each in self._parted:
+                for each in self.parted:
                     each.update(
                         groups[rows] * PARTS + sample, labels[rows], predictions[rows], weights[rows] * counts[rows]
                     )
 
+    def merge(self, other: MetricTable, mapping: np.ndarray) -> None:
+        """Adds another table of the same settings; `mapping` has the number here of each of its groups."""
+        for mine, theirs in zip(self.accumulators(), other.accumulators()):
+            mine.merge(theirs.regrouped(mapping, self._parts_of(mine)))
+
+    def regrouped(self, mapping: np.ndarray) -> MetricTable:
+        """Returns the table by other numbers of groups, several of which may become one."""
+        out = MetricTable(*self._settings)
+        out.plain = [each.regrouped(mapping, self._parts_of(each)) for each in self.plain]
+        bootstrap = self._intervals is Intervals.BOOTSTRAP
+        out.parted = [each.regrouped(mapping, PARTS) for each in self.parted] if bootstrap else out.plain
+        out.ranking = None if self.ranking is None else self.ranking.regrouped(mapping, 1)
+        return out
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns all that is held, by name."""
+        return {
+            f"{i}.{name}": array for i, each in enumerate(self.accumulators()) for name, array in each.arrays().items()
+        }
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Holds what `arrays` of a table of the same settings returned."""
+        for index, each in enumerate(self.accumulators()):
+            start = f"{index}."
+            each.load({name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)})
+
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns float64 [size] for each metric."""
-        whole = self._plain
+        whole = self.plain
         if self._intervals is Intervals.JACKKNIFE:
-            whole = [each.folded(size, PARTS) for each in self._plain]
-        return {name: values for each in whole for name, values in each.results(size).items()}
+            whole = [each.folded(size, PARTS) for each in self.plain]
+        found = {name: values for each in reversed(whole) for name, values in each.results(size).items()}
+        return {**found, **(self.ranking.results(size) if self.ranking is not None else {})}
 
     def histogram(self, size: int) -> ScoreHistogram | None:
         """Returns the histogram of the probability in each group; None where the task has no probability."""
-        for each in self._plain:
+        for each in self.plain:
             if isinstance(each, ScoreHistogram):
                 return each.folded(size, PARTS) if self._intervals is Intervals.JACKKNIFE else each
         return None
 
-    def half_widths(self, size: int) -> dict[str, np.ndarray]:
-        """Returns float64 [size] for each metric: half of its 95 % interval; NaN where it is unknown.
-
-        Source: B. Efron and C. Stein, "The Jackknife Estimate of Variance", 1981; Poisson bootstrap: N. Chamandy et al.,
-        "Estimating Uncertainty for Massive Data Streams", 2012.
-        """
+    def replicates(self, size: int) -> dict[str, np.ndarray]:
+        """Returns float64 [size, PARTS] for each metric: without each part, or over each sample; {} without intervals."""
         if self._intervals is Intervals.NONE:
             return {}
         jackknife = self._intervals is Intervals.JACKKNIFE
-        samples = [each.without(size, PARTS) for each in self._parted] if jackknife else self._parted
+        samples = [each.without(size, PARTS) for each in self.parted] if jackknife else self.parted
         out = {}
-        for each in samples:
+        for each in reversed(samples):
             for name, values in each.results(size * PARTS).items():
-                by_part = values.reshape(size, PARTS)
-                spread = by_part.std(axis=1, ddof=1)
-                # Samples that leave one part out differ by far less than samples drawn anew.
-                out[name] = _T * spread * ((PARTS - 1) / np.sqrt(PARTS) if jackknife else 1.0)
-        return out
+                out[name] = values.reshape(size, PARTS)
+        return {**out, **(self.ranking.replicates(size, self._intervals) if self.ranking is not None else {})}
+
+    def half_widths(self, size: int) -> dict[str, np.ndarray]:
+        """Returns float64 [size] for each metric: half of its 95 % interval; NaN where it is unknown."""
+        return {name: half_width(values, self._intervals) for name, values in self.replicates(size).items()}
+
+    def accumulators(self) -> list[Any]:
+        """Returns all that rows are added to."""
+        parted = list(self.parted) if self._intervals is Intervals.BOOTSTRAP else []
+        return [*self.plain, *parted, *([] if self.ranking is None else [self.ranking])]
+
+    def _parts_of(self, each: Any) -> int:
+        if each is self.ranking or self._intervals is Intervals.NONE:
+            return 1
+        return PARTS if any(each is parted for parted in self.parted) else 1
 
 
-def _accumulators(task: str, classes: int) -> Sequence[BinarySums | RegressionSums | MulticlassSums | ScoreHistogram]:
-    if task == "binary":
-        return [BinarySums(), ScoreHistogram()]
-    return [RegressionSums()] if task == "regression" else [MulticlassSums(classes)]
+def _accumulators(task: str, classes: int, names: Sequence[str], histogram: bool) -> list[Accumulator]:
+    """The first that gives a result decides about it."""
+    if task == "multilabel":
+        return [MultilabelSums(classes), *_areas(classes, names)]
+    if task == "multiclass":
+        top = [int(match[1]) for name in names if (match := re.fullmatch(r"top_(\d+)_accuracy", name))]
+        return [MulticlassSums(classes, top or [_DEFAULT_TOP]), *_areas(classes, names)]
+    percents = [50] if "median_absolute_error" in names else []
+    percents += [int(name.removeprefix("absolute_error_p")) for name in names if name.startswith("absolute_error_p")]
+    errors = [ErrorQuantiles(percents)] if percents else []
+    pinball = [PinballSums(float(name.partition("@")[2])) for name in names if name.startswith("pinball_loss@")]
+    if task == "regression":
+        return [RegressionSums(), *errors, *pinball]
+    others = [name for name in names if not name.startswith("pinball_loss@")]
+    at = dict.fromkeys(float(match[1]) for name in others if (match := re.fullmatch(r"[a-z_0-9]+@([\d.]+)", name)))
+    scores = [ScoreHistogram()] if histogram or _SCORES.intersection(names) else []
+    return [BinarySums(), *scores, *errors, *pinball, *(_AtThreshold(each) for each in at)]
 
 
-def _part_of(ids: np.ndarray) -> np.ndarray:
-    # Mixed: data that are sorted, or whose order has a period, must not put its periods into parts.
-    return (_mixed(ids, 0) % np.uint64(PARTS)).astype(np.int64)
+def _areas(classes: int, names: Sequence[str]) -> list[Accumulator]:
+    return [ClassAreas(classes)] if any("auc" in name for name in names) else []
 
 
-def poisson_counts(ids: np.ndarray, sample: int) -> np.ndarray:
-    """Returns how often each row is in a bootstrap sample: Poisson of mean 1, by the row's number alone.
+class _AtThreshold(BinarySums):
+    """The confusion at another threshold, its results with that at the end: "recall@0.3"."""
 
-    Args:
-        ids: int64 [n].
-        sample: number of the sample.
-    """
-    uniform = (_mixed(ids, sample + 1) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return np.searchsorted(_POISSON, uniform, side="right").astype(np.float64)
-
-
-def _cumulative() -> np.ndarray:
-    terms = np.exp(-1.0) / np.cumprod([1.0, *range(1, 20)])
-    return np.cumsum(terms)
-
-
-_POISSON = _cumulative()
-
-
-def _mixed(ids: np.ndarray, salt: int) -> np.ndarray:
-    """splitmix64: every bit of a number depends on every bit of the row's."""
-    with np.errstate(over="ignore"):
-        z = ids.astype(np.uint64) + np.uint64((0x9E3779B97F4A7C15 * (salt + 1)) % (1 << 64))
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+    def results(self, size: int) -> dict[str, np.ndarray]:
+        """Returns the metrics of each group."""
+        return {f"{name}@{self.threshold:g}": values for name, values in super().results(size).items()}

@@ -8,56 +8,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainers.evaluation.accumulators.grouped_sums import SparseSums
+
 __all__ = ["BUCKETS", "ScoreHistogram"]
 
 BUCKETS = 1 << 17
-_PENDING = 1 << 20
 
 
-class ScoreHistogram:
-    """Weights of positives and negatives in each bucket of the probability, by group; empty buckets take no memory."""
+class ScoreHistogram(SparseSums):
+    """Weights of positives and negatives in each bucket of the probability, by group."""
 
-    def __init__(self) -> None:
-        self._keys: list[np.ndarray] = [np.zeros(0, np.int64)]  # group * BUCKETS + bucket
-        self._sums: list[np.ndarray] = [np.zeros((3, 0))]  # positives, negatives, probability
-        self._pending = 0
+    width, slots = 3, BUCKETS
 
     def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
         """Adds rows: probabilities in [0, 1]."""
         buckets = np.minimum((predictions * BUCKETS).astype(np.int64), BUCKETS - 1)
         values = np.stack([weights * labels, weights * (1 - labels), weights * predictions])
-        self._append(*_summed(groups * BUCKETS + buckets, values))
-
-    def merge(self, other: ScoreHistogram) -> None:
-        """Adds the other's weights."""
-        self._append(*other.whole())
-
-    def folded(self, size: int, parts: int) -> ScoreHistogram:
-        """Returns the histograms of groups of `parts` groups each."""
-        keys, sums = self.whole()
-        out = ScoreHistogram()
-        out._append(*_summed(keys // (BUCKETS * parts) * BUCKETS + keys % BUCKETS, sums))
-        return out
-
-    def without(self, size: int, parts: int) -> ScoreHistogram:
-        """Returns for each group here what its whole has without it."""
-        keys, sums = self.whole()
-        whole_keys, whole_sums = self.folded(size, parts).whole()
-        groups: np.ndarray = whole_keys // BUCKETS
-        buckets: np.ndarray = whole_keys % BUCKETS
-        repeated = ((groups[:, None] * parts + np.arange(parts)) * BUCKETS + buckets[:, None]).reshape(-1)
-        out = ScoreHistogram()
-        out._append(
-            *_summed(
-                np.concatenate([repeated, keys]), np.concatenate([np.repeat(whole_sums, parts, axis=1), -sums], axis=1)
-            )
-        )
-        return out
+        self.add(groups, buckets, values)
 
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns the metrics of each group."""
         keys, sums = self.whole()
-        sums = np.where(np.abs(sums) < 1e-12, 0.0, sums)  # what leaving a part out left of rounding
         names = ("auc", "auc_precision_recall", "expected_calibration_error", "auc_error_bound")
         out = {name: np.full(size, np.nan) for name in names}
         edges: np.ndarray = np.arange(size + 1) * BUCKETS
@@ -74,26 +45,6 @@ class ScoreHistogram:
             if positives.sum() > 0:
                 out["auc_precision_recall"][group] = _pr_area(positives, negatives)
         return out
-
-    def _append(self, keys: np.ndarray, sums: np.ndarray) -> None:
-        self._keys.append(keys)
-        self._sums.append(sums)
-        self._pending += len(keys)
-        if self._pending > _PENDING:
-            self.whole()
-
-    def whole(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the keys, ascending, and their sums [3, n]."""
-        if len(self._keys) > 1:
-            keys, sums = _summed(np.concatenate(self._keys), np.concatenate(self._sums, axis=1))
-            self._keys, self._sums, self._pending = [keys], [sums], 0
-        return self._keys[0], self._sums[0]
-
-
-def _summed(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct keys, ascending, and the sums of `values` [k, n] over the rows of each."""
-    distinct, inverse = np.unique(keys, return_inverse=True)
-    return distinct, np.stack([np.bincount(inverse, row, len(distinct)) for row in values])
 
 
 def _roc_area(positives: np.ndarray, negatives: np.ndarray) -> tuple[float, float]:
@@ -119,5 +70,6 @@ def _calibration_error(
     buckets: np.ndarray, positives: np.ndarray, negatives: np.ndarray, probability: np.ndarray, bins: int = 10
 ) -> float:
     """Mean distance between the share of positives and the mean probability over equal bins, weighted by rows."""
-    _, sums = _summed(buckets * bins // BUCKETS, np.stack([positives, positives + negatives, probability]))
-    return float(np.abs(sums[0] - sums[2]).sum() / max(sums[1].sum(), 1e-300))
+    places = buckets * bins // BUCKETS
+    difference = np.bincount(places, positives - probability, bins)
+    return float(np.abs(difference).sum() / max(positives.sum() + negatives.sum(), 1e-300))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,18 @@ class Curves:
             self._confusion.merge(other._confusion)
         if self._matrix is not None and other._matrix is not None:
             self._matrix.merge(other._matrix)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns all that is held, by name."""
+        found = {} if self._confusion is None else {"confusion": self._confusion.sums}
+        return found if self._matrix is None else {**found, "matrix": self._matrix.matrix}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Holds what `arrays` of curves of the same task returned."""
+        if self._confusion is not None:
+            self._confusion.sums = arrays["confusion"].copy()
+        if self._matrix is not None:
+            self._matrix.matrix = arrays["matrix"].copy()
 
     def as_json(self, histogram: ScoreHistogram | None) -> dict[str, Any]:
         """Returns JSON values.

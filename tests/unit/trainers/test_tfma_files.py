@@ -1,0 +1,139 @@
+"""TFMA's EvalConfig is understood or refused by name, and TFMA itself reads the files of a result."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from engine import ConfigError
+from trainers.evaluation.result import EvaluationResult, SliceResult
+from trainers.evaluation.tfma.eval_config import read_eval_config
+from trainers.evaluation.thresholds import Threshold
+
+pytest.importorskip("tensorflow_model_analysis")
+
+CONFIG = """
+model_specs { label_key: "tips" example_weight_key: "w" }
+slicing_specs {}
+slicing_specs { feature_keys: ["hour"] }
+slicing_specs { feature_keys: ["day"] feature_values { key: "hour" value: "3" } }
+metrics_specs {
+  metrics { class_name: "ExampleCount" }
+  metrics { class_name: "AUC" threshold { value_threshold { lower_bound { value: 0.6 } } } }
+  metrics { class_name: "BinaryAccuracy"
+    threshold { change_threshold { absolute { value: -0.01 } direction: HIGHER_IS_BETTER } }
+    per_slice_thresholds { slicing_specs { feature_keys: ["hour"] }
+      threshold { value_threshold { lower_bound { value: 0.5 } upper_bound { value: 1.0 } } } } }
+  metrics { class_name: "Precision" config: '"thresholds": [0.3, 0.5]' }
+  metrics { class_name: "FairnessIndicators" config: '"thresholds": [0.25]' }
+  metrics { class_name: "CalibrationPlot" }
+}
+metrics_specs {
+  binarize { class_ids { values: [0, 2] } }
+  metrics { class_name: "Recall" }
+}
+metrics_specs {
+  aggregate { macro_average: true }
+  metrics { class_name: "AUC" }
+}
+metrics_specs {
+  query_key: "session"
+  metrics { class_name: "NDCG" config: '"gain_key": "gain", "top_k_list": [5, 10]' }
+}
+options {
+  compute_confidence_intervals { value: true }
+  confidence_intervals { method: JACKKNIFE }
+  min_slice_size { value: 50 }
+}
+"""
+
+
+LABEL = "model_specs { label_key: 'y' }"
+
+
+def _read(tmp_path, text):
+    (tmp_path / "eval.pbtxt").write_text(text)
+    return read_eval_config(tmp_path / "eval.pbtxt")
+
+
+def test_eval_config_becomes_settings(tmp_path):
+    found = _read(tmp_path, CONFIG)
+    assert dict(found.labels) == {"": "tips"} and (found.weight, found.query) == ("w", "session")
+    assert found.slices == (("hour",), ("day", "hour"))
+    assert found.metrics == (
+        "AUC", "BinaryAccuracy", "Precision@0.3", "Precision", "fairness@0.25", "recall@classId:0", "recall@classId:2",
+        "macro_auc", "ndcg_at_5", "ndcg_at_10",
+    )  # fmt: skip
+    assert found.thresholds == (
+        Threshold(metric="AUC", min=0.6, min_rows=50),
+        Threshold(metric="BinaryAccuracy", min_change=-0.01, min_rows=50),
+        Threshold(metric="BinaryAccuracy", min=0.5, max=1.0, slices=(("hour",),), min_rows=50, overall=False),
+    )
+    assert (found.intervals, found.min_rows) == ("jackknife", 50)
+    assert found.reports(SliceResult(key={"day": 1, "hour": 3}, rows=60, metrics={}))
+    assert not found.reports(SliceResult(key={"day": 1, "hour": 4}, rows=60, metrics={}))
+    assert not found.reports(SliceResult(key={"hour": 4}, rows=49, metrics={}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense: 1", "no proto text of an EvalConfig"),
+        ("metrics_specs {}", "0 models in model_specs"),
+        ("model_specs { signature_name: 'x' }", "label_key is missing"),
+        ("cross_slicing_specs {}", "cross_slicing_specs has no counterpart"),
+        (
+            "slicing_specs { slice_keys_sql: 'SELECT' }",
+            "slice_keys_sql has no counterpart",
+        ),
+        (
+            "metrics_specs { metrics { class_name: 'AUC' threshold { change_threshold { relative { value: 1 } } } } }",
+            "change_threshold.relative has no counterpart",
+        ),
+        (
+            "metrics_specs { metrics { class_name: 'AUC' config: '{\"curve\": \"PR\"}' } }",
+            "AUC has the setting 'curve', which has no counterpart",
+        ),
+    ],
+)
+def test_eval_config_without_counterpart_is_refused_by_name(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        _read(tmp_path, text if "model_specs" in text or text == "metrics_specs {}" else f"{LABEL} {text}")
+
+
+def test_tfma_reads_the_files_of_a_result(tmp_path):
+    import tensorflow_model_analysis as tfma
+
+    from trainers.evaluation.tfma.result_files import write_tfma_files
+
+    metrics = {"auc": 0.75, "macro_f1_score": 0.5, "recall@classId:2": 0.25, "example_count": 300.0}
+    segments = [
+        SliceResult(key={"carrier": "AA", "day": 3}, rows=200, metrics=metrics, half_widths={"auc": 0.1}),
+        SliceResult(key={"carrier": None, "day": 4}, rows=60, metrics={**metrics, "auc": math.nan}),
+        SliceResult(key={"carrier": "(other)", "day": "(other)"}, rows=40, metrics=metrics, merged=7),
+    ]
+    result = EvaluationResult(
+        model="models/1", model_sha256="0", label="late", rows=300, overall=metrics, half_widths={"auc": 0.05},
+        slices=segments, judged=True, failures=["auc of carrier=AA is 0.7500, at least 0.8 is needed"], intervals="jackknife",
+    )  # fmt: skip
+    out = str(tmp_path / "evaluation.tfma")
+    write_tfma_files(result, out)
+    write_tfma_files(result, out)  # again, over its own
+    read = tfma.load_eval_result(out)
+    found = dict(read.slicing_metrics)
+    assert set(found) == {(), (("carrier", "AA"), ("day", 3)), (("carrier", "(missing)"), ("day", 4))}
+    assert found[()][""][""]["auc"]["boundedValue"] == pytest.approx(
+        {"value": 0.75, "lowerBound": 0.7, "upperBound": 0.8}
+    )
+    assert found[()][""]["classId:2"]["recall"]["doubleValue"] == 0.25
+    assert math.isnan(float(found[(("carrier", "(missing)"), ("day", 4))][""][""]["auc"]["doubleValue"]))
+    assert read.config.model_specs[0].label_key == "late" and read.model_location == "models/1"
+    overall = next(each for each in tfma.load_metrics(out) if not each.slice_key.single_slice_keys)
+    (auc,) = [each for each in overall.metric_keys_and_values if each.key.name == "auc"]
+    assert auc.confidence_interval.lower_bound.double_value.value == pytest.approx(0.7)
+    (macro,) = [each.key for each in overall.metric_keys_and_values if each.key.name == "f1_score"]
+    assert macro.aggregation_type.macro_average
+    verdict = tfma.load_validation_result(out)
+    assert not verdict.validation_ok
+    assert verdict.metric_validations_per_slice[0].failures[0].message == result.failures[0]

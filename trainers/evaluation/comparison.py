@@ -1,0 +1,173 @@
+"""Two evaluations side by side: how far metrics are apart, overall and by segment, and how sure that is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainers.evaluation.accumulators.sampling import PARTS, Intervals, half_width
+from trainers.evaluation.result import EvaluationResult
+from trainers.evaluation.thresholds import lower_is_better
+
+__all__ = ["Change", "Comparison", "compare"]
+
+LEAST_ROWS = 100  # segments of fewer decide nothing
+_NEITHER = ("calibration", "mean_label", "mean_prediction", "example_count", "predicted_positive_rate")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Change:
+    """One metric of one segment in both evaluations.
+
+    Attributes:
+        segment: its name; "all rows" for all.
+        rows: in the second evaluation.
+        metric: its name.
+        before, after: its values; not a number where it has no meaning.
+        half_width: half of the 95 % interval of `after - before`; not a number where it is unknown.
+    """
+
+    segment: str
+    rows: int
+    metric: str
+    before: float
+    after: float
+    half_width: float
+
+    @property
+    def change(self) -> float:
+        """`after - before`."""
+        return self.after - self.before
+
+    @property
+    def verdict(self) -> str:
+        """ "better" or "worse" where the interval of the change leaves 0 out, "" where it does not or nothing is better."""
+        base = self.metric.rpartition("/")[2].partition("@")[0]
+        known = math.isfinite(self.change) and math.isfinite(self.half_width)
+        if not known or abs(self.change) <= self.half_width or base in _NEITHER:
+            return ""
+        return "better" if (self.change < 0) == lower_is_better(self.metric) else "worse"
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns JSON values; null where there is no number."""
+        found = {**dataclasses.asdict(self), "change": self.change, "verdict": self.verdict}
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What `compare` returns.
+
+    Attributes:
+        before, after: the evaluations.
+        paired: both were of the same rows, so that the intervals are of the difference row by row.
+        changes: all rows first, then the segments of the second evaluation, the largest first.
+        only_before, only_after: names of segments that one of them has.
+    """
+
+    before: EvaluationResult
+    after: EvaluationResult
+    paired: bool
+    changes: Sequence[Change]
+    only_before: Sequence[str]
+    only_after: Sequence[str]
+
+    @property
+    def worse(self) -> list[Change]:
+        """Changes for the worse beyond their interval, of all rows and of segments that are large enough."""
+        return [each for each in self.changes if each.verdict == "worse" and each.rows >= LEAST_ROWS]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the second model may not replace the first, one line each; none where it may."""
+        found = []
+        if self.before.label != self.after.label:
+            found.append(f"the labels differ: {self.before.label} and {self.after.label}")
+        if not self.after.judged:
+            found.append("it was held to no thresholds")
+        found += list(self.after.failures)
+        found += [
+            f"{each.metric} of {each.segment} is worse: {each.before:.4f} to {each.after:.4f} ({each.change:+.4f} ±{each.half_width:.4f})"
+            for each in self.worse
+        ]
+        return found
+
+    @property
+    def may_replace(self) -> bool:
+        """Whether the second model met its thresholds and is nowhere worse beyond the interval of the change."""
+        return not self.reasons
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns JSON values."""
+        return {
+            "paired": self.paired,
+            "may_replace": self.may_replace,
+            "reasons": self.reasons,
+            "changes": [each.as_json() for each in self.changes],
+            "only_before": list(self.only_before),
+            "only_after": list(self.only_after),
+        }
+
+
+def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
+    """Returns the second evaluation against the first.
+
+    Evaluations of the same data with the same way of estimating intervals left the same rows out, or drew the same samples: the
+    interval of a difference then is that of the differences, and what both models have in common does not widen it. Others
+    are taken for independent.
+
+    Args:
+        before: of the model that is served.
+        after: of the one that may replace it.
+    """
+    same = bool(before.data) and before.data == after.data and before.rows == after.rows
+    paired = same and before.intervals == after.intervals != Intervals.NONE.value
+    intervals = Intervals(after.intervals)
+    old = {_key(s): s for s in before.slices if not s.merged}
+    new = {_key(s): s for s in after.slices if not s.merged}
+    pairs: list[tuple[str, int, Any, Any]] = [("all rows", after.rows, before, after)]
+    pairs += [(s.name, s.rows, old[key], s) for key, s in new.items() if key in old]
+    changes = [each for pair in pairs for each in _changes(*pair, intervals if paired else None)]
+    return Comparison(
+        before=before,
+        after=after,
+        paired=paired,
+        changes=changes,
+        only_before=[s.name for key, s in old.items() if key not in new],
+        only_after=[s.name for key, s in new.items() if key not in old],
+    )
+
+
+def _key(segment: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple(segment.key.items())
+
+
+def _changes(segment: str, rows: int, before: Any, after: Any, intervals: Intervals | None) -> Iterator[Change]:
+    old, new = (getattr(each, "overall", None) or getattr(each, "metrics", {}) for each in (before, after))
+    for metric, value in new.items():
+        if metric not in old or metric == "example_count":
+            continue
+        yield Change(
+            segment=segment,
+            rows=rows,
+            metric=metric,
+            before=old[metric],
+            after=value,
+            half_width=_half_width(metric, before, after, intervals),
+        )
+
+
+def _half_width(metric: str, before: Any, after: Any, intervals: Intervals | None) -> float:
+    if intervals is not None:
+        one, two = (_deviations(each.deviations, metric) for each in (before, after))
+        return math.nan if one is None or two is None else float(half_width(two - one, intervals))
+    return math.hypot(before.half_widths.get(metric, math.nan), after.half_widths.get(metric, math.nan))
+
+
+def _deviations(found: Mapping[str, np.ndarray], metric: str) -> np.ndarray | None:
+    each = found.get(metric)
+    return None if each is None or len(each) != PARTS else each.astype(np.float64)

@@ -1,0 +1,60 @@
+"""What an evaluation adds up; picklable, the same in each worker."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trainers.evaluation.accumulators.sampling import Intervals
+from trainers.evaluation.segments.buckets import Buckets
+
+__all__ = ["Head", "TallyPlan"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Head:
+    """One output of the model with its label.
+
+    Attributes:
+        output: name of the output; None for the only one.
+        label: a transformed feature of the model or a column.
+        prefix: of its metrics' names, "OUTPUT/" where there are several.
+        task: one of `trainers.evaluation.metrics.TASKS`.
+        classes: number of answers a row; 2 for a probability.
+        names: results of our own accumulators.
+        others: metrics that TFMA computes row by row.
+        vocabulary: names of the classes, where labels are text.
+    """
+
+    output: str | None
+    label: str
+    prefix: str = ""
+    task: str
+    classes: int
+    names: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TallyPlan:
+    """What is added up; picklable.
+
+    Attributes:
+        heads: outputs.
+        slices: columns of each kind of segment.
+        buckets: edges of numeric columns.
+        computed: transformed features that segments are made by.
+        roles: "model", and "baseline" where there is one.
+        weight: column of the rows' weights, or None.
+        query: column whose equal values make one ranking, or None.
+        intervals: how they are estimated.
+    """
+
+    heads: tuple[Head, ...]
+    slices: tuple[tuple[str, ...], ...] = ()
+    buckets: Buckets = dataclasses.field(default_factory=dict)
+    computed: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ("model",)
+    weight: str | None = None
+    query: str | None = None
+    intervals: Intervals = Intervals.NONE

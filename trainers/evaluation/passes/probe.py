@@ -1,0 +1,106 @@
+"""What the first rows say of an evaluation: its task, its classes, which metrics it has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from engine.core.errors import ConfigError, DataError
+from trainers.evaluation.metrics import TASKS, default_metrics, own_results
+from trainers.evaluation.passes.labels import read_vocabulary
+from trainers.evaluation.passes.plan import Head
+from trainers.evaluation.passes.tally import labels_and_answers
+
+__all__ = ["find_heads"]
+
+
+@dataclasses.dataclass
+class _Unknown:
+    output: str | None
+    label: str
+    vocabulary: tuple[str, ...] | None = None
+    task: str | None = None
+
+
+def find_heads(
+    batch: pa.RecordBatch,
+    models: Mapping[str, Any],
+    labels: Mapping[str | None, str],
+    metrics: Sequence[str] | Mapping[str, Sequence[str]] | None,
+    task: str | None,
+    label_vocabulary: str | None,
+) -> tuple[Head, ...]:
+    """Returns the outputs that are evaluated, with their tasks and metrics.
+
+    Args:
+        batch: the first rows.
+        models: "model", and "baseline" where there is one.
+        labels: output (None for the only one) to label.
+        metrics: names, for every output or by output; None for those that fit.
+        task: one of `TASKS`, or None where the rows decide: labels of several values a row are "multilabel", several answers
+            are "multiclass", an answer and labels between 0 and 1 are "binary", others "regression".
+        label_vocabulary: file with the names of classes, for labels that are text.
+
+    Raises:
+        ConfigError: a task or metric that does not fit.
+        DataError: no rows.
+    """
+    if batch.num_rows == 0:
+        raise DataError("evaluation has no rows; give data with at least one")
+    if task is not None and task not in TASKS:
+        raise ConfigError(f"task {task!r} is none of {', '.join(TASKS)}")
+    answers = models["model"].answers(batch)
+    heads = []
+    for output, label in labels.items():
+        head = _Unknown(output, label, task=task)
+        shape = answers[output or models["model"].output].shape
+        width = shape[1] if len(shape) == 2 else 1
+        if label_vocabulary is not None or (width > 1 and _is_text(batch, models["model"], label)):
+            path = models["model"].path
+            head.vocabulary = tuple(read_vocabulary(path, label_vocabulary, max(width, 2)))
+        truth, values = labels_and_answers(batch, models, "model", head, answers)
+        found = task or _task(truth, values)
+        if (found in ("multiclass", "multilabel")) != (values.ndim == 2):
+            raise ConfigError(
+                f"task {found!r} does not fit output {output or models['model'].output!r} of {width} answers a row"
+            )
+        classes = values.shape[1] if values.ndim == 2 else 2
+        wanted = metrics.get(output or "", ()) if isinstance(metrics, Mapping) else metrics
+        names, others = own_results(wanted or default_metrics(found), found, classes)
+        heads.append(
+            Head(
+                output=output,
+                label=label,
+                prefix=f"{output}/" if len(labels) > 1 else "",
+                task=found,
+                classes=classes,
+                names=tuple(names),
+                others=tuple(others),
+                vocabulary=head.vocabulary,
+            )
+        )
+    return tuple(heads)
+
+
+def _task(labels: Any, answers: Any) -> str:
+    if answers.ndim > 1:
+        return "multilabel" if labels.ndim > 1 else "multiclass"
+    inside = answers.min() >= 0 and answers.max() <= 1
+    return "binary" if inside and labels.min() >= 0 and labels.max() <= 1 else "regression"
+
+
+def _is_text(batch: pa.RecordBatch, model: Any, label: str) -> bool:
+    """Whether labels are text with names of classes: none of a number, which would be an error of the data."""
+    if model.computes(label):
+        return bool(model.transformed(batch.slice(0, 1), [label])[label].dtype == object)
+    kind = batch.schema.field(label).type
+    kind = kind.value_type if hasattr(kind, "value_type") else kind
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_large_string(kind)
+    )

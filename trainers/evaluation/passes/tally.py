@@ -1,0 +1,271 @@
+"""What an evaluation adds up: the metrics of all rows and of each segment, of the model and of the baseline; mergeable."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.core.errors import ConfigError, DataError
+from trainers.evaluation.passes.head_sums import HeadSums
+from trainers.evaluation.passes.labels import labels_of, numbers_of
+from trainers.evaluation.passes.plan import Head, TallyPlan
+from trainers.evaluation.segments.buckets import bucketed
+from trainers.evaluation.segments.segments import SegmentCodes, one_value
+
+__all__ = ["Measured", "Tally", "labels_and_answers", "one_a_row"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A segment's metrics.
+
+    Attributes:
+        values: of its columns; None where it is what `keep` left over.
+        rows: how many.
+        metrics: by role, metric to value.
+        replicates: by role, metric to its values without each part or over each sample.
+        merged: number of segments in it.
+    """
+
+    values: tuple[Any, ...] | None
+    rows: int
+    metrics: Mapping[str, Mapping[str, float]]
+    replicates: Mapping[str, Mapping[str, np.ndarray]]
+    merged: int = 1
+
+
+class Tally:
+    """Sums of all rows and of each segment.
+
+    Args:
+        plan: what is added up.
+    """
+
+    def __init__(self, plan: TallyPlan) -> None:
+        self.plan, self.rows = plan, 0
+        kinds = ((), *plan.slices)
+        self._codes = [SegmentCodes(columns) for columns in kinds]
+        self._sums = [
+            {
+                (role, head.prefix): HeadSums(head, plan.intervals, columns == ())
+                for role in plan.roles
+                for head in plan.heads
+            }
+            for columns in kinds
+        ]
+
+    def add(self, batch: pa.RecordBatch, models: Mapping[str, Any], ids: np.ndarray) -> None:
+        """Adds the rows of a batch.
+
+        Args:
+            batch: raw rows.
+            models: by role.
+            ids: int64 [n], the number of each row in the data.
+        """
+        if batch.num_rows == 0:
+            return
+        plan = self.plan
+        weights = np.ones(batch.num_rows)
+        if plan.weight is not None:
+            weights = numbers_of(batch.column(plan.weight), plan.weight, "weight").astype(np.float64)
+            _refuse_rows(~(weights >= 0), f"weight {plan.weight!r} is below 0 or no number")
+        queries = _queries(batch, plan.query)
+        rows = []
+        answers = {role: models[role].answers(batch) for role in plan.roles}
+        for head in plan.heads:
+            for role in plan.roles:
+                labels, predictions = labels_and_answers(batch, models, role, head, answers[role])
+                _check(head, labels, predictions)
+                rows.append(((role, head.prefix), labels, predictions))
+        batch = self._with_segments(batch, models["model"])
+        for codes, sums in zip(self._codes, self._sums):
+            groups = codes.of(batch)
+            for key, labels, predictions in rows:
+                sums[key].add(groups, labels, predictions, weights, ids, queries)
+        self.rows += batch.num_rows
+
+    def merge(self, other: Tally) -> None:
+        """Adds what the other, of the same plan, has added up."""
+        for codes, theirs, mine, others in zip(self._codes, other._codes, self._sums, other._sums):
+            mapping = codes.merge(theirs)
+            for key, sums in mine.items():
+                sums.merge(others[key], mapping)
+        self.rows += other.rows
+
+    def encode(self) -> bytes:
+        """Returns all of it as bytes."""
+        header = {"rows": self.rows, "kinds": [[[list(v) for v in codes.values], codes.rows] for codes in self._codes]}
+        arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+        for index, kind in enumerate(self._sums):
+            for number, sums in enumerate(kind.values()):
+                arrays.update({f"{index}/{number}/{name}": array for name, array in sums.arrays().items()})
+        out = io.BytesIO()
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+        return out.getvalue()
+
+    @staticmethod
+    def decode(plan: TallyPlan, blob: bytes | memoryview) -> Tally:
+        """Returns what `encode` of a tally of the same plan wrote."""
+        tally = Tally(plan)
+        with np.load(io.BytesIO(blob), allow_pickle=False) as stored:
+            arrays = dict(stored)
+        header = json.loads(arrays.pop("header").tobytes())
+        tally.rows = header["rows"]
+        for index, (values, rows) in enumerate(header["kinds"]):
+            for each, count in zip(values, rows):
+                tally._codes[index].add(tuple(each), count)
+            for number, sums in enumerate(tally._sums[index].values()):
+                start = f"{index}/{number}/"
+                sums.load({name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)})
+        return tally
+
+    def measured(self, keep: Callable[[tuple[str, ...], list[int]], np.ndarray]) -> list[list[Measured]]:
+        """Returns the segments of each kind, the largest first; the first kind is of all rows.
+
+        Args:
+            keep: (columns, rows of each segment) to which segments are kept by themselves; the others become one.
+
+        Raises:
+            DataError: the segments of a kind do not add up to all rows.
+        """
+        out = []
+        for codes, sums in zip(self._codes, self._sums):
+            total = sum(codes.rows)
+            if total != self.rows:
+                columns = ", ".join(codes.columns)
+                raise DataError(f"segments of {columns} have {total:,} rows together, the data has {self.rows:,}")
+            out.append(self._kind(codes, sums, keep(codes.columns, codes.rows)))
+        return out
+
+    def curves(self, role: str) -> dict[str, Any]:
+        """Returns the curves over all rows as JSON values, of the first output; {} where there is no such model."""
+        found = self._sums[0].get((role, self.plan.heads[0].prefix))
+        return found.curves() if found is not None else {}
+
+    def _kind(self, codes: SegmentCodes, sums: Mapping[tuple[str, str], HeadSums], kept: np.ndarray) -> list[Measured]:
+        size = int(kept.sum())
+        mapping = np.where(kept, np.cumsum(kept) - 1, size)
+        merged = len(kept) - size
+        folded = {key: each.regrouped(mapping) for key, each in sums.items()} if merged else sums
+        groups = size + bool(merged)
+        rows = np.bincount(mapping, codes.rows, groups).astype(int).tolist()
+        values: list[tuple[Any, ...] | None] = [v for v, is_kept in zip(codes.values, kept) if is_kept]
+        values += [None] * (merged > 0)
+        found = {key: each.results(groups) for key, each in folded.items()}
+        outcomes = []
+        for group in range(groups):
+            metrics: dict[str, dict[str, float]] = {role: {} for role in self.plan.roles}
+            replicates: dict[str, dict[str, np.ndarray]] = {role: {} for role in self.plan.roles}
+            for (role, prefix), (by_name, parts) in found.items():
+                metrics[role].update({f"{prefix}{name}": float(v[group]) for name, v in by_name.items()})
+                replicates[role].update({f"{prefix}{name}": v[group] for name, v in parts.items()})
+            for role in self.plan.roles:
+                metrics[role]["example_count"] = float(rows[group])
+            outcomes.append(
+                Measured(
+                    values=values[group],
+                    rows=rows[group],
+                    metrics=metrics,
+                    replicates=replicates,
+                    merged=1 if values[group] is not None else merged,
+                )
+            )
+        return sorted(outcomes, key=lambda each: (each.values is None, -each.rows, str(each.values)))
+
+    def _with_segments(self, batch: pa.RecordBatch, model: Any) -> pa.RecordBatch:
+        """The batch with computed features, and buckets for numbers, in the columns that segments are made by."""
+        plan = self.plan
+        needed = list(dict.fromkeys(name for columns in plan.slices for name in columns))
+        computed = model.transformed(batch, plan.computed) if plan.computed else {}
+        arrays = []
+        for name in needed:
+            column = one_a_row(computed[name], name) if name in computed else batch.column(name)
+            arrays.append(bucketed(column, name, plan.buckets[name]) if name in plan.buckets else column)
+        if not needed:
+            return batch
+        return pa.RecordBatch.from_arrays(arrays, needed)
+
+
+def labels_and_answers(
+    batch: pa.RecordBatch, models: Mapping[str, Any], role: str, head: Any, answers: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the labels and one model's predictions of an output: [n], or [n, k].
+
+    Args:
+        batch: raw rows.
+        models: by role.
+        role: whose answers these are.
+        head: has `output`, `label`, `vocabulary` and `task` (None where these rows decide).
+        answers: output to values [n, ...].
+
+    Raises:
+        ConfigError: answers that are not one prediction a row.
+    """
+    values = answers[head.output if head.output in answers else models[role].output]
+    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    if values.ndim > 2 or values.dtype.kind not in "fiub":
+        raise ConfigError(
+            f"output {head.output or models[role].output!r} has shape {list(values.shape)} of {values.dtype}; evaluation takes a "
+            "number, or several, a row"
+        )
+    classes = values.shape[1] if values.ndim == 2 else None
+    several = None if head.task is None else head.task == "multilabel"
+    return labels_of(batch, models["model"], head.label, head.vocabulary, classes, several), values
+
+
+def _refuse_rows(wrong: Any, message: str) -> None:
+    if wrong.any():
+        raise DataError(message, record=int(np.flatnonzero(wrong)[0]))
+
+
+def _check(head: Head, labels: np.ndarray, predictions: np.ndarray) -> None:
+    """Refuses what would be counted in a wrong place."""
+    answers = predictions.reshape(len(predictions), -1)
+    _refuse_rows(~np.isfinite(answers).all(axis=1), "the model's answer is not a number")
+    truth = labels.reshape(len(labels), -1)
+    _refuse_rows(~np.isfinite(truth).all(axis=1), f"label {head.label!r} is not a number")
+    if head.task in ("binary", "multilabel"):
+        outside = ((answers < 0) | (answers > 1)).any(axis=1)
+        _refuse_rows(
+            outside, "the model's answer is outside of [0, 1], where the first rows' were; give task = 'regression'"
+        )
+        _refuse_rows(((truth < 0) | (truth > 1)).any(axis=1), f"label {head.label!r} is outside of [0, 1]")
+    if head.task == "multiclass":
+        wrong = (labels < 0) | (labels >= head.classes) | (labels != np.floor(labels))
+        _refuse_rows(wrong, f"label {head.label!r} is none of the classes 0 to {head.classes - 1}")
+        _refuse_rows((answers < 0).any(axis=1), "the model's answer is below 0; evaluation takes a probability a class")
+
+
+def _queries(batch: pa.RecordBatch, name: str | None) -> np.ndarray | None:
+    """Returns a number for each value, the same wherever it is computed."""
+    if name is None:
+        return np.zeros(batch.num_rows, np.int64)
+    column = one_value(batch.column(name), name)
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(f"query {name!r} has no value; leave such rows out of the evaluation", record=row)
+    if pa.types.is_integer(column.type):
+        return column.to_numpy(zero_copy_only=False).astype(np.int64)
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    texts = [v if isinstance(v, bytes) else str(v).encode() for v in encoded.dictionary.to_pylist()]
+    digests = [int.from_bytes(hashlib.blake2b(t, digest_size=8).digest(), "little", signed=True) for t in texts]
+    return np.array(digests, np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
+
+
+def one_a_row(values: np.ndarray, name: str) -> pa.Array:
+    """Returns a transformed feature [n, ...] as a column of one value a row.
+
+    Raises:
+        ConfigError: it has several.
+    """
+    flat = values.reshape(len(values), -1)
+    if flat.shape[1] != 1:
+        raise ConfigError(f"slices: transformed feature {name!r} has {flat.shape[1]} values a row; segments need one")
+    return pa.array(flat[:, 0].tolist() if values.dtype == object else flat[:, 0])

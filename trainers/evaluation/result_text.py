@@ -1,0 +1,91 @@
+"""How the outcome of an evaluation is shown: a table of plain text, and Markdown."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.evaluation.result import EvaluationResult
+
+__all__ = ["markdown", "table"]
+
+
+def table(result: EvaluationResult, show: int, metrics: Sequence[str] | None) -> str:
+    """Returns the metrics as a table of plain text.
+
+    Args:
+        result: of an evaluation.
+        show: most segments of each kind, the largest first.
+        metrics: which; None for all.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    header, rows, hidden = _rows(result, show, metrics)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    out = io.StringIO()
+    Console(file=out, width=400, force_terminal=False, color_system=None).print(table)
+    lines = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
+    return "\n".join([*lines, *hidden, *_verdict(result)])
+
+
+def markdown(result: EvaluationResult, show: int) -> str:
+    """Returns the metrics as Markdown.
+
+    Args:
+        result: of an evaluation.
+        show: most segments of each kind.
+    """
+    header, rows, hidden = _rows(result, show, None)
+    lines = [
+        "# Evaluation",
+        "",
+        f"Model `{result.model}` (sha256 {result.model_sha256}), label `{result.label}`, {result.rows:,} rows.",
+        "",
+    ]
+    lines += ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", *hidden, *_verdict(result), ""])
+
+
+def _rows(
+    result: EvaluationResult, show: int, metrics: Sequence[str] | None
+) -> tuple[list[str], list[list[str]], list[str]]:
+    names = list(metrics) if metrics is not None else [n for n in result.overall if n != "example_count"]
+    rows = [["all rows", f"{result.rows:,}", *(_shown(result.overall[n], result.half_widths.get(n)) for n in names)]]
+    if result.baseline is not None:
+        rows.append(["baseline, all rows", f"{result.rows:,}", *(_shown(result.baseline[n]) for n in names)])
+    hidden = []
+    for columns in dict.fromkeys(tuple(s.key) for s in result.slices):
+        segments = [s for s in result.slices if tuple(s.key) == columns]
+        rows += [
+            [s.name, f"{s.rows:,}", *(_shown(s.metrics[n], s.half_widths.get(n)) for n in names)]
+            for s in segments[:show]
+        ]
+        if len(segments) > show:
+            hidden.append(f"{len(segments) - show:,} more segments of {', '.join(columns)}")
+    return ["segment", "rows", *names], rows, hidden
+
+
+def _verdict(result: EvaluationResult) -> list[str]:
+    if not result.judged:
+        return []
+    left_out = ["not judged:", *(f"  {line}" for line in result.not_judged)] if result.not_judged else []
+    if result.blessed:
+        return ["blessed: all thresholds are met", *left_out]
+    return ["not blessed:", *(f"  {line}" for line in result.failures), *left_out]
+
+
+def _shown(value: float, half_width: float | None = None) -> str:
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.4f}"
+    return text if half_width is None or not math.isfinite(half_width) else f"{text} ±{half_width:.4f}"

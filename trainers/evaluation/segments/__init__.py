@@ -1,0 +1,1 @@
+"""Segments: rows of equal values or of one bucket, alone or crossed."""

@@ -1,0 +1,114 @@
+"""Rows of a batch grouped by the values of some columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.core.errors import ConfigError
+from engine.schema.lists import is_list
+
+__all__ = ["MOST_SEGMENTS", "SegmentCodes", "one_value"]
+
+MOST_SEGMENTS = 1_000_000  # of one kind while they are counted
+
+
+class SegmentCodes:
+    """Numbers the combinations of values of some columns, in the order in which they occur.
+
+    Args:
+        columns: names; without any, all rows are one segment.
+    """
+
+    def __init__(self, columns: Sequence[str] = ()) -> None:
+        self.columns = tuple(columns)
+        self.rows: list[int] = []
+        self._codes: dict[tuple[Any, ...], int] = {}
+
+    @property
+    def values(self) -> list[tuple[Any, ...]]:
+        """The values of each segment, by its number; None is the missing value."""
+        return list(self._codes)
+
+    def of(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Returns int64 [n], the segment of each row, and counts the rows.
+
+        Args:
+            batch: n rows. A list column may have one value a row. NaN is a missing value.
+
+        Raises:
+            ConfigError: a column with several values a row, or too many segments.
+        """
+        codes = np.zeros(batch.num_rows, np.int64)
+        dictionaries = []
+        for name in self.columns:
+            own, values = _codes(batch.column(name), name)
+            codes = codes * len(values) + own
+            _, codes = np.unique(codes, return_inverse=True)  # stays small, however many columns are crossed
+            dictionaries.append((own, values))
+        _, first, inverse, counts = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
+        numbers: np.ndarray = np.empty(len(first), np.int64)
+        for place, (row, count) in enumerate(zip(first.tolist(), counts.tolist())):
+            numbers[place] = self.add(tuple(values[own[row]] for own, values in dictionaries), count)
+        return numbers[inverse]
+
+    def add(self, values: tuple[Any, ...], rows: int) -> int:
+        """Adds rows to a segment and returns its number."""
+        code = self._codes.setdefault(values, len(self._codes))
+        if code == len(self.rows):
+            if code >= MOST_SEGMENTS:
+                raise ConfigError(
+                    f"slices: {', '.join(self.columns)} makes more than {MOST_SEGMENTS:,} segments; give numeric columns "
+                    "buckets, or leave out what is different in nearly every row"
+                )
+            self.rows.append(0)
+        self.rows[code] += rows
+        return code
+
+    def merge(self, other: SegmentCodes) -> np.ndarray:
+        """Adds the other's rows, and returns the number here of each of its segments."""
+        found = [self.add(values, rows) for values, rows in zip(other.values, other.rows)]
+        return np.array(found, np.int64)
+
+
+def one_value(column: pa.Array, name: str) -> pa.Array:
+    """Returns a column of one value a row, null where a list is empty.
+
+    Raises:
+        ConfigError: a row has several.
+    """
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(column.type) or not is_list(column.type):
+        return column
+    longest = pc.max(pc.list_value_length(column)).as_py() or 0
+    if longest > 1:
+        raise ConfigError(f"slices: column {name!r} has up to {longest} values a row; segments need one")
+    if longest == 0:
+        return pa.nulls(len(column), column.type.value_type)
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    places = np.where(lengths > 0, np.cumsum(lengths) - lengths, 0)
+    return column.flatten().take(pa.array(places, mask=lengths == 0))
+
+
+def _codes(column: pa.Array, name: str) -> tuple[np.ndarray, list[Any]]:
+    """Returns the code of each row and the value of each code; the last code is the missing value."""
+    column = one_value(column, name)
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    values = [_plain(value) for value in encoded.dictionary.to_pylist()]
+    codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
+    missing = np.array([value is None for value in [*values, None]])
+    return np.where(missing[codes], len(values), codes), [*values, None]
+
+
+def _plain(value: Any) -> Any:
+    """A value of JSON: bytes as text, and what JSON has no form for, dates for one, as its text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
