@@ -95,7 +95,7 @@ def test_feed_against_tf_data_tfrecord_and_parse_example(benchmark):
     paths = transformed.tfrecords(PEER_ROWS).paths
     result = compare(benchmark, "tf.data", functools.partial(tf_data.epoch, paths), PEER_ROWS, True)
     # The floor is that of processor time at the documented size; a short epoch is mostly the feed's start.
-    assert result.cpu.median >= 15 or PEER_ROWS < 1_000_000
+    assert result.cpu.median >= 15 or ROWS < 1_000_000
 
 
 def raw_epoch(path, check=False):
