@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from cluster.cli.data_flags import add_data_flags, open_data
+from cluster.cli.pass_flags import add_pass_flags
 
 DESCRIPTION = (
     "Runs the analyzers of a TensorFlow Transform preprocessing_fn over all records and writes the transform graph, which "
@@ -28,19 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preprocessing-fn", default="preprocessing_fn", metavar="NAME", help="its function (default: %(default)s)"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="directory of the transform graph")
-    parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
-    parser.add_argument(
-        "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
-    )
-    parser.add_argument(
-        "--batch-rows", type=int, default=131072, metavar="N", help="most records a batch (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--memory",
-        default="2Gi",
-        metavar="SIZE",
-        help="what a worker may hold; batches are cut to it (default: %(default)s)",
-    )
+    add_pass_flags(parser, batch_rows=131072)
     parser.add_argument(
         "--spans",
         metavar="DIR",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cluster.cli.data_flags import add_data_flags, open_data
+from cluster.cli.pass_flags import add_runner_flags
 
 DESCRIPTION = (
     "Measures an exported model on raw data: all rows and segments of them, against thresholds and another model. "
@@ -110,10 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="TFMA's EvalConfig as proto text: its label, slices, metrics and thresholds are added",
     )
     parser.add_argument("--tfma", action="store_true", help="write TFMA's own files too, beside --out")
-    parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
-    parser.add_argument(
-        "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
-    )
+    add_runner_flags(parser)
     parser.add_argument("--out", metavar="FILE.json", help="write the result here, and a Markdown file beside it")
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="segments shown of each kind (default: %(default)s)"

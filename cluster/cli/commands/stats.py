@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cluster.cli.data_flags import add_data_flags, open_data
+from cluster.cli.pass_flags import add_pass_flags
 
 DESCRIPTION = (
     "Takes statistics of every feature in one pass: counts, missing values, moments, quantiles, histograms, most frequent values, of "
@@ -45,14 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="schema.pbtxt that says which integers are categories and which bytes are no text",
     )
-    parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
-    parser.add_argument(
-        "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
-    )
-    parser.add_argument(
-        "--batch-rows", type=int, default=131072, metavar="N", help="most records a batch (default: %(default)s)"
-    )
-    parser.add_argument("--memory", default="2Gi", metavar="SIZE", help="what a worker may hold (default: %(default)s)")
+    add_pass_flags(parser, batch_rows=131072)
     parser.add_argument(
         "--show", type=int, default=40, metavar="N", help="features printed of each kind (default: %(default)s)"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cluster.cli.data_flags import add_data_flags, open_data
+from cluster.cli.pass_flags import add_pass_flags
 
 DESCRIPTION = "Applies a transform graph to all records and writes them as shards, in the order of the records."
 EPILOG = """examples:
@@ -28,19 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="none, gzip; tfrecord also zlib; parquet also zstd, snappy (default: %(default)s)",
     )
-    parser.add_argument("--runner", default="local", help="local, flink, spark or a Beam runner (default: %(default)s)")
-    parser.add_argument(
-        "--runner-option", action="append", default=[], metavar="--KEY=VALUE", help="option of the runner; repeatable"
-    )
-    parser.add_argument(
-        "--batch-rows", type=int, default=16384, metavar="N", help="most records a batch (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--memory",
-        default="2Gi",
-        metavar="SIZE",
-        help="what a worker may hold; batches are cut to it (default: %(default)s)",
-    )
+    add_pass_flags(parser, batch_rows=16384)
     add_data_flags(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
