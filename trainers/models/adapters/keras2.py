@@ -34,16 +34,6 @@ class Keras2Adapter(KerasAdapter):
         self._inner = getattr(optimizer, "inner_optimizer", optimizer)
         self._legacy = not hasattr(self._inner, "update_step")
 
-    def set_learning_rate(self, schedule: Any) -> None:
-        class Schedule(tf_keras.optimizers.schedules.LearningRateSchedule):
-            def __call__(self, step: Any) -> Any:
-                return schedule(tf.cast(step, tf.float32))
-
-            def get_config(self) -> dict[str, Any]:
-                return {}
-
-        self._inner.learning_rate = Schedule()
-
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
         inputs = model_inputs(self.model, features)
         if self.own_train_step:

@@ -43,16 +43,6 @@ class Keras3Adapter(KerasAdapter):
             raise ConfigError("optimizer.gradient_accumulation_steps: use accumulate_steps of the TrainerConfig")
         inside.aggregate_gradients_with(self._inner, list)
 
-    def set_learning_rate(self, schedule: Any) -> None:
-        class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-            def __call__(self, step: Any) -> Any:
-                return schedule(tf.cast(step, tf.float32))
-
-            def get_config(self) -> dict[str, Any]:
-                return {}
-
-        self._inner.learning_rate = Schedule()
-
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
         inputs = model_inputs(self.model, features)
         if self.own_train_step:

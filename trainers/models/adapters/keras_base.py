@@ -27,6 +27,7 @@ class KerasAdapter(ModelAdapter):
     """
 
     _steps: OwnSteps  # of a model with a train_step of its own, once it is prepared
+    _inner: Any  # the optimizer, without the one that scales losses around it
 
     def __init__(self, model: Any, library: Any) -> None:
         self.model, self._library = model, library
@@ -46,6 +47,18 @@ class KerasAdapter(ModelAdapter):
     @abc.abstractmethod
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
         """Takes a batch into the compiled metrics."""
+
+    def set_learning_rate(self, schedule: Any) -> None:
+        base: Any = self._library.optimizers.schedules.LearningRateSchedule
+
+        class Schedule(base):
+            def __call__(self, step: Any) -> Any:
+                return schedule(tf.cast(step, tf.float32))
+
+            def get_config(self) -> dict[str, Any]:
+                return {}
+
+        self._inner.learning_rate = Schedule()
 
     def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
         inputs = model_inputs(self.model, features)

@@ -14,49 +14,35 @@ __all__ = [
 
 
 class RequestError(Exception):
-    """Base: `code` is the name of the gRPC status, `http` the HTTP status."""
+    """Base: `code` is the name of the gRPC status, `http` the HTTP status; a subclass is made with both."""
 
     code = "INTERNAL"
     http = 500
 
+    def __init_subclass__(cls, *, code: str, http: int) -> None:
+        super().__init_subclass__()
+        cls.code, cls.http = code, http
 
-class InvalidRequest(RequestError):
+
+class InvalidRequest(RequestError, code="INVALID_ARGUMENT", http=400):
     """The request itself is wrong."""
 
-    code = "INVALID_ARGUMENT"
-    http = 400
 
-
-class NotFound(RequestError):
+class NotFound(RequestError, code="NOT_FOUND", http=404):
     """No such model, version, label or signature."""
 
-    code = "NOT_FOUND"
-    http = 404
 
-
-class Denied(RequestError):
+class Denied(RequestError, code="PERMISSION_DENIED", http=403):
     """The client may not ask for this."""
 
-    code = "PERMISSION_DENIED"
-    http = 403
 
-
-class Overloaded(RequestError):
+class Overloaded(RequestError, code="RESOURCE_EXHAUSTED", http=429):
     """The queue is full: try again later."""
 
-    code = "RESOURCE_EXHAUSTED"
-    http = 429
 
-
-class DeadlineExceeded(RequestError):
+class DeadlineExceeded(RequestError, code="DEADLINE_EXCEEDED", http=504):
     """The answer would come too late."""
 
-    code = "DEADLINE_EXCEEDED"
-    http = 504
 
-
-class Unavailable(RequestError):
+class Unavailable(RequestError, code="UNAVAILABLE", http=503):
     """The server is stopping, or the model has no version yet."""
-
-    code = "UNAVAILABLE"
-    http = 503

@@ -156,9 +156,8 @@ class _Handler:
         )
 
 
-class _Unauthorized(RequestError):
-    code = "UNAUTHENTICATED"
-    http = 401
+class _Unauthorized(RequestError, code="UNAUTHENTICATED", http=401):
+    """The token is missing or not the right one."""
 
 
 def _json(value: Any) -> Response:
