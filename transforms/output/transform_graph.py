@@ -22,6 +22,7 @@ from tensorflow_transform.saved import saved_transform_io_v2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
 from engine.storage.destination import Destination
+from transforms.output.analyzer_results import write_analyzer_results
 from transforms.output.final_graph import FinalGraph, Unfit
 from transforms.output.row_check import Sample, check_rows, outputs_to_check
 from transforms.tft.impl import check_fingerprint, trace_metadata
@@ -133,6 +134,7 @@ def write_transform_output(
             check_rows(outputs, records[1], trace.preprocessing_fn, trace.outputs)
     with out.stage() as temporary:
         shutil.move(model, temporary / "transform_fn")
+        write_analyzer_results(trace, known, temporary / "transform_fn")
         metadata_io.write_metadata(metadata, str(temporary / "transformed_metadata"))
         if trace.asset_map:
             (temporary / "transformed_metadata" / _ASSET_MAP).write_text(json.dumps(dict(trace.asset_map)))
