@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from engine.core.errors import DataError
 from engine.machine.clock import utc_now
 from engine.version import __version__
 from trainers.export.digest import CARD_JSON, CARD_MARKDOWN, tree_digest
+from trainers.export.options import ExportOptions
 
 __all__ = ["CARD_JSON", "CARD_MARKDOWN", "config_digest", "make_card", "read_card", "write_card"]
 
@@ -23,48 +24,38 @@ CARD_VERSION = 1
 
 
 def make_card(
+    options: ExportOptions,
     *,
     name: str,
     model: Mapping[str, Any],
     signatures: Mapping[str, Any],
     raw_features: Mapping[str, Any],
-    label: Sequence[str],
-    transform_graph: str | os.PathLike[str] | None,
-    data_manifest: Any,
-    config: Mapping[str, Any] | None,
-    metrics: Mapping[str, Any] | None,
-    checkpoint: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the card as JSON-able values.
 
     Args:
+        options: of the export; the card holds a digest of the transform graph's files.
         name: of the model.
         model: class, library, number of parameters.
         signatures: name to inputs and outputs.
         raw_features: feature name to what a raw example must hold.
-        label: names of the labels.
-        transform_graph: its directory, or None; the card holds a digest of its files.
-        data_manifest: an `engine.Manifest`, or a text that identifies the training data, or None.
-        config: settings of the training.
-        metrics: numbers of the training and the evaluation.
-        checkpoint: path, step and digest of the checkpoint whose weights it has.
     """
+    graph, checkpoint = options.transform_graph, options.checkpoint
+    config = _plain(options.config or {})
     return {
         "version": CARD_VERSION,
         "name": name,
         "created": utc_now(),
         "model": dict(model),
-        "label": list(label),
+        "label": list(options.labels),
         "signatures": dict(signatures),
         "raw_features": dict(raw_features),
-        "transform_graph": None
-        if transform_graph is None
-        else {"sha256": tree_digest(transform_graph), "path": os.path.abspath(transform_graph)},
+        "transform_graph": None if graph is None else {"sha256": tree_digest(graph), "path": os.path.abspath(graph)},
         "checkpoint": None if checkpoint is None else dict(checkpoint),
-        "data": _data(data_manifest),
-        "config": _plain(config or {}),
-        "config_sha256": config_digest(_plain(config or {})),
-        "metrics": _plain(metrics or {}),
+        "data": _data(options.data_manifest),
+        "config": config,
+        "config_sha256": config_digest(config),
+        "metrics": _plain(options.metrics or {}),
         "code": _code(),
         "software": _software(),
     }

@@ -6,17 +6,17 @@ training did. OUT/1, OUT/2, ... is the layout of TensorFlow Serving; a version a
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.machine.lock import locked
-from engine.schema.schema_proto import as_feature_spec
 from engine.storage.atomic import atomic_directory
 from engine.storage.tree import for_tensorflow, is_local, local_path, require_local, upload_tree
+from trainers.export.options import ExportOptions
 
 __all__ = ["export_saved_model", "latest_version", "version_numbers", "write_saved_model"]
 
@@ -24,18 +24,10 @@ __all__ = ["export_saved_model", "latest_version", "version_numbers", "write_sav
 def export_saved_model(
     model: Any,
     out: str | os.PathLike[str],
+    options: ExportOptions | None = None,
     *,
-    transform_graph: str | os.PathLike[str] | None = None,
-    raw_feature_spec: Mapping[str, Any] | None = None,
-    label: str | Sequence[str] = (),
-    features: Sequence[str] | None = None,
-    pad: Mapping[str, Any] | None = None,
-    data_manifest: Any = None,
-    config: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    samples: Sequence[bytes] = (),
-    checkpoint: Mapping[str, Any] | None = None,
     version: int | None = None,
+    **given: Any,
 ) -> Path:
     """Returns the path of the new version OUT/VERSION, a SavedModel with four signatures.
 
@@ -48,139 +40,82 @@ def export_saved_model(
         model: a Keras 3 or tf_keras model, or a tf.Module with `__call__(features)`. Of a multi-worker training use
             `trainers.export.from_checkpoint.export_checkpoint`, which needs no other worker.
         out: directory of all versions of the model, on a local or mounted file system.
-        transform_graph: directory of TFT's output that the training data was transformed with, or None where the model
-            was trained on raw features.
-        raw_feature_spec: `tf.io` features of the raw examples, e.g. `dataset.feature_spec()`, or a Schema of TensorFlow Metadata
-            or the path of its `schema.pbtxt`. Without it the transform
-            graph says which features it takes (without default values).
-        label: names of the (transformed) labels, which no request needs.
-        features: names of the features that the model takes; None for all except the labels. A request needs only those
-            that an answer depends on.
-        pad: `TrainerConfig.pad` of the training.
-        data_manifest: `dataset.manifest` of the training data, or a text that identifies it.
-        config: settings of the training, for the card.
-        metrics: metrics of the model, for the card.
-        samples: a few serialized raw tf.Examples, with what the label is made of: warm-up requests and the golden set are
-            written of them.
-        checkpoint: path, step and digest of the checkpoint that the weights are of, for the card.
+        options: transform graph, features, label and what the card says; None takes the defaults.
         version: 1 or more; None takes the next.
+        **given: fields of `ExportOptions`, each in place of that of `options`.
 
     Raises:
         ConfigError: `out` is a URI; something that cannot be exported; a version that is there already; a label, feature or raw feature
             that the transform graph does not know.
+        TypeError: a keyword that is no field of `ExportOptions`.
     """
     root = require_local("out", out)
-    served, signatures, card = _prepare(
-        model,
-        transform_graph,
-        as_feature_spec(raw_feature_spec),
-        label,
-        features,
-        pad,
-        data_manifest,
-        config,
-        metrics,
-        checkpoint,
-    )
+    export = _Export(model, dataclasses.replace(options or ExportOptions(), **given))
     with locked(root):  # two exports at the same time get two numbers
         number = _checked_version(root, version)
-        _write(served, signatures, card, root / str(number), samples, transform_graph)
+        export.write(root / str(number))
     return root / str(number)
 
 
 def write_saved_model(
-    model: Any,
-    directory: str | os.PathLike[str],
-    *,
-    transform_graph: str | os.PathLike[str] | None = None,
-    raw_feature_spec: Mapping[str, Any] | None = None,
-    label: str | Sequence[str] = (),
-    features: Sequence[str] | None = None,
-    pad: Mapping[str, Any] | None = None,
-    data_manifest: Any = None,
-    config: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    samples: Sequence[bytes] = (),
+    model: Any, directory: str | os.PathLike[str], options: ExportOptions | None = None, **given: Any
 ) -> None:
     """Writes what `export_saved_model` writes to exactly this directory, local or a URI (s3://, gs://, hdfs://).
 
     It is for programs that name the directory themselves, as TFX does; one that is there is replaced.
+
+    Args:
+        model: see `export_saved_model`.
+        directory: of the SavedModel.
+        options: see `export_saved_model`.
+        **given: fields of `ExportOptions`, each in place of that of `options`.
     """
-    served, signatures, card = _prepare(
-        model, transform_graph, as_feature_spec(raw_feature_spec), label, features, pad, data_manifest, config, metrics
-    )
+    export = _Export(model, dataclasses.replace(options or ExportOptions(), **given))
     target = os.fspath(directory)
     if is_local(target):
-        _write(served, signatures, card, local_path(target), samples, transform_graph)
+        export.write(local_path(target))
         return
     with tempfile.TemporaryDirectory(prefix="fullpass-model-") as local:
-        _write(served, signatures, card, Path(local) / "model", samples, transform_graph)
+        export.write(Path(local) / "model")
         # saved_model.pb, by which loaders know a model, comes last.
         upload_tree(Path(local) / "model", target.rstrip("/"), last="saved_model.pb")
 
 
-def _prepare(
-    model: Any,
-    transform_graph: str | os.PathLike[str] | None,
-    raw_feature_spec: Mapping[str, Any] | None,
-    label: str | Sequence[str],
-    features: Sequence[str] | None,
-    pad: Mapping[str, Any] | None,
-    data_manifest: Any,
-    config: Mapping[str, Any] | None,
-    metrics: Mapping[str, Any] | None,
-    checkpoint: Mapping[str, Any] | None = None,
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Returns what is saved, its signatures and its card."""
-    from trainers.export.card import make_card
-    from trainers.export.signatures import ServedModel
+class _Export:
+    """What is saved, with its signatures and its card: traced once, before any directory is made."""
 
-    labels = (label,) if isinstance(label, str) else tuple(label)
-    transform_graph = None if transform_graph is None else for_tensorflow(transform_graph)
-    served = ServedModel(
-        model,
-        transform_graph=transform_graph,
-        raw_feature_spec=raw_feature_spec,
-        label=labels,
-        features=features,
-        pad=pad,
-    )
-    signatures = served.signatures()
-    card = make_card(
-        name=getattr(model, "name", None) or type(model).__name__,
-        model=_describe_model(model, served),
-        signatures={name: _describe_signature(function) for name, function in signatures.items()},
-        raw_features={name: _describe_feature(f) for name, f in served.raw_feature_spec.items()},
-        label=labels,
-        transform_graph=transform_graph,
-        data_manifest=data_manifest,
-        config=config,
-        metrics=metrics,
-        checkpoint=checkpoint,
-    )
-    return served, signatures, card
+    def __init__(self, model: Any, options: ExportOptions) -> None:
+        from trainers.export.card import make_card
+        from trainers.export.signatures import ServedModel
 
+        self._options = options
+        if options.transform_graph is not None:  # one that TensorFlow can open
+            options = dataclasses.replace(options, transform_graph=for_tensorflow(options.transform_graph))
+        self._served = ServedModel(model, options)
+        self._signatures = self._served.signatures()
+        self._card = make_card(
+            options,
+            name=getattr(model, "name", None) or type(model).__name__,
+            model=_describe_model(model, self._served),
+            signatures={name: _describe_signature(function) for name, function in self._signatures.items()},
+            raw_features={name: _describe_feature(f) for name, f in self._served.raw_feature_spec.items()},
+        )
 
-def _write(
-    served: Any,
-    signatures: Mapping[str, Any],
-    card: Mapping[str, Any],
-    target: Path,
-    samples: Sequence[bytes],
-    transform_graph: str | os.PathLike[str] | None,
-) -> None:
-    import tensorflow as tf
+    def write(self, target: Path) -> None:
+        """Writes the SavedModel, whole or not at all."""
+        import tensorflow as tf
 
-    from trainers.export.card import write_card
-    from trainers.export.digest import model_digest
-    from trainers.export.feature_names import write_feature_names
-    from trainers.export.samples import write_samples
+        from trainers.export.card import write_card
+        from trainers.export.digest import model_digest
+        from trainers.export.feature_names import write_feature_names
+        from trainers.export.samples import write_samples
 
-    with atomic_directory(target) as directory:
-        tf.saved_model.save(served, str(directory), signatures=dict(signatures))
-        write_feature_names(directory, served.tensor_names)
-        write_samples(directory, card["name"], samples, transform_graph, served.full_raw_feature_spec)
-        write_card({**card, "sha256": model_digest(directory)}, directory)
+        samples, graph = self._options.samples, self._options.transform_graph
+        with atomic_directory(target) as directory:
+            tf.saved_model.save(self._served, str(directory), signatures=dict(self._signatures))
+            write_feature_names(directory, self._served.tensor_names)
+            write_samples(directory, self._card["name"], samples, graph, self._served.full_raw_feature_spec)
+            write_card({**self._card, "sha256": model_digest(directory)}, directory)
 
 
 def version_numbers(out: str | os.PathLike[str]) -> list[int]:

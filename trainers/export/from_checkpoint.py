@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError
 from engine.schema.schema_proto import as_feature_spec
 from engine.storage.tree import for_tensorflow, is_local, require_local
 from trainers.export.export import export_saved_model
+from trainers.export.options import ExportOptions
 from trainers.models.context import ModelContext
 from trainers.models.inputs import feature_names
+
+if TYPE_CHECKING:
+    from trainers.checkpoints.checkpoint import Checkpoint
 
 __all__ = ["check_export", "create_variables", "export_checkpoint", "rebuild_model"]
 
@@ -40,12 +44,12 @@ def export_checkpoint(
             the last.
         build_model: the function of the training.
         out: directory of all versions of the model.
-        transform_graph: see `export_saved_model`.
-        raw_feature_spec: see `export_saved_model`; needed where there is no transform graph.
+        transform_graph: see `ExportOptions`.
+        raw_feature_spec: see `ExportOptions`; needed where there is no transform graph.
         use_average: export the moving averages of the weights; None does where the checkpoint has them.
-        data_manifest: see `export_saved_model`; None takes what the checkpoint says.
+        data_manifest: see `ExportOptions`; None takes what the checkpoint says.
         metrics: for the card; None takes the last of the training's history.
-        samples: see `export_saved_model`.
+        samples: see `ExportOptions`.
         version: 1 or more; None takes the next.
 
     Raises:
@@ -61,9 +65,7 @@ def export_checkpoint(
         saved.path, build_model, transform_graph, feature_spec=raw_feature_spec, use_average=use_average
     )
     config = saved.state.get("config", {})
-    return export_saved_model(
-        model,
-        out,
+    options = ExportOptions(
         transform_graph=transform_graph,
         raw_feature_spec=raw_feature_spec,
         label=list(context.label_spec),
@@ -74,8 +76,8 @@ def export_checkpoint(
         metrics=_last_metrics(saved.state) if metrics is None else metrics,
         samples=samples,
         checkpoint={"path": os.path.abspath(saved.path) if is_local(saved.path) else saved.path, **saved.identity},
-        version=version,
     )
+    return export_saved_model(model, out, options, version=version)
 
 
 def rebuild_model(
@@ -98,7 +100,6 @@ def rebuild_model(
     import tensorflow_transform as tft
 
     from trainers.checkpoints.checkpoint import load_checkpoint
-    from trainers.export.restore import restore_model
     from trainers.models.precision import precision_policy
 
     saved = load_checkpoint(os.fspath(checkpoint))
@@ -126,7 +127,7 @@ def rebuild_model(
         model = build_model(context)
     create_variables(model, context)
     averaged = bool(saved.state["variables"].get("average"))
-    restore_model(model, saved.path, use_average=averaged if use_average is None else use_average)
+    _restore(model, saved, averaged if use_average is None else use_average)
     return model, context
 
 
@@ -199,6 +200,28 @@ def create_variables(model: Any, context: ModelContext) -> None:
         return
     features = {name: blank_feature(feature, tf.constant(1)) for name, feature in context.feature_spec.items()}
     ForwardPass(model, context.pad)(features)
+
+
+def _restore(model: Any, checkpoint: Checkpoint, use_average: bool) -> None:
+    """Puts the weights of a checkpoint, or their moving averages, into a model of the same architecture whose variables exist."""
+    from trainers.checkpoints.checkpoint import assign_group
+    from trainers.export.forward import variables_of
+    from trainers.tables.table import tables_of
+
+    own = {id(v) for v in variables_of(model)}
+    assign_group(checkpoint, "model", _named(model.variables, own))
+    checkpoint.restore_tables(tables_of(model), training=False)
+    if use_average:
+        if not checkpoint.state["variables"].get("average"):
+            raise ConfigError(f"{checkpoint.path}: it has no moving averages: it was trained without ema_decay")
+        assign_group(checkpoint, "average", _named(model.trainable_variables, own))
+
+
+def _named(variables: Any, own: set[int]) -> list[tuple[str, Any]]:
+    from trainers.compat.keras import tf_variable
+
+    pairs = [(getattr(v, "path", v.name), tf_variable(v)) for v in variables]
+    return [(name, variable) for name, variable in pairs if id(variable) in own]
 
 
 def _last_metrics(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -23,6 +23,7 @@ from trainers.export.inputs import (
     required_inputs,
     tensor_names,
 )
+from trainers.export.options import ExportOptions
 
 __all__ = ["ServedModel"]
 
@@ -53,33 +54,20 @@ class ServedModel(tf.Module):
 
     Args:
         model: see `ForwardPass`.
-        transform_graph: directory of TFT's output, or None where the model takes raw features.
-        raw_feature_spec: features of the raw examples; None takes what the graph knows.
-        label: names of the label features (transformed ones, where there is a graph): they are not asked for.
-        features: names of the features that the model takes; None for all except the labels.
-        pad: list feature to its `PadList`.
+        options: of the export: its transform graph, or None where the model takes raw features; features, label and pad.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        transform_graph: str | Path | None,
-        raw_feature_spec: Mapping[str, Any] | None,
-        label: Sequence[str],
-        features: Sequence[str] | None = None,
-        pad: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, model: Any, options: ExportOptions) -> None:
         super().__init__(name="served_model")
-        self.forward = ForwardPass(model, pad)
-        if transform_graph is not None:
-            self.transform_layer, self._specs = _with_graph(
-                str(transform_graph), raw_feature_spec, label, features, self._needed
-            )
+        # Of the options nothing is kept: a tf.Module would wrap and save what it finds among its attributes.
+        self.forward = ForwardPass(model, options.pad)
+        if options.transform_graph is not None:
+            self.transform_layer, self._specs = _with_graph(options, self._needed)
             return
+        raw_feature_spec = options.raw_feature_spec
         if raw_feature_spec is None:
             raise ConfigError("export without a transform graph needs raw_feature_spec: the features of the examples")
-        wanted = features or [name for name in raw_feature_spec if name not in label]
+        wanted = options.features or [name for name in raw_feature_spec if name not in options.labels]
         _check_known(wanted, raw_feature_spec, "the examples have no feature")
         spec = {name: raw_feature_spec[name] for name in wanted}
         needed, blank = self._needed(spec)
@@ -186,15 +174,13 @@ class ServedModel(tf.Module):
 
 
 def _with_graph(
-    graph: str,
-    raw_feature_spec: Mapping[str, Any] | None,
-    label: Sequence[str],
-    features: Sequence[str] | None,
-    needed_of: Callable[[Mapping[str, Any]], tuple[dict[str, Any], dict[str, Any]]],
+    options: ExportOptions, needed_of: Callable[[Mapping[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
 ) -> tuple[Any, _Specs]:
     """Returns TFT's layer of the graph and the specs."""
     import tensorflow_transform as tft
 
+    assert options.transform_graph is not None
+    graph = os.fspath(options.transform_graph)
     here = for_tensorflow(graph)
     if not tf.io.gfile.exists(f"{here}/transform_fn/saved_model.pb"):
         raise ConfigError(
@@ -202,13 +188,13 @@ def _with_graph(
         )
     output = tft.TFTransformOutput(here)
     transformed = output.transformed_feature_spec()
-    _check_known(label, transformed, "label: the transform graph gives no feature")
-    wanted = features or [name for name in transformed if name not in label]
+    _check_known(options.labels, transformed, "label: the transform graph gives no feature")
+    wanted = options.features or [name for name in transformed if name not in options.labels]
     _check_known(wanted, transformed, "the transform graph gives no feature")
     model_spec, blank = needed_of({name: transformed[name] for name in wanted})
     loaded, function = _transform_function(output.transform_savedmodel_dir)
     known = raw_spec_of_transform(function)
-    full_raw = _agreed(known, raw_feature_spec or _stored_raw_spec(output) or known)
+    full_raw = _agreed(known, options.raw_feature_spec or _stored_raw_spec(output) or known)
     needed = required_inputs(function, model_spec)
     del loaded  # its tables were needed until here; the layer loads its own
     return output.transform_features_layer(), _Specs(

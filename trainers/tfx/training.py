@@ -20,6 +20,7 @@ _DEFAULTS = {"global_batch_size": 1024}
 def train_from(fn_args: Any, settings: Mapping[str, Any]) -> None:
     """Trains in this process, as one member of the group that TF_CONFIG describes; the chief writes the model."""
     from trainers.export.export import write_saved_model
+    from trainers.export.options import ExportOptions
     from trainers.loop.trainer import Trainer
     from trainers.models.inputs import feature_names
 
@@ -34,9 +35,7 @@ def train_from(fn_args: Any, settings: Mapping[str, Any]) -> None:
     result = Trainer(config, build_model, train, evaluation, transform_graph=graph).fit()
     if not result.is_chief:
         return
-    write_saved_model(
-        result.model,
-        fn_args.serving_model_dir,
+    options = ExportOptions(
         transform_graph=graph,
         raw_feature_spec=raw_spec,
         label=config.labels,
@@ -46,6 +45,7 @@ def train_from(fn_args: Any, settings: Mapping[str, Any]) -> None:
         config=config.as_json(),
         metrics={**result.metrics, **{f"eval_{name}": value for name, value in result.eval_metrics.items()}},
     )
+    write_saved_model(result.model, fn_args.serving_model_dir, options)
 
 
 def _trainer_config(fn_args: Any, settings: Mapping[str, Any]) -> TrainerConfig:

@@ -224,6 +224,26 @@ def test_export_with_spec_of_other_types_is_refused(flights, tmp_path):
         )
 
 
+def test_export_options_hold_what_keywords_do_not_replace(tmp_path):
+    import tensorflow as tf
+
+    from trainers.export import ExportOptions, export_saved_model, version_numbers
+    from trainers.export.card import read_card
+
+    class Sum(tf.Module):
+        def __call__(self, features):
+            return features["x"]
+
+    spec = {name: tf.io.FixedLenFeature([], tf.float32) for name in "xy"}
+    options = ExportOptions(raw_feature_spec=spec, label="y", config={"epochs": 2}, metrics={"auc": 0.5})
+    card = read_card(export_saved_model(Sum(), tmp_path, options, metrics={"auc": 0.9}, version=4))
+    assert card is not None and (card["label"], card["config"], card["metrics"]) == (["y"], {"epochs": 2}, {"auc": 0.9})
+    assert set(card["raw_features"]) == {"x"} and options.metrics == {"auc": 0.5}
+    with pytest.raises(TypeError, match="lable"):
+        export_saved_model(Sum(), tmp_path, options, lable="y")
+    assert version_numbers(tmp_path) == [4]
+
+
 def test_export_failed_in_the_middle_leaves_nothing(flights, tmp_path, monkeypatch):
     from trainers import export
     from trainers.export import card
