@@ -200,6 +200,13 @@ def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_row
 
     reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
     with PassProgress(f"analyze, pass {number + 1}", ds.num_records, ds.size_bytes, "merging") as progress:
+        _log.info(
+            "pass %d: %d records in %d splits, %d columns",
+            number + 1,
+            ds.num_records,
+            len(splits),
+            len(plan.columns),
+        )
         result = backend.accumulate(plan, reader, splits, progress)
     check_counts(splits, result.split_rows, ds.num_records)
     return dict(result.parts)

@@ -13,13 +13,14 @@ import contextlib
 import difflib
 import importlib
 import io
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
-from engine.core import environment, exit_codes
+from engine.core import environment, exit_codes, run_log
 from engine.core.errors import FullpassError, NotMet
 from engine.core.own_packages import check_path
 from engine.core.redaction import redact
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextlib.contextmanager
 def _own_environment() -> Iterator[None]:
     """Takes back what a command's options set: --quiet of one call must not silence the next one of this process."""
-    names = (environment.DEBUG.name, environment.PROGRESS.name)
+    names = (environment.DEBUG.name, environment.PROGRESS.name, environment.VERBOSE.name)
     before = {name: os.environ.get(name) for name in names}
     try:
         yield
@@ -99,12 +100,28 @@ def _main(words: list[str]) -> int:
     debug = "--debug" in words
     if debug:
         os.environ[environment.DEBUG.name] = "1"
+    with run_log.recording():
+        try:
+            code = _work(words, debug)
+        except SystemExit as ending:
+            run_log.record(f"ends with exit code {ending.code}")
+            raise
+        run_log.record(f"ends with exit code {code}")
+        return code
+
+
+def _work(words: list[str], debug: bool) -> int:
     try:
         check_path()
         module, args = _parse(words)
         if getattr(args, "quiet", False):
             os.environ[environment.PROGRESS.name] = "0"
-        return int(module.run(args) or 0)
+        if getattr(args, "verbose", False):
+            os.environ[environment.VERBOSE.name] = "1"
+        if environment.VERBOSE.read():
+            run_log.show_more()
+        with run_log.in_step(args.command):
+            return int(module.run(args) or 0)
     except KeyboardInterrupt:
         return _fail("interrupted", exit_codes.INTERRUPTED, debug, kind="")
     except FullpassError as error:
@@ -119,7 +136,8 @@ def _main(words: list[str]) -> int:
         return _fail(str(error), exit_codes.FAILED, debug)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
-        return _fail(f"{text} (run it again with --debug for the traceback)", 1, debug, kind="internal error: ")
+        hint = "" if run_log.log_path() else " (run it again with --debug for the traceback)"
+        return _fail(f"{text}{hint}", 1, debug, kind="internal error: ")
 
 
 def _print_anywhere() -> None:
@@ -134,6 +152,9 @@ def build_parser(command: str | None = None) -> tuple[argparse.ArgumentParser, M
     common = argparse.ArgumentParser(add_help=False)
     # SUPPRESS: the default of the command would overwrite what was said before it.
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    common.add_argument(
+        "-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="show more of what is done, with times"
+    )
     common.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="show no progress")
     parser = argparse.ArgumentParser(
         prog="fullpass",
@@ -188,9 +209,13 @@ def _sentence(text: str) -> str:
 
 
 def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:
+    """Says in one line what went wrong, and returns the exit code; called while the exception is handled."""
     if debug:
         traceback.print_exc()
-    print(redact(f"fullpass: {kind}{' '.join(message.split())}"), file=sys.stderr, flush=True)
+    line = f"{kind}{' '.join(message.split())}"
+    log = run_log.log_path()
+    run_log.record(line, logging.ERROR, sys.exc_info()[1])
+    print(redact(f"fullpass: {line}{f'; log {log}' if log else ''}"), file=sys.stderr, flush=True)
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,12 +16,14 @@ from cluster.pipeline.records import Finished, StepRecord, begin_directory, comm
 from cluster.pipeline.step import Step, StepContext, StepResult
 from cluster.pipeline.steps import STEPS
 from engine.core.errors import ConfigError, FullpassError
+from engine.core.run_log import in_step
 from engine.machine.clock import utc_now
 from engine.machine.lock import LockHeld, locked
 
 __all__ = ["PipelineError", "run_pipeline"]
 
 Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 
 
 class PipelineError(FullpassError):
@@ -69,13 +72,15 @@ def run_pipeline(
         results: dict[str, Finished] = {}
         began = time.monotonic()
         for number, decision in enumerate(decisions, 1):
-            if decision.finished:
-                results[decision.step.name] = _skip(decision, say)
-                continue
-            if all(d.finished for d in decisions[: number - 1]):
-                before_work()
-            say(f"{decision.step.name:<10} runs, step {number} of {len(decisions)} ({decision.reason})")
-            results[decision.step.name] = _run(decision, pipeline, results, say)
+            name = decision.step.name
+            with in_step(name):
+                if decision.finished:
+                    results[name] = _skip(decision, say)
+                    continue
+                if all(d.finished for d in decisions[: number - 1]):
+                    before_work()
+                say(f"{name:<10} runs, step {number} of {len(decisions)} ({decision.reason})")
+                results[name] = _run(decision, pipeline, results, say)
         say(
             f"{'pipeline':<10} {pipeline.name} finished in {time.monotonic() - began:.1f} s; results in {pipeline.work_dir}"
         )
@@ -112,6 +117,7 @@ def _run(decision: Decision, pipeline: Pipeline, results: Mapping[str, Finished]
     step = decision.step
     before = {name: results[name] for name in step.after if name in results}
     directory = begin_directory(Path(pipeline.work_dir) / step.name, decision.key, step.resumable)
+    _log.info("writes into %s", directory)
     began = time.monotonic()
     result = _work(step, StepContext(pipeline=pipeline, out=directory, before=before))
     seconds = time.monotonic() - began
@@ -131,6 +137,12 @@ def _run(decision: Decision, pipeline: Pipeline, results: Mapping[str, Finished]
         finished_at=utc_now(),
     )
     finished = commit(directory, record)
+    _log.info(
+        "%d files, %d bytes are in %s",
+        len(finished.record.files),
+        sum(finished.record.files.values()),
+        finished.directory,
+    )
     prune(directory.parent, directory)
     say(f"{'':<10} {_counts(finished.record)}")
     for note in result.notes:

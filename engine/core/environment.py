@@ -23,6 +23,7 @@ __all__ = [
     "STATE_DIR",
     "SUPERVISOR",
     "VARIABLES",
+    "VERBOSE",
     "VOCABULARY_MEMORY_BYTES",
     "Variable",
 ]
@@ -68,6 +69,7 @@ class Variable(Generic[T]):
 
 PROGRESS = Variable("FULLPASS_PROGRESS", bool, True, "0 silences progress bars and lines, as `--quiet` does.")
 DEBUG = Variable("FULLPASS_DEBUG", bool, False, "1 shows tracebacks and all that TensorFlow writes, as `--debug` does.")
+VERBOSE = Variable("FULLPASS_VERBOSE", bool, False, "1 shows more lines of what is done, as `--verbose` does.")
 STATE_DIR: Variable[str | None] = Variable(
     "FULLPASS_STATE_DIR", str, None, "Local directory with what is known of submitted jobs; else `fullpass` in the user's state directory."
 )  # fmt: skip
@@ -108,6 +110,7 @@ GENERATION = Variable("FULLPASS_GENERATION", int, 0, "How often the group has be
 VARIABLES: tuple[Variable[Any], ...] = (
     PROGRESS,
     DEBUG,
+    VERBOSE,
     STATE_DIR,
     VOCABULARY_MEMORY_BYTES,
     *REMOTE.values(),

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from engine.core import environment
+from engine.core import environment, run_log
 
 __all__ = ["Progress"]
 
@@ -64,15 +64,15 @@ class Progress:
     def update(self, done: int, note: str = "") -> None:
         """Sets the units done so far."""
         self.done = done
-        if self._silent:
-            return
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=note)
-            return
         now = time.monotonic()
         if now - self._last_line >= _LINE_EVERY_S:
             self._last_line = now
-            print(self._line(now, note), file=sys.stderr, flush=True)
+            line = self._line(now, note)
+            run_log.record(line)
+            if not self._silent and self._bar is None:
+                print(line, file=sys.stderr, flush=True)
 
     def _line(self, now: float, note: str) -> str:
         rate = self.done / max(now - self._start, 1e-9)
@@ -89,3 +89,5 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        took = time.monotonic() - self._start
+        run_log.record(f"{self.label}: {'ended at' if kind else 'done,'} {self.done:,} {self.unit} in {took:.1f} s")

@@ -13,12 +13,12 @@ import os
 import posixpath
 import secrets
 import socket
-import sys
 import threading
 import time
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.run_log import tell
 from engine.machine.lock import LockHeld, locked
 from engine.storage import tree as storage
 
@@ -64,7 +64,7 @@ def lock_directory(directory: str, run_id: str = "", wait_s: float = _WAIT_S) ->
                 f"{directory}: another training run uses it ({_who(holder)}); wait for its end, or train in another directory"
             )
         if not said:
-            print(f"waiting for {_who(holder)}, which trains in {directory}", file=sys.stderr, flush=True)
+            tell(f"waiting for {_who(holder)}, which trains in {directory}")
             said = True
         time.sleep(min(0.2, wait_s))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import random
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from engine.core.run_log import tell
 from trainers.checkpoints import checkpoint as files
 from trainers.checkpoints.settings_change import refused_change, tuned_changes
 from trainers.config.config import TrainerConfig
@@ -58,7 +58,7 @@ def agreed_checkpoint(
         )
     changes = tuned_changes(saved.state["config"], config)
     if changes and placement.is_chief:
-        print(f"goes on from step {step} with {', '.join(changes)}", file=sys.stderr, flush=True)
+        tell(f"goes on from step {step} with {', '.join(changes)}")
     return saved
 
 
@@ -75,11 +75,11 @@ def newest_whole_step(directory: str) -> int | None:
         try:
             files.load_checkpoint(files.checkpoint_path(directory, step)).verify()
         except files.CheckpointError as error:
-            print(f"DAMAGED CHECKPOINT: {error}", file=sys.stderr, flush=True)
+            tell(f"DAMAGED CHECKPOINT: {error}")
             faults.append(str(error))
             continue
         if faults:
-            print(f"goes on from step {step}, the last whole checkpoint", file=sys.stderr, flush=True)
+            tell(f"goes on from step {step}, the last whole checkpoint")
         return step
     if faults:
         raise files.CheckpointError(

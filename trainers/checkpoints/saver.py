@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from engine.core.run_log import tell
 from trainers.checkpoints import checkpoint as files
 from trainers.checkpoints.table_parts import TableParts
 from trainers.config.config import CheckpointConfig
 
 __all__ = ["Saver"]
+
+_log = logging.getLogger(__name__)
 
 
 class Saver:
@@ -103,6 +106,7 @@ class Saver:
             if state.get("finite", True):
                 self._last_finite = step
             self._error = None
+            _log.info("checkpoint of step %d is in %s", step, self.last_path)
             self._on_commit(step)
             self._prune()
         except Exception as error:
@@ -111,9 +115,7 @@ class Saver:
                 parts.remove()
             with contextlib.suppress(OSError):  # the disk that is full may be the log's, too
                 said = f"checkpoint of step {step} was not written: {_short(error)}"
-                print(
-                    f"{said}; the last committed checkpoint is {self.last_path or 'none'}", file=sys.stderr, flush=True
-                )
+                tell(f"{said}; the last committed checkpoint is {self.last_path or 'none'}")
 
     def _prune(self) -> None:
         steps = files.checkpoint_steps(self._directory)

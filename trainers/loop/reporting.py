@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
-import sys
 import tempfile
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import DataError
+from engine.core.run_log import tell
 from engine.storage import tree as storage
 from trainers.config.config import TrainerConfig
 from trainers.loop.synchronous import CallResult
@@ -20,7 +21,7 @@ from trainers.strategies.placement import Placement
 
 __all__ = ["Meter", "Profiler", "Reporter", "Stopwatch", "opening_line"]
 
-
+_log = logging.getLogger(__name__)
 _SEND_EVERY_S = 30.0
 
 
@@ -50,7 +51,7 @@ class _Logs:
         try:
             storage.upload_tree(Path(self._here.name), self._target)
         except DataError as error:
-            print(f"logs were not written: {error}", file=sys.stderr, flush=True)
+            tell(f"logs were not written: {error}")
 
 
 class Meter:
@@ -150,13 +151,16 @@ class Reporter:
 
     def __init__(self, config: TrainerConfig, active: bool) -> None:
         self._logs = _Logs(config.directory, "logs")
-        self._on = active and config.tensorboard
+        self._active, self._on = active, active and config.tensorboard
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fullpass-summaries")
         self._writing: list[Future[None]] = []
         self._writers: dict[str, Any] = {}
 
     def scalars(self, kind: str, step: int, values: dict[str, float]) -> None:
-        """Writes values of "train" or "eval" at a step."""
+        """Writes values of "train" or "eval" at a step, for TensorBoard and in the log of the run."""
+        if self._active:
+            shown = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+            _log.info("%s, step %d: %s", kind, step, shown)
         if not self._on:
             return
         values = dict(values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import tensorflow as tf
 from engine.core.environment import PROGRESS, RUN_ID
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
+from engine.core.run_log import record, tell
 from trainers.callbacks.base import TrainingRun
 from trainers.callbacks.group import CallbackGroup
 from trainers.checkpoints import checkpoint as files
@@ -111,7 +111,7 @@ class Session:
             )
         notes = check_model(config, self.placement, self.adapter, self._built.tables)
         if notes and self.placement.is_chief:
-            print(*notes, sep="\n", file=sys.stderr, flush=True)
+            tell("\n".join(notes))
         variables = self.adapter.named_variables["optimizer"]
         self._optimizer = describe_optimizer(self.adapter.optimizer, variables, self.adapter.learning_rate)
         self._link.phase("built")
@@ -150,7 +150,7 @@ class Session:
             if group == "optimizer":
                 note = restore_optimizer(saved, named, self._optimizer, built.assign)
                 if note and self.placement.is_chief:
-                    print(note, file=sys.stderr, flush=True)
+                    tell(note)
             else:
                 files.assign_group(saved, group, named, built.assign)
         self.state = TrainingState.from_json(saved.state["training"])
@@ -183,11 +183,9 @@ class Session:
         )
         self._watch = DivergenceWatch(config, self.state, self._records.describe, self._saver.finished_path, chief)
         self._seconds.lap("start")
-        if chief and PROGRESS.read():
-            print(
-                opening_line(config, self.placement, self.state.step, self.total_steps, self.steps_per_epoch),
-                file=sys.stderr,
-            )
+        if chief:
+            say = tell if PROGRESS.read() else record
+            say(opening_line(config, self.placement, self.state.step, self.total_steps, self.steps_per_epoch))
 
     def _start_callbacks(self, callbacks: Sequence[Any], saved: files.Checkpoint | None) -> None:
         model, state = self.adapter.model, self.state
@@ -264,7 +262,7 @@ class Session:
             self.save()
         if self.state.stopped_early and self.placement.is_chief:
             best = f"{stopping.metric} {self.state.best:.5g} of step {self.state.best_step} was the best"
-            print(f"early stopping at step {self.state.step}: {best}", file=sys.stderr, flush=True)
+            tell(f"early stopping at step {self.state.step}: {best}")
 
     def end_epoch(self) -> None:
         """What the end of an epoch is for callbacks where there is no evaluation data."""
@@ -376,7 +374,7 @@ class Session:
         self._barrier()
         if self.placement.is_chief:
             where = f"stopped at step {self.state.step:,} of {self.total_steps:,}, saved in {self._saver.last_path}"
-            print(f"{where}; the same command goes on from there", file=sys.stderr, flush=True)
+            tell(f"{where}; the same command goes on from there")
 
     def _barrier(self) -> None:
         # The chief's last commit is there before any worker says that it is done.

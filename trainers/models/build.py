@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.run_log import tell
 from engine.storage.tree import for_tensorflow
 from trainers.config.config import TrainerConfig
 from trainers.config.learning_rate import schedule_function
@@ -131,7 +131,7 @@ def build(
     if placement.num_replicas > 1:
         note = adapter.fit_scaling(placement.strategy, *parts)
         if note and placement.is_chief:
-            print(note, file=sys.stderr, flush=True)
+            tell(note)
     tables = tables_of(adapter.model)
     for table in tables:
         table.prepare_training()

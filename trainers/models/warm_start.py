@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.run_log import tell
 from trainers.checkpoints import checkpoint as files
 from trainers.models.adapters import ModelAdapter
 
@@ -43,5 +43,5 @@ def warm_start(adapter: ModelAdapter, source: str, assign: Callable[[Any, Any], 
             f"one here ({', '.join(n for n, _ in mine[:3])}, ...)"
         )
     if taken < len(mine):
-        print(f"warm start: {taken} of {len(mine)} variables were taken over from {saved.path}", file=sys.stderr)
+        tell(f"warm start: {taken} of {len(mine)} variables were taken over from {saved.path}")
     return taken

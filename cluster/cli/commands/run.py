@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from engine.core.run_log import begin, record
+
 DESCRIPTION = "Run a pipeline: each step whose configuration, code or inputs changed since it was last finished."
 
 EPILOG = """\
@@ -35,6 +37,8 @@ a pipeline file:
   thresholds = { auc = 0.75 }
 
 Exit code 3: the model did not reach its thresholds (said again, with its metrics, when its evaluation is skipped).
+
+Each run has a log file, WORK_DIR/logs/run-TIME-PROCESS.log, that an error names; -v shows its lines while they are written.
 
 At the end a page about the run is written, WORK_DIR/report.html, where fullpass[report] is installed.
 
@@ -76,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     for target in args.track:
         check_target(target)
     pipeline = load_pipeline(args.pipeline, overrides=args.overrides, work_dir=args.work_dir)
+    if not args.dry_run:
+        begin(Path(pipeline.work_dir) / "logs")
     results = run_pipeline(
         pipeline, force=args.force, start=args.start, dry_run=args.dry_run, say=_say, before_work=import_tensorflow
     )
@@ -108,3 +114,4 @@ def _track(work_dir: str, target: str, name: str, page: Path | None) -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+    record(line)

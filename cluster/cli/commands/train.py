@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from cluster.cli.data_flags import add_data_flags
+from engine.core.run_log import begin, record, show_more
 
 if TYPE_CHECKING:
     from cluster.steps.train import TrainConfig
@@ -24,12 +26,16 @@ EPILOG = """examples:
   fullpass train out/train --module model.py --label late --out runs/3 --steps 10000 --workers 3 --ps 1
   fullpass train data/train --module towers.py --out runs/4 --epochs 3 --feature query --feature item
 
+Each run has a log file, OUT/logs/run-TIME-PROCESS.log (./fullpass-logs where OUT is a URI), that an error names; -v shows
+its lines while they are written.
 Logs of a group: OUT/workers/worker-0.log (training) and OUT/workers/worker-0.supervisor.log (starts, faults); where OUT is
 a URI they are in ./fullpass-workers. Every --set field is explained in docs/training.md.
 Where TF_CONFIG is set (a pod of a cluster job) this process is the one member that it names, with its supervisor.
 """
 
 __all__ = ["add_arguments", "add_training_arguments", "job_of", "run", "train_from_json"]
+
+_log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from engine.core.environment import SUPERVISOR
     from engine.core.errors import ConfigError
+    from engine.storage import paths
 
     if args.workers < 1 or args.ps < 0:
         raise ConfigError(f"--workers {args.workers} --ps {args.ps}: at least 1 worker and 0 parameter servers")
@@ -128,6 +135,10 @@ def run(args: argparse.Namespace) -> int:
     from cluster.cli.quiet import import_tensorflow
 
     import_tensorflow()
+    if not supervised:
+        # Beside TensorBoard's events; an object store has no file that grows, so the log of such a training is here.
+        remote = paths.is_remote(args.directory)
+        begin("fullpass-logs" if remote else paths.local_path(args.directory) / "logs")
     train_from_json(target[1])
     return 0
 
@@ -161,16 +172,20 @@ def train_from_json(text: str) -> None:
     from engine.storage import paths
     from trainers.checkpoints.integrity import plain_json
 
+    if SUPERVISOR.read():  # its output is the log of this member
+        show_more()
     job = json.loads(text)
     config = decode(train.TrainConfig, job["config"])
 
     def open_all(given: list[str], filters: list[str]) -> Dataset:
         return Dataset.open(given if len(given) > 1 else given[0], job["feature_spec"], filters=filters)
 
+    data = open_all(job["data"], job["filters"])
+    _log.info("data: %d records in %d files of %s", data.num_records, len(data.paths), ", ".join(job["data"]))
     result = train.run(
         config,
         job["module"],
-        open_all(job["data"], job["filters"]),
+        data,
         eval=open_all(job["eval"], job["eval_filters"]) if job["eval"] else None,
         graph=job["graph"],
     )
@@ -217,17 +232,17 @@ def _config(args: argparse.Namespace) -> TrainConfig:
 
 
 def _show(values: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(values))
-        return
-    print(f"steps       {values['steps']:,} ({values['epochs']:.3g} epochs), started at {values['resumed_from']:,}")
+    lines = [f"steps       {values['steps']:,} ({values['epochs']:.3g} epochs), started at {values['resumed_from']:,}"]
     for name in ("metrics", "eval_metrics"):
         if values[name]:
             shown = [f"{k} {'not a number' if v is None else format(v, '.5g')}" for k, v in values[name].items()]
-            print(f"{name:<11} {', '.join(shown)}")
+            lines.append(f"{name:<11} {', '.join(shown)}")
     seconds = {kind: value for kind, value in values["seconds"].items() if value >= 0.05}
-    print(f"speed       {values['examples_per_s']:,.0f} examples/s")
-    print(f"time        {', '.join(f'{kind} {value:.1f} s' for kind, value in seconds.items())}")
-    print(f"checkpoint  {values['checkpoint']}")
+    lines.append(f"speed       {values['examples_per_s']:,.0f} examples/s")
+    lines.append(f"time        {', '.join(f'{kind} {value:.1f} s' for kind, value in seconds.items())}")
+    lines.append(f"checkpoint  {values['checkpoint']}")
     if values["best_checkpoint"]:
-        print(f"best        {values['best_checkpoint']}")
+        lines.append(f"best        {values['best_checkpoint']}")
+    for line in lines:
+        record(line)
+    print(json.dumps(values) if as_json else "\n".join(lines))

@@ -44,7 +44,7 @@ def test_help_of_every_command_teaches_by_an_example(name, capsys):
     with pytest.raises(SystemExit) as caught:
         main([name, "--help"])
     assert caught.value.code == 0
-    assert f"fullpass {name}" in capsys.readouterr().out.split("options:")[1].split("example")[1]
+    assert f"fullpass {name}" in capsys.readouterr().out.split("options:")[1].split("\nexample")[1]
 
 
 def test_help_lists_what_is_there_and_nothing_else(capsys):

@@ -66,6 +66,10 @@ def test_not_blessed_is_one_exit_code_and_is_said_again_without_work(tmp_path):
     code, said = run(tmp_path, "run", "pipeline.toml", "--work-dir", "work")
     assert code == NOT_MET, said
     assert "train      runs, step 2 of 4" in said and "auc of all rows is" in said
+    (log,) = (tmp_path / "work" / "logs").glob("run-*.log")
+    kept = log.read_text()
+    assert "INFO train  train      runs, step 2 of 4" in kept and "INFO export  export: done, 1 parts in" in kept
+    assert "INFO train  checkpoint of step 10 is in" in kept and kept.endswith("INFO -  ends with exit code 3\n")
     code, said = run(tmp_path, "run", "pipeline.toml", "--work-dir", "work")
     assert code == NOT_MET, said
     assert said.count("skipped") == 4 and "not blessed: auc of all rows is" in said and "mean_prediction 0." in said

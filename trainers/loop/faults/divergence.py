@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from engine.core.errors import FullpassError
+from engine.core.run_log import tell
 from trainers.checkpoints.progress_state import TrainingState
 from trainers.config.config import TrainerConfig
 from trainers.loop.faults.step_guard import first_bad_tensor
@@ -100,7 +100,7 @@ class DivergenceWatch:
         self._said += 1
         if self._chief and self._said <= _SAID_AT_MOST:
             more = "; further ones are only counted" if self._said == _SAID_AT_MOST else ""
-            print(f"{text}{more}", file=sys.stderr, flush=True)
+            tell(f"{text}{more}")
 
 
 def bad_values(columns: Mapping[str, np.ndarray], record_ids: np.ndarray) -> tuple[str, int, float] | None:
