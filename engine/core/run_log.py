@@ -59,7 +59,8 @@ def recording() -> Iterator[None]:
     """Holds what the block opens with `begin` and `show_more`; at its end all of logging is as before."""
     before = (_State.path, _State.step, _State.handlers)
     levels = {name: logging.getLogger(name).level for name in _OWN}
-    _State.path, _State.step, _State.handlers = None, "-", ()
+    none: tuple[logging.Handler, ...] = ()
+    _State.path, _State.step, _State.handlers = None, "-", none
     try:
         yield
     finally:
