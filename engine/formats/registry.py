@@ -1,6 +1,6 @@
-"""The file formats: each a module with the same few functions, listed here.
+"""The file formats: each a module, or an object, with the same few functions, listed here.
 
-A format module has:
+A format has:
     EXTENSIONS
     file_compression(path) -> str | None
     scan_file(path, compression, size_bytes) -> (records, blocks)       every record's place, from headers only
@@ -16,7 +16,7 @@ and where it has them:
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import Any
 
 from engine.core.errors import ConfigError, DataError
 from engine.formats.beginnings import said_of
@@ -30,18 +30,18 @@ from engine.storage.paths import open_input
 __all__ = ["FORMATS", "detect", "format_module", "whole_split"]
 
 # In the order in which a file's first bytes are asked about: gzip of JSON lines before gzip of TFRecord, whose headers are farther in.
-FORMATS: dict[str, ModuleType] = {
+FORMATS: dict[str, Any] = {
     "parquet": parquet,
-    "arrow": arrow_ipc,
-    "orc": orc,
-    "avro": avro,
-    "jsonl": jsonl,
+    "arrow": arrow_ipc.FORMAT,
+    "orc": orc.FORMAT,
+    "avro": avro.FORMAT,
+    "jsonl": jsonl.FORMAT,
     "tfrecord": tfrecord,
 }
 
 
-def format_module(name: str) -> ModuleType:
-    """Returns the module of a format.
+def format_module(name: str) -> Any:
+    """Returns a format: what the head of this file lists.
 
     Raises:
         ConfigError: no such format.

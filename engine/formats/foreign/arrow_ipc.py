@@ -12,30 +12,15 @@ from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
 
-__all__ = [
-    "EXTENSIONS",
-    "column_names",
-    "file_compression",
-    "infer_schema",
-    "matches",
-    "read",
-    "scan_file",
-    "split_file",
-]
+__all__ = ["FORMAT"]
 
-EXTENSIONS = (".arrow", ".feather", ".ipc", ".arrows")
-BY_BLOCK = True
 _FILE, _STREAM, _FEATHER_1 = b"ARROW1\0\0", b"\xff\xff\xff\xff", b"FEA1"
 _FOOTER_BYTES = 1 << 16
 
 
-def matches(head: bytes) -> bool:
+def _matches(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes is Arrow IPC."""
     return head.startswith((_FILE, _FEATHER_1)) or (head.startswith(_STREAM) and head[4:8] != _STREAM)
-
-
-def file_compression(path: str) -> None:
-    """Arrow compresses inside the file: always None."""
 
 
 class _IpcFile(NumberedFile):
@@ -80,6 +65,4 @@ def _chosen(batch: pa.RecordBatch, columns: Sequence[str] | None) -> pa.RecordBa
     return chosen
 
 
-_FORMAT = NumberedFormat("arrow", _IpcFile)
-column_names, scan_file, infer_schema = _FORMAT.column_names, _FORMAT.scan_file, _FORMAT.infer_schema
-split_file, read = _FORMAT.split_file, _FORMAT.read
+FORMAT = NumberedFormat("arrow", _IpcFile, _matches, (".arrow", ".feather", ".ipc", ".arrows"))

@@ -15,19 +15,8 @@ from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
 
-__all__ = [
-    "EXTENSIONS",
-    "column_names",
-    "file_compression",
-    "infer_schema",
-    "matches",
-    "read",
-    "scan_file",
-    "split_file",
-]
+__all__ = ["FORMAT"]
 
-EXTENSIONS = (".avro",)
-BY_BLOCK = True
 BLOCK_BYTES = 1 << 20
 _MAGIC = b"Obj\x01"
 _ROWS = 16384
@@ -56,13 +45,9 @@ _LOGICAL = {
 }
 
 
-def matches(head: bytes) -> bool:
+def _matches(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes is Avro."""
     return head.startswith(_MAGIC)
-
-
-def file_compression(path: str) -> None:
-    """Avro compresses inside the file: always None."""
 
 
 class _AvroFile(NumberedFile):
@@ -212,6 +197,4 @@ def _plain(value: Any) -> Any:
     return str(value) if type(value).__name__ == "UUID" else value
 
 
-_FORMAT = NumberedFormat("avro", _AvroFile, shared=True)
-column_names, scan_file, infer_schema = _FORMAT.column_names, _FORMAT.scan_file, _FORMAT.infer_schema
-split_file, read = _FORMAT.split_file, _FORMAT.read
+FORMAT = NumberedFormat("avro", _AvroFile, _matches, (".avro",), shared=True)

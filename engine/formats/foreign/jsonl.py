@@ -22,19 +22,8 @@ from engine.formats.tfrecord.stream import header_holds
 from engine.schema.unify import unify_schemas
 from engine.storage import paths as _paths
 
-__all__ = [
-    "EXTENSIONS",
-    "column_names",
-    "file_compression",
-    "infer_schema",
-    "matches",
-    "read",
-    "scan_file",
-    "split_file",
-]
+__all__ = ["FORMAT"]
 
-EXTENSIONS = (".jsonl", ".ndjson", ".jsonlines", ".json")
-BY_BLOCK = True
 BLOCK_BYTES = 4 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 _READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
@@ -56,7 +45,7 @@ class _BadStream(ValueError):
     """What a compressed file has from some place on."""
 
 
-def matches(head: bytes) -> bool:
+def _matches(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes is JSON lines, gzip of them included."""
     if head.startswith(b"\x1f\x8b"):
         try:
@@ -65,10 +54,6 @@ def matches(head: bytes) -> bool:
             return False
     # A TFRecord file whose first record has 123 bytes begins with "{" as well.
     return head.removeprefix(_BOM).lstrip().startswith(b"{") and not header_holds(head)
-
-
-def file_compression(path: str) -> None:
-    """Compressed JSON lines are one block, which the reader decompresses itself: always None."""
 
 
 class _JsonFile(NumberedFile):
@@ -241,6 +226,4 @@ def _without_times(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-_FORMAT = NumberedFormat("jsonl", _JsonFile, shared=True)
-column_names, scan_file, infer_schema = _FORMAT.column_names, _FORMAT.scan_file, _FORMAT.infer_schema
-split_file, read = _FORMAT.split_file, _FORMAT.read
+FORMAT = NumberedFormat("jsonl", _JsonFile, _matches, (".jsonl", ".ndjson", ".jsonlines", ".json"), shared=True)

@@ -54,15 +54,27 @@ class NumberedFile(abc.ABC):
 
 
 class NumberedFormat:
-    """The functions of a format module, over one that opens files.
+    """A format as the registry has it, over a function that opens files.
 
     Args:
         name: in the registry.
         open_file: opens one; raises DataError, or what the library that reads it raises.
+        matches: whether a file that begins with these bytes is of the format.
+        extensions: of the names of its files.
         shared: whether several threads may read one opened file.
     """
 
-    def __init__(self, name: str, open_file: Callable[[str], NumberedFile], shared: bool = False) -> None:
+    BY_BLOCK = True
+
+    def __init__(
+        self,
+        name: str,
+        open_file: Callable[[str], NumberedFile],
+        matches: Callable[[bytes], bool],
+        extensions: tuple[str, ...],
+        shared: bool = False,
+    ) -> None:
+        self.EXTENSIONS, self.matches = extensions, matches
         self._name, self._open_file, self._shared = name, open_file, shared
         self._cached = functools.lru_cache(maxsize=16)(self._opened)
 
@@ -79,6 +91,9 @@ class NumberedFormat:
             return self._open_file(path)
         except _READ_ERRORS as error:
             raise DataError(f"is not a whole file of format {self._name!r}: {error}", path=path) from error
+
+    def file_compression(self, path: str) -> None:
+        """Such a file is compressed inside, or read as one block that its own reader unpacks: always None."""
 
     def column_names(self, path: str) -> tuple[str, ...]:
         """Returns the names of the columns that a file has."""

@@ -10,29 +10,14 @@ from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
 
-__all__ = [
-    "EXTENSIONS",
-    "column_names",
-    "file_compression",
-    "infer_schema",
-    "matches",
-    "read",
-    "scan_file",
-    "split_file",
-]
+__all__ = ["FORMAT"]
 
-EXTENSIONS = (".orc",)
-BY_BLOCK = True
 _FOOTER_BYTES = 1 << 16
 
 
-def matches(head: bytes) -> bool:
+def _matches(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes is ORC."""
     return head.startswith(b"ORC")
-
-
-def file_compression(path: str) -> None:
-    """ORC compresses inside the file: always None."""
 
 
 class _OrcFile(NumberedFile):
@@ -58,6 +43,4 @@ class _OrcFile(NumberedFile):
             return size_bytes.to_bytes(8, "little") + file.read(_FOOTER_BYTES)
 
 
-_FORMAT = NumberedFormat("orc", _OrcFile)
-column_names, scan_file, infer_schema = _FORMAT.column_names, _FORMAT.scan_file, _FORMAT.infer_schema
-split_file, read = _FORMAT.split_file, _FORMAT.read
+FORMAT = NumberedFormat("orc", _OrcFile, _matches, (".orc",))
