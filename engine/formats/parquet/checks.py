@@ -19,14 +19,10 @@ def unchecked(path: str) -> str | None:
 
     The first page of each column chunk is looked at: writers give all pages of a chunk checksums, or none.
     """
-    metadata = open_parquet(path).metadata
-    total = without = 0
+    footer = open_parquet(path).footer
+    total = footer.first_page.size
     with _paths.open_input(path) as file:
-        for index in range(metadata.num_row_groups):
-            group = metadata.row_group(index)
-            for column in range(group.num_columns):
-                total += 1
-                without += not _has_checksum(file, group.column(column))
+        without = sum(not _has_checksum(file, offset) for offset in footer.first_page.ravel().tolist())
     if not without:
         return None
     return (
@@ -35,11 +31,8 @@ def unchecked(path: str) -> str | None:
     )
 
 
-def _has_checksum(file: Any, chunk: Any) -> bool:
-    offsets = [chunk.data_page_offset]
-    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
-        offsets.append(chunk.dictionary_page_offset)
-    file.seek(min(offsets))
+def _has_checksum(file: Any, offset: int) -> bool:
+    file.seek(offset)
     return _CRC_FIELD in _leading_integers(file.read(_HEADER_BYTES))
 
 

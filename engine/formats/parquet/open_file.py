@@ -13,18 +13,25 @@ import pyarrow.parquet as pq
 
 from engine.core.errors import DataError
 from engine.formats.beginnings import first_bytes, said_of
+from engine.formats.parquet.footer import Footer, parse_footer
 from engine.schema.unify import plain_schema, plain_type
 from engine.storage import paths as _paths
 
-__all__ = ["ParquetFile", "footer_bytes", "open_parquet"]
+__all__ = ["ParquetFile", "open_parquet"]
 
 _SIGNATURE_BYTES = 28  # behind the plain footer of an encrypted file: nonce and tag
 
 
 class ParquetFile(pq.ParquetFile):
-    """An opened file that is asked for its columns with every block."""
+    """An opened file that is asked for its columns with every block.
+
+    Attributes:
+        declared: its schema in plain types.
+        footer: what its row groups and columns are; pyarrow's `metadata` must not be asked (see there).
+    """
 
     declared: pa.Schema
+    footer: Footer
 
     @functools.cached_property
     def names(self) -> frozenset[str]:
@@ -33,10 +40,10 @@ class ParquetFile(pq.ParquetFile):
 
 
 def open_parquet(path: str, dictionary_columns: tuple[str, ...] = ()) -> ParquetFile:
-    """Returns the opened file; `declared` is its schema in plain types.
+    """Returns the opened file.
 
     Raises:
-        DataError: no whole Parquet file, an encrypted one, or one with two columns of one name.
+        DataError: no whole Parquet file, an encrypted one, one whose footer contradicts itself, or has two columns of one name.
     """
     size_bytes, modified_ns = _paths.stat(path)
     return _open_cached(path, size_bytes, modified_ns, dictionary_columns, os.getpid(), threading.get_ident())
@@ -48,7 +55,7 @@ def _open_cached(
 ) -> ParquetFile:
     """Opened files, kept so that reading block after block opens nothing: readers of two threads share the footer alone."""
     try:
-        metadata, declared, as_stored = _shared_footer(path, size_bytes, modified_ns, pid)
+        metadata, footer, declared, as_stored = _shared_footer(path, size_bytes, modified_ns, pid)
         file = ParquetFile(
             _source(path),
             metadata=metadata,
@@ -59,27 +66,29 @@ def _open_cached(
         )
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _not_parquet(path, size_bytes, error) from error
-    file.declared = declared
+    file.declared, file.footer = declared, footer
     return file
 
 
 @functools.lru_cache(maxsize=64)
-def _shared_footer(path: str, size_bytes: int, modified_ns: int, pid: int) -> tuple[pq.FileMetaData, pa.Schema, bool]:
+def _shared_footer(
+    path: str, size_bytes: int, modified_ns: int, pid: int
+) -> tuple[pq.FileMetaData, Footer, pa.Schema, bool]:
     """Parsed footers, one for all threads: of a file with many row groups and columns it is some megabytes.
 
-    Returns (footer, schema in plain types, whether the footer has lost its note of Arrow types).
+    Returns (footer as pyarrow has it, as numbers, schema in plain types, whether the first has lost its note of Arrow types).
     """
     with _paths.open_input(path) as file:  # one reader for both: behind a URI each would fetch the end of the file
         metadata = pq.read_metadata(file)
-        footer_length = _footer_length(file, size_bytes)
-    if footer_length == metadata.serialized_size + _SIGNATURE_BYTES:
-        # pyarrow would end the whole process when asked for an encrypted column's statistics.
+        stored_footer = _footer_bytes(file, size_bytes)
+    if len(stored_footer) == metadata.serialized_size + _SIGNATURE_BYTES:
         raise _encrypted(path)
+    footer = parse_footer(stored_footer, path, size_bytes - 8 - len(stored_footer))
     stored = metadata.schema.to_arrow_schema()
     declared = plain_schema(stored, path)
     if not any(_misread(field) for field in stored):
-        return metadata, declared, False
-    return pq.read_metadata(io.BytesIO(_without_arrow_schema(footer_bytes(path)))), declared, True
+        return metadata, footer, declared, False
+    return pq.read_metadata(io.BytesIO(_without_arrow_schema(stored_footer))), footer, declared, True
 
 
 def _misread(field: pa.Field) -> bool:
@@ -101,18 +110,11 @@ def _source(path: str) -> Any:
     return _paths.open_input(path) if _paths.is_remote(path) else path
 
 
-def footer_bytes(path: str) -> bytes:
-    """Returns the bytes of a file's footer, which no checksum of the format itself covers."""
-    size_bytes, _ = _paths.stat(path)
-    with _paths.open_input(path) as file:
-        length = _footer_length(file, size_bytes)
-        file.seek(size_bytes - 8 - length)
-        return _exactly(file, length)
-
-
-def _footer_length(file: Any, size_bytes: int) -> int:
+def _footer_bytes(file: Any, size_bytes: int) -> bytes:
     file.seek(size_bytes - 8)
-    return int.from_bytes(_exactly(file, 4), "little")
+    length = int.from_bytes(_exactly(file, 4), "little")
+    file.seek(size_bytes - 8 - length)
+    return _exactly(file, length)
 
 
 def _exactly(file: Any, count: int) -> bytes:

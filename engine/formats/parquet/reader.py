@@ -6,8 +6,8 @@ import collections
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import DataError, listed
@@ -15,7 +15,8 @@ from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.parquet.checks import unchecked
-from engine.formats.parquet.open_file import ParquetFile, footer_bytes, open_parquet
+from engine.formats.parquet.footer import Footer
+from engine.formats.parquet.open_file import ParquetFile, open_parquet
 from engine.formats.parquet.writer import COMPRESSIONS, Writer
 from engine.formats.partitions import without_marks
 from engine.formats.split import Split
@@ -56,13 +57,12 @@ def file_compression(path: str) -> None:
 
 def scan_file(path: str, compression: str | None = None) -> tuple[int, tuple[Block, ...]]:
     """Returns (records, one block a row group) from the footer."""
-    metadata = open_parquet(path).metadata
-    footer = hashlib.blake2b(footer_bytes(path), digest_size=16).digest()
+    footer = open_parquet(path).footer
     blocks = []
-    for index in range(metadata.num_row_groups):
-        hash_of = hashlib.blake2b(footer + index.to_bytes(8, "little"), digest_size=8).hexdigest()
-        blocks.append(Block(offset=index, length=1, records=metadata.row_group(index).num_rows, hash=hash_of))
-    return metadata.num_rows, tuple(blocks)
+    for index, rows in enumerate(footer.group_rows):
+        hash_of = hashlib.blake2b(footer.digest + index.to_bytes(8, "little"), digest_size=8).hexdigest()
+        blocks.append(Block(offset=index, length=1, records=rows, hash=hash_of))
+    return footer.rows, tuple(blocks)
 
 
 def infer_schema(paths: Sequence[str], sample_bytes: int | None = None) -> pa.Schema:
@@ -81,7 +81,7 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = None) -> pa.Sc
             file = open_parquet(path)
             present.update(file.names)
             left = [field for field in file.declared if field.name not in nulls]
-            nulls.update(_columns_with_nulls(file.metadata, left))
+            nulls.update(_columns_with_nulls(file.footer, left))
             yield path, file.declared
 
     unified = unify_schemas(found())
@@ -90,9 +90,9 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = None) -> pa.Sc
     return pa.schema([f.with_nullable(f.name in nulls or present[f.name] < len(paths)) for f in unified.schema])
 
 
-def _columns_with_nulls(metadata: Any, schema: Iterable[pa.Field]) -> set[str]:
+def _columns_with_nulls(footer: Footer, schema: Iterable[pa.Field]) -> set[str]:
     """Names of the columns that may hold nulls; nested ones count as such unless declared otherwise, or of a fixed size."""
-    leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    leaves = {path: index for index, path in enumerate(footer.paths)}
     found = set()
     for field in schema:
         if not field.nullable:
@@ -101,14 +101,8 @@ def _columns_with_nulls(metadata: Any, schema: Iterable[pa.Field]) -> set[str]:
         if pa.types.is_fixed_size_list(field.type):
             paths = [f"{field.name}.list.element", f"{field.name}.list.item"]
         index = next((leaves[path] for path in paths if path in leaves), None)
-        if index is None:
+        if index is None or footer.nulls[:, index].any():
             found.add(field.name)
-            continue
-        for group in range(metadata.num_row_groups):
-            statistics = metadata.row_group(group).column(index).statistics
-            if statistics is None or not statistics.has_null_count or statistics.null_count:
-                found.add(field.name)
-                break
     return found
 
 
@@ -126,18 +120,16 @@ def split_file(
     path: str, compression: str | None, size_bytes: int, blocks: Sequence[Block] | None, target_bytes: int
 ) -> list[Split]:
     """Returns splits of about `target_bytes` on disk, cut between row groups."""
-    metadata = open_parquet(path).metadata
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    footer = open_parquet(path).footer
     splits, start, total, records = [], 0, 0, 0
-    for index, group in enumerate(groups):
-        size = sum(group.column(c).total_compressed_size for c in range(group.num_columns))
+    for index, size in enumerate(footer.compressed.sum(axis=1).tolist()):
         if index > start and total + size / 2 > target_bytes:
             splits.append(Split(path=path, format="parquet", start=start, stop=index, records=records))
             start, total, records = index, 0, 0
         total += size
-        records += group.num_rows
-    if groups:
-        splits.append(Split(path=path, format="parquet", start=start, stop=len(groups), records=records))
+        records += footer.group_rows[index]
+    if footer.group_rows:
+        splits.append(Split(path=path, format="parquet", start=start, stop=len(footer.group_rows), records=records))
     return splits
 
 
@@ -149,15 +141,16 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
         split.path,
         tuple(n for n in wanted.names if dictionary is True or n in tuple(dictionary or ())) if dictionary else (),
     )
-    if split.stop > file.metadata.num_row_groups:
+    group_rows = file.footer.group_rows
+    if split.stop > len(group_rows):
         raise DataError(
-            f"has {file.metadata.num_row_groups} row groups, the split asks for [{split.start}, {split.stop}); "
+            f"has {len(group_rows)} row groups, the split asks for [{split.start}, {split.stop}); "
             "the file was replaced: open the data set again",
             path=split.path,
         )
     wanted = with_dictionaries(wanted, dictionary)
     groups = list(range(split.start, split.stop))
-    row = sum(file.metadata.row_group(i).num_rows for i in range(split.start))
+    row = sum(group_rows[: split.start])
     runs = [groups] if options.on_damage is OnDamage.RAISE else [[group] for group in groups]
     for run in runs:
         try:
@@ -167,7 +160,7 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, FileNotFoundError):
                 raise DataError("is gone", path=split.path) from error
-            rows = sum(file.metadata.row_group(i).num_rows for i in run)
+            rows = sum(group_rows[i] for i in run)
             damage.report(
                 DataError(f"row groups {run[0]}..{run[-1]} cannot be decoded: {error}", path=split.path, record=row),
                 rows,
@@ -188,7 +181,7 @@ def _iterate(
 ) -> Iterator[pa.RecordBatch]:
     if not len(wanted):
         for group in groups:
-            rows = file.metadata.row_group(group).num_rows
+            rows = file.footer.group_rows[group]
             yield pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
         return
     stored = [name for name in wanted.names if name in file.names]
@@ -198,7 +191,7 @@ def _iterate(
             raise DataError(f"has no column {field.name!r}; it has {listed(sorted(file.names))}", path=path)
     if not stored:
         for group in groups:
-            yield _all_missing(lacking, file.metadata.row_group(group).num_rows)
+            yield _all_missing(lacking, file.footer.group_rows[group])
         return
     rows = _rows_at_once(file, groups, stored, options.batch_rows)
     for batch in file.iter_batches(rows, groups, stored, use_threads=options.threads > 1):
@@ -214,16 +207,12 @@ def _all_missing(fields: list[pa.Field], rows: int) -> pa.RecordBatch:
 
 def _rows_at_once(file: ParquetFile, groups: list[int], names: list[str], batch_rows: int) -> int:
     """Rows of a batch: as asked for, but no more than MAX_BATCH_BYTES take where rows are as wide as images."""
-    widest = 0.0
-    for index in groups:
-        group = file.metadata.row_group(index)
-        widest = max(widest, group.total_byte_size / max(group.num_rows, 1))
-    if widest * min(batch_rows, file.metadata.num_rows) <= MAX_BATCH_BYTES:
+    footer = file.footer
+    rows = np.maximum([footer.group_rows[index] for index in groups], 1)
+    widest = float((np.array([footer.group_bytes[index] for index in groups]) / rows).max(initial=0.0))
+    if widest * min(batch_rows, footer.rows) <= MAX_BATCH_BYTES:
         return batch_rows
-    chosen, widest = set(names), 1.0
-    for index in groups:
-        group = file.metadata.row_group(index)
-        columns = [group.column(i) for i in range(group.num_columns)]
-        size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in chosen)
-        widest = max(widest, size / max(group.num_rows, 1))
-    return max(min(batch_rows, int(MAX_BATCH_BYTES / widest)), 1)
+    chosen = set(names)
+    columns = [index for index, path in enumerate(footer.paths) if path.split(".")[0] in chosen]
+    sizes = footer.uncompressed[np.ix_(groups, columns)].sum(axis=1)
+    return max(min(batch_rows, int(MAX_BATCH_BYTES / max(float((sizes / rows).max(initial=0.0)), 1.0))), 1)

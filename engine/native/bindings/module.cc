@@ -9,6 +9,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/csv_module.h"
+#include "bindings/parquet_module.h"
 #include "framing/crc32c.h"
 #include "decoder/decoder.h"
 #include "encoder/encoder.h"
@@ -281,6 +282,7 @@ PYBIND11_MODULE(_native, m) {
   register_spans(m);
   register_feed(m);
   register_csv(m);
+  register_parquet(m);
   register_serving(m);
   m.def("scan", &scan);
   m.def("find", &find);
