@@ -75,19 +75,14 @@ def _notes(comparison: Any, show: int) -> list[str]:
         if names:
             more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
             notes.append(f"only {which}: {'; '.join(names[:5])}{more}")
-    if comparison.paired:
-        notes.append("intervals: 95 % of the difference on the same rows")
-    else:
-        notes.append(
-            "intervals: 95 %, as of two independent data sets; evaluate both on the same data for narrower ones"
-        )
-    return notes
+    how = "" if comparison.paired else "; evaluate both on the same data for narrower ones"
+    return [*notes, f"{comparison.basis}{how}"]
 
 
 def _verdict(comparison: Any) -> list[str]:
     if comparison.may_replace:
-        return ["the second may replace the first: it met its thresholds and is nowhere worse beyond the interval"]
-    return ["the second may not replace the first:", *(f"  {line}" for line in comparison.reasons)]
+        return [comparison.answer]
+    return [f"{comparison.answer}:", *(f"  {line}" for line in comparison.reasons)]
 
 
 def _difference(each: Difference) -> str:

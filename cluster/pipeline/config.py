@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,14 @@ class Pipeline:
         module: the user's Python file.
         label: the feature that is learned, or a list of several; they stay out of the model's inputs. [evaluate] measures the first.
         work_dir: where the results go.
+        track: where `fullpass run` records the finished run, each "mlflow:URI" or "mlmd:FILE"; in Python `cluster.tracking.track` does.
     """
 
     name: str
     module: str
     label: str | Sequence[str]
     work_dir: str = ""
+    track: Sequence[str] = ()
     ingest: IngestConfig | None = None
     data: DataConfig | None = None
     stats: StatsConfig | None = None
@@ -93,7 +95,7 @@ class Pipeline:
 
 
 _NEEDS = {"validate": "stats", "transform": "analyze", "export": "train", "evaluate": "export", "push": "evaluate"}
-_PIPELINE_KEYS = ("name", "module", "label", "work_dir")
+_PIPELINE_KEYS = ("name", "module", "label", "work_dir", "track")
 
 
 def load_pipeline(path: str | Path, overrides: Sequence[str] = (), work_dir: str | None = None) -> Pipeline:
@@ -140,6 +142,11 @@ def load_pipeline(path: str | Path, overrides: Sequence[str] = (), work_dir: str
     return _rooted(pipeline, file.resolve().parent, work_dir)
 
 
+def _rooted_target(target: str, root: Callable[[str], str]) -> str:
+    kind, _, place = target.partition(":")
+    return f"{kind}:{root(place)}" if kind == "mlmd" and place else target
+
+
 def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
     def root(path: str) -> str:
         return path if "://" in path or path.startswith("package:") else str((folder / path).resolve())
@@ -147,6 +154,7 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
     changes: dict[str, Any] = {
         "module": root(pipeline.module),
         "work_dir": str(require_local("--work-dir", work_dir).resolve()) if work_dir else root(pipeline.work_dir),
+        "track": tuple(_rooted_target(target, root) for target in pipeline.track),
     }
     if pipeline.ingest:
         sources = {name: rooted(each, root) for name, each in pipeline.ingest.sources.items()}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cluster.report.model import Page, Verdict, shown
 from cluster.report.runs import Run
+from cluster.report.sections.comparison import runs_compared
 from cluster.report.sections.evaluation import curves_section, fairness_section, metrics_section
 from cluster.report.sections.statistics import data_section
 from cluster.report.sections.training import training_section
@@ -22,6 +23,7 @@ def page_of(runs: Sequence[Run]) -> Page:
     """Returns the page of runs, in the order given."""
     last = max(f.record.finished_at for run in runs for f in run.steps.values())
     sections = [
+        *runs_compared(runs),
         metrics_section(runs),
         curves_section(runs),
         fairness_section(runs),

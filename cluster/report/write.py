@@ -5,12 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cluster.report.model import Page
 from engine.core.errors import ConfigError
 from engine.storage.atomic import atomic_file
 
-__all__ = ["FORMATS", "REPORT", "render", "write_bench_report", "write_page", "write_report", "write_run_report"]
+if TYPE_CHECKING:
+    from cluster.pipeline.run_facts import Difference
+
+__all__ = [
+    "FORMATS",
+    "REPORT",
+    "render",
+    "write_bench_report",
+    "write_comparison",
+    "write_page",
+    "write_report",
+    "write_run_report",
+]
 
 FORMATS = ("html", "md")
 REPORT = "report.html"  # in the working directory of a run
@@ -55,6 +68,31 @@ def write_bench_report(
 
     chosen = _format(out, format)
     return write_page(render(bench_page(results), chosen), out)
+
+
+def write_comparison(
+    comparison: Any,
+    changed: Sequence[Difference],
+    names: tuple[str, str],
+    out: str | os.PathLike[str],
+    format: str | None = None,
+) -> Path:
+    """Writes one page about two runs and returns its path.
+
+    Args:
+        comparison: a `trainers.evaluation.comparison.Comparison`.
+        changed: what the runs were made of differently, of `cluster.pipeline.run_facts.differences`.
+        names: of both runs.
+        out: the file; it is replaced.
+        format: "html" or "md"; None: by the file's name.
+
+    Raises:
+        ConfigError: an unknown format, or the libraries of `fullpass[report]` are not installed.
+    """
+    from cluster.report.compare_page import comparison_page
+
+    chosen = _format(out, format)
+    return write_page(render(comparison_page(comparison, changed, names), chosen), out)
 
 
 def write_run_report(work_dir: str | os.PathLike[str]) -> Path:

@@ -101,6 +101,20 @@ class Comparison:
         """Whether the second model met its thresholds and is nowhere worse beyond the interval of the change."""
         return not self.reasons
 
+    @property
+    def answer(self) -> str:
+        """Whether the second may replace the first, in words; where it may not, `reasons` says why."""
+        if self.may_replace:
+            return "the second may replace the first: it met its thresholds and is nowhere worse beyond the interval"
+        return "the second may not replace the first"
+
+    @property
+    def basis(self) -> str:
+        """What the intervals of the changes are, in words."""
+        if self.paired:
+            return "95 % intervals of the difference on the same rows"
+        return "95 % intervals as of two independent data sets"
+
     def as_json(self) -> dict[str, Any]:
         """Returns JSON values."""
         return {

@@ -13,6 +13,7 @@ EPILOG = """examples:
   fullpass compare runs/monday runs/tuesday                          work directories of two pipelines
   fullpass compare work/evaluate/3f2a90b1c44d-1 work                 an earlier evaluation of a pipeline, and its last one
   fullpass compare serving/3/evaluation.json evaluation.json --format md
+  fullpass compare runs/monday runs/tuesday --out compared.html      a page with the change of each segment
 """
 
 __all__ = ["add_arguments", "run"]
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("after", metavar="RUN", help="what may replace it")
     parser.add_argument(
         "--format", choices=("text", "json", "md"), default="text", help="how it is printed (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="also write it as a page with charts: HTML, or Markdown where FILE ends in .md"
     )
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="changes of segments shown (default: %(default)s)"
@@ -44,6 +48,10 @@ def run(args: argparse.Namespace) -> int:
     before, after = read_run(args.before), read_run(args.after)
     changed = differences(before, after)
     comparison = compare(before.evaluation, after.evaluation)
+    if args.out:
+        from cluster.report import write_comparison
+
+        write_comparison(comparison, changed, (args.before, args.after), args.out)
     if args.format == "json":
         found = {
             "before": args.before,

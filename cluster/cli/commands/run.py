@@ -22,6 +22,7 @@ a pipeline file:
   name = "clicks"
   module = "clicks.py"          # preprocessing_fn(inputs), build_model(context); beside this file
   label = "clicked"
+  track = ["mlflow:http://host:5000"]   # as --track
   [data]                        # or [ingest], from CSV, Parquet or TFRecord
   train = "gs://bucket/train/*.tfrecord.gz"
   eval = "gs://bucket/eval/*.tfrecord.gz"
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TARGET",
         action="append",
         default=[],
-        help="record the finished run: mlflow:URI (settings, metrics, curves, report) or mlmd:FILE (ML Metadata); repeatable",
+        help="also record the finished run there: mlflow:URI (settings, metrics, curves, report) or mlmd:FILE (ML Metadata); repeatable",
     )
     parser.add_argument("--work-dir", metavar="DIR", help="where the results go, in place of the file's")
 
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     for target in args.track:
         check_target(target)
     pipeline = load_pipeline(args.pipeline, overrides=args.overrides, work_dir=args.work_dir)
+    for target in pipeline.track:
+        check_target(target)
     if not args.dry_run:
         begin(Path(pipeline.work_dir) / "logs")
     results = run_pipeline(
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.dry_run:
         page = _report(pipeline.work_dir)
-        for target in args.track:
+        for target in dict.fromkeys([*pipeline.track, *args.track]):
             _track(pipeline.work_dir, target, pipeline.name, page)
         if page is not None:
             _say(f"{'report':<10} {page.resolve().as_uri()}")

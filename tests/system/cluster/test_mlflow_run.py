@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cluster.cli.main import main
@@ -18,7 +20,7 @@ __all__ = ["mlflow_server"]
 
 
 @pytest.mark.slow
-def test_server_has_settings_metrics_curves_and_report_of_each_results_once(tmp_path, mlflow_server):
+def test_server_has_settings_metrics_curves_and_report_of_each_results_once(tmp_path, mlflow_server, capfd):
     from mlflow.tracking import MlflowClient
 
     run_dir = write_run(tmp_path / "clicks")
@@ -40,6 +42,26 @@ def test_server_has_settings_metrics_curves_and_report_of_each_results_once(tmp_
     )
     track(run_dir, f"mlflow:{mlflow_server}")
     assert len(client.search_runs([experiment])) == 2
+    capfd.readouterr()
+    target = f"mlflow:{mlflow_server}"  # the file's and the command's: recorded once
+    assert main(["run", str(write_pipeline(tmp_path, target)), "--track", target]) == 0
+    assert capfd.readouterr().out.count("\ntrack ") == 1
+    (run,) = client.search_runs([client.get_experiment_by_name("counted").experiment_id])
+    assert run.data.metrics["rows/stats"] == 16
+
+
+def write_pipeline(folder, target):
+    """A pipeline that takes statistics alone, and is recorded there."""
+    pq.write_table(pa.table({"x": range(8), "y": [0, 1] * 4}), folder / "rows.parquet")
+    (folder / "counted.py").write_text("")
+    head = f'[pipeline]\nname = "counted"\nmodule = "counted.py"\nlabel = "y"\ntrack = ["{target}"]\n'
+    (folder / "counted.toml").write_text(f'{head}[data]\ntrain = "rows.parquet"\neval = "rows.parquet"\n[stats]\n')
+    return folder / "counted.toml"
+
+
+def test_target_of_the_file_that_is_none_is_refused_before_the_run(tmp_path, capsys):
+    assert main(["run", str(write_pipeline(tmp_path, "wandb:x"))]) == 2
+    assert "track: got 'wandb:x'" in capsys.readouterr().err and not (tmp_path / "runs").exists()
 
 
 def test_server_that_is_not_there_is_said_with_the_run_finished(tmp_path, monkeypatch):

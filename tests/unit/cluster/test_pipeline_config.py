@@ -53,6 +53,17 @@ def test_load_pipeline_reads_every_kind_of_value(tmp_path):
     assert (trainer.directory, trainer.label, trainer.epochs) == ("out", "clicked", 2)
 
 
+def test_targets_of_records_are_those_of_the_file_or_of_set(tmp_path):
+    text = GOOD.replace(
+        "[pipeline]", '[pipeline]\ntrack = ["mlflow:http://host:5000", "mlflow:", "mlmd:kept/metadata.db"]', 1
+    )
+    pipeline = load(tmp_path, text)
+    assert pipeline.track == ("mlflow:http://host:5000", "mlflow:", f"mlmd:{tmp_path}/kept/metadata.db")
+    assert load(tmp_path, GOOD).track == load(tmp_path, text, overrides=["pipeline.track=[]"]).track == ()
+    with pytest.raises(ConfigError, match=r"pipeline.toml: track: got 'mlflow:'; expected a list"):
+        load(tmp_path, GOOD, overrides=["pipeline.track=mlflow:"])
+
+
 def test_load_pipeline_overrides_win_over_the_file(tmp_path):
     pipeline = load(tmp_path, GOOD, overrides=["train.epochs=5", "pipeline.name=x", "train.hyperparameters.units=[9]"])
     assert (pipeline.train.epochs, pipeline.name, pipeline.train.hyperparameters["units"]) == (5, "x", [9])

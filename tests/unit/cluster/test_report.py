@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from cluster.cli.main import main
 from cluster.report import write_report, write_run_report
 from cluster.report.model import number, shown, visible
 from cluster.report.page import page_of, verdict_of
 from cluster.report.runs import open_run, open_runs
 from cluster.report.sections.training import curves
 from engine.core.errors import ConfigError, DataError
+from engine.core.exit_codes import NOT_MET
 from tests.support.report_run import HOSTILE, HOSTILE_VALUES, evaluation, finish_step, write_run
 
 ROOT = Path(__file__).parents[3]
@@ -183,9 +185,30 @@ def test_two_runs_stand_side_by_side_with_what_changed(tmp_path):
     finish_step(second, "train", lambda directory: {}, before=["transform"], key="wide", parts={"train.epochs": "5"})
     page = page_of(open_runs([first, second]))
     assert [v.run for v in page.verdicts] == ["a/run", "b/run"]
+    changes = table(page, "comparison", "Changes, with half of 95 % intervals as of two independent data sets")
+    assert changes[0] == ["all rows", "auc", "1,000", "0.9000", "0.8500", "-0.0500 ±0.0071", "worse"]
+    assert changes[2] == [f"{HOSTILE}={HOSTILE}", "auc", "500", "0.9000", "0.8500", "-0.0500 ±0.0141", "worse"]
+    assert len(changes) == 2 * (1 + len(HOSTILE_VALUES)) and changes[-1][5:] == ["0 ±0.0283", ""]
+    (chart,) = [b for b in section(page, "comparison").blocks if b.kind == "chart"]
+    assert chart.values[1]["name"] == f"{HOSTILE}={HOSTILE}" and chart.values[1]["high"] == pytest.approx(
+        -0.05 + 0.0002**0.5
+    )
     assert table(page, "metrics", "Metrics over all rows")[0][1:] == ["0.9000 ±0.0050", "0.8500 ±0.0050", "-0.0500"]
     assert [row[1] for row in table(page, "metrics", "Metrics by")[:2]] == ["a/run", "b/run"]
     assert table(page, "settings", "What differs") == [["train.epochs", "3", "5"]]
+
+
+def test_comparison_is_a_page_with_the_answer_its_reasons_and_what_changed(tmp_path, capsys):
+    better, worse = (evaluation(auc=auc) for auc in (0.9, 0.8))
+    words = [str(write_run(tmp_path / name, each, statistics=False)) for name, each in (("a", better), ("b", worse))]
+    assert main(["compare", *words, "--out", str(tmp_path / "page.html")]) == NOT_MET
+    assert "the second may not replace the first" in capsys.readouterr().out
+    found = Parsed((tmp_path / "page.html").read_text())
+    text = "".join(found.text)
+    assert "The second may not replace the first" in text and "auc of all rows is worse: 0.9000 to 0.8000" in text
+    assert "-0.1000 ±0.0071" in text and visible(HOSTILE_VALUES[2]) in text and "What changed" in text
+    assert main(["compare", *reversed(words), "--out", str(tmp_path / "page.md")]) == 0
+    assert "✅ **The second may replace the first" in (tmp_path / "page.md").read_text()
 
 
 def test_result_of_one_step_is_a_run_of_what_it_was_made_from(tmp_path):

@@ -234,7 +234,9 @@ def test_model_made_worse_for_one_carrier_is_refused_and_the_carrier_named(made,
     assert main(["compare", str(tmp_path / "good.json"), str(tmp_path / "bad.json"), "--format", "md"]) == 3
     said = capsys.readouterr().out
     assert said.startswith("# The second may not replace the first") and "* auc of carrier=c2 is 0." in said
-    assert "| carrier=c2 |" in said and "| worse |" in said and "95 % of the difference on the same rows" in said
+    assert (
+        "| carrier=c2 |" in said and "| worse |" in said and "95 % intervals of the difference on the same rows" in said
+    )
     assert main(["compare", str(tmp_path / "good.json"), str(tmp_path / "bad.json"), "--format", "json"]) == 3
     found = json.loads(capsys.readouterr().out)
     assert found["paired"] and {e["segment"] for e in found["changes"] if e["verdict"] == "worse"} == {
