@@ -177,7 +177,7 @@ def test_every_option_of_the_command_is_one_of_the_table():
     table = {field.name for field in dataclasses.fields(IngestConfig)}
     names = {"type": "types", "filter": "filters", "part": "parts", "paths": "sources", "format": "formats"}
     command = {names.get(name, name) for name in command}
-    assert command - table == {"help", "out", "json", "debug", "quiet"} & command
+    assert command - table == {"help", "out", "json", "debug", "quiet", "verbose"} & command
     assert table - command == {"hook", "require"}
     source = {field.name for field in dataclasses.fields(SourceConfig)} - {"path"}
     options = {field.name for field in dataclasses.fields(DataConfig)} - {"train", "eval"}
