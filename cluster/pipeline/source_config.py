@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cluster.pipeline.column_types import flat_types
 from engine.core.configs import check_types
-from engine.formats.csv.options import CsvOptions
+from engine.formats.csv.options import CsvDialect, CsvOptions
 
 __all__ = ["SourceConfig", "SourceOptions", "rooted", "source_of"]
 
@@ -16,7 +16,7 @@ InputFormat = Literal["csv", "parquet", "arrow", "orc", "avro", "jsonl", "tfreco
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SourceOptions:
+class SourceOptions(CsvDialect):
     """Options of every source of a table.
 
     Attributes:
@@ -24,7 +24,7 @@ class SourceOptions:
         feature_spec: path of a Schema of TensorFlow Metadata (`schema.pbtxt`) with their columns; found out where empty.
         filters: on the keys of their directories, such as "year>=2024": files that do not pass all are not read.
         delimiter, encoding, header, column_names, skip_rows, quote, null_values: how CSV sources are written; see
-            `engine.formats.csv.options.CsvOptions`.
+            `engine.formats.csv.options.CsvDialect`.
         types: COLUMN or SOURCE.COLUMN → "int64", "float32" or "string", for CSV; a value that does not fit is an error. The
             type of every other column is inferred from all its values.
     """
@@ -32,13 +32,6 @@ class SourceOptions:
     input_format: InputFormat | None = None
     feature_spec: str | None = None
     filters: tuple[str, ...] = ()
-    delimiter: str | None = None
-    encoding: str = "utf-8"
-    header: bool | None = None
-    column_names: tuple[str, ...] | None = None
-    skip_rows: int = 0
-    quote: str = '"'
-    null_values: tuple[str, ...] | None = None
     types: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,7 +70,7 @@ class SourceConfig:
         Args:
             column_types: declared types of its columns.
         """
-        names = [field.name for field in dataclasses.fields(CsvOptions) if field.name != "column_types"]
+        names = [field.name for field in dataclasses.fields(CsvDialect)]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return CsvOptions(**given, column_types=column_types or {})
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from engine.core.errors import ConfigError
 from engine.core.text_encoding import is_encoding
 
-__all__ = ["COLUMN_TYPES", "MISSING_MARKERS", "CsvOptions"]
+__all__ = ["COLUMN_TYPES", "MISSING_MARKERS", "CsvDialect", "CsvOptions"]
 
 COLUMN_TYPES = ("int64", "float32", "string")
 # What pandas and pyarrow take for "missing"; here only in columns whose other values are numbers.
@@ -37,8 +37,8 @@ _QUOTES = {"double": '"', "single": "'", "none": "", "": ""}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CsvOptions:
-    r"""How CSV is written.
+class CsvDialect:
+    r"""How CSV is written, as a user says it: the one list of the keys and their defaults, not checked yet.
 
     Args:
         delimiter: between values: one ASCII character, or "tab", "\t", "comma", "semicolon", "pipe", "space"; None takes a
@@ -51,11 +51,6 @@ class CsvOptions:
         quote: character around values: one ASCII character, or "double", "single", "none".
         null_values: texts, unquoted, that mean "missing" in every column, and no others do. None: NA, NULL, nan and the like
             mean it in columns of numbers and are text in columns of text. An empty value is always missing.
-        column_types: name to "int64", "float32" or "string": a value that does not fit is an error. The type of every other
-            column is inferred from all its values.
-
-    Raises:
-        ConfigError: a value that cannot work.
     """
 
     delimiter: str | None = None
@@ -65,6 +60,21 @@ class CsvOptions:
     skip_rows: int = 0
     quote: str = '"'
     null_values: tuple[str, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CsvOptions(CsvDialect):
+    """How CSV is written and read: the keys of a dialect, which `[ingest]` has too, and declared types.
+
+    Args:
+        delimiter, encoding, header, column_names, skip_rows, quote, null_values: see `CsvDialect`.
+        column_types: name to "int64", "float32" or "string": a value that does not fit is an error. The type of every other
+            column is inferred from all its values.
+
+    Raises:
+        ConfigError: a value that cannot work.
+    """
+
     column_types: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
