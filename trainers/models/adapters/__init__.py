@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from trainers.models.adapters.base import ModelAdapter
+from trainers.models.adapters.generation import check_generation
 
 __all__ = ["ModelAdapter", "adapt"]
 
@@ -15,7 +16,7 @@ def adapt(model: Any) -> ModelAdapter:
     """Returns the adapter of a model.
 
     Raises:
-        ConfigError: not one of the three kinds, or a Keras model that is not compiled.
+        ConfigError: not one of the three kinds, a Keras model that is not compiled, or one with parts of the other Keras.
     """
     import keras
     import tensorflow as tf
@@ -23,11 +24,13 @@ def adapt(model: Any) -> ModelAdapter:
     if isinstance(model, keras.Model):
         from trainers.models.adapters.keras3 import Keras3Adapter
 
+        check_generation(model, "keras")
         return Keras3Adapter(model)
     tf_keras = sys.modules.get("tf_keras")
     if tf_keras is not None and isinstance(model, tf_keras.Model):
         from trainers.models.adapters.keras2 import Keras2Adapter
 
+        check_generation(model, "tf_keras")
         return Keras2Adapter(model)
     if isinstance(model, tf.Module):
         from trainers.models.adapters.module import ModuleAdapter
