@@ -65,6 +65,7 @@ class EvaluateConfig:
     runner_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        from trainers.evaluation.metrics import check_judged
         from trainers.evaluation.segments.buckets import parse_buckets
         from trainers.evaluation.thresholds import parse_thresholds
 
@@ -79,7 +80,9 @@ class EvaluateConfig:
             require(isinstance(label, str) and bool(label), f"labels.{name}", label, "the name of a label")
         require(not (self.labels and self.output), "output", self.output, "nothing where labels are given")
         parse_buckets(self.buckets)
-        parse_thresholds(self.thresholds)
+        judged = parse_thresholds(self.thresholds)
+        if not self.eval_config:  # which may ask for more metrics
+            check_judged([threshold.metric for threshold in judged], self.metrics, self.task or None)
 
 
 def run(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.core.errors import ConfigError
-from trainers.evaluation.metric_names import FAIRNESS_RATES, canonical
+from trainers.evaluation.metric_names import FAIRNESS_RATES, canonical, result_name
 
-__all__ = ["TASKS", "default_metrics", "own_results"]
+__all__ = ["TASKS", "check_judged", "default_metrics", "own_results"]
 
+_MANY_CLASSES = 100  # of a model that is not there yet
 TASKS = ("binary", "multiclass", "multilabel", "regression")
 _DEFAULTS = {
     "binary": (
@@ -118,3 +120,37 @@ def _expanded(metric: str, task: str, classes: int) -> list[str]:
 def default_metrics(task: str) -> tuple[str, ...]:
     """Returns the metrics computed where none are named; task is one of `TASKS`."""
     return _DEFAULTS[task]
+
+
+def check_judged(judged: Iterable[str], metrics: Sequence[str], task: str | None = None) -> None:
+    """Refuses metrics of thresholds that an evaluation will not compute, before there is a model.
+
+    What TFMA names the results of its own metrics is known only after it ran: beside such a metric anything is taken.
+
+    Args:
+        judged: metrics of thresholds.
+        metrics: those that are computed, none for those that fit the task.
+        task: one of `TASKS`; None where the model's answers will tell.
+
+    Raises:
+        ConfigError: names the metric and what is computed.
+    """
+    computed = {"example_count"}
+    for each in [task] if task else TASKS:
+        own, others = own_results(metrics or default_metrics(each), each, _MANY_CLASSES)
+        if any(_is_of_tfma(metric) for metric in others):
+            return
+        computed |= set(own)
+    for metric in judged:
+        alone = metric.rpartition("/")[2]  # of several outputs each is measured
+        if result_name(alone, computed) not in computed:
+            near = difflib.get_close_matches(canonical(alone), computed, n=1)
+            shown = f"did you mean {near[0]!r}?" if near else f"computed are {', '.join(sorted(computed))}."
+            raise ConfigError(
+                f"thresholds.{metric}: no such metric is computed; {shown} Another one is to be named in metrics"
+            )
+
+
+def _is_of_tfma(metric: str) -> bool:
+    """Whether no task has the metric among our own results."""
+    return all(own_results([metric], task, _MANY_CLASSES)[1] for task in TASKS)

@@ -88,6 +88,18 @@ def test_load_pipeline_overrides_win_over_the_file(tmp_path):
         ("epochs = 2", 'epochs = 2\ndirectory = "x"', ["train.directory: the pipeline sets it"]),
         ('slices = [["country"]', 'slices = ["country"', ["evaluate.slices[0]: got 'country'", "expected a list"]),
         ("thresholds = { auc = 0.75 }", "thresholds = { auc = { mn = 1 } }", ["mn", "min"]),
+        ("{ auc = 0.75 }", "{ acu = 0.75 }", ["thresholds.acu: no such metric is computed", "did you mean 'auc'?"]),
+        ("{ auc = 0.75 }", "{ rmse = 0.75 }", ["thresholds.rmse", "is to be named in metrics"]),
+        (
+            "thresholds = { auc = 0.75 }",
+            'metrics = ["mrr"]\nthresholds = { auc = 0.75 }',
+            ["thresholds.auc", "computed are example_count, mrr."],
+        ),
+        (
+            "thresholds = { auc = 0.75 }",
+            'metrics = ["fairness"]\nthresholds = { "out/fpr@0.3" = 0.75 }',
+            ["thresholds.out/fpr@0.3: no such metric"],
+        ),
         ('label = "clicked"', "", ["pipeline.label: missing"]),
         ('label = "clicked"', 'lable = "clicked"', ["pipeline.lable: unknown key"]),
         ("[analyze]\n", "", ["[transform] needs the results of [analyze]"]),
@@ -106,6 +118,22 @@ def test_load_pipeline_names_the_mistake(tmp_path, old, new, expected):
     assert message.startswith(str(tmp_path / "pipeline.toml"))
     for part in expected:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "thresholds = { AUC = 0.7, log_loss = 0.3, count = 10, mse = 1, accuracy = 0.5, macro_f1 = 0.1 }",
+        'metrics = ["fairness@0.3", "top_3", "rmse"]\nthresholds = { "out/fpr@0.30" = 0.75, rmse = 1, top_3_accuracy = 0.9 }',
+        'metrics = ["MaxRecall"]\nthresholds = { max_recall = 0.75 }',
+        'metrics = ["per_class", "ndcg_at_10"]\nthresholds = { "recall@classId:7" = 0.5, ndcg_at_10 = 0.2 }',
+        'task = "regression"\nthresholds = { MeanSquaredError = 0.5 }',
+        'eval_config = "eval.pbtxt"\nthresholds = { any_metric = 0.5 }',
+    ],
+)
+def test_thresholds_of_what_is_computed_are_taken(tmp_path, settings):
+    evaluate = load(tmp_path, GOOD.replace("thresholds = { auc = 0.75 }", settings, 1)).evaluate
+    assert evaluate.thresholds
 
 
 def test_load_pipeline_without_file_says_so(tmp_path):
