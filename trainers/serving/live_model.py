@@ -17,9 +17,9 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from trainers.export.export import version_numbers
-from trainers.serving.golden import check_golden
-from trainers.serving.loading import files_of
 from trainers.serving.requests import well_formed
+from trainers.serving.server.config import Limits, ModelConfig
+from trainers.serving.server.versions import ServedModel
 
 __all__ = ["LiveModel", "Version"]
 
@@ -71,16 +71,15 @@ class LiveModel:
     def __init__(self, directory: str | os.PathLike[str], poll_s: float | None = 1.0, *, golden: str = "exact") -> None:
         if poll_s is not None and poll_s <= 0:
             raise ConfigError(f"poll_s={poll_s}: more than 0 seconds, or None to reload by hand")
-        self._root, self._golden = Path(directory), golden
-        self._reloading = threading.Lock()
+        self._root = Path(directory)
+        # One version at a time answers: the share of the free memory that it may take is all of it.
+        self._served = ServedModel(
+            ModelConfig(name="live-model", directory=str(directory), golden=golden), Limits(memory_share=1.0)
+        )
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
-        self._failed: dict[int, str] = {}
-        self._failed_files: dict[int, Any] = {}  # what a version that failed looked like: another look, another try
-        self._current: Version | None = None
-        self.reload()
-        if self._current is None:
-            why = "; ".join(f"version {n}: {text}" for n, text in self._failed.items()) or "no version is there"
+        if self.reload() is None:
+            why = "; ".join(f"version {n}: {text}" for n, text in self.failed.items()) or "no version is there"
             raise ConfigError(f"{self._root}: {why}")
         if poll_s is not None:
             self._watcher = threading.Thread(target=self._watch, args=(poll_s,), daemon=True, name="live-model")
@@ -89,20 +88,18 @@ class LiveModel:
     @property
     def version(self) -> int:
         """Number of the version that the next request will run on."""
-        assert self._current is not None
-        return self._current.number
+        return self._served.find().number
 
     @property
     def failed(self) -> dict[int, str]:
         """Versions that could not be loaded, and why; the one before goes on serving."""
-        return dict(self._failed)
+        return {number: text for number, (_, text) in self._served.states.items() if text}
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[Version]:
         """Yields the current version; all calls on it are answered by the same model, whatever is pushed meanwhile."""
-        version = self._current  # one reference, taken once: reading an attribute is atomic
-        assert version is not None
-        yield version
+        found = self._served.find()
+        yield Version(found.number, self._root / str(found.number), found.loaded)
 
     def predict(self, examples: Any, output: str | None = None) -> Any:
         """Returns the answer to serialized tf.Examples.
@@ -127,14 +124,8 @@ class LiveModel:
 
     def reload(self) -> int | None:
         """Looks for a higher version, loads it and returns the number that is served now."""
-        with self._reloading:
-            for number in reversed(version_numbers(self._root)):
-                if self._current is not None and number <= self._current.number:
-                    break
-                files = files_of(self._root / str(number))
-                if self._failed_files.get(number) != files and self._load(number, files):
-                    break
-            return None if self._current is None else self._current.number
+        self._served.follow(version_numbers(self._root))
+        return max(self._served.live, default=None)
 
     def close(self) -> None:
         """Stops following the directory; requests are still answered."""
@@ -149,43 +140,12 @@ class LiveModel:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _load(self, number: int, files: Any) -> bool:
-        import tensorflow as tf
-
-        path = self._root / str(number)
-        try:
-            version = Version(number, path, tf.saved_model.load(str(path)))
-            check_golden(version.loaded, path, self._golden)
-            if "serving_default" in version.loaded.signatures:
-                _ask_once(version)
-        except Exception as error:  # whatever is wrong with it, the version before must go on serving
-            self._failed[number] = f"{type(error).__name__}: {error}"
-            # As it was before it was read: a copy that goes on meanwhile is tried again.
-            self._failed_files[number] = files
-            _LOG.warning(
-                "%s cannot be served, version %s stays: %s", path, self._current and self._current.number, error
-            )
-            return False
-        self._current = version
-        self._failed.pop(number, None)
-        self._failed_files.pop(number, None)
-        return True
-
     def _watch(self, poll_s: float) -> None:
         while not self._stop.wait(poll_s):
             try:
                 self.reload()
             except Exception as error:  # a thread that ended here would leave the model as it is for ever
                 _LOG.warning("%s cannot be read, version %s stays: %s", self._root, self.version, error)
-
-
-def _ask_once(version: Version) -> None:
-    """Runs the model on no examples: memory is planned and a broken graph shows before a request meets it."""
-    import tensorflow as tf
-
-    signature = version.loaded.signatures["serving_default"].structured_input_signature[1]
-    if list(signature) == ["examples"]:
-        version.call(examples=tf.zeros([0], tf.string))
 
 
 def _well_formed(examples: Any) -> Any:

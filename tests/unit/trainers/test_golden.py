@@ -125,3 +125,18 @@ def test_live_model_and_server_keep_the_version_before_one_with_skew(version, tm
     shutil.rmtree(tmp_path / "2")
     served.reload()
     assert served.live == [1]
+
+
+def test_live_model_and_server_ask_what_was_saved_to_be_asked(version, tmp_path):
+    from trainers.export.samples import write_warmup
+    from trainers.serving.server.config import Limits, ModelConfig
+    from trainers.serving.server.versions import ServedModel
+
+    shutil.copytree(version, tmp_path / "1")
+    with LiveModel(tmp_path, poll_s=None) as live:
+        shutil.copytree(version, tmp_path / "2")
+        write_warmup(tmp_path / "2", "m", [b"no example"])
+        assert live.reload() == 1 and "not a tf.Example" in live.failed[2]
+    served = ServedModel(ModelConfig(name="m", directory=str(tmp_path)), Limits())
+    served.reload()
+    assert served.live == [] and "not a tf.Example" in served.states[2][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from trainers.serving.server.observe.tracing import Tracing
 from trainers.serving.server.versions import LoadedVersion, ServedModel
 
 __all__ = ["Answer", "Core"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +191,8 @@ class Core:
 
     def _changed(self, version: LoadedVersion, loaded: bool) -> None:
         self.metrics.set_version(version.model, version.number, loaded)
+        if loaded:
+            _LOG.warning("model %s: version %d is served", version.model, version.number)
 
     def _watch(self) -> None:
         while not self._stop.wait(self.config.poll_s):

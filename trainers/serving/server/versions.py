@@ -10,7 +10,7 @@ import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class ServedModel:
         self._live: dict[int, LoadedVersion] = {}  # replaced whole: a request reads it once
         self._states: dict[int, tuple[int, str]] = {}
         self._seen: dict[int, Any] = {}  # what a version that failed looked like: another look, another try
-        self._copies = tempfile.TemporaryDirectory(prefix="fullpass-serve-", ignore_cleanup_errors=True)
+        self._copies: tempfile.TemporaryDirectory[str] | None = None  # of versions in an object store
 
     @property
     def states(self) -> dict[int, tuple[int, str]]:
@@ -143,18 +143,34 @@ class ServedModel:
                 for number in [each for each in self._live if each not in wanted]:
                     self._unload(number)
 
+    def follow(self, there: Sequence[int]) -> None:
+        """Loads the highest version that can be served, where it is above the one that is, then lets that one go.
+
+        Args:
+            there: the versions to choose from, ascending.
+        """
+        with self._reloading:
+            for number in reversed(there):
+                if any(number <= live for live in self._live):
+                    break
+                if self._load(number):
+                    for other in [each for each in self._live if each != number]:
+                        self._unload(other)
+                    break
+
     def _versions(self) -> list[int]:
         directory = self.config.directory
         names = os.listdir(directory) if tree.is_local(directory) else tree.list_tree(directory)
         numbers = {name.split("/")[0] for name in names}
         return sorted(int(number) for number in numbers if number.isdecimal())
 
-    def _load(self, number: int) -> None:
+    def _load(self, number: int) -> bool:
+        """Returns whether the version is served; what failed before is tried again when its files are others."""
         source = f"{self.config.directory.rstrip('/')}/{number}"
         try:
             files = files_of(source)
             if self._seen.get(number) == files:
-                return
+                return False
             self._seen[number] = files
             self._states[number] = (State.LOADING, "")
             path = self._local(source, files)
@@ -168,11 +184,11 @@ class ServedModel:
             self._states[number] = (State.END, f"{type(error).__name__}: {error}")
             _LOG.warning("%s cannot be served: %s", source, error)
             self._remove_copy(number)
-            return
+            return False
         self._live = {**self._live, number: version}
         self._states[number] = (State.AVAILABLE, "")
         self._on_change(version, True)
-        _LOG.warning("model %s: version %d is served", self.config.name, number)
+        return True
 
     def _unload(self, number: int) -> None:
         version = self._live[number]
@@ -187,6 +203,8 @@ class ServedModel:
         """Returns the version's directory on this machine; of an object store a copy named by what was listed."""
         if tree.is_local(source):
             return Path(source)
+        if self._copies is None:
+            self._copies = tempfile.TemporaryDirectory(prefix="fullpass-serve-", ignore_cleanup_errors=True)
         digest = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
         target = Path(self._copies.name, f"{Path(source).name}-{digest}")
         if not target.exists():
@@ -199,7 +217,7 @@ class ServedModel:
         return target
 
     def _remove_copy(self, number: int) -> None:
-        for copy in Path(self._copies.name).glob(f"{number}-*"):
+        for copy in Path(self._copies.name).glob(f"{number}-*") if self._copies is not None else ():
             shutil.rmtree(copy, ignore_errors=True)
 
     def _check_memory(self, path: Path) -> None:

@@ -38,10 +38,13 @@ def warm_up(signatures: Mapping[str, Signature], path: Path) -> int:
 
 def _saved(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
 
     file = path / WARMUP_FILE
     if not file.is_file():
+        return
+    try:
+        from tensorflow_serving.apis import prediction_log_pb2
+    except ImportError:  # a program with a LiveModel need not have what the server has: it asks the empty request
         return
     for number, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator()):
         if number == _MOST:
