@@ -11,7 +11,7 @@ from engine.core.errors import ConfigError, DataError, column_not_found, listed
 from engine.schema.feature_spec import default_of
 from engine.schema.lists import is_list
 
-__all__ = ["cast_array", "conform", "first_without_fit", "refuse_overflow", "select_fields"]
+__all__ = ["as_numbers", "cast_array", "conform", "first_without_fit", "refuse_overflow", "select_fields"]
 
 
 def select_fields(schema: pa.Schema, columns: tuple[str, ...] | list[str] | None) -> pa.Schema:
@@ -103,6 +103,16 @@ def cast_array(column: pa.Array, target: pa.DataType) -> pa.Array:
     cast = _cast_unchecked(column, target)
     refuse_overflow(column, cast)
     return cast
+
+
+def as_numbers(column: pa.Array) -> pa.Array | None:
+    """Returns a column as numbers, times in their unit and decimals as float64, as features have them; None where it holds others."""
+    types = pa.types
+    if types.is_boolean(column.type) or types.is_temporal(column.type):
+        return cast_array(column, pa.int64())
+    if types.is_decimal(column.type):
+        return column.cast(pa.float64())
+    return column if types.is_integer(column.type) or types.is_floating(column.type) else None
 
 
 def refuse_overflow(before: pa.Array, after: pa.Array) -> None:

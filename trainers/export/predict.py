@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
+from engine.schema.conform import cast_array
 from engine.schema.lists import is_list
 from trainers.export.export import latest_version
 from trainers.export.feature_names import LENGTHS_SUFFIX, read_feature_names
@@ -172,12 +173,14 @@ def _flat(column: pa.Array) -> pa.Array:
 
 
 def _array(values: pa.Array, dtype: str, name: str) -> np.ndarray:
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
+    if values.null_count:  # those of missing rows are gone
+        raise DataError(
+            f"column {name!r} holds a null inside a list, which no tensor can: drop such values or fill them in where the data "
+            "are made"
+        )
     wanted = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}[dtype]
-    if values.type != wanted:
-        try:
-            values = values.cast(wanted, safe=dtype != "float32")
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(f"column {name!r} is {values.type}, the model takes {dtype}: {error}") from None
+    try:
+        values = cast_array(values, wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"column {name!r} is {values.type}, the model takes {dtype}: {error}") from None
     return values.to_numpy(zero_copy_only=False)

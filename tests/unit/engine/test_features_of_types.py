@@ -161,26 +161,42 @@ def test_train_with_missing_values_and_eval_without_have_one_schema(tmp_path):
 
 
 def test_analyze_and_transform_see_the_same_features(tmp_path):
+    """Of every kind: as it lies, which is counted in Arrow, and through TensorFlow."""
     tft = pytest.importorskip("tensorflow_transform")
     from transforms import analyze, transform
 
-    kinds = ("date", "time of ms", "duration", "decimal", "embeddings", "text")
-    columns = {kind.replace(" ", "_"): TYPES[kind][0] for kind in kinds}
-    pq.write_table(pa.table({**columns, "gone": LISTS["missing embedding"][0]}), tmp_path / "a.parquet")
+    kinds = {kind.replace(" ", "_"): values for kind, values in {**TYPES, **LISTS}.items()}
+    pq.write_table(pa.table({name: array for name, (array, *_) in kinds.items()}), tmp_path / "a.parquet")
     ds = Dataset.open(str(tmp_path / "a.parquet"))
 
     def preprocessing_fn(inputs):
-        gone = tf.sparse.reduce_sum(inputs["gone"], axis=1)
-        largest = tft.max(inputs["date"])
-        plain = {name: inputs[name] for name in columns}
-        return {**plain, "gone": tf.reshape(gone, [-1]), "largest": tf.zeros_like(inputs["date"]) + largest}
+        rows, found = tf.shape(inputs["date"])[:1], {}
+        for name, lying in inputs.items():
+            through = tf.identity(lying) if isinstance(lying, tf.Tensor) else tf.sparse.map_values(tf.identity, lying)
+            if isinstance(lying, tf.Tensor):
+                found[name] = lying
+            if lying.dtype == tf.string:
+                tft.vocabulary(lying, vocab_filename=name)
+                tft.vocabulary(through, vocab_filename=f"through_{name}")
+                continue
+            numbers = {"max": tft.max(lying), "sum": tft.sum(lying), "through_max": tft.max(through)}
+            found.update({f"{name}_{of}": tf.fill(rows, value) for of, value in numbers.items()})
+        return found
 
     analyze(ds, preprocessing_fn, str(tmp_path / "graph"))
     transform(ds, str(tmp_path / "graph"), str(tmp_path / "out"))
     found = pa.Table.from_batches(list(Dataset.open(str(tmp_path / "out")).read_batches())).to_pydict()
-    for kind in kinds:
-        assert found[kind.replace(" ", "_")] == TYPES[kind][1]
-    assert found["gone"] == [3.0, 0.0] and found["largest"] == [18263, 18263]
+    output = tft.TFTransformOutput(str(tmp_path / "graph"))
+    for name, (array, first, *second) in kinds.items():
+        if not second:
+            assert found[name] == first, name
+        values = np.concatenate([np.ravel(first), *map(np.ravel, second)]) if second else np.ravel(first)
+        if f"{name}_max" in found:
+            assert found[f"{name}_max"] == found[f"{name}_through_max"] == [values.max()] * 2, name
+            assert found[f"{name}_sum"] == [values.sum()] * 2, name
+        elif array.null_count < len(array):  # TFT writes a line of its own into an empty vocabulary
+            expected = {value.encode() if isinstance(value, str) else value for value in values.tolist()}
+            assert set(output.vocabulary_by_name(name)) == set(output.vocabulary_by_name(f"through_{name}")) == expected
 
 
 @pytest.mark.parametrize("format", ["parquet", "tfrecord"])

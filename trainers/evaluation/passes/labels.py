@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
+from engine.schema.conform import as_numbers
 from engine.schema.lists import is_list
 
 __all__ = ["labels_of", "numbers_of", "read_vocabulary"]
@@ -62,7 +63,7 @@ def numbers_of(column: pa.Array, name: str, role: str) -> np.ndarray:
     """Returns the numbers of a column without missing values.
 
     Args:
-        column: of numbers or booleans.
+        column: of numbers, booleans, decimals or times.
         name: of the column.
         role: what it is for, in messages.
 
@@ -71,11 +72,10 @@ def numbers_of(column: pa.Array, name: str, role: str) -> np.ndarray:
         DataError: a missing value; its record counts from the batch's first row.
     """
     _refuse_missing(column, name, role)
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int64())
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+    numbers = as_numbers(column)
+    if numbers is None:
         raise ConfigError(f"{role} {name!r} is {column.type}; evaluation takes a column of numbers")
-    return column.to_numpy(zero_copy_only=False)
+    return numbers.to_numpy(zero_copy_only=False)
 
 
 def read_vocabulary(model_path: str | os.PathLike[str], name: str | None, classes: int) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
+from engine.schema.conform import as_numbers
 from trainers.evaluation.segments.segments import one_value
 
 __all__ = ["MOST_BUCKETS", "Buckets", "bucketed", "parse_buckets", "quantile_edges"]
@@ -110,16 +111,16 @@ class _Sample:
 
 
 def numbers(column: pa.Array, name: str) -> np.ndarray:
-    """Returns float64 values of a column of one number a row; NaN where it is missing.
+    """Returns float64 values of a column of one number a row, times in their unit; NaN where it is missing.
 
     Raises:
         ConfigError: it is not.
     """
     column = one_value(column, name)
-    kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise ConfigError(f"buckets: column {name!r} is {kind}; buckets are of numbers")
-    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    found = as_numbers(column)
+    if found is None:
+        raise ConfigError(f"buckets: column {name!r} is {column.type}; buckets are of numbers")
+    return found.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
 def _text(low: float, high: float) -> str:

@@ -1,0 +1,78 @@
+"""An exported model takes every Arrow type as the feature that it is elsewhere, in both of its raw signatures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+
+from engine import DataError, Dataset  # noqa: E402
+from engine.schema.conform import as_numbers  # noqa: E402
+from tests.unit.engine.test_features_of_types import LISTS, TYPES  # noqa: E402
+from trainers.export.export import export_saved_model  # noqa: E402
+from trainers.export.predict import LoadedModel, batch_tensors  # noqa: E402
+
+KINDS = {kind.replace(" ", "_"): values for kind, values in {**TYPES, **LISTS}.items()}
+
+
+class Echo(tf.Module):
+    """Answers each feature: a fixed one itself, of a list the values as text."""
+
+    def __call__(self, features):
+        return {f"out_{name}": self.text(x) if isinstance(x, tf.SparseTensor) else x for name, x in features.items()}
+
+    @staticmethod
+    def text(lists):
+        rows = tf.RaggedTensor.from_sparse(lists)
+        precision = {"precision": 3} if rows.dtype.is_floating else {}
+        texts = rows if rows.dtype == tf.string else tf.ragged.map_flat_values(tf.strings.as_string, rows, **precision)
+        return tf.strings.reduce_join(texts, axis=1, separator=",")
+
+
+def as_text(values):
+    return b",".join(
+        v if isinstance(v, bytes) else f"{v:.3f}".encode() if isinstance(v, float) else b"%d" % v for v in values
+    )
+
+
+def test_raw_signatures_answer_every_type_as_one_feature(tmp_path):
+    pq.write_table(pa.table({name: array for name, (array, *_) in KINDS.items()}), tmp_path / "a.parquet")
+    ds = Dataset.open(str(tmp_path / "a.parquet"))
+    version = export_saved_model(Echo(), tmp_path / "model", raw_feature_spec=ds.feature_spec())
+    ds.write(tmp_path / "records", "tfrecord", num_shards=1)
+    records = [r.numpy() for r in tf.data.TFRecordDataset(Dataset.open(str(tmp_path / "records")).paths)]
+    served = tf.saved_model.load(str(version)).signatures["serving_default"](examples=tf.constant(records))
+    (batch,) = ds.read_batches()
+    answers = LoadedModel(version, every_output=True).answers(batch)
+    for name, (_, first, *second) in KINDS.items():
+        expected = [as_text(first), as_text(second[0])] if second else first
+        assert answers[f"out_{name}"].tolist() == expected, name
+        assert served[f"out_{name}"].numpy().tolist() == expected, name
+
+
+@pytest.mark.parametrize(
+    ("array", "feature", "message"),
+    [
+        (pa.array([1.0, 1e300]), tf.io.FixedLenFeature([], tf.float32), "beyond the range of float"),
+        (pa.array([[1, None], [2]]), tf.io.VarLenFeature(tf.int64), "null inside a list"),
+        (pa.array([2**63], pa.uint64()), tf.io.FixedLenFeature([], tf.int64), "the model takes int64"),
+    ],
+)
+def test_what_is_no_value_of_the_feature_is_refused(array, feature, message):
+    with pytest.raises(DataError, match=message):
+        batch_tensors(pa.record_batch({"c": array}), {"c": feature}, {"c": "c"})
+
+
+@pytest.mark.parametrize(
+    "kind", ["bool", "uint32", "date", "time of ms", "timestamp of a zone", "duration", "decimal", "float16"]
+)
+def test_labels_and_buckets_are_the_numbers_that_the_feature_is(kind):
+    array, expected = TYPES[kind]
+    np.testing.assert_array_equal(as_numbers(array).to_numpy(zero_copy_only=False).astype(np.float64), expected)
+
+
+def test_text_is_no_number():
+    assert as_numbers(pa.array(["1"])) is None
