@@ -140,6 +140,37 @@ def test_metrics_of_our_accumulators_equal_tfma_row_by_row(task):
     assert ours == pytest.approx({name: theirs.result(state)[name] for name in wanted}, rel=2e-4)
 
 
+def test_ndcg_equals_tfma_query_by_query():
+    from tensorflow_model_analysis.metrics import NDCG
+    from tensorflow_model_analysis.metrics.metric_types import StandardMetricInputs
+
+    from trainers.evaluation.accumulators.ranking import RankedRows
+
+    rng, rows = np.random.default_rng(8), 900
+    queries, scores = (
+        rng.integers(0, 80, rows),
+        rng.permutation(rows).astype(float),
+    )  # no ties: TFMA orders them as it likes
+    gains = np.where(queries == 7, 0.0, rng.choice([0.0, 0.0, 1.0, 2.0, 5.0], rows))  # a query without anything to find
+    weights = rng.choice([0.5, 1.0, 3.0], 80)
+    computations = NDCG(gain_key="gain", top_k_list=[2, 10, 100]).computations(
+        sub_keys=[None], query_key="query", example_weighted=True
+    )
+    (combiner,) = [each.combiner for each in computations]
+    state = combiner.create_accumulator()
+    for query in range(80):
+        mine = queries == query
+        features = {"query": np.array([query] * mine.sum()), "gain": gains[mine]}
+        values = {"labels": gains[mine], "predictions": scores[mine], "example_weights": weights[[query]]}
+        state = combiner.add_input(state, StandardMetricInputs({**values, "features": features}))
+    theirs = {f"ndcg_at_{key.sub_key.top_k}": value for key, value in combiner.extract_output(state).items()}
+    table = RankedRows(list(theirs))
+    for part in np.array_split(rng.permutation(rows), 7):
+        table.update(np.zeros(len(part), np.int64), queries[part], gains[part], scores[part], weights[queries[part]])
+    ours = {name: values[0] for name, values in table.results(1).items()}
+    assert len(theirs) == 3 and ours == pytest.approx(theirs, abs=1e-9)
+
+
 def test_evaluate_against_baseline_measures_both_on_same_rows(flights, result):
     both = evaluate(
         flights.directory / "models",

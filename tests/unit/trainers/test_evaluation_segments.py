@@ -14,6 +14,18 @@ from trainers.evaluation.evaluate import EvaluationResult, evaluate
 
 ROWS = 6000
 CLASSES = ("low", "middle", "high")
+EVAL_CONFIG = """
+model_specs { label_key: "late" example_weight_key: "query" }
+slicing_specs {}
+slicing_specs { feature_keys: ["carrier"] }
+metrics_specs {
+  metrics { class_name: "BinaryCrossEntropy" threshold { value_threshold { upper_bound { value: 0.9 } } } }
+  metrics { class_name: "AUC"
+    per_slice_thresholds { slicing_specs { feature_keys: ["carrier"] }
+      threshold { value_threshold { lower_bound { value: 0.99 } } } } }
+}
+options { min_slice_size { value: 300 } }
+"""
 
 
 def _columns(rows=ROWS, seed=5):
@@ -31,6 +43,7 @@ def _columns(rows=ROWS, seed=5):
         "carrier": np.array([f"c{int(v)}" for v in rng.zipf(1.4, rows).clip(max=300)]),
         "query": rng.integers(0, 200, rows),
         "gain": rng.choice([0.0, 0.0, 1.0, 2.0], rows),
+        "kinds": [[CLASSES[i] for i in np.flatnonzero(each)] for each in rng.uniform(size=(rows, 3)) < 0.4],
     }
 
 
@@ -172,6 +185,27 @@ def test_several_outputs_and_classes_by_name_in_one_pass(made):
         _evaluate(made, "carrier", output="kind")
 
 
+def test_lists_of_names_are_several_labels_of_a_row(made):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    _, columns = made
+    result = _evaluate(
+        made, "kinds", output="kind", metrics=["subset_accuracy", "hamming_loss", "macro_f1", "micro_f1"]
+    )
+    x = columns["x"].astype(np.float64)
+    logits = -4 * (x[:, None] - [-1.0, 0.0, 1.0]) ** 2
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = np.array([[name in names for name in CLASSES] for names in columns["kinds"]])
+    answers = scores > 0.5
+    assert result.tasks == {"": "multilabel"} and {len(names) for names in columns["kinds"]} == {0, 1, 2, 3}
+    expected = {
+        "subset_accuracy": sklearn.accuracy_score(truth, answers),
+        "hamming_loss": sklearn.hamming_loss(truth, answers),
+        "macro_f1_score": sklearn.f1_score(truth, answers, average="macro"),
+        "micro_f1_score": sklearn.f1_score(truth, answers, average="micro"),
+    }
+    assert {name: result.overall[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+
+
 def test_ranking_by_query_column(made):
     sklearn = pytest.importorskip("sklearn.metrics")
     _, columns = made
@@ -243,6 +277,35 @@ def test_model_made_worse_for_one_carrier_is_refused_and_the_carrier_named(made,
         "all rows",
         "carrier=c2",
     }
+
+
+def test_command_takes_tfmas_config_and_writes_what_tfma_reads(made, tmp_path, capsys):
+    tfma = pytest.importorskip("tensorflow_model_analysis")
+    from cluster.cli.main import main
+
+    folder, columns = made
+    (tmp_path / "eval.pbtxt").write_text(EVAL_CONFIG)
+    words = ["evaluate", str(folder / "data"), "--model", str(folder / "models"), "--output", "late", "--tfma"]
+    words += ["--eval-config", str(tmp_path / "eval.pbtxt"), "--out", str(tmp_path / "e.json")]
+    assert main(words) == 3  # the second threshold cannot be met
+    assert "AUC of carrier=c1 is 0." in capsys.readouterr().out
+    read = tfma.load_eval_result(str(tmp_path / "e.tfma"))
+    found = {key: metrics[""][""] for key, metrics in read.slicing_metrics}
+    carriers, counts = np.unique(columns["carrier"], return_counts=True)
+    assert set(found) == {(), *((("carrier", name),) for name in carriers[counts >= 300])}
+    for key, metrics in found.items():
+        mine = columns["carrier"] == dict(key)["carrier"] if key else np.ones(ROWS, bool)
+        p = 1 / (1 + np.exp(-columns["x"][mine].astype(np.float64)))
+        y, w = columns["late"][mine], columns["query"][mine]
+        loss = -np.average(np.where(y == 1, np.log(p), np.log1p(-p)), weights=w)
+        bounds = metrics["binary_crossentropy"]["boundedValue"]
+        assert bounds["value"] == pytest.approx(loss, abs=1e-6) and bounds["lowerBound"] < loss < bounds["upperBound"]
+    verdict = tfma.load_validation_result(str(tmp_path / "e.tfma"))
+    messages = [failure.message for each in verdict.metric_validations_per_slice for failure in each.failures]
+    assert not verdict.validation_ok and len(messages) == len(found) - 1
+    assert all(message.startswith("AUC of carrier=c") for message in messages)
+    words[words.index("--out") :] = []
+    assert main(words) == 2 and "TFMA's files go beside the result; give out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
