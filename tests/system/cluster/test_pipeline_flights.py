@@ -119,6 +119,40 @@ def test_model_below_its_thresholds_is_not_pushed(finished):
     assert not (folder / "other" / "1").exists()
 
 
+def _save_better_for_one(model, out, carrier):
+    """Saves a model that answers like another, but for one carrier, of which it knows how late each flight was."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(model))
+    answer = loaded.signatures["raw_features"]
+
+    @tf.function
+    def knowing(late, **raw):
+        ((name, values),) = answer(**raw).items()
+        known = tf.reshape(0.01 + 0.98 * tf.cast(late, values.dtype), tf.shape(values))
+        return {name: tf.where(tf.reshape(raw["carrier"] == carrier, tf.shape(values)), known, values)}
+
+    module = tf.Module()
+    module.loaded = loaded
+    late = tf.TensorSpec([None], tf.int64, name="late")
+    signature = knowing.get_concrete_function(late=late, **answer.structured_input_signature[1])
+    tf.saved_model.save(module, str(out), signatures={"raw_features": signature})
+
+
+def test_model_worse_than_the_served_one_for_one_carrier_is_refused_and_the_carrier_named(finished, tmp_path):
+    folder, _ = finished
+    _save_better_for_one(latest(folder, "export") / "model" / "1", tmp_path / "served", "UA")
+    bounds = '{min_change=-0.02, slices=[["carrier"]], overall=false, min_rows=100}'
+    settings = {"evaluate.baseline": tmp_path / "served", "evaluate.thresholds.auc": bounds, "push.to": "other"}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    code, out, errors = finish(fullpass("run", folder / "pipeline.toml", *words))
+    assert code == NOT_MET, errors
+    failures = json.loads((latest(folder, "evaluate") / "evaluation.json").read_text())["failures"]
+    assert len(failures) == 1 and failures[0].startswith("auc of carrier=UA changed by -0.")
+    assert f"is not blessed: {failures[0]}" in errors and out.count("carrier=UA changed") == 1
+    assert not (folder / "other" / "1").exists() and out.count(" skipped, ") == len(STEPS) - 2
+
+
 def test_a_served_answer_ends_the_demo(finished):
     import tensorflow as tf
 
