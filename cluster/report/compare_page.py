@@ -26,7 +26,6 @@ def comparison_page(comparison: Any, changed: Sequence[Difference], names: tuple
         run=names[1],
         state="good" if comparison.may_replace else "bad",
         text=f"{answer[0].upper()}{answer[1:]}",
-        reasons=comparison.reasons,
     )
     return Page(
         title="Comparison of two runs",

@@ -14,6 +14,7 @@ __all__ = ["comparison_section", "runs_compared"]
 
 _MOST_ROWS = 2000  # changes in the table: the page must stay small enough to mail
 _MOST_SHOWN = 40  # segments in the chart
+_MOST_REASONS = 8
 _MOST_NAMED = 5
 _FLAGS = {"better": "good", "worse": "bad"}
 
@@ -37,7 +38,9 @@ def comparison_section(comparison: Any, names: tuple[str, str]) -> Section:
         names: of both runs.
     """
     lines = [f"{names[0]} → {names[1]}: {comparison.answer}"]
-    lines += [f"· {reason}" for reason in comparison.reasons]
+    lines += [f"· {reason}" for reason in comparison.reasons[:_MOST_REASONS]]
+    if len(comparison.reasons) > _MOST_REASONS:
+        lines.append(f"· and {len(comparison.reasons) - _MOST_REASONS:,} more, in the table below")
     for which, segments in zip(names, (comparison.only_before, comparison.only_after)):
         if segments:
             more = f" and {len(segments) - _MOST_NAMED:,} more" if len(segments) > _MOST_NAMED else ""
