@@ -29,7 +29,7 @@ class FeedConfig:
         num_epochs: None for an endless feed.
         remainder: what becomes of the records that do not fill a last batch.
         with_record_ids: adds `record_ids`, int64 [b]: the global record ids.
-        window_records, lanes: see `engine.plan.PlanConfig`.
+        window_records, lanes, bucket_by_length, bucket_boundaries: see `engine.plan.PlanConfig`.
         fill: value by column name that stands for a missing value; such columns are dense instead of ragged.
         on_damage: OnDamage.RAISE (or "raise") stops with a DataError that names the record. OnDamage.SKIP ("skip") keeps
             the record's slot in the batch, filled with zeros and False in `mask`, so that every other record keeps its
@@ -62,6 +62,8 @@ class FeedConfig:
     window_bytes: int = 256 << 20
     threads: int | None = None
     prefetch_batches: int = 4
+    bucket_by_length: str | None = None
+    bucket_boundaries: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         self.plan_config()
@@ -93,6 +95,8 @@ class FeedConfig:
             remainder=self.remainder,
             window_records=self.window_records,
             lanes=self.lanes,
+            bucket_by_length=self.bucket_by_length,
+            bucket_boundaries=self.bucket_boundaries,
         )
 
     @property

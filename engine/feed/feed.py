@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
 from engine.feed.ahead import batches_ahead, run_ahead
@@ -15,7 +17,7 @@ from engine.feed.block_reader import BlockReader, BlockSource
 from engine.feed.columns import make_layout, numpy_batch, unpack_numpy
 from engine.feed.config import FeedConfig
 from engine.feed.windows import WindowLoader
-from engine.plan import Cursor, EpochPlan, dump_state, load_state
+from engine.plan import Cursor, EpochPlan, Window, dump_state, load_state
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -49,6 +51,7 @@ class Feed:
         self.record_bytes = record_bytes
         self.plan = EpochPlan(block_records, config.plan_config(record_bytes))
         self.layout = make_layout(reader.schema, config.columns, config.fill)
+        self._check_buckets()
         self.fingerprint = fingerprint
         first: np.ndarray = np.zeros(len(block_records) + 1, np.int64)
         np.cumsum(block_records, out=first[1:])
@@ -128,13 +131,30 @@ class Feed:
         return run_ahead(lambda: self._make(start, left, finish), ahead)
 
     def _make(self, number: int, left: int | None, finish: Callable[[Any], Any]) -> Iterator[dict[str, Any]]:
-        loader = WindowLoader(self.source, self.layout, self.config.worker_threads)
+        loader = WindowLoader(
+            self.source,
+            self.layout,
+            self.config.worker_threads,
+            self._regrouped if self.config.bucket_by_length is not None else None,
+        )
         assembler = Assembler(self.plan, self.layout, loader, self.config)
         try:
             for step in itertools.count(number) if left is None else range(number, number + left):
                 yield finish(assembler.batch(self.plan.cursor(step)))
         finally:
             loader.close()
+
+    def _check_buckets(self) -> None:
+        name, lists = self.config.bucket_by_length, [column.name for column in self.layout.ragged]
+        if name is not None and name not in lists:
+            raise ConfigError(
+                f"bucket_by_length: no list column {name!r} is read; the list columns here are {', '.join(lists) or 'none'}"
+            )
+
+    def _regrouped(self, window: Window, rows: np.ndarray, columns: Mapping[str, pa.Array]) -> np.ndarray:
+        assert self.config.bucket_by_length is not None
+        lengths = pc.fill_null(pc.list_value_length(columns[self.config.bucket_by_length]), 0)
+        return self.plan.regrouped(window, rows, lengths.to_numpy(zero_copy_only=False))
 
     def unpack_numpy(self, packed: dict[str, Any]) -> dict[str, Any]:
         """Returns views by column name: [b, *shape], or (values, row_splits) of a ragged column; and mask, record_ids."""

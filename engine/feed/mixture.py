@@ -224,6 +224,10 @@ def mix(
     for name in ("num_epochs", "remainder", "lanes"):
         if name in options:
             raise ConfigError(f"{name} does not go with a mixture: it is endless and carries over")
+    if options.get("bucket_by_length") is not None:
+        raise ConfigError(
+            "bucket_by_length does not go with a mixture: its batches take a changing number of records from each source"
+        )
     schedule = MixSchedule(weights=tuple(weights), global_batch_size=global_batch_size)
     names = list(columns) if columns is not None else datasets[0].schema.names
     whole = FeedConfig(

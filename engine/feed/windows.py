@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +20,9 @@ from engine.plan import Window
 
 __all__ = ["LoadedWindow", "WindowLoader"]
 
+# Of a window, its order and its ragged columns: the order to use.
+Regroup = Callable[[Window, np.ndarray, Mapping[str, pa.Array]], np.ndarray]
+
 
 class LoadedWindow:
     """A window's records in packed form.
@@ -32,7 +36,7 @@ class LoadedWindow:
         order: int64 [num_records], the row at each position of the window.
     """
 
-    def __init__(self, window: Window, layout: Layout, buffers: BufferPool) -> None:
+    def __init__(self, window: Window, layout: Layout, buffers: BufferPool, regroup: Regroup | None = None) -> None:
         self.window = window
         self._buffers = buffers
         self.dense: dict[str, np.ndarray] = {}
@@ -40,6 +44,7 @@ class LoadedWindow:
         self.arrow: dict[str, pa.Array] = {}
         self.damaged: np.ndarray | None = None
         self.order: np.ndarray = np.empty(0, np.int64)
+        self._regroup = regroup
         self.users = 0
         self._layout = layout
         self._parts: dict[str, list[Any]] = {}
@@ -59,6 +64,8 @@ class LoadedWindow:
         self._blocks = []
         self.arrow = {key: pa.concat_arrays(parts) for key, parts in self._parts.items()}
         self._parts = {}
+        if self._regroup is not None:
+            self.order = self._regroup(self.window, self.order, self.arrow)
 
     def cancel(self) -> None:
         for block in self._blocks:
@@ -111,13 +118,14 @@ class WindowLoader:
         source: reads blocks.
         layout: of the packed batch.
         threads: blocks read at the same time.
+        regroup: what is done to the order of a window once its ragged columns are there, see `EpochPlan.regrouped`.
 
     Attributes:
         buffers: memory of the windows, for batches too.
     """
 
-    def __init__(self, source: BlockSource, layout: Layout, threads: int) -> None:
-        self._source, self._layout = source, layout
+    def __init__(self, source: BlockSource, layout: Layout, threads: int, regroup: Regroup | None = None) -> None:
+        self._source, self._layout, self._regroup = source, layout, regroup
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fullpass-feed")
         self.buffers = BufferPool()
         self._live: dict[tuple[int, int], LoadedWindow] = {}
@@ -127,7 +135,7 @@ class WindowLoader:
         key = (window.epoch, window.start)
         loaded = self._live.get(key)
         if loaded is None:
-            loaded = self._live[key] = LoadedWindow(window, self._layout, self.buffers)
+            loaded = self._live[key] = LoadedWindow(window, self._layout, self.buffers, self._regroup)
             loaded.start(self._pool, self._source)
         loaded.users += 1
         return loaded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from engine.core.errors import ConfigError
 from engine.plan.remainder import Remainder
@@ -25,6 +26,8 @@ class PlanConfig:
         window_limit: most records of a window whose size `window_records` leaves to the plan; None: no such limit.
         lanes: parts of the epoch that are read side by side; must divide `global_batch_size`. By default the largest
             divisor up to 32 that windows of that size can fill. With a multiple of `num_hosts` no two hosts read the same block.
+        bucket_by_length: list column by whose lengths the records of a window are put into batches of similar ones; None: none.
+        bucket_boundaries: lengths at which buckets begin, ascending.
 
     Raises:
         ConfigError: a value out of its range.
@@ -38,6 +41,8 @@ class PlanConfig:
     window_records: int | None = None
     window_limit: int | None = None
     lanes: int | None = None
+    bucket_by_length: str | None = None
+    bucket_boundaries: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         for name in ("global_batch_size", "num_hosts"):
@@ -53,8 +58,25 @@ class PlanConfig:
                 f"num_hosts {self.num_hosts} does not divide global_batch_size {self.global_batch_size}: "
                 f"give a multiple of {self.num_hosts}, or {_near_divisors(self.global_batch_size, self.num_hosts)} hosts"
             )
+        self._check_buckets()
         if self.lanes is not None and self.global_batch_size % self.lanes:
             raise ConfigError(f"lanes {self.lanes} does not divide global_batch_size {self.global_batch_size}")
+
+    def _check_buckets(self) -> None:
+        bounds = self.bucket_boundaries
+        whole = not isinstance(bounds, str) and all(isinstance(b, int) and b >= 1 for b in bounds)
+        if not whole or list(bounds) != sorted(set(bounds)):
+            raise ConfigError(
+                f"bucket_boundaries is {bounds!r}: give whole numbers from 1 on, ascending, e.g. [16, 32, 64]"
+            )
+        if bool(bounds) != (self.bucket_by_length is not None):
+            raise ConfigError(
+                f"bucket_by_length is {self.bucket_by_length!r} and bucket_boundaries {bounds!r}: give both or neither"
+            )
+        if self.bucket_by_length is not None and not self.shuffle:
+            raise ConfigError(
+                "bucket_by_length: it changes the order of records, which shuffle=False keeps; give one of them"
+            )
 
 
 def _check_int(name: str, value: object, least: int | None) -> None:

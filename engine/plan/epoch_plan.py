@@ -18,6 +18,7 @@ import numpy as np
 from engine.core.errors import ConfigError
 from engine.plan.config import PlanConfig
 from engine.plan.lanes import Lanes, Run, largest_divisor
+from engine.plan.length_buckets import regrouped
 from engine.plan.order import SequentialOrder, ShuffledOrder, Window
 from engine.plan.remainder import Remainder
 
@@ -194,6 +195,17 @@ class EpochPlan:
     def window_at(self, epoch: int, place: int) -> Window:
         """Returns the blocks that must be read for a place of the epoch's order."""
         return self.order.window_at(epoch, place)
+
+    def regrouped(self, window: Window, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Returns the rows of a window with those of similar length in one batch, as `bucket_by_length` asks.
+
+        Args:
+            window: of this plan's order.
+            rows: int64 [n], the row at each place of the window.
+            lengths: int64 [n], of the list of each row.
+        """
+        config, lanes = self.config, self._lanes_of(window.epoch)
+        return regrouped(rows, lengths, config.bucket_boundaries, window.start, lanes, config.seed, window.epoch)
 
     def next_place(self, run: Run, place: int) -> tuple[int, int]:
         """Returns (epoch, place) that the lane of a run goes on with at `place`: there, or in the epoch after."""

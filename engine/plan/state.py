@@ -11,6 +11,7 @@ from engine.plan.epoch_plan import Cursor, EpochPlan
 __all__ = ["STATE_VERSION", "dump_state", "load_state", "source_identity"]
 
 STATE_VERSION = 1
+_NO_BUCKETS: dict[str, Any] = {"bucket_by_length": None, "bucket_boundaries": []}
 
 
 def source_identity(plan: EpochPlan, fingerprint: str) -> dict[str, Any]:
@@ -26,6 +27,8 @@ def source_identity(plan: EpochPlan, fingerprint: str) -> dict[str, Any]:
         "remainder": config.remainder.value,
         "lanes": plan.lanes,
         "window_blocks": plan.window_blocks,
+        "bucket_by_length": config.bucket_by_length,
+        "bucket_boundaries": list(config.bucket_boundaries),
     }
 
 
@@ -52,7 +55,8 @@ def load_state(plan: EpochPlan, fingerprint: str, state: dict[str, Any]) -> tupl
     if not isinstance(state, dict) or "version" not in state:
         raise ConfigError(f"this is not a feed state: got {type(state).__name__}, expected a dict with a version")
     for name, here in source_identity(plan, fingerprint).items():
-        if name not in state or state[name] != here:
+        # A state of a feed that knew no buckets had none.
+        if state.get(name, _NO_BUCKETS.get(name)) != here:
             raise ConfigError(
                 f"the saved feed state does not fit: its {name} is {state.get(name)!r}, here it is {here!r}; "
                 f"give the feed the {name} it was saved with, or start without the state"

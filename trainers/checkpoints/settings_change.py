@@ -17,6 +17,7 @@ __all__ = ["MEANING", "TUNED", "refused_change", "tuned_changes"]
 
 MEANING = (
     "label", "weight", "features", "pad", "class_weights", "global_batch_size", "hyperparameters", "precision", "seed", "window_records",
+    "bucket_by_length", "bucket_boundaries",
 )  # fmt: skip
 TUNED = (
     "learning_rate", "clip_norm", "ema_decay", "accumulate_steps", "epochs", "steps", "early_stopping", "on_nan",

@@ -152,6 +152,9 @@ class TrainerConfig:
         seed: of initial weights, dropout and the order of examples.
         window_records: records shuffled together, None: the feed's own choice. More of it mixes sorted data better and
             takes more memory.
+        bucket_by_length: list feature by whose lengths records of a window are put into batches of similar ones, which then
+            need less padding; None: batches at random. It is read, so it is a feature of the model.
+        bucket_boundaries: lengths at which the buckets begin, ascending, as of tf.data's `bucket_by_sequence_length`.
         precision: "float32", "mixed_bfloat16", "mixed_float16" (with loss scaling) or "bfloat16": the Keras policy
             under which the model is built.
         xla: compile forward and backward pass with XLA.
@@ -190,6 +193,8 @@ class TrainerConfig:
     steps_per_call: int = 16
     seed: int = 0
     window_records: int | None = None
+    bucket_by_length: str | None = None
+    bucket_boundaries: Sequence[int] = ()
     precision: str = "float32"
     xla: bool = False
     deterministic: bool = True

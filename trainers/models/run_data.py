@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from engine.core.errors import ConfigError
+from engine.dataset.arrays import ArrayDataset
 from engine.feed.tensorflow.composite import assemble
 from engine.plan import Remainder
 from trainers.config.config import TrainerConfig
@@ -40,7 +42,11 @@ class RunData:
     def training_feed(self, with_record_ids: bool | None = None) -> Any:
         """Returns a new feed of the training data, of all columns before `open`, with record ids where they are noted."""
         config = self._config
-        window = {} if config.window_records is None else {"window_records": config.window_records}
+        window: dict[str, Any] = {} if config.window_records is None else {"window_records": config.window_records}
+        if config.bucket_by_length is not None or config.bucket_boundaries:
+            if isinstance(self.train, ArrayDataset):
+                raise ConfigError("bucket_by_length: an ArrayDataset has no lists of different lengths; leave it out")
+            window |= {"bucket_by_length": config.bucket_by_length, "bucket_boundaries": config.bucket_boundaries}
         ids = config.audit if with_record_ids is None else with_record_ids
         size = config.global_batch_size
         return self._feed_of(self.train, size, columns=self._columns, with_record_ids=ids, **window)

@@ -39,7 +39,7 @@ def data(request, columns, tmp_path_factory):
     import tensorflow as tf
 
     folder = tmp_path_factory.mktemp("rows")
-    kind = (lambda t, n: pa.list_(t, n)) if request.param == "fixed-size lists" else (lambda t, n: pa.list_(t))
+    kind = lambda t, n: pa.list_(t, n if request.param == "fixed-size lists" else -1)
     table = pa.table(
         {
             "vector": pa.array(columns["vector"].tolist(), kind(pa.float32(), 3)),
@@ -72,7 +72,9 @@ def test_fixed_lists_are_dense_from_the_feed_to_the_answer(data, columns, tmp_pa
     np.testing.assert_array_equal(first["vector"], columns["vector"][:64])
     np.testing.assert_array_equal(first["ids"], columns["ids"][:64])
 
-    config = TrainerConfig(directory=str(tmp_path / "run"), label="y", global_batch_size=64, epochs=2, tensorboard=False)
+    config = TrainerConfig(
+        directory=str(tmp_path / "run"), label="y", global_batch_size=64, epochs=2, tensorboard=False
+    )
     model = Trainer(config, build_model, rows, eval=rows).fit().model
     version = export_checkpoint(
         tmp_path / "run", build_model, tmp_path / "out", transform_graph=None, raw_feature_spec=spec

@@ -36,13 +36,13 @@ def fit(build, data, directory, **settings):
     return Trainer(TrainerConfig(directory=str(directory), **chosen), build, data, eval=data).fit()
 
 
-def keras_on_the_same_batches(build, data, features, label="y"):
+def keras_on_the_same_batches(build, data, features, label="y", **order):
     """The model after Keras's own train_on_batch, fed with what the feed gives."""
     import keras
 
     keras.utils.set_random_seed(0)
     model = build(None)
-    feed = data.feed(global_batch_size=_BATCH, seed=0)
+    feed = data.feed(global_batch_size=_BATCH, seed=0, **order)
     for _, packed in zip(range(_STEPS), feed.dataset()):
         batch = feed.unpack(packed)
         target = {name: batch[name] for name in label} if isinstance(label, list) else batch[label]
@@ -233,7 +233,8 @@ def test_pad_lists_equals_python_lists_padded_by_hand(keep, buckets):
             assert found["seq_mask"].numpy().sum(1).tolist() == [len(row) for row in cut]
 
 
-def test_fit_padded_list_and_its_mask_reach_the_model(data, tmp_path):
+@pytest.mark.parametrize("order", [{}, {"bucket_by_length": "seq", "bucket_boundaries": [2, 4]}])
+def test_fit_padded_list_and_its_mask_reach_the_model(data, tmp_path, order):
     import keras
 
     def build(context):
@@ -255,8 +256,8 @@ def test_fit_padded_list_and_its_mask_reach_the_model(data, tmp_path):
 
         return tf.sparse.to_dense(seq)
 
-    ours = fit(build, data, tmp_path, pad={"seq": {"length": 4}}).model
-    same_weights(ours, keras_on_the_same_batches(build, data, padded))
+    ours = fit(build, data, tmp_path, pad={"seq": {"length": 4}}, **order).model
+    same_weights(ours, keras_on_the_same_batches(build, data, padded, **order))
 
 
 def example(**features) -> bytes:
