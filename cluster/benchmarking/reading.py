@@ -122,7 +122,7 @@ def _feed(part: Any) -> int:
 
     batch = min(1024, max(1, part.num_records))
     feed = part.feed(global_batch_size=batch, num_epochs=1, remainder=Remainder.DROP)
-    return sum(batch for _ in feed) + part.num_records % batch
+    return int(sum(batch for _ in feed) + part.num_records % batch)
 
 
 def _parquet_peer(paths: list[str]) -> Callable[[], int]:

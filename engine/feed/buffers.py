@@ -29,7 +29,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = _bytes(shape, dtype)
     raw = _allocate(size)
     start = -raw.ctypes.data % _ALIGN
-    return raw[start : start + size].view(dtype).reshape(shape)
+    aligned: np.ndarray = raw[start : start + size].view(dtype).reshape(shape)
+    return aligned
 
 
 class BufferPool:

@@ -75,7 +75,8 @@ def ragged_rows(batch: pa.RecordBatch, column: Column) -> pa.Array:
 
 
 def _values(array: pa.Array, column: Column) -> np.ndarray:
-    return _flat(array, column).to_numpy(zero_copy_only=False)
+    values: np.ndarray = _flat(array, column).to_numpy(zero_copy_only=False)
+    return values
 
 
 def _flat(array: pa.Array, column: Column) -> pa.Array:

@@ -51,7 +51,7 @@ def alive(mark: str) -> bool:
     if not number or not started or process_mark(int(number)) != mark:
         return False
     try:
-        return psutil.Process(int(number)).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(int(number)).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 

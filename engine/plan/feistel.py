@@ -58,8 +58,10 @@ class Feistel:
         Returns:
             int64 [n], each in 0..size-1.
         """
-        return self._native.images(values.astype(np.uint64, copy=False))
+        images: np.ndarray = self._native.images(values.astype(np.uint64, copy=False))
+        return images
 
     def range(self, start: int, stop: int) -> np.ndarray:
         """Returns the images of start..stop-1 as int64 [stop - start]."""
-        return self._native.range(start, stop)
+        images: np.ndarray = self._native.range(start, stop)
+        return images

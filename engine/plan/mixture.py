@@ -68,23 +68,26 @@ class MixSchedule:
     @property
     def period(self) -> int:
         """Batches after which the schedule repeats."""
-        return self._period  # type: ignore[attr-defined]
+        return int(self._period)  # type: ignore[attr-defined]
 
     @property
     def period_counts(self) -> np.ndarray:
         """Records of each source in a period, int64 [num_sources]."""
-        return self._counts  # type: ignore[attr-defined]
+        counts: np.ndarray = self._counts  # type: ignore[attr-defined]
+        return counts
 
     def sources(self, start: int, stop: int) -> np.ndarray:
         """Returns the source of the slots start..stop-1, counted from the first batch's first: int64 [stop - start]."""
         table = self._sources  # type: ignore[attr-defined]
-        return table[np.arange(start, stop) % len(table)]
+        found: np.ndarray = table[np.arange(start, stop) % len(table)]
+        return found
 
     def taken(self, slot: int) -> np.ndarray:
         """Returns how many records of each source precede a slot, int64 [num_sources]."""
         table = self._taken  # type: ignore[attr-defined]
         periods, rest = divmod(slot, len(table) - 1)
-        return periods * self.period_counts + table[rest]
+        found: np.ndarray = periods * self.period_counts + table[rest]
+        return found
 
 
 def _largest_remainder(shares: Sequence[Fraction], total: int) -> list[int]:

@@ -75,7 +75,8 @@ class Window:
     def record_ids(self, rows: np.ndarray) -> np.ndarray:
         """Returns the global record ids of rows of the window, int64 [n]."""
         block = np.searchsorted(self.offsets, rows, side="right") - 1
-        return self.first_records[block] + rows - self.offsets[block]
+        ids: np.ndarray = self.first_records[block] + rows - self.offsets[block]
+        return ids
 
 
 class SequentialOrder:
@@ -136,7 +137,8 @@ class ShuffledOrder:
         return sums
 
     def _records(self, blocks: np.ndarray) -> np.ndarray:
-        return self._first[blocks + 1] - self._first[blocks]
+        records: np.ndarray = self._first[blocks + 1] - self._first[blocks]
+        return records
 
     def _bins_of(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         bins = Feistel(self._num_bins, derive_key(self._seed, _BINS, epoch)).range(0, self._num_bins)

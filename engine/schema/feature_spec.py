@@ -150,7 +150,7 @@ def _tensorflow_type(data_type: pa.DataType, name: str) -> pa.DataType:
 
 def _is_text(data_type: pa.DataType) -> bool:
     types = pa.types
-    return (
+    return bool(
         types.is_string(data_type)
         or types.is_large_string(data_type)
         or types.is_binary(data_type)

@@ -14,4 +14,4 @@ def is_list(data_type: pa.DataType) -> bool:
 
 def is_variable_list(data_type: pa.DataType) -> bool:
     """Returns whether a type is a list whose rows have lengths of their own."""
-    return pa.types.is_list(data_type) or pa.types.is_large_list(data_type)
+    return bool(pa.types.is_list(data_type) or pa.types.is_large_list(data_type))

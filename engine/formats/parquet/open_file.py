@@ -97,7 +97,7 @@ def _misread(field: pa.Field) -> bool:
     A fixed-size list with missing values is refused (https://github.com/apache/arrow/issues/35692); views and extension
     types cannot be cast or taken from everywhere.
     """
-    return plain_type(field.type) != field.type or (field.nullable and pa.types.is_fixed_size_list(field.type))
+    return bool(plain_type(field.type) != field.type or (field.nullable and pa.types.is_fixed_size_list(field.type)))
 
 
 def _without_arrow_schema(footer: bytes) -> bytes:

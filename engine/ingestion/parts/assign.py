@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -96,8 +95,8 @@ def _chooser(source: Source, options: PartOptions, files_of: Mapping[str, Sequen
         part_of = {path: index for index, paths in enumerate(files_of.values()) for path in paths}
         return lambda path, first, batch: np.full(batch.num_rows, part_of[path], np.uint8)
     if options.split_time:
-        cuts = TimeCuts(options)
-        return lambda path, first, batch: cuts.parts(column_of(batch, _stored(source, options.split_time)), path, first)
+        cuts, time = TimeCuts(options), _stored(source, options.split_time)
+        return lambda path, first, batch: cuts.parts(column_of(batch, time), path, first)
     fractions = options.fractions or {}
     keys = [_stored(source, name) for name in options.split_by]
     if options.split_by and options.stratify_by:
@@ -124,7 +123,7 @@ def _grouped(source: Source, options: PartOptions, keys: Sequence[str]) -> Choos
     return lambda path, first, batch: groups.parts_of(key_hashes(batch, keys, options.seed))
 
 
-def _stored(source: Source, name: Any) -> str:
+def _stored(source: Source, name: str) -> str:
     return source.aliases.get(name, name)
 
 

@@ -79,7 +79,8 @@ class TimeCuts:
             )
         places = values if numeric else values.cast(pa.int64())
         bounds = [cut if not whole else math.ceil(cut) for cut in cuts] if numeric else [_micros(cut) for cut in cuts]
-        return np.searchsorted(np.array(bounds), places.to_numpy(zero_copy_only=False), side="right").astype(np.uint8)
+        parts = np.searchsorted(np.array(bounds), places.to_numpy(zero_copy_only=False), side="right")
+        return np.asarray(parts, np.uint8)
 
     def _as_times(self, column: pa.Array, path: str, first_record: int) -> pa.Array:
         types = pa.types

@@ -124,7 +124,7 @@ class RemoteFile(io.RawIOBase):
         filesystem, path = resolve(self.uri, self.options)
         store = getattr(getattr(filesystem, "handler", None), "fs", None)
         if store is not None:
-            data = store.cat_file(path, start=offset, end=offset + length)
+            data: bytes = store.cat_file(path, start=offset, end=offset + length)
         else:
             with filesystem.open_input_file(path) as handle:
                 data = handle.read_at(length, offset)
