@@ -1,4 +1,5 @@
-"""Builds the codec and the CSV code with AddressSanitizer and UndefinedBehaviorSanitizer and feeds them mutated inputs.
+"""Builds the codec, the CSV code and the reader of Parquet footers with sanitizers of addresses and undefined behaviour, and
+feeds them mutated inputs.
 
 python -m tests.fuzz.run --runs 5000000
 """
@@ -31,9 +32,11 @@ def build(directory: str) -> list[str]:
     fuzz = ROOT / "tests" / "fuzz"
     rooms = [str(file) for room in ROOMS for file in sorted((native / room).glob("*.cc"))]
     text = [str(file) for file in sorted((native / "text").glob("*.cc"))]
+    footers = [str(file) for file in sorted((native / "parquet").glob("*.cc"))]
     programs = {
         "decoder_fuzz": [*rooms, *(str(fuzz / f"{name}.cc") for name in ("decoder_fuzz", "round_trip", "span_reads"))],
         "csv_fuzz": [*text, str(fuzz / "csv_fuzz.cc")],
+        "parquet_fuzz": [*footers, str(fuzz / "parquet_fuzz.cc")],
     }
     for name, files in programs.items():
         subprocess.run(
@@ -43,7 +46,7 @@ def build(directory: str) -> list[str]:
 
 
 def main() -> int:
-    """Builds and runs both; the exit code is the first that is not 0."""
+    """Builds and runs all; the exit code is the first that is not 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200_000, help="mutated inputs")
     parser.add_argument("--seed", type=int, default=1)
