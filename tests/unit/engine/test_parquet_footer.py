@@ -8,12 +8,15 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from engine import DataError, Dataset
 from engine.formats.parquet.open_file import open_parquet
+
+duckdb = pytest.importorskip("duckdb")
 
 ROWS = 4
 NUMBERS = {
@@ -115,6 +118,53 @@ def test_numbers_of_a_footer_are_those_that_pyarrow_reads(tmp_path):
             assert footer.first_page[group, index] == first
             known = chunk.statistics is not None and chunk.statistics.has_null_count
             assert footer.nulls[group, index] == (chunk.statistics.null_count if known else -1)
+
+
+def written_by_polars(path):
+    frame = pl.DataFrame({"a": [1, None, 3], "l": [[1], None, [2, 3]], "n": [None] * 3, "s": [{"x": ["q"]}] * 3})
+    frame.write_parquet(path, row_group_size=2, statistics=False)
+
+
+def written_by_duckdb(path):
+    query = "select range a, case when range % 3 = 0 then null else 'x' end s, [range] l, uuid() u from range(5000)"
+    duckdb.sql(query).write_parquet(str(path), row_group_size=2048)
+
+
+OTHER_WRITERS = {
+    "no row": lambda path: pq.write_table(pa.table(NUMBERS).slice(0, 0), path),
+    "a group without rows": lambda path: with_an_empty_group(path),
+    "no column": lambda path: pl.DataFrame().write_parquet(path),
+    "no row of polars": lambda path: pl.DataFrame({"a": [1]}).head(0).write_parquet(path),
+    "polars": written_by_polars,
+    "duckdb": written_by_duckdb,
+    "no row of duckdb": lambda path: duckdb.sql("select 1 a where false").write_parquet(str(path)),
+    "int96": lambda path: pq.write_table(pa.table(OTHERS), path, use_deprecated_int96_timestamps=True),
+    "page index": lambda path: pq.write_table(pa.table(OTHERS), path, write_page_index=True, data_page_version="2.0"),
+}
+
+
+def with_an_empty_group(path):
+    table = pa.table(NUMBERS)
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for part in (table, table.slice(0, 0), table):
+            writer.write_table(part)
+
+
+@pytest.mark.parametrize("name", OTHER_WRITERS)
+def test_footers_of_all_writers_agree_with_themselves(tmp_path, name):
+    path = tmp_path / "a.parquet"
+    OTHER_WRITERS[name](path)
+    footer, metadata = open_parquet(str(path)).footer, pq.read_metadata(path)
+    assert (footer.rows, len(footer.group_rows), len(footer.paths)) == (
+        metadata.num_rows,
+        metadata.num_row_groups,
+        metadata.num_columns,
+    )
+    sizes = [
+        [metadata.row_group(group).column(index).total_compressed_size for index in range(metadata.num_columns)]
+        for group in range(metadata.num_row_groups)
+    ]
+    assert footer.compressed.tolist() == sizes
 
 
 def changed(path: Path, old: bytes, new: bytes, place: int) -> None:
