@@ -35,15 +35,18 @@ def transform_section(runs: Sequence[Run]) -> Section:
         columns = [Column("vocabulary"), *head, Column("words", numeric=True), Column("size", numeric=True)]
         columns.append(Column("first words, the most frequent first"))
         blocks.append(Table(caption="Vocabularies", columns=columns, rows=words))
-    missing = []
+    missing: list[str] = []
     if results:
         columns = [Column("analyzer"), *head, Column("makes"), Column("numbers", numeric=True), Column("values")]
         columns.append(Column("line of your code"))
         blocks.append(
             Table(caption="What the analyzers found: boundaries, moments, ranges", columns=columns, rows=results)
         )
-    else:
-        missing.append("No boundaries and moments: the graph has no `assets.extra/analyzer_results.json`.")
+    missing += [
+        f"{run.name}: no boundaries and moments: the graph has no `assets.extra/analyzer_results.json`; analyze again."
+        for run, graph in graphs
+        if not _results_file(graph).is_file()
+    ]
     return Section(name="transform", title="Transform", blocks=blocks, missing=missing)
 
 
@@ -71,8 +74,12 @@ def _vocabularies(graph: Path) -> Iterator[list[Cell]]:
         ]
 
 
+def _results_file(graph: Path) -> Path:
+    return graph / "transform_fn" / "assets.extra" / "analyzer_results.json"
+
+
 def _results(graph: Path) -> Iterator[list[Cell]]:
-    path = graph / "transform_fn" / "assets.extra" / "analyzer_results.json"
+    path = _results_file(graph)
     if not path.is_file():
         return
     try:

@@ -141,6 +141,17 @@ def test_vocabularies_and_what_analyzers_found_are_those_of_the_graph(page):
     ]
 
 
+def test_graph_without_results_of_analyzers_is_said_and_one_of_vocabularies_alone_is_not(tmp_path):
+    run = write_run(tmp_path / "run", statistics=False)
+    results = run / "analyze/latest/graph/transform_fn/assets.extra/analyzer_results.json"
+    results.write_text('{"version": 1, "results": []}')
+    found = section(page_of([open_run(run)]), "transform")
+    assert not found.missing and [block.caption for block in found.blocks] == ["Vocabularies"]
+    results.unlink()
+    (line,) = section(page_of([open_run(run)]), "transform").missing
+    assert line.startswith("run: no boundaries and moments") and line.endswith("analyze again.")
+
+
 def test_training_curves_join_event_files_and_history(run_dir):
     found = curves(open_run(run_dir))
     assert found["loss"]["train"][:2] == [(0.0, 1.0), (10.0, pytest.approx(1 / 11))]
