@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from cluster.pipeline.source_config import SourceConfig, SourceOptions, source_of
 from engine.core.errors import ConfigError
-from engine.ingestion.parts.part_options import DEFAULT_FRACTIONS, PartOptions, check_part_name
+from engine.ingestion.parts.part_options import DEFAULT_FRACTIONS, PartKeys, PartOptions, check_part_name
 
 __all__ = ["IngestConfig"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class IngestConfig(SourceOptions):
+class IngestConfig(SourceOptions, PartKeys):
     """From files as they come to shards of the parts train and eval, and perhaps others.
 
     Attributes:
@@ -44,12 +44,6 @@ class IngestConfig(SourceOptions):
     require: tuple[str, ...] = ()
     fractions: Mapping[str, float] | None = None
     split_by: tuple[str, ...] = ()
-    stratify_by: str | None = None
-    split_time: str | None = None
-    eval_from: Any = None
-    test_from: Any = None
-    seed: int = 0
-    label: str | None = None
     formats: tuple[Literal["parquet", "tfrecord", "tfrecord-gzip"], ...] = ("parquet",)
     num_shards: int = 16
     compression: Literal["none", "gzip", "zlib", "zstd", "snappy"] = "none"

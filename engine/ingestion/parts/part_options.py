@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 
-__all__ = ["DEFAULT_FRACTIONS", "PartOptions", "check_fractions", "check_part_name", "parse_fractions"]
+__all__ = ["DEFAULT_FRACTIONS", "PartKeys", "PartOptions", "check_fractions", "check_part_name", "parse_fractions"]
 
 DEFAULT_FRACTIONS = {"train": 0.8, "eval": 0.2}
 # A directory of this name is made in the output: nothing that leads out of it, or that readers of directories skip.
@@ -60,13 +60,10 @@ def parse_fractions(text: str) -> dict[str, float]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PartOptions:
-    """How records are split into parts; without any of these there is one part.
+class PartKeys:
+    """What records are split by beside keys and shares: the one list of these options and their defaults, not checked yet.
 
     Args:
-        fractions: part name to share of the records (or of the keys); the shares sum to 1. Alone: records are drawn at random.
-        split_by: key columns; records with equal keys stay together, whatever file they are in. Fractions are train=0.8,
-            eval=0.2 where none are given.
         stratify_by: column whose values each part has in the same shares, as near as whole records allow; with `split_by` as near as
             whole keys allow, and the part of a key then depends on the other records.
         split_time: column of dates, times or numbers that is compared with `eval_from` and `test_from`.
@@ -74,6 +71,25 @@ class PartOptions:
         test_from: first one of a third part, "test".
         seed: another seed draws other records or keys.
         label: column whose values' shares are counted in each part; None takes `stratify_by`.
+    """
+
+    stratify_by: str | None = None
+    split_time: str | None = None
+    eval_from: Any = None
+    test_from: Any = None
+    seed: int = 0
+    label: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PartOptions(PartKeys):
+    """How records are split into parts; without any of these there is one part.
+
+    Args:
+        fractions: part name to share of the records (or of the keys); the shares sum to 1. Alone: records are drawn at random.
+        split_by: key columns; records with equal keys stay together, whatever file they are in. Fractions are train=0.8,
+            eval=0.2 where none are given.
+        stratify_by, split_time, eval_from, test_from, seed, label: see `PartKeys`.
 
     Raises:
         ConfigError: options that do not go together.
@@ -81,12 +97,6 @@ class PartOptions:
 
     fractions: Mapping[str, float] | None = None
     split_by: Sequence[str] = ()
-    stratify_by: str | None = None
-    split_time: str | None = None
-    eval_from: Any = None
-    test_from: Any = None
-    seed: int = 0
-    label: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.split_by, str):
