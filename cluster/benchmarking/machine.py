@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from engine.core.environment import BENCH_MACHINE
+
 __all__ = ["circumstances", "code_version", "data_digest", "machine_info", "machine_name", "version_of"]
 
 _ROOT = Path(__file__).parents[2]
@@ -54,7 +56,7 @@ def machine_info() -> dict[str, Any]:
 
 def machine_name() -> str:
     """Returns the folder of this machine's results: FULLPASS_BENCH_MACHINE, else the processor and its cores."""
-    chosen = os.environ.get("FULLPASS_BENCH_MACHINE")
+    chosen = BENCH_MACHINE.read()
     if chosen:
         return chosen
     info = machine_info()

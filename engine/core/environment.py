@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from engine.core.errors import ConfigError
 
 __all__ = [
+    "BENCH_MACHINE",
     "CLUSTER",
     "DEBUG",
     "GENERATION",
@@ -70,6 +71,9 @@ class Variable(Generic[T]):
 PROGRESS = Variable("FULLPASS_PROGRESS", bool, True, "0 silences progress bars and lines, as `--quiet` does.")
 DEBUG = Variable("FULLPASS_DEBUG", bool, False, "1 shows tracebacks and all that TensorFlow writes, as `--debug` does.")
 VERBOSE = Variable("FULLPASS_VERBOSE", bool, False, "1 shows more lines of what is done, as `--verbose` does.")
+BENCH_MACHINE: Variable[str | None] = Variable(
+    "FULLPASS_BENCH_MACHINE", str, None, "Folder of `benchmarks/results` for this machine's figures; else its processor and cores."
+)  # fmt: skip
 STATE_DIR: Variable[str | None] = Variable(
     "FULLPASS_STATE_DIR", str, None, "Local directory with what is known of submitted jobs; else `fullpass` in the user's state directory."
 )  # fmt: skip
@@ -112,6 +116,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     DEBUG,
     VERBOSE,
     STATE_DIR,
+    BENCH_MACHINE,
     VOCABULARY_MEMORY_BYTES,
     *REMOTE.values(),
     RENDEZVOUS,

@@ -20,6 +20,7 @@ __all__ = ["RANK_ERROR", "Distribution", "NumberState"]
 RANK_ERROR = 0.01  # what the sketch promises: a share of all values
 _SKETCHED = 1 << 36
 _SAFE = float(1 << 53)
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 class Distribution:
@@ -116,7 +117,8 @@ class NumberState:
         zeros: values that are 0.
         total, squares: exact sums times 2**SCALE_BITS.
         low, high: least and largest value; None without values.
-        weighted: sums of w, w x and w x² of finite values, weight of NaN; zeros without weights.
+        weighted: exact sums, times 2**SCALE_BITS, of w, w x and w x² of finite values, each product rounded to float64, and of
+            the weight of NaN; zeros without weights.
     """
 
     values: Distribution
@@ -128,7 +130,7 @@ class NumberState:
     squares: int = 0
     low: float | int | None = None
     high: float | int | None = None
-    weighted: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    weighted: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def add(self, values: pa.Array, weights: np.ndarray | None) -> None:
         """Adds values without nulls."""
@@ -138,7 +140,7 @@ class NumberState:
             if wrong.any():
                 self.nan += int(wrong.sum())
                 if weights is not None:
-                    self.weighted = (*self.weighted[:3], self.weighted[3] + float(weights[wrong].sum()))
+                    self.weighted = (*self.weighted[:3], self.weighted[3] + exact_sum(weights[wrong]))
                     weights = weights[~wrong]
                 array = array[~wrong]
                 values = pa.array(array)
@@ -166,10 +168,16 @@ class NumberState:
             self.total, self.squares = self.total + total, self.squares + squares
         if weights is not None:
             wide = array.astype(np.float64)
-            first, second, third, nan = self.weighted
+            weight, first, second, nan = self.weighted
+            # A product is rounded by itself, so it is the same in whatever batch its row comes; what is too large is the largest float.
             with np.errstate(over="ignore"):
-                new = float(weights.sum()), float(weights @ wide), float(weights @ (wide * wide))
-            self.weighted = (first + new[0], second + new[1], third + new[2], nan)
+                products = [np.clip(each, -_LARGEST, _LARGEST) for each in (weights * wide, weights * wide * wide)]
+            self.weighted = (
+                weight + exact_sum(weights),
+                first + exact_sum(products[0]),
+                second + exact_sum(products[1]),
+                nan,
+            )
 
     def merge(self, other: NumberState) -> None:
         """Adds another state."""
@@ -189,17 +197,23 @@ class NumberState:
         variance = exact_ratio(spread, (self.finite * self.finite) << (2 * SCALE_BITS))
         return exact_ratio(self.total, self.finite << SCALE_BITS), float(np.sqrt(variance))
 
+    @property
+    def nan_weight(self) -> float:
+        """Weight of the values that are NaN."""
+        return exact_ratio(self.weighted[3], 1 << SCALE_BITS)
+
     def weighted_moments(self) -> tuple[float, float]:
-        """Returns mean and standard deviation by weight, from float64 sums."""
+        """Returns mean and standard deviation by weight; NaN where all weights are 0."""
         weight, first, second, _ = self.weighted
         if weight <= 0:
             return float("nan"), float("nan")
-        mean = first / weight
-        return mean, float(np.sqrt(max(second / weight - mean * mean, 0.0)))
+        variance = exact_ratio(max(weight * second - first * first, 0), weight * weight)
+        return exact_ratio(first, weight), float(np.sqrt(variance))
 
     def encode(self, prefix: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns (arrays, JSON values)."""
-        plain = {name: getattr(self, name) for name in ("count", "finite", "nan", "zeros", "weighted")}
+        plain: dict[str, Any] = {name: getattr(self, name) for name in ("count", "finite", "nan", "zeros")}
+        plain["weighted"] = [hex(each) for each in self.weighted]
         ends = [
             None if each is None else each.hex() if isinstance(each, float) else each for each in (self.low, self.high)
         ]
@@ -218,7 +232,7 @@ class NumberState:
             squares=squares,
             low=low,
             high=high,
-            weighted=tuple(values["weighted"]),
+            weighted=tuple(int(each, 16) for each in values["weighted"]),  # type: ignore[arg-type]
         )
 
 

@@ -109,8 +109,8 @@ def _numbers(stats: Any, numbers: NumberState, weighted: bool) -> None:
         heavy = points_of(numbers.values, weighted=True)
         mine.mean, mine.std_dev = numbers.weighted_moments()
         mine.median = heavy.quantile(0.5)
-        mine.histograms.append(standard_histogram(heavy, numbers.weighted[3]))
-        mine.histograms.append(quantile_histogram(heavy, numbers.weighted[3]))
+        mine.histograms.append(standard_histogram(heavy, numbers.nan_weight))
+        mine.histograms.append(quantile_histogram(heavy, numbers.nan_weight))
 
 
 def _texts(stats: Any, texts: TextState, unique: int, weighted: bool) -> None:

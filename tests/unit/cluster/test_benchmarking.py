@@ -118,7 +118,9 @@ def test_fixtures_measure_the_users_data(tmp_path):
         "--benchmark-json=out.json",
         "test_mine.py",
     ]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # pytest-benchmark measures nothing in a process that it takes for one of xdist's.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    env["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
         [*command, "--fullpass-data", "rows.parquet"],
         cwd=tmp_path,
@@ -138,6 +140,17 @@ def test_fixtures_measure_the_users_data(tmp_path):
     assert found["test_pair"]["peer"] == "again" and found["test_pair"]["pairs"] == 2
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert "3 skipped" in done.stdout, done.stdout
+    disabled = [
+        *command[:-2],
+        "--benchmark-disable",
+        "test_mine.py",
+        "--fullpass-data",
+        "rows.parquet",
+        "-k",
+        "read or other",
+    ]
+    done = subprocess.run(disabled, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert "1 failed, 1 passed" in done.stdout and "499 records were seen, not 500" in done.stdout, done.stdout
 
 
 def test_options_of_the_suite_are_of_the_suite_alone(tmp_path, capsys):
