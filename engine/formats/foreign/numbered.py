@@ -194,13 +194,15 @@ class NumberedFormat:
 
     def _fault(self, file: NumberedFile, path: str, block: int, error: Exception) -> DataError:
         """The error of a block that cannot be read; a row that its text names is counted from the file's first."""
+        try:
+            first: int | None = sum(file.count(i) for i in range(block))
+        except _READ_ERRORS:  # a block before it is damaged, too: how many rows that has is not known
+            first = None
         before, _, after = str(error).rpartition(" in row ")
-        if not (before and after.isdigit()):
-            first = sum(file.count(i) for i in range(block))
-            return DataError(
-                f"the block that begins here (block {block}) cannot be read: {error}", path=path, record=first
-            )
-        return DataError(before, path=path, record=int(after) + sum(file.count(i) for i in range(block)))
+        if before and after.isdigit():
+            return DataError(before, path=path, record=None if first is None else first + int(after))
+        where = f"block {block}" if first is None else f"the block that begins here (block {block})"
+        return DataError(f"{where} cannot be read: {error}", path=path, record=first)
 
 
 def _refuse_lacking(wanted: pa.Schema, stored: pa.Schema, path: str) -> None:

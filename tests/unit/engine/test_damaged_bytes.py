@@ -15,7 +15,9 @@ import pyarrow.feather as feather
 import pyarrow.orc as orc
 import pytest
 
-from engine import DataError, ingest
+from engine import DataError, Dataset, ingest
+from engine.formats.damage import DamageLog
+from engine.formats.options import ReadOptions
 
 TABLE = pa.table({"x": list(range(300)), "s": [f"t{i % 7}" for i in range(300)], "f": [i / 3 for i in range(300)]})
 SCHEMA = {"type": "record", "name": "r", "fields": [{"name": "x", "type": "long"}, {"name": "s", "type": "string"}]}
@@ -78,3 +80,19 @@ def test_changed_bytes_are_read_or_refused_with_the_file(tmp_path, name):
     assert refused
     assert {error.path for error in refused} == {str(path)}
     assert not [error for error in refused if ".tmp-" in str(error)]
+
+
+def test_a_block_behind_a_damaged_one_is_reported_too(tmp_path):
+    """Its first record is counted from the blocks before it, which cannot be where one of those is damaged."""
+    path, schema = tmp_path / "a.arrow", pa.schema([("s", pa.string())])
+    with pa.ipc.new_file(path, schema) as writer:
+        for first in (0, 10, 20):
+            writer.write_batch(pa.record_batch([[f"text{i}" for i in range(first, first + 10)]], schema=schema))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"text1text2", b"\xff\xffxt1text2").replace(b"text12", b"\xff\xffxt12"))
+    damage = DamageLog(ReadOptions(on_damage="skip", skip_budget=100), quiet=True)
+    read = Dataset.open(path, schema).read_batches(damage=damage, on_damage="skip", skip_budget=100)
+    assert [text for batch in read for text in batch["s"].to_pylist()] == [f"text{i}" for i in range(20, 30)]
+    first, second = damage.faults
+    assert (first.path, first.record) == (second.path, 0) == (str(path), 0) and second.record is None
+    assert "block 0" in first.message and "block 1 cannot be read" in second.message
