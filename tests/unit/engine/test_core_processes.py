@@ -73,7 +73,6 @@ inner.wait()
 def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
     code = f"""
 import time
-from engine.machine.cgroup import free_group_bytes
 from engine.machine.lock import locked
 with locked({str(tmp_path)!r}):
     print("held", flush=True)
