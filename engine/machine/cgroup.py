@@ -41,22 +41,15 @@ def read_group_memory(root: Path = _ROOT) -> GroupMemory | None:
     Args:
         root: where control groups are mounted.
     """
-    second, first = root, root / "memory"
-    try:
-        if (second / "memory.max").exists():
-            peak, limit, events = second / "memory.peak", second / "memory.max", second / "memory.events"
-        else:
-            peak, limit = first / "memory.max_usage_in_bytes", first / "memory.limit_in_bytes"
-            events = first / "memory.oom_control"
-        said = limit.read_text().strip()
-        if said == "max" or int(said) >= _UNLIMITED_BYTES:
-            return None
-        counts = dict(line.split() for line in events.read_text().splitlines())
-        return GroupMemory(
-            peak_bytes=int(peak.read_text()), limit_bytes=int(said), kills=int(counts.get("oom_kill", 0))
-        )
-    except (OSError, ValueError):  # no such file: another system, or an older kernel
+    found = _read(
+        root,
+        first=("memory.max_usage_in_bytes", "memory.oom_control"),
+        second=("memory.peak", "memory.events"),
+    )
+    if found is None:
         return None
+    limit_bytes, peak_bytes, counts = found
+    return GroupMemory(peak_bytes=peak_bytes, limit_bytes=limit_bytes, kills=counts.get("oom_kill", 0))
 
 
 def free_group_bytes(root: Path = _ROOT) -> int | None:
@@ -67,18 +60,26 @@ def free_group_bytes(root: Path = _ROOT) -> int | None:
     Args:
         root: where control groups are mounted.
     """
+    found = _read(root, first=("memory.usage_in_bytes", "memory.stat"), second=("memory.current", "memory.stat"))
+    if found is None:
+        return None
+    limit_bytes, used_bytes, counts = found
+    # Version 1 counts the group alone under the plain name, and all that is below it under this one.
+    idle_bytes = counts.get("total_inactive_file", counts.get("inactive_file", 0))
+    return max(0, limit_bytes - used_bytes + idle_bytes)
+
+
+def _read(root: Path, *, first: tuple[str, str], second: tuple[str, str]) -> tuple[int, int, dict[str, int]] | None:
+    """(limit, number of one file, named numbers of another), the files by version; None where there is no limit or file."""
     try:
         if (root / "memory.max").exists():
-            limit, used, idle = root / "memory.max", root / "memory.current", "inactive_file"
-            stat = root / "memory.stat"
+            folder, limit, (number, counts) = root, "memory.max", second
         else:
-            first = root / "memory"
-            limit, used, idle = first / "memory.limit_in_bytes", first / "memory.usage_in_bytes", "total_inactive_file"
-            stat = first / "memory.stat"
-        said = limit.read_text().strip()
+            folder, limit, (number, counts) = root / "memory", "memory.limit_in_bytes", first
+        said = (folder / limit).read_text().strip()
         if said == "max" or int(said) >= _UNLIMITED_BYTES:
             return None
-        counts = dict(line.split() for line in stat.read_text().splitlines())
-        return max(0, int(said) - int(used.read_text()) + int(counts.get(idle, 0)))
-    except (OSError, ValueError):
+        pairs = (line.split() for line in (folder / counts).read_text().splitlines())
+        return int(said), int((folder / number).read_text()), {name: int(value) for name, value in pairs}
+    except (OSError, ValueError):  # no such file: another system, or an older kernel
         return None
