@@ -25,6 +25,7 @@ from engine.schema.feature_spec import default_of, feature_spec_from_schema, sch
 from engine.schema.schema_proto import as_feature_spec
 from engine.schema.sequence import sequence_schema, sequence_spec_from_schema
 from engine.storage import paths as _paths
+from engine.storage.listing import broken_link
 
 __all__ = ["Dataset"]
 
@@ -278,13 +279,15 @@ def _one_format(files: FileSet) -> str:
         DataError: two formats, or a file of none.
     """
     formats: dict[str, str] = {}
+    faults: list[DataError] = []
     for name in files.paths:
         entry = files.known.get(name)
-        if entry is None and os.path.islink(name) and not os.path.exists(name):
-            continue  # to be reported, by whoever opened the data set without a check
+        if entry is None and (broken := broken_link(name)):
+            faults.append(DataError(broken, path=name))  # for whoever opened the data set without a check to report
+            continue
         formats.setdefault(entry.format if entry else detect(name), name)
     if not formats:
-        raise DataError(f"is a link to {os.readlink(files.paths[0])}, which is not there", path=files.paths[0])
+        raise faults[0]
     if len(formats) > 1:
         (first, one), (second, other) = list(formats.items())[:2]
         raise DataError(f"is {second}, but {one} is {first}; open them as two data sets", path=other)

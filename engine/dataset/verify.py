@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from engine.formats.partitions import stored_columns
 from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
 from engine.storage import paths as _paths
+from engine.storage.listing import broken_link
 
 __all__ = ["Damage", "VerifyReport", "verify"]
 
@@ -116,15 +116,14 @@ def _unchecked(path: str) -> list[str]:
 def _verify_file(path: str, entry: FileEntry | None, schema: Any) -> tuple[int, list[Damage]]:
     if not _paths.exists(path):
         records = f" with {entry.records} records" if entry else ""
-        link = os.path.islink(path)
-        what = f"is a link to {os.readlink(path)}, which is not there" if link else "is not there"
-        listed = f"is listed in the manifest{records}, but " if entry or not link else ""
+        broken = broken_link(path)
+        listed = f"is listed in the manifest{records}, but " if entry or not broken else ""
         return 0, [
             Damage(
                 path=path,
                 record=None,
                 offset_bytes=None,
-                message=listed + what,
+                message=listed + (broken or "is not there"),
             )
         ]
     options = ReadOptions(on_damage=OnDamage.SKIP, skip_budget=1 << 60)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from engine.core.errors import DataError
 
-__all__ = ["is_data_name", "walk_data"]
+__all__ = ["broken_link", "is_data_name", "walk_data"]
 
 _LOG = logging.getLogger("fullpass.engine")
 
@@ -44,6 +44,13 @@ def is_data_name(name: str) -> bool:
     return not name.startswith(("_", ".")) and not any(fnmatch.fnmatchcase(lower, mark) for mark in _BESIDE)
 
 
+def broken_link(path: str) -> str | None:
+    """Returns what is wrong with a link to nothing; None of any other path."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"is a link to {os.readlink(path)}, which is not there"
+    return None
+
+
 def walk_data(directory: str, broken_links: bool = False) -> list[str]:
     """Returns the data files below a directory, sorted; directories that are links are followed.
 
@@ -75,6 +82,6 @@ def _below(directory: str, above: tuple[tuple[int, int], ...], broken_links: boo
             if not entry.name.startswith(("_", ".")):
                 yield from _below(path, (*above, here), broken_links)
         elif is_data_name(entry.name):
-            if not broken_links and entry.is_symlink() and not os.path.exists(path):
-                raise DataError(f"is a link to {os.readlink(path)}, which is not there", path=path)
+            if not broken_links and entry.is_symlink() and (broken := broken_link(path)):
+                raise DataError(broken, path=path)
             yield path

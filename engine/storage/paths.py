@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from engine.core.errors import ConfigError, DataError
 from engine.storage import atomic
-from engine.storage.listing import walk_data
+from engine.storage.listing import broken_link, walk_data
 
 __all__ = [
     "common_parent",
@@ -90,10 +90,10 @@ def _expand_one(path: str, broken_links: bool = False) -> list[str]:
         return walk_data(path, broken_links)
     if os.path.exists(path):  # a file, or a pipe that somebody gives
         return [path]
-    if os.path.islink(path):
+    if broken := broken_link(path):
         if broken_links:
             return [path]
-        raise DataError(f"is a link to {os.readlink(path)}, which is not there", path=path)
+        raise DataError(broken, path=path)
     matches = sorted(
         name for name in glob.glob(path, recursive=True) if not os.path.basename(name).startswith(("_", "."))
     )
