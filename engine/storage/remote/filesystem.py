@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from engine.core.errors import ConfigError, DataError
 from engine.storage.remote.options import RemoteOptions, current_options
 
-__all__ = ["resolve", "scheme_of"]
+__all__ = ["resolve", "scheme_of", "store_of"]
 
 
 def scheme_of(uri: str) -> str:
@@ -45,6 +45,11 @@ def resolve(uri: str, options: RemoteOptions | None = None) -> tuple[Any, str]:
     elif parts.scheme in ("http", "https"):
         path = uri
     return _wrapped(parts.scheme, ()), path
+
+
+def store_of(filesystem: Any) -> Any:
+    """Returns the fsspec file system that one of `resolve` wraps; None of one that is pyarrow's own."""
+    return getattr(getattr(filesystem, "handler", None), "fs", None)
 
 
 @functools.lru_cache(maxsize=16)

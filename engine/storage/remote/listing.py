@@ -8,7 +8,7 @@ from typing import Any
 from engine.core.errors import DataError
 from engine.storage.glob_patterns import glob_regex
 from engine.storage.listing import is_data_name
-from engine.storage.remote.filesystem import resolve, scheme_of
+from engine.storage.remote.filesystem import resolve, scheme_of, store_of
 from engine.storage.remote.options import current_options
 from engine.storage.remote.retry import with_retries
 
@@ -101,7 +101,7 @@ def marks_below(uri: str) -> tuple[tuple[Any, ...], ...]:
         DataError: the store did not answer or forbids listing.
     """
     filesystem, path = resolve(uri)
-    store = getattr(getattr(filesystem, "handler", None), "fs", None)
+    store = store_of(filesystem)
     prefix = path.rstrip("/") + "/"
     if store is None:
         return tuple(sorted((i.path.removeprefix(prefix), i.size, i.mtime_ns) for i in list_below(uri)[1]))

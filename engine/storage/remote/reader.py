@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.core.errors import DataError
 from engine.storage.remote.cache import BlockCache
-from engine.storage.remote.filesystem import resolve
+from engine.storage.remote.filesystem import resolve, store_of
 from engine.storage.remote.listing import stat
 from engine.storage.remote.options import RemoteOptions, current_options
 from engine.storage.remote.retry import ShortRead, with_retries
@@ -122,7 +122,7 @@ class RemoteFile(io.RawIOBase):
 
     def _request(self, offset: int, length: int) -> bytes:
         filesystem, path = resolve(self.uri, self.options)
-        store = getattr(getattr(filesystem, "handler", None), "fs", None)
+        store = store_of(filesystem)
         if store is not None:
             data: bytes = store.cat_file(path, start=offset, end=offset + length)
         else:
