@@ -14,7 +14,7 @@ import numpy as np
 
 from engine import _native
 
-__all__ = ["Feistel", "derive_key"]
+__all__ = ["Feistel", "derive_key", "mix"]
 
 _MASK = (1 << 64) - 1
 _ROUNDS = 6
@@ -30,6 +30,22 @@ def derive_key(*parts: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
         state ^= state >> 31
     return state
+
+
+def mix(numbers: np.ndarray) -> np.ndarray:
+    """Returns splitmix64's finaliser of each number: every bit of the result depends on every bit of the number.
+
+    Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+
+    Args:
+        numbers: uint64 [n].
+
+    Returns:
+        uint64 [n].
+    """
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(numbers ^ (numbers >> np.uint64(31)))
 
 
 class Feistel:

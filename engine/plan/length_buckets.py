@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.plan.feistel import derive_key
+from engine.plan.feistel import derive_key, mix
 from engine.plan.lanes import Lanes
 
 __all__ = ["regrouped"]
@@ -56,8 +56,5 @@ def regrouped(
 
 
 def _shuffled(numbers: np.ndarray, key: int) -> np.ndarray:
-    """Returns a 64-bit hash of each number: splitmix64's finaliser, which wraps around."""
-    mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+    """Returns a 64-bit hash of each number."""
+    return mix(numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key))

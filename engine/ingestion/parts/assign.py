@@ -18,6 +18,7 @@ from engine.ingestion.parts.key_split import column_of, hash_positions, key_hash
 from engine.ingestion.parts.part_options import PartOptions
 from engine.ingestion.parts.time_split import TimeCuts
 from engine.ingestion.source import Source
+from engine.plan.feistel import mix
 
 __all__ = ["Assignment", "assign_parts"]
 
@@ -128,13 +129,11 @@ def _stored(source: Source, name: str) -> str:
 
 
 def _hashes(first: int, count: int, seed: int) -> np.ndarray:
-    """Random 64 bits of each record's index (SplitMix64, Steele, Lea and Flood 2014): uint64 [count]."""
+    """Random 64 bits of each record's index: uint64 [count]."""
     with np.errstate(over="ignore"):
         value = np.arange(first, first + count, dtype=np.uint64) + np.uint64(1)
         value = value * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed % 2**64) * np.uint64(0xD1342543DE82EF95)
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    return mix(value)
 
 
 class _Stratified:

@@ -6,6 +6,8 @@ import enum
 
 import numpy as np
 
+from engine.plan.feistel import mix
+
 __all__ = ["DEGREES", "PARTS", "STUDENT_T", "Intervals", "half_width", "mixed", "part_of", "poisson_counts"]
 
 PARTS = 20  # of the rows, for intervals: TFMA's number too
@@ -62,9 +64,5 @@ _POISSON = _cumulative()
 
 
 def mixed(ids: np.ndarray, salt: int) -> np.ndarray:
-    """Returns splitmix64 of each number: every bit of the result depends on every bit of the row's."""
-    with np.errstate(over="ignore"):
-        z = ids.astype(np.uint64) + np.uint64((0x9E3779B97F4A7C15 * (salt + 1)) % (1 << 64))
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+    """Returns a hash of each number: every bit of the result depends on every bit of the row's."""
+    return mix(ids.astype(np.uint64) + np.uint64((0x9E3779B97F4A7C15 * (salt + 1)) % (1 << 64)))
