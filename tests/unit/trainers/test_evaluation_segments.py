@@ -84,7 +84,12 @@ def made(tmp_path_factory):
         def of_carrier(self, x, carrier):
             return {"late": tf.sigmoid(tf.where(carrier == "c2", -x, x))}
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def of_four(self, x):
+            return {"kind": tf.nn.softmax(x[:, None] * tf.constant([[-1.0, 0.0, 1.0, 3.0]]))}
+
     worse = WorseForOne()
+    tf.saved_model.save(worse, str(folder / "four" / "1"), signatures={"raw_features": worse.of_four})
     tf.saved_model.save(worse, str(folder / "worse" / "1"), signatures={"raw_features": worse.of_carrier})
     model = Model()
     signatures = {"raw_features": model.raw_features, "transform_raw_features": model.transform_raw_features}
@@ -250,6 +255,13 @@ def test_baseline_is_held_to_the_same_segments_with_paired_intervals(made):
     for segment in both.slices:
         assert segment.baseline["binary_crossentropy"] == segment.metrics["binary_crossentropy"]
         assert segment.change_half_widths["binary_crossentropy"] == 0.0 < segment.half_widths["binary_crossentropy"]
+
+
+def test_baseline_of_other_classes_is_refused(made):
+    with pytest.raises(
+        ConfigError, match=r"baseline .*four/1 gives 4 answers a row, the model 3; give one of the same"
+    ):
+        _evaluate(made, "kind", output="kind", baseline=made[0] / "four")
 
 
 def test_model_made_worse_for_one_carrier_is_refused_and_the_carrier_named(made, tmp_path, capsys):

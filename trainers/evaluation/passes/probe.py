@@ -12,7 +12,7 @@ from engine.core.errors import ConfigError, DataError
 from trainers.evaluation.metrics import TASKS, default_metrics, own_results
 from trainers.evaluation.passes.labels import read_vocabulary
 from trainers.evaluation.passes.plan import Head
-from trainers.evaluation.passes.tally import labels_and_answers
+from trainers.evaluation.passes.tally import predictions_of, truth_of
 
 __all__ = ["find_heads"]
 
@@ -52,22 +52,30 @@ def find_heads(
         raise DataError("evaluation has no rows; give data with at least one")
     if task is not None and task not in TASKS:
         raise ConfigError(f"task {task!r} is none of {', '.join(TASKS)}")
-    answers = models["model"].answers(batch)
+    answers = {role: model.answers(batch) for role, model in models.items()}
     heads = []
     for output, label in labels.items():
         head = _Unknown(output, label, task=task)
-        shape = answers[output or models["model"].output].shape
+        shape = answers["model"][output or models["model"].output].shape
         width = shape[1] if len(shape) == 2 else 1
         if label_vocabulary is not None or (width > 1 and _is_text(batch, models["model"], label)):
             path = models["model"].path
             head.vocabulary = tuple(read_vocabulary(path, label_vocabulary, max(width, 2)))
-        truth, values = labels_and_answers(batch, models, "model", head, answers)
+        values = predictions_of(models["model"], head, answers["model"])
+        truth = truth_of(batch, models["model"], head, values)
         found = task or _task(truth, values)
         if (found in ("multiclass", "multilabel")) != (values.ndim == 2):
             raise ConfigError(
                 f"task {found!r} does not fit output {output or models['model'].output!r} of {width} answers a row"
             )
         classes = values.shape[1] if values.ndim == 2 else 2
+        for role, model in models.items():  # all are held to the same labels
+            theirs = predictions_of(model, head, answers[role])
+            if theirs.shape[1:] != values.shape[1:]:
+                raise ConfigError(
+                    f"{role} {model.path} gives {theirs.shape[1] if theirs.ndim == 2 else 1} answers a row, the model {width}; "
+                    "give one of the same classes"
+                )
         wanted = metrics.get(output or "", ()) if isinstance(metrics, Mapping) else metrics
         names, others = own_results(wanted or default_metrics(found), found, classes)
         heads.append(

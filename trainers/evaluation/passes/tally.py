@@ -19,7 +19,7 @@ from trainers.evaluation.passes.plan import Head, TallyPlan
 from trainers.evaluation.segments.buckets import bucketed
 from trainers.evaluation.segments.segments import SegmentCodes, one_value
 
-__all__ = ["Measured", "Tally", "labels_and_answers", "one_a_row"]
+__all__ = ["Measured", "Tally", "one_a_row", "predictions_of", "truth_of"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,9 @@ class Tally:
         rows = []
         answers = {role: models[role].answers(batch) for role in plan.roles}
         for head in plan.heads:
-            for role in plan.roles:
-                labels, predictions = labels_and_answers(batch, models, role, head, answers[role])
+            given = {role: predictions_of(models[role], head, answers[role]) for role in plan.roles}
+            labels = truth_of(batch, models["model"], head, given["model"])  # a run of the graph: once for all models
+            for role, predictions in given.items():
                 _check(head, labels, predictions)
                 rows.append(((role, head.prefix), labels, predictions))
         batch = self._with_segments(batch, models["model"])
@@ -193,31 +194,39 @@ class Tally:
         return pa.RecordBatch.from_arrays(arrays, needed)
 
 
-def labels_and_answers(
-    batch: pa.RecordBatch, models: Mapping[str, Any], role: str, head: Any, answers: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the labels and one model's predictions of an output: [n], or [n, k].
+def predictions_of(model: Any, head: Any, answers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns a model's predictions of an output: [n], or [n, k].
 
     Args:
-        batch: raw rows.
-        models: by role.
-        role: whose answers these are.
-        head: has `output`, `label`, `vocabulary` and `task` (None where these rows decide).
+        model: whose answers these are.
+        head: has `output`.
         answers: output to values [n, ...].
 
     Raises:
         ConfigError: answers that are not one prediction a row.
     """
-    values = answers[head.output if head.output in answers else models[role].output]
+    values = answers[head.output if head.output in answers else model.output]
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     if values.ndim > 2 or values.dtype.kind not in "fiub":
         raise ConfigError(
-            f"output {head.output or models[role].output!r} has shape {list(values.shape)} of {values.dtype}; evaluation takes a "
+            f"output {head.output or model.output!r} has shape {list(values.shape)} of {values.dtype}; evaluation takes a "
             "number, or several, a row"
         )
-    classes = values.shape[1] if values.ndim == 2 else None
+    return values
+
+
+def truth_of(batch: pa.RecordBatch, model: Any, head: Any, predictions: np.ndarray) -> np.ndarray:
+    """Returns the labels of an output: [n], or [n, k].
+
+    Args:
+        batch: raw rows.
+        model: computes the label where its graph has it.
+        head: has `label`, `vocabulary` and `task` (None where these rows decide).
+        predictions: of the model; they say how many classes there are.
+    """
+    classes = predictions.shape[1] if predictions.ndim == 2 else None
     several = None if head.task is None else head.task == "multilabel"
-    return labels_of(batch, models["model"], head.label, head.vocabulary, classes, several), values
+    return labels_of(batch, model, head.label, head.vocabulary, classes, several)
 
 
 def _refuse_rows(wrong: Any, message: str) -> None:
