@@ -211,6 +211,19 @@ def test_lists_of_names_are_several_labels_of_a_row(made):
     assert {name: result.overall[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
+def test_lists_of_names_by_a_dictionary_are_names_too(made):
+    from trainers.evaluation.passes.probe import find_heads
+    from trainers.export.predict import LoadedModel
+
+    _, columns = made
+    names = pa.array(columns["kinds"][:100])
+    kinds = pa.ListArray.from_arrays(names.offsets, names.flatten().dictionary_encode())
+    batch = pa.record_batch({"x": columns["x"][:100], "kinds": kinds})
+    model = LoadedModel(made[0] / "models", "kind")
+    (head,) = find_heads(batch, {"model": model}, {"kind": "kinds"}, None, None, None)
+    assert (head.task, head.vocabulary) == ("multilabel", CLASSES)
+
+
 def test_ranking_by_query_column(made):
     sklearn = pytest.importorskip("sklearn.metrics")
     _, columns = made

@@ -14,7 +14,7 @@ from engine.core.errors import ConfigError, DataError
 from engine.schema.conform import as_numbers
 from engine.schema.lists import is_list
 
-__all__ = ["labels_of", "numbers_of", "read_vocabulary"]
+__all__ = ["is_text", "labels_of", "numbers_of", "read_vocabulary"]
 
 
 def labels_of(
@@ -53,7 +53,7 @@ def labels_of(
     column = batch.column(label)
     if not pa.types.is_dictionary(column.type) and is_list(column.type):
         return _lists(column, label, vocabulary, classes, several)
-    if _is_text(column.type):
+    if is_text(column.type):
         _refuse_missing(column, label, "label")
         return _looked_up(column.to_pylist(), label, vocabulary)
     return numbers_of(column, label, "label").astype(np.float64)
@@ -122,7 +122,8 @@ def _refuse_missing(column: pa.Array, name: str, role: str) -> None:
         raise DataError(f"{role} {name!r} has no value; leave such rows out of the evaluation", record=row)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of a type are text or bytes, themselves or by a dictionary."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(
         pa.types.is_string(kind)
@@ -157,7 +158,7 @@ def _lists(
     import pyarrow.compute as pc
 
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    text = _is_text(column.type.value_type)
+    text = is_text(column.type.value_type)
     leaves = column.flatten()
     if several is False and (lengths > 1).any():
         raise DataError(

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from trainers.evaluation.metrics import TASKS, default_metrics, own_results
-from trainers.evaluation.passes.labels import read_vocabulary
+from trainers.evaluation.passes.labels import is_text, read_vocabulary
 from trainers.evaluation.passes.plan import Head
 from trainers.evaluation.passes.tally import predictions_of, truth_of
 
@@ -105,10 +105,4 @@ def _is_text(batch: pa.RecordBatch, model: Any, label: str) -> bool:
     if model.computes(label):
         return bool(model.transformed(batch.slice(0, 1), [label])[label].dtype == object)
     kind = batch.schema.field(label).type
-    kind = kind.value_type if hasattr(kind, "value_type") else kind
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_large_string(kind)
-    )
+    return is_text(kind.value_type if hasattr(kind, "value_type") else kind)
