@@ -70,8 +70,9 @@ class MetricTable:
         if self.ranking is not None and queries is not None:
             self.ranking.update(groups, queries, labels, predictions, weights)
         if self._intervals is Intervals.JACKKNIFE:
+            parts = groups * PARTS + part_of(ids)
             for each in self.plain:
-                each.update(groups * PARTS + part_of(ids), labels, predictions, weights)
+                each.update(parts, labels, predictions, weights)
             return
         for each in self.plain:
             each.update(groups, labels, predictions, weights)
@@ -79,10 +80,9 @@ class MetricTable:
             for sample in range(PARTS):
                 counts = poisson_counts(ids, sample)
                 rows = np.flatnonzero(counts)
+                drawn = groups[rows] * PARTS + sample, labels[rows], predictions[rows], weights[rows] * counts[rows]
                 for each in self.parted:
-                    each.update(
-                        groups[rows] * PARTS + sample, labels[rows], predictions[rows], weights[rows] * counts[rows]
-                    )
+                    each.update(*drawn)
 
     def merge(self, other: MetricTable, mapping: np.ndarray) -> None:
         """Adds another table of the same settings; `mapping` has the number here of each of its groups."""

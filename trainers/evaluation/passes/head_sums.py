@@ -48,9 +48,10 @@ class HeadSums:
         queries: np.ndarray | None,
     ) -> None:
         """Adds rows, as `MetricTable.update` takes them."""
-        self._table.update(groups, labels, predictions.astype(np.float64), weights, ids, queries)
+        values = predictions.astype(np.float64)
+        self._table.update(groups, labels, values, weights, ids, queries)
         if self._curves is not None:
-            self._curves.update(labels, predictions.astype(np.float64), weights)
+            self._curves.update(labels, values, weights)
         if self._others is not None:
             self._grow(int(groups.max(initial=-1)) + 1)
             for group in np.unique(groups).tolist():

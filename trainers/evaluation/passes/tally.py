@@ -188,7 +188,10 @@ class Tally:
         arrays = []
         for name in needed:
             column = one_a_row(computed[name], name) if name in computed else batch.column(name)
-            arrays.append(bucketed(column, name, plan.buckets[name]) if name in plan.buckets else column)
+            if name in plan.buckets:
+                arrays.append(bucketed(column, name, plan.buckets[name]))
+            else:  # hashed here, once for all kinds of segments that have the column
+                arrays.append(one_value(column, name).dictionary_encode())
         if not needed:
             return batch
         return pa.RecordBatch.from_arrays(arrays, needed)

@@ -44,11 +44,12 @@ class SegmentCodes:
             ConfigError: a column with several values a row, or too many segments.
         """
         codes = np.zeros(batch.num_rows, np.int64)
-        dictionaries = []
+        dictionaries: list[tuple[np.ndarray, list[Any]]] = []
         for name in self.columns:
             own, values = _codes(batch.column(name), name)
+            if dictionaries:
+                _, codes = np.unique(codes, return_inverse=True)  # stays small, however many columns are crossed
             codes = codes * len(values) + own
-            _, codes = np.unique(codes, return_inverse=True)  # stays small, however many columns are crossed
             dictionaries.append((own, values))
         _, first, inverse, counts = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
         numbers: np.ndarray = np.empty(len(first), np.int64)
