@@ -92,11 +92,7 @@ class RankedRows:
         new = np.ones(len(groups), bool)
         new[1:] = (groups[1:] != groups[:-1]) | (queries[1:] != queries[:-1])
         starts = np.flatnonzero(new)
-        stops = [*starts[1:].tolist(), len(groups)]
-        values = {name: np.full(len(starts), np.nan) for name in self.names}
-        for index, (start, stop) in enumerate(zip(starts.tolist(), stops)):
-            for name, value in _of_query(self.names, gains[start:stop], scores[start:stop]).items():
-                values[name][index] = value
+        values = _of_queries(self.names, starts, gains, scores)
         return groups[starts], queries[starts], weights[starts], values
 
 
@@ -106,38 +102,52 @@ def _means(groups: np.ndarray, weights: np.ndarray, values: np.ndarray, size: in
     return ratio(np.bincount(groups, weights * values, size), np.bincount(groups, weights, size))
 
 
-def _of_query(names: Sequence[str], gains: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Values of a query's rows by descending score; none where no row is relevant: nothing could be found there.
+def _of_queries(
+    names: Sequence[str], starts: np.ndarray, gains: np.ndarray, scores: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Values of each query, whose rows begin at `starts` and descend by score; NaN where no row is relevant: nothing could be found.
 
     Rows of equal scores have no order: NDCG and what is found among the first k are means over all orders, and the other two
     take each row for the last of its score, as in scikit-learn. A model that says the same of all rows gains nothing by
     the order of the data.
     """
-    relevant = gains > 0
-    if not relevant.any():
-        return {}
-    _, first, tied = np.unique(-scores, return_inverse=True, return_index=True)
+    number, rows = len(starts), np.arange(len(gains))
+    query = np.repeat(np.arange(number), np.diff(starts, append=len(gains)))
+    place = rows - starts[query]  # of each row in its query, from 0
+    first = place == 0  # of each score
+    first[1:] |= scores[1:] != scores[:-1]
+    tied = np.cumsum(first) - 1
     counts = np.bincount(tied)
-    last = (first + counts)[tied]  # rank of the last row of the same score, from 1
-    found = np.cumsum(relevant)[last - 1]  # relevant rows down to there
-    out: dict[str, float] = {}
+    final = (np.flatnonzero(first) + counts - 1)[tied]  # the last row of the same score
+    last = place[final] + 1  # its rank, from 1
+    relevant = gains > 0
+    found = np.cumsum(relevant)
+    found = found[final] - (found - relevant)[starts][query]  # relevant rows of the query down to that rank
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(query, values, number)
+
+    def over_ties(values: np.ndarray) -> np.ndarray:
+        return (np.bincount(tied, values) / counts)[tied]
+
+    there = total(relevant)
+    known = there > 0
+    out: dict[str, np.ndarray] = {}
     for name in names:
         kind, _, text = name.partition("_at_")
-        k = int(text) if text else len(gains)
+        inside = place < (int(text) if text else len(rows))
+        below = there
         if kind == "mrr":
-            out[name] = float(1 / last[relevant].min())
+            above = 1 / np.minimum.reduceat(np.where(relevant, last, len(rows) + 1), starts)
+            below = np.ones(number)
         elif kind == "map":
-            out[name] = float((found / last)[relevant].mean())
+            above = total(relevant * found / last)
         elif kind == "ndcg":
-            discount = 1 / np.log2(np.arange(2, len(gains) + 2))
-            discount[k:] = 0
-            by_score = np.bincount(tied, discount) / counts
-            best = np.sort(gains)[::-1] @ discount
-            out[name] = float((by_score[tied] @ gains) / best)
-        else:
-            inside = (
-                np.bincount(tied, np.arange(len(gains)) < k) / counts
-            )  # how much of each score is among the first k
-            hits = float(inside[tied] @ relevant)
-            out[name] = hits / (k if kind == "precision" else float(relevant.sum()))
+            discount = inside / np.log2(place + 2)
+            above = total(over_ties(discount) * gains)
+            below = total(discount * gains[np.lexsort((-gains, query))])
+        else:  # how much of each score is among the first k
+            above = total(over_ties(inside) * relevant)
+            below = np.full(number, float(text)) if kind == "precision" else there
+        out[name] = np.divide(above, below, out=np.full(number, np.nan), where=known)
     return out
