@@ -57,6 +57,11 @@ class Measured:
             return float(found[0]), float(found[1]), float(found[2])  # type: ignore[arg-type]
         return None
 
+    @property
+    def ratio(self) -> float:
+        """The median ratio to the peer, of processor time where that was taken; 0 where none was noted."""
+        return (self.spread("cpu_ratio") or self.spread("ratio") or (0.0,))[0]
+
 
 def bench_page(paths: Sequence[str | os.PathLike[str]]) -> Page:
     """Returns the page of results.
@@ -73,7 +78,7 @@ def bench_page(paths: Sequence[str | os.PathLike[str]]) -> Page:
     for measured in sorted(found, key=lambda m: m.when):
         newest[(measured.machine, measured.case, measured.name)] = measured
     current = list(newest.values())
-    ratios = [m for m in current if m.spread("ratio") or m.spread("cpu_ratio")]
+    ratios = [m for m in current if m.ratio]
     sections = [
         *_ratio_sections(ratios),
         _plain(current),
@@ -82,10 +87,10 @@ def bench_page(paths: Sequence[str | os.PathLike[str]]) -> Page:
         _stages(current),
         _machines(found),
     ]
-    ahead = [m for m in ratios if (m.spread("cpu_ratio") or m.spread("ratio") or (0.0,))[0] >= 1]
+    ahead = [m for m in ratios if m.ratio >= 1]
     tiles = [("benchmarks", shown(len(current)), f"{len({m.case for m in current})} cases")]
     if ratios:
-        middle = sorted((m.spread("cpu_ratio") or m.spread("ratio") or (0.0,))[0] for m in ratios)[len(ratios) // 2]
+        middle = sorted(m.ratio for m in ratios)[len(ratios) // 2]
         tiles += [
             ("faster than the peer", f"{len(ahead)} of {len(ratios)}", "by the median of pairs"),
             ("median ratio", f"{middle:.1f} ×", "of processor time where it was taken"),
@@ -142,10 +147,7 @@ def _read(file: Path) -> Iterator[Measured]:
 def _ratio_sections(ratios: Sequence[Measured]) -> list[Section]:
     sections = []
     for i, case in enumerate(dict.fromkeys(m.case for m in ratios)):
-        mine = sorted(
-            (m for m in ratios if m.case == case),
-            key=lambda m: -(m.spread("cpu_ratio") or m.spread("ratio") or (0,))[0],
-        )
+        mine = sorted((m for m in ratios if m.case == case), key=lambda m: -m.ratio)
         values = []
         for m in mine:
             for key, series in (("cpu_ratio", "processor time"), ("ratio", "clock")):
@@ -249,12 +251,10 @@ def _history(found: Sequence[Measured]) -> Section:
         times = sorted({m.when: m for m in times}.values(), key=lambda m: m.when)
         if len(times) < 2:
             continue
+        base = times[0].ratio or times[0].stats.get("median", math.nan)
         for i, m in enumerate(times):
-            spread = m.spread("cpu_ratio") or m.spread("ratio")
-            figure = spread[0] if spread else m.stats.get("median", math.nan)
-            first = times[0].spread("cpu_ratio") or times[0].spread("ratio")
-            base = first[0] if first else times[0].stats.get("median", math.nan)
-            gain = (figure / base if spread else base / figure) if base and figure else math.nan
+            figure = m.ratio or m.stats.get("median", math.nan)
+            gain = (figure / base if m.ratio else base / figure) if base and figure else math.nan
             if math.isfinite(gain):
                 values.append({"x": i + 1, "y": gain, "s": m.label})
             rows.append([Cell(m.label), Cell(machine), Cell(m.when[:16]), Cell(m.commit), number(figure), number(gain)])

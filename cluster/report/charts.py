@@ -131,7 +131,7 @@ def intervals(
     if mark is not None:
         at = {"mark": {"type": "rule", "strokeDash": [4, 4], "color": _QUIET}, "data": {"values": [{"x": mark}]}}
         layers.insert(0, {**at, "encoding": {"x": _axis("x", None, scale=scale)}})
-    step = 22 * max(1, len(series)) if len(series) > 1 else 22
+    step = 22 * max(1, len(series))
     table = _table(title, ["name", "series", x, "low", "high"], values, ["name", "s", "x", "low", "high"])
     return Chart(
         title=title, spec={"height": step * len(names), "layer": layers}, values=list(values), table=table, wide=True

@@ -26,14 +26,16 @@ def curves(run: Run) -> dict[str, dict[str, Points]]:
         for kind in ("train", "eval"):
             for name, step, value in _events(directory / "logs" / kind):
                 found.setdefault(name, {}).setdefault(kind, []).append((step, value))
+    logged = {(m, kind): {step for step, _ in points} for m, kinds in found.items() for kind, points in kinds.items()}
     for entry in run.train_state.get("training", {}).get("history", []):
         for name, value in entry.items():
             if name in ("step", "epoch") or not isinstance(value, int | float):
                 continue
             kind, metric = ("train", name.removeprefix("train_")) if name.startswith("train_") else ("eval", name)
-            points = found.setdefault(metric, {}).setdefault(kind, [])
-            if all(step != entry["step"] for step, _ in points):
-                points.append((entry["step"], value))
+            steps = logged.setdefault((metric, kind), set())
+            if entry["step"] not in steps:
+                steps.add(entry["step"])
+                found.setdefault(metric, {}).setdefault(kind, []).append((entry["step"], value))
     return {name: {kind: _thinned(sorted(p)) for kind, p in kinds.items()} for name, kinds in found.items()}
 
 
