@@ -65,7 +65,7 @@ class EvaluateConfig:
     runner_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        from trainers.evaluation.metrics import check_judged
+        from trainers.evaluation.metrics import TASKS, check_judged
         from trainers.evaluation.segments.buckets import parse_buckets
         from trainers.evaluation.thresholds import parse_thresholds
 
@@ -73,8 +73,7 @@ class EvaluateConfig:
         require(self.show >= 0, "show", self.show, "0 or more")
         known = ("jackknife", "bootstrap", "none")
         require(self.intervals in known, "intervals", self.intervals, f"one of {', '.join(known)}")
-        tasks = ("", "binary", "multiclass", "multilabel", "regression")
-        require(self.task in tasks, "task", self.task, f"one of {', '.join(tasks[1:])}, or nothing")
+        require(self.task in ("", *TASKS), "task", self.task, f"one of {', '.join(TASKS)}, or nothing")
         require(self.max_segments >= 1, "max_segments", self.max_segments, "1 or more")
         for name, label in self.labels.items():
             require(isinstance(label, str) and bool(label), f"labels.{name}", label, "the name of a label")

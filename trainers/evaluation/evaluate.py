@@ -26,7 +26,7 @@ from trainers.evaluation.passes.evaluation_pass import (
 )
 from trainers.evaluation.passes.plan import TallyPlan
 from trainers.evaluation.passes.probe import find_heads
-from trainers.evaluation.passes.tally import Tally
+from trainers.evaluation.passes.tally import Tally, one_a_row
 from trainers.evaluation.result import EvaluationResult, SliceResult
 from trainers.evaluation.segments.buckets import parse_buckets, quantile_edges
 from trainers.evaluation.thresholds import Threshold, parse_thresholds
@@ -258,8 +258,6 @@ def _edges(
 def _bucket_columns(
     dataset: Any, model: Any, names: Sequence[str], computed: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    from trainers.evaluation.passes.tally import one_a_row
-
     mine = [name for name in names if name in computed]
     raw = [name for name in names if name not in computed]
     needed = list(dict.fromkeys([*raw, *(model.columns(mine) if mine else [])]))

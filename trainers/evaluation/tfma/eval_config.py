@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.storage.tree import read_text
+from trainers.evaluation.metric_names import canonical
 from trainers.evaluation.thresholds import Threshold
 
 __all__ = ["EvalSettings", "read_eval_config"]
 
 _RANKING = {"NDCG": "ndcg"}
+_BY_CLASS = ("Precision", "Recall", "F1Score", "AUC")  # what a class, and a mean of classes, has here
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,21 +207,23 @@ def _names(class_name: str, settings: Mapping[str, Any], spec: Any) -> list[str]
         raise ConfigError(
             f"eval_config: {class_name} by top_k or k has no counterpart here; use top_{(tops or [5])[0]}"
         )
-    base = re.sub(r"^(F1Score)$", "f1", class_name)
-    if spec.HasField("aggregate") and _aggregate(spec):
-        short = {"Precision": "precision", "Recall": "recall", "F1Score": "f1_score", "AUC": "auc"}.get(class_name)
-        if short is None:
-            raise ConfigError(f"eval_config: {class_name} with aggregate has no counterpart here")
-        return [f"{_aggregate(spec)}_{short}"]
+    base = "f1" if class_name == "F1Score" else class_name
+    mean = _aggregate(spec) if spec.HasField("aggregate") else ""
+    if mean:
+        return [f"{mean}_{_of_classes(class_name, 'aggregate')}"]
     if spec.binarize.class_ids.values:
-        short = {"Precision": "precision", "Recall": "recall", "AUC": "auc", "F1Score": "f1_score"}.get(class_name)
-        if short is None:
-            raise ConfigError(f"eval_config: {class_name} with binarize.class_ids has no counterpart here")
+        short = _of_classes(class_name, "binarize.class_ids")
         return [f"{short}@classId:{index}" for index in spec.binarize.class_ids.values]
     at = settings.get("thresholds", settings.get("threshold"))
     if at is None:
         return [base]
     return [f"{base}@{_number(each)}" if each != 0.5 else base for each in (at if isinstance(at, list) else [at])]
+
+
+def _of_classes(class_name: str, setting: str) -> str:
+    if class_name not in _BY_CLASS:
+        raise ConfigError(f"eval_config: {class_name} with {setting} has no counterpart here")
+    return canonical(class_name)
 
 
 def _aggregate(spec: Any) -> str:
