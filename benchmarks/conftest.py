@@ -1,15 +1,7 @@
-"""What the benchmarks note of the machine."""
+"""What the benchmarks note of the machine: the hook of the plugin that users have."""
 
 from __future__ import annotations
 
-from typing import Any
+from cluster.benchmarking.plugin import pytest_benchmark_update_machine_info
 
-import pytest
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    """Adds the cores, the load's owner and the libraries to pytest-benchmark's account of the machine."""
-    from cluster.benchmarking.machine import machine_info as ours
-
-    machine_info["fullpass"] = ours()
+__all__ = ["pytest_benchmark_update_machine_info"]

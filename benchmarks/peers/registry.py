@@ -14,13 +14,11 @@ class Peer:
     Args:
         title: in tables.
         package: the distribution.
-        measured: whether a case measures it.
-        reason: why not, where it is not.
+        reason: why no case measures it; empty where one does.
     """
 
     title: str
     package: str
-    measured: bool = True
     reason: str = ""
 
 
@@ -40,31 +38,26 @@ PEERS = {
     "ray serve": Peer(
         title="Ray Serve",
         package="ray",
-        measured=False,
         reason="the extra `ray[serve]` is not among the packages of the development environment",
     ),
     "petastorm": Peer(
         title="petastorm",
         package="petastorm",
-        measured=False,
         reason="0.13 imports `pyarrow.filesystem`, which pyarrow 25 does not have",
     ),
     "mosaicml-streaming": Peer(
         title="mosaicml-streaming",
         package="mosaicml-streaming",
-        measured=False,
         reason="brings PyTorch with CUDA (several GB) and numpy below 2.2; needs an environment of its own",
     ),
     "litdata": Peer(
         title="litdata",
         package="litdata",
-        measured=False,
         reason="brings PyTorch with CUDA (several GB); needs an environment of its own",
     ),
     "hybridbackend": Peer(
         title="HybridBackend",
         package="hybridbackend",
-        measured=False,
         reason="its last release is for TensorFlow 1.15 and Python 3.8",
     ),
 }

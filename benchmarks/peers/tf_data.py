@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from typing import Any
 
 from benchmarks.data import criteo, transformed
 
-__all__ = ["epoch", "letters", "raw_epoch"]
+__all__ = ["epoch", "letters", "payloads", "raw_epoch"]
 
 
 def epoch(paths: list[str], check: bool = False) -> tuple[int, int]:
@@ -39,6 +40,13 @@ def raw_epoch(path: str, check: bool = False) -> tuple[int, int]:
         count += len(batch["label"])
         total += sum(letters(batch[f"C{i}"].numpy()) for i in range(1, 27)) if check else 0
     return count, total
+
+
+def payloads(path: str | os.PathLike[str]) -> list[bytes]:
+    """Returns the serialized records of a TFRecord file."""
+    import tensorflow as tf
+
+    return [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
 
 
 def letters(strings: Any) -> int:

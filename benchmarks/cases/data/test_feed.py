@@ -137,7 +137,7 @@ def test_feed_of_raw_strings_against_tf_data_tfrecord_and_parse_example(benchmar
         PEERS["tf.data"].title,
         RAW_ROWS,
         what=f"raw click logs ({format}) to tensors, one core",
-        package="tensorflow",
+        package=PEERS["tf.data"].package,
         paths=ours,
         headline=format == "tfrecord",
     )

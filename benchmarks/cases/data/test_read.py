@@ -14,6 +14,7 @@ import pytest
 from benchmarks.data import criteo
 from benchmarks.peers.arrow_readers import by_duckdb, by_polars
 from benchmarks.peers.registry import PEERS
+from benchmarks.peers.tf_data import payloads
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
 from engine import Dataset
@@ -27,12 +28,6 @@ def read_ours(path, schema=criteo.SCHEMA, **options):
     rows = sum(batch.num_rows for batch in Dataset.open(path, schema).read_batches(8192, **options))
     assert rows == (ROWS if str(ROWS) in path else PEER_ROWS)
     return rows
-
-
-def payloads(path):
-    import tensorflow as tf
-
-    return [record.numpy() for record in tf.data.TFRecordDataset(path)]
 
 
 def tfmd_schema():
@@ -62,10 +57,6 @@ def read_tensorflow(path, compression=""):
     assert rows == PEER_ROWS
 
 
-def run(benchmark, ours):
-    benchmark.pedantic(ours, rounds=1)
-
-
 def test_tfrecord_to_arrow_against_tfx_bsl(benchmark):
     path, records = criteo.file(num_rows=ROWS), payloads(criteo.file(num_rows=PEER_ROWS))
     result = paired(lambda: read_ours(path), lambda: read_tfx_bsl(records), ROUNDS, ours_size=ROWS, peer_size=PEER_ROWS)
@@ -74,7 +65,7 @@ def test_tfrecord_to_arrow_against_tfx_bsl(benchmark):
     for name in criteo.SCHEMA.names:
         flat = theirs[name].combine_chunks().flatten()
         assert digest(ours[name].combine_chunks().drop_null()) == digest(flat)
-    run(benchmark, lambda: read_ours(path))
+    benchmark.pedantic(lambda: read_ours(path), rounds=1)
     record_pair(
         benchmark,
         result,
@@ -97,7 +88,7 @@ def test_tfrecord_to_batch_against_tf_data_parse_example(benchmark):
     result = paired(
         lambda: read_ours(path, spec), lambda: read_tensorflow(small), ROUNDS, ours_size=ROWS, peer_size=PEER_ROWS
     )
-    run(benchmark, lambda: read_ours(path, spec))
+    benchmark.pedantic(lambda: read_ours(path, spec), rounds=1)
     record_pair(
         benchmark,
         result,
@@ -120,7 +111,7 @@ def test_gzip_tfrecord_against_tf_data_parse_example(benchmark):
         ours_size=ROWS,
         peer_size=PEER_ROWS,
     )
-    run(benchmark, lambda: read_ours(path, spec))
+    benchmark.pedantic(lambda: read_ours(path, spec), rounds=1)
     record_pair(
         benchmark,
         result,
@@ -144,7 +135,7 @@ def test_gzip_tfrecord_against_tfx_bsl(benchmark):
         )
 
     result = paired(lambda: read_ours(path), peer, ROUNDS, ours_size=ROWS, peer_size=PEER_ROWS)
-    run(benchmark, lambda: read_ours(path))
+    benchmark.pedantic(lambda: read_ours(path), rounds=1)
     record_pair(
         benchmark,
         result,
@@ -166,7 +157,7 @@ def test_parquet_to_batches_against_pyarrow(benchmark):
         assert sum(batch.num_rows for batch in pq.ParquetFile(path).iter_batches(65536, use_threads=False)) == ROWS
 
     result = paired(ours, peer, ROUNDS)
-    run(benchmark, ours)
+    benchmark.pedantic(ours, rounds=1)
     record_pair(
         benchmark,
         result,
@@ -183,7 +174,7 @@ def test_parquet_to_batches_against_pyarrow(benchmark):
 def test_two_threads_against_one(benchmark):
     path = criteo.file(num_rows=ROWS)
     result = paired(lambda: read_ours(path, threads=2), lambda: read_ours(path, threads=1), 3 * ROUNDS)
-    run(benchmark, lambda: read_ours(path, threads=2))
+    benchmark.pedantic(lambda: read_ours(path, threads=2), rounds=1)
     record_pair(benchmark, result, "one thread", ROWS, what="two threads on one TFRecord file", paths=path)
 
 
@@ -209,7 +200,7 @@ def test_peak_memory_when_the_file_grows_tenfold(benchmark):
     )
     print(f"\n{benchmark.extra_info}")
     assert large < small * 1.1
-    run(benchmark, lambda: None)
+    benchmark.pedantic(lambda: None, rounds=1)
 
 
 @pytest.mark.parametrize("package", ["polars", "duckdb"])
@@ -218,7 +209,7 @@ def test_parquet_to_arrow_against(benchmark, package):
     path = criteo.file("parquet", "zstd", ROWS)
     peer = {"polars": by_polars, "duckdb": by_duckdb}[package]
     result = paired(lambda: counted(Dataset.open(path).read_batches(65536)), lambda: peer(path), ROUNDS)
-    run(benchmark, lambda: counted(Dataset.open(path).read_batches(65536)))
+    benchmark.pedantic(lambda: counted(Dataset.open(path).read_batches(65536)), rounds=1)
     record_pair(benchmark, result, PEERS[package].title, ROWS, what="Parquet to Arrow", package=package, paths=path)
 
 

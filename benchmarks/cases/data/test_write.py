@@ -7,22 +7,13 @@ import os
 import pyarrow as pa
 
 from benchmarks.data import criteo
+from benchmarks.peers.tf_data import payloads
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
 from engine import write_batches
 
 ROWS = int(os.environ.get("FULLPASS_BENCH_ROWS", "1000000"))
 ROUNDS = int(os.environ.get("FULLPASS_BENCH_ROUNDS", "5"))
-
-
-def payloads(path):
-    import tensorflow as tf
-
-    return [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
-
-
-def run(benchmark, ours):
-    benchmark.pedantic(ours, rounds=1)
 
 
 def first_rows(count):
@@ -65,7 +56,7 @@ def test_arrow_to_tfrecord_against_python_tensorflow(benchmark, tmp_path):
         for a, b in zip(payloads(tmp_path / "ours.tfrecord"), payloads(tmp_path / "peer.tfrecord"))
     ]
     assert len(same) == peer_count and all(same)
-    run(benchmark, lambda: write_ours(batches, count, tmp_path))
+    benchmark.pedantic(lambda: write_ours(batches, count, tmp_path), rounds=1)
     record_pair(
         benchmark,
         result,
@@ -96,7 +87,7 @@ def test_arrow_to_tfrecord_against_tfx_bsl_encoder(benchmark, tmp_path):
                 writer.write(payload)
 
     result = paired(lambda: write_ours(batches, count, tmp_path), peer, ROUNDS, ours_size=count, peer_size=peer_count)
-    run(benchmark, lambda: write_ours(batches, count, tmp_path))
+    benchmark.pedantic(lambda: write_ours(batches, count, tmp_path), rounds=1)
     record_pair(
         benchmark,
         result,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
 
@@ -61,10 +62,10 @@ def test_binary_metrics_by_segment_faster_than_tfma_row_by_row(benchmark):
     record_pair(
         benchmark,
         result,
-        "TFMA's combiners, row by row",
+        PEERS["tfma"].title,
         ROWS,
         what="nine metrics by segment",
-        package="tensorflow-model-analysis",
+        package=PEERS["tfma"].package,
         headline=True,
     )
 

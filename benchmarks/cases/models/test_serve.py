@@ -15,6 +15,7 @@ import aiohttp
 import numpy as np
 import pytest
 
+from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
 from tests.support.eventually import eventually
@@ -93,10 +94,10 @@ def test_rest_requests_beside_a_plain_service(benchmark, root, plain_port, proce
     record_pair(
         benchmark,
         result,
-        "`model(x)` a request behind starlette",
+        PEERS["starlette"].title,
         REQUESTS,
         what=f"REST requests, {processes} processes",
-        package="starlette",
+        package=PEERS["starlette"].package,
     )
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.data import transformed
+from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
 
@@ -92,10 +93,10 @@ def test_loop_against_keras_fit_in_memory(benchmark, tmp_path):
     record_pair(
         benchmark,
         result,
-        "Keras `fit`",
+        PEERS["keras"].title,
         records=ROWS,
         what="training loop, rows in memory",
-        package="keras",
+        package=PEERS["keras"].package,
         headline=True,
     )
     assert session.state.step == 16 + steps * (ROUNDS + 1)

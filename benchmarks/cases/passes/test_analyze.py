@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.data import criteo
+from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.passes import tft_run, vocabularies
 from cluster.benchmarking.results import record_pair
@@ -26,7 +27,6 @@ from transforms import analyze, transform  # noqa: E402
 
 ROWS = int(os.environ.get("FULLPASS_BENCH_TFT_ROWS", "200000"))
 ROUNDS = int(os.environ.get("FULLPASS_BENCH_ROUNDS", "5"))
-TFT = "tensorflow-transform"
 LARGE = os.environ.get("FULLPASS_BENCH_LARGE") == "1"
 
 
@@ -78,10 +78,10 @@ def test_analyze_tfrecord(benchmark, work, rows):
     record_pair(
         benchmark,
         result,
-        "TFT on DirectRunner",
+        PEERS["tft"].title,
         rows,
         what="analyze TFRecord, 39 analyzers",
-        package=TFT,
+        package=PEERS["tft"].package,
         paths=path,
         headline=True,
     )
@@ -108,10 +108,10 @@ def test_analyze_and_transform_to_shards(benchmark, work):
     record_pair(
         benchmark,
         result,
-        "TFT on DirectRunner",
+        PEERS["tft"].title,
         ROWS,
         what="analyze and transform to shards",
-        package=TFT,
+        package=PEERS["tft"].package,
         paths=path,
         headline=True,
     )

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.data import criteo
+from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
+from cluster.benchmarking.passes import tft_run, vocabularies
 from cluster.benchmarking.results import record_pair
 from engine import Dataset
 
 tf = pytest.importorskip("tensorflow")
 
-import apache_beam as beam  # noqa: E402
 import tensorflow_transform as tft  # noqa: E402
-import tensorflow_transform.beam as tft_beam  # noqa: E402
 
 from transforms import analyze, transform  # noqa: E402
 
@@ -54,15 +53,6 @@ def _data(rows: int) -> Dataset:
     return Dataset.open(criteo.file("parquet", num_rows=rows), _spec())
 
 
-def _vocabularies(graph: str) -> list[bytes]:
-    directory = os.path.join(graph, "transform_fn", "assets")
-    contents = []
-    for name in sorted(os.listdir(directory)):
-        with open(os.path.join(directory, name), "rb") as file:
-            contents.append(file.read())
-    return contents
-
-
 def _analysis(dataset: Dataset, fn, out, workers: int):
     return lambda: analyze(dataset, fn, str(out), runner_options=[f"--workers={workers}"])
 
@@ -74,7 +64,7 @@ def test_two_workers_against_one(benchmark, tmp_path):
     dataset = _data(ROWS)
     two, one = (_analysis(dataset, lower_fn, tmp_path / str(n), n) for n in (2, 1))
     result = paired(two, one, rounds=3)
-    assert _vocabularies(str(tmp_path / "1")) == _vocabularies(str(tmp_path / "2"))
+    assert vocabularies(tmp_path / "1") == vocabularies(tmp_path / "2") != {}
     record_pair(benchmark, result, "one worker", ROWS, what="analyze strings of the graph by two workers")
     benchmark.pedantic(two, rounds=1)
 
@@ -86,9 +76,7 @@ def test_strings_of_the_graph_against_raw_columns(benchmark, tmp_path):
     dataset = _data(ROWS)
     made, raw = _analysis(dataset, lower_fn, tmp_path / "a", 1), _analysis(dataset, raw_fn, tmp_path / "b", 1)
     result = paired(made, raw, rounds=3)
-    assert _vocabularies(str(tmp_path / "a")) == _vocabularies(
-        str(tmp_path / "b")
-    )  # the words are in lower case already
+    assert vocabularies(tmp_path / "a") == vocabularies(tmp_path / "b") != {}  # the words are in lower case already
     record_pair(benchmark, result, "raw columns", ROWS, what="analyze strings of the graph")
     benchmark.pedantic(made, rounds=1)
 
@@ -115,40 +103,28 @@ def test_analyze_and_transform_by_workers(benchmark, tmp_path):
 @pytest.mark.full
 @pytest.mark.timeout(7200)
 def test_strings_of_the_graph_against_tft(benchmark, tmp_path):
-    from tensorflow_transform.tf_metadata import schema_utils
-    from tfx_bsl.tfxio import tf_example_record
-
     spec = {name: tf.io.FixedLenFeature([], each.dtype) for name, each in _spec().items()}
     filled, path = pa.table(_filled(TFT_ROWS)), str(tmp_path / "rows.parquet")
     pq.write_table(filled, path)
     Dataset.open(path, spec).write(str(tmp_path / "records"), "tfrecord", 1)
     (file,) = Dataset.open(str(tmp_path / "records")).paths
-    schema = schema_utils.schema_from_feature_spec(spec)
+    (tmp_path / "tft").mkdir()
 
     def peer():
-        source = tf_example_record.TFExampleRecord(file, telemetry_descriptors=["bench"], schema=schema)
-        with (
-            beam.Pipeline(runner="DirectRunner") as pipeline,
-            tft_beam.Context(temp_dir=tempfile.mkdtemp(dir=tmp_path)),
-        ):
-            graph = (
-                pipeline | source.BeamSource(),
-                source.TensorAdapterConfig(),
-            ) | tft_beam.AnalyzeDataset(lower_fn)
-            _ = graph | tft_beam.WriteTransformFn(str(tmp_path / "tft"))
+        tft_run(file, spec, lower_fn, tmp_path / "tft")
 
     dataset = _data(ROWS)
     ours = _analysis(dataset, lower_fn, tmp_path / "ours", os.cpu_count() or 1)
     result = paired(ours, peer, rounds=1, ours_size=ROWS, peer_size=TFT_ROWS, warm_up=False)
     analyze(Dataset.open(file, spec), lower_fn, str(tmp_path / "same"))
-    assert _vocabularies(str(tmp_path / "same")) == _vocabularies(str(tmp_path / "tft"))
+    assert vocabularies(tmp_path / "same") == vocabularies(tmp_path / "tft" / "graph") != {}
     record_pair(
         benchmark,
         result,
-        "TFT on DirectRunner",
+        PEERS["tft"].title,
         ROWS,
         what="analyze strings of the graph",
-        package="tensorflow-transform",
+        package=PEERS["tft"].package,
     )
     benchmark.pedantic(ours, rounds=1)
 
