@@ -16,6 +16,7 @@ __all__ = [
     "ANOMALIES",
     "SCHEMA",
     "STATISTICS",
+    "as_json",
     "is_statistics",
     "load_statistics",
     "statistics_file",
@@ -83,9 +84,13 @@ def write_anomalies(destination: Destination, anomalies: Any, text: str) -> None
         _write(directory, ANOMALIES, anomalies)
 
 
+def as_json(proto: Any) -> str:
+    """Returns statistics or anomalies as the JSON of their files."""
+    return json_format.MessageToJson(proto, preserving_proto_field_name=True, indent=1, ensure_ascii=False)
+
+
 def _write(directory: Path, name: str, proto: Any) -> None:
     stem = name.removesuffix(".pb")
     (directory / f"{stem}.pbtxt").write_text(text_format.MessageToString(proto, as_utf8=True), encoding="utf-8")
-    text = json_format.MessageToJson(proto, preserving_proto_field_name=True, indent=1, ensure_ascii=False)
-    (directory / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+    (directory / f"{stem}.json").write_text(as_json(proto) + "\n", encoding="utf-8")
     (directory / name).write_bytes(proto.SerializeToString(deterministic=True))

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cluster.steps import stats
     from transforms.profiling.table import statistics_table
+    from transforms.validation.files import as_json
 
     config = stats.StatsConfig(
         slices=tuple(tuple(part.split(",")) for part in args.slice),
@@ -72,11 +73,7 @@ def run(args: argparse.Namespace) -> int:
     )
     report = stats.run(config, open_data(args), args.out)
     if args.json:
-        from google.protobuf import json_format
-
-        print(
-            json_format.MessageToJson(report.statistics, preserving_proto_field_name=True, indent=1, ensure_ascii=False)
-        )
+        print(as_json(report.statistics))
         return 0
     datasets = report.statistics.datasets
     print(statistics_table(datasets[0], show=config.show))

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from cluster.steps import validate
     from engine import ConfigError
     from engine.core.exit_codes import DONE, NOT_MET
-    from transforms.validation.files import is_statistics
+    from transforms.validation.files import as_json, is_statistics
 
     drift, skew = _distances("--drift", args.drift), _distances("--skew", args.skew)
     for flag, given, needed, other in (
@@ -89,11 +89,7 @@ def run(args: argparse.Namespace) -> int:
     data = alone if alone is not None and is_statistics(alone) else open_data(args)
     report = validate.run(config, data, args.out)
     if args.json:
-        from google.protobuf import json_format
-
-        print(
-            json_format.MessageToJson(report.anomalies, preserving_proto_field_name=True, indent=1, ensure_ascii=False)
-        )
+        print(as_json(report.anomalies))
     else:
         print(report.text)
         if report.path:

@@ -266,6 +266,8 @@ def test_commands(months, tmp_path, capsys):
         "FeatureStats.json",
         "schema.pbtxt",
     }
+    assert main(["stats", str(january), "--json", "-q"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "january" / "FeatureStats.json").read_text()
     schema = str(tmp_path / "january" / "schema.pbtxt")
     assert main(["validate", str(january), "--schema", schema, "-q"]) == 0
     capsys.readouterr()
@@ -279,6 +281,8 @@ def test_commands(months, tmp_path, capsys):
     assert set(json.loads((tmp_path / "found" / "SchemaDiff.json").read_text())["anomaly_info"]) == set(
         found.anomaly_info
     )
+    assert main(["validate", str(july), "--schema", schema, *words, "--json"]) == 3
+    assert capsys.readouterr().out == (tmp_path / "found" / "SchemaDiff.json").read_text()
     assert main(["validate", str(july), "--drift", "carrier=0.1", "-q"]) == 2
     assert "--drift needs the other data; name them with --against" in capsys.readouterr().err
     assert main(["validate", str(july), "-q"]) == 2
