@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
     _check_against(args)
     import dataclasses
     import json
-    import os
 
+    from cluster.benchmarking.machine import cores
     from cluster.benchmarking.reading import explain, measure
     from cluster.cli.quiet import import_tensorflow
 
@@ -90,8 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([dataclasses.asdict(pair) for pair in pairs], indent=1))
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"{pairs[0].records:,} records of {dataset}, {args.rounds} pairs, {cores} cores")
+    print(f"{pairs[0].records:,} records of {dataset}, {args.rounds} pairs, {cores()} cores")
     for pair in pairs:
         print(pair)
     for line in [] if args.module else explain(dataset):
