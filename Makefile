@@ -20,7 +20,7 @@ help:
 	@echo "make coverage       unit and system tests once more, with the share of lines that they run, child processes too"
 	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
 	@echo "make test-gpu       what a machine with a GPU must show; skips on any other"
-	@echo "make bench          ours beside its peers, in minutes (make bench-full: the documented sizes, and the long cases)"
+	@echo "make bench          ours beside its peers, in minutes (make bench-full: each case's own size, and the long ones)"
 	@echo "make bench-docs     the tables of README and docs, made of benchmarks/results"
 	@echo "make guard          instructions of the native hot paths against benchmarks/guard/baselines.json"
 	@echo "make lock           the image's packages with hashes: k8s/requirements.txt (EXTRAS=..., TENSORFLOW=...)"

@@ -51,3 +51,15 @@ def test_commands_and_flags_in_documents_are_there(path):
         said = re.split(r"#| -- ", rest)[0]
         for flag in re.findall(r"(?<![\w=-])(--?[a-z][\w-]*)", said):
             assert flag in known, f"fullpass {command} {flag}"
+
+
+def test_page_of_commands_lists_every_option():
+    head, *sections = re.split(r"^## ", (ROOT / "docs/reference/commands.md").read_text(), flags=re.M)
+    of = {section.split("\n", 1)[0]: section for section in sections}
+    for command in available_commands():
+        parser, _ = build_parser(command)
+        (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        text = head + of[command] + of["Where a job runs"]
+        for action in commands.choices[command]._actions:
+            for flag in action.option_strings if action.help != argparse.SUPPRESS else ():
+                assert re.search(rf"`{flag}[` ]", text), f"fullpass {command} {flag}"

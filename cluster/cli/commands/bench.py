@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="TFRecord or Parquet files, globs, directories; or `report RESULTS ...`",
+        help="TFRecord or Parquet files, globs, directories; or `suite`, or `report RESULTS ...`",
     )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="interleaved pairs (default 5)")
     parser.add_argument(
