@@ -105,12 +105,13 @@ def open_input(
     Raises:
         DataError: the file is missing, empty or damaged, or a value is not of the declared type.
     """
-    from engine.ingestion.open_source import open_source
+    from engine.ingestion.open_source import is_csv_file, open_source
 
+    first = (files or files_of(source))[0]
     return open_source(
         source_path(source.path) if files is None else files,
         source.feature_spec,
-        source.csv_options(column_types) if csv_columns_of(source, files) is not None else None,
+        source.csv_options(column_types) if is_csv_file(first, source.input_format) else None,
         input_format=source.input_format,
         filters=(source.filters or ()) if files is None else (),
         spool_directory=spool_directory,
