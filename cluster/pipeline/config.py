@@ -95,6 +95,13 @@ class Pipeline:
 
 
 _NEEDS = {"validate": "stats", "transform": "analyze", "export": "train", "evaluate": "export", "push": "evaluate"}
+# Settings that are paths, beside those of sources and [push] to; an empty one names nothing.
+_PATHS = {
+    "stats": ("schema",),
+    "validate": ("schema", "serving", "against"),
+    "analyze": ("spans",),
+    "evaluate": ("baseline", "eval_config"),
+}
 _PIPELINE_KEYS = ("name", "module", "label", "work_dir", "track")
 
 
@@ -171,18 +178,11 @@ def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
             eval=rooted(pipeline.data.eval, root),
             feature_spec=root(spec) if spec else None,
         )
-    if pipeline.evaluate:
-        named = ("baseline", "eval_config")
-        files: dict[str, Any] = {name: root(value) for name in named if (value := getattr(pipeline.evaluate, name))}
-        changes["evaluate"] = dataclasses.replace(pipeline.evaluate, **files)
-    if pipeline.analyze and pipeline.analyze.spans:
-        changes["analyze"] = dataclasses.replace(pipeline.analyze, spans=root(pipeline.analyze.spans))
-    if pipeline.stats and pipeline.stats.schema:
-        changes["stats"] = dataclasses.replace(pipeline.stats, schema=root(pipeline.stats.schema))
-    if pipeline.validate:
-        given = {name: getattr(pipeline.validate, name) for name in ("schema", "serving", "against")}
-        paths: dict[str, Any] = {name: root(path) for name, path in given.items() if path}
-        changes["validate"] = dataclasses.replace(pipeline.validate, **paths)
+    for table, names in _PATHS.items():
+        config = getattr(pipeline, table)
+        if config is not None:
+            paths: dict[str, Any] = {name: root(path) for name in names if (path := getattr(config, name))}
+            changes[table] = dataclasses.replace(config, **paths)
     if pipeline.push:
         changes["push"] = dataclasses.replace(pipeline.push, to=root(pipeline.push.to))
     return dataclasses.replace(pipeline, **changes)
