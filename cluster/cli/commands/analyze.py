@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from cluster.cli.quiet import import_tensorflow
     from cluster.steps import analyze
+    from engine.machine.quiet import import_tensorflow
 
     import_tensorflow("tensorflow_transform")
     config = analyze.AnalyzeConfig(

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     from cluster.benchmarking.machine import cores
     from cluster.benchmarking.reading import explain, measure
-    from cluster.cli.quiet import import_tensorflow
+    from engine.machine.quiet import import_tensorflow
 
     dataset = open_data(args)
     if args.module:

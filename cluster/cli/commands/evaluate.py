@@ -123,9 +123,9 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; 3 where thresholds were given and not met."""
     import json
 
-    from cluster.cli.quiet import import_tensorflow
     from cluster.steps import evaluate
     from engine.core.exit_codes import NOT_MET
+    from engine.machine.quiet import import_tensorflow
 
     import_tensorflow()
     config = evaluate.EvaluateConfig(

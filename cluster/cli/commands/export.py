@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from cluster.cli.quiet import import_tensorflow
     from cluster.steps import export
+    from engine.machine.quiet import import_tensorflow
     from engine.storage.paths import require_local
 
     require_local("--out", args.out)  # before the data are read

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from cluster.cli.quiet import import_tensorflow
+    from engine.machine.quiet import import_tensorflow
 
     import_tensorflow()
     from trainers.serving.predict import predict

@@ -73,10 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; 3 where the model did not reach its thresholds."""
-    from cluster.cli.quiet import import_tensorflow
     from cluster.pipeline import load_pipeline, run_pipeline
     from cluster.tracking import check_target
     from engine.core.exit_codes import DONE, NOT_MET
+    from engine.machine.quiet import import_tensorflow
 
     for target in args.track:
         check_target(target)

@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         return main(["--", *target])
     if not supervised and (args.workers > 1 or args.ps):
         return _run_group(args, target)
-    from cluster.cli.quiet import import_tensorflow
+    from engine.machine.quiet import import_tensorflow
 
     import_tensorflow()
     if not supervised:

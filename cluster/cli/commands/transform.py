@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from cluster.cli.quiet import import_tensorflow
     from cluster.steps import transform
+    from engine.machine.quiet import import_tensorflow
 
     import_tensorflow("tensorflow_transform")
     config = transform.TransformConfig(

@@ -3,6 +3,7 @@
 import concurrent.futures
 import http.client
 import json
+import re
 import subprocess
 import sys
 
@@ -101,6 +102,8 @@ def test_check_prints_a_curl_line_that_gets_the_answer_it_shows(flights, version
     command = [sys.executable, "-m", "cluster.cli.main", "serve", str(versions), "--name", "late", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    # Neither the command nor the server's process greets: absl, oneDNN, the CUDA driver that is not there.
+    assert not re.findall(r"(?m)^.*(?:absl::|oneDNN|cudart|cuInit|\.cc:\d+\]).*$", done.stderr)
     line, shown = done.stdout.strip().splitlines()
     (answer,) = json.loads(shown)["results"]
     assert answer == pytest.approx(_trained(flights)[0], abs=1e-6)

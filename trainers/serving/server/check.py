@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError, FullpassError
+from engine.machine.quiet import import_tensorflow
 from trainers.export.export import latest_version
 from trainers.export.samples import WARMUP_FILE
 from trainers.serving.server.config import ModelConfig, ServeConfig
@@ -34,6 +35,7 @@ def check(config: ServeConfig) -> list[tuple[str, str]]:
     """
     if config.rest_port is None:
         raise ConfigError("--check asks over REST; leave --rest-port -1 out")
+    import_tensorflow()
     rows = [first_row(latest_version(model.directory)) for model in config.models]
     private = dataclasses.replace(
         config, host="127.0.0.1", grpc_port=None, rest_port=0, token=None, tls_key=None, tls_certificate=None,

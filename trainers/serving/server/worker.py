@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.machine.quiet import import_tensorflow
 from trainers.serving.server.config import ServeConfig
 
 __all__ = ["bound_socket", "main", "run_worker"]
@@ -52,6 +53,8 @@ async def run_worker(config: ServeConfig, ready: Any = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     core = Core(config, Metrics())
+    # In a thread like the load: a signal meanwhile stops the server in order.
+    await loop.run_in_executor(None, import_tensorflow)
     await loop.run_in_executor(None, core.load)
     core.start_watching()
     grpc_server = await _start_grpc(config, core) if config.grpc_port is not None else None
