@@ -58,6 +58,11 @@ def test_import_of_package_brings_nothing_heavy(package):
     assert not _imported(f"import {package}") & set(HEAVY)
 
 
+@pytest.mark.parametrize("module", ["trainers.checkpoints.checkpoint", "cluster.tuning.search"])
+def test_import_of_what_only_starts_trainings_brings_nothing_heavy(module):
+    assert not _imported(f"import {module}") & set(HEAVY)
+
+
 def test_help_of_every_command_brings_nothing_heavy():
     statement = """
 import contextlib, io

@@ -23,7 +23,7 @@ from engine.storage import tree as storage
 from engine.storage.atomic import atomic_directory, remove_leftovers
 from trainers.checkpoints.integrity import damage_of_state, damage_of_tensors, digest_of_state, sealed_text
 from trainers.checkpoints.table_parts import GROUP as TABLES
-from trainers.checkpoints.table_parts import TableParts, read_rows, remove_parts, verify_rows
+from trainers.checkpoints.table_parts import TableParts, read_rows, remove_parts, tensor_key, verify_rows
 
 __all__ = [
     "BEST_FILE",
@@ -152,7 +152,7 @@ class Checkpoint:
         import tensorflow as tf
 
         entries = self.state["variables"].get(group, [])
-        keys = [_key(group, i, name) for i, (name, _, _) in enumerate(entries)]
+        keys = [tensor_key(group, i, name) for i, (name, _, _) in enumerate(entries)]
         if not keys:
             return {}
         kinds = [tf.as_dtype(kind) for _, _, kind in entries]
@@ -166,10 +166,6 @@ class Checkpoint:
         except tf.errors.OpError as error:
             raise CheckpointError(f"{self.path}: the {group} tensors cannot be read: {error.message}") from None
         return {f"{i}:{name}": value for i, ((name, _, _), value) in enumerate(zip(entries, values))}
-
-
-def _key(group: str, index: int, name: str) -> str:
-    return f"{group}/{index:05d}/{name}"
 
 
 def root(directory: str) -> str:
@@ -311,7 +307,7 @@ def _fill(
 def _write_tensors(prefix: str, tensors: Mapping[str, list[tuple[str, Any]]]) -> None:
     import tensorflow as tf
 
-    flat = [(_key(g, i, name), t) for g, pairs in tensors.items() for i, (name, t) in enumerate(pairs)]
+    flat = [(tensor_key(g, i, name), t) for g, pairs in tensors.items() for i, (name, t) in enumerate(pairs)]
     with tf.device("/cpu:0"):
         tf.raw_ops.SaveV2(
             prefix=prefix,

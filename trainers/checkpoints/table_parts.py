@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from engine.storage import tree as storage
 
-__all__ = ["GROUP", "TableParts", "read_rows", "remove_parts", "verify_rows", "write_part"]
+__all__ = ["GROUP", "TableParts", "read_rows", "remove_parts", "tensor_key", "verify_rows", "write_part"]
 
 GROUP = "table"
 _PREFIX = ".parts-"
@@ -42,6 +40,8 @@ class TableParts:
 
     def join(self, own: str, target: str) -> None:
         """Makes one set of tensor files of these and the chief's own; those are gone afterwards."""
+        import tensorflow as tf
+
         tf.raw_ops.MergeV2Checkpoints(
             checkpoint_prefixes=[own, *self.prefixes], destination_prefix=target, delete_old_dirs=False
         )
@@ -52,8 +52,9 @@ class TableParts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _key(index: int, name: str) -> str:
-    return f"{GROUP}/{index:05d}/{name}"
+def tensor_key(group: str, index: int, name: str) -> str:
+    """Returns the name of a tensor in the files of a checkpoint."""
+    return f"{group}/{index:05d}/{name}"
 
 
 def _slice(shape: Sequence[int], first: int, size: int) -> str:
@@ -70,17 +71,19 @@ def write_part(root: str, step: int, tables: Sequence[Any], host: int, hosts: in
         host: this worker.
         hosts: all workers.
     """
-    folder = Path(tempfile.mkdtemp(prefix="fullpass-parts-"))
+    import tensorflow as tf
+
     if storage.is_local(root):
-        folder.rmdir()
         folder = storage.local_path(posixpath.join(root, f"{_PREFIX}{step:012d}"))
         folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="fullpass-parts-"))
     entries = [(table, name, variable) for table in tables for name, variable in table.saved]
     shapes = [[table.rows, table.width] for table, _, _ in entries]
     with tf.device("/cpu:0"):
         tf.raw_ops.SaveV2(
             prefix=str(folder / f"part-{host}"),
-            tensor_names=[_key(i, name) for i, (_, name, _) in enumerate(entries)],
+            tensor_names=[tensor_key(GROUP, i, name) for i, (_, name, _) in enumerate(entries)],
             shape_and_slices=[_slice(shape, table.first, table.size) for shape, (table, _, _) in zip(shapes, entries)],
             tensors=[variable.read_value() for _, _, variable in entries],
         )
@@ -109,10 +112,12 @@ def read_rows(prefix: str, index: int, entry: tuple[str, Sequence[int], str], fi
         first: first row.
         size: rows.
     """
+    import tensorflow as tf
+
     name, shape, kind = entry
     return tf.raw_ops.RestoreV2(
         prefix=prefix,
-        tensor_names=[_key(index, name)],
+        tensor_names=[tensor_key(GROUP, index, name)],
         shape_and_slices=[_slice(shape, first, size)],
         dtypes=[tf.as_dtype(kind)],
     )[0]
