@@ -8,12 +8,13 @@ flushed and renamed; to an object store, which has no rename, the files are sent
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import posixpath
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,15 +105,21 @@ class Checkpoint:
         Raises:
             CheckpointError: a file is missing, belongs to another checkpoint, or a tensor's CRC does not hold.
         """
-        import tensorflow as tf
-
         for group in self.state["variables"]:
             if group != TABLES:
                 self.tensors(group)
-        try:
+        with self._reading("tables"):
             verify_rows(self._prefix, self.state["variables"].get(TABLES, []), self.state.get("table_ranges", {}))
+
+    @contextlib.contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Names this checkpoint where TensorFlow cannot read something of it."""
+        import tensorflow as tf
+
+        try:
+            yield
         except tf.errors.OpError as error:
-            raise CheckpointError(f"{self.path}: the tables cannot be read: {error.message}") from None
+            raise CheckpointError(f"{self.path}: the {what} cannot be read: {error.message}") from None
 
     @property
     def _prefix(self) -> str:
@@ -126,7 +133,7 @@ class Checkpoint:
             training: read the optimizer's state of the rows, too.
 
         Raises:
-            CheckpointError: a table is not in the checkpoint, or has another shape there.
+            CheckpointError: a table is not in the checkpoint, has another shape there, or its CRC does not hold.
         """
         entries = self.state["variables"].get(TABLES, [])
         places = {name: i for i, (name, _, _) in enumerate(entries)}
@@ -141,7 +148,8 @@ class Checkpoint:
                     raise CheckpointError(
                         f"{self.path}: table '{name}' is {entry[1]}, in this model it is {[table.rows, table.width]}"
                     )
-                variable.assign(read_rows(self._prefix, places[name], entry, table.first, table.size))
+                with self._reading("tables"):
+                    variable.assign(read_rows(self._prefix, places[name], entry, table.first, table.size))
 
     def tensors(self, group: str) -> dict[str, Any]:
         """Returns path to array of one group ("model", "optimizer", "average"), in the order they were saved.
@@ -156,15 +164,13 @@ class Checkpoint:
         if not keys:
             return {}
         kinds = [tf.as_dtype(kind) for _, _, kind in entries]
-        try:
+        with self._reading(f"{group} tensors"):
             values = tf.raw_ops.RestoreV2(
                 prefix=self._prefix,
                 tensor_names=keys,
                 shape_and_slices=[""] * len(keys),
                 dtypes=kinds,
             )
-        except tf.errors.OpError as error:
-            raise CheckpointError(f"{self.path}: the {group} tensors cannot be read: {error.message}") from None
         return {f"{i}:{name}": value for i, ((name, _, _), value) in enumerate(zip(entries, values))}
 
 

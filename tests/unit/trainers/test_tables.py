@@ -126,6 +126,8 @@ def test_export_has_the_whole_table_and_not_its_optimizer(tmp_path):
 
 
 def test_damage_of_a_table_is_found(tmp_path):
+    from trainers import ShardedTable
+
     fit(tmp_path, sharded())
     path = load_checkpoint(str(tmp_path)).path
     found = sorted((tmp_path / "checkpoints").glob("step-*/tensors.data-*"))
@@ -135,6 +137,12 @@ def test_damage_of_a_table_is_found(tmp_path):
     biggest.write_bytes(content)
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_checkpoint(path).verify()
+    rows = ShardedTable(ROWS, WIDTH, name="items")
+    rows.prepare_training()
+    with pytest.raises(
+        CheckpointError, match="the tables cannot be read"
+    ):  # where nothing was verified before: an export
+        load_checkpoint(path).restore_tables([rows])
 
 
 def test_table_of_other_shape_or_name_is_refused_on_resume(tmp_path):
