@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.launchers.base import JobNotFound
 from engine.core.environment import STATE_DIR
+from engine.machine.private_files import PRIVATE
 from engine.storage.atomic import atomic_file
 from engine.storage.paths import require_local
 
@@ -25,7 +26,7 @@ def state_directory() -> Path:
 def remember(name: str, launcher: str, options: dict[str, Any]) -> None:
     """Keeps with which launcher a job was submitted, so that `fullpass logs NAME` needs no more words."""
     record = {"version": 1, "launcher": launcher, "options": {k: v for k, v in options.items() if v is not None}}
-    with atomic_file(_path(name), 0o600) as path:
+    with atomic_file(_path(name), PRIVATE) as path:
         path.write_text(json.dumps(record))
 
 

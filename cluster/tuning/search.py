@@ -150,7 +150,6 @@ def _tuner(tune: Any, config: SearchConfig, out: str, trainable: Any) -> Any:
             reduction_factor=config.reduction,
             max_t=1_000_000,
         )
-    sampler = None
     if config.sampler == "optuna":
         from ray.tune.search.optuna import OptunaSearch
 

@@ -28,6 +28,7 @@ def run_trial(drawn: dict[str, Any], job: Mapping[str, Any]) -> None:
     from cluster.steps import train
     from cluster.tuning.space import settings_of
     from engine.core.configs import decode
+    from engine.storage.atomic import atomic_file
     from trainers.checkpoints.integrity import plain_json
     from trainers.loop.faults.divergence import TrainingDiverged
 
@@ -52,9 +53,8 @@ def run_trial(drawn: dict[str, Any], job: Mapping[str, Any]) -> None:
         said |= {"metrics": None, "diverged": str(error)}
         worst = float("inf") if job["mode"] == "min" else float("-inf")
         tune.report({job["metric"]: worst, "evaluations": 1_000_000})
-    temporary = directory / f".{TRIAL_FILE}"
-    temporary.write_text(json.dumps(plain_json(said)))
-    temporary.replace(directory / TRIAL_FILE)
+    with atomic_file(directory / TRIAL_FILE) as temporary:
+        temporary.write_text(json.dumps(plain_json(said)))
 
 
 def _open(job: Mapping[str, Any], data: str, filters: str) -> Any:

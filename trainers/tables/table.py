@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import threading
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -202,7 +202,7 @@ class ShardedTable(tf.__internal__.tracking.AutoTrackable):  # type: ignore[misc
         """Changes these rows and nothing else.
 
         Args:
-            numbers, gradient: of `summed_gradient`.
+            numbers, gradient: of `summed`.
             rate: learning rate of the model's optimizer.
             step: steps that were made before.
         """
@@ -246,19 +246,6 @@ def _children(part: Any) -> dict[str, Any]:
 
 def _outside_of_strategy(make: Callable[[], Any]) -> Any:
     """Returns what `make` makes, its variables plain ones: inside of a strategy's scope each would be mirrored on all workers."""
-    result: list[Any] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(make())
-        except BaseException as error:
-            failed.append(error)
-
     # The scope of a strategy belongs to a thread.
-    thread = threading.Thread(target=run, name="fullpass-table")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return result[0]
+    with ThreadPoolExecutor(1, thread_name_prefix="fullpass-table") as pool:
+        return pool.submit(make).result()

@@ -133,10 +133,6 @@ class Keras2Adapter(KerasAdapter):
             at += count
         return results
 
-    def reset_metrics(self) -> None:
-        for metric in self._metrics:
-            metric.reset_state()
-
     @property
     def iterations(self) -> Any:
         return self.optimizer.iterations

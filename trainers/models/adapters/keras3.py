@@ -137,10 +137,6 @@ class Keras3Adapter(KerasAdapter):
             results.update(_flat(metric.name, result))
         return results
 
-    def reset_metrics(self) -> None:
-        for metric in self._metrics:
-            metric.reset_state()
-
     @property
     def iterations(self) -> Any:
         return tf_variable(self.optimizer.iterations)

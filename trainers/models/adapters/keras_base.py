@@ -15,7 +15,7 @@ from trainers.models.adapters.loss_reduction import is_divided_by_replicas
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
-__all__ = ["KerasAdapter", "replicas"]
+__all__ = ["KerasAdapter"]
 
 
 class KerasAdapter(ModelAdapter):
@@ -27,6 +27,7 @@ class KerasAdapter(ModelAdapter):
     """
 
     _steps: OwnSteps  # of a model with a train_step of its own, once it is prepared
+    _metrics: list[Any]  # once it is prepared
     _inner: Any  # the optimizer, without the one that scales losses around it
 
     def __init__(self, model: Any, library: Any) -> None:
@@ -66,10 +67,10 @@ class KerasAdapter(ModelAdapter):
         loss = self._model_loss(inputs, labels, predictions, weights, True)
         if update_metrics:
             self._update_metrics(inputs, labels, predictions, weights)
-        return loss / replicas() if self._divides else loss
+        return loss / _replicas() if self._divides else loss
 
     def penalty(self) -> Any:
-        return self._penalty() / replicas()
+        return self._penalty() / _replicas()
 
     def _penalty(self) -> Any:
         losses = [] if self._own_loss else self.model.losses
@@ -95,7 +96,8 @@ class KerasAdapter(ModelAdapter):
         return f"compute_loss of {owner} is the mean of a replica's examples: it is divided by the number of replicas"
 
     def train_step(self, features: Any, labels: Any, weights: Any, reduce: Callable[[list[Any]], list[Any]]) -> Any:
-        return self._steps.train(self._packed(model_inputs(self.model, features), labels, weights), reduce) / replicas()
+        data = self._packed(model_inputs(self.model, features), labels, weights)
+        return self._steps.train(data, reduce) / _replicas()
 
     def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
         if self._own_loss or self.own_test_step or self.reduction != "mean":
@@ -110,17 +112,20 @@ class KerasAdapter(ModelAdapter):
         loss = tf.cast(self._model_loss(inputs, labels, predictions, weights, False), tf.float32)
         penalty, size = self._penalty(), _rows(predictions)
         # Keras divides means and penalties by the number of replicas, sums not.
-        loss = (loss - penalty / replicas()) * (1.0 if self._divides or self.reduction == "sum" else replicas())
+        loss = (loss - penalty / _replicas()) * (1.0 if self._divides or self.reduction == "sum" else _replicas())
         labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
         self._update_metrics(inputs, labels, predictions, weights)
         return loss, size, penalty
+
+    def reset_metrics(self) -> None:
+        for metric in self._metrics:
+            metric.reset_state()
 
     def _packed(self, inputs: Any, labels: Any, weights: Any) -> Any:
         return self._library.utils.pack_x_y_sample_weight(inputs, labels, weights)
 
 
-def replicas() -> float:
-    """Returns the number of replicas of the strategy that runs this."""
+def _replicas() -> float:
     return float(tf.distribute.get_strategy().num_replicas_in_sync)
 
 

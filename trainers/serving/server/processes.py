@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import FullpassError
+from engine.machine.private_files import private
 from trainers.serving.server.config import ServeConfig
 from trainers.serving.server.observe.metrics import multiprocess_directory
 from trainers.serving.server.worker import bound_socket
@@ -42,7 +43,7 @@ class RunningServer:
         self.config = dataclasses.replace(config, grpc_port=grpc_port, rest_port=rest_port)
         self._file = folder / "config.json"
         # The token is in it: for the owner's eyes.
-        with open(os.open(self._file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        with open(self._file, "w", opener=private) as file:
             file.write(self.config.to_json())
         counts = folder / "metrics"
         counts.mkdir(exist_ok=True)
