@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from cluster.pipeline.source_config import SourceConfig, SourceOptions, source_of
 from engine.core.errors import ConfigError
-from engine.ingestion.parts.part_options import DEFAULT_FRACTIONS, PartKeys, PartOptions, check_part_name
+from engine.dataset.sharding.parts.part_options import DEFAULT_FRACTIONS, PartKeys, PartOptions, check_part_name
 
 __all__ = ["IngestConfig"]
 

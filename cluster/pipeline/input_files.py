@@ -94,7 +94,7 @@ def open_input(
     column_types: Mapping[str, str] | None = None,
     spool_directory: str | None = None,
 ) -> Any:
-    """Returns the `engine.ingestion.source.Source` of CSV, Parquet or TFRecord files.
+    """Returns the `engine.dataset.sharding.source.Source` of CSV, Parquet or TFRecord files.
 
     Args:
         source: with every option.

@@ -237,7 +237,7 @@ class Dataset:
             compression: None, "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
             **options: how it is split, as `ingest` takes it: fractions, split_by, stratify_by, split_time, ...
         """
-        from engine.ingestion.ingest_source import ingest_dataset
+        from engine.dataset.sharding.ingest_source import ingest_dataset
 
         return ingest_dataset(
             self, os.fspath(out), format=format, num_shards=num_shards, compression=compression, **options

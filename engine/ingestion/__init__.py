@@ -1,1 +1,1 @@
-"""From whatever the data is in to even shards with a manifest, split into parts where asked."""
+"""From whatever the data is in (CSV, Parquet, TFRecord, pipes) to a source of records, and on to shards."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, column_not_found, listed
+from engine.dataset.sharding.source import Source, SourcePart
 from engine.formats.csv.cells import Cells, read_cells
 from engine.formats.csv.column import Column
 from engine.formats.csv.options import CsvOptions
@@ -22,7 +23,6 @@ from engine.formats.partitions import (
     with_partitions,
     without_marks,
 )
-from engine.ingestion.source import Source, SourcePart
 from engine.ingestion.spool import Spool
 from engine.schema.conform import conform
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.dataset.manifest import MANIFEST_NAME
+from engine.dataset.sharding.ingest_source import DEFAULT_SHARDS, IngestReport, check_shards, ingest_source
+from engine.dataset.sharding.parts.part_options import PartOptions, check_part_name
+from engine.dataset.sharding.source import Source
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.pipe import is_pipe
 from engine.formats.partition_filters import Filter
-from engine.ingestion.ingest_source import DEFAULT_SHARDS, IngestReport, check_shards, ingest_source
 from engine.ingestion.open_source import open_source
-from engine.ingestion.parts.part_options import PartOptions, check_part_name
-from engine.ingestion.source import Source
 from engine.storage import paths as _paths
 from engine.storage.destination import Destination
 
@@ -52,7 +52,7 @@ def ingest(
         num_shards: shards of each part; their record counts differ by one at most.
         compression: None or "gzip"; TFRecord also "zlib", Parquet "zstd" and "snappy".
         fractions, split_by, stratify_by, split_time, eval_from, test_from, seed, label: into which parts records go; see
-            `engine.ingestion.parts.part_options.PartOptions`.
+            `engine.dataset.sharding.parts.part_options.PartOptions`.
         feature_spec: columns of the sources; None infers them.
         input_format: what the sources are, "csv", "parquet" or "tfrecord", whatever they are called; None finds out.
         filters: on the keys of the sources' directories (`year=2024/`), as `Dataset.open` takes them.

@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from engine.dataset.dataset import Dataset
+from engine.dataset.sharding.dataset_source import dataset_source
+from engine.dataset.sharding.source import Source
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.pipe import PipedPath, is_pipe, spooled_pipe
 from engine.formats.csv.text_stream import is_csv
 from engine.formats.partition_filters import Filter, keep_files
 from engine.formats.registry import FORMATS
 from engine.ingestion.csv_source import open_csv
-from engine.ingestion.dataset_source import dataset_source
-from engine.ingestion.source import Source
 from engine.schema.feature_spec import schema_from_feature_spec
 from engine.schema.schema_proto import as_feature_spec
 from engine.storage import paths as _paths

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.core.errors import DataError
-from engine.ingestion.source import Source, SourcePart
+from engine.dataset.sharding.source import Source, SourcePart
 
 __all__ = ["Spool", "spooled_source"]
 

@@ -149,9 +149,9 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from cluster.cli.stop import exit_on_sigterm
+    from engine.dataset.sharding.parts.part_options import parse_fractions
     from engine.formats.csv.options import CsvOptions
     from engine.ingestion.ingestion import ingest
-    from engine.ingestion.parts.part_options import parse_fractions
 
     if args.format == "csv":
         args.format, args.input_format = "parquet", "csv"

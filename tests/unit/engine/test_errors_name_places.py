@@ -68,7 +68,7 @@ def _fill_up(out, kind, answers):
             write_batches([batch], batch.schema, f"{out}/a.parquet")
         else:
             pa_schema = batch.schema
-            from engine.ingestion.source import Source
+            from engine.dataset.sharding.source import Source
 
             ingest(Source(pa_schema, 100, ["source"], lambda rows: iter([batch])), f"{out}/d", kind, num_shards=2)
     except DataError as error:

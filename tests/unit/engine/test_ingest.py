@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import ConfigError, DataError, Dataset, Manifest, _native, ingest, read_source
-from engine.ingestion.parts.key_split import part_of_rows
+from engine.dataset.sharding.parts.key_split import part_of_rows
 
 
 def table(rows=5000):

@@ -10,13 +10,13 @@ from typing import Any
 
 from engine.core.errors import ConfigError, DataError
 from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
+from engine.dataset.sharding.dataset_source import dataset_source
+from engine.dataset.sharding.parts.assign import Assignment, assign_parts
+from engine.dataset.sharding.parts.part_options import PartOptions
+from engine.dataset.sharding.source import Source
+from engine.dataset.sharding.write_shards import write_parts
 from engine.dataset.write import check_output
 from engine.formats.registry import format_module
-from engine.ingestion.dataset_source import dataset_source
-from engine.ingestion.parts.assign import Assignment, assign_parts
-from engine.ingestion.parts.part_options import PartOptions
-from engine.ingestion.source import Source
-from engine.ingestion.write_shards import write_parts
 from engine.storage import paths as _paths
 from engine.storage.destination import Destination
 

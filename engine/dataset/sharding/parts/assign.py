@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
-from engine.ingestion.parts.grouped_strata import GroupedStrata
-from engine.ingestion.parts.key_split import column_of, hash_positions, key_hashes, texts_of
-from engine.ingestion.parts.part_options import PartOptions
-from engine.ingestion.parts.time_split import TimeCuts
-from engine.ingestion.source import Source
+from engine.dataset.sharding.parts.grouped_strata import GroupedStrata
+from engine.dataset.sharding.parts.key_split import column_of, hash_positions, key_hashes, texts_of
+from engine.dataset.sharding.parts.part_options import PartOptions
+from engine.dataset.sharding.parts.time_split import TimeCuts
+from engine.dataset.sharding.source import Source
 from engine.plan.feistel import mix
 
 __all__ = ["Assignment", "assign_parts"]

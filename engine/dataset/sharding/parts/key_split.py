@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from engine import _native
 from engine.core.errors import ConfigError, DataError, listed
-from engine.ingestion.parts.part_options import check_fractions
+from engine.dataset.sharding.parts.part_options import check_fractions
 
 __all__ = ["check_fractions", "column_of", "hash_positions", "key_hashes", "part_of_rows", "texts_of"]
 

@@ -16,11 +16,11 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.core.progress import Progress
 from engine.dataset.manifest import FileEntry
+from engine.dataset.sharding.parts.assign import Assignment
+from engine.dataset.sharding.source import Source
 from engine.dataset.shards import ShardSet
 from engine.dataset.write import shard_name, write_batches
 from engine.formats.registry import format_module
-from engine.ingestion.parts.assign import Assignment
-from engine.ingestion.source import Source
 from engine.schema.conform import conform
 from engine.storage import paths as _paths
 

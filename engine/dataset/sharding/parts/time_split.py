@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError, DataError
+from engine.dataset.sharding.parts.part_options import PartOptions
 from engine.formats.csv.bad_cell import shown
-from engine.ingestion.parts.part_options import PartOptions
 
 __all__ = ["TimeCuts"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from engine.dataset.manifest import FileEntry
+from engine.dataset.sharding.source import Source, SourcePart
 from engine.formats.block import Block
 from engine.formats.read import read_split
 from engine.formats.split import Split
-from engine.ingestion.source import Source, SourcePart
 
 __all__ = ["dataset_source"]
 
