@@ -9,13 +9,16 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.storage.destination import Destination
 from engine.storage.paths import require_local
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.output.provenance import write_provenance
 from transforms.passes.progress import PassProgress
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["AnalyzeReport", "analyze", "split_bytes"]
 
@@ -48,7 +51,7 @@ class AnalyzeReport:
 
 
 def analyze(
-    ds: Any,
+    ds: Dataset,
     preprocessing_fn: Callable[..., Any],
     out: str | os.PathLike[str],
     runner: Any = "local",
@@ -103,7 +106,7 @@ def analyze(
 
 
 def _analyze(
-    ds: Any,
+    ds: Dataset,
     function: Any,
     destination: Destination,
     backend: Any,
@@ -160,7 +163,7 @@ def _analyze(
     return _report(destination.path, ds.num_records, plans, sum(len(plan.analyzers) for plan in plans), start, None)
 
 
-def _sample(ds: Any, splits: Sequence[Any]) -> Any:
+def _sample(ds: Dataset, splits: Sequence[Any]) -> Any:
     """Returns the first records as tensors by feature with their number, or None where there is none."""
     import tensorflow as tf
 
@@ -193,7 +196,9 @@ def _report(
     )
 
 
-def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_rows: int, number: int) -> dict[Any, Any]:
+def _run_pass(
+    backend: Any, plan: Any, ds: Dataset, splits: Sequence[Any], batch_rows: int, number: int
+) -> dict[Any, Any]:
     from engine.schema.feature_spec import tensorflow_schema
     from transforms.runners import SplitReader
     from transforms.runners.base import check_counts
@@ -212,12 +217,12 @@ def _run_pass(backend: Any, plan: Any, ds: Any, splits: Sequence[Any], batch_row
     return dict(result.parts)
 
 
-def _parts_wanted(ds: Any, backend: Any) -> int:
+def _parts_wanted(ds: Dataset, backend: Any) -> int:
     """Hash partitions of a state: one for every 256 MiB of data, since each costs its share of work for every split."""
     workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
     return max(1, min(ds.size_bytes >> 28, 4 * workers)) if getattr(backend, "name", "") == "local" else 1 << 30
 
 
-def split_bytes(ds: Any) -> int:
+def split_bytes(ds: Dataset) -> int:
     """Returns a size of splits: 64 of them, between 8 and 64 MiB each; the same for any number of workers, as results are."""
     return min(max(ds.size_bytes // 64, 8 << 20), 64 << 20)

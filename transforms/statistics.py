@@ -6,12 +6,15 @@ import dataclasses
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, column_not_found
 from engine.storage.destination import Destination
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.passes.progress import PassProgress
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["StatisticsReport", "statistics"]
 
@@ -42,7 +45,7 @@ class StatisticsReport:
 
 
 def statistics(
-    ds: Any,
+    ds: Dataset,
     out: str | os.PathLike[str] | None = None,
     runner: Any = "local",
     runner_options: Sequence[str] = (),

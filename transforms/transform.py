@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError
 from engine.dataset.manifest import MANIFEST_NAME, Manifest
@@ -18,6 +18,9 @@ from engine.storage.tree import for_tensorflow
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.passes.progress import PassProgress
 from transforms.passes.transformation import ShardTask, TransformPass
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["TransformReport", "transform"]
 
@@ -42,7 +45,7 @@ class TransformReport:
 
 
 def transform(
-    ds: Any,
+    ds: Dataset,
     graph: str | os.PathLike[str],
     out: str | os.PathLike[str],
     format: str = "parquet",

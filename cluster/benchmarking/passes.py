@@ -6,17 +6,20 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.reading import Pair, first_files
 from engine.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
+
 __all__ = ["measure_passes", "tft_run", "vocabularies"]
 
 
 def measure_passes(
-    dataset: Any, preprocessing_fn: Callable[[dict[str, Any]], dict[str, Any]], rounds: int, max_records: int
+    dataset: Dataset, preprocessing_fn: Callable[[dict[str, Any]], dict[str, Any]], rounds: int, max_records: int
 ) -> Pair:
     """Returns the comparison of an analysis of the first files that hold `max_records` records, or of all.
 

@@ -16,13 +16,16 @@ pytest-benchmark's own commands compare.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cluster.benchmarking.machine import machine_info as describe
 from cluster.benchmarking.pairs import PairedResult, paired
 from cluster.benchmarking.results import note, record_pair
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["fullpass_dataset", "pytest_addoption", "pytest_benchmark_update_machine_info", "throughput"]
 
@@ -46,7 +49,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 @pytest.fixture(scope="session")
-def fullpass_dataset(request: pytest.FixtureRequest) -> Any:
+def fullpass_dataset(request: pytest.FixtureRequest) -> Dataset:
     """The `engine.Dataset` of `--fullpass-data`; a test that asks for it is skipped without."""
     from engine import Dataset
 
@@ -70,7 +73,7 @@ def throughput(benchmark: Any) -> Callable[..., PairedResult | None]:
         action: Callable[[], Any],
         *,
         records: int | None = None,
-        dataset: Any = None,
+        dataset: Dataset | None = None,
         peer: Callable[[], Any] | None = None,
         peer_name: str = "peer",
         rounds: int = 5,

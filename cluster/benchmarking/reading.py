@@ -6,10 +6,13 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.benchmarking.pairs import Spread, paired
 from engine.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["Pair", "explain", "first_files", "measure"]
 
@@ -46,7 +49,7 @@ class Pair:
         )
 
 
-def measure(dataset: Any, rounds: int, max_records: int) -> list[Pair]:
+def measure(dataset: Dataset, rounds: int, max_records: int) -> list[Pair]:
     """Returns comparisons on the first files of the data set that hold `max_records` records, or all.
 
     Args:
@@ -73,7 +76,7 @@ def measure(dataset: Any, rounds: int, max_records: int) -> list[Pair]:
     ]
 
 
-def first_files(dataset: Any, max_records: int) -> Any:
+def first_files(dataset: Dataset, max_records: int) -> Dataset:
     """Returns the `engine.Dataset` of the first files that hold `max_records` records, or of all."""
     from engine import Dataset
 
@@ -87,7 +90,7 @@ def first_files(dataset: Any, max_records: int) -> Any:
     return Dataset.open(paths, feature_spec=dataset.schema)
 
 
-def explain(dataset: Any) -> list[str]:
+def explain(dataset: Dataset) -> list[str]:
     """Returns what each row of `measure` is about, in lines to print below the figures.
 
     Args:
@@ -113,11 +116,11 @@ def explain(dataset: Any) -> list[str]:
     return lines
 
 
-def _batches(part: Any) -> int:
+def _batches(part: Dataset) -> int:
     return sum(batch.num_rows for batch in part.read_batches(_BATCH_ROWS))
 
 
-def _feed(part: Any) -> int:
+def _feed(part: Dataset) -> int:
     from engine import Remainder
 
     batch = min(1024, max(1, part.num_records))
@@ -135,7 +138,7 @@ def _parquet_peer(paths: list[str]) -> Callable[[], int]:
     return read
 
 
-def _tfrecord_peer(part: Any, shuffled: bool = False) -> Callable[[], int]:
+def _tfrecord_peer(part: Dataset, shuffled: bool = False) -> Callable[[], int]:
     import tensorflow as tf
 
     spec = part.feature_spec()

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine import Dataset
+    from engine.dataset.dataset import DataPaths, Dataset
 
 __all__ = ["add_data_flags", "open_data"]
 
@@ -28,7 +28,7 @@ def add_data_flags(parser: Any) -> None:
     )
 
 
-def open_data(args: argparse.Namespace, paths: Any = None, **options: Any) -> Dataset:
+def open_data(args: argparse.Namespace, paths: DataPaths | None = None, **options: Any) -> Dataset:
     """Returns the data set that a command's arguments name.
 
     Args:
@@ -40,7 +40,7 @@ def open_data(args: argparse.Namespace, paths: Any = None, **options: Any) -> Da
         DataError: no file, or files that are not what their manifest says.
         ConfigError: a filter or a feature spec that cannot be.
     """
-    from engine import Dataset
+    from engine.dataset.dataset import Dataset
 
     given = args.paths if paths is None else paths
     given = given[0] if isinstance(given, list) and len(given) == 1 else given

@@ -6,7 +6,10 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["TRIAL_FILE", "run_trial"]
 
@@ -57,7 +60,7 @@ def run_trial(drawn: dict[str, Any], job: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(plain_json(said)))
 
 
-def _open(job: Mapping[str, Any], data: str, filters: str) -> Any:
+def _open(job: Mapping[str, Any], data: str, filters: str) -> Dataset:
     from engine import Dataset
 
     given = job[data]

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
@@ -27,7 +27,13 @@ from engine.schema.sequence import sequence_schema, sequence_spec_from_schema
 from engine.storage import paths as _paths
 from engine.storage.listing import broken_link
 
-__all__ = ["Dataset"]
+if TYPE_CHECKING:
+    from engine.dataset.verify import VerifyReport
+    from engine.feed import Feed
+
+__all__ = ["DataPaths", "Dataset", "as_dataset"]
+
+DataPaths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Manifest
 
 
 class Dataset:
@@ -48,7 +54,7 @@ class Dataset:
 
     @staticmethod
     def open(
-        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Manifest,
+        paths: DataPaths,
         feature_spec: Mapping[str, Any] | pa.Schema | str | os.PathLike[str] | None = None,
         sequence_features: Mapping[str, Any] | None = None,
         *,
@@ -243,17 +249,22 @@ class Dataset:
             self, os.fspath(out), format=format, num_shards=num_shards, compression=compression, **options
         )
 
-    def verify(self, **options: Any) -> Any:
+    def verify(self) -> VerifyReport:
         """Reads every byte, checks every checksum and count, and returns a `VerifyReport` of all damage found."""
         from engine.dataset.verify import verify
 
-        return verify(self, **options)
+        return verify(self)
 
-    def feed(self, **options: Any) -> Any:
+    def feed(self, **options: Any) -> Feed:
         """Returns the training feed of this data set: see `engine.feed.make_feed`."""
         from engine.feed import make_feed
 
         return make_feed(self, **options)
+
+
+def as_dataset(data: Dataset | DataPaths) -> Dataset:
+    """Returns the data set that is given, opened where only its paths are."""
+    return data if isinstance(data, Dataset) else Dataset.open(data)
 
 
 def _given_schema(

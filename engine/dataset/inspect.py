@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from engine.dataset.manifest import FileEntry, Manifest
 from engine.storage import paths as _paths
 
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
+
 __all__ = ["describe", "first_rows", "write_manifest"]
 
 
-def describe(dataset: Any) -> str:
+def describe(dataset: Dataset) -> str:
     """Returns a summary: files, records, bytes, blocks, and a line a column with its type and missing values."""
-    manifest: Manifest = dataset.manifest
+    manifest = dataset.manifest
     sizes = [entry.size_bytes for entry in manifest.files]
     blocks = sum(len(entry.blocks) for entry in manifest.files)
     compression = {entry.compression for entry in manifest.files if entry.compression}
@@ -35,7 +38,7 @@ def _column_line(field: pa.Field) -> str:
     return f"  {field.name:<28} {field.type!s:<28} {'may be missing' if field.nullable else 'always present'}{extra}"
 
 
-def first_rows(dataset: Any, count: int) -> Iterator[dict[str, Any]]:
+def first_rows(dataset: Dataset, count: int) -> Iterator[dict[str, Any]]:
     """Yields the first records as dicts; bytes as text where they are UTF-8, else as base64."""
     for batch in dataset.read_batches(batch_rows=count):
         for row in batch.to_pylist():
@@ -56,7 +59,7 @@ def _readable(value: Any) -> Any:
         return {"base64": base64.b64encode(value).decode()}
 
 
-def write_manifest(dataset: Any) -> str:
+def write_manifest(dataset: Dataset) -> str:
     """Looks at every record of the data set and writes its manifest beside the files, in the directory that holds all
     of them; returns the manifest's path.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import DataError, FullpassError
 from engine.core.progress import Progress
@@ -18,6 +18,9 @@ from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
 from engine.storage import paths as _paths
 from engine.storage.listing import broken_link
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["Damage", "VerifyReport", "verify"]
 
@@ -71,7 +74,7 @@ class VerifyReport:
         return not self.damages
 
 
-def verify(dataset: Any) -> VerifyReport:
+def verify(dataset: Dataset) -> VerifyReport:
     """Reads every record of every file and returns all the damage found; never raises for damaged data.
 
     Args:

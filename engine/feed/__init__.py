@@ -8,13 +8,24 @@ from engine.feed.config import FeedConfig
 from engine.feed.dataset_reader import DatasetReader
 from engine.feed.feed import Feed
 from engine.feed.mixture import MixedFeed, mix
+from engine.feed.protocols import BlockData, TrainingData, TrainingFeed
 from engine.formats.options import OnDamage
 from engine.plan import Remainder
 
-__all__ = ["Feed", "FeedConfig", "MixedFeed", "OnDamage", "make_feed", "mix"]
+__all__ = [
+    "BlockData",
+    "Feed",
+    "FeedConfig",
+    "MixedFeed",
+    "OnDamage",
+    "TrainingData",
+    "TrainingFeed",
+    "make_feed",
+    "mix",
+]
 
 
-def make_feed(dataset: Any, *, remainder: Remainder | None = None, **options: Any) -> Feed:
+def make_feed(dataset: BlockData, *, remainder: Remainder | None = None, **options: Any) -> Feed:
     """Returns a feed of a `Dataset`.
 
     Args:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from engine.feed.protocols import BlockData
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.read import read_split
-
-if TYPE_CHECKING:
-    from engine.dataset.dataset import Dataset
 
 __all__ = ["DatasetReader"]
 
@@ -28,7 +25,7 @@ class DatasetReader:
         dataset: opened data set.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: BlockData) -> None:
         self.schema: pa.Schema = dataset.schema
         self._manifest = dataset.manifest
 

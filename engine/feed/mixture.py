@@ -17,6 +17,7 @@ from engine.feed.columns import BYTES, Layout, numpy_batch, unpack_numpy
 from engine.feed.config import FeedConfig
 from engine.feed.dataset_reader import DatasetReader
 from engine.feed.feed import Feed
+from engine.feed.protocols import BlockData
 from engine.feed.windows import WindowLoader
 from engine.plan import Remainder
 from engine.plan.feistel import derive_key
@@ -25,8 +26,6 @@ from engine.plan.state import source_identity
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-    from engine.dataset.dataset import Dataset
 
 __all__ = ["MixedFeed", "mix"]
 
@@ -198,7 +197,7 @@ def _said(column: Any) -> str:
 
 
 def mix(
-    datasets: Sequence[Dataset],
+    datasets: Sequence[BlockData],
     weights: Sequence[float],
     *,
     global_batch_size: int,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,9 @@ from trainers.checkpoints import checkpoint as files
 from trainers.checkpoints.settings_change import refused_change, tuned_changes
 from trainers.config.config import TrainerConfig
 from trainers.strategies import Placement
+
+if TYPE_CHECKING:
+    from engine.feed.protocols import TrainingData
 
 __all__ = [
     "agreed_checkpoint",
@@ -186,7 +189,7 @@ def _is_rate(name: str) -> bool:
     return name.rpartition("/")[2].partition(":")[0] in ("learning_rate", "current_learning_rate")
 
 
-def schema_text(data: Any) -> dict[str, str]:
+def schema_text(data: TrainingData) -> dict[str, str]:
     """Returns field name to type of a data set, as a checkpoint notes it."""
     return {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in data.schema}
 

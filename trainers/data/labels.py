@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, listed
+from engine.schema.lists import is_list
+
+if TYPE_CHECKING:
+    from engine.feed.protocols import TrainingData
 
 __all__ = ["check_labels"]
 
 
-def check_labels(data: Any, spec: Mapping[str, Any], labels: Sequence[str]) -> None:
+def check_labels(data: TrainingData, spec: Mapping[str, Any], labels: Sequence[str]) -> None:
     """Raises where a scalar label has no value in some record; reads the labels where the schema says that it may be so.
 
     Args:
-        data: an `engine.Dataset`, or what has its `schema` and `read_batches`.
+        data: of the training; what has no `read_batches` lies in memory, where nothing is missing.
         spec: its feature spec: a column with nulls is a VarLenFeature.
         labels: names.
 
@@ -32,7 +35,7 @@ def check_labels(data: Any, spec: Mapping[str, Any], labels: Sequence[str]) -> N
         if name not in data.schema.names:
             continue  # made of several columns
         kind = data.schema.field(name).type
-        if read is None or type(spec[name]).__name__ != "VarLenFeature" or _is_list(kind):
+        if read is None or type(spec[name]).__name__ != "VarLenFeature" or is_list(kind):
             continue
         first = 0
         for batch in read(columns=[name]):
@@ -43,7 +46,3 @@ def check_labels(data: Any, spec: Mapping[str, Any], labels: Sequence[str]) -> N
                     "such rows out, or fill them in preprocessing_fn"
                 )
             first += batch.num_rows
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

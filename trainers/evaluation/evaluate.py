@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -31,12 +31,15 @@ from trainers.evaluation.result import EvaluationResult, SliceResult
 from trainers.evaluation.segments.buckets import parse_buckets, quantile_edges
 from trainers.evaluation.thresholds import Threshold, parse_thresholds
 
+if TYPE_CHECKING:
+    from engine.dataset.dataset import DataPaths, Dataset
+
 __all__ = ["EvaluationResult", "SliceResult", "Threshold", "evaluate", "parse_thresholds"]
 
 
 def evaluate(
     model_dir: str | os.PathLike[str],
-    data: Any,
+    data: Dataset | DataPaths,
     label: str | Mapping[str, str],
     *,
     slices: Sequence[Sequence[str] | str] = (),
@@ -90,7 +93,7 @@ def evaluate(
         ConfigError: no such model, label, segment or metric.
         DataError: damaged data, a label without a value, or a count that does not match the manifest.
     """
-    from engine import Dataset
+    from engine.dataset.dataset import as_dataset
     from trainers.export.digest import model_digest
     from trainers.export.export import latest_version
 
@@ -102,7 +105,7 @@ def evaluate(
         raise ConfigError(f"max_segments is {max_segments}; it takes 1 or more")
     judged = parse_thresholds(thresholds)
     wanted = _wanted_slices(slices, judged)
-    dataset = Dataset.open(data) if isinstance(data, (str, os.PathLike, list, tuple)) else data
+    dataset = as_dataset(data)
     path = latest_version(model_dir)
     digest = model_digest(path)  # of what is loaded next; compared again at the end
     labels: dict[str | None, str] = {}
@@ -196,14 +199,14 @@ def _wanted_slices(slices: Sequence[Sequence[str] | str], judged: Sequence[Thres
     return list(dict.fromkeys([*given, *(part for threshold in judged for part in threshold.slices)]))
 
 
-def _computed(dataset: Any, model: Any, slices: Sequence[tuple[str, ...]]) -> list[str]:
+def _computed(dataset: Dataset, model: Any, slices: Sequence[tuple[str, ...]]) -> list[str]:
     """Names in slices that only the graph inside the model gives; the data's own column comes first."""
     names = dict.fromkeys(name for part in slices for name in part)
     return [name for name in names if name not in dataset.schema.names and model.computes(name)]
 
 
 def _columns(
-    dataset: Any,
+    dataset: Dataset,
     models: Mapping[str, Any],
     labels: Sequence[str],
     slices: Sequence[tuple[str, ...]],
@@ -237,7 +240,7 @@ def _first_batch(reader: NumberedReader, splits: Sequence[NumberedSplit]) -> pa.
 
 
 def _edges(
-    dataset: Any,
+    dataset: Dataset,
     model: Any,
     buckets: Mapping[str, int | tuple[float, ...]],
     slices: Sequence[tuple[str, ...]],
@@ -256,7 +259,7 @@ def _edges(
 
 
 def _bucket_columns(
-    dataset: Any, model: Any, names: Sequence[str], computed: Sequence[str]
+    dataset: Dataset, model: Any, names: Sequence[str], computed: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     mine = [name for name in names if name in computed]
     raw = [name for name in names if name not in computed]

@@ -7,9 +7,12 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["GOLDEN_EXAMPLES", "GOLDEN_FEATURES", "WARMUP_FILE", "sample_examples", "write_samples", "write_warmup"]
 
@@ -19,7 +22,7 @@ GOLDEN_EXAMPLES = "assets.extra/golden/examples.tfrecord"
 GOLDEN_FEATURES = "assets.extra/golden/transformed.parquet"
 
 
-def sample_examples(data: Any, rows: int) -> list[bytes]:
+def sample_examples(data: Dataset, rows: int) -> list[bytes]:
     """Returns the first rows of raw data as serialized tf.Examples.
 
     Args:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -51,6 +51,9 @@ from trainers.models.warm_start import warm_start
 from trainers.strategies import Placement, create_placement
 from trainers.supervision.supervisor_client import current_link
 
+if TYPE_CHECKING:
+    from engine.feed.protocols import TrainingData
+
 __all__ = ["Session"]
 
 
@@ -64,8 +67,8 @@ class Session:
         self,
         config: TrainerConfig,
         build_model: Callable[[ModelContext], Any],
-        train: Any,
-        evaluation: Any,
+        train: TrainingData,
+        evaluation: TrainingData | None,
         transform_graph: str | None,
         callbacks: Sequence[Any] = (),
     ) -> None:
@@ -273,6 +276,7 @@ class Session:
                 self.state.stopped_early = True
 
     def _evaluated(self) -> dict[str, float]:
+        assert self._eval is not None  # an evaluation is due only where there are data for it
         feed = self._data.evaluation_feed()
         if self._validation is None:
             kind = Validation if self.placement.coordinator is None else AsynchronousValidation

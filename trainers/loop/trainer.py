@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
@@ -15,6 +15,9 @@ from trainers.loop.session import Session
 from trainers.loop.training_result import TrainResult
 from trainers.models.context import ModelContext
 
+if TYPE_CHECKING:
+    from engine.feed.protocols import TrainingData
+
 __all__ = ["Trainer"]
 
 
@@ -25,7 +28,7 @@ class Trainer:
         config: settings.
         build_model: makes the model from a `ModelContext`: a compiled Keras 3 or tf_keras model, or a tf.Module with
             `optimizer` and `compute_loss(features, labels, weights)`. It runs in the scope of the strategy.
-        train: training data: an `engine.Dataset`, a `trainers.ArrayDataset`, or what has their `feed`.
+        train: training data: an `engine.Dataset`, a `trainers.ArrayDataset`, or what else is an `engine.feed.TrainingData`.
         eval: the same for evaluation, or None.
         transform_graph: output directory of `transforms.analyze`; the context then has its `transform_output`.
         callbacks: `trainers.callbacks.Callback`s and Keras's, called on the chief; see docs/callbacks.md.
@@ -38,8 +41,8 @@ class Trainer:
         self,
         config: TrainerConfig,
         build_model: Callable[[ModelContext], Any],
-        train: Any,
-        eval: Any = None,
+        train: TrainingData,
+        eval: TrainingData | None = None,
         transform_graph: str | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
@@ -20,6 +20,9 @@ from trainers.models.padding import mask_name
 from trainers.models.precision import precision_policy
 from trainers.strategies import Placement
 from trainers.tables.table import ShardedTable, TablePlace, table_place, tables_of
+
+if TYPE_CHECKING:
+    from engine.feed.protocols import TrainingData
 
 __all__ = ["BuiltModel", "build", "context_of"]
 
@@ -72,7 +75,9 @@ class BuiltModel:
         return self.placement.strategy.experimental_local_results(variable)[0].read_value()
 
 
-def context_of(config: TrainerConfig, data: Any, transform_graph: str | None, total_steps: int) -> ModelContext:
+def context_of(
+    config: TrainerConfig, data: TrainingData, transform_graph: str | None, total_steps: int
+) -> ModelContext:
     """Returns the context that `build_model` is called with.
 
     Args:

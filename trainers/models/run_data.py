@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
 from engine.dataset.arrays import ArrayDataset
@@ -14,6 +14,11 @@ from trainers.data.targets import zeros_like_spec
 from trainers.models.inputs import feature_columns
 from trainers.models.padding import pad_lists
 from trainers.strategies import Placement
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from engine.feed.protocols import TrainingData, TrainingFeed
 
 __all__ = ["RunData"]
 
@@ -32,14 +37,16 @@ class RunData:
         dataset: its tf.data.Dataset, once opened.
     """
 
-    def __init__(self, config: TrainerConfig, placement: Placement, train: Any, evaluation: Any) -> None:
+    def __init__(
+        self, config: TrainerConfig, placement: Placement, train: TrainingData, evaluation: TrainingData | None
+    ) -> None:
         self._config, self._placement = config, placement
         self.train, self.evaluation = train, evaluation
         self._columns: list[str] | None = None
-        self.feed: Any = None
-        self.dataset: Any = None
+        self.feed: TrainingFeed
+        self.dataset: tf.data.Dataset
 
-    def training_feed(self, with_record_ids: bool | None = None) -> Any:
+    def training_feed(self, with_record_ids: bool | None = None) -> TrainingFeed:
         """Returns a new feed of the training data, of all columns before `open`, with record ids where they are noted."""
         config = self._config
         window: dict[str, Any] = {} if config.window_records is None else {"window_records": config.window_records}
@@ -51,10 +58,11 @@ class RunData:
         size = config.global_batch_size
         return self._feed_of(self.train, size, columns=self._columns, with_record_ids=ids, **window)
 
-    def evaluation_feed(self) -> Any:
+    def evaluation_feed(self) -> TrainingFeed:
         """Returns a new feed of the evaluation data: every record once, the last batch padded."""
         size = self._config.eval_batch_size or self._config.global_batch_size
-        last = {"shuffle": False, "num_epochs": 1, "remainder": Remainder.PAD}
+        last: dict[str, Any] = {"shuffle": False, "num_epochs": 1, "remainder": Remainder.PAD}
+        assert self.evaluation is not None
         return self._feed_of(self.evaluation, size, columns=self._columns, **last)
 
     def open(self, features: list[str], state: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -68,15 +76,15 @@ class RunData:
         self._columns = feature_columns(self.train.schema, [*features, *others])
         self.feed = self.training_feed()
         if state is not None:
-            self.feed.set_state(state)
+            self.feed.set_state(dict(state))
         # One pipeline for its shapes and for its batches: to trace it takes a good part of a restart.
         self.dataset = self.feed.dataset()
         return self.unpack_of(self.feed, self.train)(zeros_like_spec(self.dataset.element_spec))
 
-    def unpack_of(self, feed: Any, data: Any) -> Callable[[Any], dict[str, Any]]:
+    def unpack_of(self, feed: TrainingFeed, data: TrainingData) -> Callable[[Any], dict[str, Any]]:
         """Returns the function of packed batches of a feed to features, lists padded."""
         return lambda packed: pad_lists(assemble(data.schema, feed.unpack(packed)), self._config.pad)
 
-    def _feed_of(self, data: Any, batch_size: int, **more: Any) -> Any:
+    def _feed_of(self, data: TrainingData, batch_size: int, **more: Any) -> TrainingFeed:
         place, seed = self._placement, self._config.seed
         return data.feed(global_batch_size=batch_size, seed=seed, host=place.host, num_hosts=place.num_hosts, **more)

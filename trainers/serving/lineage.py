@@ -7,12 +7,15 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError
 from trainers.export.card import config_digest, read_card
 from trainers.export.digest import CARD_JSON, EVALUATION_JSON, model_digest, tree_digest
 from trainers.serving.push import history
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import DataPaths, Dataset
 
 __all__ = ["Link", "lineage"]
 
@@ -41,9 +44,9 @@ class Link:
 def lineage(
     version: str | os.PathLike[str],
     *,
-    data: Any = None,
+    data: Dataset | DataPaths | None = None,
     transform_graph: str | os.PathLike[str] | None = None,
-    raw_data: Any = None,
+    raw_data: Dataset | DataPaths | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     deep: bool = False,
 ) -> list[Link]:
@@ -109,7 +112,7 @@ def _evaluation(path: Path, digest: str) -> Iterator[Link]:
 
 def _origin(
     card: Mapping[str, Any],
-    data: Any,
+    data: Dataset | DataPaths | None,
     transform_graph: str | os.PathLike[str] | None,
     checkpoint: str | os.PathLike[str] | None,
     deep: bool,
@@ -167,7 +170,10 @@ def _checkpoint(stated: Mapping[str, Any], data: Mapping[str, Any], checkpoint: 
 
 
 def _raw_data(
-    card: Mapping[str, Any], raw_data: Any, transform_graph: str | os.PathLike[str] | None, deep: bool
+    card: Mapping[str, Any],
+    raw_data: Dataset | DataPaths | None,
+    transform_graph: str | os.PathLike[str] | None,
+    deep: bool,
 ) -> Iterator[Link]:
     """What the transform graph was made of, as far as the graph is there to say it."""
     from transforms.output.provenance import read_provenance
@@ -195,12 +201,12 @@ def _still_there(graph: Mapping[str, Any]) -> str | None:
     return path if isinstance(path, str) and os.path.isdir(path) else None
 
 
-def _held(data: Any, manifest: str, deep: bool) -> tuple[bool | None, str]:
+def _held(data: Dataset | DataPaths, manifest: str, deep: bool) -> tuple[bool | None, str]:
     """Returns whether data are what a manifest's hash says (None: there is nothing to check their bytes against), and why not."""
-    from engine import Dataset
+    from engine.dataset.dataset import as_dataset
 
     try:
-        dataset = data if isinstance(data, Dataset) else Dataset.open(data)
+        dataset = as_dataset(data)
         found = dataset.manifest.hash
         if found != manifest:
             return False, f"the data given is {found}"

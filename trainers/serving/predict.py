@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,9 @@ from engine.dataset.manifest import MANIFEST_NAME, Manifest
 from engine.dataset.shards import ShardSet
 from engine.storage.destination import Destination
 from trainers.export.predict import LoadedModel
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import DataPaths, Dataset
 
 __all__ = ["PredictReport", "predict"]
 
@@ -37,7 +40,7 @@ class PredictReport:
 
 def predict(
     model_dir: str | os.PathLike[str],
-    data: Any,
+    data: Dataset | DataPaths,
     out: str | os.PathLike[str],
     *,
     keep: Sequence[str] = (),
@@ -64,10 +67,10 @@ def predict(
         ConfigError: no such model, output or column; or an output has the name of a kept column.
         DataError: damaged data, or a count that does not match the manifest.
     """
-    from engine import Dataset
+    from engine.dataset.dataset import as_dataset
 
     destination = Destination(out, MANIFEST_NAME)
-    dataset = Dataset.open(data) if isinstance(data, (str, os.PathLike, list, tuple)) else data
+    dataset = as_dataset(data)
     destination.check(dataset.paths)
     model = LoadedModel(model_dir, every_output=True)
     wanted = _wanted(outputs, model.outputs, keep)
@@ -115,7 +118,7 @@ def _wanted(asked: Sequence[str], there: Sequence[str], keep: Sequence[str]) -> 
     return wanted
 
 
-def _needed(dataset: Any, model: LoadedModel, keep: Sequence[str]) -> list[str]:
+def _needed(dataset: Dataset, model: LoadedModel, keep: Sequence[str]) -> list[str]:
     needed = list(dict.fromkeys([*model.columns([]), *keep]))
     for name in needed:
         if name not in dataset.schema.names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -13,6 +13,9 @@ from engine.formats.block import Block
 from engine.formats.read import read_split
 from engine.formats.split import Split
 
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
+
 __all__ = ["dataset_source"]
 
 _PART_ROWS = 65536
@@ -21,7 +24,7 @@ _BATCH_BYTES = 16 << 20
 _UNPACKED = 4  # times that data may grow in memory, guessed: what it is off by, a batch is off by
 
 
-def dataset_source(dataset: Any) -> Source:
+def dataset_source(dataset: Dataset) -> Source:
     """Returns the source of an `engine.Dataset`. Files that no manifest covers are scanned for their blocks."""
     schema, num_records = dataset.schema, dataset.num_records
     entries = [dataset.known_entries[path] for path in dataset.paths]

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError
 from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
@@ -19,6 +19,9 @@ from engine.dataset.write import check_output
 from engine.formats.registry import format_module
 from engine.storage import paths as _paths
 from engine.storage.destination import Destination
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["DEFAULT_SHARDS", "IngestReport", "check_shards", "ingest_dataset", "ingest_source"]
 
@@ -113,7 +116,7 @@ def ingest_source(
 
 
 def ingest_dataset(
-    dataset: Any, out: str, *, format: str, num_shards: int, compression: str | None, **options: Any
+    dataset: Dataset, out: str, *, format: str, num_shards: int, compression: str | None, **options: Any
 ) -> Manifest | Mapping[str, Manifest]:
     """Writes a data set as even shards into a directory that appears whole; returns its manifest, or one for each part."""
     split = PartOptions(**options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ from engine.core.errors import DataError
 from engine.schema.metadata_keys import PLACE
 from trainers.evaluation.passes.plan import TallyPlan
 from trainers.evaluation.passes.tally import Tally
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["EvaluationPass", "NumberedReader", "NumberedSplit", "located", "numbered_splits"]
 
@@ -45,7 +48,7 @@ class NumberedSplit:
         return None if self.split.records is None else int(self.split.records)
 
 
-def numbered_splits(dataset: Any) -> list[NumberedSplit]:
+def numbered_splits(dataset: Dataset) -> list[NumberedSplit]:
     """Returns the splits of a data set; rows have the numbers of their order where all splits know how many they have."""
     target = min(max(dataset.size_bytes // _SPLITS, _LEAST_BYTES), _MOST_BYTES)
     splits = dataset.splits(target)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from engine.core.errors import FullpassError
 from trainers.loop.faults.divergence import bad_values
+
+if TYPE_CHECKING:
+    from engine.feed.protocols import TrainingFeed
 
 __all__ = ["StepRecords"]
 
@@ -26,7 +29,7 @@ class StepRecords:
     """
 
     def __init__(
-        self, open_feed: Callable[[], Any], state_at: Callable[[int], Mapping[str, Any]], steps_per_epoch: int
+        self, open_feed: Callable[[], TrainingFeed], state_at: Callable[[int], Mapping[str, Any]], steps_per_epoch: int
     ) -> None:
         self._open_feed, self._state_at, self._per_epoch = open_feed, state_at, steps_per_epoch
 
@@ -67,12 +70,12 @@ class StepRecords:
                 return f" in record {record:,}{_place(feed, record)}"
         return ""
 
-    def _feed_at(self, step: int) -> Any:
+    def _feed_at(self, step: int) -> TrainingFeed:
         feed = self._open_feed()
         feed.set_state(dict(self._state_at(step)))
         return feed
 
 
-def _place(feed: Any, record: int) -> str:
+def _place(feed: TrainingFeed, record: int) -> str:
     place = getattr(getattr(feed, "source", None), "place_of", lambda _: None)(record)
     return "" if place is None else f" ({place[0]} record {place[1]:,})"
