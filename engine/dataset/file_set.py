@@ -21,6 +21,7 @@ from engine.formats.partitions import with_partitions
 from engine.storage import paths as _paths
 from engine.storage.destination import UNFINISHED
 from engine.storage.glob_patterns import glob_regex
+from engine.storage.pipes import refuse_pipe
 
 __all__ = ["FileSet", "check_present", "resolve"]
 
@@ -59,6 +60,8 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
         DataError: no file, a file that a manifest lists and that is gone, or a damaged manifest.
     """
     given = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else list(paths))]
+    for path in given:
+        refuse_pipe(path)
     names = _paths.expand(given, broken_links=not check)
     files = set(names)
     wanted = [_Named(path, path.removeprefix("file://") in files) for path in given]

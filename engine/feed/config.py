@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 
 from engine.core.errors import ConfigError
 from engine.formats.options import OnDamage
+from engine.machine.processes import processors
 from engine.plan import PlanConfig, Remainder
 
 __all__ = ["FeedConfig"]
@@ -102,14 +102,9 @@ class FeedConfig:
     @property
     def worker_threads(self) -> int:
         """How many threads work, `threads` or what this process may use."""
-        return self.threads or min(_MOST_THREADS, _processors())
+        return self.threads or min(_MOST_THREADS, processors())
 
     @property
     def masked(self) -> bool:
         """Whether batches carry a `mask`, bool [b], False in slots that hold no record."""
         return self.remainder is Remainder.PAD or self.on_damage is OnDamage.SKIP
-
-
-def _processors() -> int:
-    # Those this process may run on: a container or taskset leaves it fewer than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, column_not_found, listed
 from engine.dataset.sharding.source import Source, SourcePart
+from engine.dataset.sharding.spool import Spool
 from engine.formats.csv.cells import Cells, read_cells
 from engine.formats.csv.column import Column
 from engine.formats.csv.options import CsvOptions
@@ -23,7 +24,6 @@ from engine.formats.partitions import (
     with_partitions,
     without_marks,
 )
-from engine.ingestion.spool import Spool
 from engine.schema.conform import conform
 
 __all__ = ["open_csv"]

@@ -12,12 +12,13 @@ from engine.dataset.manifest import MANIFEST_NAME
 from engine.dataset.sharding.ingest_source import DEFAULT_SHARDS, IngestReport, check_shards, ingest_source
 from engine.dataset.sharding.parts.part_options import PartOptions, check_part_name
 from engine.dataset.sharding.source import Source
+from engine.dataset.sharding.spool import spool_directory
 from engine.formats.csv.options import CsvOptions
-from engine.formats.csv.pipe import is_pipe
 from engine.formats.partition_filters import Filter
 from engine.ingestion.open_source import open_source
 from engine.storage import paths as _paths
 from engine.storage.destination import Destination
+from engine.storage.pipes import is_pipe
 
 __all__ = ["DEFAULT_SHARDS", "IngestReport", "ingest"]
 
@@ -85,7 +86,7 @@ def ingest(
         # One path alone is opened as such: a directory that is opened whole must hold what its manifest lists.
         source = open_source(
             paths[0] if len(paths) == 1 else paths, feature_spec, csv_options, input_format=input_format,
-            filters=filters, spool_directory=_spool_directory(out),
+            filters=filters, spool_directory=spool_directory(out),
         )  # fmt: skip
     return ingest_source(
         source,
@@ -127,13 +128,3 @@ def _held_once(files_of: dict[str, list[str]]) -> dict[str, list[str]]:
                 raise ConfigError(f"{file} is given for the parts {owner[file]!r} and {name!r}; a record has one part")
             owner[file] = name
     return files_of
-
-
-def _spool_directory(out: str) -> str | None:
-    """The nearest directory there is on the way to a local output: its disk has room for what is written to it."""
-    if _paths.is_remote(out):
-        return None
-    place = _paths.local_path(out).absolute().parent
-    while not place.is_dir() and place != place.parent:
-        place = place.parent
-    return str(place) if os.access(place, os.W_OK) else None

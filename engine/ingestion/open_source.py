@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,21 +14,23 @@ import pyarrow as pa
 from engine.core.errors import ConfigError, DataError
 from engine.dataset.dataset import Dataset
 from engine.dataset.sharding.dataset_source import dataset_source
-from engine.dataset.sharding.source import Source
+from engine.dataset.sharding.source import Source, SourcePart
 from engine.formats.csv.options import CsvOptions
-from engine.formats.csv.pipe import PipedPath, is_pipe, spooled_pipe
 from engine.formats.csv.text_stream import is_csv
 from engine.formats.partition_filters import Filter, keep_files
 from engine.formats.registry import FORMATS
+from engine.formats.tfrecord.stream import HEAD_BYTES, header_holds
 from engine.ingestion.csv_source import open_csv
 from engine.schema.feature_spec import schema_from_feature_spec
 from engine.schema.schema_proto import as_feature_spec
 from engine.storage import paths as _paths
+from engine.storage.pipes import PipedPath, is_pipe, spooled_pipe
 
 __all__ = ["INPUT_FORMATS", "is_csv_file", "open_source", "read_source"]
 
 INPUT_FORMATS = ("csv", *FORMATS)
-_PART_FILE = re.compile(r"part-[\w-]*(\.c\d+)?")  # what Spark and Hadoop call a file of no telling name
+_OPEN_FILE = re.compile(r"/proc/self/fd/\d+")
+_PART_FILE = re.compile(r"part-[\w-]*(\.c\d+)?(\.gz)?")  # what Spark and Hadoop call a file of no telling name
 
 
 def open_source(
@@ -71,17 +75,68 @@ def open_source(
             path=other,
         )
     if not kinds[0]:
+        pipes = [name for name in names if isinstance(name, PipedPath)]
+        if pipes:
+            return _from_pipes(names, pipes, feature_spec, csv_options, input_format)
         dataset = Dataset.open(given, feature_spec, filters=filters)
-        odd = csv_options.differing() if csv_options is not None else []
-        if odd:
-            raise ConfigError(f"{odd[0]} is for CSV, and {names[0]} is {dataset.format}; leave it out")
-        if input_format not in (None, dataset.format):
-            raise DataError(f"is {dataset.format}, and input_format says {input_format}", path=names[0])
+        _check_kind(dataset, names[0], csv_options, input_format)
         return dataset_source(dataset)
     schema = as_feature_spec(feature_spec)
     if schema is not None and not isinstance(schema, pa.Schema):
         schema = schema_from_feature_spec(schema)
     return open_csv(names, csv_options or CsvOptions(), schema, spool_directory, everything)
+
+
+def _check_kind(dataset: Dataset, name: str, csv_options: CsvOptions | None, input_format: str | None) -> None:
+    odd = csv_options.differing() if csv_options is not None else []
+    if odd:
+        raise ConfigError(f"{odd[0]} is for CSV, and {name} is {dataset.format}; leave it out")
+    if input_format not in (None, dataset.format):
+        raise DataError(f"is {dataset.format}, and input_format says {input_format}", path=name)
+
+
+def _from_pipes(
+    names: list[str],
+    pipes: list[PipedPath],
+    feature_spec: Any,
+    csv_options: CsvOptions | None,
+    input_format: str | None,
+) -> Source:
+    """The source of what came through pipes, and of files beside them, which are called what the user called them."""
+
+    spelled = {pipe.place: pipe for pipe in pipes}  # whoever reads keeps the pipes, and so their places, alive
+
+    def called(text: str) -> str:
+        return _OPEN_FILE.sub(lambda place: spelled.get(place[0], place[0]), text)
+
+    @contextlib.contextmanager
+    def one_name() -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            error.message, error.path = called(error.message), error.path and called(error.path)
+            raise
+
+    with one_name():
+        paths = [name.place if isinstance(name, PipedPath) else name for name in names]
+        dataset = Dataset.open(paths, feature_spec)
+        _check_kind(dataset, str(names[0]), csv_options, input_format)
+        opened = dataset_source(dataset)
+
+    def reads(part: SourcePart) -> Callable[[], Iterator[pa.RecordBatch]]:
+        def read() -> Iterator[pa.RecordBatch]:
+            with one_name():
+                yield from part.read()
+
+        return read
+
+    def read_all(batch_rows: int) -> Iterator[pa.RecordBatch]:
+        with one_name():
+            yield from opened.batches(batch_rows)
+
+    parts = [SourcePart(path=called(part.path), records=part.records, read=reads(part)) for part in opened.parts]
+    paths = [called(path) for path in opened.paths]
+    return Source(opened.schema, opened.num_records, paths, read_all, opened.notes, parts)
 
 
 def read_source(paths: Any, batch_rows: int = 65536, **options: Any) -> Iterator[pa.RecordBatch]:
@@ -95,8 +150,6 @@ def _names(given: Any, input_format: str | None, spool_directory: str | None) ->
         if not is_pipe(os.fspath(path)):
             names += _paths.expand(path)
             continue
-        if input_format not in (None, "csv"):
-            raise DataError(f"is a pipe, and {input_format} is read from files alone", path=os.fspath(path))
         names.append(spooled_pipe(os.fspath(path), spool_directory))
     if not names:
         raise DataError("no input path was given")
@@ -112,11 +165,31 @@ def is_csv_file(path: str, input_format: str | None = None) -> bool:
     """
     if input_format is not None:
         return input_format == "csv"
+    if isinstance(path, PipedPath):
+        return not _is_of_a_format(path.open().read(HEAD_BYTES) or b"")
     # Nothing but CSV is read out of a zip archive, whatever it is called.
-    if is_csv(path) or isinstance(path, PipedPath) or path.lower().endswith(".zip"):
+    if is_csv(path) or path.lower().endswith(".zip"):
         return True
     if not _PART_FILE.fullmatch(path.rsplit("/", 1)[-1]):
         return False
     with _paths.open_input(path) as file:
-        head = file.read(4096) or b""
-    return bool(head) and b"\0" not in head and not any(module.matches(head) for module in FORMATS.values())
+        head = file.read(HEAD_BYTES) or b""
+    return bool(head) and b"\0" not in _unpacked(head) and not _is_of_a_format(head)
+
+
+def _is_of_a_format(head: bytes) -> bool:
+    """Whether a file that begins so is of one of the formats that `Dataset` reads."""
+    inner = _unpacked(head)
+    if inner is not head:  # gzip: TFRecord's own check takes all of it for TFRecord
+        return header_holds(inner) or FORMATS["jsonl"].matches(head)
+    return header_holds(head) or any(module.matches(head) for module in FORMATS.values())
+
+
+def _unpacked(head: bytes) -> bytes:
+    """The beginning of what a gzip file holds; of any other file its own."""
+    if not head.startswith(b"\x1f\x8b"):
+        return head
+    try:
+        return zlib.decompressobj(31).decompress(head)
+    except zlib.error:
+        return head

@@ -8,9 +8,14 @@ import os
 import signal
 from pathlib import Path
 
-__all__ = ["alive", "die_with_parent", "kill_tree", "process_mark"]
+__all__ = ["alive", "die_with_parent", "kill_tree", "process_mark", "processors"]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def processors() -> int:
+    """Returns how many processors this process may run on: a container or taskset leaves it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def die_with_parent(parent: int | None = None) -> None:

@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from engine.core.errors import DataError
@@ -36,6 +37,8 @@ def _temporary(path: Path) -> Path:
     return path.parent / f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
 
 
+_SYNCS_AT_ONCE = 32  # they wait for the disk, which takes many together in the time of one
+_filling: set[Path] = set()  # temporary directories that this process, or the one that it was forked from, fills
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -76,8 +79,10 @@ def atomic_file(path: str | os.PathLike[str], mode: int | None = None) -> Iterat
             if mode is not None:
                 temporary.touch(mode=mode)
             yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
+            if _is_being_filled(final.parent):  # its directory is made durable whole, before it has its name
+                os.replace(temporary, final)
+                return
+            _fsync_file(temporary)
             os.replace(temporary, final)
             fsync_directory(final.parent)
     except BaseException:
@@ -101,6 +106,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     lock = None
     try:  # from here on: a signal may come between any two steps
         lock = _locked_directory(temporary)
+        _filling.add(temporary.absolute())
         with _by_final_name(final, temporary):
             yield temporary
             _fsync_tree(temporary)
@@ -117,8 +123,14 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(_unlocked(temporary), ignore_errors=True)
         raise
     finally:
+        _filling.discard(temporary.absolute())
         if lock is not None:
             os.close(lock)
+
+
+def _is_being_filled(directory: Path) -> bool:
+    place = directory.absolute()
+    return any(each in _filling for each in (place, *place.parents))
 
 
 def _locked_directory(path: Path) -> int:
@@ -163,11 +175,18 @@ def remove_abandoned(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def _fsync_tree(root: Path) -> None:
+    directories, files = [], []
     for directory, _, names in os.walk(root):
-        for name in names:
-            with open(os.path.join(directory, name), "rb") as file:
-                os.fsync(file.fileno())
-        fsync_directory(directory)
+        directories.append(directory)
+        files += [os.path.join(directory, name) for name in names]
+    with ThreadPoolExecutor(_SYNCS_AT_ONCE, "fullpass-fsync") as pool:
+        list(pool.map(_fsync_file, files))
+        list(pool.map(fsync_directory, directories))
+
+
+def _fsync_file(path: str | os.PathLike[str]) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def remove_leftovers(directory: str | os.PathLike[str]) -> list[Path]:

@@ -75,7 +75,7 @@ def _prepared(
     """Returns what is written: the main source, or what `require` and the hook make of it, kept while it is made."""
     import pyarrow as pa
 
-    from engine.ingestion.spool import spooled_source
+    from engine.dataset.sharding.spool import spooled_source
 
     if not config.hook and not config.require:
         counts["in"] = main.num_records

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +16,13 @@ from engine.core.errors import DataError
 from engine.core.progress import Progress
 from engine.dataset.manifest import FileEntry
 from engine.dataset.sharding.parts.assign import Assignment
+from engine.dataset.sharding.read_once import read_once
 from engine.dataset.sharding.source import Source
+from engine.dataset.sharding.spool import spool_directory
 from engine.dataset.shards import ShardSet
 from engine.dataset.write import shard_name, write_batches
 from engine.formats.registry import format_module
+from engine.machine.processes import processors
 from engine.schema.conform import conform
 from engine.storage import paths as _paths
 
@@ -28,6 +30,8 @@ __all__ = ["write_parts"]
 
 # How often a record may be read so that shards are written side by side: writing costs some ten times of what reading does.
 _MOST_READS = 4.0
+_PIECES_OF_A_SHARD = 4
+_LEAST_PIECE_ROWS, _MOST_PIECE_ROWS = 1024, 65536
 
 
 def write_parts(
@@ -52,12 +56,14 @@ def write_parts(
     Raises:
         DataError: damaged input, or a shard that does not hold what was written to it.
     """
-    plan = _Plan(source, assignment, num_shards)
+    threads = processors()
+    again = _reachable(source, assignment, directories, num_shards, threads)
     stored = format_module(format).stored_schema(source.schema)
     with Progress("ingest", source.num_records, "records") as progress:
-        if not source.parts or plan.reads() > _MOST_READS:
+        if again is None:
             return _write_in_one_go(source, assignment, directories, format, compression, num_shards, progress)
-        lock, stopping = threading.Lock(), threading.Event()
+        plan = _Plan(again, assignment, num_shards)
+        lock, writers = threading.Lock(), _Writers()
 
         def write(shard: _Shard) -> FileEntry:
             name = shard_name(shard.index, num_shards, format, compression)
@@ -65,30 +71,76 @@ def write_parts(
 
             def batches() -> Iterator[pa.RecordBatch]:
                 for piece in plan.read(shard):
-                    if stopping.is_set():  # another shard failed, or the user gave up: threads cannot be cancelled
-                        raise _Stopped
+                    writers.go_on()
                     yield piece.stored(source.schema, stored)
                     with lock:
                         progress.advance(piece.rows.num_rows)
 
-            write_batches(batches(), stored, path, format, compression)
-            return FileEntry.of_written(path, shard.stop - shard.start)
+            with writers.at_work():
+                write_batches(batches(), stored, path, format, compression)
+                return FileEntry.of_written(path, shard.stop - shard.start)
 
         shards = [shard for part in range(len(directories)) for shard in plan.shards(part)]
-        with ThreadPoolExecutor(os.cpu_count() or 1, "fullpass-shards") as pool:
-            futures = [pool.submit(write, shard) for shard in shards]
+        with ThreadPoolExecutor(threads, "fullpass-shards") as pool:
             try:
+                futures = [pool.submit(write, shard) for shard in shards]
                 entries = [future.result() for future in futures]
             except BaseException:
-                stopping.set()
-                for future in futures:
-                    future.cancel()
+                writers.stop()
+                pool.shutdown(cancel_futures=True)
                 raise
     return [entries[num_shards * part : num_shards * (part + 1)] for part in range(len(directories))]
 
 
+def _reachable(
+    source: Source, assignment: Assignment, directories: Sequence[str], num_shards: int, threads: int
+) -> Source | None:
+    """The source where each shard's records can be read by themselves, if need be after all were read once; None in vain."""
+    if source.parts and _Plan(source, assignment, num_shards).reads() <= _MOST_READS:
+        return source
+    shards = num_shards * len(directories)
+    if threads == 1 or shards == 1 or not source.num_records:
+        return None  # nothing to be had from it
+    # Pieces of a part of a shard: each shard reads at most one piece too much at either end.
+    piece_rows = max(min(source.num_records // (shards * _PIECES_OF_A_SHARD), _MOST_PIECE_ROWS), _LEAST_PIECE_ROWS)
+    return read_once(source, spool_directory(directories[0]), piece_rows, threads)
+
+
 class _Stopped(Exception):
-    """Ends a shard that nobody wants any more."""
+    """Ends a shard that nobody wants any more: another one failed, or the user gave up. Threads cannot be cancelled."""
+
+
+class _Writers:
+    """The threads that write. A pool that a signal interrupts while it starts a thread does not wait for that one, which would
+    write into a directory that is being deleted: here all are waited for.
+    """
+
+    def __init__(self) -> None:
+        self._stopped, self._count, self._change = False, 0, threading.Condition()
+
+    def go_on(self) -> None:
+        """Raises _Stopped where nobody wants more."""
+        if self._stopped:
+            raise _Stopped
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Counts the thread that it is entered by as one that writes."""
+        with self._change:
+            self.go_on()
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._count -= 1
+                self._change.notify_all()
+
+    def stop(self) -> None:
+        """Lets none begin, and returns when none is at work."""
+        with self._change:
+            self._stopped = True
+            self._change.wait_for(lambda: not self._count)
 
 
 def _write_in_one_go(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import collections
 import dataclasses
-import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from engine.formats.csv.bad_cell import shown
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.pieces import CsvPieces, Piece
 from engine.formats.csv.text_stream import not_decodable, open_text
+from engine.machine.processes import processors
 
 __all__ = ["Parsed", "csv_columns", "parse_csv"]
 
@@ -66,7 +66,7 @@ def parse_csv(
     Raises:
         DataError: a row with more or fewer values than the header, text that is not of the encoding, a quote never closed.
     """
-    count = threads or os.cpu_count() or 1
+    count = threads or processors()
     with open_text(path, options.encoding) as text, ThreadPoolExecutor(count, "fullpass-csv") as pool:
         pieces = CsvPieces(text, options)
         convert = _convert_options(pieces.names, options)

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.core.text_encoding import is_utf8
-from engine.formats.csv.pipe import PipedPath
 from engine.storage import paths as _paths
+from engine.storage.pipes import PipedPath
 
 __all__ = ["TextStream", "default_delimiter", "is_csv", "open_text"]
 

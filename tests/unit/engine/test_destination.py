@@ -14,7 +14,7 @@ import pytest
 
 from cluster.cli.main import main
 from engine import ConfigError, DataError, Dataset, ingest
-from engine.storage import paths
+from engine.storage import atomic, paths
 from engine.storage.destination import UNFINISHED, Destination, check_file
 from engine.storage.remote import RemoteOptions, use_options
 from engine.storage.tree import list_tree
@@ -255,3 +255,30 @@ def test_analysis_and_transformation_on_s3_equal_the_local_ones(tmp_path, prepro
     transform(dataset, "s3://data/graph", "s3://data/transformed")
     rows = [row for batch in Dataset.open("s3://data/transformed").read_batches() for row in batch.to_pylist()]
     assert rows == [{"x": 0.0}] * 3, "the graph that is there now"
+
+
+def test_files_of_a_new_directory_reach_the_disk_once_and_before_it_has_its_name(tmp_path, monkeypatch):
+    seen = []
+    sync, rename = os.fsync, os.replace
+
+    def fsync(descriptor):
+        seen.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    def replace(old, new):
+        seen.append(f"is {os.path.basename(new)}")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    with atomic.atomic_directory(tmp_path / "out") as directory:
+        for name in ("a", "part/b"):
+            with atomic.atomic_file(directory / name) as path:
+                path.write_text("x")
+    with atomic.atomic_file(tmp_path / "out" / "later") as path:
+        path.write_text("x")
+    whole = seen.index("is out")
+    assert seen[:whole].count("a") == seen[:whole].count("b") == 1 and seen[:whole].count("part") == 1
+    assert next(name for name in seen[whole:] if "later" in name).startswith(
+        ".later.tmp-"
+    )  # by itself, before its rename

@@ -249,8 +249,6 @@ def test_named_pipes(tmp_path):
     ingest(tmp_path / "pipe", tmp_path / "out", num_shards=1)
     writer.join()
     assert Dataset.open(tmp_path / "out").num_records == 1
-    with pytest.raises(DataError, match="is a pipe, and parquet is read from files alone"):
-        ingest(tmp_path / "pipe", tmp_path / "out", input_format="parquet")
 
 
 def test_a_link_to_nothing_is_one_line(tmp_path):

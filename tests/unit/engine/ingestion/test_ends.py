@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import DataError, Dataset, ingest, open_source
+from engine.dataset.sharding import write_shards
 from engine.formats.parquet.writer import ROW_GROUP_BYTES
 from engine.storage import atomic
 
@@ -132,3 +134,28 @@ def test_5000_columns_cost_no_square_of_them(tmp_path):
 
     calls(10)
     assert calls(4000) < 1.5 * calls(1000)
+
+
+def test_a_signal_while_a_thread_starts_leaves_nothing(tmp_path, monkeypatch):
+    """A pool that is interrupted there does not know its thread, which went on writing, and made the directory anew."""
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"a": list(range(1000))}), tmp_path / "in" / "a.parquet")
+    start, write, threads = threading.Thread.start, write_shards.write_batches, []
+
+    def interrupted(thread):
+        start(thread)
+        if thread.name.startswith("fullpass-shards"):
+            threads.append(thread)
+            raise KeyboardInterrupt
+
+    def slow(*args):
+        time.sleep(0.3)
+        return write(*args)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr(write_shards, "write_batches", slow)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(tmp_path / "in", tmp_path / "out", num_shards=2)
+    for thread in threads:
+        thread.join(timeout=60)
+    assert threads and os.listdir(tmp_path) == ["in"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.core.errors import DataError
 
-__all__ = ["STDIN", "PipedPath", "is_pipe", "spooled_pipe"]
+__all__ = ["STDIN", "PipedPath", "is_pipe", "refuse_pipe", "spooled_pipe"]
 
 STDIN = "-"
 
@@ -21,6 +21,18 @@ class PipedPath(str):
     """The name of a pipe, for messages, and what came through it."""
 
     file: Any
+
+    @property
+    def place(self) -> str:
+        """Where this process, and no other, can open what came through the pipe by a name, as readers of files do.
+
+        Raises:
+            DataError: this system names no open files (other than Linux, mostly).
+        """
+        place = f"/proc/self/fd/{self.file.fileno()}"
+        if not os.path.isfile(place):
+            raise DataError("is a pipe, from which only CSV is read on this system: save it as a file first", path=self)
+        return place
 
     def open(self) -> io.RawIOBase:
         """Returns what came through the pipe, from its beginning."""
@@ -62,6 +74,15 @@ def is_pipe(path: str) -> bool:
     except OSError:
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
+
+
+def refuse_pipe(path: str) -> None:
+    """Raises DataError where a path is a pipe, of which a reader that comes back finds nothing."""
+    if is_pipe(path):
+        raise DataError(
+            "is a pipe, which can be read once only: save it as a file, or write shards of it with `fullpass ingest - --out DIR`",
+            path="standard input" if path == STDIN else path,
+        )
 
 
 def spooled_pipe(path: str, directory: str | None = None) -> PipedPath:

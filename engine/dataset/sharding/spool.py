@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.dataset.sharding.source import Source, SourcePart
+from engine.storage import paths as _paths
 
-__all__ = ["Spool", "spooled_source"]
+__all__ = ["Spool", "spool_directory", "spooled_source"]
 
 _MEMORY_BYTES = 64 << 20
 _SHARE_OF_FREE_DISK = 0.5
@@ -34,20 +36,23 @@ class Spool:
         self._in_memory = self._in_file = 0
         self._file: Any = None
         self._room: int | None = None
+        self._lock = threading.Lock()
 
     def add(self, batch: pa.RecordBatch) -> int | None:
-        """Keeps a batch; returns its number, or None where the disk has no room for it."""
+        """Keeps a batch; returns its number, or None where the disk has no room for it. Any number of threads may add."""
         kept: pa.RecordBatch | tuple[int, int] | None = batch
         size = batch.nbytes
-        if self._in_memory + size <= self._memory_bytes:
-            self._in_memory += size
-        else:
-            kept = self._write(batch, size)
+        with self._lock:
+            in_memory = self._in_memory + size <= self._memory_bytes
+            self._in_memory += size * in_memory
+        if not in_memory:
+            kept = self._write(batch)
         if kept is None:
             return None
-        self._batches.append(kept)
-        self._schemas.append(batch.schema)
-        return len(self._batches) - 1
+        with self._lock:
+            self._batches.append(kept)
+            self._schemas.append(batch.schema)
+            return len(self._batches) - 1
 
     def schema(self, number: int) -> pa.Schema:
         """Returns the schema of a kept batch."""
@@ -66,24 +71,39 @@ class Spool:
         with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
             return reader.read_next_batch()
 
-    def _write(self, batch: pa.RecordBatch, size: int) -> tuple[int, int] | None:
+    def _write(self, batch: pa.RecordBatch) -> tuple[int, int] | None:
+        """Writes a batch at a place of its own; only to choose the place takes the lock."""
+        packed = pa.BufferOutputStream()
+        with pa.ipc.new_stream(packed, batch.schema) as writer:
+            writer.write_batch(batch)
+        data = packed.getvalue()
         try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=self._directory, prefix="fullpass-spool-")  # noqa: SIM115
-                free = shutil.disk_usage(self._directory or tempfile.gettempdir()).free
-                self._room = int(free * _SHARE_OF_FREE_DISK)
-            assert self._room is not None
-            if self._in_file + size > self._room:
-                return None
-            self._file.seek(self._in_file)
-            with pa.ipc.new_stream(self._file, batch.schema) as writer:
-                writer.write_batch(batch)
-            self._file.flush()
-            written = self._file.tell() - self._in_file
+            with self._lock:
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(dir=self._directory, prefix="fullpass-spool-")  # noqa: SIM115
+                    free = shutil.disk_usage(self._directory or tempfile.gettempdir()).free
+                    self._room = int(free * _SHARE_OF_FREE_DISK)
+                assert self._room is not None
+                offset = self._in_file
+                if offset + data.size > self._room:
+                    return None
+                self._in_file += data.size
+            view, done = memoryview(data), 0
+            while done < data.size:
+                done += os.pwrite(self._file.fileno(), view[done:], offset + done)
         except OSError:  # no room after all: whoever asks reads its own source again
             return None
-        self._in_file += written
-        return self._in_file - written, written
+        return offset, data.size
+
+
+def spool_directory(out: str) -> str | None:
+    """The nearest directory there is on the way to a local output: its disk has room for what is written to it."""
+    if _paths.is_remote(out):
+        return None
+    place = _paths.local_path(out).absolute().parent
+    while not place.is_dir() and place != place.parent:
+        place = place.parent
+    return str(place) if os.access(place, os.W_OK) else None
 
 
 def spooled_source(
