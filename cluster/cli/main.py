@@ -125,10 +125,8 @@ def _work(words: list[str], debug: bool) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", exit_codes.INTERRUPTED, debug, kind="")
     except FullpassError as error:
-        no = isinstance(error, NotMet) or isinstance(error.__cause__, NotMet)
-        return _fail(
-            str(error), exit_codes.NOT_MET if no else exit_codes.WRONG_INPUT, debug, kind="" if no else "error: "
-        )
+        source = error.__cause__ if isinstance(error.__cause__, FullpassError) else error  # a step's, of a pipeline's
+        return _fail(str(error), source.exit_code, debug, kind="" if isinstance(source, NotMet) else "error: ")
     except BrokenPipeError:  # `fullpass logs | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -239,7 +239,12 @@ class JobSpec:
                     "raise memory or make them smaller"
                 )
         for name in self.files:
-            if not name or "/" in name or name.startswith("..") or not all(c.isalnum() or c in "-_." for c in name):
+            if (
+                not name.strip(".")
+                or "/" in name
+                or name.startswith("..")
+                or not all(c.isalnum() or c in "-_." for c in name)
+            ):
                 raise ConfigError(f"files: {name!r} must be a plain file name of letters, digits, '-', '_', '.'")
         size = sum(len(text.encode()) for text in self.files.values())
         if size > _FILES_BYTES:

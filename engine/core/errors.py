@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from engine.core import exit_codes
 from engine.core.redaction import redact
 
-__all__ = ["ConfigError", "DataError", "FullpassError", "NotMet", "column_not_found", "listed"]
+__all__ = ["ConfigError", "DataError", "FullpassError", "NoRoom", "NotMet", "column_not_found", "listed"]
 
 _LISTED = 20
 
@@ -16,7 +17,12 @@ class FullpassError(Exception):
     """Base of every error that the command line shows as one line (a traceback only with `--debug`).
 
     Its text shows no credentials of URIs: errors end up in logs, in a job's state, in a cluster's events.
+
+    Attributes:
+        exit_code: with which it ends a command or a worker; one of `exit_codes.FINAL` unless starting again may help.
     """
+
+    exit_code: int = exit_codes.WRONG_INPUT
 
     def __str__(self) -> str:
         return redact(super().__str__())
@@ -56,12 +62,20 @@ def _rebuild(
     return cls(message, path=path, record=record, offset_bytes=offset_bytes)
 
 
+class NoRoom(DataError):
+    """A full disk or quota, with the path that was being written: no fault of the input, so what was restarted may succeed."""
+
+    exit_code = exit_codes.FAILED
+
+
 class ConfigError(FullpassError, ValueError):
     """A setting that cannot work: the message names the key, the value seen and the values allowed."""
 
 
 class NotMet(FullpassError):
     """The work was done and the answer is no: exit code `NOT_MET`, which no repetition changes."""
+
+    exit_code = exit_codes.NOT_MET
 
 
 def column_not_found(missing: Iterable[str], available: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from engine.core.errors import DataError
+from engine.core.errors import DataError, NoRoom
 
 __all__ = ["atomic_directory", "atomic_file", "fsync_directory", "remove_abandoned", "remove_leftovers"]
 
@@ -39,7 +39,7 @@ def _temporary(path: Path) -> Path:
 
 _SYNCS_AT_ONCE = 32  # they wait for the disk, which takes many together in the time of one
 _filling: set[Path] = set()  # temporary directories that this process, or the one that it was forked from, fills
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -52,9 +52,9 @@ def _by_final_name(final: Path, temporary: Path) -> Iterator[None]:
         error.path = error.path and error.path.replace(str(temporary), str(final))
         raise
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in (*_NO_ROOM, errno.EROFS):
             raise
-        raise DataError(
+        raise (NoRoom if error.errno in _NO_ROOM else DataError)(
             f"cannot be written: {error.strerror}; nothing of it was kept. Make room, or write elsewhere",
             path=str(final),
         ) from error
@@ -69,7 +69,8 @@ def atomic_file(path: str | os.PathLike[str], mode: int | None = None) -> Iterat
         mode: permissions that it has from its first byte, as 0o600; None leaves them to the umask.
 
     Raises:
-        DataError: no room is left, with `path`.
+        NoRoom: no room is left, with `path`.
+        DataError: the file system is read-only, with `path`.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)

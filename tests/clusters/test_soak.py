@@ -18,7 +18,7 @@ import struct
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +33,13 @@ SECONDS = float(os.environ.get("FULLPASS_SOAK_S", "100"))
 SEED = int(os.environ.get("FULLPASS_SOAK_SEED", "20"))
 WORKERS = int(os.environ.get("FULLPASS_SOAK_WORKERS", "4"))
 ROOT = Path(__file__).parents[2]
-BATCH, RECORDS, PAUSE_S = 32, 640, 0.1
-# Four steps a call, each with its pause: undisturbed, the run would take about a third of the time of the faults.
-EPOCHS = max(3, int(SECONDS / 3 / (PAUSE_S * RECORDS / BATCH / 4)))
+BATCH, RECORDS = 32, 640
+PAUSE_S = 0.1 if SECONDS <= 300 else 0.3  # a long one waits more and computes less
+# Four steps a call, each with its pause: undisturbed, the run would take about a third of the time of the faults, or an eighth.
+EPOCHS = max(3, int(SECONDS / (3 if SECONDS <= 300 else 8) / (PAUSE_S * RECORDS / BATCH / 4)))
 STEPS = EPOCHS * RECORDS // BATCH
-OPTIONS = ("--max-restarts", "100000", "--max-failures-in-a-row", "1000", "--rejoin-timeout", "300")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(int(1200 + 6 * SECONDS))]
+OPTIONS = ("--max-restarts", "100000", "--max-failures-in-a-row", "1000", "--rejoin-timeout", "600")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(int(2100 + 6 * SECONDS))]
 
 
 def start(directory: Path, pause_s: float, env: dict[str, str]) -> LocalGroup:
@@ -57,16 +58,18 @@ def steps_made(directory: Path) -> int:
 class Faults:
     """The faults, each a method; `clock` holds the offset of the group's wall clock."""
 
-    def __init__(self, group: LocalGroup, dice: random.Random, clock: Path | None) -> None:
-        self._group, self._dice, self._clock = group, dice, clock
+    def __init__(self, group: LocalGroup, dice: random.Random, clock: Path | None, ballast: Path | None) -> None:
+        self._group, self._dice, self._clock, self._ballast = group, dice, clock, ballast
         self.made: Counter[str] = Counter()
         self.all: dict[str, Callable[[], None]] = {
             "worker killed": self.kill_worker,
-            "supervisor killed, as with its pod": self.kill_supervisor,
+            "supervisor killed": self.kill_supervisor,
+            "pod removed": self.remove_pod,
             "worker stopped": self.stop_worker,
             "machine stopped": self.stop_machine,
             "asked to stop": self.preempt,
-            "disk full": self.fill_disk,
+            "files too large": self.limit_files,
+            **({"disk full": self.fill_disk} if ballast else {}),
             "garbage on all ports": self.garbage,
             **({"clock set": self.set_clock} if clock else {}),
         }
@@ -93,6 +96,20 @@ class Faults:
     def kill_supervisor(self) -> None:
         os.kill(self._group.pids[self._task()], signal.SIGKILL)
 
+    def remove_pod(self) -> None:
+        """As the kubelet does it: SIGTERM, a grace that may be too short, then SIGKILL to all of it at once."""
+        task = self._task()
+        family = [os.pidfd_open(pid) for pid in tree(self._group.pids[task])]
+        try:
+            os.kill(self._group.pids[task], signal.SIGTERM)
+            time.sleep(self._dice.choice([0.0, 0.3, 2.0]))
+            for handle in reversed(family):
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            for handle in family:
+                os.close(handle)
+
     def stop_worker(self) -> None:
         self._stop([self._worker()])
 
@@ -117,6 +134,18 @@ class Faults:
         os.kill(self._group.pids[self._task()], signal.SIGTERM)
 
     def fill_disk(self) -> None:
+        """Not a byte is left on the file system that the run writes to."""
+        assert self._ballast is not None
+        with open(self._ballast, "wb", buffering=0) as file:
+            try:
+                with contextlib.suppress(OSError):
+                    while file.write(bytes(65536)) == 65536:
+                        pass
+                self._group.wait(timeout_s=self._dice.choice([0.5, 2.0, 8.0]))
+            finally:
+                file.truncate(0)
+
+    def limit_files(self) -> None:
         """Room for the ids of a call, none for a checkpoint."""
         pid = self._worker()
         limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
@@ -151,6 +180,21 @@ def jumping_clock(directory: Path) -> tuple[Path | None, dict[str, str]]:
     return offset, {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(offset)}
 
 
+@contextlib.contextmanager
+def small_disk(directory: Path) -> Iterator[Path | None]:
+    """Has the run write to a file system of its own; yields a file that may fill it, None where nothing may be mounted."""
+    directory.mkdir(parents=True)
+    size = 256 + STEPS * WORKERS * 2 // 256  # MiB: a page and an inode for each file of the audit
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(directory)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        yield None
+        return
+    try:
+        yield directory / "ballast"
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
 def check_records(directory: Path) -> None:
     used = read_audit(str(directory / "out"))
     assert sorted(used) == list(range(STEPS)), "every step is there, none more"
@@ -163,13 +207,18 @@ def check_records(directory: Path) -> None:
 def test_soak_ends_bit_identically_with_every_record_once(tmp_path, capsys):
     quiet = start(tmp_path / "quiet", 0.0, {})
     try:
-        assert quiet.wait(timeout_s=1200) == 0, (tmp_path / "quiet/logs/worker-0.log").read_text()[-3000:]
+        assert quiet.wait(timeout_s=1200 + SECONDS) == 0, (tmp_path / "quiet/logs/worker-0.log").read_text()[-3000:]
     finally:
         quiet.stop(grace_s=0.0)
+    with small_disk(tmp_path / "hurt" / "out") as ballast:
+        hurt_by_faults(tmp_path, ballast, capsys)
+
+
+def hurt_by_faults(tmp_path: Path, ballast: Path | None, capsys: pytest.CaptureFixture[str]) -> None:
     dice = random.Random(SEED)
     clock, env = jumping_clock(tmp_path)
     group = start(tmp_path / "hurt", PAUSE_S, env)
-    faults = Faults(group, dice, clock)
+    faults = Faults(group, dice, clock, ballast)
     try:
         while steps_made(tmp_path / "hurt") == 0:  # four imports of TensorFlow are no part of the time
             assert group.wait(timeout_s=0.2) is None

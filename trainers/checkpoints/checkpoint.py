@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.core import exit_codes
 from engine.core.errors import FullpassError
 from engine.storage import tree as storage
 from engine.storage.atomic import atomic_directory, remove_leftovers
@@ -30,6 +31,7 @@ __all__ = [
     "BEST_FILE",
     "Checkpoint",
     "CheckpointError",
+    "CheckpointNotWritten",
     "checkpoint_steps",
     "latest_checkpoint",
     "load_checkpoint",
@@ -49,6 +51,12 @@ _TENSORS = "tensors"
 
 class CheckpointError(FullpassError):
     """A checkpoint that cannot be read, or does not belong to this training."""
+
+
+class CheckpointNotWritten(CheckpointError):
+    """A store that is full or away: no fault of the settings, so a worker that starts again may succeed."""
+
+    exit_code = exit_codes.FAILED
 
 
 @dataclass(frozen=True, kw_only=True)

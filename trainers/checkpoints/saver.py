@@ -82,7 +82,7 @@ class Saver:
         if wait or not self._config.asynchronous:
             self.wait()
             if wait and self._error is not None:
-                raise files.CheckpointError(
+                raise files.CheckpointNotWritten(
                     f"the checkpoint of step {step} could not be written to {self._directory}: {_short(self._error)}; "
                     f"the last committed one is {self.last_path}"
                 )

@@ -8,7 +8,7 @@ import sys
 import traceback
 
 from engine.core.errors import ConfigError, FullpassError
-from engine.core.exit_codes import DONE, FAILED, PROGRAM_ERROR, WRONG_INPUT
+from engine.core.exit_codes import DONE, FAILED, PROGRAM_ERROR
 from trainers.supervision.supervisor_client import current_link
 
 __all__ = ["run_target"]
@@ -21,7 +21,8 @@ _PROGRAM_ERRORS = (
 
 
 def run_target(argv: list[str]) -> int:
-    """Runs a target and returns its exit code: 0, what it exits with, 2 wrong input, 4 a program error, 1 anything else.
+    """Runs a target and returns its exit code: 0, what it exits with, that of a `FullpassError` (2 wrong input),
+    4 a program error, 1 anything else.
 
     Args:
         argv: ["script.py", ...], ["-m", "module", ...] or ["module:function", ...] with the arguments that follow.
@@ -38,7 +39,7 @@ def run_target(argv: list[str]) -> int:
         traceback.print_exc()
         link.send(error=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
         if isinstance(error, FullpassError):
-            return WRONG_INPUT
+            return error.exit_code
         return PROGRAM_ERROR if isinstance(error, _PROGRAM_ERRORS) else FAILED
     return DONE
 

@@ -85,6 +85,7 @@ def test_json_round_trip_keeps_every_field():
         ({"volumes": (Volume(mount_path="/a", claim="x"), Volume(mount_path="/a/", claim="y"))}, "mounted twice"),
         ({"volumes": (Volume(mount_path="/a", empty_dir=True, medium="Memory", size="2Gi"),)}, "take 2Gi of the 2Gi"),
         ({"files": {"a/b.py": ""}}, "plain file name"),
+        ({"files": {".": ""}}, "plain file name"),
         ({"files": {"a.py": "x" * (1 << 20)}}, "use a volume"),
         ({"timeout_s": 0}, "from 1"),
         ({"max_restarts": -1}, "from 0"),

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pytest
 
 from engine import DataError, write_batches
+from engine.core import exit_codes
+from engine.core.errors import NoRoom
 from engine.storage.atomic import atomic_directory, atomic_file
 
 
@@ -27,9 +29,10 @@ def no_room() -> Iterator[None]:
 
 
 def test_atomic_file_without_room_names_it_and_leaves_nothing(tmp_path):
-    with pytest.raises(DataError) as found, no_room(), atomic_file(tmp_path / "a") as path:
+    with pytest.raises(NoRoom) as found, no_room(), atomic_file(tmp_path / "a") as path:
         path.write_bytes(bytes(10_000))
     assert found.value.path == str(tmp_path / "a") and os.strerror(errno.EFBIG) in str(found.value)
+    assert found.value.exit_code == exit_codes.FAILED, "no fault of the input: what is restarted may succeed"
     assert os.listdir(tmp_path) == []
 
 

@@ -27,6 +27,7 @@ def test_the_command_lists_every_code_with_its_meaning():
     [
         ("pass", exit_codes.DONE),
         ("raise OSError('the disk is full')", exit_codes.FAILED),
+        ("from engine.core.errors import NoRoom\nraise NoRoom('cannot be written', path='audit/1')", exit_codes.FAILED),
         ("raise ConfigError('epochs: got 0; expected 1')", exit_codes.WRONG_INPUT),
         ("raise ValueError('no column age')", exit_codes.PROGRAM_ERROR),
         ("raise SystemExit(7)", 7),

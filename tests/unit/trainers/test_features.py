@@ -8,6 +8,7 @@ import resource
 import numpy as np
 import pytest
 
+from engine.core import exit_codes
 from engine.core.errors import ConfigError
 from tests.support.bits import weights_of
 from tests.support.models import build_dense, build_keras3, classification_columns
@@ -128,10 +129,11 @@ def test_fit_full_disk_keeps_the_old_checkpoint_and_says_so(data, tmp_path, caps
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (512, limits[1]))
     try:
-        with pytest.raises(CheckpointError, match="could not be written"):
+        with pytest.raises(CheckpointError, match="could not be written") as found:
             Trainer(config(tmp_path, epochs=2, **settings), build_keras3, data).fit()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert found.value.exit_code == exit_codes.FAILED, "no fault of the settings: what is restarted may succeed"
     assert checkpoint_steps(str(tmp_path))[-1] == 20 and weights_of(str(tmp_path)) == before
     assert not list((tmp_path / "checkpoints").glob(".*tmp*")), "nothing half written stays"
     assert "was not written" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from trainers.serving.server.versions import LoadedVersion
 __all__ = ["application"]
 
 _PATH = re.compile(
-    r"(?P<name>[^/:]+)(?:/versions/(?P<number>\d+)|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?/?"
+    r"(?P<name>[^/:]+)(?:/versions/(?P<number>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?/?"
 )
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
