@@ -37,6 +37,7 @@ DEBIAN = {
     "ethtool": "ethtool",
     "socat": "socat",
     "ip": "iproute2",
+    "ipset": "ipset",
     "unshare": "util-linux",
     "openssl": "openssl",
     "gcc": "gcc",
@@ -55,15 +56,15 @@ class Operator:
     Attributes:
         module: Go module path.
         version: its version.
-        crds: folder of its CRDs within the module.
         command: package of its program.
+        crds: folder of its CRDs within the module; empty where it has none.
         webhooks: file of its admission webhooks within the module; empty where its own installation has none.
     """
 
     module: str
     version: str
-    crds: str
     command: str
+    crds: str = ""
     webhooks: str = ""
 
 
@@ -94,6 +95,12 @@ OPERATORS = {
         version="v1.4.0",
         command="github.com/ray-project/kuberay/ray-operator",
         crds="config/crd/bases",
+    ),
+    # Its firewall alone is used: what enforces NetworkPolicies on the node's bridge.
+    "kube-router": Operator(
+        module="github.com/cloudnativelabs/kube-router/v2",
+        version="v2.1.0",
+        command="github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
     ),
 }
 
@@ -150,7 +157,7 @@ def ensure_manifests(name: str) -> tuple[list[Path], Path | None]:
         temporary = kept.with_name(f".{name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
         (temporary / "crds").mkdir(parents=True)
-        for file in sorted((module / operator.crds).glob("*_*.yaml")):
+        for file in sorted((module / operator.crds).glob("*_*.yaml")) if operator.crds else ():
             shutil.copyfile(file, temporary / "crds" / file.name)
         if operator.webhooks:
             shutil.copyfile(module / operator.webhooks, temporary / "webhooks.yaml")
