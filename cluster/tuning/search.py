@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.tuning.config import SearchConfig
+from cluster.tuning.ray_token import keep_token_private
 from cluster.tuning.trial import TRIAL_FILE, run_trial
 from engine.core.configs import encode
 from engine.core.errors import ConfigError, FullpassError
@@ -125,6 +126,7 @@ def _fit(tune: Any, config: SearchConfig, job: Mapping[str, Any]) -> Any:
         own: dict[str, Any] = {"address": config.address or "local"}
         if config.address is None:
             own["include_dashboard"] = False
+            keep_token_private()
         ray.init(log_to_driver=False, logging_level="ERROR", **own)
     try:
         trainable = tune.with_resources(
