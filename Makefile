@@ -28,7 +28,7 @@ help:
 	@echo "make prose          the words of documents and docstrings, by vale (.vale/)"
 	@echo "make docs           the documents as a site: build/site"
 	@echo "make wheels         wheels for every Python, in manylinux containers (needs Docker), and the source archive: dist/"
-	@echo "make fuzz           the tf.Example and tf.SequenceExample codec, the CSV code and Parquet footers under ASan and UBSan (FUZZ_RUNS=5000000)"
+	@echo "make fuzz           the tf.Example and tf.SequenceExample codec, the CSV code, Parquet footers and JSON requests under ASan and UBSan (FUZZ_RUNS=5000000)"
 
 env: $(VENV)/.complete
 
@@ -97,4 +97,4 @@ wheels: env
 	$(BIN)/uvx --quiet --from 'build>=1.2' pyproject-build --sdist --outdir dist
 
 clean:
-	rm -rf $(VENV) build *.egg-info engine/_native*.so transforms/_native*.so trainers/_loopback*.so
+	rm -rf $(VENV) build *.egg-info engine/_native*.so transforms/_native*.so trainers/_loopback*.so trainers/_serving*.so

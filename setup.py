@@ -1,4 +1,4 @@
-"""Build of Fullpass: four import packages, two C++ extensions, one command line."""
+"""Build of Fullpass: four import packages, three C++ extensions, one command line."""
 
 import re
 import sys
@@ -39,7 +39,7 @@ EXTRAS = {
         "grpcio>=1.66",
         "grpcio-health-checking>=1.66,<1.82",  # later ones need protobuf 7
         "starlette>=0.40",
-        "uvicorn[standard]>=0.30",
+        "uvicorn[standard]>=0.30,<0.55",  # its protocol has a subclass here
         "prometheus-client>=0.20",
         "psutil>=5.9",
     ],
@@ -92,14 +92,14 @@ EXTRAS["dev"] = [
 ]
 
 
-def native_extension(package: str) -> Pybind11Extension:
-    """Returns the extension `_native` of a package: all below its folder `native`."""
-    folder = HERE / package / "native"
+def native_extension(name: str, folder: str, *others: str) -> Pybind11Extension:
+    """Returns an extension: all C++ below a folder, and single files of the engine."""
+    here = HERE / folder
     return Pybind11Extension(
-        f"{package}._native",
-        sorted(str(path.relative_to(HERE)) for path in folder.rglob("*.cc")),
-        include_dirs=[f"{package}/native"],
-        depends=sorted(str(path.relative_to(HERE)) for path in folder.rglob("*.h")),
+        name,
+        [*sorted(str(path.relative_to(HERE)) for path in here.rglob("*.cc")), *others],
+        include_dirs=[folder, *(["engine/native"] if others else [])],
+        depends=sorted(str(path.relative_to(HERE)) for path in here.rglob("*.h")),
         cxx_std=17,
         extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra"],
         extra_link_args=["-pthread"],
@@ -130,8 +130,9 @@ with ParallelCompile("MAX_JOBS", default=2):
             "cluster.report": ["templates/*"],
         },
         ext_modules=[
-            native_extension("engine"),
-            native_extension("transforms"),
+            native_extension("engine._native", "engine/native"),
+            native_extension("transforms._native", "transforms/native"),
+            native_extension("trainers._serving", "trainers/native/serving", "engine/native/serving/plain_example.cc"),
             *loopback_library(),
         ],
         cmdclass={"build_ext": build_ext},

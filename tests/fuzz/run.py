@@ -1,5 +1,5 @@
-"""Builds the codec, the CSV code and the reader of Parquet footers with sanitizers of addresses and undefined behaviour, and
-feeds them mutated inputs.
+"""Builds the codec, the CSV code, the readers of Parquet footers and of requests with sanitizers of addresses and undefined
+behaviour, and feeds them mutated inputs.
 
 python -m tests.fuzz.run --runs 5000000
 """
@@ -33,14 +33,20 @@ def build(directory: str) -> list[str]:
     rooms = [str(file) for room in ROOMS for file in sorted((native / room).glob("*.cc"))]
     text = [str(file) for file in sorted((native / "text").glob("*.cc"))]
     footers = [str(file) for file in sorted((native / "parquet").glob("*.cc"))]
+    requests = ROOT / "trainers" / "native" / "serving"
+    serving = [
+        str(file) for file in [*(native / "serving").glob("*.cc"), *requests.glob("*.cc")] if file.stem != "module"
+    ]
     programs = {
         "decoder_fuzz": [*rooms, *(str(fuzz / f"{name}.cc") for name in ("decoder_fuzz", "round_trip", "span_reads"))],
         "csv_fuzz": [*text, str(fuzz / "csv_fuzz.cc")],
         "parquet_fuzz": [*footers, str(fuzz / "parquet_fuzz.cc")],
+        "serving_fuzz": [*serving, str(fuzz / "serving_fuzz.cc")],
     }
     for name, files in programs.items():
         subprocess.run(
-            ["g++", *FLAGS, f"-I{native}", f"-I{fuzz}", *files, "-o", str(Path(directory) / name)], check=True
+            ["g++", *FLAGS, f"-I{native}", f"-I{requests}", f"-I{fuzz}", *files, "-o", str(Path(directory) / name)],
+            check=True,
         )
     return [str(Path(directory) / name) for name in programs]
 

@@ -180,7 +180,9 @@ def test_a_killed_process_costs_its_own_requests_alone(root):
         eventually(lambda: counted[200] > before + 50, "requests are answered meanwhile")
         replacement = psutil.Process(server.pids[1])
         eventually(
-            lambda: any(c.status == psutil.CONN_LISTEN for c in replacement.net_connections()), "the replacement serves"
+            lambda: any(c.status == psutil.CONN_LISTEN for c in replacement.net_connections()),
+            "the replacement serves",
+            timeout_s=300,
         )
         at_most = len(failed)
         before = counted[200]

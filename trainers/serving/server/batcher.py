@@ -17,24 +17,66 @@ import numpy as np
 
 from trainers.serving.server.config import BatchingConfig
 from trainers.serving.server.errors import DeadlineExceeded, Overloaded
+from trainers.serving.server.packed import Packed, arrays_of, joined, predictions_json
 from trainers.serving.server.signatures import Signature
 
-__all__ = ["Batcher"]
+__all__ = ["Batcher", "Waiting"]
 
-_Arrays = Mapping[str, np.ndarray]
+_Arrays = Mapping[str, Any]
 
 
-class _Waiting:
-    """A request, or a part of one, that waits for its answer."""
+class Waiting:
+    """A request, or a part of one, that waits for its answer.
 
-    __slots__ = ("answer", "arrays", "deadline", "rows")
+    Attributes:
+        inputs: arrays by name, or what was read natively; a native one is answered with the JSON of its predictions.
+        rows: of it.
+        deadline: on `time.monotonic`'s clock, after which nobody waits for the answer; None waits for ever.
+    """
 
-    def __init__(self, arrays: _Arrays, rows: int, deadline: float | None, answer: asyncio.Future[Any]) -> None:
-        self.arrays, self.rows, self.deadline, self.answer = arrays, rows, deadline, answer
+    __slots__ = ("deadline", "inputs", "rows")
+
+    def __init__(self, inputs: _Arrays | Packed, rows: int, deadline: float | None) -> None:
+        self.inputs, self.rows, self.deadline = inputs, rows, deadline
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        raise NotImplementedError
+
+    def finish(self, answer: Any) -> None:
+        """Takes the answer, or the error that is in its place; called once, in the event loop."""
+        raise NotImplementedError
 
     def expired(self, now: float) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self.answer.done() or (self.deadline is not None and now > self.deadline)
+        """Whether it need not be run."""
+        return self.gone or (self.deadline is not None and now > self.deadline)
+
+
+class _Awaited(Waiting):
+    """One whose answer a coroutine awaits."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self, inputs: _Arrays, rows: int, deadline: float | None) -> None:
+        super().__init__(inputs, rows, deadline)
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @property
+    def gone(self) -> bool:
+        return self.answer.done()
+
+    def finish(self, answer: Any) -> None:
+        if self.answer.done():
+            return  # the client went away
+        if isinstance(answer, BaseException):
+            self.answer.set_exception(answer)
+        else:
+            self.answer.set_result(answer)
+
+
+class _OtherRows(Exception):
+    """An output has not one row for each row of the inputs: it cannot be parted, so each request is run by itself."""
 
 
 class Batcher:
@@ -51,7 +93,7 @@ class Batcher:
         self, signature: Signature, config: BatchingConfig, executor: Executor, on_batch: Callable[[int, int], None]
     ) -> None:
         self._signature, self._config, self._executor, self._on_batch = signature, config, executor, on_batch
-        self._queue: collections.deque[_Waiting] = collections.deque()
+        self._queue: collections.deque[Waiting] = collections.deque()
         self._queued_rows = 0
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -72,27 +114,44 @@ class Batcher:
         limit = self._config.max_batch_size
         if not self._signature.batches or rows == 0:
             return await asyncio.get_running_loop().run_in_executor(self._executor, self._signature.run, arrays)
-        if self._queued_rows + rows > limit * self._config.max_enqueued_batches and self._queue:
-            raise Overloaded(f"{len(self._queue)} requests of {self._queued_rows} rows wait already; try again later")
+        self._check_room(rows)
         if rows <= limit or not self._signature.pads:
-            return await self._enqueue(arrays, rows, deadline)
-        parts = [
-            self._enqueue({name: a[at : at + limit] for name, a in arrays.items()}, min(limit, rows - at), deadline)
-            for at in range(0, rows, limit)
-        ]
-        answers = await asyncio.gather(*parts)
+            parts = [_Awaited(arrays, rows, deadline)]
+        else:
+            parts = [
+                _Awaited({name: a[at : at + limit] for name, a in arrays.items()}, min(limit, rows - at), deadline)
+                for at in range(0, rows, limit)
+            ]
+        for part in parts:
+            self._enqueue(part)
+        answers = await asyncio.gather(*(part.answer for part in parts))
+        if len(answers) == 1:
+            return answers[0]  # type: ignore[no-any-return]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
-    def _enqueue(self, arrays: _Arrays, rows: int, deadline: float | None) -> asyncio.Future[Any]:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        self._queue.append(_Waiting(arrays, rows, deadline, answer))
-        self._queued_rows += rows
+    def submit(self, waiting: Waiting) -> None:
+        """Takes a request of at most `max_batch_size` rows of a signature that batches; its `finish` is called with the answer.
+
+        Raises:
+            Overloaded: as many batches wait as may.
+        """
+        self._check_room(waiting.rows)
+        self._enqueue(waiting)
+
+    def _check_room(self, rows: int) -> None:
+        room = self._config.max_batch_size * self._config.max_enqueued_batches
+        if self._queue and self._queued_rows + rows > room:
+            raise Overloaded(f"{len(self._queue)} requests of {self._queued_rows} rows wait already; try again later")
+
+    def _enqueue(self, waiting: Waiting) -> None:
+        self._queue.append(waiting)
+        self._queued_rows += waiting.rows
         if self._queued_rows >= self._config.max_batch_size:
             self._start()
         elif self._timer is None and self._running < self._config.num_batch_threads:
-            self._timer = loop.call_later(self._config.batch_timeout_micros / 1e6, self._timed_out)
-        return answer
+            self._timer = asyncio.get_running_loop().call_later(
+                self._config.batch_timeout_micros / 1e6, self._timed_out
+            )
 
     def _timed_out(self) -> None:
         self._timer = None
@@ -107,30 +166,31 @@ class Batcher:
                 task = asyncio.get_running_loop().run_in_executor(self._executor, self._run, batch)
                 task.add_done_callback(lambda done, batch=batch: self._ended(batch, done))  # type: ignore[misc]
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[Waiting]:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now, rows, batch = time.monotonic(), 0, list[_Waiting]()
+        now, rows, batch = time.monotonic(), 0, list[Waiting]()
         while self._queue and (not batch or rows + self._queue[0].rows <= self._config.max_batch_size):
-            if batch and not _joins(batch[0].arrays, self._queue[0].arrays):
+            if batch and not _joins(batch[0], self._queue[0]):
                 break
             waiting = self._queue.popleft()
             self._queued_rows -= waiting.rows
             if waiting.expired(now):
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(DeadlineExceeded("the deadline passed while the request waited"))
+                waiting.finish(DeadlineExceeded("the deadline passed while the request waited"))
                 continue
             batch.append(waiting)
             rows += waiting.rows
         return batch
 
-    def _run(self, batch: list[_Waiting]) -> list[Any]:
+    def _run(self, batch: list[Waiting]) -> list[Any]:
         """In a thread: one answer a request, or the error that it alone met."""
         rows = sum(waiting.rows for waiting in batch)
         self._on_batch(rows, self._queued_rows)
         try:
-            return self._parted(batch, self._signature.run(self._joined(batch, rows)))
+            return self._answers(batch, rows, pad=self._signature.pads)
+        except _OtherRows:
+            pass
         except Exception as error:
             if len(batch) == 1:
                 return [error]
@@ -138,42 +198,57 @@ class Batcher:
         answers: list[Any] = []
         for waiting in batch:
             try:
-                answers.append(self._signature.run(waiting.arrays))
+                answers += self._answers([waiting], waiting.rows, pad=False)
             except Exception as error:
                 answers.append(error)
         return answers
 
-    def _joined(self, batch: list[_Waiting], rows: int) -> dict[str, np.ndarray]:
-        missing = self._config.padded(rows) - rows if self._signature.pads else 0
-        joined = {}
-        for name in batch[0].arrays:
-            parts = [waiting.arrays[name] for waiting in batch]
-            if missing > 0:
-                # Copies of a real row: of any value that was made up the model might make an error.
-                parts.append(np.repeat(parts[0][:1], missing, axis=0))
-            joined[name] = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        return joined
-
-    def _parted(self, batch: list[_Waiting], outputs: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        answers, at = [], 0
-        for waiting in batch:
-            answers.append({name: value[at : at + waiting.rows] for name, value in outputs.items()})
+    def _answers(self, batch: list[Waiting], rows: int, *, pad: bool) -> list[Any]:
+        padded = self._config.padded(rows) if pad else rows
+        native = [waiting.inputs for waiting in batch if isinstance(waiting.inputs, Packed)]
+        inputs = joined(native, padded) if len(native) == len(batch) else _concatenated(batch, padded - rows)
+        outputs = self._signature.run(inputs)
+        if any(value.shape[:1] != (padded,) for value in outputs.values()):
+            if len(batch) == 1 and padded == rows:
+                return [outputs]
+            raise _OtherRows
+        texts = predictions_json(outputs, [waiting.rows for waiting in batch]) if native else None
+        answers: list[Any] = []
+        at = 0
+        for position, waiting in enumerate(batch):
+            if texts is not None and isinstance(waiting.inputs, Packed):
+                answers.append(texts[position])
+            else:
+                answers.append({name: value[at : at + waiting.rows] for name, value in outputs.items()})
             at += waiting.rows
         return answers
 
-    def _ended(self, batch: list[_Waiting], done: asyncio.Future[Any]) -> None:
+    def _ended(self, batch: list[Waiting], done: asyncio.Future[Any]) -> None:
         self._running -= 1
         error = done.exception()
         for position, waiting in enumerate(batch):
-            if waiting.answer.done():
-                continue  # the client went away
-            answer = error if error is not None else done.result()[position]
-            if isinstance(answer, BaseException):
-                waiting.answer.set_exception(answer)
-            else:
-                waiting.answer.set_result(answer)
+            waiting.finish(error if error is not None else done.result()[position])
         self._start()
 
 
-def _joins(first: _Arrays, other: _Arrays) -> bool:
-    return all(array.shape[1:] == other[name].shape[1:] for name, array in first.items())
+def _concatenated(batch: list[Waiting], missing: int) -> dict[str, np.ndarray]:
+    parts = [_arrays(waiting) for waiting in batch]
+    out = {}
+    for name in parts[0]:
+        arrays = [part[name] for part in parts]
+        if missing > 0:
+            # Copies of a real row: of any value that was made up the model might make an error.
+            arrays.append(np.repeat(arrays[0][:1], missing, axis=0))
+        out[name] = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+    return out
+
+
+def _arrays(waiting: Waiting) -> Mapping[str, np.ndarray]:
+    return arrays_of(waiting.inputs) if isinstance(waiting.inputs, Packed) else waiting.inputs
+
+
+def _joins(first: Waiting, other: Waiting) -> bool:
+    if isinstance(first.inputs, Packed) and isinstance(other.inputs, Packed):
+        return bool(first.inputs.joins(other.inputs))
+    others = _arrays(other)
+    return all(array.shape[1:] == others[name].shape[1:] for name, array in _arrays(first).items())

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import DataError
-from trainers.serving.server.batcher import Batcher
+from trainers.serving.server.batcher import Batcher, Waiting
 from trainers.serving.server.config import ModelConfig, ServeConfig
 from trainers.serving.server.errors import InvalidRequest, NotFound, Overloaded, RequestError, Unavailable
 from trainers.serving.server.observe.access_log import AccessLog
@@ -113,8 +113,7 @@ class Core:
             wanted = version.signature(signature)
             if list(tensors) == [""] and len(wanted.inputs) == 1:
                 tensors = {next(iter(wanted.inputs)): tensors[""]}
-            if self._in_flight >= self.config.limits.in_flight:
-                raise Overloaded(f"{self._in_flight} requests are in flight already; try again later")
+            self._check_in_flight()
             start = time.perf_counter()
             self._in_flight += 1
             try:
@@ -133,6 +132,35 @@ class Core:
             if self._recorder is not None and wanted.examples_input is not None:
                 self._recorder.offer(model, version.number, arrays[wanted.examples_input], outputs)
             return Answer(version, wanted.name, outputs)
+
+    @property
+    def keeps_requests(self) -> bool:
+        """Whether what comes in is recorded or traced, which `submit` does not do."""
+        return self._recorder is not None or self.config.trace is not None
+
+    def submit(self, version: LoadedVersion, signature: str, waiting: Waiting) -> None:
+        """Takes a request that was read natively; `answered` must be called when its `finish` was.
+
+        Raises:
+            Overloaded: too many requests are in flight or wait.
+        """
+        self._check_in_flight()
+        self._batcher(version, signature).submit(waiting)
+        self._in_flight += 1
+
+    def answered(self, version: LoadedVersion, rows: int, seconds: float, error: RequestError | None) -> None:
+        """Notes that a request of `submit` has its answer, or the error."""
+        self._in_flight -= 1
+        self.metrics.observe_latency(version.model, seconds)
+        if error is not None:
+            self.failed(version.model, error)
+            return
+        self.metrics.count(version.model, "OK", rows)
+        self._access_log.note(version.model, "OK", version=version.number, rows=rows, seconds=seconds)
+
+    def _check_in_flight(self) -> None:
+        if self._in_flight >= self.config.limits.in_flight:
+            raise Overloaded(f"{self._in_flight} requests are in flight already; try again later")
 
     def version(self, model: str, number: int | None = None, label: str | None = None) -> LoadedVersion:
         """Returns the version that answers such a request.

@@ -24,7 +24,7 @@ from trainers.serving.server.worker import bound_socket
 
 __all__ = ["RunningServer", "serve", "started"]
 
-_START_S = 120.0
+_START_S = 300.0
 # Not `-m`: the package has imported the module by then, and Python warns of that at each start.
 _WORKER = "import sys; from trainers.serving.server.worker import main; sys.exit(main(sys.argv[1:]))"
 
@@ -109,9 +109,15 @@ class RunningServer:
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            if selector.select(_START_S) and process.stdout.readline() == b"ready\n":
+            spoke = selector.select(_START_S)
+            if spoke and process.stdout.readline() == b"ready\n":
                 return
         process.kill()
+        if not spoke:
+            process.wait()
+            raise FullpassError(
+                f"a process of the server did not answer within {_START_S:g} s of its start, and was ended"
+            )
         raise FullpassError(f"a process of the server ended before it answered (exit code {process.wait()}); see above")
 
 

@@ -123,25 +123,37 @@ class Signature:
                 )
         return next(iter(sizes.values()), 1)
 
-    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns the outputs for arrays of `checked`, of one request or of several joined.
+    def _tensor(self, name: str, array: Any) -> Any:
+        import tensorflow as tf
+
+        dtype = self.inputs[name].tf_dtype
+        if isinstance(array, list):
+            return tf.constant(array, dtype=dtype)
+        if not array.size:
+            return tf.zeros(array.shape, dtype)
+        return tf.constant(array.tolist() if array.dtype == object else array, dtype=dtype)
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Returns the outputs for arrays of `checked`, of one request or of several joined; strings may be in a list.
 
         Raises:
             InvalidRequest: TensorFlow says that a value does not fit (a feature is missing, has another type, ...).
         """
         import tensorflow as tf
 
-        tensors = {
-            name: tf.constant(array.tolist() if array.dtype == object else array, dtype=self.inputs[name].tf_dtype)
-            if array.size
-            else tf.zeros(array.shape, self.inputs[name].tf_dtype)
-            for name, array in arrays.items()
-        }
+        tensors = {name: self._tensor(name, array) for name, array in arrays.items()}
         try:
             outputs = self.function(**tensors)
         except tf.errors.InvalidArgumentError as error:
-            raise InvalidRequest(error.message.split("\n")[0]) from None
+            raise InvalidRequest(_what(error.message)) from None
         return {name: value.numpy() for name, value in outputs.items()}
+
+
+def _what(message: str) -> str:
+    """The line of TensorFlow's message that says what is wrong; it puts where in the graph before it."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    places = ("Graph execution error", "Detected at node", "defined at", "<stack", "[[{{node", "Stack trace for")
+    return next((line for line in lines if not line.startswith(places)), lines[0] if lines else "refused by the model")
 
 
 def _as_bytes(value: Any) -> bytes:

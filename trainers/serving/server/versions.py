@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
@@ -23,6 +24,7 @@ from trainers.serving.golden import check_golden
 from trainers.serving.loading import files_of, load_model
 from trainers.serving.server.config import Limits, ModelConfig
 from trainers.serving.server.errors import NotFound, Unavailable
+from trainers.serving.server.packed import request_reader
 from trainers.serving.server.signatures import Signature, signatures_of
 from trainers.serving.server.warmup import warm_up
 
@@ -54,6 +56,11 @@ class LoadedVersion:
     signatures: dict[str, Signature]
     definitions: Any
     loaded: Any
+
+    @functools.cached_property
+    def reader(self) -> Any:
+        """Reads requests of its signatures natively."""
+        return request_reader(self.signatures)
 
     def signature(self, name: str) -> Signature:
         """Returns a signature; the empty name is `serving_default`.

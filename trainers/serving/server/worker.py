@@ -112,11 +112,14 @@ async def _start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task
 
     import uvicorn
 
+    from trainers.serving.server.doors.predict_protocol import predict_protocol
     from trainers.serving.server.doors.rest import application
 
     assert config.rest_port is not None
     settings = uvicorn.Config(
         application(core),
+        http=predict_protocol(core),  # type: ignore[arg-type]
+        ws="none",
         log_level="warning",
         access_log=False,
         lifespan="off",

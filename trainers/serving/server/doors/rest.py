@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import math
 import re
 import time
+import zlib
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ __all__ = ["application"]
 _PATH = re.compile(
     r"(?P<name>[^/:]+)(?:/versions/(?P<number>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?/?"
 )
+_MOST_FLOAT = float(np.finfo(np.float32).max)
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
 
@@ -121,7 +124,7 @@ class _Handler:
                 raise InvalidRequest(f"the body is larger than {limit} bytes")
             chunks.append(chunk)
         try:
-            body = json.loads(b"".join(chunks))
+            body = json.loads(_plain(b"".join(chunks), request, limit), parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"JSON Parse error: {error}") from None
         if not isinstance(body, dict):
@@ -154,6 +157,36 @@ class _Handler:
                 "metadata": {"signature_def": {"signature_def": definitions}},
             }
         )
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # Infinity itself is no number to the parser
+        raise ValueError(f"{text[:20]} is beyond the range of numbers")
+    return value
+
+
+def _plain(body: bytes, request: Request, limit: int) -> bytes:
+    """The body as it was before the client packed it.
+
+    Raises:
+        InvalidRequest: it is packed in another way, is damaged, or is larger than it may be once it is unpacked.
+    """
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding != "gzip":
+        raise InvalidRequest(f"content-encoding: got {encoding!r}; expected gzip, or none")
+    unpacker = zlib.decompressobj(31)
+    try:
+        out = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise InvalidRequest(f"the body is not what its content-encoding says, gzip: {error}") from None
+    if len(out) > limit:
+        raise InvalidRequest(f"the body is larger than {limit} bytes once it is unpacked")
+    if not unpacker.eof or unpacker.unused_data:
+        raise InvalidRequest("the body is not one whole gzip stream")
+    return out
 
 
 class _Unauthorized(RequestError, code="UNAUTHENTICATED", http=401):
@@ -205,12 +238,14 @@ def _add_feature(feature: Any, name: str, value: Any, position: int) -> None:
         if all(isinstance(each, int) for each in values):
             feature.int64_list.value.extend(values)
         elif all(isinstance(each, int | float) for each in values):
+            if any(math.isfinite(each) and abs(each) > _MOST_FLOAT for each in values):
+                raise ValueError
             feature.float_list.value.extend(values)
         else:
             feature.bytes_list.value.extend(_as_bytes(each) for each in values)
     except (TypeError, ValueError, KeyError):
         raise InvalidRequest(
-            f"example {position}, feature {name!r}: got {value!r}; expected numbers or strings"
+            f"example {position}, feature {name!r}: got {value!r}; expected int64, float32 or strings"
         ) from None
 
 

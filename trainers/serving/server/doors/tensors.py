@@ -110,20 +110,31 @@ def _columns(instances: Any, names: list[str]) -> dict[str, list[Any]]:
 def _from_value(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
     if spec.is_string:
         value = _decoded(name, value)
-        array = np.empty(np.shape(_sized(value)), object)
-        flat = array.reshape(-1)
+        try:
+            shape = np.shape(_sized(value))
+        except ValueError:
+            raise InvalidRequest(f"input {name!r}: rows differ in their lengths") from None
+        flat: np.ndarray = np.empty(math.prod(shape), object)
         flat[:] = list(_leaves(value))
-        return flat.reshape(array.shape)
+        return flat.reshape(shape)
+    wanted = spec.dtype.kind
+    if wanted != "b" and any(isinstance(each, bool) for each in _leaves(value)):  # 1 and 0 to NumPy
+        raise InvalidRequest(f"input {name!r}: got true or false; expected {spec.dtype.name}")
     try:
         array = np.array(value)
+        if wanted == "f" and array.dtype == object and all(isinstance(each, int | float) for each in _leaves(value)):
+            array = np.array(value, np.float64)  # integers beyond 64 bits
     except ValueError:
         raise InvalidRequest(f"input {name!r}: rows differ in their lengths") from None
+    except OverflowError:
+        raise InvalidRequest(f"input {name!r}: a number does not fit {spec.dtype.name}") from None
     kind = array.dtype.kind
-    wanted = spec.dtype.kind
     # As TensorFlow Serving: an integer is taken for a floating-point number, but not the reverse.
     if not array.size or (kind == wanted) or (kind in "iu" and wanted in "iuf"):
-        out = array.astype(spec.dtype)
-        if kind in "iu" and wanted in "iu" and not np.array_equal(out, array):
+        with np.errstate(over="ignore"):
+            out = array.astype(spec.dtype)
+        exact = kind not in "iu" or wanted not in "iu" or np.array_equal(out, array)
+        if not exact or (wanted == "f" and (np.isinf(out) & ~np.isinf(array)).any()):
             raise InvalidRequest(f"input {name!r}: a number does not fit {spec.dtype.name}")
         return out
     if kind == "U" and wanted == "f" and np.isin(array, ("NaN", "Infinity", "-Infinity")).all():
@@ -140,7 +151,10 @@ def _decoded(name: str, value: Any) -> Any:
         except (KeyError, TypeError, binascii.Error):
             raise InvalidRequest(f"input {name!r}: an object must be {{'b64': BASE64}}") from None
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise InvalidRequest(f"input {name!r}: got half of a surrogate pair; expected text") from None
     raise InvalidRequest(f"input {name!r}: got {type(value).__name__}; expected a string")
 
 
@@ -160,7 +174,18 @@ def to_json(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
     """Returns the body of an answer: `predictions` row by row, or `outputs` by column.
 
     Values of outputs whose name ends with `_bytes` are base64; a lone output has no name.
+
+    Raises:
+        InvalidRequest: rows are asked for, and the outputs have not equally many.
     """
+    if (
+        rows
+        and len({value.shape[:1] for value in outputs.values()} - {()}) + any(v.ndim == 0 for v in outputs.values()) > 1
+    ):
+        sizes = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
+        raise InvalidRequest(
+            f"outputs differ in their number of rows: {sizes}; ask with 'inputs' in place of 'instances'"
+        )
     columns = {name: _to_value(name, value) for name, value in outputs.items()}
     if not rows:
         return {"outputs": next(iter(columns.values())) if len(columns) == 1 else columns}

@@ -1,0 +1,188 @@
+"""What clients send that no client of ours would: over REST, each answered as TensorFlow Serving answers it, or refused by name."""
+
+import base64
+import gzip
+import http.client
+import json
+import socket
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.served_model import answers, example, rows, save_version
+from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
+from trainers.serving.server.processes import started
+
+PATH = "/v1/models/m:predict"
+VALUES = rows(2)
+GOOD = json.dumps({"instances": [{"b64": base64.b64encode(example(VALUES[0])).decode()}]}).encode()
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "m"
+    folder.mkdir()
+    save_version(folder, 1)
+
+    class Total(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def total(self, x):
+            return {"total": tf.reduce_sum(x)[None], "twice": 2 * x, "label": tf.fill(tf.shape(x), "a")}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="x")])
+        def exact(self, x):
+            return {"y": x}
+
+    model = Total()
+    signatures = {"serving_default": model.total, "exact": model.exact}
+    tf.saved_model.save(model, str(folder.parent / "total" / "1"), signatures=signatures)
+    models = (
+        ModelConfig(name="m", directory=str(folder), labels={"stable": 1}),
+        ModelConfig(name="total", directory=str(folder.parent / "total")),
+    )
+    limits, batching = Limits(request_bytes=1 << 20, request_rows=2000), BatchingConfig(max_batch_size=64)
+    config = ServeConfig(models=models, grpc_port=None, rest_port=0, limits=limits, batching=batching)
+    with started(config) as running:
+        yield running.config.rest_port
+
+
+def _asked(port, body, headers=None, path=PATH):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("POST", path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def _raw(port, data):
+    """All that comes back on one connection, whose other end is told that nothing follows."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(data)
+        out = b""
+        while chunk := connection.recv(1 << 16):
+            out += chunk
+    return out
+
+
+def _features(x, word='"a"'):
+    return f'{{"signature_name": "raw_features", "instances": [{{"x": {x}, "word": {word}}}]}}'.encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (_features("[1e39, 2, 3]"), "'x': a number does not fit float32"),
+        (_features("[1e400, 2, 3]"), "beyond the range"),
+        (_features("[1, 2, true]"), "'x': got true or false"),
+        (_features("[1, 2, null]"), "'x'"),
+        (_features('["1", "2", "3"]'), "'x'"),
+        (_features("[1, 2]"), "'x'"),
+        (_features("[1, 2, 3]", '"\\ud800"'), "'word': got half of a surrogate pair"),
+        (_features("[1, 2, 3]", "5"), "'word'"),
+        (_features("[1, 2, 3]", '{"b64": "AAA"}'), "b64"),
+        (_features("[1, 2, 3]", '["a"], "word": ["b", ["c"]]'), "'word'"),
+        (_features("[1, 2, 3]", '"a", "z": 1'), "z"),
+        (b'{"signature_name": "raw_features", "instances": [{"x": [1, 2, 3]}]}', "word"),
+        (b'{"signature_name": "raw_features", "inputs": {"x": [[1, 2, 3]], "word": ["b", ["c"]]}}', "'word': rows differ"),
+        (json.dumps({"instances": [{"b64": ""}]}).encode(), "Feature: x (data type: float) is required"),
+        (b'{"instances": []}', "instances"),
+        (b"", "JSON"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_by_name(port, body, text):
+    status, answer = _asked(port, body)
+    assert status == 400 and text in answer["error"], answer
+
+
+@pytest.mark.parametrize(
+    ("example_row", "text"),
+    [({"x": [1e39, 2.0, 3.0]}, "'x'"), ({"x": [1 << 70]}, "'x'"), ({"x": [1, 2, 3]}, "Key: x")],
+)
+def test_features_of_an_example_that_do_not_fit_are_refused_by_name(port, example_row, text):
+    body = json.dumps({"signature_name": "classes", "examples": [example_row]})
+    status, answer = _asked(port, body, path="/v1/models/m:classify")
+    assert status == 400 and text in answer["error"], answer
+
+
+def test_integers_keep_all_their_bits_and_huge_ones_are_near(port):
+    numbers = [(1 << 53) + 1, -(1 << 63), (1 << 63) - 1]
+    body = json.dumps({"signature_name": "exact", "instances": numbers})
+    assert _asked(port, body, path="/v1/models/total:predict") == (200, {"predictions": numbers})
+    status, answer = _asked(port, _features("[1" + "0" * 30 + ", 2, 3]"))
+    assert status == 200 and answer["predictions"][0]["score"] == 1.0
+
+
+def test_not_a_number_goes_in_and_comes_out(port):
+    status, answer = _asked(port, b'{"inputs": [NaN, Infinity]}', path="/v1/models/total:predict")
+    assert status == 200
+    np.testing.assert_array_equal(answer["outputs"]["twice"], [np.nan, np.inf])
+
+
+def test_outputs_that_are_not_of_rows_are_neither_parted_nor_cut(port):
+    path = "/v1/models/total:predict"
+    assert _asked(port, b'{"inputs": [1, 2, 3]}', path=path)[1]["outputs"]["total"] == [6.0]
+    status, answer = _asked(port, b'{"instances": [1, 2, 3]}', path=path)
+    assert status == 400 and "total [1]" in answer["error"]
+    status, answer = _asked(port, b'{"instances": [5]}', path=path)
+    assert status == 200 and answer["predictions"] == [{"total": 5.0, "twice": 10.0, "label": "a"}]
+
+
+def test_packed_bodies_are_unpacked_within_the_limit(port):
+    packed = {"content-encoding": "gzip"}
+    assert _asked(port, gzip.compress(GOOD), packed)[0] == 200
+    for body, text in [
+        (gzip.compress(b" " * (50 << 20)), "once it is unpacked"),
+        (gzip.compress(GOOD)[:-9], "one whole gzip"),
+        (GOOD, "gzip"),
+    ]:
+        status, answer = _asked(port, body, packed)
+        assert status == 400 and text in answer["error"]
+    assert _asked(port, GOOD, {"content-encoding": "br"})[0] == 400
+
+
+def test_requests_on_one_connection_are_answered_in_their_order(port):
+    head = f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(GOOD)}\r\n\r\n".encode()
+    columns = json.dumps({"inputs": json.loads(GOOD)["instances"]}).encode()
+    slow = f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(columns)}\r\n\r\n".encode() + columns
+    last = head.replace(b"host", b"connection: close\r\nhost")
+    out = _raw(port, (head + GOOD) * 2 + slow + head + GOOD + b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n" + last + GOOD)
+    kinds = [word for word in out.replace(b'"', b" ").split() if word in (b"predictions", b"outputs", b"status")]
+    assert kinds == [b"predictions"] * 2 + [b"outputs", b"predictions", b"status", b"predictions"]
+    assert out.count(b"HTTP/1.1 200 OK") == 6
+
+
+def test_every_way_to_send_a_body_gets_the_same_answer(port):
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(GOOD[i : i + 20]), GOOD[i : i + 20]) for i in range(0, len(GOOD), 20))
+    close, length = b"host: a\r\nconnection: close\r\n", f"content-length: {len(GOOD)}\r\n".encode()
+    for data in [
+        f"POST {PATH} HTTP/1.1\r\n".encode() + close + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n",
+        f"POST {PATH} HTTP/1.0\r\n".encode() + length + b"\r\n" + GOOD,
+        f"POST {PATH} HTTP/1.1\r\n".encode() + close + b"expect: 100-continue\r\n" + length + b"\r\n" + GOOD,
+        f"POST {PATH}?a=1 HTTP/1.1\r\n".encode() + close + length + b"\r\n" + GOOD,
+        f"POST {PATH}/ HTTP/1.1\r\n".encode() + close + length + b"\r\n" + GOOD,
+        f"POST {PATH} HTTP/1.1\r\ncontent-type: text/plain\r\n".encode() + close + length + b"\r\n" + GOOD,
+    ]:
+        body = _raw(port, data).rsplit(b"\r\n\r\n", 1)[-1]
+        np.testing.assert_allclose(json.loads(body)["predictions"], answers(VALUES[:1], 0), rtol=1e-6)
+
+
+def test_a_head_without_end_and_two_lengths_are_refused(port):
+    both = f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 9\r\n\r\n".encode()
+    assert _raw(port, both).startswith(b"HTTP/1.1 400")
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(f"POST {PATH} HTTP/1.1\r\nhost: a\r\n".encode())
+        with pytest.raises(ConnectionError):
+            while True:  # until the server has had enough
+                connection.sendall(b"x: " + b"a" * 10_000 + b"\r\n")
+    assert _asked(port, GOOD)[0] == 200
+
+
+def test_a_deadline_that_is_no_number_is_none_and_one_that_passed_is_named(port):
+    assert _asked(port, GOOD, {"x-request-timeout-ms": "soon"})[0] == 200
+    status, answer = _asked(port, GOOD, {"x-request-timeout-ms": "-1"})
+    assert status == 504 and "deadline" in answer["error"]
