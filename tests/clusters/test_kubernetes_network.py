@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
 K8S = Path(__file__).parents[2] / "k8s"
 GRPC, RENDEZVOUS, DASHBOARD = 2222, 2223, 8265
 LISTEN = "for p in {ports}; do (while :; do echo open | nc -l -p $p; done) & done; sleep 3600"
+STRANGERS = ("theirs-0", "beam-0", "flink", "store", "passer-by", "operator")
 JOB = LISTEN.format(ports=f"{GRPC} {RENDEZVOUS}")
 
 
@@ -137,8 +138,9 @@ def running(kube: Cluster, expected: int) -> dict[str, tuple[str, str, str]]:
 @pytest.fixture(scope="module")
 def enforced(network: Network) -> Iterator[Network]:
     """The same, enforced."""
-    for port in (GRPC, RENDEZVOUS):
-        assert network.opens("theirs-0", "ours-0", port), "nothing but the policy keeps strangers out"
+    for stranger in STRANGERS:
+        for port in (GRPC, RENDEZVOUS):
+            assert network.opens(stranger, "ours-0", port), "nothing but the policy keeps strangers out"
     assert network.opens("theirs-0", "store", 443)
     with enforced_policies(network.kube):
         network.closes("theirs-0", "ours-0", GRPC)
@@ -151,7 +153,7 @@ def test_members_of_a_job_reach_each_other(enforced):
         assert enforced.opens("ours-1", "ours-0", port)
 
 
-@pytest.mark.parametrize("stranger", ["theirs-0", "beam-0", "flink", "store", "passer-by", "operator"])
+@pytest.mark.parametrize("stranger", STRANGERS)
 def test_nobody_else_reaches_a_member(enforced, stranger):
     for port in (GRPC, RENDEZVOUS):
         assert enforced.refuses(stranger, "ours-0", port)
