@@ -20,7 +20,9 @@ from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
 from engine import Dataset, ingest, open_source
+from engine.dataset.sharding import write_shards
 from engine.formats.parquet.writer import ROW_GROUP_ROWS
+from engine.machine.processes import processors
 
 ROWS = int(os.environ.get("FULLPASS_BENCH_ROWS", "1000000"))
 ROUNDS = int(os.environ.get("FULLPASS_BENCH_ROUNDS", "5"))
@@ -150,13 +152,15 @@ def test_memory_of_wide_rows(tmp_path, benchmark):
 
 @pytest.mark.full
 def test_parquet_to_32_shards_by_all_cores(csv_file, tmp_path, benchmark, monkeypatch):
-    """The same work with one thread that writes: what more cores are worth."""
-    ingest(csv_file, tmp_path / "in", num_shards=1)
-    cores = os.cpu_count() or 1
+    """The same work with one thread that writes: what more cores are worth. Row groups are as large as pyarrow's own."""
+    ingest(csv_file, tmp_path / "csv", num_shards=1)
+    pq.write_table(pq.read_table(tmp_path / "csv"), tmp_path / "in.parquet")
+    shutil.rmtree(tmp_path / "csv")
+    cores = processors()
 
     def write(threads):
-        monkeypatch.setattr(os, "cpu_count", lambda: threads)
-        assert ingest(tmp_path / "in", tmp_path / "out", num_shards=32).num_records == ROWS
+        monkeypatch.setattr(write_shards, "processors", lambda: threads)
+        assert ingest(tmp_path / "in.parquet", tmp_path / "out", num_shards=32).num_records == ROWS
 
     result = paired(lambda: write(cores), lambda: write(1), ROUNDS)
     record_pair(benchmark, result, f"one thread, of {cores} cores", ROWS, what="Parquet to 32 shards by all cores")
