@@ -66,6 +66,8 @@ class Destination:
             ConfigError: the directory cannot be written; is a file; holds a source or files that are not a former result; or
                 lies in a directory that is read whole.
         """
+        if not self.out:
+            raise ConfigError("the output is ''; give a directory to write")
         _check_outside(self.path, read_whole)
         names = self._names()
         if names is not None:

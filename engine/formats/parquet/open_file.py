@@ -19,6 +19,8 @@ from engine.storage import paths as _paths
 
 __all__ = ["ParquetFile", "open_parquet"]
 
+_WHOLE_COLUMN_BYTES = 16 << 20
+_BUFFER_BYTES, _LEAST_BUFFER_BYTES, _BUFFERS_BYTES = 4 << 20, 64 << 10, 64 << 20
 _SIGNATURE_BYTES = 28  # behind the plain footer of an encrypted file: nonce and tag
 
 
@@ -62,12 +64,21 @@ def _open_cached(
             read_dictionary=[] if as_stored else list(dictionary_columns),
             memory_map=False,
             pre_buffer=_paths.is_remote(path),  # kept by the reader for good: worth it only where latency is
+            buffer_size=_buffer_bytes(path, footer),
             page_checksum_verification=True,
         )
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _not_parquet(path, size_bytes, error) from error
     file.declared, file.footer = declared, footer
     return file
+
+
+def _buffer_bytes(path: str, footer: Footer) -> int:
+    """How much of a column is read at once: all of it in a row group (0) unless that is so large that memory would be."""
+    each = min(_BUFFER_BYTES, _BUFFERS_BYTES // max(len(footer.paths), 1))  # small columns take a whole one, too
+    if _paths.is_remote(path) or each < _LEAST_BUFFER_BYTES or footer.compressed.max(initial=0) <= _WHOLE_COLUMN_BYTES:
+        return 0
+    return each
 
 
 @functools.lru_cache(maxsize=64)

@@ -282,3 +282,11 @@ def test_files_of_a_new_directory_reach_the_disk_once_and_before_it_has_its_name
     assert next(name for name in seen[whole:] if "later" in name).startswith(
         ".later.tmp-"
     )  # by itself, before its rename
+
+
+def test_an_output_without_a_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match="the output is ''"):
+        ingest("a.parquet", "")
+    assert os.listdir(tmp_path) == ["a.parquet"]

@@ -272,3 +272,27 @@ def test_a_directory_that_hugging_face_saved(tmp_path):
     for name in ("dataset_info.json", "state.json"):
         (tmp_path / name).write_text('{"_data_files": []}')
     assert Dataset.open(str(tmp_path)).num_records == 1000
+
+
+@pytest.mark.parametrize(
+    ("lines", "refused"),
+    [
+        ('{"x": 9007199254740993}\n{"x": 1.5}', True),
+        ('{"x": 18446744073709551615}\n{"x": 18446744073709551614}', True),
+        ('{"x": [1.5, 9007199254740993]}', True),
+        ('{"x": [9007199254740993, 1.5]}', True),
+        ('{"é": 9007199254740993}\n{"é": 1.5}', True),
+        ('{"x": 9007199254740992}\n{"x": 1.5}', False),
+        ('{"id": 1234567890123456789, "x": 1e300}', False),
+        ('{"x": 1e300, "id": [1234567890123456789]}', False),
+        ('{"x": 10000000000000000000000}\n{"x": 1}', False),
+    ],
+)
+def test_integers_that_a_double_would_round_are_refused_and_no_others(tmp_path, lines, refused):
+    (tmp_path / "a.jsonl").write_text(lines + "\n")
+    if refused:
+        with pytest.raises(DataError, match="that a double would round"):
+            Dataset.open(tmp_path / "a.jsonl").schema_of_all_records()
+        return
+    found = [row for batch in Dataset.open(tmp_path / "a.jsonl").read_batches() for row in batch.to_pylist()]
+    assert found == [json.loads(line) for line in lines.splitlines()]

@@ -291,3 +291,22 @@ def test_thousands_of_columns_are_named_in_part(tmp_path):
     with pytest.raises(ConfigError, match="and 2,980 more") as caught:
         list(Dataset.open(str(tmp_path)).read_batches(columns=["nope"]))
     assert len(str(caught.value)) < 500
+
+
+def test_a_large_row_group_is_read_page_by_page(tmp_path):
+    """A column of a row group was held whole, beside what it decodes to: a file of 550 MiB in one group cost as much memory."""
+    path, rows = tmp_path / "a.parquet", 4096
+    images = [bytes([i % 251]) * 20 + os.urandom(12 << 10) for i in range(rows)]
+    pq.write_table(pa.table({"image": images, "i": range(rows)}), path, write_page_checksum=True)
+    before, most, row = pa.total_allocated_bytes(), 0, 0
+    for batch in Dataset.open(path).read_batches(64):
+        most = max(most, pa.total_allocated_bytes() - before)
+        assert batch["image"].to_pylist() == images[row : row + batch.num_rows]
+        row += batch.num_rows
+    assert row == rows and pq.read_metadata(path).num_row_groups == 1
+    assert most < 0.75 * path.stat().st_size
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.parquet.*row groups 0\.\.0 cannot be decoded"):
+        list(Dataset.open(path).read_batches(64))
