@@ -46,7 +46,7 @@ def test_overlays_are_accepted(prepared, overlay):
     server_dry_run(prepared, "-k", str(K8S / "overlays" / overlay))
 
 
-@pytest.mark.parametrize("runner", ["flink", "spark", "serving/base", "serving/canary"])
+@pytest.mark.parametrize("runner", ["flink", "spark", "serving/base", "serving/canary", "serving/queue"])
 def test_clusters_and_servers_are_accepted_by_the_strictest_pod_security(prepared, runner):
     server_dry_run(prepared, "-k", str(K8S / runner))
 

@@ -261,6 +261,17 @@ def test_full_queue_refuses_at_once_and_answers_the_rest(root):
             np.testing.assert_allclose(each.outputs["outputs"], answers(row[None], 0), rtol=1e-5)
 
 
+def test_what_is_a_version_is_what_tensorflow_serving_takes_for_one(root, tmp_path):
+    for name in ("007", "1.tmp", "x", "٩", "-1", "8x"):
+        shutil.copytree(root / "1", tmp_path / name)
+    model = ServedModel(ModelConfig(name="m", directory=str(tmp_path)), Limits())
+    model.reload()
+    assert model.live == [7] and model.find(7).number == 7 and list(model.states) == [7]
+    shutil.rmtree(tmp_path / "007")
+    model.reload()
+    assert model.live == [7], "a version stays until another one answers in its place"
+
+
 def test_version_that_would_not_fit_into_memory_is_refused_and_the_one_before_stays(root, tmp_path):
     shutil.copytree(root / "1", tmp_path / "1")
     model = ServedModel(ModelConfig(name="m", directory=str(tmp_path)), Limits())

@@ -96,6 +96,7 @@ class ServedModel:
         self._live: dict[int, LoadedVersion] = {}  # replaced whole: a request reads it once
         self._states: dict[int, tuple[int, str]] = {}
         self._seen: dict[int, Any] = {}  # what a version that failed looked like: another look, another try
+        self._folders: dict[int, str] = {}  # names of the versions' directories
         self._copies: tempfile.TemporaryDirectory[str] | None = None  # of versions in an object store
 
     @property
@@ -168,12 +169,15 @@ class ServedModel:
     def _versions(self) -> list[int]:
         directory = self.config.directory
         names = os.listdir(directory) if tree.is_local(directory) else tree.list_tree(directory)
-        numbers = {name.split("/")[0] for name in names}
-        return sorted(int(number) for number in numbers if number.isdecimal())
+        folders = {name.split("/")[0] for name in names}
+        # 007 is version 7, as to TensorFlow Serving; where 7 is there too, that one is.
+        numbered = sorted((each for each in folders if each.isascii() and each.isdecimal()), key=len, reverse=True)
+        self._folders = {int(folder): folder for folder in numbered}
+        return sorted(self._folders)
 
     def _load(self, number: int) -> bool:
         """Returns whether the version is served; what failed before is tried again when its files are others."""
-        source = f"{self.config.directory.rstrip('/')}/{number}"
+        source = f"{self.config.directory.rstrip('/')}/{self._folders.get(number, number)}"
         try:
             files = files_of(source)
             if self._seen.get(number) == files:
@@ -213,7 +217,7 @@ class ServedModel:
         if self._copies is None:
             self._copies = tempfile.TemporaryDirectory(prefix="fullpass-serve-", ignore_cleanup_errors=True)
         digest = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
-        target = Path(self._copies.name, f"{Path(source).name}-{digest}")
+        target = Path(self._copies.name, f"{int(Path(source).name)}-{digest}")
         if not target.exists():
             names = [name for name, *_ in files]
             partial = target.with_suffix(".partial")
