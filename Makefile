@@ -22,7 +22,7 @@ help:
 	@echo "make test-gpu       what a machine with a GPU must show; skips on any other"
 	@echo "make bench          ours beside its peers, in minutes (make bench-full: each case's own size, and the long ones)"
 	@echo "make bench-docs     the tables of README and docs, made of benchmarks/results"
-	@echo "make guard          instructions of the native hot paths against benchmarks/guard/baselines.json"
+	@echo "make guard          instructions of native hot paths and accumulators against benchmarks/guard/baselines.json"
 	@echo "make lock           the image's packages with hashes: k8s/requirements.txt (EXTRAS=..., TENSORFLOW=...)"
 	@echo "make audit          known weaknesses of code, packages and manifests, and a bill of materials: build/sbom.json"
 	@echo "make prose          the words of documents and docstrings, by vale (.vale/)"

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-__all__ = ["ROOT", "WORKLOADS", "Unavailable", "checked_out", "counts", "digest", "kind"]
+__all__ = ["ROOT", "WORKLOADS", "Unavailable", "checked_out", "counts", "digest", "kind", "run_command", "valgrind"]
 
 ROOT = Path(__file__).parents[2]
 WORKLOADS = ("decode", "decode_lists", "pack", "count", "feed")
@@ -48,14 +48,19 @@ def kind() -> str:
             f"g++-{version}",
             platform.machine(),
             "-".join(platform.libc_ver()) or "libc",
-            _output([_valgrind(), "--version"]),
+            _output([valgrind(), "--version"]),
             # valgrind offers the program what it can emulate of this processor; the C library chooses its routines by that.
             "-".join(flag for flag in ("sse4_2", "avx", "avx2") if flag in _cpu_flags()) or "plain",
         ]
     )
 
 
-def _valgrind() -> str:
+def valgrind() -> str:
+    """Returns the path of valgrind, which is installed where that is possible.
+
+    Raises:
+        Unavailable: there is none.
+    """
     found = shutil.which("valgrind")
     if found is None and shutil.which("apt-get") and os.geteuid() == 0:
         command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "valgrind"]
@@ -95,19 +100,19 @@ def _build(tree: Path, directory: Path) -> Path:
 
     def compiled(source: Path) -> str:
         target = directory / f"{source.parent.name}-{source.stem}.o"
-        _run(["g++", *_FLAGS, f"-I{native}", f"-I{transforms}", "-c", str(source), "-o", str(target)])
+        run_command(["g++", *_FLAGS, f"-I{native}", f"-I{transforms}", "-c", str(source), "-o", str(target)])
         return str(target)
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(compiled, sources))
     driver = directory / "driver"
-    _run(["g++", *objects, "-pthread", "-o", str(driver)])
+    run_command(["g++", *objects, "-pthread", "-o", str(driver)])
     return driver
 
 
 def _count(driver: Path, name: str) -> int:
     options = ["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=guarded_*"]
-    done = _run([_valgrind(), *options, str(driver), name])
+    done = run_command([valgrind(), *options, str(driver), name])
     found = _COLLECTED.search(done.stderr)
     if found is None or not int(found[1]):
         raise Unavailable(f"callgrind counted nothing of {name}: {done.stderr[-500:]}")
@@ -132,7 +137,7 @@ def checked_out(path: Path, directory: Path) -> str:
         )
     # A changed driver has new baselines in the same commit, so that commit's driver is this one.
     archive = subprocess.run(
-        [*git, "archive", commit, "engine/native", "transforms/native", "benchmarks/guard"],
+        [*git, "archive", commit, "engine", "transforms", "benchmarks/guard"],
         capture_output=True,
         check=False,
     )
@@ -143,7 +148,12 @@ def checked_out(path: Path, directory: Path) -> str:
     return commit
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def run_command(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command and returns what it said.
+
+    Raises:
+        Unavailable: it failed.
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr[-2000:]}")
@@ -151,4 +161,4 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _output(command: list[str]) -> str:
-    return _run(command).stdout.strip()
+    return run_command(command).stdout.strip()

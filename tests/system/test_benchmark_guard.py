@@ -1,4 +1,4 @@
-"""The guard of instruction counts finds work that was planted into copies of the decoder, the feed and the token counter."""
+"""The guard of instruction counts finds work planted into copies of the decoder, the feed, the token counter and an accumulator."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,8 @@ import pytest
 from benchmarks.guard.counting import ROOT, Unavailable, kind
 from benchmarks.guard.run import main
 
-# About a fifth more work each: every fifth record is decoded twice, every fifth row copied twice, every fifth token counted twice.
+# About a fifth more work each: every fifth record is decoded twice, every fifth row copied twice, every fifth token counted twice, a
+# fifth of the values summed twice.
 PLANTED = {
     "engine/native/decoder/decoder.cc": (
         "if (!plan_.add(payload, record.size, rows, readable_)) break;",
@@ -23,6 +24,11 @@ PLANTED = {
         "      if (length == 8)\n        eight_.add(keys[at], hashes[at], count);",
         "      for (int times = at % 5 ? 1 : 2; times; --times) if (length == 8)\n        eight_.add(keys[at], hashes[at], count);",
     ),
+    "transforms/accumulators/numeric/moments.py": (
+        "        return [_add(found, columns[:, index]) for index, found in enumerate(state)]",
+        "        [_add(found, columns[: len(columns) // 5, index]) for index, found in enumerate(state)]\n"
+        "        return [_add(found, columns[:, index]) for index, found in enumerate(state)]",
+    ),
 }
 
 
@@ -35,8 +41,8 @@ def usable():
 
 
 def planted(to: Path) -> Path:
-    for folder in ("engine/native", "transforms/native", "benchmarks/guard"):
-        shutil.copytree(ROOT / folder, to / folder)
+    for folder in ("engine", "transforms", "benchmarks/guard"):
+        shutil.copytree(ROOT / folder, to / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name, (old, new) in PLANTED.items():
         source = (to / name).read_text()
         assert source.count(old) == 1, f"{name} has changed: plant the work elsewhere"
@@ -44,9 +50,18 @@ def planted(to: Path) -> Path:
     return to
 
 
-@pytest.mark.slow
-def test_planted_work_is_found(usable, tmp_path, capsys):
-    assert main(["--tree", str(planted(tmp_path / "planted"))]) == 1
+def found_in(tmp_path, capsys, part):
+    assert main(["--part", part, "--tree", str(planted(tmp_path / "planted"))]) == 1
     told = capsys.readouterr().out
-    slow = {line.split()[0] for line in told.splitlines() if line.endswith("SLOWER")}
+    return {line.split()[0] for line in told.splitlines() if line.endswith("SLOWER")}, told
+
+
+@pytest.mark.slow
+def test_planted_work_is_found_in_native_code(usable, tmp_path, capsys):
+    slow, told = found_in(tmp_path, capsys, "native")
     assert slow >= {"decode", "feed", "count"} and "pack" not in slow, told
+
+
+def test_planted_work_is_found_in_an_accumulator(usable, tmp_path, capsys):
+    slow, told = found_in(tmp_path, capsys, "accumulators")
+    assert slow == {"moments"}, told

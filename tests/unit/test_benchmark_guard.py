@@ -1,69 +1,87 @@
 """What the guard of instruction counts compares, and when it says nothing."""
 
+import dataclasses
 import json
 
 import pytest
 
 from benchmarks.guard import run
-from benchmarks.guard.counting import WORKLOADS, Unavailable, digest
+from benchmarks.guard.accumulators import PYTHON_WORKLOADS
+from benchmarks.guard.counting import WORKLOADS, Unavailable
 
-COUNTS = dict.fromkeys(WORKLOADS, 1000)
+OF = {"native": WORKLOADS, "accumulators": PYTHON_WORKLOADS}
+DRIVER = "of this day"
+
+
+def baselines(counts, driver=DRIVER):
+    return {name: {"driver": driver, "counts": counts(dict.fromkeys(OF[name], 1000))} for name in OF}
 
 
 @pytest.fixture
 def guard(monkeypatch, tmp_path):
     """The guard with its baselines in a file of the test's; returns the counts that this machine gives."""
-    found = dict(COUNTS)
+    found = {name: dict.fromkeys(OF[name], 1000) for name in OF}
+    parts = {
+        name: run.Part(
+            digest=lambda: DRIVER, kind=lambda: "this kind", counts=lambda tree, name=name: dict(found[name])
+        )
+        for name in OF
+    }
     monkeypatch.setattr(run, "BASELINES", tmp_path / "baselines.json")
-    monkeypatch.setattr(run, "kind", lambda: "this kind")
-    monkeypatch.setattr(run, "counts", lambda tree: dict(found))
-    run.BASELINES.write_text(json.dumps({"driver": digest(), "counts": {"this kind": COUNTS}}))
+    monkeypatch.setattr(run, "PARTS", parts)
+    run.BASELINES.write_text(json.dumps(baselines(lambda counts: {"this kind": counts})))
     return found
 
 
-def test_two_percent_are_tolerated_and_no_more(guard, capsys):
+@pytest.mark.parametrize(("part", "workload"), [("native", "feed"), ("accumulators", "moments")])
+def test_two_percent_are_tolerated_and_no_more(guard, capsys, part, workload):
     assert run.main([]) == 0
-    guard["feed"] = 1020
+    guard[part][workload] = 1020
     assert run.main([]) == 0
-    guard["feed"] = 1021
+    guard[part][workload] = 1021
     assert run.main([]) == 1
-    assert "feed" in next(line for line in capsys.readouterr().out.splitlines() if line.endswith("SLOWER"))
-    guard["feed"] = 500
+    assert workload in next(line for line in capsys.readouterr().out.splitlines() if line.endswith("SLOWER"))
+    guard[part][workload] = 500
     assert run.main([]) == 0
 
 
 def test_another_kind_is_compared_with_the_commit_of_the_baselines(guard, monkeypatch, capsys):
-    run.BASELINES.write_text(json.dumps({"driver": digest(), "counts": {"another kind": dict.fromkeys(WORKLOADS, 1)}}))
+    run.BASELINES.write_text(json.dumps(baselines(lambda counts: {"another kind": dict.fromkeys(counts, 1)})))
     monkeypatch.setattr(run, "checked_out", lambda path, directory: "0123456789abcdef")
     assert run.main([]) == 0
-    assert "commit 012345678, built here" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("commit 012345678, built here") == 2
 
 
 def test_what_cannot_be_counted_fails_nothing(guard, monkeypatch, capsys):
     def unavailable():
         raise Unavailable("there is no valgrind")
 
-    monkeypatch.setattr(run, "kind", unavailable)
-    assert run.main([]) == 0
-    assert capsys.readouterr().out == "guard: skipped: there is no valgrind\n"
+    monkeypatch.setitem(run.PARTS, "native", dataclasses.replace(run.PARTS["native"], kind=unavailable))
+    guard["accumulators"]["sums"] = 2000
+    assert run.main([]) == 1, "the other part is counted all the same"
+    assert "guard: native: skipped: there is no valgrind\n" in capsys.readouterr().out
+    assert run.main(["--part", "native"]) == 0
 
 
 def test_another_driver_needs_new_baselines(guard):
-    run.BASELINES.write_text(json.dumps({"driver": "of another day", "counts": {"this kind": COUNTS}}))
-    with pytest.raises(SystemExit, match="the driver changed"):
+    run.BASELINES.write_text(json.dumps(baselines(lambda counts: {"this kind": counts}, "of another day")))
+    with pytest.raises(SystemExit, match="the driver of native changed"):
         run.main([])
 
 
 def test_counts_of_other_kinds_stay_while_the_code_is_the_same(guard):
-    run.BASELINES.write_text(json.dumps({"driver": digest(), "counts": {"this kind": COUNTS, "other": COUNTS}}))
+    run.BASELINES.write_text(json.dumps(baselines(lambda counts: {"this kind": counts, "other": counts})))
     assert run.main(["--record"]) == 0
-    assert set(json.loads(run.BASELINES.read_text())["counts"]) == {"this kind", "other"}
-    guard["decode"] = 700
+    assert set(json.loads(run.BASELINES.read_text())["native"]["counts"]) == {"this kind", "other"}
+    guard["native"]["decode"] = 700
     assert run.main(["--record"]) == 0
-    assert set(json.loads(run.BASELINES.read_text())["counts"]) == {"this kind"}
+    kept = json.loads(run.BASELINES.read_text())
+    assert set(kept["native"]["counts"]) == {"this kind"}
+    assert set(kept["accumulators"]["counts"]) == {"this kind", "other"}, "whose code did not change"
 
 
-def test_committed_baselines_are_of_the_committed_driver():
-    kept = json.loads((run.Path(run.__file__).with_name("baselines.json")).read_text())
-    assert kept["driver"] == digest()
-    assert all(set(counts) == set(WORKLOADS) for counts in kept["counts"].values())
+@pytest.mark.parametrize("name", OF)
+def test_committed_baselines_are_of_the_committed_driver(name):
+    kept = json.loads((run.Path(run.__file__).with_name("baselines.json")).read_text())[name]
+    assert kept["driver"] == run.PARTS[name].digest()
+    assert all(set(counts) == set(OF[name]) for counts in kept["counts"].values())
