@@ -48,8 +48,15 @@ def _tables(cases: list[str], results: Path) -> str:
     parts = []
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         entries, machine = _entries(folder, cases)
-        if entries:
-            parts.append(_table(entries, machine, short=cases == ["headline"]))
+        pairs = [entry for entry in entries if "ratio" in entry["extra_info"]]
+        grown = [entry for entry in entries if "slope_cpu_us" in entry["extra_info"]]
+        if pairs:
+            parts.append(_table(pairs, machine, short=cases == ["headline"]))
+        if grown and cases != ["headline"]:
+            parts.append(_growth_table(grown, machine))
+        busy = [entry["extra_info"] for entry in pairs if "accelerators_ours" in entry["extra_info"]]
+        if busy and cases != ["headline"]:
+            parts.append(_accelerator_table(busy))
     return "\n".join(parts) if parts else "No results are recorded yet.\n"
 
 
@@ -60,18 +67,51 @@ def _entries(folder: Path, cases: list[str]) -> tuple[list[dict[str, Any]], dict
             continue
         content = load(path)
         machine = content["machine_info"]
-        found += [entry for entry in content["benchmarks"] if "ratio" in entry["extra_info"]]
+        found += content["benchmarks"]
     if cases == ["headline"]:
         found = [entry for entry in found if entry["extra_info"].get("headline")]
     return found, machine
 
 
-def _table(entries: list[dict[str, Any]], machine: dict[str, Any], short: bool) -> str:
-    extras = [entry["extra_info"] for entry in entries]
+def _head(extras: list[dict[str, Any]], machine: dict[str, Any]) -> list[str]:
     head = f"{machine['cpu']} ({machine['cpu_family_model_stepping']}), {machine['cores']} cores, Linux {machine['kernel']}"
     dates = sorted({extra["date"][:10] for extra in extras})
     loads = [extra["load"][0] for extra in extras if extra.get("load")]
-    lines = [f"{head}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}; load {min(loads)} to {max(loads)}:", ""]
+    return [f"{head}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}; load {min(loads)} to {max(loads)}:", ""]
+
+
+def _growth_table(entries: list[dict[str, Any]], machine: dict[str, Any]) -> str:
+    """Processor time by size, the median of rounds with the least and the greatest, and the line through them."""
+    lines = _head([entry["extra_info"] for entry in entries], machine)
+    lines += ["| what | size: ms of processor time | fixed | a unit more | rounds |", "|---|---|---|---|---|"]
+    for entry in entries:
+        extra, cells = entry["extra_info"], []
+        for size, seconds, (least, greatest) in zip(extra["sizes"], extra["cpu_s"], extra["spread_cpu_s"]):
+            cells.append(f"{size:,}: {_number(1e3 * seconds)} ({_number(1e3 * least)} to {_number(1e3 * greatest)})")
+        what = entry["name"].removeprefix("test_").replace("_", " ")
+        lines.append(
+            f"| {what} | {'; '.join(cells)} | {_number(1e3 * extra['fixed_cpu_s'])} ms "
+            f"| {_number(extra['slope_cpu_us'])} µs a {extra['unit']} | {extra['rounds']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _accelerator_table(extras: list[dict[str, Any]]) -> str:
+    """Accelerators of a step time that stay at 90 %, by what a core's processor time and what the clock give."""
+    lines = [
+        "| what | step | ours, a core | peer, a core | ours, on the clock | peer, on the clock |",
+        "|---|---|---|---|---|---|",
+    ]
+    for extra in extras:
+        cells = [_number(extra[f"accelerators_{side}{kind}"]) for kind in ("_a_core", "") for side in ("ours", "peer")]
+        step = f"{extra['batch']:,} samples, {1e3 * extra['step_s']:.0f} ms"
+        lines.append(f"| {extra['what']} beside {extra['peer']} | {step} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _table(entries: list[dict[str, Any]], machine: dict[str, Any], short: bool) -> str:
+    extras = [entry["extra_info"] for entry in entries]
+    lines = _head(extras, machine)
     if short:
         lines += [
             "| what | against | of processor time | on the clock | pairs | benchmark |",

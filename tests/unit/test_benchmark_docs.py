@@ -4,14 +4,16 @@ import json
 
 import pytest
 
-from benchmarks.harness.tables import PAGES, RESULTS, ROOT, ratios_by_hand, rendered, stale
+from benchmarks.harness.tables import RESULTS, ROOT, ratios_by_hand, rendered, stale
 
 
 def test_tables_are_those_of_the_results():
     assert not stale(), "`make bench-docs` makes the tables of these pages anew"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+)
 def test_no_ratio_is_typed_by_hand(page):
     assert not ratios_by_hand((ROOT / page).read_text()), (
         "record it with --record, or mark it with its date and machine"
@@ -55,3 +57,21 @@ def test_results_say_all_that_a_figure_depends_on(path):
         for key in ("ratio", "cpu_ratio"):
             assert 0 < extra[key]["least"] <= extra[key]["median"] <= extra[key]["greatest"]
         assert len(extra["ratios"]) == extra["pairs"] >= (1 if "larger" in entry["name"] else 5)
+
+
+def test_growth_is_a_table_of_its_own(tmp_path):
+    (tmp_path / "machine").mkdir()
+    content = json.loads(next(RESULTS.rglob("read.json")).read_text())
+    extra = {key: content["benchmarks"][0]["extra_info"][key] for key in ("date", "load", "code")}
+    extra |= {
+        "unit": "row",
+        "sizes": [1, 10],
+        "cpu_s": [0.5, 1.4],
+        "spread_cpu_s": [[0.4, 0.6], [1.2, 1.5]],
+        "rounds": 5,
+    }
+    entry = {"name": "test_reading_by_rows", "extra_info": extra | {"fixed_cpu_s": 0.4, "slope_cpu_us": 100000.0}}
+    (tmp_path / "machine" / "growth.json").write_text(json.dumps({**content, "benchmarks": [entry]}))
+    made = rendered("<!-- bench: growth -->\nold\n<!-- /bench -->\n", tmp_path)
+    row = "| reading by rows | 1: 500 (400 to 600); 10: 1400 (1200 to 1500) | 400 ms | 100000 µs a row | 5 |"
+    assert row in made and "old" not in made
