@@ -141,8 +141,17 @@ def transform(
     )
 
 
-def shard_tasks(splits: Sequence[Any], num_shards: int | None, format: str, compression: str | None) -> list[ShardTask]:
+def shard_tasks(
+    splits: Sequence[Any], num_shards: int | None, format: str, compression: str | None, stem: str = "part"
+) -> list[ShardTask]:
     """Returns what each shard is made of: one split a shard, or equal runs of records where a number is given.
+
+    Args:
+        splits: of the data set.
+        num_shards: or None.
+        format: of the shards.
+        compression: of the shards.
+        stem: first part of their names.
 
     Raises:
         ConfigError: when a number is given and the splits do not say how many records they hold.
@@ -167,7 +176,7 @@ def shard_tasks(splits: Sequence[Any], num_shards: int | None, format: str, comp
     return [
         ShardTask(
             index=index,
-            name=shard_name(index, len(pieces), format, compression, stem="part"),
+            name=shard_name(index, len(pieces), format, compression, stem=stem),
             pieces=tuple(piece),
         )
         for index, piece in enumerate(pieces)

@@ -10,7 +10,7 @@ import pytest
 
 from engine import Dataset
 
-__all__ = ["embedded_flink", "embedded_spark", "flink_cluster", "local", "rows", "spark_cluster"]
+__all__ = ["embedded_flink", "embedded_spark", "flink_cluster", "local", "rows", "scored", "spark_cluster"]
 
 
 def _or_skip(build: Callable[[], Any]) -> Any:
@@ -38,6 +38,14 @@ def local(rows: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = tmp_path_factory.mktemp("local") / "graph"
     analyze(rows, beam_passes.preprocessing_fn, str(graph))
     return graph
+
+
+@pytest.fixture(scope="session")
+def scored(rows: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model, with what this machine finds of it over these rows."""
+    from tests.clusters.beam_models import Scored
+
+    return Scored(rows, tmp_path_factory.mktemp("scored"))
 
 
 @pytest.fixture(scope="session")

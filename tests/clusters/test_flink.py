@@ -45,6 +45,14 @@ def test_standalone_transform_equals_local(rows: Dataset, local: Path, flink_clu
     beam_passes.check_transform("flink", flink_cluster.options(), rows, local, tmp_path)
 
 
+def test_standalone_evaluation_equals_local(scored: Any, flink_cluster: Any) -> None:
+    scored.check_evaluation("flink", flink_cluster.options())
+
+
+def test_standalone_predictions_equal_local(scored: Any, flink_cluster: Any, tmp_path: Path) -> None:
+    scored.check_predictions("flink", flink_cluster.options(), tmp_path / "out", "tfrecord")
+
+
 def test_killed_worker_changes_nothing(rows: Dataset, flink_cluster: Any, tmp_path: Path) -> None:
     server = flink_cluster.task_manager.process.pid
     beam_passes.check_killed_worker("flink", flink_cluster.options(), server, rows, tmp_path)

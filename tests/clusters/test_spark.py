@@ -50,6 +50,14 @@ def test_standalone_statistics_equal_local(rows: Dataset, spark_cluster: Any) ->
     beam_passes.check_statistics("spark", spark_cluster.options(), rows)
 
 
+def test_standalone_evaluation_equals_local(scored: Any, spark_cluster: Any) -> None:
+    scored.check_evaluation("spark", spark_cluster.options())
+
+
+def test_standalone_predictions_equal_local(scored: Any, spark_cluster: Any, tmp_path: Path) -> None:
+    scored.check_predictions("spark", spark_cluster.options(), tmp_path / "out", "parquet")
+
+
 def test_killed_worker_changes_nothing(rows: Dataset, spark_cluster: Any, tmp_path: Path) -> None:
     server = spark_cluster.pool.process.pid
     beam_passes.check_killed_worker("spark", spark_cluster.options(), server, rows, tmp_path)

@@ -20,7 +20,7 @@ from trainers.evaluation.outcome import outcome
 from trainers.evaluation.passes.evaluation_pass import (
     EvaluationPass,
     NumberedReader,
-    NumberedSplit,
+    first_batch,
     located,
     numbered_splits,
 )
@@ -117,7 +117,9 @@ def evaluate(
     total = dataset.num_records
     reader = NumberedReader(schema=dataset.schema, columns=tuple(columns), batch_rows=batch_rows)
     splits = numbered_splits(dataset)
-    first = _first_batch(reader, splits)
+    first = first_batch(reader, splits)
+    if first is None:
+        raise DataError("evaluation has no rows; give data with at least one")
     try:
         heads = find_heads(first, models, labels, metrics, task, label_vocabulary)
     except DataError as error:
@@ -229,14 +231,6 @@ def _columns(
         if name not in names:
             raise ConfigError(f"the model takes feature {name!r}: {column_not_found([name], names)}")
     return list(dict.fromkeys([*needed, *own, *(name for _, name in others if name is not None), *sliced]))
-
-
-def _first_batch(reader: NumberedReader, splits: Sequence[NumberedSplit]) -> pa.RecordBatch:
-    for split in splits:
-        for batch in reader.read(split):
-            if batch.num_rows:
-                return batch
-    raise DataError("evaluation has no rows; give data with at least one")
 
 
 def _edges(

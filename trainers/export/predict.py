@@ -143,9 +143,7 @@ def batch_tensors(
 def _fixed_array(column: pa.Array, dtype: str, shape: Sequence[int], name: str) -> np.ndarray:
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(
-            f"column {name!r} has a missing value (row {row} of its batch), and the model was made for one in every row"
-        )
+        raise DataError(f"column {name!r} has a missing value, and the model was made for one in every row", record=row)
     values = _array(_flat(column), dtype, name)
     expected = len(column) * int(np.prod(shape, dtype=np.int64))
     if len(values) != expected:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, column_not_found
 from engine.core.progress import Progress
 from engine.dataset.manifest import MANIFEST_NAME, Manifest
-from engine.dataset.shards import ShardSet
+from engine.dataset.write import check_output
+from engine.formats.registry import format_module
 from engine.storage.destination import Destination
+from trainers.evaluation.passes.evaluation_pass import NumberedReader, first_batch, located, numbered_splits
+from trainers.export.digest import model_digest
 from trainers.export.predict import LoadedModel
+from trainers.serving.prediction_pass import PredictionPass, prediction_rows
+from transforms.passes.transformation import ShardResult, ShardTask
 
 if TYPE_CHECKING:
     from engine.dataset.dataset import DataPaths, Dataset
@@ -49,6 +53,8 @@ def predict(
     num_shards: int = 16,
     compression: str | None = None,
     batch_rows: int = 16384,
+    runner: Any = "local",
+    runner_options: Sequence[str] = (),
 ) -> PredictReport:
     """Writes the model's outputs for every row of a data set, in the data's order.
 
@@ -59,52 +65,78 @@ def predict(
         keep: columns of the data that are written beside the outputs, as keys.
         outputs: of the model; none for all.
         format: "parquet" or "tfrecord".
-        num_shards: files.
+        num_shards: files, of equally many rows; so many tasks are there for workers.
         compression: as `Dataset.write` takes it.
         batch_rows: rows a call of the model.
+        runner: "local" (all cores), "flink", "spark" or the name of a Beam runner, whose workers read the model and the data
+            and write the shards. The rows are the same on each.
+        runner_options: of the runner, each "--KEY=VALUE".
 
     Raises:
         ConfigError: no such model, output or column; or an output has the name of a kept column.
         DataError: damaged data, or a count that does not match the manifest.
     """
     from engine.dataset.dataset import as_dataset
+    from transforms.runners import make_runner
+    from transforms.transform import shard_tasks
 
     destination = Destination(out, MANIFEST_NAME)
     dataset = as_dataset(data)
     destination.check(dataset.paths)
+    check_output(format, compression)
+    for name, number in (("num_shards", num_shards), ("batch_rows", batch_rows)):
+        if number < 1:
+            raise ConfigError(f"{name} is {number}; it takes 1 or more")
+    backend = make_runner(runner, runner_options)
     model = LoadedModel(model_dir, every_output=True)
+    digest = model_digest(model.path)  # compared again at the end: workers load the model by themselves
     wanted = _wanted(outputs, model.outputs, keep)
     needed = _needed(dataset, model, keep)
-    total, written = dataset.num_records, 0
-    with destination.fill() as directory, Progress("predict", total) as progress:
-        shards: ShardSet | None = None
-        for batch in dataset.read_batches(batch_rows=batch_rows, columns=needed):
-            if not batch.num_rows:
-                continue
-            rows = _rows(batch, keep, model.answers(batch), wanted)
-            if shards is None:
-                shards = ShardSet(
-                    directory,
-                    rows.schema,
-                    format=format,
-                    compression=compression,
-                    num_shards=num_shards,
-                    num_records=total,
-                ).__enter__()
-            try:
-                shards.push(rows)
-            except BaseException as error:
-                shards.__exit__(type(error), error, error.__traceback__)
-                raise
-            written += batch.num_rows
-            progress.advance(batch.num_rows)
-        if shards is None:
-            raise DataError("has no rows; there is nothing to predict", path=dataset.paths[0] if dataset.paths else "")
-        manifest = Manifest(tuple(shards.finish()), rows.schema)
+    total = dataset.num_records  # counts every file, which the splits then know
+    reader = NumberedReader(schema=dataset.schema, columns=tuple(needed), batch_rows=batch_rows)
+    splits = numbered_splits(dataset)
+    schema = _schema(first_batch(reader, splits), dataset, model, keep, wanted)
+    tasks = shard_tasks(splits, num_shards, format, compression, stem="data")
+    with destination.fill() as directory:
+        plan = PredictionPass(
+            model=str(model.path),
+            keep=tuple(keep),
+            outputs=tuple(wanted),
+            schema=schema,
+            out=directory,
+            format=format,
+            compression=compression,
+            loaded=model,
+        )
+        with Progress("predict", total) as progress:
+            results = backend.transform(plan, reader, tasks, progress)
+        _check(results, tasks, total)
+        if model_digest(model.path) != digest:
+            raise DataError("changed while it answered; its answers are not used", path=str(model.path))
+        manifest = Manifest(tuple(each.entry for each in results), format_module(format).stored_schema(schema))
         manifest.save(directory)
-    if written != total:
-        raise DataError(f"prediction read {written:,} rows, the data set has {total:,}; its result is not used")
-    return PredictReport(rows=written, columns=tuple(rows.schema.names), manifest=manifest)
+    return PredictReport(rows=total, columns=tuple(schema.names), manifest=manifest)
+
+
+def _check(results: Sequence[ShardResult], tasks: Sequence[ShardTask], total: int) -> None:
+    read, written = (sum(getattr(each, name) for each in results) for name in ("read", "written"))
+    if len(results) != len(tasks) or read != total or written != total:
+        raise DataError(
+            f"prediction read {read:,} rows and wrote {written:,} into {len(results)} of {len(tasks)} shards, the data set has "
+            f"{total:,}; its result is not used"
+        )
+
+
+def _schema(
+    first: pa.RecordBatch | None, dataset: Dataset, model: LoadedModel, keep: Sequence[str], outputs: Sequence[str]
+) -> pa.Schema:
+    """The columns that the first rows' answers make: outputs of a model need not say their shapes."""
+    if first is None:
+        raise DataError("has no rows; there is nothing to predict", path=dataset.paths[0] if dataset.paths else "")
+    try:
+        return prediction_rows(first, model.answers(first), keep, outputs).schema
+    except DataError as error:
+        raise located(error, first) from None
 
 
 def _wanted(asked: Sequence[str], there: Sequence[str], keep: Sequence[str]) -> list[str]:
@@ -124,20 +156,3 @@ def _needed(dataset: Dataset, model: LoadedModel, keep: Sequence[str]) -> list[s
         if name not in dataset.schema.names:
             raise ConfigError(column_not_found([name], dataset.schema.names))
     return needed
-
-
-def _rows(
-    batch: pa.RecordBatch, keep: Sequence[str], answers: Mapping[str, np.ndarray], wanted: Sequence[str]
-) -> pa.RecordBatch:
-    arrays = [batch.column(name) for name in keep] + [_column(answers[name]) for name in wanted]
-    kept = [batch.schema.field(name) for name in keep]
-    fields = [*kept, *(pa.field(name, array.type, False) for name, array in zip(wanted, arrays[len(keep) :]))]
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def _column(values: np.ndarray) -> pa.Array:
-    """One value a row, or a list of one length; a column of a single value is not a list."""
-    flat = values.reshape(len(values), -1)
-    kind = pa.binary() if values.dtype == object else None
-    leaves = pa.array(flat.reshape(-1).tolist() if kind else np.ascontiguousarray(flat.reshape(-1)), kind)
-    return leaves if flat.shape[1] == 1 else pa.FixedSizeListArray.from_arrays(leaves, flat.shape[1])

@@ -1,13 +1,13 @@
-"""What runners ask of a pass: that of an analysis, and that of statistics."""
+"""What runners ask of a pass: of one that adds up (analysis, statistics, evaluation), and of one that writes shards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-__all__ = ["AccumulatePass", "AccumulateState", "OpenAccumulate"]
+__all__ = ["AccumulatePass", "AccumulateState", "OpenAccumulate", "OpenWrite", "WritePass"]
 
 
 class AccumulateState(Protocol):
@@ -49,3 +49,20 @@ class AccumulatePass(Protocol):
 
     def merge(self, key: tuple[int, int], blobs: Sequence[bytes | memoryview]) -> bytes | memoryview:
         """Returns the merged part of (analyzer, part) from the states of splits, in their order."""
+
+
+class OpenWrite(Protocol):
+    """A pass that writes, in a worker; `run` may be called from several threads."""
+
+    def run(self, task: Any, reader: Any, watch: Callable[[Iterator[Any]], Iterator[Any]] = ...) -> Any:
+        """Writes the shard of a `ShardTask` and returns its `ShardResult`; `watch` counts the batches read."""
+
+    def close(self) -> None:
+        """Frees what `open` took."""
+
+
+class WritePass(Protocol):
+    """A pass that makes each shard of its output of records of the input; picklable. A task that runs twice leaves the same file."""
+
+    def open(self) -> OpenWrite:
+        """Returns the pass ready to run in this process."""

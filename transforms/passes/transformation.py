@@ -7,7 +7,7 @@ is written to a hidden name and renamed, so a task that runs twice leaves the sa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from transforms.batches.graph_inputs import check_outputs, fit_layouts
 from transforms.batches.graph_strings import eager_tensor
 from transforms.batches.placeholders import FeatureLayout, components
 
-__all__ = ["OpenTransform", "ShardResult", "ShardTask", "TransformPass"]
+__all__ = ["OpenTransform", "ShardResult", "ShardTask", "TransformPass", "pieces_of", "write_shard"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,18 +126,10 @@ class OpenTransform:
         Raises:
             DataError: bad data, or a file that does not hold what was written to it.
         """
-        from engine import write_batches
+        return write_shard(self.plan, task, watch(pieces_of(task, reader)), self._transformed)
 
-        counts = {"read": 0}
-
-        def transformed() -> Iterator[pa.RecordBatch]:
-            for batch in watch(_pieces(task, reader)):
-                counts["read"] += batch.num_rows
-                yield from (result for _, result in self._pieces(batch))
-
-        path = paths.join(self.plan.out, task.name)
-        written = write_batches(transformed(), self.plan.schema, path, self.plan.format, self.plan.compression)
-        return ShardResult(index=task.index, read=counts["read"], entry=FileEntry.of_written(path, written))
+    def _transformed(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        return (result for _, result in self._pieces(batch))
 
     def transform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Returns the transformed batch."""
@@ -153,7 +145,41 @@ class OpenTransform:
         self._apply = None
 
 
-def _pieces(task: ShardTask, reader: Any) -> Iterator[pa.RecordBatch]:
+def write_shard(
+    plan: Any,
+    task: ShardTask,
+    batches: Iterable[pa.RecordBatch],
+    made: Callable[[pa.RecordBatch], Iterable[pa.RecordBatch]],
+) -> ShardResult:
+    """Writes the shard of a task, and reads back what the manifest says of it: here, where its bytes are in memory still.
+
+    Args:
+        plan: has `out`, `schema`, `format` and `compression` of the shards.
+        task: what to write.
+        batches: of the task's records.
+        made: the rows that a batch becomes.
+    """
+    from engine import write_batches
+
+    counts = {"read": 0}
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            counts["read"] += batch.num_rows
+            yield from made(batch)
+
+    path = paths.join(plan.out, task.name)
+    written = write_batches(rows(), plan.schema, path, plan.format, plan.compression)
+    return ShardResult(index=task.index, read=counts["read"], entry=FileEntry.of_written(path, written))
+
+
+def pieces_of(task: ShardTask, reader: Any) -> Iterator[pa.RecordBatch]:
+    """Yields the batches of a task's records, in order.
+
+    Args:
+        task: names them.
+        reader: `SplitReader`, or another with its `read`.
+    """
     for split, skip, take in task.pieces:
         for batch in reader.read(split):
             if skip:

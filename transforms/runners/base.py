@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.core.progress import Progress
-from transforms.passes.protocols import AccumulatePass
-from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
+from transforms.passes.protocols import AccumulatePass, WritePass
+from transforms.passes.transformation import ShardResult, ShardTask
 
 __all__ = ["PassResult", "Runner", "SplitReader", "check_counts"]
 
@@ -69,7 +69,7 @@ class Runner(Protocol):
         """Returns the merged parts of a pass over all splits."""
 
     def transform(
-        self, plan: TransformPass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
+        self, plan: WritePass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
     ) -> list[ShardResult]:
         """Runs each task and returns the results in the order of tasks. A task may be run again: it is idempotent."""
 

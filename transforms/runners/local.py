@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
-from transforms.passes.protocols import AccumulatePass
-from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
+from transforms.passes.protocols import AccumulatePass, WritePass
+from transforms.passes.transformation import ShardResult, ShardTask
 from transforms.runners.base import PassResult, SplitReader
 from transforms.runners.processes import WorkerProcesses, portable
 
@@ -105,7 +105,7 @@ class LocalRunner:
         return PassResult(parts=merged, split_rows={**rows, **more_rows})
 
     def transform(
-        self, plan: TransformPass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
+        self, plan: WritePass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
     ) -> list[ShardResult]:
         """Runs each task and returns the results in the order of tasks."""
         opened = plan.open()

@@ -18,7 +18,7 @@ from trainers.evaluation.passes.tally import Tally
 if TYPE_CHECKING:
     from engine.dataset.dataset import Dataset
 
-__all__ = ["EvaluationPass", "NumberedReader", "NumberedSplit", "located", "numbered_splits"]
+__all__ = ["EvaluationPass", "NumberedReader", "NumberedSplit", "first_batch", "located", "numbered_splits"]
 
 _ROW = "fullpass.row"  # the number of each row in the data, beside its columns
 _SPLITS = 32  # that small data are cut into, whatever the machine: intervals must not depend on its cores
@@ -78,7 +78,7 @@ class NumberedReader:
         before, split = 0, numbered.split
         first = split.first_record if split.start else 0
         for batch in read_split(split, self.schema, batch_rows=self.batch_rows, columns=list(self.columns)):
-            place = {"path": str(split.path), "record": None if first is None else first + before}
+            place = {"path": str(split.path), "record": first, "row": numbered.first}
             fields = [*(batch.schema.field(i) for i in range(batch.num_columns)), pa.field(_ROW, pa.int64())]
             schema = pa.schema(fields, {PLACE: json.dumps(place)})
             ids = numbered.first + before + np.arange(batch.num_rows)
@@ -151,10 +151,17 @@ class OpenEvaluation:
         """Nothing is held but the models, which the process may need again."""
 
 
+def first_batch(reader: NumberedReader, splits: Sequence[NumberedSplit]) -> pa.RecordBatch | None:
+    """Returns the first rows of a data set, or None where it has no row."""
+    return next((batch for split in splits for batch in reader.read(split) if batch.num_rows), None)
+
+
 def located(error: DataError, batch: pa.RecordBatch) -> DataError:
-    """Returns the error with its file and record, where it knows the row of a numbered batch alone."""
+    """Returns the error with its file and record, where it knows the row of a numbered batch, or of a slice of one, alone."""
     place = json.loads((batch.schema.metadata or {}).get(PLACE, b"{}"))
     if error.path is not None or not place:
         return error
-    known = error.record is not None and place["record"] is not None
-    return DataError(error.message, path=place["path"], record=place["record"] + error.record if known else None)
+    if error.record is None or place["record"] is None:
+        return DataError(error.message, path=place["path"])
+    record = place["record"] + batch.column(_ROW)[error.record].as_py() - place["row"]
+    return DataError(error.message, path=place["path"], record=record)

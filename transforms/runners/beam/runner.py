@@ -23,8 +23,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from engine.core.errors import ConfigError, FullpassError
 from engine.core.progress import Progress
 from engine.storage.paths import require_local
-from transforms.passes.protocols import AccumulatePass
-from transforms.passes.transformation import ShardResult, ShardTask, TransformPass
+from transforms.passes.protocols import AccumulatePass, WritePass
+from transforms.passes.transformation import ShardResult, ShardTask
 from transforms.runners.base import PassResult, SplitReader
 from transforms.runners.beam.stages import AccumulateSplit, MergeParts, WriteShard, noted_error, rows_done
 from transforms.runners.exchange import read_parts
@@ -121,7 +121,7 @@ class BeamRunner:
         return PassResult(parts=parts, split_rows=rows)
 
     def transform(
-        self, plan: TransformPass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
+        self, plan: WritePass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
     ) -> list[ShardResult]:
         """Runs each task and returns the results in the order of tasks."""
 

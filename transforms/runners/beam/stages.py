@@ -12,8 +12,8 @@ import apache_beam as beam
 
 from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.storage.atomic import atomic_file
-from transforms.passes.protocols import AccumulatePass
-from transforms.passes.transformation import ShardTask, TransformPass
+from transforms.passes.protocols import AccumulatePass, WritePass
+from transforms.passes.transformation import ShardTask
 from transforms.runners.base import SplitReader
 from transforms.runners.exchange import write_parts
 
@@ -156,7 +156,7 @@ class MergeParts(beam.DoFn):
 
 
 class WriteShard(beam.DoFn):
-    """Writes one shard of a transformation.
+    """Writes one shard of a transformation, or of predictions.
 
     Args:
         plan: the pass.
@@ -164,7 +164,7 @@ class WriteShard(beam.DoFn):
         directory: shared by driver and workers; it gets a file a finished task.
     """
 
-    def __init__(self, plan: TransformPass, reader: SplitReader, directory: str) -> None:
+    def __init__(self, plan: WritePass, reader: SplitReader, directory: str) -> None:
         self._plan, self._reader, self._directory = plan, reader, directory
         self._opened: Any = None
 
