@@ -87,6 +87,12 @@ class Comparison:
         found = []
         if self.before.label != self.after.label:
             found.append(f"the labels differ: {self.before.label} and {self.after.label}")
+        shared = [name for name in self.after.overall if name in self.before.overall and name != "example_count"]
+        if not shared:
+            found.append("they have no metric in common")
+        for name in shared:
+            if math.isfinite(self.before.overall[name]) and not math.isfinite(self.after.overall[name]):
+                found.append(f"{name} of all rows was {self.before.overall[name]:.4f} and is no number any more")
         if not self.after.judged:
             found.append("it was held to no thresholds")
         found += list(self.after.failures)

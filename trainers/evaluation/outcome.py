@@ -55,6 +55,7 @@ def outcome(tally: Tally, judged: Sequence[Threshold], max_segments: int, **fact
         fairness=gaps(slices, list(overall)),
         intervals=plan.intervals.value,
         deviations=_deviations(whole),
+        error_bounds=whole.error_bounds,
         tasks={head.prefix.rstrip("/"): head.task for head in plan.heads},
         classes=classes,
         **facts,
@@ -72,6 +73,7 @@ def _slice(columns: tuple[str, ...], found: Measured, intervals: Intervals) -> S
         baseline=found.metrics.get("baseline"),
         change_half_widths=_changes(found, intervals),
         deviations=_deviations(found),
+        error_bounds=found.error_bounds,
     )
 
 

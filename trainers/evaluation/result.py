@@ -36,6 +36,7 @@ class SliceResult:
         baseline: metrics of the baseline over the same rows; None without one.
         change_half_widths: metric to half of the 95 % interval of its change against the baseline, on the same rows.
         deviations: metric to how far each replicate that the interval is estimated from is off; float32.
+        error_bounds: metric to how far the exact value may be away, where values were put together; exact ones are left out.
     """
 
     key: Mapping[str, Any]
@@ -46,6 +47,7 @@ class SliceResult:
     baseline: Mapping[str, float] | None = None
     change_half_widths: Mapping[str, float] = dataclasses.field(default_factory=dict)
     deviations: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    error_bounds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -77,7 +79,7 @@ class EvaluationResult:
         change_half_widths: metric to half of the 95 % interval of its change against the baseline over all rows.
         fairness: as `trainers.evaluation.fairness.gaps` returns them.
         intervals: how they were estimated.
-        deviations: as those of a segment, over all rows.
+        deviations, error_bounds: as those of a segment, over all rows.
         tasks: output to its task; the name is empty where there is one only.
         classes: output to the names of its classes, where labels are text.
     """
@@ -102,6 +104,7 @@ class EvaluationResult:
     deviations: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    error_bounds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def blessed(self) -> bool:
@@ -133,6 +136,7 @@ class EvaluationResult:
             "classes": {output: list(names) for output, names in self.classes.items()},
             "intervals": self.intervals,
             "deviations": _packed(self.deviations),
+            "error_bounds": _metrics(self.error_bounds),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -206,6 +210,7 @@ def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
         classes=stored.get("classes", {}),
         intervals=stored.get("intervals", "none"),
         deviations=_unpacked(stored.get("deviations", {})),
+        error_bounds=_numbers(stored.get("error_bounds", {})),
     )
 
 
@@ -217,6 +222,7 @@ def _slice_json(s: SliceResult) -> dict[str, Any]:
         "half_widths": _metrics(s.half_widths),
         "merged": s.merged,
         "deviations": _packed(s.deviations),
+        "error_bounds": _metrics(s.error_bounds),
     }
     if s.baseline is not None:
         found["baseline"] = _metrics(s.baseline)
@@ -234,6 +240,7 @@ def _slice_from(s: Mapping[str, Any]) -> SliceResult:
         baseline=_numbers(s["baseline"]) if "baseline" in s else None,
         change_half_widths=_numbers(s.get("change_half_widths", {})),
         deviations=_unpacked(s.get("deviations", {})),
+        error_bounds=_numbers(s.get("error_bounds", {})),
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainers.evaluation.result import EvaluationResult
+    from trainers.evaluation.result import EvaluationResult, SliceResult
 
 __all__ = ["markdown", "table"]
 
@@ -60,19 +60,20 @@ def _rows(
     result: EvaluationResult, show: int, metrics: Sequence[str] | None
 ) -> tuple[list[str], list[list[str]], list[str]]:
     names = list(metrics) if metrics is not None else [n for n in result.overall if n != "example_count"]
-    rows = [["all rows", f"{result.rows:,}", *(_shown(result.overall[n], result.half_widths.get(n)) for n in names)]]
+    rows = [["all rows", f"{result.rows:,}", *_cells(names, result.overall, result)]]
     if result.baseline is not None:
         rows.append(["baseline, all rows", f"{result.rows:,}", *(_shown(result.baseline[n]) for n in names)])
     hidden = []
     for columns in dict.fromkeys(tuple(s.key) for s in result.slices):
         segments = [s for s in result.slices if tuple(s.key) == columns]
-        rows += [
-            [s.name, f"{s.rows:,}", *(_shown(s.metrics[n], s.half_widths.get(n)) for n in names)]
-            for s in segments[:show]
-        ]
+        rows += [[s.name, f"{s.rows:,}", *_cells(names, s.metrics, s)] for s in segments[:show]]
         if len(segments) > show:
             hidden.append(f"{len(segments) - show:,} more segments of {', '.join(columns)}")
     return ["segment", "rows", *names], rows, hidden
+
+
+def _cells(names: Sequence[str], metrics: Mapping[str, float], of: EvaluationResult | SliceResult) -> list[str]:
+    return [_shown(metrics[n], of.half_widths.get(n), of.error_bounds.get(n, 0.0)) for n in names]
 
 
 def _verdict(result: EvaluationResult) -> list[str]:
@@ -84,8 +85,10 @@ def _verdict(result: EvaluationResult) -> list[str]:
     return ["not blessed:", *(f"  {line}" for line in result.failures), *left_out]
 
 
-def _shown(value: float, half_width: float | None = None) -> str:
+def _shown(value: float, half_width: float | None = None, error_bound: float = 0.0) -> str:
     if not math.isfinite(value):
         return "–"
     text = f"{value:,.0f}" if abs(value) >= 10000 else f"{value:.4f}"
-    return text if half_width is None or not math.isfinite(half_width) else f"{text} ±{half_width:.4f}"
+    if half_width is not None and math.isfinite(half_width):
+        text += f" ±{half_width:.4f}"
+    return f"{text} (exact to {error_bound:.0e})" if error_bound > 0 else text

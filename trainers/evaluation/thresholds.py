@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -133,7 +134,8 @@ def _slices(where: str, value: Any) -> tuple[tuple[str, ...], ...]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Not NaN, which no value is below or above: a bound that nothing misses."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def failures(
@@ -199,6 +201,12 @@ def _segments(threshold: Threshold, name: str, columns: tuple[str, ...], segment
     judged = [(s, s.metrics[name]) for s in segments if s.rows >= threshold.min_rows and not s.merged]
     judged = [(s, value) for s, value in judged if value == value]  # AUC of a segment with one class is not a number
     found = []
+    of_all = threshold.overall and any(each is not None for each in _bounds_of(threshold))
+    if not judged and not of_all:  # a model is not blessed for what nothing was held to
+        found.append(
+            f"{threshold.metric}: none of the {len(segments):,} segments of {', '.join(columns)} could be judged (fewer than "
+            f"{threshold.min_rows:,} rows, or no such metric), and all rows together are not"
+        )
     for s, value in judged:
         found += _bounds(threshold, s.name, value, s.half_widths.get(name))
         if threshold.needs_baseline and s.baseline is not None:
@@ -212,6 +220,11 @@ def _segments(threshold: Threshold, name: str, columns: tuple[str, ...], segment
                 f"at most {threshold.max_gap:g} is allowed"
             )
     return found
+
+
+def _bounds_of(threshold: Threshold) -> tuple[float | None, ...]:
+    """The bounds that hold for all rows as well as for segments."""
+    return threshold.min, threshold.max, threshold.min_change, threshold.max_change
 
 
 def _bounds(threshold: Threshold, where: str, value: float, half_width: float | None) -> list[str]:

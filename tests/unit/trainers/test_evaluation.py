@@ -208,7 +208,7 @@ def test_table_shows_largest_segments_and_says_how_many_more(result):
     ("change", "message"),
     [
         ({"label": "lateness"}, r"label 'lateness': neither the data nor the model"),
-        ({"label": "carrier"}, r"label 'carrier' is binary"),
+        ({"label": "carrier"}, r"label 'carrier' is text"),
         ({"slices": ["airline"]}, r"slices: column 'airline' not found; available columns: carrier, origin"),
         ({"slices": [[]]}, r"at least one column"),
         ({"metrics": ["Nonsense"]}, r"Nonsense"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from engine import ConfigError
@@ -137,3 +138,85 @@ def test_tfma_reads_the_files_of_a_result(tmp_path):
     verdict = tfma.load_validation_result(out)
     assert not verdict.validation_ok
     assert verdict.metric_validations_per_slice[0].failures[0].message == result.failures[0]
+
+
+def _of_tfma(computations, labels, predictions, weights):
+    """The last of computations as TFMA runs them, row by row."""
+    from tensorflow_model_analysis.metrics import metric_types
+
+    found = {}
+    for each in computations:
+        if not isinstance(each, metric_types.MetricComputation):
+            found.update(each.result(found))
+            continue
+        state = each.combiner.create_accumulator()
+        for row in zip(labels, predictions, weights):
+            of = {k: np.array([v]) for k, v in zip(("labels", "predictions", "example_weights"), row)}
+            inputs = metric_types.StandardMetricInputs(of)
+            for preprocessor in each.preprocessors or ():
+                (inputs,) = preprocessor.process(inputs)
+            state = each.combiner.add_input(state, inputs)
+        found.update(each.combiner.extract_output(state))
+    return list(found.values())[-1]
+
+
+def test_tfma_reads_the_plots_and_they_are_those_that_it_computes(tmp_path):
+    import tensorflow_model_analysis as tfma
+    from tensorflow_model_analysis.metrics.binary_confusion_matrices import binary_confusion_matrices
+
+    from trainers.evaluation.accumulators.score_histogram import ScoreHistogram
+    from trainers.evaluation.passes.curves import Curves
+    from trainers.evaluation.tfma.result_files import write_tfma_files
+
+    rng = np.random.default_rng(2)
+    predictions = rng.beta(0.6, 1.2, 400).astype(np.float32).astype(np.float64)
+    labels = (rng.uniform(size=400) < predictions).astype(float)
+    weights = rng.choice([0.5, 1.0, 2.0], 400)
+    curves, histogram = Curves("binary"), ScoreHistogram()
+    curves.update(labels, predictions, weights)
+    histogram.update(np.zeros(400, np.int64), labels, predictions, weights)
+    result = EvaluationResult(
+        model="models/1", model_sha256="0", label="late", rows=400, overall={"auc": 0.75}, tasks={"late": "binary"},
+        curves=curves.as_json(histogram),
+    )  # fmt: skip
+    out = str(tmp_path / "evaluation.tfma")
+    write_tfma_files(result, out)
+    (plots,) = tfma.load_plots(out)
+    (entry,) = plots.plot_keys_and_values
+    assert entry.key.output_name == "late" and not plots.slice_key.single_slice_keys
+    matrices = list(entry.value.confusion_matrix_at_thresholds.matrices)
+    thresholds = [each.threshold for each in matrices]
+    assert len(matrices) > 200 and thresholds == sorted(set(thresholds))
+    computations = binary_confusion_matrices(thresholds=thresholds, example_weighted=True, use_histogram=False)
+    expected = _of_tfma(computations, labels, predictions, weights)
+    assert list(expected.thresholds) == thresholds
+    for name in ("true_positives", "false_positives", "false_negatives", "true_negatives"):
+        theirs = getattr(expected, "".join(word[0] for word in name.split("_")))
+        assert [getattr(each, name) for each in matrices] == pytest.approx(list(theirs), abs=1e-9), name
+    metric = tfma.metrics.CalibrationPlot(num_buckets=20, left=0, right=1)
+    expected = _of_tfma(metric.computations(example_weighted=True), labels, predictions, weights)
+    theirs = [each for each in expected.buckets if each.num_weighted_examples.value]
+    mine = list(entry.value.calibration_histogram_buckets.buckets)
+    for one, two in zip(mine, theirs, strict=True):
+        assert one.lower_threshold_inclusive == pytest.approx(two.lower_threshold_inclusive)
+        for name in ("num_weighted_examples", "total_weighted_label", "total_weighted_refined_prediction"):
+            assert getattr(one, name).value == pytest.approx(getattr(two, name).value), name
+    ((key, found),) = tfma.load_eval_result(out).plots
+    assert key == () and len(found["late"][""]["confusionMatrixAtThresholds"]["matrices"]) == len(matrices)
+
+
+def test_plot_of_several_classes_and_none_of_numbers(tmp_path):
+    import tensorflow_model_analysis as tfma
+
+    from trainers.evaluation.tfma.result_files import write_tfma_files
+
+    facts = {"model": "m", "model_sha256": "0", "label": "y", "rows": 6, "overall": {"example_count": 6.0}}
+    curves = {"confusion_matrix": [[0, 1, 0], [0, 0, 0], [0, 0, 5.0]]}
+    write_tfma_files(EvaluationResult(**facts, curves=curves), tmp_path / "classes.tfma")
+    (plots,) = tfma.load_plots(str(tmp_path / "classes.tfma"))
+    (matrix,) = plots.plot_keys_and_values[0].value.multi_class_confusion_matrix_at_thresholds.matrices
+    found = [(each.actual_class_id, each.predicted_class_id, each.num_weighted_examples) for each in matrix.entries]
+    assert found == [(0, 1, 1.0), (2, 2, 5.0)] and matrix.threshold == 0.0
+    write_tfma_files(EvaluationResult(**facts), tmp_path / "numbers.tfma")
+    assert not list(tfma.load_plots(str(tmp_path / "numbers.tfma")))
+    assert tfma.load_eval_result(str(tmp_path / "numbers.tfma")).plots == []

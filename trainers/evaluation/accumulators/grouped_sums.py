@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,27 +113,18 @@ class SparseSums:
         keys, sums = self.whole()
         return self._with(keys // (self.slots * parts) * self.slots + keys % self.slots, sums)
 
-    def without(self, size: int, parts: int) -> Self:
-        """Returns for each group here what its whole has without it."""
+    def segments(self, size: int, parts: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yields (slots, places, part, sums) of each of `size` segments that are `parts` groups each.
+
+        Slots are the distinct ones, ascending; places [n] say which of them each of the sums [width, n] is of, `part` [n] of which
+        part it is. Sums of one part lie together.
+        """
         keys, sums = self.whole()
-        whole_keys, whole_sums = self.folded(size, parts).whole()
-        groups: np.ndarray = keys // self.slots
-        rows = np.searchsorted(whole_keys, groups // parts * self.slots + keys % self.slots)
-        left = np.repeat(whole_sums[:, :, None], parts, axis=2)
-        left[:, rows, groups % parts] -= sums  # each slot of a part is there once
-        left[np.abs(left) < 1e-12] = 0.0  # what leaving a part out left of rounding
-        # Slots lie in order within each group: turned over group by group, all keys ascend, and nothing is sorted.
-        starts = np.searchsorted(whole_keys, np.arange(size + 1) * self.slots)
-        new_keys, new_sums = [np.zeros(0, np.int64)], [np.zeros((self.width, 0))]
-        for group in range(size):
-            part = slice(starts[group], starts[group + 1])
-            slots = whole_keys[part] % self.slots
-            numbers: np.ndarray = group * parts + np.arange(parts)
-            new_keys.append((numbers[:, None] * self.slots + slots).reshape(-1))
-            new_sums.append(left[:, part].transpose(0, 2, 1).reshape(self.width, -1))
-        out = self._empty()
-        out.load({"keys": np.concatenate(new_keys), "sums": np.concatenate(new_sums, axis=1)})
-        return out
+        starts = np.searchsorted(keys, np.arange(size + 1) * (self.slots * parts))
+        for segment in range(size):
+            mine = slice(starts[segment], starts[segment + 1])
+            slots, places = np.unique(keys[mine] % self.slots, return_inverse=True)
+            yield slots, places, keys[mine] // self.slots - segment * parts, sums[:, mine]
 
     def regrouped(self, mapping: np.ndarray, parts: int) -> Self:
         """Returns the sums by other numbers of groups."""

@@ -13,7 +13,7 @@ from trainers.evaluation.accumulators.error_quantiles import ErrorQuantiles
 from trainers.evaluation.accumulators.multiclass_sums import MulticlassSums
 from trainers.evaluation.accumulators.per_class import ClassAreas, MultilabelSums
 from trainers.evaluation.accumulators.ranking import RankedRows
-from trainers.evaluation.accumulators.row_sums import BinarySums, PinballSums, RegressionSums
+from trainers.evaluation.accumulators.row_sums import BinarySums, CalibrationBins, PinballSums, RegressionSums
 from trainers.evaluation.accumulators.sampling import PARTS, Intervals, half_width, part_of, poisson_counts
 from trainers.evaluation.accumulators.score_histogram import ScoreHistogram
 
@@ -21,7 +21,7 @@ __all__ = ["PARTS", "RANKING", "Intervals", "MetricTable", "poisson_counts"]
 
 RANKING = re.compile(r"(?:mrr|map|ndcg(?:_at_\d+)?|(?:precision|recall)_at_\d+)")
 _DEFAULT_TOP = 5
-_SCORES = {"auc", "auc_precision_recall", "expected_calibration_error"}
+_SCORES = {"auc", "auc_precision_recall"}
 
 
 class MetricTable:
@@ -45,8 +45,10 @@ class MetricTable:
     ) -> None:
         self._settings = (task, intervals, classes, tuple(names), histogram)
         self._intervals = intervals
-        self.plain = _accumulators(task, classes, names, histogram)  # exact totals where samples overlap
-        self.parted = _accumulators(task, classes, names, histogram) if intervals is Intervals.BOOTSTRAP else self.plain
+        wanted = task, classes, names, histogram
+        self.plain = _accumulators(*wanted, PARTS if intervals is Intervals.JACKKNIFE else 1)
+        # Samples overlap: totals are exact in sums of their own.
+        self.parted = _accumulators(*wanted, PARTS) if intervals is Intervals.BOOTSTRAP else self.plain
         ranking = [name for name in names if RANKING.fullmatch(name)]
         self.ranking = RankedRows(ranking) if ranking else None
 
@@ -152,13 +154,14 @@ class MetricTable:
         return PARTS if any(each is parted for parted in self.parted) else 1
 
 
-def _accumulators(task: str, classes: int, names: Sequence[str], histogram: bool) -> list[Accumulator]:
-    """The first that gives a result decides about it."""
+def _accumulators(task: str, classes: int, names: Sequence[str], histogram: bool, parts: int) -> list[Accumulator]:
+    """The first that gives a result decides about it; `parts` groups are of one segment."""
+    areas: list[Accumulator] = [ClassAreas(classes, parts)] if any("auc" in name for name in names) else []
     if task == "multilabel":
-        return [MultilabelSums(classes), *_areas(classes, names)]
+        return [MultilabelSums(classes), *areas]
     if task == "multiclass":
         top = [int(match[1]) for name in names if (match := re.fullmatch(r"top_(\d+)_accuracy", name))]
-        return [MulticlassSums(classes, top or [_DEFAULT_TOP]), *_areas(classes, names)]
+        return [MulticlassSums(classes, top or [_DEFAULT_TOP]), *areas]
     percents = [50] if "median_absolute_error" in names else []
     percents += [int(name.removeprefix("absolute_error_p")) for name in names if name.startswith("absolute_error_p")]
     errors = [ErrorQuantiles(percents)] if percents else []
@@ -167,12 +170,9 @@ def _accumulators(task: str, classes: int, names: Sequence[str], histogram: bool
         return [RegressionSums(), *errors, *pinball]
     others = [name for name in names if not name.startswith("pinball_loss@")]
     at = dict.fromkeys(float(match[1]) for name in others if (match := re.fullmatch(r"[a-z_0-9]+@([\d.]+)", name)))
-    scores = [ScoreHistogram()] if histogram or _SCORES.intersection(names) else []
-    return [BinarySums(), *scores, *errors, *pinball, *(_AtThreshold(each) for each in at)]
-
-
-def _areas(classes: int, names: Sequence[str]) -> list[Accumulator]:
-    return [ClassAreas(classes)] if any("auc" in name for name in names) else []
+    scores = [ScoreHistogram(parts)] if histogram or _SCORES.intersection(names) else []
+    bins = [CalibrationBins()] if "expected_calibration_error" in names else []
+    return [BinarySums(), *scores, *bins, *errors, *pinball, *(_AtThreshold(each) for each in at)]
 
 
 class _AtThreshold(BinarySums):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -110,10 +110,11 @@ class ClassAreas:
 
     Args:
         classes: number of classes.
+        parts: so many groups are of one segment.
     """
 
-    def __init__(self, classes: int) -> None:
-        self.classes = [ScoreHistogram() for _ in range(classes)]
+    def __init__(self, classes: int, parts: int = 1) -> None:
+        self.classes = [ScoreHistogram(parts) for _ in range(classes)]
 
     def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
         """Adds rows: labels [n, k], or the class of each row [n]."""
@@ -145,7 +146,8 @@ class ClassAreas:
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Holds the histograms of `arrays`."""
         for index, each in enumerate(self.classes):
-            each.load({name: arrays[f"{name}.{index}"] for name in ("keys", "sums")})
+            mine = (name for name in arrays if name.rpartition(".")[2] == str(index))
+            each.load({name.rpartition(".")[0]: arrays[name] for name in mine})
 
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns the areas of each group; `auc@classId:2` is that of one class."""
@@ -155,9 +157,14 @@ class ClassAreas:
             values = np.stack([each[name] for each in classes])
             out[f"macro_{name}"] = mean_of_classes(values)
             out.update({f"{name}@classId:{index}": row for index, row in enumerate(values)})
+            if f"{name}_error_bound" not in classes[0]:  # left out parts have none
+                continue
+            bounds = np.stack([each[f"{name}_error_bound"] for each in classes])
+            out[f"macro_{name}_error_bound"] = mean_of_classes(bounds)
+            out.update({f"{name}@classId:{index}_error_bound": row for index, row in enumerate(bounds)})
         return out
 
-    def _of(self, classes: list[ScoreHistogram]) -> Self:
+    def _of(self, classes: list[Any]) -> Self:
         out = type(self)(0)
         out.classes = classes
         return out

@@ -11,7 +11,7 @@ from trainers.evaluation.accumulators.grouped_sums import DenseSums, ratio, summ
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
-__all__ = ["BinarySums", "PinballSums", "RegressionSums", "clipped_probability"]
+__all__ = ["BinarySums", "CalibrationBins", "PinballSums", "RegressionSums", "clipped_probability"]
 
 _EPSILON = 1e-7  # a probability of exactly 0 or 1 counts in the log loss as this far away from it, as in Keras
 
@@ -100,6 +100,41 @@ class BinarySums(DenseSums):
             "root_mean_squared_error": np.sqrt(mse),
             "mean_absolute_error": ratio(absolute, total),
         }
+
+
+class CalibrationBins(DenseSums):
+    """Weight, labels and probabilities in equal bins of the probability: exact, wherever the probabilities lie.
+
+    Args:
+        bins: of [0, 1]; each but the last is open above.
+    """
+
+    def __init__(self, bins: int = 10) -> None:
+        self.bins = bins
+        self.width = 3 * bins
+        super().__init__()
+
+    def _empty(self) -> Self:
+        return type(self)(self.bins)
+
+    def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
+        """Adds rows."""
+        places = np.minimum((predictions * self.bins).astype(np.int64), self.bins - 1)
+        size = max(self.sums.shape[1], int(groups.max(initial=-1)) + 1)
+        found = np.zeros((3, size * self.bins))
+        found = summed_by_group(
+            found, groups * self.bins + places, np.stack([weights, weights * labels, weights * predictions])
+        )
+        self.sums = self.padded(size) + found.reshape(3, size, self.bins).transpose(0, 2, 1).reshape(self.width, size)
+
+    def of_group(self, group: int) -> np.ndarray:
+        """Returns float64 [3, bins]: weight, and the sums of labels and of probabilities by weight."""
+        return self.padded(group + 1)[:, group].reshape(3, self.bins)
+
+    def results(self, size: int) -> dict[str, np.ndarray]:
+        """Returns the mean distance between the share of positives and the mean probability over the bins, by weight."""
+        weight, label, probability = self.padded(size).reshape(3, self.bins, size)
+        return {"expected_calibration_error": ratio(np.abs(label - probability).sum(axis=0), weight.sum(axis=0))}
 
 
 class PinballSums(DenseSums):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from trainers.evaluation.accumulators.confusion_counts import ClassConfusion, ConfusionCounts
-from trainers.evaluation.accumulators.score_histogram import BUCKETS, ScoreHistogram
+from trainers.evaluation.accumulators.row_sums import CalibrationBins
+from trainers.evaluation.accumulators.score_histogram import ScoreHistogram
 
 __all__ = ["Curves"]
 
@@ -27,12 +28,15 @@ class Curves:
 
     def __init__(self, task: str, classes: int = 2) -> None:
         self._confusion = ConfusionCounts() if task == "binary" else None
+        self._calibration = CalibrationBins(_BINS)
         self._matrix = ClassConfusion(classes) if task == "multiclass" and classes <= _MATRIX else None
 
     def update(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
         """Adds rows."""
         if self._confusion is not None:
-            self._confusion.update(np.zeros(len(labels), np.int64), labels, predictions, weights)
+            zeros = np.zeros(len(labels), np.int64)
+            self._confusion.update(zeros, labels, predictions, weights)
+            self._calibration.update(zeros, labels, predictions, weights)
         if self._matrix is not None:
             self._matrix.update(labels, predictions, weights)
 
@@ -40,18 +44,21 @@ class Curves:
         """Adds what the other has seen."""
         if self._confusion is not None and other._confusion is not None:
             self._confusion.merge(other._confusion)
+            self._calibration.merge(other._calibration)
         if self._matrix is not None and other._matrix is not None:
             self._matrix.merge(other._matrix)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns all that is held, by name."""
-        found = {} if self._confusion is None else {"confusion": self._confusion.sums}
+        found = {}
+        if self._confusion is not None:
+            found = {"confusion": self._confusion.sums, "calibration": self._calibration.sums}
         return found if self._matrix is None else {**found, "matrix": self._matrix.matrix}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Holds what `arrays` of curves of the same task returned."""
         if self._confusion is not None:
-            self._confusion.sums = arrays["confusion"].copy()
+            self._confusion.sums, self._calibration.sums = arrays["confusion"].copy(), arrays["calibration"].copy()
         if self._matrix is not None:
             self._matrix.matrix = arrays["matrix"].copy()
 
@@ -70,10 +77,10 @@ class Curves:
         out: dict[str, Any] = {}
         if histogram is not None:
             keys, sums = histogram.whole()
-            first = slice(0, int(np.searchsorted(keys, BUCKETS)))
-            out["calibration"] = _calibration(keys[first], sums[:, first])
-            out.update(_areas(keys[first], sums[:, first]))
+            first = slice(0, int(np.searchsorted(keys, histogram.slots)))
+            out.update(_areas(histogram.scores(keys[first]), sums[:, first]))
         if self._confusion is not None:
+            out["calibration"] = _calibration(self._calibration.of_group(0))
             out["confusion"] = [
                 {"threshold": float(threshold), "tp": tp, "fp": fp, "fn": fn, "tn": tn}
                 for threshold, tp, fp, fn, tn in zip(
@@ -85,24 +92,22 @@ class Curves:
         return out
 
 
-def _calibration(buckets: np.ndarray, sums: np.ndarray) -> list[dict[str, float]]:
-    bins = buckets * _BINS // BUCKETS
-    positives, negatives, probability = (np.bincount(bins, row, _BINS) for row in sums)
-    weight = positives + negatives
+def _calibration(sums: np.ndarray) -> list[dict[str, float]]:
+    weight, label, probability = sums
     return [
         {
             "low": i / _BINS,
             "high": (i + 1) / _BINS,
             "weight": float(weight[i]),
             "mean_prediction": float(probability[i] / weight[i]),
-            "mean_label": float(positives[i] / weight[i]),
+            "mean_label": float(label[i] / weight[i]),
         }
         for i in range(_BINS)
         if weight[i] > 0
     ]
 
 
-def _areas(buckets: np.ndarray, sums: np.ndarray) -> dict[str, list[dict[str, float]]]:
+def _areas(scores: np.ndarray, sums: np.ndarray) -> dict[str, list[dict[str, float]]]:
     """Points of both curves from the highest threshold down, evenly spread over the rows that become positive."""
     positives, negatives = sums[0][::-1], sums[1][::-1]
     tp, fp = np.cumsum(positives), np.cumsum(negatives)
@@ -110,7 +115,7 @@ def _areas(buckets: np.ndarray, sums: np.ndarray) -> dict[str, list[dict[str, fl
         return {}
     share = (tp + fp) / (tp[-1] + fp[-1])
     places = np.unique(np.searchsorted(share, np.linspace(0, 1, _POINTS - 1)).clip(max=len(tp) - 1))
-    thresholds = buckets[::-1][places] / BUCKETS
+    thresholds = scores[::-1][places]
     pr = [
         {"threshold": float(t), "recall": float(hit / tp[-1]), "precision": float(hit / (hit + false))}
         for t, hit, false in zip(thresholds, tp[places], fp[places])

@@ -103,8 +103,8 @@ class HeadSums:
         assert self._curves is not None  # kinds of all rows have them
         return self._curves.as_json(self._table.histogram(1))
 
-    def results(self, size: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Returns values [size] and replicates [size, parts] of each metric."""
+    def results(self, size: int) -> tuple[dict[str, np.ndarray], ...]:
+        """Returns values [size], replicates [size, parts], and how far exact values may be away [size], by metric."""
         own = self._table.results(size)
         metrics = {name: own[name] for name in self._head.names}
         if self._others is not None:
@@ -112,7 +112,9 @@ class HeadSums:
             for name in dict.fromkeys(name for each in found for name in each):
                 metrics[name] = np.array([each.get(name, np.nan) for each in found])
         replicates = self._table.replicates(size)
-        return metrics, {name: replicates[name] for name in self._head.names if name in replicates}
+        names = self._head.names
+        bounds = {name: own[f"{name}_error_bound"] for name in names if f"{name}_error_bound" in own}
+        return metrics, {name: replicates[name] for name in names if name in replicates}, bounds
 
     def _grow(self, size: int) -> None:
         assert self._others is not None

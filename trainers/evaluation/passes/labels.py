@@ -109,7 +109,7 @@ def read_vocabulary(model_path: str | os.PathLike[str], name: str | None, classe
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_bytes().decode("utf-8", "replace").splitlines()
+    return path.read_bytes().decode("utf-8", "backslashreplace").splitlines()
 
 
 def _listed(files: Sequence[Path]) -> str:
@@ -136,12 +136,12 @@ def is_text(kind: pa.DataType) -> bool:
 def _looked_up(values: Sequence[Any], label: str, vocabulary: Sequence[str] | None) -> np.ndarray:
     if vocabulary is None:
         raise ConfigError(
-            f"label {label!r} is binary: text; give label_vocabulary, a file of the classes' names in the model's assets, a line each"
+            f"label {label!r} is text; give label_vocabulary, a file of the classes' names in the model's assets, a line each"
         )
     codes = {name: index for index, name in enumerate(vocabulary)}
     found: np.ndarray = np.empty(len(values))
     for row, value in enumerate(values):
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
         code = codes.get(text)
         if code is None:
             raise DataError(

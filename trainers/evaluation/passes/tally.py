@@ -31,6 +31,7 @@ class Measured:
         rows: how many.
         metrics: by role, metric to value.
         replicates: by role, metric to its values without each part or over each sample.
+        error_bounds: of the model, metric to how far the exact value may be away; those of exact values are left out.
         merged: number of segments in it.
     """
 
@@ -38,6 +39,7 @@ class Measured:
     rows: int
     metrics: Mapping[str, Mapping[str, float]]
     replicates: Mapping[str, Mapping[str, np.ndarray]]
+    error_bounds: Mapping[str, float]
     merged: int = 1
 
 
@@ -75,7 +77,9 @@ class Tally:
         weights = np.ones(batch.num_rows)
         if plan.weight is not None:
             weights = numbers_of(batch.column(plan.weight), plan.weight, "weight").astype(np.float64)
-            _refuse_rows(~(weights >= 0), f"weight {plan.weight!r} is below 0 or no number")
+            _refuse_rows(
+                ~(weights >= 0) | np.isinf(weights), f"weight {plan.weight!r} is below 0, infinite or no number"
+            )
         queries = _queries(batch, plan.query)
         rows = []
         answers = {role: models[role].answers(batch) for role in plan.roles}
@@ -164,9 +168,14 @@ class Tally:
         for group in range(groups):
             metrics: dict[str, dict[str, float]] = {role: {} for role in self.plan.roles}
             replicates: dict[str, dict[str, np.ndarray]] = {role: {} for role in self.plan.roles}
-            for (role, prefix), (by_name, parts) in found.items():
+            error_bounds: dict[str, float] = {}
+            for (role, prefix), (by_name, parts, bounds) in found.items():
                 metrics[role].update({f"{prefix}{name}": float(v[group]) for name, v in by_name.items()})
                 replicates[role].update({f"{prefix}{name}": v[group] for name, v in parts.items()})
+                if role == "model":
+                    error_bounds.update(
+                        {f"{prefix}{name}": float(v[group]) for name, v in bounds.items() if v[group] > 0}
+                    )
             for role in self.plan.roles:
                 metrics[role]["example_count"] = float(rows[group])
             outcomes.append(
@@ -175,6 +184,7 @@ class Tally:
                     rows=rows[group],
                     metrics=metrics,
                     replicates=replicates,
+                    error_bounds=error_bounds,
                     merged=1 if values[group] is not None else merged,
                 )
             )
@@ -229,7 +239,16 @@ def truth_of(batch: pa.RecordBatch, model: Any, head: Any, predictions: np.ndarr
     """
     classes = predictions.shape[1] if predictions.ndim == 2 else None
     several = None if head.task is None else head.task == "multilabel"
-    return labels_of(batch, model, head.label, head.vocabulary, classes, several)
+    if head.task == "multiclass":
+        several = None  # one number for each class says the class, too
+    found = labels_of(batch, model, head.label, head.vocabulary, classes, several)
+    if head.task != "multiclass" or found.ndim == 1:
+        return found
+    _refuse_rows(
+        ((found != 0).sum(axis=1) != 1) | ((found == 1).sum(axis=1) != 1),
+        f"label {head.label!r} has not exactly one class; give task = 'multilabel' where a row may have none or several",
+    )
+    return found.argmax(axis=1).astype(np.float64)
 
 
 def _refuse_rows(wrong: Any, message: str) -> None:
@@ -246,7 +265,9 @@ def _check(head: Head, labels: np.ndarray, predictions: np.ndarray) -> None:
     if head.task in ("binary", "multilabel"):
         outside = ((answers < 0) | (answers > 1)).any(axis=1)
         _refuse_rows(
-            outside, "the model's answer is outside of [0, 1], where the first rows' were; give task = 'regression'"
+            outside,
+            "the model's answer is outside of [0, 1]; give task = 'regression' where it is no probability, and where it is a logit "
+            "export the model with a sigmoid",
         )
         _refuse_rows(((truth < 0) | (truth > 1)).any(axis=1), f"label {head.label!r} is outside of [0, 1]")
     if head.task == "multiclass":

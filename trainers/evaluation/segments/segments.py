@@ -84,6 +84,8 @@ def one_value(column: pa.Array, name: str) -> pa.Array:
     """
     import pyarrow.compute as pc
 
+    if pa.types.is_nested(column.type) and not is_list(column.type):
+        raise ConfigError(f"slices: column {name!r} is {column.type}; segments need one value a row")
     if pa.types.is_dictionary(column.type) or not is_list(column.type):
         return column
     longest = pc.max(pc.list_value_length(column)).as_py() or 0
@@ -109,7 +111,7 @@ def _codes(column: pa.Array, name: str) -> tuple[np.ndarray, list[Any]]:
 def _plain(value: Any) -> Any:
     """A value of JSON: bytes as text, and what JSON has no form for, dates for one, as its text."""
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, float) and math.isnan(value):
-        return None
+        return value.decode("utf-8", "backslashreplace")  # different bytes stay different segments
+    if isinstance(value, float):
+        return None if math.isnan(value) else value + 0.0  # 0.0 and -0.0 are one segment, of the first name
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

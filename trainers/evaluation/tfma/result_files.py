@@ -13,6 +13,7 @@ from typing import Any
 from engine.storage.destination import Destination
 from trainers.evaluation.accumulators.sampling import DEGREES, STUDENT_T
 from trainers.evaluation.result import EvaluationResult
+from trainers.evaluation.tfma.plots import plots_for_all_rows
 
 __all__ = ["write_tfma_files"]
 
@@ -21,7 +22,7 @@ _AGGREGATES = {"micro_": "micro_average", "macro_": "macro_average", "weighted_"
 
 
 def write_tfma_files(result: EvaluationResult, out: str | os.PathLike[str], data: str = "") -> None:
-    """Writes `metrics-00000-of-00001.tfrecord`, `validations.tfrecord` and `eval_config.json`.
+    """Writes `metrics-00000-of-00001.tfrecord`, `plots-...`, `validations.tfrecord` and `eval_config.json`.
 
     Args:
         result: of an evaluation.
@@ -41,6 +42,10 @@ def write_tfma_files(result: EvaluationResult, out: str | os.PathLike[str], data
             for each in result.slices:
                 if not each.merged:  # it is no slice of any value
                     file.write(_for_slice(each.key, each.metrics, each.half_widths))
+        with tf.io.TFRecordWriter(os.path.join(directory, "plots-00000-of-00001.tfrecord")) as file:
+            plots = plots_for_all_rows(result.curves, next(iter(result.tasks), ""))
+            if plots is not None:
+                file.write(plots)
         with tf.io.TFRecordWriter(os.path.join(directory, "validations.tfrecord")) as file:
             file.write(_validation(result))
         Path(directory, _CONFIG).write_text(_run(result, data), encoding="utf-8")
