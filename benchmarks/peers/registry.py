@@ -34,6 +34,7 @@ PEERS = {
     "duckdb": Peer(title="duckdb", package="duckdb"),
     "ray.data": Peer(title="ray.data over Parquet", package="ray"),
     "tfma": Peer(title="TFMA's combiners, row by row", package="tensorflow-model-analysis"),
+    "tfma run": Peer(title="TFMA's `analyze_raw_data`", package="tensorflow-model-analysis"),
     "starlette": Peer(title="`model(x)` a request behind starlette", package="starlette"),
     "ray serve": Peer(
         title="Ray Serve",
