@@ -92,17 +92,18 @@ def analyze(
     rows = reader_rows(batch_rows, ds.size_bytes, ds.num_records, held_bytes)
     destination = Destination(out, GRAPH_MARK)
     destination.check(ds.paths)
-    backend = make_runner(runner, runner_options)
+    chosen = make_runner(runner, runner_options)
+    caching: CachingRunner | None = None
     if spans is not None:
         from transforms.cache import CachingRunner, spans_of
 
-        backend = CachingRunner(backend, require_local("spans", spans), spans_of(ds.paths))
+        caching = CachingRunner(chosen, require_local("spans", spans), spans_of(ds.paths))
     function = UserFunction(preprocessing_fn, custom_config)
     with graph_errors(function.lines, function.name, hints):
-        report = _analyze(ds, function, destination, backend, rows, held_bytes, target_split_bytes)
+        report = _analyze(ds, function, destination, caching or chosen, rows, held_bytes, target_split_bytes)
     if hasattr(ds, "manifest"):  # data in memory have none
         write_provenance(destination.path, ds.manifest)
-    return report if spans is None else dataclasses.replace(report, records_read=backend.records_read)
+    return report if caching is None else dataclasses.replace(report, records_read=caching.records_read)
 
 
 def _analyze(
@@ -220,7 +221,7 @@ def _run_pass(
 def _parts_wanted(ds: Dataset, backend: Any) -> int:
     """Hash partitions of a state: one for every 256 MiB of data, since each costs its share of work for every split."""
     workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
-    return max(1, min(ds.size_bytes >> 28, 4 * workers)) if getattr(backend, "name", "") == "local" else 1 << 30
+    return int(max(1, min(ds.size_bytes >> 28, 4 * workers))) if getattr(backend, "name", "") == "local" else 1 << 30
 
 
 def split_bytes(ds: Dataset) -> int:

@@ -32,7 +32,7 @@ def launcher(name: str, **options: Any) -> Launcher:
         raise ConfigError(f"launcher = {name!r}: expected one of {', '.join(LAUNCHERS)}")
     module, _, cls_name = LAUNCHERS[name].partition(":")
     try:
-        cls = getattr(importlib.import_module(module), cls_name)
+        cls: type[Launcher] = getattr(importlib.import_module(module), cls_name)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("cluster", "engine"):
             raise

@@ -11,7 +11,7 @@ from engine.core import environment, run_log
 
 __all__ = ["Progress"]
 
-_LINE_EVERY_S = 10.0
+_LINE_EVERY_S = 10.0  # lines stay in a log, where a bar would not
 
 
 class Progress:

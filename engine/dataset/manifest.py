@@ -29,7 +29,7 @@ MANIFEST_NAME = "_fullpass_manifest.json"
 VERSION = 2  # 1 had no digest; it is still read
 _READ_VERSIONS = (1, VERSION)
 _CHUNK_BYTES = 4 << 20
-_HEAD_BYTES = 4096
+_HEAD_BYTES = 4096  # its name is in the first line: no data file is read whole to see that it is none
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,9 @@ class BlockReader(Protocol):
     """What the feed needs of a data set."""
 
     @property
-    def schema(self) -> pa.Schema: ...
+    def schema(self) -> pa.Schema:
+        """Columns of the records."""
+        ...
 
     def read_block(self, block: int, columns: Sequence[str]) -> pa.RecordBatch:
         """Returns all records of a block; called from several threads."""

@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ["BufferPool", "aligned_empty"]
 
 _ALIGN = 64  # TensorFlow takes over memory aligned like this without a copy
-_FREE_BYTES = 256 << 20
+_FREE_BYTES = 256 << 20  # some batches of wide rows; beyond, what was needed once would be held for ever
 
 
 def _allocate(size: int) -> np.ndarray:

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
-from engine.feed.ahead import batches_ahead, run_ahead
 from engine.feed.batch_builder import Assembler
 from engine.feed.block_reader import BlockReader, BlockSource
 from engine.feed.columns import make_layout, numpy_batch, unpack_numpy
 from engine.feed.config import FeedConfig
 from engine.feed.windows import WindowLoader
+from engine.machine.ahead import batches_ahead, run_ahead
 from engine.plan import Cursor, EpochPlan, Window, dump_state, load_state
 
 if TYPE_CHECKING:

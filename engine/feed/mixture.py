@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from engine._native import ByteRows
 from engine.core.errors import ConfigError
-from engine.feed.ahead import batches_ahead, run_ahead
 from engine.feed.batch_builder import Assembler
 from engine.feed.columns import BYTES, Layout, numpy_batch, unpack_numpy
 from engine.feed.config import FeedConfig
@@ -19,6 +18,7 @@ from engine.feed.dataset_reader import DatasetReader
 from engine.feed.feed import Feed
 from engine.feed.protocols import BlockData
 from engine.feed.windows import WindowLoader
+from engine.machine.ahead import batches_ahead, run_ahead
 from engine.plan import Remainder
 from engine.plan.feistel import derive_key
 from engine.plan.mixture import MixSchedule

@@ -22,20 +22,28 @@ class StoredFile(Protocol):
     """What a manifest says of a file."""
 
     @property
-    def size_bytes(self) -> int: ...
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        ...
 
     @property
-    def records(self) -> int: ...
+    def records(self) -> int:
+        """How many it holds."""
+        ...
 
     @property
-    def compression(self) -> str | None: ...
+    def compression(self) -> str | None:
+        """How the whole file is packed, None where it is not."""
+        ...
 
 
 class BlockManifest(Protocol):
     """The blocks of a data set, in the order of the global record ids."""
 
     @property
-    def files(self) -> Sequence[StoredFile]: ...
+    def files(self) -> Sequence[StoredFile]:
+        """In the order of their records."""
+        ...
 
     @property
     def hash(self) -> str:
@@ -55,10 +63,14 @@ class BlockData(Protocol):
     """What a feed asks of a data set: `engine.Dataset` has it."""
 
     @property
-    def schema(self) -> pa.Schema: ...
+    def schema(self) -> pa.Schema:
+        """Columns of the records."""
+        ...
 
     @property
-    def manifest(self) -> BlockManifest: ...
+    def manifest(self) -> BlockManifest:
+        """Counts and blocks of every file."""
+        ...
 
 
 class TrainingFeed(Protocol):
@@ -90,10 +102,14 @@ class TrainingData(Protocol):
     """What training asks of its data: `engine.Dataset` and `engine.dataset.arrays.ArrayDataset` have it."""
 
     @property
-    def schema(self) -> pa.Schema: ...
+    def schema(self) -> pa.Schema:
+        """Columns of the records."""
+        ...
 
     @property
-    def num_records(self) -> int: ...
+    def num_records(self) -> int:
+        """Records in all."""
+        ...
 
     def feature_spec(self) -> dict[str, Any]:
         """Returns the columns as TensorFlow parsing features."""

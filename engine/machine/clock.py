@@ -6,7 +6,7 @@ import datetime
 
 __all__ = ["seconds_since", "shown", "utc_now"]
 
-_CLOCKS_DIFFER_S = 1
+_CLOCKS_DIFFER_S = 1  # more than machines whose clocks are synchronised differ by
 
 
 def utc_now() -> str:

@@ -87,7 +87,8 @@ class Checkpoint:
         stopping = self.state.get("config", {}).get("early_stopping")
         if not stopping or not stopping.get("restore_best", True):
             return None
-        return self.state.get("training", {}).get("best_step")
+        step: int | None = self.state.get("training", {}).get("best_step")
+        return step
 
     @functools.cached_property
     def _copy(self) -> tempfile.TemporaryDirectory[str] | None:

@@ -52,7 +52,7 @@ def lock_directory(directory: str, run_id: str = "", wait_s: float = _WAIT_S) ->
     Raises:
         ConfigError: another training run uses it.
     """
-    kind: Any = _FileLock if storage.is_local(directory) else _Lease
+    kind: type[_FileLock | _Lease] = _FileLock if storage.is_local(directory) else _Lease
     lock = kind(directory, run_id)
     until, said = time.monotonic() + wait_s, False
     while True:

@@ -174,6 +174,7 @@ def raw_spec_of_transform(function: Any) -> dict[str, Any]:
 
 
 def _structured_inputs(function: Any) -> dict[str, Any]:
+    inputs: dict[str, Any]
     (inputs,), _ = function.structured_input_signature
     return inputs
 

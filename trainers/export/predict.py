@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from engine.schema.conform import cast_array
-from engine.schema.lists import is_list
+from engine.schema.lists import is_list, value_lengths
 from trainers.export.export import latest_version
 from trainers.export.feature_names import LENGTHS_SUFFIX, read_feature_names
 
@@ -70,7 +70,8 @@ class LoadedModel:
             raise DataError(
                 f"the model answered {len(values)} rows for {batch.num_rows}; output {self.output!r} is not one prediction a row"
             )
-        return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        answers: np.ndarray = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        return answers
 
     def answers(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
         """Returns every output [n, ...] by name.
@@ -101,7 +102,8 @@ def _tensor_features(function: Any) -> list[str]:
 
 
 def _inputs(function: Any) -> dict[str, Any]:
-    return function.structured_input_signature[1]
+    inputs: dict[str, Any] = function.structured_input_signature[1]
+    return inputs
 
 
 def _tensors(batch: pa.RecordBatch, function: Any, names: Mapping[str, str]) -> dict[str, Any]:
@@ -154,16 +156,7 @@ def _fixed_array(column: pa.Array, dtype: str, shape: Sequence[int], name: str) 
 
 
 def _list_arrays(column: pa.Array, dtype: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    return _array(_flat(column), dtype, name), _lengths(column)
-
-
-def _lengths(column: pa.Array) -> np.ndarray:
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    if pa.types.is_fixed_size_list(column.type):
-        return valid.astype(np.int64) * column.type.list_size
-    if is_list(column.type):
-        return np.where(valid, np.diff(column.offsets.to_numpy()), 0).astype(np.int64)
-    return valid.astype(np.int64)
+    return _array(_flat(column), dtype, name), value_lengths(column)
 
 
 def _flat(column: pa.Array) -> pa.Array:
@@ -181,4 +174,5 @@ def _array(values: pa.Array, dtype: str, name: str) -> np.ndarray:
         values = cast_array(values, wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"column {name!r} is {values.type}, the model takes {dtype}: {error}") from None
-    return values.to_numpy(zero_copy_only=False)
+    numbers: np.ndarray = values.to_numpy(zero_copy_only=False)
+    return numbers

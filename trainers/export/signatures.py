@@ -217,7 +217,8 @@ def _transform_function(directory: str) -> tuple[Any, Any]:
 
 def _stored_raw_spec(output: Any) -> dict[str, Any] | None:
     try:
-        return output.raw_feature_spec()
+        spec: dict[str, Any] = output.raw_feature_spec()
+        return spec
     except (OSError, tf.errors.NotFoundError):
         return None
 

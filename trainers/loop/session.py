@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,6 +15,7 @@ from engine.core.environment import PROGRESS, RUN_ID
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
 from engine.core.run_log import record, tell
+from engine.feed.protocols import TrainingData
 from trainers.callbacks.base import TrainingRun
 from trainers.callbacks.group import CallbackGroup
 from trainers.checkpoints import checkpoint as files
@@ -50,9 +51,6 @@ from trainers.models.run_data import RunData
 from trainers.models.warm_start import warm_start
 from trainers.strategies import Placement, create_placement
 from trainers.supervision.supervisor_client import current_link
-
-if TYPE_CHECKING:
-    from engine.feed.protocols import TrainingData
 
 __all__ = ["Session"]
 
@@ -280,13 +278,11 @@ class Session:
         feed = self._data.evaluation_feed()
         if self._validation is None:
             kind = Validation if self.placement.coordinator is None else AsynchronousValidation
-            self._validation = kind(
-                self.placement, self.adapter, self._data.unpack_of(feed, self._eval), self.config, self._metrics
-            )
+            unpack = self._data.unpack_of(feed, self._eval)
+            self._validation = kind(self.placement, self.adapter, unpack, self.config, self._metrics)
         steps = min(feed.steps_per_epoch, self.config.eval_steps or feed.steps_per_epoch)
         averages = self._built.averages
-        swapped = averages.in_place_of_weights() if averages is not None else contextlib.nullcontext()
-        with swapped:
+        with averages.in_place_of_weights() if averages is not None else contextlib.nullcontext():
             return self._validation.run(feed.dataset(), steps)
 
     @property

@@ -178,7 +178,8 @@ class SynchronousLoop:
         return _a_number([self._local(weights[0])[0].read_value()]) if weights else tf.constant(0.0)
 
     def _local(self, value: Any) -> tuple[Any, ...]:
-        return self._strategy.experimental_local_results(value)
+        parts: tuple[Any, ...] = self._strategy.experimental_local_results(value)
+        return parts
 
     def _local_tensors(self, batch: Any) -> list[Any]:
         return [
@@ -233,7 +234,8 @@ class SynchronousLoop:
         return self._sum([size_of_weights(weights, row_count(tf.nest.flatten(features)[0]))])[0]
 
     def _sum(self, values: list[Any]) -> list[Any]:
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+        sums: list[Any] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+        return sums
 
     def _gradients(self, features: Any, labels: Any, weights: Any, all_weights: Any) -> tuple[list[Any], Any]:
         parts = self._config.accumulate_steps

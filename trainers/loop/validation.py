@@ -133,4 +133,5 @@ class Validation:
         return all_rows * tf.math.divide_no_nan(weight, all_weights)
 
     def _sum(self, values: list[Any]) -> list[Any]:
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+        sums: list[Any] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+        return sums

@@ -93,7 +93,8 @@ def _compare(name: str, served: np.ndarray, column: Any, mode: str, path: str) -
 
 def _differs(served: np.ndarray, wanted: np.ndarray, mode: str) -> np.ndarray:
     if served.dtype.kind == "f" and mode == "close":
-        return ~np.isclose(served, wanted, rtol=_CLOSE, atol=_CLOSE, equal_nan=True)
+        far: np.ndarray = ~np.isclose(served, wanted, rtol=_CLOSE, atol=_CLOSE, equal_nan=True)
+        return far
     if served.dtype == object:
         return np.asarray(served != wanted)
     size = served.dtype.itemsize

@@ -53,7 +53,8 @@ class Version:
             )
         if "examples" in tensors:
             tensors["examples"] = _well_formed(tensors["examples"])
-        return self.loaded.signatures[signature](**tensors)
+        outputs: dict[str, Any] = self.loaded.signatures[signature](**tensors)
+        return outputs
 
 
 class LiveModel:

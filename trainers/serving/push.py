@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError, NotMet
 from engine.machine.clock import utc_now
@@ -23,6 +23,9 @@ from engine.storage.atomic import atomic_directory, atomic_file, remove_leftover
 from engine.storage.tree import require_local
 from trainers.export.digest import CARD_JSON, EVALUATION_JSON, model_digest
 from trainers.export.export import latest_version, version_numbers
+
+if TYPE_CHECKING:
+    from trainers.evaluation.result import EvaluationResult
 
 __all__ = ["NotBlessed", "current", "history", "push", "rollback", "versions"]
 
@@ -38,7 +41,7 @@ def push(
     model_dir: str | os.PathLike[str],
     serving_dir: str | os.PathLike[str],
     *,
-    evaluation: Any = None,
+    evaluation: EvaluationResult | str | os.PathLike[str] | None = None,
     force: bool = False,
     keep: int | None = None,
 ) -> Path:
@@ -63,13 +66,13 @@ def push(
     root = require_local("serving directory", serving_dir)
     source = latest_version(model_dir)
     digest = model_digest(source)
-    evaluation = _loaded(source, evaluation)
-    blessed = _checked_blessing(source, digest, evaluation, force)
+    result = _loaded(source, evaluation)
+    blessed = _checked_blessing(source, digest, result, force)
     if source.resolve().parent == root.resolve():
         raise ConfigError(f"{source} lies in the serving directory already; push from the directory of the export")
     entry = {"action": "push", "source": str(source), "blessed": blessed, "forced": force and not blessed}
     with _only_writer(root):
-        version = _add(root, source, entry, digest, evaluation)
+        version = _add(root, source, entry, digest, result)
         for old in version_numbers(root)[: -keep if keep else 0]:
             _remove(root / str(old))
     return version
@@ -155,7 +158,7 @@ def _digest_as_pushed(root: Path, version: int, directory: Path) -> str:
     return found
 
 
-def _loaded(source: Path, evaluation: Any) -> Any:
+def _loaded(source: Path, evaluation: EvaluationResult | str | os.PathLike[str] | None) -> EvaluationResult | None:
     from trainers.evaluation.result import EvaluationResult
 
     if not isinstance(evaluation, (str, os.PathLike)):
@@ -166,7 +169,7 @@ def _loaded(source: Path, evaluation: Any) -> Any:
         raise ConfigError(f"no evaluation {os.fspath(evaluation)}; `fullpass evaluate --out` writes one") from None
 
 
-def _checked_blessing(source: Path, digest: str, evaluation: Any, force: bool) -> bool:
+def _checked_blessing(source: Path, digest: str, evaluation: EvaluationResult | None, force: bool) -> bool:
     """Returns whether this very model, byte by byte, was blessed; where it lay when it was evaluated does not matter."""
     if evaluation is None:
         if force:
@@ -185,7 +188,9 @@ def _checked_blessing(source: Path, digest: str, evaluation: Any, force: bool) -
     return evaluation.blessed
 
 
-def _add(root: Path, source: Path, entry: dict[str, Any], digest: str, evaluation: Any = None) -> Path:
+def _add(
+    root: Path, source: Path, entry: dict[str, Any], digest: str, evaluation: EvaluationResult | None = None
+) -> Path:
     entries = history(root)
     # A number that was ever used does not come again, even when its version was removed.
     number = max([0, *version_numbers(root), *(e["version"] for e in entries)]) + 1

@@ -47,11 +47,12 @@ def create_placement(name: str, options: Mapping[str, Any] | None = None, task: 
         )
     module = importlib.import_module(STRATEGIES[chosen])
     try:
-        return module.create(task=task, **dict(options or {}))
+        placement: Placement = module.create(task=task, **dict(options or {}))
     except TypeError as error:
         if "unexpected keyword" not in str(error):
             raise
         raise ConfigError(f"strategy_options={dict(options or {})!r} of strategy {chosen!r}: {error}") from None
+    return placement
 
 
 def _automatic(task: Task) -> str:

@@ -30,12 +30,12 @@ from trainers.supervision.training_process import Child
 __all__ = ["SupervisorConfig", "supervise"]
 
 _BEAT_S = 1.0
-_POLL_S = 0.1
-_RECONNECT_S = 0.2
+_POLL_S = 0.1  # how late events without a message are seen, such as the silence of a peer
+_RECONNECT_S = 0.2  # members may start before the one that the rendezvous is on
 _CONNECT_TIMEOUT_S = 5.0
 # A throttled machine traces for long with hardly a turn for the heartbeat's thread.
 _SILENT_WHILE_STARTING_S = 60.0
-_FAILED_IMPORTS = 3
+_FAILED_IMPORTS = 3  # a busy file system gets over it, an environment without a package does not
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,13 @@ import importlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
 from trainers.config.config import TrainerConfig
+
+if TYPE_CHECKING:
+    from engine.dataset.dataset import Dataset
 
 __all__ = ["OWN_SETTINGS", "log_directory", "train_from"]
 
@@ -103,7 +106,7 @@ def _feature_specs(fn_args: Any, graph: str | None) -> tuple[dict[str, Any], dic
     return spec, spec
 
 
-def _open(patterns: Sequence[str] | str, spec: Mapping[str, Any], which: str) -> Any:
+def _open(patterns: Sequence[str] | str, spec: Mapping[str, Any], which: str) -> Dataset:
     from engine import Dataset
     from engine.core.errors import DataError
 
@@ -113,7 +116,7 @@ def _open(patterns: Sequence[str] | str, spec: Mapping[str, Any], which: str) ->
         raise DataError(f"{which}: {error}") from error
 
 
-def _resolve(build_model: Any) -> Callable[[Any], Any]:
+def _resolve(build_model: Callable[[Any], Any] | str | None) -> Callable[[Any], Any]:
     if callable(build_model):
         return build_model
     if not isinstance(build_model, str) or "." not in build_model:
@@ -122,9 +125,10 @@ def _resolve(build_model: Any) -> Callable[[Any], Any]:
         )
     module, _, name = build_model.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"custom_config.build_model={build_model!r}: {error}") from error
+    return found
 
 
 def _warm(build_model: Callable[[Any], Any], base_model: str) -> Callable[[Any], Any]:

@@ -101,7 +101,8 @@ def _packed(fn_args: Any, settings: Mapping[str, Any]) -> bytes:
     try:
         if by_value:
             cloudpickle.register_pickle_by_value(module)
-        return cloudpickle.dumps((arguments, dict(settings)))
+        pickled: bytes = cloudpickle.dumps((arguments, dict(settings)))
+        return pickled
     except Exception as error:
         raise ConfigError(
             f"build_model cannot be sent to the workers: {type(error).__name__}: {error}; give its name, "

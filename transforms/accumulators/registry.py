@@ -54,7 +54,8 @@ def accumulator_for(operation: Any, source: SourceInfo, downstream: tuple[Any, .
     for key in [*keys, (kind, None)]:
         for place in ACCUMULATORS.get(key, ()):
             module, name = place.split(":")
-            found = getattr(importlib.import_module(module), name).from_operation(operation, source, downstream)
+            accumulator: type[Accumulator] = getattr(importlib.import_module(module), name)
+            found = accumulator.from_operation(operation, source, downstream)
             if found is not None:
                 return found
     return None

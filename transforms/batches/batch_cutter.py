@@ -82,7 +82,7 @@ class BatchCutter:
 
     def _rows(self, batch: pa.RecordBatch) -> int:
         if batch.num_rows <= _FIRST_ROWS:
-            return max(batch.num_rows, 1)
+            return max(int(batch.num_rows), 1)
         with self._lock:
             if batch.num_rows > self._measured_rows:
                 self._measure(batch)

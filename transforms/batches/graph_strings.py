@@ -56,7 +56,8 @@ class Strings:
 
     def to_numpy(self) -> np.ndarray:
         """Returns an object array of bytes."""
-        return self.values.to_numpy(zero_copy_only=False).reshape(self.shape)
+        texts: np.ndarray = self.values.to_numpy(zero_copy_only=False).reshape(self.shape)
+        return texts
 
     def proto(self) -> bytes:
         """Returns the serialized TensorProto.

@@ -18,7 +18,8 @@ __all__ = ["layouts_of", "type_specs_of"]
 def type_specs_of(feature_spec: Mapping[str, Any]) -> dict[str, tf.TypeSpec]:
     """Returns the batched type spec of each feature, as TFT hands them to a preprocessing_fn."""
     listed = {name: _with_listed_sizes(feature) for name, feature in feature_spec.items()}
-    return impl_helper.get_type_specs_from_feature_specs(listed)
+    specs: dict[str, tf.TypeSpec] = impl_helper.get_type_specs_from_feature_specs(listed)
+    return specs
 
 
 def _with_listed_sizes(feature: Any) -> Any:
@@ -86,7 +87,7 @@ def _partition(name: str, partition: Any) -> str | int:
     if isinstance(partition, tf.io.RaggedFeature.UniformRowLength):
         return int(partition.length)
     if isinstance(partition, tf.io.RaggedFeature.RowLengths):
-        return partition.key
+        return str(partition.key)
     raise ConfigError(
         f"ragged feature {name!r} has a partition {partition!r}; TFT takes RowLengths and UniformRowLength"
     )

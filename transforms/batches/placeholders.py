@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import DataError
-from engine.schema.lists import is_variable_list
+from engine.schema.lists import is_variable_list, value_lengths
 from transforms.batches.columns import flat_values
 from transforms.batches.graph_strings import Strings, as_strings
 
@@ -70,12 +70,13 @@ def _tensor(values: pa.Array, dtype: str, shape: tuple[int, ...] | None = None) 
     """Flat values without nulls as what TensorFlow is fed with."""
     if dtype == "object":
         return as_strings(values, shape)
-    array = values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+    array: np.ndarray = values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
     return array if shape is None else array.reshape(shape)
 
 
 def _integers(values: pa.Array) -> np.ndarray:
-    return values.to_numpy(zero_copy_only=False).astype("int64", copy=False)
+    integers: np.ndarray = values.to_numpy(zero_copy_only=False).astype("int64", copy=False)
+    return integers
 
 
 def _dense(column: pa.Array, layout: FeatureLayout, num_rows: int) -> np.ndarray | Strings:
@@ -89,7 +90,7 @@ def dense_values(column: pa.Array, layout: FeatureLayout, num_rows: int) -> pa.A
         DataError: when they are not as many as the records need.
     """
     size = int(np.prod(layout.shape, dtype=np.int64))
-    lengths = _lengths(column)
+    lengths = value_lengths(column)
     wrong = np.flatnonzero(lengths != size)  # each by itself: two records may miss each other's values and still sum up
     if len(wrong):
         raise DataError(
@@ -101,23 +102,8 @@ def dense_values(column: pa.Array, layout: FeatureLayout, num_rows: int) -> pa.A
     return values
 
 
-def _lengths(column: pa.Array) -> np.ndarray:
-    """Number of values in each record."""
-    if is_variable_list(column.type):
-        offsets = column.offsets.to_numpy(zero_copy_only=False)
-        lengths = np.diff(offsets).astype(np.int64)
-        return np.where(_valid(column), lengths, 0) if column.null_count else lengths
-    if pa.types.is_fixed_size_list(column.type):
-        return np.full(len(column), column.type.list_size, np.int64) * _valid(column)
-    return _valid(column).astype(np.int64)
-
-
-def _valid(column: pa.Array) -> np.ndarray:
-    return column.is_valid().to_numpy(zero_copy_only=False)
-
-
 def _sparse(column: pa.Array, layout: FeatureLayout) -> list[np.ndarray | Strings]:
-    lengths = _lengths(column)
+    lengths = value_lengths(column)
     total = int(lengths.sum())
     rows: np.ndarray = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     starts = np.cumsum(lengths) - lengths
@@ -127,7 +113,7 @@ def _sparse(column: pa.Array, layout: FeatureLayout) -> list[np.ndarray | String
 
 
 def _coordinates(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray | Strings]:
-    lengths = _lengths(column)
+    lengths = value_lengths(column)
     rows: np.ndarray = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     indices = [_integers(flat_values(batch.column(name), name)) for name in layout.index_columns]
     if any(len(each) != len(rows) for each in indices):
@@ -142,19 +128,19 @@ def _coordinates(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout)
 def _ragged(batch: pa.RecordBatch, column: pa.Array, layout: FeatureLayout) -> list[np.ndarray | Strings]:
     values = _tensor(flat_values(column, layout.name), layout.dtype)
     if not layout.partitions:
-        splits = [_splits(_lengths(column), layout)]
+        splits = [_splits(value_lengths(column), layout)]
         while is_variable_list(column.type.value_type):
             column = column.flatten()
-            splits.append(_splits(_lengths(column), layout))
+            splits.append(_splits(value_lengths(column), layout))
         return [values, *splits]
     keys = [each for each in layout.partitions if isinstance(each, str)]
     uniform = [each for each in layout.partitions if not isinstance(each, str)]
     size = int(np.prod(uniform, dtype=np.int64))  # values of a row of the innermost ragged dimension
     # Outermost: how many rows of the first partition a record has, which follows from the partitions and the values.
     if keys:
-        outer = _lengths(batch.column(keys[0]))
+        outer = value_lengths(batch.column(keys[0]))
     else:
-        lengths = _lengths(column)
+        lengths = value_lengths(column)
         outer = lengths // max(size, 1)
         if (outer * size != lengths).any():
             row = int(np.flatnonzero(outer * size != lengths)[0])

@@ -21,7 +21,7 @@ from transforms.accumulators.base import Accumulator, Part
 from transforms.cache.cache_file import SpanCache, read_span, write_span
 from transforms.cache.state_keys import analyzer_key
 from transforms.passes.analysis import AnalysisPass
-from transforms.runners.base import PassResult, SplitReader
+from transforms.runners.base import PassResult, Runner, SplitReader
 
 __all__ = ["CachingRunner", "Unsealed"]
 
@@ -67,7 +67,7 @@ class CachingRunner:
         spans: files by name of the span.
     """
 
-    def __init__(self, inner: Any, directory: Path, spans: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, inner: Runner, directory: Path, spans: Mapping[str, Sequence[str]]) -> None:
         self.name = f"{inner.name}, cached by span"
         self.inner, self._directory = inner, directory
         self._spans = {name: list(paths) for name, paths in spans.items()}

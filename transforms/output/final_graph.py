@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework import graph_util_impl
-from tensorflow.python.ops import lookup_ops
 from tensorflow_transform import tf_utils
 
 from transforms.tft.impl import asset_replacements
@@ -24,7 +22,7 @@ from transforms.tracing.trace import Trace
 __all__ = ["FinalGraph", "Unfit"]
 
 _TEMPORARY_ASSETS = b"analyzer_temporary_assets"  # TFT's directory of files that stand for vocabularies while tracing
-_TABLES = (lookup_ops.StaticHashTable, lookup_ops.StaticVocabularyTable)
+_TABLES = (tf.lookup.StaticHashTable, tf.lookup.StaticVocabularyTable)
 
 
 class Unfit(Exception):
@@ -91,7 +89,7 @@ class FinalGraph:
         module.transform_fn = function
         module.pruned_variables, module.created_variables, module.trackable_objects = [], [], []
         module.resources = [
-            table for table in self._trace.resources or () if isinstance(table, lookup_ops.StaticHashTable)
+            table for table in self._trace.resources or () if isinstance(table, tf.lookup.StaticHashTable)
         ]
         module.initializers = [initializer_of(table) for table in module.resources]
         share_destroyer(module.resources)
@@ -113,7 +111,8 @@ class FinalGraph:
             given = {name: tf.constant(value.numpy()) for name, value in constants.items()}
             found = tf.graph_util.import_graph_def(cut, given, [tensor.name for tensor in tensors], name="part")
             with tf.compat.v1.Session(graph=graph) as session:
-                return session.run(found)
+                values: list[Any] = session.run(found)
+                return values
 
     def _part(self, wanted: list[str]) -> Any:
         """Returns what the nodes need, with placeholders for all results."""
@@ -134,7 +133,7 @@ class FinalGraph:
             if len(kept) != len(node.input):
                 del new.input[:]
                 new.input.extend(kept)
-        cut = graph_util_impl.extract_sub_graph(graph_def, wanted)
+        cut = tf.compat.v1.graph_util.extract_sub_graph(graph_def, wanted)
         if _TEMPORARY_ASSETS in cut.SerializeToString():
             raise Unfit("the path of a vocabulary is used in the graph")
         return cut
@@ -175,7 +174,7 @@ class FinalGraph:
             if _is_asset(sink)
         }
         for table in self._trace.resources or ():
-            if isinstance(table, lookup_ops.StaticHashTable):
+            if isinstance(table, tf.lookup.StaticHashTable):
                 point_at(table, self._known_assets[final[_path(file_of(table))]])
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import lift_to_graph, wrap_function
 from tensorflow_transform import graph_context, impl_helper, schema_inference, tf2_utils
 from tensorflow_transform.saved import saved_transform_io_v2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
@@ -25,7 +24,7 @@ from engine.storage.destination import Destination
 from transforms.output.analyzer_results import write_analyzer_results
 from transforms.output.final_graph import FinalGraph, Unfit
 from transforms.output.row_check import Sample, check_rows, outputs_to_check
-from transforms.tft.impl import check_fingerprint, trace_metadata
+from transforms.tft.impl import check_fingerprint, constants_of, trace_metadata
 from transforms.tft.skip_token_filter import lean_reductions
 from transforms.tracing.annotations import annotations_of, evaluate_annotations
 from transforms.tracing.trace import Trace
@@ -145,13 +144,10 @@ class _NeedsInputs(Exception):
 
 
 def _evaluated(tensors: list[Any], concrete: Any) -> list[Any]:
-    wrapped = wrap_function.WrappedFunction(
-        concrete.graph, variable_holder=wrap_function.VariableHolder(share_variables=True)
-    )
-    try:
-        return list(wrapped.prune(feeds=[], fetches=tensors)())
-    except (ValueError, tf.errors.InvalidArgumentError, lift_to_graph.UnliftableError) as error:
-        raise _NeedsInputs from error
+    found = constants_of(concrete.graph, tensors)
+    if found is None:
+        raise _NeedsInputs
+    return found
 
 
 def _write_first_trace(

@@ -53,4 +53,5 @@ def evaluator_for(operation: Any) -> Evaluator | None:
     if place is None:
         return None
     module, name = place.split(":")
-    return getattr(importlib.import_module(module), name)
+    evaluator: Evaluator = getattr(importlib.import_module(module), name)
+    return evaluator

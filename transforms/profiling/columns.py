@@ -84,7 +84,8 @@ def feature_column(array: pa.Array) -> FeatureColumn:
 def _sums_of_runs(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     ends = np.concatenate([[0], np.cumsum(values)])
     at = np.cumsum(lengths)
-    return ends[at] - ends[at - lengths]
+    sums: np.ndarray = ends[at] - ends[at - lengths]
+    return sums
 
 
 def _plain(values: pa.Array) -> pa.Array:
@@ -110,4 +111,4 @@ def _plain(values: pa.Array) -> pa.Array:
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

@@ -112,7 +112,7 @@ def _sums(values: Sequence[pa.Array], counts: np.ndarray, weights: np.ndarray | 
 
 
 def _is_text(values: pa.Array) -> bool:
-    return pa.types.is_large_binary(values.type)
+    return bool(pa.types.is_large_binary(values.type))
 
 
 def _text_arrays(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:

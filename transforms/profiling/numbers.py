@@ -18,7 +18,7 @@ from transforms.tft.sketches import quantiles_sketch
 __all__ = ["RANK_ERROR", "Distribution", "NumberState"]
 
 RANK_ERROR = 0.01  # what the sketch promises: a share of all values
-_SKETCHED = 1 << 36
+_SKETCHED = 1 << 36  # values that the error holds for: the sketch wants to know how many come before the first does
 _SAFE = float(1 << 53)
 _LARGEST = float(np.finfo(np.float64).max)
 

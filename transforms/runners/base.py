@@ -16,7 +16,15 @@ from engine.core.progress import Progress
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.transformation import ShardResult, ShardTask
 
-__all__ = ["PassResult", "Runner", "SplitReader", "check_counts"]
+__all__ = ["BatchReader", "PassResult", "Runner", "SplitReader", "check_counts"]
+
+
+class BatchReader(Protocol):
+    """What a pass reads its splits with; picklable."""
+
+    def read(self, split: Any, /) -> Iterator[pa.RecordBatch]:
+        """Yields the batches of a split of the pass."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,12 +72,12 @@ class Runner(Protocol):
     name: str
 
     def accumulate(
-        self, plan: AccumulatePass, reader: SplitReader, splits: Sequence[Any], progress: Progress
+        self, plan: AccumulatePass, reader: BatchReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits."""
 
     def transform(
-        self, plan: WritePass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
+        self, plan: WritePass, reader: BatchReader, tasks: Sequence[ShardTask], progress: Progress
     ) -> list[ShardResult]:
         """Runs each task and returns the results in the order of tasks. A task may be run again: it is idempotent."""
 

@@ -20,7 +20,7 @@ from engine.core.errors import ConfigError
 from engine.core.progress import Progress
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.transformation import ShardResult, ShardTask
-from transforms.runners.base import PassResult, SplitReader
+from transforms.runners.base import BatchReader, PassResult
 from transforms.runners.processes import WorkerProcesses, portable
 
 __all__ = ["LocalRunner"]
@@ -55,7 +55,7 @@ class LocalRunner:
                 )
 
     def accumulate(
-        self, plan: AccumulatePass, reader: SplitReader, splits: Sequence[Any], progress: Progress
+        self, plan: AccumulatePass, reader: BatchReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits."""
         if self._processes == "always" and portable(plan):
@@ -88,7 +88,7 @@ class LocalRunner:
         return PassResult(parts=dict(zip(keys, merged)), split_rows={index: rows for index, rows, _ in results})
 
     def _with_processes(
-        self, plan: AccumulatePass, reader: SplitReader, splits: Sequence[Any], progress: Progress, first: Any
+        self, plan: AccumulatePass, reader: BatchReader, splits: Sequence[Any], progress: Progress, first: Any
     ) -> PassResult:
         """The same with processes; `first` is the result of split 0 where this process has it."""
         with WorkerProcesses(plan, reader, min(self.num_workers, max(len(splits), 1))) as workers:
@@ -105,7 +105,7 @@ class LocalRunner:
         return PassResult(parts=merged, split_rows={**rows, **more_rows})
 
     def transform(
-        self, plan: WritePass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
+        self, plan: WritePass, reader: BatchReader, tasks: Sequence[ShardTask], progress: Progress
     ) -> list[ShardResult]:
         """Runs each task and returns the results in the order of tasks."""
         opened = plan.open()

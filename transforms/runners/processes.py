@@ -22,14 +22,14 @@ from typing import Any
 
 from engine.core.errors import FullpassError
 from transforms.passes.protocols import AccumulatePass
-from transforms.runners.base import SplitReader
+from transforms.runners.base import BatchReader
 from transforms.runners.exchange import write_parts
 from transforms.runners.process_worker import split_directory
 
 __all__ = ["WorkerProcesses", "portable"]
 
 _SHARED_MEMORY = "/dev/shm"
-_START_S = 120
+_START_S = 120  # workers import TensorFlow first, all at once, which a busy machine takes its time for
 
 
 def portable(plan: AccumulatePass) -> bool:
@@ -59,7 +59,7 @@ class WorkerProcesses:
         count: number of processes.
     """
 
-    def __init__(self, plan: AccumulatePass, reader: SplitReader, count: int) -> None:
+    def __init__(self, plan: AccumulatePass, reader: BatchReader, count: int) -> None:
         self._count, self._payload = count, pickle.dumps((plan, reader))
         self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
 

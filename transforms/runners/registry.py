@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from engine.core.errors import ConfigError
+from transforms.runners.base import Runner
 
 __all__ = ["RUNNERS", "make_runner"]
 
@@ -18,7 +18,7 @@ RUNNERS: dict[str, str] = {
 }
 
 
-def make_runner(runner: Any, options: Sequence[str] = ()) -> Any:
+def make_runner(runner: str | Runner, options: Sequence[str] = ()) -> Runner:
     """Returns a runner.
 
     Args:
@@ -36,4 +36,6 @@ def make_runner(runner: Any, options: Sequence[str] = ()) -> Any:
     if name not in RUNNERS:
         raise ConfigError(f"runner must be one of {sorted(RUNNERS)} or the name of a Beam runner, got {runner!r}")
     module, kind = RUNNERS[name].split(":")
-    return getattr(importlib.import_module(module), kind)(options)
+    # Each takes the options alone.
+    found: Callable[[Sequence[str]], Runner] = getattr(importlib.import_module(module), kind)
+    return found(options)

@@ -68,7 +68,7 @@ def moment_facts(combiner: Any) -> MomentFacts:
 
 def l_moments_dtype(combiner: Any) -> str:
     """Returns the dtype of the results of an L-moments combiner, by name."""
-    return np.dtype(private(combiner, "_output_numpy_dtype")).name
+    return str(np.dtype(private(combiner, "_output_numpy_dtype")).name)
 
 
 def has_weights(combiner: Any) -> bool:

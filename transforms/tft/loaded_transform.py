@@ -40,9 +40,11 @@ class LoadedTransform:
             inputs: eager tensors by feature; where some are missing, outputs that need them are left out.
         """
         if self._function is None or inputs.keys() != self._inputs.keys():
-            return self.loader.apply_transform_model(dict(inputs))
+            outputs: dict[str, Any] = self.loader.apply_transform_model(dict(inputs))
+            return outputs
         given = tf.nest.flatten(dict(inputs), expand_composites=True)
         for tensor, wanted in zip(given, self._function.inputs):
             if not wanted.shape.is_compatible_with(tensor.shape):
                 raise ValueError(f"{wanted.name} takes a tensor of shape {wanted.shape}, got {tensor.shape}")
-        return self._function(*given)
+        computed: dict[str, Any] = self._function(*given)
+        return computed

@@ -45,7 +45,7 @@ def share_destroyer(tables: Sequence[lookup_ops.StaticHashTable]) -> None:
 
 def _children(table: Any, destroyer: Any) -> Callable[..., dict[str, Any]]:
     def children(save_type: str = trackable_base.SaveType.CHECKPOINT, **kwargs: Any) -> dict[str, Any]:
-        found = trackable_base.Trackable._trackable_children(table, save_type, **kwargs)
+        found: dict[str, Any] = trackable_base.Trackable._trackable_children(table, save_type, **kwargs)
         if save_type != trackable_base.SaveType.SAVEDMODEL:
             return found
 

@@ -30,7 +30,8 @@ def evaluate_annotations(
     deferred = [leaf for leaf in leaves if _is_symbolic(leaf)]
     values = iter(evaluate(deferred) if deferred else [])
     constants = [tf.convert_to_tensor(next(values) if _is_symbolic(leaf) else leaf) for leaf in leaves]
-    return tf.nest.pack_sequence_as(annotations, constants)
+    evaluated: dict[str, Any] = tf.nest.pack_sequence_as(annotations, constants)
+    return evaluated
 
 
 def _is_symbolic(leaf: Any) -> bool:

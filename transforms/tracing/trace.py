@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.ops import lookup_ops
-from tensorflow.python.trackable import resource as trackable_resource
 from tensorflow_transform import (
     analyzer_nodes,
     annotators,
@@ -30,7 +28,7 @@ from tensorflow_transform import (
 
 from transforms.accumulators.base import Reduction
 from transforms.tft.annotations import RANGED_TENSORS, tensor_keys
-from transforms.tft.impl import asset_replacements
+from transforms.tft.impl import ResourceTracker, asset_replacements, resource_tracker_scope
 from transforms.tft.patches import replaced
 from transforms.tft.skip_token_filter import lean_reductions
 from transforms.tft.tables import file_of, is_file_table, missing_file, table_with_buckets
@@ -124,7 +122,8 @@ class Trace:
     @functools.cached_property
     def fingerprint(self) -> Mapping[str, Any]:
         """What TFT compares later traces with."""
-        return graph_tools.get_analyzers_fingerprint(self.graph, self.inputs)
+        fingerprint: Mapping[str, Any] = graph_tools.get_analyzers_fingerprint(self.graph, self.inputs)
+        return fingerprint
 
 
 def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec], temp_dir: str) -> Trace:
@@ -190,7 +189,7 @@ def _ranged_features(outputs: Mapping[str, Any]) -> list[str]:
     return [names[tensor.name] for tensor in tensors if tensor.name in names]
 
 
-class _OwnResources(trackable_resource.ResourceTracker):
+class _OwnResources(ResourceTracker):
     """Notes the resources of this thread: TensorFlow tells every tracker of the process of each resource that any thread makes."""
 
     def __init__(self) -> None:
@@ -222,7 +221,7 @@ class _Tables:
         with (
             replaced(tf_utils, calls),
             annotators.object_tracker_scope(self._objects),
-            trackable_resource.resource_tracker_scope(self._resources),
+            resource_tracker_scope(self._resources),
             tf.variable_creator_scope(self._create_variable),
         ):
             yield
@@ -262,7 +261,7 @@ class _Tables:
 def _is_vocabulary_table(table: Any, eager: set[Any]) -> bool:
     inner = table_with_buckets(table)
     if inner is not None:
-        return isinstance(inner, lookup_ops.StaticHashTable)
+        return isinstance(inner, tf.lookup.StaticHashTable)
     if not is_file_table(table):
         return False
     path = file_of(table)

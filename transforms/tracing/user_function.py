@@ -165,7 +165,8 @@ def read_lines(graph: str | os.PathLike[str]) -> dict[str, str]:
         try:
             text = read_text(paths.join(model, _FILE))
             if text:
-                return json.loads(text)
+                lines: dict[str, str] = json.loads(text)
+                return lines
         except (OSError, ValueError, DataError):
             continue
     return {}

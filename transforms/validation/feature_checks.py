@@ -40,7 +40,7 @@ def expected_here(schema: Any, feature: Any, environment: str | None) -> bool:
 
 def is_required(feature: Any) -> bool:
     """Returns whether a feature must be there."""
-    return feature.presence.min_count > 0 or feature.presence.min_fraction > 0
+    return bool(feature.presence.min_count > 0 or feature.presence.min_fraction > 0)
 
 
 def feature_reasons(schema: Any, feature: Any, view: FeatureView, examples: int) -> Iterator[Reason]:

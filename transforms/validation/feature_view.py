@@ -36,17 +36,17 @@ class FeatureView:
     @property
     def type_name(self) -> str:
         """INT, FLOAT, STRING, BYTES or STRUCT."""
-        return _KINDS.Type.Name(self.proto.type)
+        return str(_KINDS.Type.Name(self.proto.type))
 
     @property
     def has_strings(self) -> bool:
         """Whether values were counted as strings."""
-        return self.proto.WhichOneof("stats") == "string_stats"
+        return bool(self.proto.WhichOneof("stats") == "string_stats")
 
     @property
     def has_numbers(self) -> bool:
         """Whether the feature has numeric statistics."""
-        return self.proto.WhichOneof("stats") == "num_stats"
+        return bool(self.proto.WhichOneof("stats") == "num_stats")
 
     @cached_property
     def strings(self) -> dict[str, float]:

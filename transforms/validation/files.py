@@ -86,7 +86,7 @@ def write_anomalies(destination: Destination, anomalies: Any, text: str) -> None
 
 def as_json(proto: Any) -> str:
     """Returns statistics or anomalies as the JSON of their files."""
-    return json_format.MessageToJson(proto, preserving_proto_field_name=True, indent=1, ensure_ascii=False)
+    return str(json_format.MessageToJson(proto, preserving_proto_field_name=True, indent=1, ensure_ascii=False))
 
 
 def _write(directory: Path, name: str, proto: Any) -> None:

@@ -139,14 +139,15 @@ def _statuses(pod: Object) -> list[Object]:
 
 
 def _container(pod: Object, item: Object) -> Object:
-    for container in pod["spec"]["containers"]:
+    containers: list[Object] = pod["spec"]["containers"]
+    for container in containers:
         if container["name"] == item["name"]:
             return container
     return {"resources": {}}
 
 
 def _image(pod: Object) -> str:
-    return pod["spec"]["containers"][0]["image"]
+    return str(pod["spec"]["containers"][0]["image"])
 
 
 def _node(pod: Object) -> str:

@@ -164,7 +164,8 @@ def pod_template(
     if not spec.pod_patch:
         return template
     check_patch(spec.pod_patch)
-    return merge_patch(template, spec.pod_patch)
+    patched: dict[str, Any] = merge_patch(template, spec.pod_patch)
+    return patched
 
 
 def tf_config_env(addresses: Mapping[str, Sequence[str]], role: str) -> list[Object]:

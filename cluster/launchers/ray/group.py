@@ -60,7 +60,8 @@ class Group:
 
     def placed(self, timeout_s: float) -> bool:
         """Returns whether all resources are held, after at most `timeout_s` seconds."""
-        return self.placement_group.wait(timeout_s)
+        held: bool = self.placement_group.wait(timeout_s)
+        return held
 
     def start(self) -> None:
         """Makes the actors and starts every program.

@@ -91,7 +91,8 @@ class RayLauncher(Launcher):
         return JobHandle(self, spec.name)
 
     def status(self, name: str) -> JobStatus:
-        return self._ask(name, "status")
+        status: JobStatus = self._ask(name, "status")
+        return status
 
     def logs(
         self,

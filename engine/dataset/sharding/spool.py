@@ -17,8 +17,8 @@ from engine.storage import paths as _paths
 
 __all__ = ["Spool", "spool_directory", "spooled_source"]
 
-_MEMORY_BYTES = 64 << 20
-_SHARE_OF_FREE_DISK = 0.5
+_MEMORY_BYTES = 64 << 20  # up to so much, parsed data never touch a disk
+_SHARE_OF_FREE_DISK = 0.5  # the shards may be written to the same disk
 
 
 class Spool:

@@ -18,7 +18,7 @@ __all__ = ["PIECE_BYTES", "CsvPieces", "Piece"]
 
 PIECE_BYTES = 4 << 20
 # Each piece has a fixed cost for each column: pieces of files with thousands of columns are larger, up to 32 MiB.
-_COLUMNS_OF_A_PIECE = 512
+_COLUMNS_OF_A_PIECE = 512  # of more, pieces grow: each column of each has a price of its own
 _MOST_TIMES_LARGER = 8
 _READ_BYTES = 1 << 18  # of a packed file at once: as much before a damaged place may be lost with it
 _MOST_BYTES = 1 << 30  # of one record: Arrow's texts of a batch have 31-bit offsets

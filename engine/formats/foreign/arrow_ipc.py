@@ -15,7 +15,7 @@ from engine.storage import paths as _paths
 __all__ = ["FORMAT"]
 
 _FILE, _STREAM, _FEATHER_1 = b"ARROW1\0\0", b"\xff\xff\xff\xff", b"FEA1"
-_FOOTER_BYTES = 1 << 16
+_FOOTER_BYTES = 1 << 16  # the end of a file, which says where all of it lies
 
 
 def _matches(head: bytes) -> bool:

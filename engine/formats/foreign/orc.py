@@ -12,7 +12,7 @@ from engine.storage import paths as _paths
 
 __all__ = ["FORMAT"]
 
-_FOOTER_BYTES = 1 << 16
+_FOOTER_BYTES = 1 << 16  # the end of a file, which says where all of it lies
 
 
 def _matches(head: bytes) -> bool:

@@ -21,7 +21,7 @@ from engine.storage.remote.retry import ShortRead, with_retries
 __all__ = ["open_output"]
 
 _OBJECT_STORES = ("s3", "gs", "gcs")
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 8 << 20  # in memory at once, however large the object
 
 
 @contextlib.contextmanager

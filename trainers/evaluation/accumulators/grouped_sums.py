@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DenseSums", "SparseSums", "ratio", "summed_by_group", "summed_by_key"]
 
-_PENDING = 1 << 20
+_PENDING = 1 << 20  # summed by key together: many small sums would each sort all that is there
 
 
 def summed_by_group(sums: np.ndarray, groups: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -35,7 +35,8 @@ def summed_by_key(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Returns above / below; NaN where nothing is divided by nothing, and where there is nothing to divide by."""
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    quotient: np.ndarray = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return quotient
 
 
 class DenseSums:

@@ -128,7 +128,8 @@ def _of_queries(
         return np.bincount(query, values, number)
 
     def over_ties(values: np.ndarray) -> np.ndarray:
-        return (np.bincount(tied, values) / counts)[tied]
+        means: np.ndarray = (np.bincount(tied, values) / counts)[tied]
+        return means
 
     there = total(relevant)
     known = there > 0

@@ -18,7 +18,8 @@ _EPSILON = 1e-7  # a probability of exactly 0 or 1 counts in the log loss as thi
 
 def clipped_probability(values: np.ndarray) -> np.ndarray:
     """Returns probabilities no nearer to 0 and 1 than the log loss takes them."""
-    return np.clip(values, _EPSILON, 1 - _EPSILON)
+    clipped: np.ndarray = np.clip(values, _EPSILON, 1 - _EPSILON)
+    return clipped
 
 
 class RegressionSums(DenseSums):

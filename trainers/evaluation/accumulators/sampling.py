@@ -35,7 +35,8 @@ def half_width(replicates: np.ndarray, intervals: Intervals) -> np.ndarray:
     """
     spread = replicates.std(axis=-1, ddof=1)
     # Samples that leave one part out differ by far less than samples drawn anew.
-    return STUDENT_T * spread * ((PARTS - 1) / np.sqrt(PARTS) if intervals is Intervals.JACKKNIFE else 1.0)
+    width: np.ndarray = STUDENT_T * spread * ((PARTS - 1) / np.sqrt(PARTS) if intervals is Intervals.JACKKNIFE else 1.0)
+    return width
 
 
 def part_of(ids: np.ndarray) -> np.ndarray:

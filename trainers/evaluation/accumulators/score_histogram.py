@@ -150,7 +150,8 @@ class ScoreHistogram(SparseSums):
         self._changed = True
 
     def _level_of(self, segments: np.ndarray) -> np.ndarray:
-        return _grown(self._levels, int(segments.max(initial=-1)) + 1)[segments]
+        levels: np.ndarray = _grown(self._levels, int(segments.max(initial=-1)) + 1)[segments]
+        return levels
 
     def _widened(self, keys: np.ndarray) -> np.ndarray:
         """Keys with the slots of their segments' levels."""
@@ -160,7 +161,8 @@ class ScoreHistogram(SparseSums):
         low, bits = _sides(keys % self.slots)
         dropped = _dropped(bits, self._level_of(groups // self._parts))
         bits = bits >> dropped << dropped
-        return groups * self.slots + np.where(low, bits, _TOP - bits)
+        widened: np.ndarray = groups * self.slots + np.where(low, bits, _TOP - bits)
+        return widened
 
     def _large(self, keys: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yields the segments that have too many slots, with these, ascending."""
@@ -221,7 +223,8 @@ def _octave(bits: np.ndarray) -> np.ndarray:
 
 def _dropped(bits: np.ndarray, level: np.ndarray) -> np.ndarray:
     """Bits that a level drops in each slot's octave: half a bit more with each octave, so that width grows as the root."""
-    return np.clip(level - _FIRST + _octave(bits) // 2, 0, _FRACTION)
+    dropped: np.ndarray = np.clip(level - _FIRST + _octave(bits) // 2, 0, _FRACTION)
+    return dropped
 
 
 def _least_level(slots: np.ndarray) -> int:

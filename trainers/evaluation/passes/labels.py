@@ -49,7 +49,8 @@ def labels_of(
             found = _looked_up(values.reshape(-1).tolist(), label, vocabulary)
             return found if values.shape[1] == 1 else _several(found, np.full(len(values), values.shape[1]), classes)
         values = values.astype(np.float64)
-        return values[:, 0] if values.shape[1] == 1 else values
+        columns: np.ndarray = values[:, 0] if values.shape[1] == 1 else values
+        return columns
     column = batch.column(label)
     if not pa.types.is_dictionary(column.type) and is_list(column.type):
         return _lists(column, label, vocabulary, classes, several)
@@ -75,7 +76,8 @@ def numbers_of(column: pa.Array, name: str, role: str) -> np.ndarray:
     numbers = as_numbers(column)
     if numbers is None:
         raise ConfigError(f"{role} {name!r} is {column.type}; evaluation takes a column of numbers")
-    return numbers.to_numpy(zero_copy_only=False)
+    values: np.ndarray = numbers.to_numpy(zero_copy_only=False)
+    return values
 
 
 def read_vocabulary(model_path: str | os.PathLike[str], name: str | None, classes: int) -> list[str]:

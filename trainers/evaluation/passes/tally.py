@@ -248,7 +248,8 @@ def truth_of(batch: pa.RecordBatch, model: Any, head: Any, predictions: np.ndarr
         ((found != 0).sum(axis=1) != 1) | ((found == 1).sum(axis=1) != 1),
         f"label {head.label!r} has not exactly one class; give task = 'multilabel' where a row may have none or several",
     )
-    return found.argmax(axis=1).astype(np.float64)
+    classes_of_rows: np.ndarray = found.argmax(axis=1).astype(np.float64)
+    return classes_of_rows
 
 
 def _refuse_rows(wrong: Any, message: str) -> None:
@@ -285,11 +286,13 @@ def _queries(batch: pa.RecordBatch, name: str | None) -> np.ndarray | None:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
         raise DataError(f"query {name!r} has no value; leave such rows out of the evaluation", record=row)
     if pa.types.is_integer(column.type):
-        return column.to_numpy(zero_copy_only=False).astype(np.int64)
+        numbers: np.ndarray = column.to_numpy(zero_copy_only=False).astype(np.int64)
+        return numbers
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     texts = [v if isinstance(v, bytes) else str(v).encode() for v in encoded.dictionary.to_pylist()]
     digests = [int.from_bytes(hashlib.blake2b(t, digest_size=8).digest(), "little", signed=True) for t in texts]
-    return np.array(digests, np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
+    hashes: np.ndarray = np.array(digests, np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
+    return hashes
 
 
 def one_a_row(values: np.ndarray, name: str) -> pa.Array:

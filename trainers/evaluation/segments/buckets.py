@@ -120,7 +120,8 @@ def numbers(column: pa.Array, name: str) -> np.ndarray:
     found = as_numbers(column)
     if found is None:
         raise ConfigError(f"buckets: column {name!r} is {column.type}; buckets are of numbers")
-    return found.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    values: np.ndarray = found.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return values
 
 
 def _text(low: float, high: float) -> str:

@@ -42,7 +42,8 @@ class StepGuard:
         return tf.where(good, loss, tf.constant(float("nan"), loss.dtype))
 
     def _parts(self, variable: Any) -> Sequence[Any]:
-        return self._strategy.experimental_local_results(variable)
+        parts: Sequence[Any] = self._strategy.experimental_local_results(variable)
+        return parts
 
 
 def first_bad_tensor(groups: Mapping[str, Sequence[tuple[str, Any]]], trained: Collection[str]) -> str | None:

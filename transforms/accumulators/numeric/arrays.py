@@ -12,4 +12,5 @@ __all__ = ["as_numpy"]
 
 def as_numpy(values: Any) -> np.ndarray:
     """Returns an array as numpy's, without a copy where Arrow allows it."""
-    return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values
+    array: np.ndarray = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values
+    return array

@@ -9,6 +9,7 @@ J. R. M. Hosking, "L-Moments: Analysis and Estimation of Distributions Using Lin
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,10 +20,25 @@ from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
 from transforms.tft.combiner_facts import l_moments_dtype
 
-__all__ = ["EXACT_VALUES", "LMomentsAccumulator", "l_moments"]
+__all__ = ["EXACT_VALUES", "LMomentsAccumulator", "LMomentsState", "l_moments"]
 
 EXACT_VALUES = 1 << 22
 _NONE = np.zeros((4, 2))  # of each order: number of subsets that the estimate stands for, the estimate
+
+
+@dataclasses.dataclass(kw_only=True)
+class LMomentsState:
+    """Values that wait, and what those came to that were too many.
+
+    Attributes:
+        chunks: of each element of the output, the values of each batch.
+        done: of each element, (4, 2) averages of the chunks that were reduced.
+        rows: rows in the chunks.
+    """
+
+    chunks: list[list[np.ndarray]]
+    done: list[np.ndarray]
+    rows: int = 0
 
 
 class LMomentsAccumulator(Accumulator):
@@ -57,61 +73,61 @@ class LMomentsAccumulator(Accumulator):
             return None
         return cls(operation.combiner, dtype, tuple(int(each or 0) for each in shape[1:]))
 
-    def create(self) -> dict[str, Any]:
+    def create(self) -> LMomentsState:
         """Returns an empty state."""
-        return {"chunks": [[] for _ in range(self.size)], "rows": 0, "done": [_NONE] * self.size}
+        return LMomentsState(chunks=[[] for _ in range(self.size)], done=[_NONE] * self.size)
 
-    def update(self, state: dict[str, Any], arrays: Sequence[Any]) -> dict[str, Any]:
+    def update(self, state: LMomentsState, arrays: Sequence[Any]) -> LMomentsState:
         """Adds a batch."""
         values = arrays[0].to_numpy(zero_copy_only=False) if isinstance(arrays[0], pa.Array) else arrays[0]
         columns = values.reshape(-1, self.size)
-        for index, chunks in enumerate(state["chunks"]):
+        for index, chunks in enumerate(state.chunks):
             chunks.append(columns[:, index].copy())
-        state["rows"] += len(columns)
-        if state["rows"] > EXACT_VALUES // self.size:
+        state.rows += len(columns)
+        if state.rows > EXACT_VALUES // self.size:
             self._reduce(state)
         return state
 
-    def merge(self, states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def merge(self, states: Sequence[LMomentsState]) -> LMomentsState:
         """Joins the values while they are few enough."""
         merged = self.create()
         for state in states:
-            merged["rows"] += state["rows"]
+            merged.rows += state.rows
             for index in range(self.size):
-                merged["chunks"][index] += state["chunks"][index]
-                merged["done"][index] = _average([merged["done"][index], state["done"][index]])
-            if merged["rows"] > EXACT_VALUES // self.size:
+                merged.chunks[index] += state.chunks[index]
+                merged.done[index] = _average([merged.done[index], state.done[index]])
+            if merged.rows > EXACT_VALUES // self.size:
                 self._reduce(merged)
         return merged
 
-    def encode(self, state: dict[str, Any]) -> list[Part]:
+    def encode(self, state: LMomentsState) -> list[Part]:
         """Returns the sorted values and the averages of reduced chunks as one part."""
-        arrays = {str(index): np.sort(_joined(chunks)) for index, chunks in enumerate(state["chunks"])}
-        arrays["done"] = np.array(state["done"])
-        return [Part(0, encode_state(self.name, self.version, arrays, {"rows": state["rows"]}))]
+        arrays = {str(index): np.sort(_joined(chunks)) for index, chunks in enumerate(state.chunks)}
+        arrays["done"] = np.array(state.done)
+        return [Part(0, encode_state(self.name, self.version, arrays, {"rows": state.rows}))]
 
-    def decode(self, part: Part) -> dict[str, Any]:
+    def decode(self, part: Part) -> LMomentsState:
         """Returns the state of a part."""
         arrays, values = decode_state(self.name, self.version, part.blob)
         chunks = [[arrays[str(index)]] for index in range(self.size)]
-        return {"chunks": chunks, "rows": values["rows"], "done": list(arrays["done"])}
+        return LMomentsState(chunks=chunks, rows=values["rows"], done=list(arrays["done"]))
 
-    def finish(self, states: Sequence[dict[str, Any]]) -> list[np.ndarray]:
+    def finish(self, states: Sequence[LMomentsState]) -> list[np.ndarray]:
         """Returns [location, scale, left parameter, right parameter]."""
         state = self.merge(states)
         self._reduce(state)
-        done = np.array(state["done"]).reshape((*self.shape, 4, 2)).astype(self.dtype)
+        done = np.array(state.done).reshape((*self.shape, 4, 2)).astype(self.dtype)
         parts = [done[..., order, 0] for order in range(4)] + [done[..., order, 1] for order in range(4)]
         empty = self.combiner.create_accumulator()
         return list(self.combiner.extract_output(type(empty)(*(np.asarray(part) for part in parts))))
 
-    def _reduce(self, state: dict[str, Any]) -> None:
-        for index, chunks in enumerate(state["chunks"]):
+    def _reduce(self, state: LMomentsState) -> None:
+        for index, chunks in enumerate(state.chunks):
             values = _joined(chunks)
             if values.size:
-                state["done"][index] = _average([state["done"][index], np.nan_to_num(l_moments(np.sort(values)))])
+                state.done[index] = _average([state.done[index], np.nan_to_num(l_moments(np.sort(values)))])
             chunks.clear()
-        state["rows"] = 0
+        state.rows = 0
 
 
 def l_moments(ordered: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ piece, as long as they are few enough, so that batches, splits and workers do no
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,9 +19,24 @@ from transforms.accumulators.numeric.arrays import as_numpy
 from transforms.tft.combiner_facts import has_weights, num_features
 from transforms.tft.sketches import quantiles_sketch
 
-__all__ = ["EXACT_VALUES", "QuantilesAccumulator"]
+__all__ = ["EXACT_VALUES", "QuantilesAccumulator", "QuantilesState"]
 
 EXACT_VALUES = 1 << 22  # 16 MiB of float32 an analyzer
+
+
+@dataclasses.dataclass(kw_only=True)
+class QuantilesState:
+    """Values that wait, and the sketch of those that were too many.
+
+    Attributes:
+        chunks: arrays of each batch, its values and, where the quantiles are weighted, their weights.
+        size: values in the chunks.
+        sketch: TFT's, or None as long as there was no need of one.
+    """
+
+    chunks: list[tuple[np.ndarray, ...]] = dataclasses.field(default_factory=list)
+    size: int = 0
+    sketch: Any = None
 
 
 class QuantilesAccumulator(Accumulator):
@@ -42,69 +58,69 @@ class QuantilesAccumulator(Accumulator):
         """Returns the accumulator."""
         return cls(operation.combiner, has_weights(operation.combiner))
 
-    def create(self) -> dict[str, Any]:
+    def create(self) -> QuantilesState:
         """Returns an empty state: pending chunks and no sketch."""
-        return {"chunks": [], "size": 0, "sketch": None}
+        return QuantilesState()
 
-    def update(self, state: dict[str, Any], arrays: Sequence[Any]) -> dict[str, Any]:
+    def update(self, state: QuantilesState, arrays: Sequence[Any]) -> QuantilesState:
         """Adds a batch."""
         chunk = tuple(np.array(as_numpy(array)).reshape(-1) for array in arrays)
-        state["chunks"].append(chunk)
-        state["size"] += chunk[0].size
-        if state["size"] > EXACT_VALUES:
+        state.chunks.append(chunk)
+        state.size += chunk[0].size
+        if state.size > EXACT_VALUES:
             self._to_sketch(state)
         return state
 
-    def merge(self, states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def merge(self, states: Sequence[QuantilesState]) -> QuantilesState:
         """Joins values while they are few enough, else merges sketches in the given order."""
-        total = sum(state["size"] for state in states)
-        if total <= EXACT_VALUES and all(state["sketch"] is None for state in states):
-            return {"chunks": [chunk for state in states for chunk in state["chunks"]], "size": total, "sketch": None}
+        total = sum(state.size for state in states)
+        if total <= EXACT_VALUES and all(state.sketch is None for state in states):
+            return QuantilesState(chunks=[chunk for state in states for chunk in state.chunks], size=total)
         merged = states[0]
         self._to_sketch(merged)
         for state in states[1:]:
             self._to_sketch(state)
-            merged["sketch"].Merge(state["sketch"])
+            merged.sketch.Merge(state.sketch)
         return merged
 
-    def encode(self, state: dict[str, Any]) -> list[Part]:
+    def encode(self, state: QuantilesState) -> list[Part]:
         """Returns the sorted values, or the sketch's own serialized form."""
-        if state["sketch"] is not None:
+        if state.sketch is not None:
             self._to_sketch(state)
-            data = np.frombuffer(state["sketch"].__getstate__(), np.uint8)
+            data = np.frombuffer(state.sketch.__getstate__(), np.uint8)
             return [Part(0, encode_state(self.name, self.version, {"sketch": data}))]
         columns = self._sorted(state)
         arrays = dict(zip(("values", "weights"), columns))
         return [Part(0, encode_state(self.name, self.version, arrays))]
 
-    def decode(self, part: Part) -> dict[str, Any]:
+    def decode(self, part: Part) -> QuantilesState:
         """Returns the state of a part."""
         arrays, _ = decode_state(self.name, self.version, part.blob)
         if "sketch" in arrays:
-            return {"chunks": [], "size": 0, "sketch": quantiles_sketch(arrays["sketch"].tobytes())}
+            return QuantilesState(sketch=quantiles_sketch(arrays["sketch"].tobytes()))
         if not arrays:
             return self.create()
         chunk = tuple(arrays[name] for name in ("values", "weights") if name in arrays)
-        return {"chunks": [chunk], "size": chunk[0].size, "sketch": None}
+        return QuantilesState(chunks=[chunk], size=chunk[0].size)
 
-    def finish(self, states: Sequence[dict[str, Any]]) -> list[np.ndarray]:
+    def finish(self, states: Sequence[QuantilesState]) -> list[np.ndarray]:
         """Returns the boundaries as TFT gives them."""
         state = self.merge(states) if states else self.create()
         self._to_sketch(state)
-        return list(self.combiner.extract_output(state["sketch"]))
+        return list(self.combiner.extract_output(state.sketch))
 
-    def _to_sketch(self, state: dict[str, Any]) -> None:
-        if state["sketch"] is None:
-            state["sketch"] = self.combiner.create_accumulator()
-        if state["chunks"]:
-            self.combiner.add_input(state["sketch"], self._sorted(state))
-        state["chunks"], state["size"] = [], 0
+    def _to_sketch(self, state: QuantilesState) -> None:
+        if state.sketch is None:
+            state.sketch = self.combiner.create_accumulator()
+        if state.chunks:
+            self.combiner.add_input(state.sketch, self._sorted(state))
+        state.chunks, state.size = [], 0
 
-    def _sorted(self, state: dict[str, Any]) -> list[np.ndarray]:
+    def _sorted(self, state: QuantilesState) -> list[np.ndarray]:
         """All pending values, each feature's in ascending order, in TFT's interleaved layout."""
-        if not state["chunks"]:
+        if not state.chunks:
             return []
-        columns = [np.concatenate(each) for each in zip(*state["chunks"])]
+        columns = [np.concatenate(each) for each in zip(*state.chunks)]
         features = num_features(self.combiner)
         values = columns[0].reshape(-1, features)
         if not self.weighted:

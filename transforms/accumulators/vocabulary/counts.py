@@ -45,7 +45,7 @@ class TokenCounts:
     @property
     def nbytes(self) -> int:
         """Bytes of memory held, or of the slice that is referred to."""
-        return self.tokens.nbytes + self.measures.nbytes
+        return int(self.tokens.nbytes + self.measures.nbytes)
 
     def take(self, indices: Any) -> TokenCounts:
         """Returns the tokens at the indices (numpy integers or Arrow)."""
@@ -169,9 +169,10 @@ def drop_unwritable(counts: TokenCounts) -> TokenCounts:
 
 
 def _hash_integers(values: np.ndarray) -> np.ndarray:
-    mixed: Any = values.astype(np.uint64)
+    mixed: np.ndarray = values.astype(np.uint64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    return mixed ^ (mixed >> np.uint64(27))
+    hashes: np.ndarray = mixed ^ (mixed >> np.uint64(27))
+    return hashes
 
 
 def _buffers(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:

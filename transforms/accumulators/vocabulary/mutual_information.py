@@ -143,7 +143,8 @@ def _is_sentinel(tokens: pa.Array) -> np.ndarray:
     from tensorflow_transform.tf_utils import GLOBAL_Y_COUNT_SENTINEL_INT, GLOBAL_Y_COUNT_SENTINEL_STRING
 
     wanted = GLOBAL_Y_COUNT_SENTINEL_INT if pa.types.is_integer(tokens.type) else GLOBAL_Y_COUNT_SENTINEL_STRING
-    return pc.equal(tokens, pa.scalar(wanted, tokens.type)).to_numpy(zero_copy_only=False)
+    same: np.ndarray = pc.equal(tokens, pa.scalar(wanted, tokens.type)).to_numpy(zero_copy_only=False)
+    return same
 
 
 def _mutual_information(

@@ -74,7 +74,8 @@ def sort_order(run: Run, top_k: int | None = None) -> np.ndarray:
     batch = pa.record_batch([pa.array(run.scores), run.tokens], names=["score", "token"])
     order = pc.sort_indices(batch, sort_keys=[("score", "descending"), ("token", "descending")]).to_numpy()
     order = order.astype(np.int64)[:top_k]
-    return order if chosen is None else chosen[order]
+    entries: np.ndarray = order if chosen is None else chosen[order]
+    return entries
 
 
 def sort_run(run: Run, top_k: int | None = None) -> Run:

@@ -25,7 +25,7 @@ from transforms.accumulators.vocabulary.token_counter import TokenCounter, is_co
 __all__ = ["CountingState", "memory_limit_bytes"]
 
 _MIN_PENDING_TOKENS = 1 << 18
-_MAPPED_BYTES = 1 << 20
+_MAPPED_BYTES = 1 << 20  # a smaller one is not worth a file
 
 
 def memory_limit_bytes() -> int:

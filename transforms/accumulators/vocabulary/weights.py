@@ -47,6 +47,8 @@ def normalized_limbs(limbs: np.ndarray) -> np.ndarray:
 def sum_of_limbs(limbs: np.ndarray) -> np.ndarray:
     """Returns the sums: int64 for one limb, float64 for three."""
     if len(limbs) == 1:
-        return limbs[0]
+        units: np.ndarray = limbs[0]
+        return units
     whole, middle, low = normalized_limbs(limbs).astype(np.float64)
-    return whole + (middle + low / _UNIT) / _UNIT
+    total: np.ndarray = whole + (middle + low / _UNIT) / _UNIT
+    return total

@@ -15,7 +15,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -25,13 +25,14 @@ from engine.core.progress import Progress
 from engine.storage.paths import require_local
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.transformation import ShardResult, ShardTask
-from transforms.runners.base import PassResult, SplitReader
+from transforms.runners.base import BatchReader, PassResult
 from transforms.runners.beam.stages import AccumulateSplit, MergeParts, WriteShard, noted_error, rows_done
 from transforms.runners.exchange import read_parts
 
 __all__ = ["BeamRunner", "RunnerError"]
 
 _POLL_S = 0.5
+_Found = TypeVar("_Found")
 _log = logging.getLogger(__name__)
 
 
@@ -103,7 +104,7 @@ class BeamRunner:
         """Lets go of what a failed pass may have left unusable to the next attempt."""
 
     def accumulate(
-        self, plan: AccumulatePass, reader: SplitReader, splits: Sequence[Any], progress: Progress
+        self, plan: AccumulatePass, reader: BatchReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits."""
 
@@ -121,7 +122,7 @@ class BeamRunner:
         return PassResult(parts=parts, split_rows=rows)
 
     def transform(
-        self, plan: WritePass, reader: SplitReader, tasks: Sequence[ShardTask], progress: Progress
+        self, plan: WritePass, reader: BatchReader, tasks: Sequence[ShardTask], progress: Progress
     ) -> list[ShardResult]:
         """Runs each task and returns the results in the order of tasks."""
 
@@ -135,7 +136,9 @@ class BeamRunner:
 
         return self._run(build, lambda directory: [_result(directory, task) for task in tasks], progress)
 
-    def _run(self, build: Callable[[beam.Pipeline, str], None], read: Callable[[str], Any], progress: Progress) -> Any:
+    def _run(
+        self, build: Callable[[beam.Pipeline, str], None], read: Callable[[str], _Found], progress: Progress
+    ) -> _Found:
         """Returns what `read` finds in the directory of a pipeline that succeeded.
 
         A pass has no effect outside of its directory, so one that was lost with a worker is run again. (Flink retries

@@ -14,7 +14,7 @@ from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.storage.atomic import atomic_file
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.transformation import ShardTask
-from transforms.runners.base import SplitReader
+from transforms.runners.base import BatchReader
 from transforms.runners.exchange import write_parts
 
 __all__ = ["AccumulateSplit", "MergeParts", "WriteShard", "key_of", "noted_error", "noting_errors", "rows_done"]
@@ -93,7 +93,7 @@ class AccumulateSplit(beam.DoFn):
         directory: shared by driver and workers.
     """
 
-    def __init__(self, plan: AccumulatePass, reader: SplitReader, directory: str) -> None:
+    def __init__(self, plan: AccumulatePass, reader: BatchReader, directory: str) -> None:
         self._plan, self._reader, self._directory = plan, reader, directory
         self._opened: Any = None
 
@@ -164,7 +164,7 @@ class WriteShard(beam.DoFn):
         directory: shared by driver and workers; it gets a file a finished task.
     """
 
-    def __init__(self, plan: WritePass, reader: SplitReader, directory: str) -> None:
+    def __init__(self, plan: WritePass, reader: BatchReader, directory: str) -> None:
         self._plan, self._reader, self._directory = plan, reader, directory
         self._opened: Any = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cluster.launchers.base import LauncherError
@@ -57,7 +57,8 @@ class Api:
         self.namespace = namespace or found or "default"
         self.server = configuration.host
         self._core, self._custom = client.CoreV1Api(client_), client.CustomObjectsApi(client_)
-        self._plain = client_.sanitize_for_serialization
+        # Objects of the client as dictionaries, as the API has them.
+        self._plain: Callable[[Any], Any] = client_.sanitize_for_serialization
 
     def create(self, obj: Object, kind: Kind, *, dry_run: bool) -> Object:
         """Creates an object of a job of this kind, or asks whether it could be, and returns it."""
@@ -66,13 +67,15 @@ class Api:
         if obj["kind"] in _CORE:
             call = getattr(self._core, f"create_namespaced_{_CORE[obj['kind']]}")
             with api_errors(what):
-                return self._plain(call(self.namespace, obj, _request_timeout=_TIMEOUT, **options))
+                created: Object = self._plain(call(self.namespace, obj, _request_timeout=_TIMEOUT, **options))
+                return created
         group, _, version = obj["apiVersion"].partition("/")
         plural = kind.plural if obj["kind"] == kind.object_kind else _PLURALS[obj["kind"]]
         with api_errors(what, kind.needs):
-            return self._custom.create_namespaced_custom_object(
+            custom: Object = self._custom.create_namespaced_custom_object(
                 group, version, self.namespace, plural, obj, _request_timeout=_TIMEOUT, **options
             )
+            return custom
 
     def pod_security(self) -> str | None:
         """Returns the level of pod security that the namespace enforces, None where there is none or it may not be read."""
@@ -126,9 +129,10 @@ class Api:
         """
         group, _, version = kind.api_version.partition("/")
         with api_errors(f"find {kind.object_kind} {name} in namespace {self.namespace}"):
-            return self._custom.get_namespaced_custom_object(
+            found: Object = self._custom.get_namespaced_custom_object(
                 group, version, self.namespace, kind.plural, name, _request_timeout=_TIMEOUT
             )
+            return found
 
     def jobs(self, kind: Kind) -> list[Object]:
         """Returns the objects of all jobs of a kind."""
@@ -137,7 +141,8 @@ class Api:
             found = self._custom.list_namespaced_custom_object(
                 group, version, self.namespace, kind.plural, label_selector="fullpass/job", _request_timeout=_TIMEOUT
             )
-        return found["items"]
+        objects: list[Object] = found["items"]
+        return objects
 
     def delete(self, kind: Kind, name: str) -> None:
         """Deletes the object that runs a job; what it owns follows.
@@ -191,7 +196,10 @@ class Api:
 
         with api_errors(f"find pod {name}"):
             try:
-                return self._plain(self._core.read_namespaced_pod(name, self.namespace, _request_timeout=_TIMEOUT))
+                found: Object = self._plain(
+                    self._core.read_namespaced_pod(name, self.namespace, _request_timeout=_TIMEOUT)
+                )
+                return found
             except ApiException as error:
                 if error.status == 404:
                     return None
@@ -242,7 +250,7 @@ class Api:
 def _namespace_of(config: Any, kubeconfig: str | None, context: str | None) -> str:
     contexts, active = config.list_kube_config_contexts(kubeconfig)
     chosen = next((c for c in contexts if c["name"] == context), active)
-    return chosen["context"].get("namespace", "")
+    return str(chosen["context"].get("namespace", ""))
 
 
 def _event_time(event: Object) -> str:

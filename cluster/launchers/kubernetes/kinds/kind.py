@@ -55,7 +55,7 @@ class Kind(abc.ABC):
         policy = network_policy(spec, self.ingress(spec))
         policy["metadata"]["name"] = f"{spec.name}-{self.name}"
         secrets = group_secret(spec, secret) if self.has_rendezvous else []
-        return _with_kind([*self.render(spec, run_id), *secrets, policy], self.name)
+        return [_with_kind(each, self.name) for each in (*self.render(spec, run_id), *secrets, policy)]
 
     def ingress(self, spec: JobSpec) -> list[dict[str, Any]]:
         """Returns rules of who else must reach the job's pods."""
@@ -101,7 +101,8 @@ def kind(name: str) -> Kind:
     if name not in KINDS:
         raise ConfigError(f"kind = {name!r}: expected one of {', '.join(KINDS)}")
     module, _, cls = KINDS[name].partition(":")
-    return getattr(importlib.import_module(module), cls)()
+    found: type[Kind] = getattr(importlib.import_module(module), cls)
+    return found()
 
 
 def _with_kind(value: Any, name: str) -> Any:
@@ -116,7 +117,8 @@ def _with_kind(value: Any, name: str) -> Any:
 def condition(obj: dict[str, Any], *types: str) -> dict[str, Any] | None:
     """Returns the first condition of these types that is true."""
     for wanted in types:
-        for item in obj.get("status", {}).get("conditions") or []:
+        conditions: list[dict[str, Any]] = obj.get("status", {}).get("conditions") or []
+        for item in conditions:
             if item["type"] == wanted and item["status"] == "True":
                 return item
     return None

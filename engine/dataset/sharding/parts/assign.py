@@ -22,8 +22,8 @@ from engine.plan.feistel import mix
 
 __all__ = ["Assignment", "assign_parts"]
 
-_MEMORY_RECORDS = 64 << 20
-_MOST_LABELS = 20
+_MEMORY_RECORDS = 64 << 20  # a byte each in memory; of more records in a file that the system may page out
+_MOST_LABELS = 20  # a column of more values is no label whose shares a person would read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

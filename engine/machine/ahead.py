@@ -11,7 +11,9 @@ __all__ = ["batches_ahead", "run_ahead"]
 
 _T = TypeVar("_T")
 _END = object()
-_AHEAD_BYTES = 64 << 20
+_AHEAD_BYTES = (
+    64 << 20
+)  # of batches that wait: more of them hide no more of the work, and there is one such queue a feed
 
 
 def batches_ahead(wanted: int, batch_bytes: float) -> int:
