@@ -88,9 +88,7 @@ def _spool_of(memory, room):
 
     def init(self, directory=None, memory_bytes=0):
         before(self, directory, memory)
-        self._write = lambda batch, size, write=self._write: (
-            write(batch, size) if self._in_file + size <= room else None
-        )
+        self._write = lambda batch, write=self._write: write(batch) if self._in_file + batch.nbytes <= room else None
 
     return init
 
