@@ -16,8 +16,8 @@ help:
 	@echo "make env            build $(VENV) with everything that the demo and the tests need"
 	@echo "make demo           336,776 real flights: ingest, analyze, transform, train, evaluate, export, one served answer"
 	@echo "make lint           ruff, import-linter, mypy"
-	@echo "make test           lint, unit and system tests (make test-unit, make test-system: one of them, without lint)"
-	@echo "make coverage       unit and system tests once more, with the share of lines that they run, child processes too"
+	@echo "make test           lint, unit and system tests, and the share of lines that they run (make test-unit, make test-system: one of them alone)"
+	@echo "make coverage       the lines that the last make test did not run"
 	@echo "make test-clusters  real Flink, Spark, Kubernetes, Ray and TFX, started and stopped by the tests"
 	@echo "make test-gpu       what a machine with a GPU must show; skips on any other"
 	@echo "make bench          ours beside its peers, in minutes (make bench-full: each case's own size, and the long ones)"
@@ -47,13 +47,10 @@ lint: env
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest tests/unit tests/system -n 2 --dist loadfile
+	$(BIN)/python -m tests.support.line_hits -m pytest tests/unit tests/system -n 2 --dist loadfile
 
-# Apart from `make test`: tracing lines doubles the processor time of tests that are mostly Python (Python 3.12 can do it for less).
 coverage: env
-	rm -f .coverage .coverage.*
-	status=0; $(BIN)/python -m coverage run -m pytest tests/unit tests/system -n 2 --dist loadfile || status=$$?; \
-	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report && exit $$status
+	$(BIN)/python -m coverage report
 
 test-unit test-system: test-%: env
 	$(BIN)/python -m pytest tests/$* -n 2 --dist loadfile

@@ -1,0 +1,83 @@
+"""Runs a Python command, counts the lines of ours that it and its children run, and holds the share to a floor."""
+
+from __future__ import annotations
+
+import io
+import marshal
+import os
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import coverage
+
+from tests.support.line_hits.instrument import compile_marked
+from tests.support.line_hits.start import PACKAGES, VARIABLE
+
+ROOT = Path(__file__).resolve().parents[3]
+# The same text whoever writes it, and nothing without the variable: several runs can share an environment.
+_HOOK = f"""\
+import os; p = os.environ.get("{VARIABLE}", "") + "/start.py"; \
+os.path.exists(p) and exec(compile(open(p).read(), p, "exec"), {{"__name__": "line_hits"}})
+"""
+
+
+def main(words: list[str]) -> int:
+    """Runs `python WORDS`, prints the share of lines and returns its exit code, or 2 below the floor."""
+    with tempfile.TemporaryDirectory(prefix="line-hits-") as name:
+        directory = Path(name)
+        offsets = prepare(directory)
+        Path(site.getsitepackages()[0], "fullpass_line_hits.pth").write_text(_HOOK)
+        code = subprocess.run([sys.executable, *words], env={**os.environ, VARIABLE: name}, check=False).returncode
+        save(directory, offsets, ROOT / ".coverage")
+    return report(code)
+
+
+def prepare(directory: Path, root: Path = ROOT) -> dict[str, tuple[int, int]]:
+    """Writes the marked code and the empty file of hits. Returns first byte and lines of each file."""
+    offsets: dict[str, tuple[int, int]] = {}
+    offset = 0
+    for path in sorted(each for package in PACKAGES for each in (root / package).rglob("*.py")):
+        source = path.read_bytes()
+        lines = source.count(b"\n") + 2
+        offsets[str(path)] = (offset, lines)
+        out = directory / "code" / path.relative_to(root)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(marshal.dumps(compile_marked(source, str(path), offset)))
+        offset += lines
+    (directory / "hits").write_bytes(bytes(offset))
+    (directory / "root").write_text(f"{root}/")
+    shutil.copy(Path(__file__).with_name("start.py"), directory)
+    return offsets
+
+
+def save(directory: Path, offsets: dict[str, tuple[int, int]], path: Path) -> None:
+    """Writes what ran as a data file of coverage.py."""
+    hits = (directory / "hits").read_bytes()
+    path.unlink(missing_ok=True)
+    data = coverage.CoverageData(str(path))
+    data.add_lines({file: [n for n in range(lines) if hits[first + n]] for file, (first, lines) in offsets.items()})
+    data.touch_files(list(offsets))
+    data.write()
+
+
+def report(code: int) -> int:
+    """Prints the share of lines that ran. Returns `code`, or 2 where that is 0 and the share is below the floor."""
+    measured = coverage.Coverage()
+    measured.load()
+    total = measured.report(file=io.StringIO(), show_missing=False)
+    floor = float(measured.get_option("report:fail_under") or 0)  # type: ignore[arg-type]
+    low = total < floor
+    print(
+        f"coverage: {total:.1f} % of the lines of {', '.join(PACKAGES)}, in child processes too; floor {floor:g} %.",
+        end=" ",
+    )
+    print("Below the floor: test what `make coverage` lists." if low else "`make coverage` lists the rest.", flush=True)
+    return code or (2 if low else 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
