@@ -27,6 +27,7 @@ REQUIRED = [
     "apache-beam>=2.65,<2.78",
 ]
 EXTRAS = {
+    "gpu": ["nvidia-ml-py>=12"],  # how busy a GPU is
     "ray": ["ray[default]>=2.60,<2.61"],
     "tune": ["ray[tune]>=2.60,<2.61", "optuna>=4,<6"],
     "kubernetes": ["kubernetes>=26.1", "pyyaml>=6"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,9 @@ import tensorflow as tf
 
 from engine.core.run_log import tell
 from trainers.checkpoints import checkpoint as files
+from trainers.checkpoints.saver import Saver
 from trainers.checkpoints.settings_change import refused_change, tuned_changes
+from trainers.checkpoints.table_parts import TableParts, write_part
 from trainers.config.config import TrainerConfig
 from trainers.strategies import Placement
 
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 __all__ = [
     "agreed_checkpoint",
     "agreed_step",
+    "all_committed",
     "describe_optimizer",
     "newest_whole_step",
     "random_state",
     "restore_optimizer",
     "schema_text",
     "set_random_state",
+    "shared_parts",
 ]
 
 
@@ -210,3 +214,32 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     np.random.set_state((name, np.array(keys, np.uint32), position, has_gauss, gauss))
     version, internal, spare = state["python"]
     random.setstate((version, tuple(internal), spare))
+
+
+def all_committed(directory: str, placement: Placement, step: int) -> None:
+    """Returns on every worker once the chief's last commit, of this step, is there: before any worker says that it is done."""
+    if placement.num_hosts == 1:
+        return
+    try:
+        agreed_step(directory, placement)
+    except tf.errors.OpError:
+        # A worker that is through and gone closes its connections on one that still reads. The commit is what counts.
+        if step not in files.checkpoint_steps(directory):
+            raise
+
+
+def shared_parts(
+    tables: Sequence[Any], placement: Placement, directory: str, step: int, saver: Saver
+) -> TableParts | None:
+    """Writes the rows of tables that this worker holds, where there are tables; all workers call it at the same step."""
+    if not tables:
+        return None
+    saver.wait()
+    if placement.num_hosts > 1:
+        agreed_step(directory, placement)  # a save of this step may have been under way on the chief
+    parts = write_part(files.root(directory), step, tables, placement.host, placement.num_hosts)
+    if placement.num_hosts > 1:
+        agreed_step(directory, placement)  # all rows are there before the chief commits them
+    if not placement.is_chief:
+        saver.restored(step, files.checkpoint_path(directory, step))
+    return parts

@@ -28,10 +28,10 @@ class AsynchronousLoop(SynchronousLoop):
         self._spec = dataset.element_spec
         self._step = tf.function(lambda batch: self._strategy.run(self._replica_step, args=(batch,)), autograph=False)
 
-    def run(
+    def launch(
         self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
-    ) -> CallResult:
-        """Makes `num_steps` steps and returns what they did; `step_s` is the mean over the call. Arguments as its base."""
+    ) -> Callable[[], CallResult]:
+        """Makes `num_steps` steps and returns what gives their result; `step_s` is the mean over the call. Arguments as its base."""
         coordinator = self._placement.coordinator
         started = time.perf_counter()
         waits, ids, losses = [], [], []
@@ -49,12 +49,13 @@ class AsynchronousLoop(SynchronousLoop):
         if self._averages is not None:
             self._averages.update()
         step_s = (time.perf_counter() - started) / num_steps
-        return CallResult(
+        result = CallResult(
             losses=np.array(values, np.float32),
             wait_s=np.array(waits),
             step_s=np.full(num_steps, step_s),
             stop=stop_requested,
         )
+        return lambda: result
 
     def _sum(self, values: list[Any]) -> list[Any]:
         return values

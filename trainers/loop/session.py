@@ -23,24 +23,25 @@ from trainers.checkpoints.directory_lock import lock_directory
 from trainers.checkpoints.progress_state import TrainingState
 from trainers.checkpoints.resume import (
     agreed_checkpoint,
-    agreed_step,
+    all_committed,
     describe_optimizer,
     random_state,
     restore_optimizer,
     schema_text,
     set_random_state,
+    shared_parts,
 )
 from trainers.checkpoints.saver import Saver
-from trainers.checkpoints.table_parts import TableParts, write_part
 from trainers.config.config import TrainerConfig
 from trainers.data.labels import check_labels
 from trainers.loop.asynchronous import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
 from trainers.loop.audit import AuditLog
+from trainers.loop.device_usage import DeviceUsage
 from trainers.loop.faults.divergence import DivergenceWatch
 from trainers.loop.faults.records_of_step import StepRecords
 from trainers.loop.faults.user_faults import explained_faults
 from trainers.loop.reporting import Meter, Profiler, Reporter, Stopwatch, opening_line
-from trainers.loop.synchronous import SynchronousLoop
+from trainers.loop.synchronous import CallResult, SynchronousLoop
 from trainers.loop.training_result import TrainResult
 from trainers.loop.validation import MetricCollector, Validation
 from trainers.models.adapters import ModelAdapter
@@ -172,9 +173,11 @@ class Session:
         self._metrics = (AsynchronousMetrics if asynchronous else MetricCollector)(self.placement, self.adapter)
         self._validation: Validation | None = None
         self._meter = Meter(config.global_batch_size, skips=config.on_nan == "skip")
+        self._usage = DeviceUsage()
         self._reporter, self._profiler = Reporter(config, chief), Profiler(config, chief)
         self._audit = AuditLog(config.directory, self.placement.host) if config.audit else None
         self.progress: Progress | None = None
+        self._pending: tuple[int, int, Callable[[], CallResult]] | None = None
         self._first_step = self.state.step
         self._last: dict[str, float] = {}
         self._records = StepRecords(
@@ -195,34 +198,59 @@ class Session:
         self._callbacks.start(saved.state.get("callbacks", ()) if saved is not None else ())
 
     def call(self, num_steps: int, stop_requested: bool) -> bool:
-        """Makes steps in one call and returns whether some worker was asked to stop."""
+        """Makes steps in one call and returns whether some worker was asked to stop.
+
+        Where the loop runs ahead, the call is only queued, and the one before it is taken in while the device works on it.
+        Whatever looks at the state of the training takes the last one in first: a save, an evaluation, a line of metrics.
+        """
         before = self.state.step
         self._profiler.at(before)
         audit = self._audit
         note = (lambda ids: None) if audit is None else (lambda ids: audit.write(before, ids))
-        place = functools.partial(self._records.place_of_label, before, num_steps)
-        with explained_faults(self.config.labels, self._text_labels, place):
-            result = self._loop.run(num_steps, stop_requested, on_records=note)
-        self._seconds.lap("compute", result.input_share, num_steps * self.config.global_batch_size)
+        with self._explained(before, num_steps):
+            read = self._loop.launch(num_steps, stop_requested, on_records=note)
+        stop = self._settle()
+        self._pending = (before, num_steps, read)
         self.state.step += num_steps
         self._profiler.at(self.state.step)
+        logs = self.state.step // self.config.log_every_steps > before // self.config.log_every_steps
+        watched = self._callbacks.present or self.config.profile_steps is not None
+        at_once = logs or stop_requested or watched or before == self._first_step
+        if at_once or not self._loop.runs_ahead:
+            stop = self._settle()
+        if logs:
+            self._log()
+        return stop
+
+    def _explained(self, before: int, num_steps: int) -> Any:
+        place = functools.partial(self._records.place_of_label, before, num_steps)
+        return explained_faults(self.config.labels, self._text_labels, place)
+
+    def _settle(self) -> bool:
+        """Waits for a call that was queued, takes its result in, and returns whether some worker was asked to stop."""
+        if self._pending is None:
+            return False
+        (before, num_steps, read), self._pending = self._pending, None
+        with self._explained(before, num_steps):
+            result = read()
+        step = before + num_steps
+        self._seconds.lap("compute", result.input_share, num_steps * self.config.global_batch_size)
         if before == self._first_step:
             self._link.phase("stepped")
-        self._link.send(step=self.state.step)
+        self._link.send(step=step)
         self._watch.look_at(before, result.losses)
         self._meter.add(result)
-        if self.state.step // self.config.log_every_steps > before // self.config.log_every_steps:
-            self._log()
-        if self._callbacks.called(self.state.step, float(result.losses[-1])):
+        if self._callbacks.called(step, float(result.losses[-1])):
             self.state.stopped_early = True
         if self.progress is not None:
-            self.progress.update(self.state.step, f"loss {result.losses[-1]:.4g}")
+            self.progress.update(step, f"loss {result.losses[-1]:.4g}")
         return result.stop
 
     def _log(self) -> None:
+        self._settle()
         if self._meter.empty:
             return
-        measured, metrics = self._meter.read(), self._metrics.collect()
+        measured, metrics = {**self._meter.read(), **self._usage.read()}, self._metrics.collect()
         # The mean of a model's own loss tracker is its loss; elsewhere a tracker of that name counts evaluations only.
         both = {**measured, **metrics} if self.adapter.own_train_step else {**metrics, **measured}
         self._last = {**both, "learning_rate": self.adapter.learning_rate}
@@ -293,7 +321,8 @@ class Session:
 
     def save(self, wait: bool = False) -> None:
         """Commits a checkpoint of this step, on the chief."""
-        parts = self._table_parts()
+        self._settle()
+        parts = shared_parts(self._built.tables, self.placement, self.config.directory, self.state.step, self._saver)
         if not self.placement.is_chief:
             return
         self._lock.check()
@@ -315,29 +344,13 @@ class Session:
         self._saver.save(self.state.step, tensors, state, wait, parts)
         self._seconds.lap("save")
 
-    def _table_parts(self) -> TableParts | None:
-        """Writes the rows of tables that this worker holds; all workers call it at the same step."""
-        tables, placement, config = self._built.tables, self.placement, self.config
-        if not tables:
-            return None
-        step = self.state.step
-        self._saver.wait()
-        if placement.num_hosts > 1:
-            agreed_step(config.directory, placement)  # a save of this step may have been under way on the chief
-        parts = write_part(files.root(config.directory), step, tables, placement.host, placement.num_hosts)
-        if placement.num_hosts > 1:
-            agreed_step(config.directory, placement)  # all rows are there before the chief commits them
-        if not placement.is_chief:
-            self._saver.restored(step, files.checkpoint_path(config.directory, step))
-        return parts
-
     def finish(self) -> TrainResult:
         """Commits the last checkpoint and returns the result."""
         self._log()
         self._callbacks.ended()
         if self._saver.due(self.state.step) or self._saver.last_path is None or self.state.step > self._first_step:
             self.save(wait=True)
-        self._barrier()
+        all_committed(self.config.directory, self.placement, self.state.step)
         best, evaluated = None, self.state.history[-1] if self.state.history else {}
         stopping = self.config.early_stopping
         if stopping is not None and self.state.best_step is not None:
@@ -371,21 +384,10 @@ class Session:
     def preempted(self) -> None:
         """Commits this step; returns on every worker after the chief has committed."""
         self.save(wait=True)
-        self._barrier()
+        all_committed(self.config.directory, self.placement, self.state.step)
         if self.placement.is_chief:
             where = f"stopped at step {self.state.step:,} of {self.total_steps:,}, saved in {self._saver.last_path}"
             tell(f"{where}; the same command goes on from there")
-
-    def _barrier(self) -> None:
-        # The chief's last commit is there before any worker says that it is done.
-        if self.placement.num_hosts == 1:
-            return
-        try:
-            agreed_step(self.config.directory, self.placement)
-        except tf.errors.OpError:
-            # A worker that is through and gone closes its connections on one that still reads. The commit is what counts.
-            if self.state.step not in files.checkpoint_steps(self.config.directory):
-                raise
 
     def close(self) -> None:
         """Waits for a save under way and closes files."""

@@ -8,6 +8,7 @@ call, so that any save finds them equal everywhere and a save at another time ch
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class CallResult:
 # Odd: over the calls every place in a call is timed.
 _PROBE_STRIDE = 7
 
+_BATCHES_ON_DEVICE = 2
+
 
 def _now(awaited: np.ndarray) -> np.float64:
     # An operation on an accelerator counts as done once it is queued. A value that was copied from there is computed.
@@ -82,7 +85,17 @@ class SynchronousLoop:
     ) -> None:
         self._placement, self._adapter, self._unpack, self._config = placement, adapter, unpack, config
         self._strategy, self._averages = placement.strategy, averages
-        self._differentiate = tf.function(self._gradients, jit_compile=True) if config.xla else self._gradients
+        devices = self._strategy.extended.worker_devices if placement.coordinator is None else ()
+        self._on_gpu = any("GPU" in device for device in devices)
+        self._compiled_gradients = tf.function(self._gradients, jit_compile=True) if config.xla else self._gradients
+        # Several replicas exchange gradients between the backward pass and the update: there only the former is compiled.
+        alone = placement.num_replicas == 1 and placement.coordinator is None and not adapter.own_train_step
+        # Deterministic sums of an embedding's gradients, compiled for a GPU, took minutes (seen on an H200, TensorFlow 2.21).
+        alone = alone and not (self._on_gpu and config.deterministic)
+        # One compiled function inside of another is compiled again at each step (seen with TensorFlow 2.21).
+        whole = functools.partial(self._updated, self._gradients)
+        self._dense = placement.jit_required or (config.xla and alone)  # `tf.unique` has no static shape
+        self._whole_step = tf.function(whole, jit_compile=True) if config.xla and alone else None
         self._call = tf.function(self._steps, autograph=False)
         self._synchronise = tf.function(self._synchronised, autograph=False)
         self._statistics: list[Any] | None = None
@@ -96,14 +109,19 @@ class SynchronousLoop:
         """Reads from this dataset of host batches from now on."""
         self._iterator = self._placed(dataset)
 
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether a call can be launched before the last one's result is read: an accelerator then never waits for Python."""
+        return self._on_gpu and self._placement.num_replicas == 1
+
     def _placed(self, dataset: tf.data.Dataset) -> Any:
         replicas = self._placement.replicas_per_host
-        on_gpu = any("GPU" in d for d in self._strategy.extended.worker_devices)
-        if replicas == 1 and not on_gpu and not self._placement.jit_required:
+        if replicas == 1 and not self._on_gpu and not self._placement.jit_required:
             with self._strategy.scope():
                 return iter(dataset)
         parts = split_batches(dataset, replicas)
-        return iter(self._strategy.distribute_datasets_from_function(lambda _: parts))
+        options = tf.distribute.InputOptions(experimental_per_replica_buffer_size=_BATCHES_ON_DEVICE)
+        return iter(self._strategy.distribute_datasets_from_function(lambda _: parts, options))
 
     def run(
         self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
@@ -116,10 +134,31 @@ class SynchronousLoop:
             on_records: is given the record ids, int64 [num_steps, host batch], where the feed has them. It has returned on
                 every worker before this method returns on any: a step that is committed has all its records noted.
         """
+        return self.launch(num_steps, stop_requested, on_records)()
+
+    def launch(
+        self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
+    ) -> Callable[[], CallResult]:
+        """Queues `num_steps` steps and returns what waits for them and gives their result. Arguments as `run`."""
         self._calls += 1
         probed = self._calls * _PROBE_STRIDE % num_steps
         arguments = (self._iterator, tf.constant(num_steps, tf.int32), tf.constant(probed, tf.int32))
         losses, times, ids = self._call(*arguments)
+        if self.runs_ahead:
+            return lambda: self._read(losses, times, ids, probed, stop_requested, on_records)
+        result = self._read(losses, times, ids, probed, stop_requested, on_records, arguments)
+        return lambda: result
+
+    def _read(
+        self,
+        losses: Any,
+        times: Any,
+        ids: Any,
+        probed: int,
+        stop_requested: bool,
+        on_records: Callable[[np.ndarray], None],
+        arguments: tuple[Any, ...] = (),
+    ) -> CallResult:
         if ids is not None:
             on_records(ids.numpy())
         stop = stop_requested
@@ -194,18 +233,25 @@ class SynchronousLoop:
         return self._adapter.trainable, every
 
     def _replica_step(self, packed: Mapping[str, Any]) -> Any:
+        parts = tf.nest.flatten(packed)
+        # XLA takes neither strings nor rows of varying length: with such columns the gradients alone are compiled.
+        if self._whole_step is not None and all(isinstance(t, tf.Tensor) and t.dtype != tf.string for t in parts):
+            return self._whole_step(packed)
+        return self._updated(self._compiled_gradients, packed)
+
+    def _updated(self, differentiate: Callable[..., Any], packed: Mapping[str, Any]) -> Any:
         config, adapter = self._config, self._adapter
         example = split_example(self._unpack(packed), config)
         if adapter.own_train_step:
             return self._sum([adapter.train_step(*example, reduce=self._reduced)])[0]
         self._of_tables = TableGradients()
-        gradients, loss = self._differentiate(*example, self._sum_of_weights(example))
+        gradients, loss = differentiate(*example, self._sum_of_weights(example))
         *gradients, loss = self._summed([*gradients, loss])
         gradients = adapter.unscaled(gradients)
         tables = [(t, n, adapter.unscaled([g])[0]) for t, n, g in self._of_tables.summed()]
         if config.clip_norm is not None:
             square = self._sum([tf.add_n([tf.nn.l2_loss(g) * 2 for _, _, g in tables])])[0] if tables else 0.0
-            gradients, factor = clipped(gradients, config.clip_norm, self._placement.jit_required, square)
+            gradients, factor = clipped(gradients, config.clip_norm, self._dense, square)
             tables = [(t, n, g * factor) for t, n, g in tables]
         for table, numbers, gradient in tables:  # before the optimizer counts the step
             table.apply(numbers, gradient, adapter.rate(), adapter.iterations)
@@ -217,7 +263,7 @@ class SynchronousLoop:
         summed = self._summed(gradients)
         if self._config.clip_norm is None:
             return summed
-        return clipped(summed, self._config.clip_norm, dense=self._placement.jit_required)[0]
+        return clipped(summed, self._config.clip_norm, dense=self._dense)[0]
 
     def _summed(self, values: list[Any]) -> list[Any]:
         present = [i for i, v in enumerate(values) if v is not None]
