@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import logging
 import os
 import tempfile
@@ -99,8 +100,11 @@ def analyze(
 
         caching = CachingRunner(chosen, require_local("spans", spans), spans_of(ds.paths))
     function = UserFunction(preprocessing_fn, custom_config)
-    with graph_errors(function.lines, function.name, hints):
-        report = _analyze(ds, function, destination, caching or chosen, rows, held_bytes, target_split_bytes)
+    try:
+        with graph_errors(function.lines, function.name, hints):
+            report = _analyze(ds, function, destination, caching or chosen, rows, held_bytes, target_split_bytes)
+    finally:
+        gc.unfreeze()
     if hasattr(ds, "manifest"):  # data in memory have none
         write_provenance(destination.path, ds.manifest)
     return report if caching is None else dataclasses.replace(report, records_read=caching.records_read)
@@ -130,7 +134,9 @@ def _analyze(
     with tempfile.TemporaryDirectory(prefix="fullpass-analyze-", dir=getattr(backend, "work_dir", None)) as temp_dir:
         with pause_collection():
             traced = trace(function, type_specs_of(feature_spec), temp_dir)
-        unsupported = unsupported_operations(traced)
+            unsupported = unsupported_operations(traced)
+            plans = [] if unsupported else plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
+            gc.freeze()  # the collector would look through the whole graph in the middle of the pass, and all threads wait
         splits = ds.splits(target_split_bytes or split_bytes(ds))
         if unsupported:
             from transforms.fallback import analyze_with_tft
@@ -142,7 +148,6 @@ def _analyze(
             reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=_TFT_BATCH_ROWS)
             analyze_with_tft(feature_spec, function, destination, backend, reader, splits, ds.num_records)
             return _report(destination.path, ds.num_records, [], len(unsupported), start, reason)
-        plans = plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
         bindings = [binding for plan in plans for binding in plan.evaluation.bindings]
         assets = os.path.join(temp_dir, "assets")
         os.mkdir(assets)

@@ -79,12 +79,15 @@ class Accumulator(abc.ABC):
         wants_raw: whether `update` gets the raw tensor arguments of `SourceInfo.reduction` instead of the tensors that
             TFT's own per-batch reduction gives. Set it in `from_operation`, and only where the reduction is known.
         holds_lock: whether `update` spends its time in Python: threads do not help then, processes do.
+        order_free: whether the merged result is the same bit for bit in whatever order and grouping batches come, as integer sums
+            are: one state may then take the batches of many splits, and fewer states are merged.
         num_parts: number of parts that a state is encoded in at most (hash partitions of a vocabulary).
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     holds_lock: bool = False
+    order_free: bool = False
     wants_raw: bool = False
     num_parts: int = 1
 

@@ -40,7 +40,7 @@ def check_outputs(loader: Any, fed: Mapping[str, Any], wanted: Sequence[str]) ->
     Raises:
         ConfigError: with the missing features and the outputs.
     """
-    from transforms.tft.loaded_graph import inputs_of, outputs_without
+    from transforms.tft.loaded_transform import inputs_of, outputs_without
 
     missing = sorted(set(inputs_of(loader)) - set(fed))
     if not missing:

@@ -33,7 +33,8 @@ class Unsealed(Accumulator):
 
     def __init__(self, inner: Accumulator) -> None:
         self._inner = inner
-        self.wants_raw, self.num_parts, self.holds_lock = inner.wants_raw, inner.num_parts, inner.holds_lock
+        self.wants_raw, self.num_parts = inner.wants_raw, inner.num_parts
+        self.holds_lock, self.order_free = inner.holds_lock, inner.order_free
 
     @classmethod
     def from_operation(cls, operation: Any, source: Any, downstream: tuple[Any, ...] = ()) -> Accumulator | None:

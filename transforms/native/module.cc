@@ -1,7 +1,8 @@
-// transforms._native: counting of tokens, for Python. The lock is released while strings are counted.
+// transforms._native: counting of tokens and exact sums, for Python. The lock is released while they are made.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include "exact_sums.h"
 #include "token_counter.h"
 
 namespace py = pybind11;
@@ -80,8 +81,13 @@ py::array_t<uint16_t> partitions(const py::buffer& offsets, const py::object& da
 
 py::tuple take(TokenCounter& counter) {
   const py::ssize_t size = counter.size();
+  int64_t text_bytes = 0;
+  {
+    py::gil_scoped_release unlocked;  // it looks at every slot of the table
+    text_bytes = counter.text_bytes();
+  }
   py::array_t<int64_t> offsets(size + 1), counts(size);
-  py::array_t<uint8_t> text(counter.text_bytes());
+  py::array_t<uint8_t> text(text_bytes);
   int64_t* offset = offsets.mutable_data();
   uint8_t* bytes = text.mutable_data();
   int64_t* count = counts.mutable_data();
@@ -91,6 +97,21 @@ py::tuple take(TokenCounter& counter) {
     counter.clear();
   }
   return py::make_tuple(offsets, text, counts);
+}
+
+template <typename Float>
+py::tuple exact_sums(const py::array_t<Float, py::array::c_style>& values) {
+  const Float* data = values.data();
+  const int64_t size = values.size();
+  ExactSums sums;
+  {
+    py::gil_scoped_release unlocked;
+    add_exactly(data, size, sums);
+  }
+  const auto bytes = [](const FixedPoint& number) {
+    return py::bytes(reinterpret_cast<const char*>(number.data()), sizeof number);
+  };
+  return py::make_tuple(sums.count, bytes(sums.sum), bytes(sums.squares));
 }
 
 }  // namespace
@@ -110,4 +131,6 @@ PYBIND11_MODULE(_native, module) {
       .def("take", &fullpass::take);
   module.def("partitions_binary", &fullpass::partitions<int32_t>);
   module.def("partitions_large_binary", &fullpass::partitions<int64_t>);
+  module.def("exact_sums_float32", &fullpass::exact_sums<float>, py::arg("values").noconvert());
+  module.def("exact_sums_float64", &fullpass::exact_sums<double>, py::arg("values").noconvert());
 }

@@ -138,9 +138,12 @@ class OpenPass:
         self._graph = plan.function.open() if plan.function is not None else None
         self._pieces = BatchCutter(self._run, plan.memory_bytes)
 
-    def create(self) -> PassState:
-        """Returns empty states."""
-        return PassState([analyzer.accumulator.create() for analyzer in self.plan.analyzers])
+    def create(self, begun: PassState | None = None) -> PassState:
+        """Returns empty states; those that do not depend on the order of splits go on from `begun` where it is given."""
+        fresh = (analyzer.accumulator for analyzer in self.plan.analyzers)
+        if begun is None:
+            return PassState([accumulator.create() for accumulator in fresh])
+        return PassState([held if each.order_free else each.create() for each, held in zip(fresh, begun.states)])
 
     def update(self, state: PassState, batch: pa.RecordBatch) -> None:
         """Adds a batch to the states."""
@@ -161,18 +164,29 @@ class OpenPass:
             ]
             state.states[index] = analyzer.accumulator.update(state.states[index], arrays)
 
-    def accumulate(self, batches: Iterable[pa.RecordBatch]) -> PassState:
-        """Returns the states over the batches."""
-        state = self.create()
+    def accumulate(self, batches: Iterable[pa.RecordBatch], begun: PassState | None = None) -> PassState:
+        """Returns the states over the batches.
+
+        Args:
+            batches: of one split.
+            begun: what an earlier call returned, which is not used any more: its states go on where order changes nothing.
+        """
+        state = self.create(begun)
         for batch in batches:
             self.update(state, batch)
         return state
 
-    def encode(self, state: PassState) -> dict[tuple[int, int], bytes | memoryview]:
-        """Returns the states as bytes by (analyzer, part)."""
+    def encode(self, state: PassState, order_free: bool | None = None) -> dict[tuple[int, int], bytes | memoryview]:
+        """Returns the states as bytes by (analyzer, part).
+
+        Args:
+            state: of one split or of several.
+            order_free: True for those of analyzers alone that may go on over splits, False for the others alone.
+        """
         return {
             (index, part.number): part.blob
             for index, analyzer in enumerate(self.plan.analyzers)
+            if order_free in (None, analyzer.accumulator.order_free)
             for part in analyzer.accumulator.encode(state.states[index])
         }
 

@@ -104,8 +104,7 @@ class OpenTransform:
     """
 
     def __init__(self, plan: TransformPass) -> None:
-        from transforms.tft.loaded_graph import inputs_of
-        from transforms.tft.loaded_transform import LoadedTransform
+        from transforms.tft.loaded_transform import LoadedTransform, inputs_of
 
         self.plan = plan
         self._apply: Any = LoadedTransform(for_tensorflow(plan.transform_fn))

@@ -60,13 +60,20 @@ class OpenGraph:
     def __init__(self, function: GraphFunction) -> None:
         import tensorflow as tf
 
+        from transforms.tft.session_call import prepared_call
+
         # Batches are the unit of parallelism. Operations run in the thread that brings the batch: sessions share one pool of
         # operation threads a process, so with a pool of one all workers would wait for that thread.
         config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
         graph = tf.Graph()
         with graph.as_default():
             feeds, fetched = _import(tf, function)
-            flat = [part for t in fetched for part in (taken_apart(t) if t.dtype == tf.string else [t])]
+            fed = {tensor.name for tensor in feeds}
+            flat = [
+                part
+                for t in fetched
+                for part in (taken_apart(t) if t.dtype == tf.string else [tf.identity(t) if t.name in fed else t])
+            ]
         self._strings = [tensor.dtype == tf.string for tensor in fetched]
         self._parsed = [tensor.dtype == tf.string for tensor in feeds]
 
@@ -75,7 +82,7 @@ class OpenGraph:
             as_strings(value).proto() if parsed else value
             for value, parsed in zip(function.constants, self._parsed[len(function.feed_names) :])
         ]
-        self._call = self._session.make_callable(flat, feed_list=feeds)
+        self._call = prepared_call(self._session, feeds, flat)
 
     def __call__(self, feeds: Sequence[Any]) -> list[np.ndarray | Strings]:
         """Returns the fetched arrays for the fed ones; strings as `Strings`."""

@@ -1,23 +1,27 @@
 """The local runner: threads of this process, one a core; processes for what holds Python's lock.
 
-Reading, Arrow, numpy and TensorFlow release Python's lock for nearly all of their time, so threads use all cores without
-copying batches between processes. Accumulators that work in Python, on a dictionary of keys say, do not: where the first split
-shows that a pass will take long, the others go to processes. Results are the same bits either way.
+Reading, Arrow, numpy and TensorFlow release Python's lock for most of their time, so a few threads use as many cores without copying
+batches between processes. Accumulators that work in Python, on a dictionary of keys say, do not, and many threads wait for the lock
+all the same: where the first split shows that such a pass will take long, the others go to processes. Results are the same bits.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
-import os
+import contextlib
+import functools
+import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
+from engine.machine.processes import processors
+from transforms.passes.analysis import OpenPass
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.transformation import ShardResult, ShardTask
 from transforms.runners.base import BatchReader, PassResult
@@ -26,6 +30,7 @@ from transforms.runners.processes import WorkerProcesses, portable
 __all__ = ["LocalRunner"]
 
 
+_MOST_THREADS = 4  # of a process: beyond, they wait for Python's lock
 _LONG_PASS_S = 30.0  # of one core: half of it is saved by two processes, whose imports cost about six
 _PROCESSES = ("auto", "always", "never")
 
@@ -41,7 +46,7 @@ class LocalRunner:
     name = "local"
 
     def __init__(self, options: Sequence[str] = ()) -> None:
-        self.num_workers = os.cpu_count() or 1
+        self.num_workers = processors()
         self._processes = "auto"
         for option in options:
             key, _, value = option.partition("=")
@@ -61,25 +66,47 @@ class LocalRunner:
         if self._processes == "always" and portable(plan):
             return self._with_processes(plan, reader, splits, progress, None)
         opened = plan.open()
-        watch = _Watch(progress)
+        watch, first = _Watch(progress), _First()
+        begun: queue.SimpleQueue[Any] = queue.SimpleQueue()  # states that no thread works on: at most one a thread
 
         def run(index: int) -> tuple[int, int, Mapping[tuple[int, int], bytes | memoryview]]:
-            state = opened.accumulate(watch.count(reader.read(splits[index])))
-            return index, state.rows, opened.encode(state)
+            with first.before_others(index):
+                batches = first.count(watch.count(reader.read(splits[index])))
+                if not isinstance(opened, OpenPass):
+                    whole = opened.accumulate(batches)
+                    return index, whole.rows, opened.encode(whole)
+                held = None
+                with contextlib.suppress(queue.Empty):
+                    held = begun.get_nowait()
+                state = opened.accumulate(batches, held)
+            parts = opened.encode(state, order_free=False)
+            begun.put(state)
+            return index, state.rows, parts
+
+        def carried() -> list[Callable[[], Mapping[tuple[int, int], bytes | memoryview]]]:
+            if not isinstance(opened, OpenPass):
+                return []
+            states = [begun.get_nowait() for _ in range(begun.qsize())]
+            return [functools.partial(opened.encode, state, order_free=True) for state in states]
 
         try:
             results = []
-            if self._processes == "auto" and plan.holds_lock and min(self.num_workers, len(splits) - 1) > 1:
+            crowded = plan.holds_lock or (self.num_workers > _MOST_THREADS and hasattr(plan, "function"))
+            if self._processes == "auto" and crowded and min(self.num_workers, len(splits) - 1) > 1:
                 start = time.thread_time()
                 results.append(run(0))
                 expected_s = (time.thread_time() - start) * (len(splits) - 1)
                 if expected_s > _LONG_PASS_S and portable(plan):
-                    return self._with_processes(plan, reader, splits, progress, results[0])
-            with concurrent.futures.ThreadPoolExecutor(self.num_workers) as pool:
+                    index, rows, parts = results[0]
+                    for encode in carried():
+                        parts = {**parts, **encode()}
+                    return self._with_processes(plan, reader, splits, progress, (index, rows, parts))
+            with self._threads() as pool:
                 results += _all(pool, [pool.submit(run, index) for index in range(len(results), len(splits))])
+                kept = _all(pool, [pool.submit(encode) for encode in carried()])
                 grouped: dict[tuple[int, int], list[bytes | memoryview]] = {}
-                for _, _, parts in sorted(results, key=lambda result: result[0]):
-                    for key, blob in parts.items():
+                for each in [*(parts for _, _, parts in sorted(results, key=lambda result: result[0])), *kept]:
+                    for key, blob in each.items():
                         grouped.setdefault(key, []).append(blob)
                 keys = list(grouped)
                 merged = _all(pool, [pool.submit(plan.merge, key, grouped[key]) for key in keys])
@@ -109,12 +136,23 @@ class LocalRunner:
     ) -> list[ShardResult]:
         """Runs each task and returns the results in the order of tasks."""
         opened = plan.open()
-        watch = _Watch(progress)
+        watch, first = _Watch(progress), _First()
+
+        def run(index: int) -> ShardResult:
+            with first.before_others(index):
+                written: ShardResult = opened.run(
+                    tasks[index], reader, lambda batches: first.count(watch.count(batches))
+                )
+                return written
+
         try:
-            with concurrent.futures.ThreadPoolExecutor(self.num_workers) as pool:
-                return _all(pool, [pool.submit(opened.run, task, reader, watch.count) for task in tasks])
+            with self._threads() as pool:
+                return _all(pool, [pool.submit(run, index) for index in range(len(tasks))])
         finally:
             opened.close()
+
+    def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
+        return concurrent.futures.ThreadPoolExecutor(min(self.num_workers, _MOST_THREADS))
 
 
 def _all(pool: concurrent.futures.Executor, futures: list[concurrent.futures.Future[Any]]) -> list[Any]:
@@ -129,6 +167,29 @@ def _all(pool: concurrent.futures.Executor, futures: list[concurrent.futures.Fut
         for future in futures:
             future.cancel()
         raise
+
+
+class _First:
+    """Lets the first split's first batch go alone: the memory that its records take in the graph is measured by that of the process."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+
+    @contextlib.contextmanager
+    def before_others(self, index: int) -> Iterator[None]:
+        """Waits, unless this is the first, until its first batch is done or it has failed."""
+        if index:
+            self._over.wait()
+        try:
+            yield
+        finally:
+            self._over.set()
+
+    def count(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yields the batches; the second is asked for when the first is done."""
+        for batch in batches:
+            yield batch
+            self._over.set()
 
 
 class _Watch:

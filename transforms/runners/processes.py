@@ -34,6 +34,8 @@ _START_S = 120  # workers import TensorFlow first, all at once, which a busy mac
 
 def portable(plan: AccumulatePass) -> bool:
     """Returns whether another process can run the pass: Python functions inside the graph live in this one."""
+    if not hasattr(plan, "function"):
+        return False  # its models are loaded here
     function = plan.function
     if function is None:
         return True

@@ -1,4 +1,4 @@
-"""A transform graph that is loaded once and called for each batch.
+"""A transform graph that is loaded once and called for each batch; what it takes, and which outputs it can give without some of it.
 
 TFT's loader asks before every call which outputs the given inputs suffice for, comparing each output with all inputs and captured
 results: of 800 columns that took ten times as long as the call. Where all inputs are given, all outputs come.
@@ -6,16 +6,30 @@ results: of 800 columns that took ten times as long as the call. Where all input
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 from tensorflow_transform.saved import saved_transform_io_v2
+from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
-from transforms.tft.loaded_graph import inputs_of
-from transforms.tft.versions import private
+from transforms.tft.versions import private, require
 
-__all__ = ["LoadedTransform"]
+__all__ = ["LoadedTransform", "inputs_of", "outputs_without"]
+
+require(SavedModelLoader, "_get_feeds", "_get_fetches_keys", "apply_transform_model")
+
+
+def inputs_of(loader: SavedModelLoader) -> dict[str, Any]:
+    """Returns the placeholders of a loaded transform graph by feature."""
+    return dict(private(loader, "_structured_inputs"))
+
+
+def outputs_without(loader: SavedModelLoader, missing: Iterable[str]) -> set[str]:
+    """Returns the outputs that can be had without some features; all of them where TensorFlow 1 wrote the graph."""
+    if loader.load_v2_in_compat:
+        return set(loader.structured_outputs)
+    return set(loader._get_fetches_keys(loader._get_feeds(list(missing))))
 
 
 class LoadedTransform:

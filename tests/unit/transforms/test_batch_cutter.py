@@ -117,3 +117,17 @@ def test_large_records_are_read_in_smaller_batches():
     assert reader_rows(131072, 10, None, 2 << 30) == 131072
     with pytest.raises(ConfigError, match="batch_rows is 0"):
         reader_rows(0, 1, 1, 2 << 30)
+
+
+def test_memory_that_another_thread_takes_meanwhile_cuts_no_batches(monkeypatch):
+    cutter = BatchCutter(lambda batch: None, 2 << 30)
+    seen = []
+
+    def peak(piece):
+        seen.append(piece.num_rows)
+        return 64 << 20 if piece.num_rows > 1 and seen.count(piece.num_rows) == 1 else 0
+
+    monkeypatch.setattr(cutter, "_peak", peak)
+    batch = pa.record_batch({"x": pa.array(range(10_000))})
+    assert [piece.num_rows for piece, _ in cutter(batch)] == [10_000]
+    assert seen.count(16) > 1

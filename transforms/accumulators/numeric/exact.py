@@ -1,8 +1,8 @@
 """Exact sums of floating-point arrays: the result is the same in whatever order and grouping the values come.
 
-A float is an integer times a power of two. An array is cut into digits of 32 bits at fixed places (powers of 2³²), so
-that each digit array holds integers below 2³² whose float64 sum is exact for up to 2²⁰ values; the sums are gathered in
-one Python integer. Ordinary data needs two digits for values and three for squares.
+A float is an integer times a power of two. Natively, integers of one power are summed as integers, without the interpreter's lock, and
+come back as one Python integer. Sums by group are cut into digits of 32 bits at fixed places (powers of 2³²), so that each digit array
+holds integers below 2³² whose float64 sum is exact for up to 2²⁰ values.
 
 The idea of fixed places for reproducible sums: J. Demmel and H. D. Nguyen, "Parallel Reproducible Summation", 2015.
 """
@@ -13,12 +13,28 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["SCALE_BITS", "exact_ratio", "exact_sum", "exact_sum_of_squares", "exact_sums_by_group"]
+import transforms._native as _native
 
-SCALE_BITS = 2176  # sums are kept as integers times 2**-SCALE_BITS: below the square of the smallest float64
+__all__ = ["SCALE_BITS", "exact_moments", "exact_ratio", "exact_sum", "exact_sum_of_squares", "exact_sums_by_group"]
+
+SCALE_BITS = (
+    2176  # as in native/exact_sums.h: sums times 2**SCALE_BITS are whole, even of the smallest float64's square
+)
 _DIGIT_BITS = 32
-_LARGE, _LARGE_BITS = 2.0**498, 600
-_CHUNK = 1 << 15  # values at a time: keeps the working arrays in the cache
+
+
+def exact_moments(values: np.ndarray) -> tuple[int, int, int]:
+    """Returns (number of finite values, their sum, the sum of their squares); sums times 2**SCALE_BITS.
+
+    Args:
+        values: floats, any shape; NaN and infinite ones are left out. Integers as float64.
+    """
+    flat = np.ascontiguousarray(values.reshape(-1))
+    if flat.dtype == np.float32:
+        count, total, squares = _native.exact_sums_float32(flat)
+    else:
+        count, total, squares = _native.exact_sums_float64(flat.astype(np.float64, copy=False))
+    return count, int.from_bytes(total, "little", signed=True), int.from_bytes(squares, "little", signed=True)
 
 
 def exact_sum(values: np.ndarray) -> int:
@@ -27,10 +43,9 @@ def exact_sum(values: np.ndarray) -> int:
     Args:
         values: finite floats or integers, any shape.
     """
-    flat = values.reshape(-1)
-    if flat.dtype.kind in "iu":
-        return _integer_sum(flat) << SCALE_BITS
-    return sum(_sum_digits(flat[at : at + _CHUNK].astype(np.float64)) for at in range(0, len(flat), _CHUNK))
+    if values.dtype.kind in "iu":
+        return _integer_sum(values.reshape(-1)) << SCALE_BITS
+    return exact_moments(values)[1]
 
 
 def exact_sum_of_squares(values: np.ndarray) -> int:
@@ -39,23 +54,7 @@ def exact_sum_of_squares(values: np.ndarray) -> int:
     Args:
         values: finite floats, any shape.
     """
-    flat = values.reshape(-1)
-    total = 0
-    if flat.dtype.itemsize > 4:
-        large = np.abs(flat) > _LARGE  # their squares, or those of their halves, do not fit into a float64
-        if large.any():
-            scaled = np.ldexp(flat[large].astype(np.float64), -_LARGE_BITS)
-            return (exact_sum_of_squares(scaled) << (2 * _LARGE_BITS)) + exact_sum_of_squares(flat[~large])
-    for at in range(0, len(flat), _CHUNK):
-        chunk: np.ndarray = flat[at : at + _CHUNK].astype(np.float64)
-        if flat.dtype.itemsize <= 4:
-            total += _sum_digits(chunk * chunk)  # 24 bits squared fit in 53
-        else:
-            high = chunk * 134217729.0  # 2**27 + 1: Veltkamp's splitting into two halves of 26 bits
-            high = high - (high - chunk)
-            low = chunk - high
-            total += _sum_digits(high * high) + _sum_digits(2.0 * high * low) + _sum_digits(low * low)
-    return total
+    return exact_moments(values)[2]
 
 
 def exact_sums_by_group(values: np.ndarray, groups: np.ndarray, num_groups: int) -> tuple[list[int], list[int]]:
@@ -88,11 +87,6 @@ def _integer_sum(flat: np.ndarray) -> int:
     low = int((wide & type(wide[0])(0xFFFFFFFF)).astype(np.float64).sum()) if len(wide) else 0
     high = int((wide >> type(wide[0])(32)).astype(np.float64).sum()) if len(wide) else 0
     return (high << 32) + low
-
-
-def _sum_digits(rest: np.ndarray) -> int:
-    """Sums an array that it may destroy."""
-    return sum(int(digits.sum()) << (place + SCALE_BITS) for place, digits in _digits(rest))
 
 
 def _add_groups(totals: list[int], rest: np.ndarray, groups: np.ndarray) -> None:

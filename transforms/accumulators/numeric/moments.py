@@ -15,7 +15,13 @@ import numpy as np
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
 from transforms.accumulators.framing import decode_state, encode_state
 from transforms.accumulators.numeric.arrays import as_numpy
-from transforms.accumulators.numeric.exact import SCALE_BITS, exact_ratio, exact_sum, exact_sum_of_squares
+from transforms.accumulators.numeric.exact import (
+    SCALE_BITS,
+    exact_moments,
+    exact_ratio,
+    exact_sum,
+    exact_sum_of_squares,
+)
 from transforms.tft.combiner_facts import moment_facts
 
 __all__ = ["MomentsAccumulator", "as_dtype", "mean_and_variance"]
@@ -35,6 +41,7 @@ class MomentsAccumulator(Accumulator):
 
     name = "moments"
     wants_raw = True
+    order_free = True
 
     def __init__(self, dtype: str, shape: tuple[int, ...] = ()) -> None:
         self.dtype = dtype
@@ -113,7 +120,6 @@ def as_dtype(mean: np.ndarray, variance: np.ndarray, dtype: str) -> list[np.ndar
 
 def _add(state: tuple[int, ...], values: np.ndarray) -> tuple[int, ...]:
     if values.dtype.kind == "f":
-        finite = np.isfinite(values)
-        if not finite.all():
-            values = values[finite]
+        count, total, squares = exact_moments(values)
+        return state[0] + count, state[1] + total, state[2] + squares
     return state[0] + values.size, state[1] + exact_sum(values), state[2] + exact_sum_of_squares(values)

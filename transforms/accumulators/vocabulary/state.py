@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,18 +43,31 @@ def out_of_memory_blob(blob: bytes) -> bytes | memoryview:
 
 
 class _Ledger:
-    """Bytes held by all living states of this process. A state shrinks itself, never another's: runners use threads."""
+    """Bytes held by all living states of this process. A state shrinks itself, never another's: runners use threads.
+
+    Each state notes here by how much it grew: thousands of columns have thousands of states a thread, too many to add up at each batch.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._states: weakref.WeakKeyDictionary[CountingState, int] = weakref.WeakKeyDictionary()
+        self._lock = threading.RLock()  # a state may end while its own thread is in here
+        self._states = self._total_bytes = 0
 
     def over(self, state: CountingState, held_bytes: int) -> bool:
         """Notes what a state holds and returns whether it should shrink: the sum is too much and it holds its share."""
         with self._lock:
-            self._states[state] = held_bytes
-            total = sum(self._states.values())
-            return total > memory_limit_bytes() and held_bytes * len(self._states) >= total
+            if state.noted_bytes is None:
+                self._states += 1
+            self._total_bytes += held_bytes - (state.noted_bytes or 0)
+            state.noted_bytes = held_bytes
+            return self._total_bytes > memory_limit_bytes() and held_bytes * self._states >= self._total_bytes
+
+    def forget(self, state: CountingState) -> None:
+        """Takes out a state that ends."""
+        with self._lock:
+            if state.noted_bytes is not None:
+                self._states -= 1
+                self._total_bytes -= state.noted_bytes
+                state.noted_bytes = None
 
 
 _LEDGER = _Ledger()
@@ -70,6 +82,7 @@ class CountingState:
     """
 
     def __init__(self, num_parts: int, part: int = 0) -> None:
+        self.noted_bytes: int | None = None  # the ledger's
         self.num_parts = num_parts
         self.part = part
         self._counter: TokenCounter | None = None
@@ -81,6 +94,9 @@ class CountingState:
         self._spill: Any = None
         self._blocks: list[list[tuple[int, int]]] = [[] for _ in range(num_parts)]  # (offset, bytes) in the spill file
         self.spilled_bytes = 0
+
+    def __del__(self) -> None:
+        _LEDGER.forget(self)
 
     @property
     def nbytes(self) -> int:

@@ -66,6 +66,7 @@ class VocabularyAccumulator(Accumulator):
 
     name = "vocabulary"
     wants_raw = True
+    order_free = True  # integer counts, and integer limbs of weights
     num_parts = NUM_PARTS
 
     def __init__(
