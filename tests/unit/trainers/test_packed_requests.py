@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.served_model import example, rows
@@ -16,6 +16,8 @@ from trainers.serving.server.packed import arrays_of, joined, predictions_json, 
 from trainers.serving.server.signatures import Signature, TensorSpec
 
 MOST_ROWS = 40
+# On a busy machine a TensorFlow call while values are drawn takes as long as it takes.
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def _spec(dtype, *dims):
@@ -107,6 +109,7 @@ def _bodies(draw):
     return bytes(data)
 
 
+@untimed
 @given(_bodies())
 def test_what_is_read_natively_is_what_the_other_reader_reads(body):
     _compare(body)
@@ -168,6 +171,7 @@ def _plain(i):
     return {"f": i, "d": [i, 0.5], "i": i, "l": [i, i], "s": str(i), "t": [[str(i), "x"]]}
 
 
+@untimed
 @given(
     st.lists(
         st.tuples(st.floats(width=32), st.floats(), st.integers(-(1 << 63), (1 << 63) - 1), st.booleans()), min_size=1

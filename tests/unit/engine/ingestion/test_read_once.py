@@ -28,7 +28,7 @@ def writers(monkeypatch):
     """The threads that write a shard; four processors, however many there are."""
     names = set()
     write = write_shards.write_batches
-    together = threading.Barrier(4, timeout=20)
+    together = threading.Barrier(4, timeout=300)
 
     def noting(batches, *args):
         names.add(threading.current_thread().name)
