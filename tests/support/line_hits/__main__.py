@@ -20,8 +20,8 @@ from tests.support.line_hits.start import PACKAGES, VARIABLE
 ROOT = Path(__file__).resolve().parents[3]
 # The same text whoever writes it, and nothing without the variable: several runs can share an environment.
 _HOOK = f"""\
-import os; p = os.environ.get("{VARIABLE}", "") + "/start.py"; \
-os.path.exists(p) and exec(compile(open(p).read(), p, "exec"), {{"__name__": "line_hits"}})
+import os; d = os.environ.get("{VARIABLE}", ""); p = d + "/start.py"; \
+d and os.path.exists(p) and exec(compile(open(p).read(), p, "exec"), {{"__name__": "line_hits"}})
 """
 
 
@@ -30,10 +30,18 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="line-hits-") as name:
         directory = Path(name)
         offsets = prepare(directory)
-        Path(site.getsitepackages()[0], "fullpass_line_hits.pth").write_text(_HOOK)
+        hook(Path(site.getsitepackages()[0]))
         code = subprocess.run([sys.executable, *words], env={**os.environ, VARIABLE: name}, check=False).returncode
         save(directory, offsets, ROOT / ".coverage")
     return report(code)
+
+
+def hook(packages: Path) -> None:
+    """Has every interpreter of an environment run `start.py` where the variable says so. The file stays: another run may need it."""
+    temporary = packages / f"fullpass_line_hits.{os.getpid()}"
+    temporary.write_text(_HOOK)
+    # Whole at once: children of another run read it meanwhile.
+    os.replace(temporary, packages / "fullpass_line_hits.pth")
 
 
 def prepare(directory: Path, root: Path = ROOT) -> dict[str, tuple[int, int]]:
