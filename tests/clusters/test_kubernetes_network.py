@@ -30,6 +30,13 @@ GRPC, RENDEZVOUS, DASHBOARD = 2222, 2223, 8265
 LISTEN = "for p in {ports}; do (while :; do echo open | nc -l -p $p; done) & done; sleep 3600"
 STRANGERS = ("theirs-0", "beam-0", "flink", "store", "passer-by", "operator")
 JOB = LISTEN.format(ports=f"{GRPC} {RENDEZVOUS}")
+# What else is refused under the policies, reached before: a refusal is then not that of a port where nobody listens.
+REFUSED_LATER = (
+    ("ours-0", "flink", 8081),
+    ("operator", "ray-head", 6379),
+    ("passer-by", "ray-head", DASHBOARD),
+    *(("ours-0", "store", port) for port in (443, 9000, 9001)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +148,8 @@ def enforced(network: Network) -> Iterator[Network]:
     for stranger in STRANGERS:
         for port in (GRPC, RENDEZVOUS):
             assert network.opens(stranger, "ours-0", port), "nothing but the policy keeps strangers out"
-    assert network.opens("theirs-0", "store", 443)
+    for source, target, port in REFUSED_LATER:
+        assert network.opens(source, target, port)
     with enforced_policies(network.kube):
         network.closes("theirs-0", "ours-0", GRPC)
         yield network

@@ -39,6 +39,8 @@ DEBIAN = {
     "ip": "iproute2",
     "ipset": "ipset",
     "unshare": "util-linux",
+    "pgrep": "procps",
+    "curl": "curl",
     "openssl": "openssl",
     "gcc": "gcc",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
