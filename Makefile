@@ -32,7 +32,7 @@ help:
 
 env: $(VENV)/.complete
 
-$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*/*.cc engine/native/*/*.h transforms/native/*.cc transforms/native/*.h trainers/native/*.c)
+$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*/*.cc engine/native/*/*.h transforms/native/*.cc transforms/native/*.h trainers/native/*.c trainers/native/*/*.cc trainers/native/*/*.h)
 	.ci/make-env $(PYTHON) $(VENV)
 	@touch $@
 
