@@ -97,7 +97,7 @@ def _growth_table(entries: list[dict[str, Any]], machine: dict[str, Any]) -> str
 
 
 def _accelerator_table(extras: list[dict[str, Any]]) -> str:
-    """Accelerators of a step time that stay at 90 %, by what a core's processor time and what the clock give."""
+    """Accelerators of a step time that take nine tenths of a feed, by what a core's processor time and what the clock give."""
     lines = [
         "| what | step | ours, a core | peer, a core | ours, on the clock | peer, on the clock |",
         "|---|---|---|---|---|---|",
