@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.machine.processes import processors
 from engine.storage.destination import Destination
 from engine.storage.paths import require_local
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
@@ -225,7 +226,7 @@ def _run_pass(
 
 def _parts_wanted(ds: Dataset, backend: Any) -> int:
     """Hash partitions of a state: one for every 256 MiB of data, since each costs its share of work for every split."""
-    workers = getattr(backend, "num_workers", None) or os.cpu_count() or 1
+    workers = getattr(backend, "num_workers", None) or processors()
     return int(max(1, min(ds.size_bytes >> 28, 4 * workers))) if getattr(backend, "name", "") == "local" else 1 << 30
 
 

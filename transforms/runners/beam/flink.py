@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
+from engine.machine.processes import processors
 from transforms.runners.beam.runner import BeamRunner, option_value
 
 __all__ = ["FlinkRunner"]
@@ -33,7 +33,7 @@ class FlinkRunner(BeamRunner):
             "--job_server_timeout=300",
         ]
         if option_value(options, "flink_master") is None:
-            defaults.append(f"--parallelism={os.cpu_count() or 1}")
+            defaults.append(f"--parallelism={processors()}")
         return defaults
 
     def pipeline_runner(self) -> Any:

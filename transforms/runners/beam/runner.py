@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from engine.core.errors import ConfigError, FullpassError
 from engine.core.progress import Progress
+from engine.machine.processes import processors
 from engine.storage.paths import require_local
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.transformation import ShardResult, ShardTask
@@ -90,7 +91,7 @@ class BeamRunner:
             value = option_value(self.options, name)
             if value and value.isdigit() and int(value) > 0:
                 return int(value)
-        return os.cpu_count() or 1
+        return processors()
 
     def pipeline_options(self) -> PipelineOptions:
         """Returns the options of a pipeline."""

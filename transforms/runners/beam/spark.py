@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
+from engine.machine.processes import processors
 from transforms.runners.beam.runner import BeamRunner, option_value
 
 __all__ = ["SparkRunner"]
@@ -29,7 +29,7 @@ class SparkRunner(BeamRunner):
         defaults = ["--runner=SparkRunner", "--job_server_timeout=300"]
         master = option_value(options, "spark_master_url")
         if master is None:
-            cores = os.cpu_count() or 1
+            cores = processors()
             master = f"local[{cores},{_TASK_ATTEMPTS}]"
             defaults += [f"--spark_master_url={master}", f"--parallelism={cores}"]
         if master.startswith("local["):
