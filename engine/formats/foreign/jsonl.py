@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json
 
 from engine.core.errors import DataError
+from engine.formats.foreign.json_integers import rounded_column
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.formats.tfrecord.stream import header_holds
 from engine.schema.unify import unify_schemas
@@ -29,9 +27,6 @@ BLOCK_BYTES = 4 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 _READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
 _BOM = b"\xef\xbb\xbf"
-_LONG_INTEGER = rb"\s*:\s*(?:\[(?:[^{}]*?[\s,\[])??)?(-?\d{16,})\s*[,}\]]"  # a value, or the first such one in a list
-_MOST_DIGITS = 300
-_EXACT = 2.0**53  # beyond, a double is not every integer
 
 
 class _BadLine(ValueError):
@@ -159,28 +154,13 @@ class _JsonFile(NumberedFile):
 
     def _refuse_rounded(self, table: pa.Table, text: bytes) -> None:
         """Checks that no long integer became a double that is another number: the reader makes one of what int64 cannot hold."""
-        for name, column in zip(table.schema.names, table.columns):
-            while pa.types.is_list(column.type):
-                column = pc.list_flatten(column)
-            if not pa.types.is_float64(column.type) or not len(column):
-                continue
-            largest = pc.max(pc.abs(pc.if_else(pc.is_finite(column), column, 0.0))).as_py()
-            if largest is not None and largest >= _EXACT and _has_rounded(name, text):
-                raise DataError(
-                    f"column {name!r} holds integers that int64 does not, or fractions beside integers that a double would round: "
-                    "write them as text",
-                    path=self._path,
-                )
-
-
-def _has_rounded(name: str, text: bytes) -> bool:
-    """Whether the lines give a key an integer, or a list with one, that is no double."""
-    key = json.dumps(name, ensure_ascii=False).encode() if name.isascii() else b'"'  # others may be written in two ways
-    for match in re.finditer(re.escape(key) + _LONG_INTEGER, text):
-        digits = match[1]
-        if len(digits) > _MOST_DIGITS or int(float(digits)) != int(digits):
-            return True
-    return False
+        name = rounded_column(table, text)
+        if name is not None:
+            raise DataError(
+                f"column {name!r} holds integers that int64 does not, or fractions beside integers that a double would round: "
+                "write them as text",
+                path=self._path,
+            )
 
 
 def _refuse_other_text(text: bytes) -> None:
