@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 
+from engine.core.errors import DataError
 from engine.core.progress import Progress
 from engine.dataset.sharding.source import Source, SourcePart
 from engine.dataset.sharding.spool import Spool
@@ -30,10 +31,10 @@ def read_once(source: Source, directory: str | None, piece_rows: int, threads: i
     Raises:
         DataError: damaged input, or another number of records than there were.
     """
-    spool, full, stopping = Spool(directory), threading.Event(), threading.Event()
+    spool, full, stopping, lock = Spool(directory), threading.Event(), threading.Event(), threading.Lock()
     with Progress("read", source.num_records, "records") as progress:
 
-        def keep(path: str, batches: Callable[[], Iterator[pa.RecordBatch]]) -> list[SourcePart]:
+        def keep(path: str, records: int, batches: Callable[[], Iterator[pa.RecordBatch]]) -> list[SourcePart]:
             kept: list[SourcePart] = []
             for batch in batches():
                 for start in range(0, batch.num_rows, piece_rows):
@@ -43,15 +44,23 @@ def read_once(source: Source, directory: str | None, piece_rows: int, threads: i
                         full.set()
                         return kept
                     kept.append(_part(spool, number, path, piece.num_rows))
-                progress.advance(batch.num_rows)
+                with lock:
+                    progress.advance(batch.num_rows)
+            found = sum(each.records for each in kept)
+            if found != records:  # shards are cut by the former count: what is beyond would be in none
+                raise DataError(
+                    f"gave {found} records in this pass and {records} before; it changed in between", path=path
+                )
             return kept
 
+        whole = SourcePart(
+            path=source.paths[0] if source.paths else "", records=source.num_records, read=source.batches
+        )
+        futures: list[Future[list[SourcePart]]] = []
         with ThreadPoolExecutor(threads, "fullpass-read") as pool:
-            if source.parts:
-                futures = [pool.submit(keep, part.path, part.read) for part in source.parts]
-            else:
-                futures = [pool.submit(keep, source.paths[0] if source.paths else "", source.batches)]
             try:
+                for part in source.parts or [whole]:
+                    futures.append(pool.submit(keep, part.path, part.records, part.read))
                 kept = [future.result() for future in futures]
             except BaseException:
                 stopping.set()

@@ -10,6 +10,7 @@ import pytest
 
 from engine import DataError, Dataset, ingest
 from engine.dataset.sharding import write_shards
+from engine.dataset.sharding.source import Source, SourcePart
 from engine.dataset.sharding.spool import Spool
 from engine.dataset.write import write_batches
 
@@ -80,4 +81,15 @@ def test_damage_names_the_file(one_row_group, tmp_path, monkeypatch):
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"in\.parquet"):
         ingest(path, tmp_path / "out", num_shards=8)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("now", [8, 12])
+def test_a_source_that_changed_since_it_was_counted_is_refused(tmp_path, monkeypatch, now):
+    monkeypatch.setattr(write_shards, "processors", lambda: 4)
+    batch = pa.record_batch([list(range(now))], names=["x"])
+    part = SourcePart(path="in.csv", records=10, read=lambda: iter([batch]))
+    source = Source(batch.schema, 10, ["in.csv"], lambda rows: iter([batch]), parts=[part])
+    with pytest.raises(DataError, match=f"in.csv: gave {now} records in this pass and 10 before"):
+        ingest(source, tmp_path / "out", num_shards=8)
     assert not (tmp_path / "out").exists()
