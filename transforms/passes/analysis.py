@@ -143,7 +143,9 @@ class OpenPass:
         fresh = (analyzer.accumulator for analyzer in self.plan.analyzers)
         if begun is None:
             return PassState([accumulator.create() for accumulator in fresh])
-        return PassState([held if each.order_free else each.create() for each, held in zip(fresh, begun.states)])
+        states = [held if each.order_free else each.create() for each, held in zip(fresh, begun.states)]
+        begun.states = []  # the others were encoded, and would lie in memory for as long as the next split takes
+        return PassState(states)
 
     def update(self, state: PassState, batch: pa.RecordBatch) -> None:
         """Adds a batch to the states."""
