@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tfx_bsl.sketches import QuantilesSketch
 
-from transforms.accumulators.numeric.exact import SCALE_BITS, exact_ratio, exact_sum, exact_sum_of_squares
+from transforms.accumulators.numeric.exact import SCALE_BITS, exact_moments, exact_ratio, exact_sum
 from transforms.profiling.distinct import DistinctCounts, distinct, from_arrays, merged
 from transforms.tft.sketches import quantiles_sketch
 
@@ -159,9 +159,8 @@ class NumberState:
         if array.dtype.kind == "f" and not (np.isfinite(array[0]) and np.isfinite(array).all()):
             finite = np.isfinite(array)
             array, weights = array[finite], None if weights is None else weights[finite]
-            self.finite += len(array)
-            self.total += exact_sum(array)
-            self.squares += exact_sum_of_squares(array)
+            count, total, squares = exact_moments(array)
+            self.finite, self.total, self.squares = self.finite + count, self.total + total, self.squares + squares
         else:
             self.finite += len(array)
             total, squares = _sums(array, counts)
@@ -241,7 +240,7 @@ def _sums(array: np.ndarray, counts: DistinctCounts) -> tuple[int, int]:
     largest = max(abs(float(array.min())), abs(float(array.max())))
     whole = array.dtype.kind != "f" or (largest < _SAFE and bool((array == np.rint(array)).all()))
     if not whole:
-        return exact_sum(array), exact_sum_of_squares(array)
+        return exact_moments(array)[1:]
     if largest * largest * len(array) < _SAFE:
         wide: Any = array.astype(np.int64)
         return int(wide.sum()) << SCALE_BITS, int((wide * wide).sum()) << SCALE_BITS
