@@ -101,7 +101,7 @@ class LocalRunner:
                     for encode in carried():
                         parts = {**parts, **encode()}
                     return self._with_processes(plan, reader, splits, progress, (index, rows, parts))
-            with self._threads() as pool:
+            with self._threads() as pool, first:
                 results += _all(pool, [pool.submit(run, index) for index in range(len(results), len(splits))])
                 kept = _all(pool, [pool.submit(encode) for encode in carried()])
                 grouped: dict[tuple[int, int], list[bytes | memoryview]] = {}
@@ -146,7 +146,7 @@ class LocalRunner:
                 return written
 
         try:
-            with self._threads() as pool:
+            with self._threads() as pool, first:
                 return _all(pool, [pool.submit(run, index) for index in range(len(tasks))])
         finally:
             opened.close()
@@ -174,6 +174,12 @@ class _First:
 
     def __init__(self) -> None:
         self._over = threading.Event()
+
+    def __enter__(self) -> _First:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()  # a signal may have cancelled the first while another waits, whose pool waits for it
 
     @contextlib.contextmanager
     def before_others(self, index: int) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from engine import Dataset  # noqa: E402
 from engine.core.progress import Progress  # noqa: E402
 from transforms import analyze  # noqa: E402
 from transforms.passes import analysis  # noqa: E402
-from transforms.runners.local import LocalRunner  # noqa: E402
+from transforms.runners.local import LocalRunner, _First  # noqa: E402
 from transforms.tft.session_call import prepared_call  # noqa: E402
 
 SPLITS = 12
@@ -114,6 +115,13 @@ def test_the_first_batch_goes_alone_and_few_threads_follow():
         result = LocalRunner(["--workers=16"]).accumulate(noting, noting, list(range(20)), progress)
     assert noting.log[:2] == [("read", 0), ("done", 0)]
     assert len(result.split_rows) == 20 and len(noting.threads) <= 5  # the calling one, and four
+
+
+def test_who_waits_for_a_first_batch_that_a_signal_cancelled_is_let_go():
+    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as pool, _First() as first:
+        waiting = pool.submit(first.before_others(1).__enter__)
+        raise KeyboardInterrupt
+    assert waiting.done()
 
 
 def test_a_prepared_call_takes_zeros_and_repeated_fetches_and_names_what_fails():
