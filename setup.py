@@ -103,12 +103,12 @@ EXTRAS["dev"] = [
 
 def native_extension(name: str, folder: str, *others: str) -> Pybind11Extension:
     """Returns an extension: all C++ below a folder, and single files of the engine."""
-    here = HERE / folder
+    included = [folder, *(["engine/native"] if others else [])]
     return Pybind11Extension(
         name,
-        [*sorted(str(path.relative_to(HERE)) for path in here.rglob("*.cc")), *others],
-        include_dirs=[folder, *(["engine/native"] if others else [])],
-        depends=sorted(str(path.relative_to(HERE)) for path in here.rglob("*.h")),
+        [*sorted(str(path.relative_to(HERE)) for path in (HERE / folder).rglob("*.cc")), *others],
+        include_dirs=included,
+        depends=sorted(str(path.relative_to(HERE)) for each in included for path in (HERE / each).rglob("*.h")),
         cxx_std=17,
         extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra"],
         extra_link_args=["-pthread"],
