@@ -11,9 +11,7 @@ __all__ = ["batches_ahead", "run_ahead"]
 
 _T = TypeVar("_T")
 _END = object()
-_AHEAD_BYTES = (
-    64 << 20
-)  # of batches that wait: more of them hide no more of the work, and there is one such queue a feed
+_AHEAD_BYTES = 64 << 20  # of batches that wait: more hide no more of the work, and each feed has such a queue
 
 
 def batches_ahead(wanted: int, batch_bytes: float) -> int:

@@ -1,4 +1,4 @@
-"""The local runner: threads of this process, one a core; processes for what holds Python's lock.
+"""The local runner: threads of this process, one a core and at most four; processes for what holds Python's lock.
 
 Reading, Arrow, numpy and TensorFlow release Python's lock for most of their time, so a few threads use as many cores without copying
 batches between processes. Accumulators that work in Python, on a dictionary of keys say, do not, and many threads wait for the lock
@@ -39,8 +39,8 @@ class LocalRunner:
     """Runs passes on the cores of this machine.
 
     Args:
-        options: "--workers=N" for another number of workers than cores; "--processes=always" or "never" to choose between
-            processes and threads ("auto": as the plan needs).
+        options: "--workers=N" for another number of workers than cores, of which at most four are threads; "--processes=always"
+            or "never" to choose between processes and threads ("auto": as the plan needs).
     """
 
     name = "local"

@@ -17,9 +17,7 @@ import transforms._native as _native
 
 __all__ = ["SCALE_BITS", "exact_moments", "exact_ratio", "exact_sum", "exact_sum_of_squares", "exact_sums_by_group"]
 
-SCALE_BITS = (
-    2176  # as in native/exact_sums.h: sums times 2**SCALE_BITS are whole, even of the smallest float64's square
-)
+SCALE_BITS = 2176  # as in native/exact_sums.h: even the square of the smallest float64 is whole times 2**SCALE_BITS
 _DIGIT_BITS = 32
 
 
