@@ -34,8 +34,12 @@ def port(tmp_path_factory):
         def exact(self, x):
             return {"y": x}
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def kept(self, x):
+            return {"all": x, "kept": tf.boolean_mask(x, x > 0)}
+
     model = Total()
-    signatures = {"serving_default": model.total, "exact": model.exact}
+    signatures = {"serving_default": model.total, "exact": model.exact, "kept": model.kept}
     tf.saved_model.save(model, str(folder.parent / "total" / "1"), signatures=signatures)
     models = (
         ModelConfig(name="m", directory=str(folder), labels={"stable": 1}),
@@ -130,6 +134,14 @@ def test_outputs_that_are_not_of_rows_are_neither_parted_nor_cut(port):
     assert status == 400 and "total [1]" in answer["error"]
     status, answer = _asked(port, b'{"instances": [5]}', path=path)
     assert status == 200 and answer["predictions"] == [{"total": 5.0, "twice": 10.0, "label": "a"}]
+
+
+def test_outputs_that_differ_in_their_rows_are_refused_where_the_model_does_not_say_so_before(port):
+    path, body = "/v1/models/total:predict", '{"signature_name": "kept", "instances": [1, %s, 3]}'
+    status, answer = _asked(port, body % "-2", path=path)
+    assert status == 400 and "all [3], kept [2]" in answer["error"]
+    status, answer = _asked(port, body % "2", path=path)
+    assert status == 200 and answer["predictions"] == [{"all": x, "kept": x} for x in (1.0, 2.0, 3.0)]
 
 
 def test_packed_bodies_are_unpacked_within_the_limit(port):

@@ -123,6 +123,11 @@ class _Request(Waiting):
         return self.disconnected
 
     def finish(self, answer: Any) -> None:
+        if not isinstance(answer, bytes | BaseException):
+            try:
+                answer = json.dumps(to_json(answer, rows=True)).encode()
+            except Exception as error:  # outputs that are not of rows, or of a type that JSON has no form for
+                answer = error
         if isinstance(answer, BaseException) and not isinstance(answer, RequestError):
             _LOG.error("model %s version %d", self.version.model, self.version.number, exc_info=answer)
             answer = RequestError("the model failed; the server's log says why")
@@ -203,7 +208,7 @@ class _PredictProtocol(HttpToolsProtocol):
         super().on_body(body)
         super().on_message_complete()
 
-    def answer(self, request: _Request, answer: Any) -> None:
+    def answer(self, request: _Request, answer: bytes | RequestError) -> None:
         """Writes the answer to a request, or its error."""
         request.response_complete = True
         if request.disconnected or self.transport.is_closing():
@@ -212,7 +217,7 @@ class _PredictProtocol(HttpToolsProtocol):
         if isinstance(answer, RequestError):
             status, body = answer.http, json.dumps({"error": str(answer)}).encode()
         else:
-            body = answer if isinstance(answer, bytes) else json.dumps(to_json(answer, rows=True)).encode()
+            body = answer
         end = b"\r\n\r\n" if request.keep_alive else b"\r\nconnection: close\r\n\r\n"
         head = self.door.head(status, self.server_state.default_headers)
         self.transport.write(b"".join((head, str(len(body)).encode(), end, body)))
