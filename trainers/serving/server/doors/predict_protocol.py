@@ -159,7 +159,8 @@ class _PredictProtocol(HttpToolsProtocol):
         self._heads += 1
         self._head_bytes, self._in_head = 0, False
         # Answers leave in the order of the requests: while one is worked on, the next waits in uvicorn's own queue.
-        free = self.cycle is None or self.cycle.response_complete
+        # So does one whose client does not read: uvicorn's own cycle waits until what was written has gone.
+        free = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
         if free and self.parser.get_method() == b"POST" and not self.parser.should_upgrade():
             version, deadline = self.door.version(self.url, self.headers)
             if version is not None:
@@ -210,7 +211,7 @@ class _PredictProtocol(HttpToolsProtocol):
 
     def answer(self, request: _Request, answer: bytes | RequestError) -> None:
         """Writes the answer to a request, or its error."""
-        request.response_complete = True
+        request.response_complete, request.inputs = True, {}  # the connection holds the request until the next one
         if request.disconnected or self.transport.is_closing():
             return
         status = 200
