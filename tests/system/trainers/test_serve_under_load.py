@@ -28,8 +28,9 @@ from tests.support.eventually import eventually
 from tests.support.served_model import answers, example, rows, save_version
 from trainers.serving.push import push, rollback
 from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
+from trainers.serving.server.batcher import Waiting
 from trainers.serving.server.core import Core
-from trainers.serving.server.errors import Overloaded
+from trainers.serving.server.errors import Overloaded, Unavailable
 from trainers.serving.server.observe.metrics import Metrics
 from trainers.serving.server.processes import started
 from trainers.serving.server.versions import ServedModel, State
@@ -259,6 +260,20 @@ def test_full_queue_refuses_at_once_and_answers_the_rest(root):
     for row, each in zip(values, found):
         if not isinstance(each, Overloaded):
             np.testing.assert_allclose(each.outputs["outputs"], answers(row[None], 0), rtol=1e-5)
+
+
+def test_a_body_that_came_in_while_the_server_began_to_stop_is_refused_and_not_forgotten(root):
+    async def stopped():
+        core = Core(_config(root), Metrics())
+        core.load()
+        version = core.version("m")
+        row = base64.b64encode(example(rows(1)[0])).decode()
+        packed = version.reader.read(json.dumps({"instances": [{"b64": row}]}).encode(), 1)
+        await core.drain()  # no thread is left that would run it
+        core.submit(version, packed.signature, Waiting(packed, packed.rows, None))
+
+    with pytest.raises(Unavailable):
+        asyncio.run(stopped())
 
 
 def test_what_is_a_version_is_what_tensorflow_serving_takes_for_one(root, tmp_path):

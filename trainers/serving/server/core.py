@@ -143,7 +143,9 @@ class Core:
 
         Raises:
             Overloaded: too many requests are in flight or wait.
+            Unavailable: the server is stopping; it may have begun to while the body came in.
         """
+        self._check_open()
         self._check_in_flight()
         self._batcher(version, signature).submit(waiting)
         self._in_flight += 1
@@ -162,6 +164,10 @@ class Core:
         if self._in_flight >= self.config.limits.in_flight:
             raise Overloaded(f"{self._in_flight} requests are in flight already; try again later")
 
+    def _check_open(self) -> None:
+        if self.draining:
+            raise Unavailable("the server is stopping")
+
     def version(self, model: str, number: int | None = None, label: str | None = None) -> LoadedVersion:
         """Returns the version that answers such a request.
 
@@ -169,8 +175,7 @@ class Core:
             NotFound: no such model, version or label.
             Unavailable: the server is stopping.
         """
-        if self.draining:
-            raise Unavailable("the server is stopping")
+        self._check_open()
         return self.model(model).find(number, label)
 
     def model(self, name: str) -> ServedModel:
