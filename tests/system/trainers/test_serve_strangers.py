@@ -186,11 +186,13 @@ def test_every_way_to_send_a_body_gets_the_same_answer(port):
 def test_a_head_without_end_and_two_lengths_are_refused(port):
     both = f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 9\r\n\r\n".encode()
     assert _raw(port, both).startswith(b"HTTP/1.1 400")
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        connection.sendall(f"POST {PATH} HTTP/1.1\r\nhost: a\r\n".encode())
-        with pytest.raises(ConnectionError):
-            while True:  # until the server has had enough
-                connection.sendall(b"x: " + b"a" * 10_000 + b"\r\n")
+    chunked = b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n"  # what follows are trailers, headers as well
+    for start in (b"", chunked):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(f"POST {PATH} HTTP/1.1\r\nhost: a\r\n".encode() + start)
+            with pytest.raises(ConnectionError):
+                for _ in range(10_000):  # until the server has had enough
+                    connection.sendall(b"x: " + b"a" * 10_000 + b"\r\n")
     assert _asked(port, GOOD)[0] == 200
 
 

@@ -30,7 +30,7 @@ __all__ = ["predict_protocol"]
 _LOG = logging.getLogger(__name__)
 _PATH = re.compile(rb"/v1/models/([^/:%?]+)(?:/versions/(\d{1,18})|/labels/([^/:%?]+))?:predict")
 _MOST_PATHS = 1024  # that are remembered
-_MOST_HEAD = 1 << 16  # bytes of a request's line and headers: neither llhttp nor uvicorn has a limit
+_MOST_HEAD = 1 << 16  # bytes of a request's line and headers, or trailers: neither llhttp nor uvicorn has a limit
 _Route = tuple[str, int | None, str | None]
 
 
@@ -141,23 +141,21 @@ class _PredictProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.door = door
         self._short: _Request | None = None  # whose body comes in
-        self._in_head = True
-        self._heads, self._head_bytes = 0, 0  # heads that came, and bytes of the one that comes in
+        self._came = 0  # heads, parts of bodies and ends of requests that came in
+        self._head_bytes = 0  # since the last of them: of a head or of trailers, which the parser keeps
 
     def data_received(self, data: bytes) -> None:
-        in_head, heads = self._in_head, self._heads
+        came = self._came
         super().data_received(data)
-        if in_head and self._in_head and self._heads == heads:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MOST_HEAD and not self.transport.is_closing():
-                self.send_400_response(f"The request's line and headers are larger than {_MOST_HEAD} bytes.")
+        self._head_bytes = self._head_bytes + len(data) if self._came == came else 0
+        if self._head_bytes > _MOST_HEAD and not self.transport.is_closing():
+            self.send_400_response(f"The request's line and headers are larger than {_MOST_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
-        self._heads += 1
-        self._head_bytes, self._in_head = 0, False
+        self._came += 1
         # Answers leave in the order of the requests: while one is worked on, the next waits in uvicorn's own queue.
         # So does one whose client does not read: uvicorn's own cycle waits until what was written has gone.
         free = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
@@ -178,13 +176,14 @@ class _PredictProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        self._came += 1
         if self._short is not None:
             self._short.chunks.append(body)
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._in_head = True
+        self._came += 1
         request, self._short = self._short, None
         if request is None:
             super().on_message_complete()
