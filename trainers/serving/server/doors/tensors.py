@@ -109,11 +109,13 @@ def _columns(instances: Any, names: list[str]) -> dict[str, list[Any]]:
 
 def _from_value(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
     if spec.is_string:
-        value = _decoded(name, value)
         try:
+            value = _decoded(name, value)
             shape = np.shape(_sized(value))
         except ValueError:
             raise InvalidRequest(f"input {name!r}: rows differ in their lengths") from None
+        except RecursionError:
+            raise InvalidRequest(f"input {name!r}: lists lie too deep in each other") from None
         flat: np.ndarray = np.empty(math.prod(shape), object)
         flat[:] = list(_leaves(value))
         return flat.reshape(shape)
