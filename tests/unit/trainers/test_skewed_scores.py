@@ -33,6 +33,7 @@ def _scores(kind):
         "denormal": rng.uniform(0, 1e-40, ROWS),
         "float64": _sigmoid(x * 1e-9),
         "float32": _sigmoid(x).astype(np.float32),
+        "zeros of both signs": np.where(x > 0, 0.25, np.copysign(0.0, x + 1)),
     }
     scores = made[kind].astype(np.float64)
     rank = np.argsort(np.argsort(scores)) / ROWS
@@ -54,7 +55,7 @@ def _table(scores, labels, weights, intervals=Intervals.NONE, cuts=700):
 KINDS = ["tiny", "near one", "near one, float64", "both ends", "few values", "constant", "infinite logits", "denormal"]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "float64", "float32"])
+@pytest.mark.parametrize("kind", [*KINDS, "float64", "float32", "zeros of both signs"])
 def test_auc_is_scikit_learns_or_within_its_bound(kind):
     scores, labels, weights = _scores(kind)
     found = {name: values[0] for name, values in _table(scores, labels, weights).results(1).items()}
@@ -66,6 +67,19 @@ def test_auc_is_scikit_learns_or_within_its_bound(kind):
     if kind in ("float32", "near one"):  # what a model answers: exactly
         assert found["auc"] == pytest.approx(exact, abs=1e-12)
         assert found["auc_error_bound"] == found["auc_precision_recall_error_bound"] == 0.0
+
+
+def test_scores_that_a_softmax_rounded_to_more_than_one_stay_in_their_segment():
+    rng = np.random.default_rng(6)
+    scores, labels = rng.uniform(0.5, 1, 300).astype(np.float32), rng.integers(0, 2, 300).astype(float)
+    scores[::7] = np.nextafter(np.float32(1), np.float32(2))
+    table, groups = MetricTable("multiclass", classes=2, names=("macro_auc",)), np.arange(300) % 3
+    answers = np.stack([scores, np.maximum(1 - scores, 0)], axis=1).astype(np.float64)
+    table.update(groups, labels, answers, np.ones(300), np.arange(300))
+    found = table.results(3)["auc@classId:0"]
+    for group in range(3):
+        mine = groups == group
+        assert found[group] == pytest.approx(sklearn.roc_auc_score(labels[mine] == 0, scores[mine]), abs=1e-12)
 
 
 def test_macro_auc_of_skewed_scores_is_scikit_learns():

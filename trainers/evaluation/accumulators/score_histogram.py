@@ -1,9 +1,9 @@
 """Areas under curves, from the distinct values of a probability: mergeable, exact up to many values, with a bound on the error beyond.
 
 A probability has a slot of its own: the bits of a float32 of its distance from 0 or 1, whichever is nearer, so that scores near both
-ends are told apart as well as those in the middle. A segment of more than `MOST_SLOTS` distinct scores gets wider slots, far from
-the ends first. How wide depends on its scores alone, not on their order or on how the data are cut: the least level at which the
-slots are few enough for all rows is never below that for some of them.
+ends are told apart as well as those in the middle. A segment of more than `MOST_SLOTS` distinct scores gets wider slots, those next to
+the ends, which are the narrowest, first. How wide depends on its scores alone, not on their order or on how the data are cut: the
+least level at which the slots are few enough for all rows is never below that for some of them.
 
 Scores of a wider slot are taken for equal. The area under the ROC curve counts a pair of a positive and a negative in one slot as
 half right, as a tie; the exact area is at most half of such pairs' share away, which `auc_error_bound` is. That of the other area is
@@ -53,7 +53,7 @@ class ScoreHistogram(SparseSums):
         return type(self)(self._parts)
 
     def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
-        """Adds rows: probabilities in [0, 1]."""
+        """Adds rows: probabilities; what is above 1 counts as 1, within the bound on the error."""
         slots, exact = _slots_of(predictions)
         self._rounded |= not exact
         self.add(groups, slots, np.stack([weights * labels, weights * (1 - labels)]))
@@ -199,11 +199,12 @@ class _LeftOut:
 
 def _slots_of(scores: np.ndarray) -> tuple[np.ndarray, bool]:
     """Returns the slot of each score, and whether none shares its slot with another number."""
-    low = scores <= 0.5
-    near = np.where(low, scores, 1 - scores)  # exact: above 0.5 nothing is rounded
+    inside = np.minimum(scores, 1.0) + 0.0  # a softmax may round to more than 1; -0.0 has other bits than 0.0
+    low = inside <= 0.5
+    near = np.where(low, inside, 1 - inside)  # exact: above 0.5 nothing is rounded
     kept = near.astype(np.float32)
     bits = kept.view(np.int32).astype(np.int64) - (kept > near)  # the float32 at or below it
-    return np.where(low, bits, _TOP - bits), bool((kept == near).all())
+    return np.where(low, bits, _TOP - bits), bool((kept == near).all() and (inside == scores).all())
 
 
 def _sides(slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
