@@ -157,7 +157,7 @@ class TrainerConfig:
         bucket_boundaries: lengths at which the buckets begin, ascending, as of tf.data's `bucket_by_sequence_length`.
         precision: "float32", "mixed_bfloat16", "mixed_float16" (with loss scaling) or "bfloat16": the Keras policy
             under which the model is built.
-        xla: compile the step with XLA: all of it with one replica, unless it is deterministic on a GPU or reads strings or lists
+        xla: compile the step with XLA: all of it under one_device, unless it is deterministic on a GPU or reads strings or lists
             of varying length; else the forward and backward pass.
         deterministic: make TensorFlow's operations deterministic: needed where bits must repeat (see docs/training.md).
         accumulate_steps: each replica computes its part of the batch in this many equal slices and adds up gradients.

@@ -88,13 +88,13 @@ class SynchronousLoop:
         devices = self._strategy.extended.worker_devices if placement.coordinator is None else ()
         self._on_gpu = any("GPU" in device for device in devices)
         self._compiled_gradients = tf.function(self._gradients, jit_compile=True) if config.xla else self._gradients
-        # Several replicas exchange gradients between the backward pass and the update: there only the former is compiled.
-        alone = placement.num_replicas == 1 and placement.coordinator is None and not adapter.own_train_step
+        # Replicas exchange gradients between the backward pass and the update: there only the former is compiled. A strategy for
+        # several replicas meets them outside of the compiled function even where there is one, which TensorFlow refuses.
+        alone = isinstance(self._strategy, tf.distribute.OneDeviceStrategy) and not adapter.own_train_step
         # Deterministic sums of an embedding's gradients, compiled for a GPU, took minutes (seen on an H200, TensorFlow 2.21).
         alone = alone and not (self._on_gpu and config.deterministic)
         # One compiled function inside of another is compiled again at each step (seen with TensorFlow 2.21).
-        whole = functools.partial(self._updated, self._gradients)
-        self._dense = placement.jit_required or (config.xla and alone)  # `tf.unique` has no static shape
+        whole = functools.partial(self._updated, self._gradients, True)
         self._whole_step = tf.function(whole, jit_compile=True) if config.xla and alone else None
         self._call = tf.function(self._steps, autograph=False)
         self._synchronise = tf.function(self._synchronised, autograph=False)
@@ -237,9 +237,9 @@ class SynchronousLoop:
         # XLA takes neither strings nor rows of varying length: with such columns the gradients alone are compiled.
         if self._whole_step is not None and all(isinstance(t, tf.Tensor) and t.dtype != tf.string for t in parts):
             return self._whole_step(packed)
-        return self._updated(self._compiled_gradients, packed)
+        return self._updated(self._compiled_gradients, self._placement.jit_required, packed)
 
-    def _updated(self, differentiate: Callable[..., Any], packed: Mapping[str, Any]) -> Any:
+    def _updated(self, differentiate: Callable[..., Any], compiled: bool, packed: Mapping[str, Any]) -> Any:
         config, adapter = self._config, self._adapter
         example = split_example(self._unpack(packed), config)
         if adapter.own_train_step:
@@ -251,7 +251,7 @@ class SynchronousLoop:
         tables = [(t, n, adapter.unscaled([g])[0]) for t, n, g in self._of_tables.summed()]
         if config.clip_norm is not None:
             square = self._sum([tf.add_n([tf.nn.l2_loss(g) * 2 for _, _, g in tables])])[0] if tables else 0.0
-            gradients, factor = clipped(gradients, config.clip_norm, self._dense, square)
+            gradients, factor = clipped(gradients, config.clip_norm, compiled, square)
             tables = [(t, n, g * factor) for t, n, g in tables]
         for table, numbers, gradient in tables:  # before the optimizer counts the step
             table.apply(numbers, gradient, adapter.rate(), adapter.iterations)
@@ -263,7 +263,7 @@ class SynchronousLoop:
         summed = self._summed(gradients)
         if self._config.clip_norm is None:
             return summed
-        return clipped(summed, self._config.clip_norm, dense=self._dense)[0]
+        return clipped(summed, self._config.clip_norm, dense=self._placement.jit_required)[0]
 
     def _summed(self, values: list[Any]) -> list[Any]:
         present = [i for i, v in enumerate(values) if v is not None]

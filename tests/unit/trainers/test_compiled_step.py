@@ -1,4 +1,4 @@
-"""xla=True compiles the whole step with one replica."""
+"""xla=True compiles the whole step under one_device."""
 
 from __future__ import annotations
 
@@ -47,3 +47,12 @@ def test_a_step_compiled_as_a_whole_updates_as_an_uncompiled_one(tmp_path, loops
     for one, other in zip(plain.model.get_weights(), compiled.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
     assert compiled.metrics["auc"] == pytest.approx(plain.metrics["auc"], abs=1e-5)
+
+
+def test_one_replica_of_a_strategy_for_several_compiles_its_gradients_alone(tmp_path, loops):
+    mirrored = {"strategy": "mirrored", "strategy_options": {"devices": ["/cpu:0"]}, "clip_norm": 0.05}
+    plain = trained(tmp_path / "plain", data(), **mirrored)
+    compiled = trained(tmp_path / "xla", data(), xla=True, **mirrored)
+    assert loops[1]._whole_step is None
+    for one, other in zip(plain.model.get_weights(), compiled.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
