@@ -51,7 +51,7 @@ def _handles() -> list[Any]:
     except Exception:  # the package is an extra; the driver's library may be missing, which it tells in several types
         return []
     found = []
-    for device in tf.config.list_physical_devices("GPU"):
+    for device in tf.config.get_visible_devices("GPU"):
         number = int(device.name.rsplit(":", 1)[1])
         with contextlib.suppress(pynvml.NVMLError):
             found.append(_handle(number))
