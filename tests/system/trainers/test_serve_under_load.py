@@ -8,6 +8,7 @@ import base64
 import collections
 import concurrent.futures
 import contextlib
+import gc
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ import shutil
 import signal
 import socket
 import threading
+import weakref
 
 import grpc
 import numpy as np
@@ -260,6 +262,40 @@ def test_full_queue_refuses_at_once_and_answers_the_rest(root):
     for row, each in zip(values, found):
         if not isinstance(each, Overloaded):
             np.testing.assert_allclose(each.outputs["outputs"], answers(row[None], 0), rtol=1e-5)
+
+
+def test_a_body_that_came_in_while_its_version_was_let_go_is_answered_and_does_not_hold_the_model(root, tmp_path):
+    shutil.copytree(root / "1", tmp_path / "1")
+    values, found = rows(1), []
+    row = base64.b64encode(example(values[0])).decode()
+    body = json.dumps({"instances": [{"b64": row}]}).encode()
+
+    class Late(Waiting):
+        gone = False
+
+        def finish(self, answer):
+            found.append(answer)
+
+    async def swapped():
+        core = Core(_config(tmp_path), Metrics())
+        core.load()
+        old = core.version("m")
+        save_version(tmp_path, 2, bias=2.0)
+        core.load()
+        assert core.models["m"].live == [2]
+        for version in (core.version("m"), old):
+            core.submit(version, "serving_default", Late(version.reader.read(body, 1), 1, None))
+        while len(found) < 2:
+            await asyncio.sleep(0.01)
+        left = weakref.ref(old)
+        del old, version
+        gc.collect()
+        return left() is None
+
+    assert asyncio.run(swapped()), "the version that was let go is still held"
+    wanted = [answers(values, bias) for bias in (2.0, 0)]
+    got = sorted((json.loads(each)["predictions"] for each in found), key=lambda each: abs(each[0] - wanted[0][0]))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
 def test_a_body_that_came_in_while_the_server_began_to_stop_is_refused_and_not_forgotten(root):

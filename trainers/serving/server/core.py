@@ -213,14 +213,17 @@ class Core:
         if key not in self._batchers:
             # Those of versions that were let go meanwhile go too, and with them the last that holds the model.
             self._batchers = {k: b for k, b in self._batchers.items() if self._is_live(k[0])}
-            self._batchers[key] = Batcher(
+            batcher = Batcher(
                 version.signatures[signature], self.config.batching, self._executor, self.metrics.observe_batch
             )
+            if not self._is_live(version):
+                return batcher  # a body that came in while its version was let go: kept, it would hold the model
+            self._batchers[key] = batcher
         return self._batchers[key]
 
     def _is_live(self, version: LoadedVersion) -> bool:
         model = self._models.get(version.model)
-        return model is not None and version.number in model.live
+        return model is not None and model.serves(version)
 
     def _changed(self, version: LoadedVersion, loaded: bool) -> None:
         self.metrics.set_version(version.model, version.number, loaded)

@@ -109,6 +109,10 @@ class ServedModel:
         """Numbers of the versions that answer, ascending."""
         return sorted(self._live)
 
+    def serves(self, version: LoadedVersion) -> bool:
+        """Whether this very version answers: not one that was let go, and loaded anew since."""
+        return self._live.get(version.number) is version
+
     def find(self, number: int | None = None, label: str | None = None) -> LoadedVersion:
         """Returns the version that a request is for.
 
