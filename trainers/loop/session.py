@@ -212,12 +212,12 @@ class Session:
         stop = self._settle()
         self._pending = (before, num_steps, read)
         self.state.step += num_steps
-        self._profiler.at(self.state.step)
         logs = self.state.step // self.config.log_every_steps > before // self.config.log_every_steps
         watched = self._callbacks.present or self.config.profile_steps is not None
         at_once = logs or stop_requested or watched or before == self._first_step
         if at_once or not self._loop.runs_ahead:
             stop = self._settle()
+        self._profiler.at(self.state.step)
         if logs:
             self._log()
         return stop
