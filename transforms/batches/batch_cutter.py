@@ -33,7 +33,6 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _EXPANSION = 4  # what a byte of a file may become in Arrow: Parquet is compressed and encoded
 _SHARE = 4  # a worker's memory also holds TensorFlow itself, the batch that is read, and the states
 _FIRST_ROWS, _GROWTH = 16, 8
-_REPEATS = 2  # of a slice whose memory is seen
 _CLEAR_BYTES = 32 << 20  # a rise that is more than noise of the allocator
 
 
@@ -102,9 +101,6 @@ class BatchCutter:
         while rows < batch.num_rows:
             piece = batch.slice(0, rows)
             peak = self._peak(piece)
-            if self._is_clear(peak):
-                # Another thread that reads meanwhile adds its own memory, never less: 16 records would seem to take all of it.
-                peak = min(peak, *(self._peak(piece) for _ in range(_REPEATS)))
             if self._is_clear(peak):
                 self._measured_rows = sys.maxsize
                 self._bytes_a_row = max(self._bytes_a_row, peak / rows)

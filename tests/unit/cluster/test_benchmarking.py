@@ -157,7 +157,7 @@ def test_options_of_the_suite_are_of_the_suite_alone(tmp_path, capsys):
     assert main(["bench", str(tmp_path), "--record"]) == 2
     assert "--record: of `fullpass bench suite` only" in capsys.readouterr().err
     assert main(["bench", "suite", "--case", "nope"]) == 2
-    assert "--case nope: no such case; the cases are feed, ingest" in capsys.readouterr().err
+    assert "--case nope: no such case; the cases are feed, growth, ingest" in capsys.readouterr().err
     assert main(["bench", "suite", "--case", "read", "--against", str(tmp_path / "gone.json")]) == 2
     assert "gone.json does not exist" in capsys.readouterr().err
     assert main(["bench", "suite", "--list"]) == 0

@@ -126,8 +126,8 @@ class _Request(Waiting):
         if not isinstance(answer, bytes | BaseException):
             try:
                 answer = json.dumps(to_json(answer, rows=True)).encode()
-            except Exception as error:  # outputs that are not of rows, or of a type that JSON has no form for
-                answer = error
+            except Exception as failure:  # outputs that are not of rows, or of a type that JSON has no form for
+                answer = failure
         if isinstance(answer, BaseException) and not isinstance(answer, RequestError):
             _LOG.error("model %s version %d", self.version.model, self.version.number, exc_info=answer)
             answer = RequestError("the model failed; the server's log says why")
