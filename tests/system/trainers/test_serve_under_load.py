@@ -8,6 +8,7 @@ import base64
 import collections
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import http.client
 import json
@@ -40,6 +41,7 @@ from trainers.serving.server.versions import ServedModel, State
 HOSTILE = int(os.environ.get("FULLPASS_HOSTILE", "1500"))
 IDLE = int(os.environ.get("FULLPASS_IDLE", "200"))
 PATH = "/v1/models/m:predict"
+_metrics = functools.cache(Metrics)  # Prometheus' registry is one for the process
 CRASH = bytes.fromhex("0a130a110a0178120c0a0affffffff0f0000000000")  # ends TensorFlow 2.21's own parser
 
 
@@ -247,7 +249,7 @@ def test_full_queue_refuses_at_once_and_answers_the_rest(root):
     batching = BatchingConfig(max_batch_size=4, num_batch_threads=1, max_enqueued_batches=2, batch_timeout_micros=0)
 
     async def flood():
-        core = Core(_config(root, batching=batching), Metrics())
+        core = Core(_config(root, batching=batching), _metrics())
         core.load()
         values = rows(400)
         asked = [core.predict("m", {"examples": np.array([example(row), None], object)[:1]}) for row in values]
@@ -277,7 +279,7 @@ def test_a_body_that_came_in_while_its_version_was_let_go_is_answered_and_does_n
             found.append(answer)
 
     async def swapped():
-        core = Core(_config(tmp_path), Metrics())
+        core = Core(_config(tmp_path), _metrics())
         core.load()
         old = core.version("m")
         save_version(tmp_path, 2, bias=2.0)
@@ -300,7 +302,7 @@ def test_a_body_that_came_in_while_its_version_was_let_go_is_answered_and_does_n
 
 def test_a_body_that_came_in_while_the_server_began_to_stop_is_refused_and_not_forgotten(root):
     async def stopped():
-        core = Core(_config(root), Metrics())
+        core = Core(_config(root), _metrics())
         core.load()
         version = core.version("m")
         row = base64.b64encode(example(rows(1)[0])).decode()
