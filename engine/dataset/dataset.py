@@ -171,6 +171,9 @@ class Dataset:
 
         Args:
             target_bytes: bytes of a split, at least 1. Parquet is cut between row groups, compressed TFRecord not at all.
+
+        Raises:
+            ConfigError: target_bytes is below 1.
         """
         if target_bytes < 1:
             raise ConfigError(f"target_bytes is {target_bytes}; it takes at least 1")

@@ -73,7 +73,11 @@ class MixedFeed:
         return [int(o) + i for o, s in zip(self._offsets, self._sources) for i in s.skipped]
 
     def get_state(self, num_batches: int | None = None) -> dict[str, Any]:
-        """Returns the JSON-able state after a number of batches; see `Feed.get_state`."""
+        """Returns the JSON-able state after a number of batches; see `Feed.get_state`.
+
+        Raises:
+            ConfigError: no number was given and it is not known.
+        """
         count = self._delivered if num_batches is None else num_batches
         if count is None:
             raise ConfigError(

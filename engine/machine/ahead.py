@@ -25,6 +25,9 @@ def run_ahead(make: Callable[[], Iterator[_T]], depth: int) -> Iterator[_T]:
     Args:
         make: called in the thread; its iterator is closed when the consumer goes away.
         depth: finished items that wait, >= 1.
+
+    Raises:
+        BaseException: whatever the iterator raised, as it was raised there.
     """
     ready: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()

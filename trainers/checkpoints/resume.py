@@ -102,7 +102,11 @@ def newest_step(directory: str) -> int | None:
 
 
 def agreed_step(directory: str, placement: Placement, newest: Callable[[str], int | None] = newest_step) -> int | None:
-    """Returns the step of the checkpoint that the chief sees, None for none. A barrier: all workers call it together."""
+    """Returns the step of the checkpoint that the chief sees, None for none. A barrier: all workers call it together.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none of them is whole; on every worker.
+    """
     mine: int | None = None
     failed: BaseException | None = None
     if placement.is_chief:

@@ -31,7 +31,9 @@ class Saver:
         on_commit: called with the step after each commit.
     """
 
-    def __init__(self, directory: str, config: CheckpointConfig, on_commit: Callable[[int], None] = lambda step: None):
+    def __init__(
+        self, directory: str, config: CheckpointConfig, on_commit: Callable[[int], None] = lambda step: None
+    ) -> None:
         self._directory, self._config, self._on_commit = directory, config, on_commit
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -72,6 +74,9 @@ class Saver:
             state: JSON-able state; where its "finite" is False, the last checkpoint with finite weights is kept as well.
             wait: return only after the commit, and raise what went wrong.
             parts: rows of tables that all workers have written; they go into the checkpoint.
+
+        Raises:
+            Exception: what went wrong with the save before this one, or, with `wait`, with this one.
         """
         self.wait()
         self._last_step, self._last_time = step, time.monotonic()

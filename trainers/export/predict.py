@@ -64,7 +64,11 @@ class LoadedModel:
         return self._transform is not None and name in self._transform.structured_outputs
 
     def predict(self, batch: pa.RecordBatch) -> np.ndarray:
-        """Returns float predictions [n], or [n, k] of k outputs."""
+        """Returns float predictions [n], or [n, k] of k outputs.
+
+        Raises:
+            DataError: the output is not one answer a row.
+        """
         values = self._answer(**_tensors(batch, self._answer, self._names))[self.output].numpy()
         if len(values) != batch.num_rows:
             raise DataError(

@@ -47,7 +47,11 @@ class RunData:
         self.dataset: tf.data.Dataset
 
     def training_feed(self, with_record_ids: bool | None = None) -> TrainingFeed:
-        """Returns a new feed of the training data, of all columns before `open`, with record ids where they are noted."""
+        """Returns a new feed of the training data, of all columns before `open`, with record ids where they are noted.
+
+        Raises:
+            ConfigError: batches of like lengths are asked of data that have no lists.
+        """
         config = self._config
         window: dict[str, Any] = {} if config.window_records is None else {"window_records": config.window_records}
         if config.bucket_by_length is not None or config.bucket_boundaries:

@@ -100,7 +100,11 @@ def as_strings(values: Any, shape: Sequence[int] | None = None) -> Strings:
 
 
 def strings_of(joined: bytes, lengths: np.ndarray, shape: Sequence[int]) -> Strings:
-    """Returns the strings that `taken_apart` gave the parts of, without a copy of their bytes."""
+    """Returns the strings that `taken_apart` gave the parts of, without a copy of their bytes.
+
+    Raises:
+        RuntimeError: the lengths do not add up to the bytes, a fault of ours.
+    """
     kind: Any = np.int32 if len(joined) < 1 << 31 else np.int64
     ends: np.ndarray = np.zeros(lengths.size + 1, kind)
     np.cumsum(lengths, out=ends[1:], dtype=kind)

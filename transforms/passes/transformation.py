@@ -195,6 +195,7 @@ def pieces_of(task: ShardTask, reader: Any) -> Iterator[pa.RecordBatch]:
 
 
 def tensor_of(tf: Any, batch: pa.RecordBatch, layout: FeatureLayout) -> Any:
+    """Returns a feature of a batch as TensorFlow sees it: dense, sparse or ragged."""
     parts = [eager_tensor(part) for part in components(batch, layout)]
     if layout.kind in ("sparse", "coordinates"):
         return tf.SparseTensor(*parts)

@@ -38,6 +38,7 @@ class Slot:
 
     @property
     def name(self) -> str:
+        """Role and index, "worker-0"."""
         return f"{self.role}-{self.index}"
 
 

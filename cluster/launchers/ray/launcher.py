@@ -45,6 +45,7 @@ class RayLauncher(Launcher):
         self.ends_with_process = address == "local"
 
     def render(self, spec: JobSpec) -> list[dict[str, Any]]:
+        """Returns the placement group and the actors that `submit` would ask for; nothing is sent."""
         check_supported(spec)
         names = [f"{role}-{index}" for role, index in spec.members()]
         return [
@@ -53,6 +54,11 @@ class RayLauncher(Launcher):
         ]
 
     def submit(self, spec: JobSpec, *, dry_run: bool = False) -> JobHandle:
+        """Starts the job's coordinator on the head node, which starts the members.
+
+        Raises:
+            LauncherError: a job of this name is there, no node is large enough, or the coordinator could not start.
+        """
         check_supported(spec)
         ray = self._connect()
         if not self._autoscaling:
@@ -91,6 +97,7 @@ class RayLauncher(Launcher):
         return JobHandle(self, spec.name)
 
     def status(self, name: str) -> JobStatus:
+        """Returns the state of a job and of each of its members, as its coordinator knows them."""
         status: JobStatus = self._ask(name, "status")
         return status
 
@@ -103,6 +110,11 @@ class RayLauncher(Launcher):
         index: int | None = None,
         tail: int | None = None,
     ) -> Iterator[LogLine]:
+        """Yields the lines of the chosen members; with `follow` until the job has ended.
+
+        Raises:
+            ConfigError: the job has no such member.
+        """
         tasks = [
             task
             for task in self.status(name).tasks
@@ -144,6 +156,7 @@ class RayLauncher(Launcher):
         return whole.decode(errors="replace").splitlines()
 
     def cancel(self, name: str) -> None:
+        """Ends the members and then the coordinator."""
         ray = self._connect()
         coordinator = self._coordinator(name)
         with contextlib.suppress(ray.exceptions.RayActorError):
@@ -151,6 +164,7 @@ class RayLauncher(Launcher):
         ray.kill(coordinator)
 
     def list(self) -> list[JobStatus]:
+        """Returns the jobs of this namespace, the newest first."""
         self._connect()
         from ray.util import list_named_actors
 

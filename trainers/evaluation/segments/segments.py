@@ -58,7 +58,11 @@ class SegmentCodes:
         return numbers[inverse]
 
     def add(self, values: tuple[Any, ...], rows: int) -> int:
-        """Adds rows to a segment and returns its number."""
+        """Adds rows to a segment and returns its number.
+
+        Raises:
+            ConfigError: there are more segments than anybody can read.
+        """
         code = self._codes.setdefault(values, len(self._codes))
         if code == len(self.rows):
             if code >= MOST_SEGMENTS:
