@@ -8,7 +8,9 @@ order of the splits, so that nothing depends on which worker was first.
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,23 @@ class AnalysisPass:
     def holds_lock(self) -> bool:
         """Whether an accumulator spends its time in Python, so that threads wait for each other."""
         return any(analyzer.accumulator.holds_lock for analyzer in self.analyzers)
+
+    @property
+    def portable(self) -> bool:
+        """Whether another process can run it: Python functions inside the graph live in this one."""
+        if self.function is None:
+            return True
+        if isinstance(self.function, GraphFunction):
+            graph = self.function.graph_def
+        else:
+            graph = Path(self.function.path, "saved_model.pb").read_bytes()
+        if b"PyFunc" in graph:
+            return False
+        try:
+            pickle.dumps(self)
+        except Exception:  # a user's own combiner that no other process could import
+            return False
+        return True
 
     def open(self) -> OpenPass:
         """Returns the pass ready to run in this process."""

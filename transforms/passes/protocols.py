@@ -41,8 +41,8 @@ class AccumulatePass(Protocol):
         """Whether it spends its time in Python, so that threads wait for each other."""
 
     @property
-    def function(self) -> Any:
-        """The graph that is run on each batch, or None."""
+    def portable(self) -> bool:
+        """Whether another process can run it."""
 
     def open(self) -> OpenAccumulate:
         """Returns the pass ready to run in this process."""

@@ -65,7 +65,7 @@ class StatisticsPass:
     limit: int = 1 << 16
 
     holds_lock = False
-    function = None  # no graph: any process can run it
+    portable = True
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from transforms.passes.analysis import OpenPass
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.transformation import ShardResult, ShardTask
 from transforms.runners.base import BatchReader, PassResult
-from transforms.runners.processes import WorkerProcesses, portable
+from transforms.runners.processes import WorkerProcesses
 
 __all__ = ["LocalRunner"]
 
@@ -63,7 +63,7 @@ class LocalRunner:
         self, plan: AccumulatePass, reader: BatchReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits."""
-        if self._processes == "always" and portable(plan):
+        if self._processes == "always" and plan.portable:
             return self._with_processes(plan, reader, splits, progress, None)
         opened = plan.open()
         watch, first = _Watch(progress), _First()
@@ -91,12 +91,13 @@ class LocalRunner:
 
         try:
             results = []
-            crowded = plan.holds_lock or (self.num_workers > _MOST_THREADS and hasattr(plan, "function"))
-            if self._processes == "auto" and crowded and min(self.num_workers, len(splits) - 1) > 1:
+            crowded = plan.holds_lock or self.num_workers > _MOST_THREADS
+            several = min(self.num_workers, len(splits) - 1) > 1
+            if self._processes == "auto" and crowded and several and plan.portable:
                 start = time.thread_time()
                 results.append(run(0))
                 expected_s = (time.thread_time() - start) * (len(splits) - 1)
-                if expected_s > _LONG_PASS_S and portable(plan):
+                if expected_s > _LONG_PASS_S:
                     index, rows, parts = results[0]
                     for encode in carried():
                         parts = {**parts, **encode()}

@@ -26,37 +26,17 @@ from transforms.runners.base import BatchReader
 from transforms.runners.exchange import write_parts
 from transforms.runners.process_worker import split_directory
 
-__all__ = ["WorkerProcesses", "portable"]
+__all__ = ["WorkerProcesses"]
 
 _SHARED_MEMORY = "/dev/shm"
 _START_S = 120  # workers import TensorFlow first, all at once, which a busy machine takes its time for
-
-
-def portable(plan: AccumulatePass) -> bool:
-    """Returns whether another process can run the pass: Python functions inside the graph live in this one."""
-    if not hasattr(plan, "function"):
-        return False  # its models are loaded here
-    function = plan.function
-    if function is None:
-        return True
-    graph = getattr(function, "graph_def", None)
-    if graph is None:
-        with open(os.path.join(function.path, "saved_model.pb"), "rb") as file:
-            graph = file.read()
-    if b"PyFunc" in graph:
-        return False
-    try:
-        pickle.dumps(plan)
-    except Exception:  # a user's own combiner that no other process could import
-        return False
-    return True
 
 
 class WorkerProcesses:
     """Processes that run a pass; a context manager.
 
     Args:
-        plan: the pass; `portable`.
+        plan: the pass, which is portable.
         reader: reads splits.
         count: number of processes.
     """

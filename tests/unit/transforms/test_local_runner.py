@@ -79,7 +79,7 @@ class _Noting:
     """A pass that notes in which order and by how many threads batches come."""
 
     holds_lock = False
-    function = None
+    portable = True
 
     def __init__(self):
         self.log, self.threads = [], set()

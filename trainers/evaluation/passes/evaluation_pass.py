@@ -100,6 +100,7 @@ class EvaluationPass:
     models: Mapping[str, tuple[str, str | None]]
     loaded: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
     holds_lock: bool = False  # TensorFlow and numpy's sorting work without it
+    portable: bool = False  # the models are loaded here
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "loaded": None}
