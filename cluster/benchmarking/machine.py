@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.environment import BENCH_MACHINE
+from engine.machine.processes import processors
 
-__all__ = ["circumstances", "code_version", "cores", "data_digest", "machine_info", "machine_name", "version_of"]
+__all__ = ["circumstances", "code_version", "data_digest", "machine_info", "machine_name", "version_of"]
 
 _ROOT = Path(__file__).parents[2]
 LIBRARIES = (
@@ -36,11 +37,6 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
 
 
-def cores() -> int | None:
-    """Returns the cores that this process may use, or None where the system does not say."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 def machine_info() -> dict[str, Any]:
     """Returns the processor, the cores that this process may use, memory, kernel and libraries."""
     cpu = _cpuinfo()
@@ -49,7 +45,7 @@ def machine_info() -> dict[str, Any]:
     return {
         "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
         "cpu_family_model_stepping": model,
-        "cores": cores(),
+        "cores": processors(),
         "memory_bytes": memory,
         "kernel": platform.release(),
         "system": platform.system(),

@@ -72,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from cluster.benchmarking.machine import cores
     from cluster.benchmarking.reading import explain, measure
+    from engine.machine.processes import processors
     from engine.machine.quiet import import_tensorflow
 
     dataset = open_data(args)
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([dataclasses.asdict(pair) for pair in pairs], indent=1))
         return 0
-    print(f"{pairs[0].records:,} records of {dataset}, {args.rounds} pairs, {cores()} cores")
+    print(f"{pairs[0].records:,} records of {dataset}, {args.rounds} pairs, {processors()} cores")
     for pair in pairs:
         print(pair)
     for line in [] if args.module else explain(dataset):
