@@ -57,12 +57,11 @@ def write_parts(
         DataError: damaged input, or a shard that does not hold what was written to it.
     """
     threads = processors()
-    again = _reachable(source, assignment, directories, num_shards, threads)
+    plan = _reachable(source, assignment, directories, num_shards, threads)
     stored = format_module(format).stored_schema(source.schema)
     with Progress("ingest", source.num_records, "records") as progress:
-        if again is None:
+        if plan is None:
             return _write_in_one_go(source, assignment, directories, format, compression, num_shards, progress)
-        plan = _Plan(again, assignment, num_shards)
         lock, writers = threading.Lock(), _Writers()
 
         def write(shard: _Shard) -> FileEntry:
@@ -94,16 +93,19 @@ def write_parts(
 
 def _reachable(
     source: Source, assignment: Assignment, directories: Sequence[str], num_shards: int, threads: int
-) -> Source | None:
-    """The source where each shard's records can be read by themselves, if need be after all were read once; None in vain."""
-    if source.parts and _Plan(source, assignment, num_shards).reads() <= _MOST_READS:
-        return source
+) -> _Plan | None:
+    """How each shard's records are read by themselves, if need be after all were read once; None where they cannot be."""
+    if source.parts:
+        plan = _Plan(source, assignment, num_shards)
+        if plan.reads() <= _MOST_READS:
+            return plan
     shards = num_shards * len(directories)
     if threads == 1 or shards == 1 or not source.num_records:
         return None  # nothing to be had from it
     # Pieces of a part of a shard: each shard reads at most one piece too much at either end.
     piece_rows = max(min(source.num_records // (shards * _PIECES_OF_A_SHARD), _MOST_PIECE_ROWS), _LEAST_PIECE_ROWS)
-    return read_once(source, spool_directory(directories[0]), piece_rows, threads)
+    again = read_once(source, spool_directory(directories[0]), piece_rows, threads)
+    return None if again is None else _Plan(again, assignment, num_shards)
 
 
 class _Stopped(Exception):
