@@ -80,12 +80,14 @@ def atomic_file(path: str | os.PathLike[str], mode: int | None = None) -> Iterat
             if mode is not None:
                 temporary.touch(mode=mode)
             yield temporary
-            if _is_being_filled(final.parent):  # its directory is made durable whole, before it has its name
-                os.replace(temporary, final)
-                return
-            _fsync_file(temporary)
+            alone = not _is_being_filled(
+                final.parent
+            )  # else its directory is made durable whole, before it has its name
+            if alone:
+                _fsync_file(temporary)
             os.replace(temporary, final)
-            fsync_directory(final.parent)
+            if alone:
+                fsync_directory(final.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
