@@ -31,7 +31,7 @@ class AsynchronousLoop(SynchronousLoop):
     def launch(
         self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
     ) -> Callable[[], CallResult]:
-        """Makes `num_steps` steps and returns what gives their result; `step_s` is the mean over the call. Arguments as its base."""
+        """Makes `num_steps` steps and returns what gives their result; `step_s` is the mean over the call. Arguments as its base's."""
         coordinator = self._placement.coordinator
         started = time.perf_counter()
         waits, ids, losses = [], [], []

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any
+
+import tensorflow as tf
 
 __all__ = ["DeviceUsage"]
 
@@ -15,8 +18,6 @@ class DeviceUsage:
     """
 
     def __init__(self) -> None:
-        import tensorflow as tf
-
         self._devices = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
         self._handles = _handles() if self._devices else []
 
@@ -25,8 +26,6 @@ class DeviceUsage:
         `gpu_memory_gib`, the most that TensorFlow held on one of them; {} without a GPU."""
         if not self._devices:
             return {}
-        import tensorflow as tf
-
         values = {}
         with contextlib.suppress(ValueError):  # an allocator that does not count
             peaks = [tf.config.experimental.get_memory_info(device)["peak"] for device in self._devices]
@@ -42,8 +41,6 @@ class DeviceUsage:
 
 def _handles() -> list[Any]:
     """NVML's handles of the physical GPUs that TensorFlow uses."""
-    import tensorflow as tf
-
     try:
         import pynvml
 
@@ -60,8 +57,6 @@ def _handles() -> list[Any]:
 
 def _handle(number: int) -> Any:
     """The handle of the GPU that is the `number`-th of those CUDA_VISIBLE_DEVICES leaves: NVML counts all of them."""
-    import os
-
     import pynvml
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -123,57 +123,38 @@ class SynchronousLoop:
         options = tf.distribute.InputOptions(experimental_per_replica_buffer_size=_BATCHES_ON_DEVICE)
         return iter(self._strategy.distribute_datasets_from_function(lambda _: parts, options))
 
-    def run(
+    def launch(
         self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
-    ) -> CallResult:
-        """Makes `num_steps` steps and returns what they did.
+    ) -> Callable[[], CallResult]:
+        """Begins `num_steps` steps, and returns what waits for them and gives their result; it is called before the next call's.
 
         Args:
             num_steps: steps of this call.
             stop_requested: this worker was asked to stop.
             on_records: is given the record ids, int64 [num_steps, host batch], where the feed has them. It has returned on
-                every worker before this method returns on any: a step that is committed has all its records noted.
+                every worker before the result is there on any: a step that is committed has all its records noted.
         """
-        return self.launch(num_steps, stop_requested, on_records)()
-
-    def launch(
-        self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
-    ) -> Callable[[], CallResult]:
-        """Queues `num_steps` steps and returns what waits for them and gives their result. Arguments as `run`."""
         self._calls += 1
         probed = self._calls * _PROBE_STRIDE % num_steps
         arguments = (self._iterator, tf.constant(num_steps, tf.int32), tf.constant(probed, tf.int32))
         losses, times, ids = self._call(*arguments)
-        if self.runs_ahead:
-            return lambda: self._read(losses, times, ids, probed, stop_requested, on_records)
-        result = self._read(losses, times, ids, probed, stop_requested, on_records, arguments)
-        return lambda: result
+        if self._placement.num_replicas > 1 and self._statistics is None:
+            traced = self._call.get_concrete_function(*arguments)  # traced by the call above
+            self._statistics = written_variables(traced, self._adapter.statistics, self._local)
 
-    def _read(
-        self,
-        losses: Any,
-        times: Any,
-        ids: Any,
-        probed: int,
-        stop_requested: bool,
-        on_records: Callable[[np.ndarray], None],
-        arguments: tuple[Any, ...] = (),
-    ) -> CallResult:
-        if ids is not None:
-            on_records(ids.numpy())
-        stop = stop_requested
-        if self._placement.num_replicas > 1:
-            if self._statistics is None:
-                traced = self._call.get_concrete_function(*arguments)  # traced by the call above
-                self._statistics = written_variables(traced, self._adapter.statistics, self._local)
-            stop = bool(self._synchronise(tf.constant(float(stop_requested), tf.float64)).numpy() > 0)
-        asked, ready, done = (times.numpy()[probed : probed + 1] if self._sampled else times.numpy()).T
-        return CallResult(
-            losses=losses.numpy(),
-            wait_s=ready - asked,
-            step_s=done - asked,
-            stop=stop,
-        )
+        def read() -> CallResult:
+            if ids is not None:
+                on_records(ids.numpy())
+            stop = stop_requested
+            if self._placement.num_replicas > 1:
+                stop = bool(self._synchronise(tf.constant(float(stop_requested), tf.float64)).numpy() > 0)
+            asked, ready, done = (times.numpy()[probed : probed + 1] if self._sampled else times.numpy()).T
+            return CallResult(losses=losses.numpy(), wait_s=ready - asked, step_s=done - asked, stop=stop)
+
+        if self.runs_ahead:
+            return read
+        result = read()
+        return lambda: result
 
     def _steps(self, iterator: Any, num_steps: Any, probed: Any) -> tuple[Any, Any, Any]:
         with_ids = "record_ids" in (iterator.element_spec if isinstance(iterator.element_spec, dict) else {})
