@@ -101,7 +101,7 @@ class BatchCutter:
         while rows < batch.num_rows:
             piece = batch.slice(0, rows)
             peak = self._peak(piece)
-            if self._is_clear(peak):
+            if peak >= _CLEAR_BYTES or peak * _GROWTH >= self._bound_bytes:
                 self._measured_rows = sys.maxsize
                 self._bytes_a_row = max(self._bytes_a_row, peak / rows)
                 self._bytes_a_byte = peak / max(piece.nbytes, 1)
@@ -110,9 +110,6 @@ class BatchCutter:
         self._measured_rows = (
             rows  # not seen: as many records are within the bound, since the last slice was an eighth of it
         )
-
-    def _is_clear(self, peak: int) -> bool:
-        return peak >= _CLEAR_BYTES or peak * _GROWTH >= self._bound_bytes
 
     def _peak(self, piece: pa.RecordBatch) -> int:
         with _watching() as watch:

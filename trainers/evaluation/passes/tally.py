@@ -238,9 +238,8 @@ def truth_of(batch: pa.RecordBatch, model: Any, head: Any, predictions: np.ndarr
         predictions: of the model; they say how many classes there are.
     """
     classes = predictions.shape[1] if predictions.ndim == 2 else None
-    several = None if head.task is None else head.task == "multilabel"
-    if head.task == "multiclass":
-        several = None  # one number for each class says the class, too
+    # Of several classes, one number for each says the class, too.
+    several = None if head.task in (None, "multiclass") else head.task == "multilabel"
     found = labels_of(batch, model, head.label, head.vocabulary, classes, several)
     if head.task != "multiclass" or found.ndim == 1:
         return found
