@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["answers", "example", "rows", "save_version"]
+__all__ = ["PREDICT", "answers", "asked", "example", "rows", "save_version"]
+
+PREDICT = "/v1/models/m:predict"
 
 WEIGHTS = np.array([0.5, -1.5, 2.0], np.float32)
 
@@ -28,6 +34,17 @@ def example(row: np.ndarray, word: bytes = b"x") -> bytes:
 def answers(values: np.ndarray, bias: float) -> np.ndarray:
     """float32 [n]: what the model answers."""
     return 1 / (1 + np.exp(-(values @ WEIGHTS + np.float32(bias))))
+
+
+def asked(port: int, body: bytes, headers: Mapping[str, str] | None = None, path: str = PREDICT) -> tuple[int, Any]:
+    """(status, body) of a request over a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("POST", path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
 
 
 def save_version(root: Path, number: int, bias: float = 0.0) -> Path:

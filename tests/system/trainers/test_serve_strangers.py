@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import http.client
 import json
 import socket
 
@@ -10,11 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.served_model import answers, example, rows, save_version
+from tests.support.served_model import PREDICT, answers, asked, example, rows, save_version
 from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
 from trainers.serving.server.processes import started
 
-PATH = "/v1/models/m:predict"
 VALUES = rows(2)
 GOOD = json.dumps({"instances": [{"b64": base64.b64encode(example(VALUES[0])).decode()}]}).encode()
 
@@ -49,16 +47,6 @@ def port(tmp_path_factory):
     config = ServeConfig(models=models, grpc_port=None, rest_port=0, limits=limits, batching=batching)
     with started(config) as running:
         yield running.config.rest_port
-
-
-def _asked(port, body, headers=None, path=PATH):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("POST", path, body, headers or {})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
 
 
 def _raw(port, data):
@@ -100,7 +88,7 @@ def _features(x, word='"a"'):
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(port, body, text):
-    status, answer = _asked(port, body)
+    status, answer = asked(port, body)
     assert status == 400 and text in answer["error"], answer
 
 
@@ -110,58 +98,58 @@ def test_what_does_not_fit_is_refused_by_name(port, body, text):
 )
 def test_features_of_an_example_that_do_not_fit_are_refused_by_name(port, example_row, text):
     body = json.dumps({"signature_name": "classes", "examples": [example_row]})
-    status, answer = _asked(port, body, path="/v1/models/m:classify")
+    status, answer = asked(port, body, path="/v1/models/m:classify")
     assert status == 400 and text in answer["error"], answer
 
 
 def test_integers_keep_all_their_bits_and_huge_ones_are_near(port):
     numbers = [(1 << 53) + 1, -(1 << 63), (1 << 63) - 1]
     body = json.dumps({"signature_name": "exact", "instances": numbers})
-    assert _asked(port, body, path="/v1/models/total:predict") == (200, {"predictions": numbers})
-    status, answer = _asked(port, _features("[1" + "0" * 30 + ", 2, 3]"))
+    assert asked(port, body, path="/v1/models/total:predict") == (200, {"predictions": numbers})
+    status, answer = asked(port, _features("[1" + "0" * 30 + ", 2, 3]"))
     assert status == 200 and answer["predictions"][0]["score"] == 1.0
 
 
 def test_not_a_number_goes_in_and_comes_out(port):
-    status, answer = _asked(port, b'{"inputs": [NaN, Infinity]}', path="/v1/models/total:predict")
+    status, answer = asked(port, b'{"inputs": [NaN, Infinity]}', path="/v1/models/total:predict")
     assert status == 200
     np.testing.assert_array_equal(answer["outputs"]["twice"], [np.nan, np.inf])
 
 
 def test_outputs_that_are_not_of_rows_are_neither_parted_nor_cut(port):
     path = "/v1/models/total:predict"
-    assert _asked(port, b'{"inputs": [1, 2, 3]}', path=path)[1]["outputs"]["total"] == [6.0]
-    status, answer = _asked(port, b'{"instances": [1, 2, 3]}', path=path)
+    assert asked(port, b'{"inputs": [1, 2, 3]}', path=path)[1]["outputs"]["total"] == [6.0]
+    status, answer = asked(port, b'{"instances": [1, 2, 3]}', path=path)
     assert status == 400 and "total [1]" in answer["error"]
-    status, answer = _asked(port, b'{"instances": [5]}', path=path)
+    status, answer = asked(port, b'{"instances": [5]}', path=path)
     assert status == 200 and answer["predictions"] == [{"total": 5.0, "twice": 10.0, "label": "a"}]
 
 
 def test_outputs_that_differ_in_their_rows_are_refused_where_the_model_does_not_say_so_before(port):
     path, body = "/v1/models/total:predict", '{"signature_name": "kept", "instances": [1, %s, 3]}'
-    status, answer = _asked(port, body % "-2", path=path)
+    status, answer = asked(port, body % "-2", path=path)
     assert status == 400 and "all [3]" in answer["error"] and "kept [2]" in answer["error"]
-    status, answer = _asked(port, body % "2", path=path)
+    status, answer = asked(port, body % "2", path=path)
     assert status == 200 and answer["predictions"] == [{"all": x, "kept": x} for x in (1.0, 2.0, 3.0)]
 
 
 def test_packed_bodies_are_unpacked_within_the_limit(port):
     packed = {"content-encoding": "gzip"}
-    assert _asked(port, gzip.compress(GOOD), packed)[0] == 200
+    assert asked(port, gzip.compress(GOOD), packed)[0] == 200
     for body, text in [
         (gzip.compress(b" " * (50 << 20)), "once it is unpacked"),
         (gzip.compress(GOOD)[:-9], "one whole gzip"),
         (GOOD, "gzip"),
     ]:
-        status, answer = _asked(port, body, packed)
+        status, answer = asked(port, body, packed)
         assert status == 400 and text in answer["error"]
-    assert _asked(port, GOOD, {"content-encoding": "br"})[0] == 400
+    assert asked(port, GOOD, {"content-encoding": "br"})[0] == 400
 
 
 def test_requests_on_one_connection_are_answered_in_their_order(port):
-    head = f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(GOOD)}\r\n\r\n".encode()
+    head = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(GOOD)}\r\n\r\n".encode()
     columns = json.dumps({"inputs": json.loads(GOOD)["instances"]}).encode()
-    slow = f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(columns)}\r\n\r\n".encode() + columns
+    slow = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(columns)}\r\n\r\n".encode() + columns
     last = head.replace(b"host", b"connection: close\r\nhost")
     out = _raw(port, (head + GOOD) * 2 + slow + head + GOOD + b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n" + last + GOOD)
     kinds = [word for word in out.replace(b'"', b" ").split() if word in (b"predictions", b"outputs", b"status")]
@@ -173,31 +161,31 @@ def test_every_way_to_send_a_body_gets_the_same_answer(port):
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(GOOD[i : i + 20]), GOOD[i : i + 20]) for i in range(0, len(GOOD), 20))
     close, length = b"host: a\r\nconnection: close\r\n", f"content-length: {len(GOOD)}\r\n".encode()
     for data in [
-        f"POST {PATH} HTTP/1.1\r\n".encode() + close + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n",
-        f"POST {PATH} HTTP/1.0\r\n".encode() + length + b"\r\n" + GOOD,
-        f"POST {PATH} HTTP/1.1\r\n".encode() + close + b"expect: 100-continue\r\n" + length + b"\r\n" + GOOD,
-        f"POST {PATH}?a=1 HTTP/1.1\r\n".encode() + close + length + b"\r\n" + GOOD,
-        f"POST {PATH}/ HTTP/1.1\r\n".encode() + close + length + b"\r\n" + GOOD,
-        f"POST {PATH} HTTP/1.1\r\ncontent-type: text/plain\r\n".encode() + close + length + b"\r\n" + GOOD,
+        f"POST {PREDICT} HTTP/1.1\r\n".encode() + close + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n",
+        f"POST {PREDICT} HTTP/1.0\r\n".encode() + length + b"\r\n" + GOOD,
+        f"POST {PREDICT} HTTP/1.1\r\n".encode() + close + b"expect: 100-continue\r\n" + length + b"\r\n" + GOOD,
+        f"POST {PREDICT}?a=1 HTTP/1.1\r\n".encode() + close + length + b"\r\n" + GOOD,
+        f"POST {PREDICT}/ HTTP/1.1\r\n".encode() + close + length + b"\r\n" + GOOD,
+        f"POST {PREDICT} HTTP/1.1\r\ncontent-type: text/plain\r\n".encode() + close + length + b"\r\n" + GOOD,
     ]:
         body = _raw(port, data).rsplit(b"\r\n\r\n", 1)[-1]
         np.testing.assert_allclose(json.loads(body)["predictions"], answers(VALUES[:1], 0), rtol=1e-6)
 
 
 def test_a_head_without_end_and_two_lengths_are_refused(port):
-    both = f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 9\r\n\r\n".encode()
+    both = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 9\r\n\r\n".encode()
     assert _raw(port, both).startswith(b"HTTP/1.1 400")
     chunked = b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n"  # what follows are trailers, headers as well
     for start in (b"", chunked):
         with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-            connection.sendall(f"POST {PATH} HTTP/1.1\r\nhost: a\r\n".encode() + start)
+            connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\n".encode() + start)
             with pytest.raises(ConnectionError):
                 for _ in range(10_000):  # until the server has had enough
                     connection.sendall(b"x: " + b"a" * 10_000 + b"\r\n")
-    assert _asked(port, GOOD)[0] == 200
+    assert asked(port, GOOD)[0] == 200
 
 
 def test_a_deadline_that_is_no_number_is_none_and_one_that_passed_is_named(port):
-    assert _asked(port, GOOD, {"x-request-timeout-ms": "soon"})[0] == 200
-    status, answer = _asked(port, GOOD, {"x-request-timeout-ms": "-1"})
+    assert asked(port, GOOD, {"x-request-timeout-ms": "soon"})[0] == 200
+    status, answer = asked(port, GOOD, {"x-request-timeout-ms": "-1"})
     assert status == 504 and "deadline" in answer["error"]

@@ -28,7 +28,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.support.eventually import eventually
-from tests.support.served_model import answers, example, rows, save_version
+from tests.support.served_model import PREDICT, answers, asked, example, rows, save_version
 from trainers.serving.push import push, rollback
 from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
 from trainers.serving.server.batcher import Waiting
@@ -40,7 +40,6 @@ from trainers.serving.server.versions import ServedModel, State
 
 HOSTILE = int(os.environ.get("FULLPASS_HOSTILE", "1500"))
 IDLE = int(os.environ.get("FULLPASS_IDLE", "200"))
-PATH = "/v1/models/m:predict"
 _metrics = functools.cache(Metrics)  # Prometheus' registry is one for the process
 CRASH = bytes.fromhex("0a130a110a0178120c0a0affffffff0f0000000000")  # ends TensorFlow 2.21's own parser
 
@@ -71,31 +70,20 @@ def _body(values):
     return json.dumps({"instances": [{"b64": base64.b64encode(each).decode()} for each in values]}).encode()
 
 
-def _asked(port, body, headers=None):
-    """(status, body) over a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("POST", PATH, body, headers or {})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
-
-
 def _hostile(server, stub, number):
     """Sends one hostile request and returns what came back: a status, or how the connection ended."""
     kind = number % 8
     rest, grpc_port = server.config.rest_port, server.config.grpc_port
     if kind == 0:
-        return _asked(rest, b'{"instances": [' + os.urandom(20))[0]
+        return asked(rest, b'{"instances": [' + os.urandom(20))[0]
     if kind == 1:
-        return _asked(rest, _body([CRASH, os.urandom(30)]))[0]
+        return asked(rest, _body([CRASH, os.urandom(30)]))[0]
     if kind == 2:  # too large: refused while it is sent
         with contextlib.suppress(ConnectionError):
-            return _asked(rest, b"a" * (300 << 10))[0]
+            return asked(rest, b"a" * (300 << 10))[0]
         return 400
     if kind in (3, 4):  # half a request, or half a body; then gone
-        head = f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 5000\r\n"
+        head = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\ncontent-length: 5000\r\n"
         half = head.encode() if kind == 3 else head.encode() + b"\r\n" + b"{" * 500
         with socket.create_connection(("127.0.0.1", rest)) as connection:
             connection.sendall(half)
@@ -127,12 +115,12 @@ def test_hostile_requests_and_idle_connections_hold_nobody_up_and_memory_stays_f
             for position in range(IDLE)
         ]
         slow = socket.create_connection(("127.0.0.1", server.config.rest_port))
-        slow.sendall(f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n".encode())
+        slow.sendall(f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n".encode())
 
         def honest():
             while not stop.is_set():
                 got = stub.Predict(_grpc_request(good), timeout=60).outputs["outputs"].float_val
-                status, body = _asked(server.config.rest_port, _body(good))
+                status, body = asked(server.config.rest_port, _body(good))
                 answered[status] += 1
                 if not np.allclose(got, answers(values, 0)) or not np.allclose(body["predictions"], answers(values, 0)):
                     wrong.append(body)
@@ -168,7 +156,7 @@ def test_a_killed_process_costs_its_own_requests_alone(root):
         def ask():
             while not stop.is_set():
                 try:
-                    status, answer = _asked(server.config.rest_port, body)
+                    status, answer = asked(server.config.rest_port, body)
                     counted[status] += 1
                     np.testing.assert_allclose(answer["predictions"], expected, rtol=1e-5)
                 except (ConnectionError, http.client.HTTPException) as error:
@@ -219,7 +207,7 @@ def test_twenty_swaps_and_rollbacks_under_load_fail_no_request(root, tmp_path):
             while not stop.is_set():
                 try:
                     if over_rest:
-                        status, answer = _asked(server.config.rest_port, body)
+                        status, answer = asked(server.config.rest_port, body)
                         got = answer["predictions"] if status == 200 else [answer]
                     else:
                         found = stub.Predict(request, timeout=60)
