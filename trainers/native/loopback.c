@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,19 +73,46 @@ int bind(int fd, const struct sockaddr* address, socklen_t size) {
   return real_bind(fd, (const struct sockaddr*)&changed, size);
 }
 
-/* Whether a row of /proc/net/tcp(6) is the other end of a connection from `theirs` to `ours`; its user goes to *uid. */
-static int find_peer(const char* table, unsigned theirs, unsigned ours, unsigned* uid) {
+/* Writes an address and port as a row of /proc/net/tcp shows it, or of /proc/net/tcp6; an empty text where the table cannot hold it. */
+static void as_row(const struct sockaddr* address, int v6, char* text, size_t size) {
+  uint32_t words[4] = {0, 0, htonl(0xffff), 0};
+  int only_v6 = 0;
+  unsigned port;
+  if (address->sa_family == AF_INET) {
+    const struct sockaddr_in* v4 = (const struct sockaddr_in*)address;
+    words[3] = v4->sin_addr.s_addr;
+    port = ntohs(v4->sin_port);
+  } else {
+    const struct sockaddr_in6* six = (const struct sockaddr_in6*)address;
+    memcpy(words, &six->sin6_addr, sizeof words);
+    only_v6 = !IN6_IS_ADDR_V4MAPPED(&six->sin6_addr);
+    port = ntohs(six->sin6_port);
+  }
+  if (v6)
+    snprintf(text, size, "%08X%08X%08X%08X:%04X", words[0], words[1], words[2], words[3], port);
+  else if (only_v6)
+    *text = 0;
+  else
+    snprintf(text, size, "%08X:%04X", words[3], port);
+}
+
+/* Whether a row of /proc/net/tcp(6) is the other end of a connection from `there` to `here`; its user goes to *uid.
+ * Addresses count as ports do: 127.0.0.2:P is not 127.0.0.1:P, and 127/8 is everybody's. A socket that no process has any
+ * more (its inode is 0) belongs to nobody: kernels before 6.16 show it as root's. */
+static int find_peer(const char* table, int v6, const struct sockaddr* there, const struct sockaddr* here, unsigned* uid) {
+  char theirs[64], ours[64];
+  as_row(there, v6, theirs, sizeof theirs);
+  as_row(here, v6, ours, sizeof ours);
   FILE* file = fopen(table, "re");
   if (!file) return -1;
   char line[512];
   int found = 0;
   while (!found && fgets(line, sizeof line, file)) {
     char local[64], remote[64];
-    unsigned state, owner;
-    if (sscanf(line, " %*[^:]: %63s %63s %x %*s %*s %*s %u", local, remote, &state, &owner) != 4) continue;
-    const char *local_port = strrchr(local, ':'), *remote_port = strrchr(remote, ':');
-    if (!local_port || !remote_port) continue;
-    if (strtoul(local_port + 1, NULL, 16) != theirs || strtoul(remote_port + 1, NULL, 16) != ours) continue;
+    unsigned owner;
+    unsigned long inode;
+    if (sscanf(line, " %*[^:]: %63s %63s %*x %*s %*s %*s %u %*s %lu", local, remote, &owner, &inode) != 4) continue;
+    if (strcmp(local, theirs) || strcmp(remote, ours) || !inode) continue;
     *uid = owner;
     found = 1;
   }
@@ -95,15 +123,13 @@ static int find_peer(const char* table, unsigned theirs, unsigned ours, unsigned
 static int may_enter(int fd) {
   struct sockaddr_storage here, there;
   socklen_t here_size = sizeof here, there_size = sizeof there;
-  if (getsockname(fd, (struct sockaddr*)&here, &here_size)) return 1;
-  const unsigned ours = port_of((struct sockaddr*)&here, here_size);
-  if (!is_ours(ours)) return 1;
+  const struct sockaddr *const ours = (const struct sockaddr*)&here, *const theirs = (const struct sockaddr*)&there;
+  if (getsockname(fd, (struct sockaddr*)&here, &here_size) || !is_ours(port_of(ours, here_size))) return 1;
   if (getpeername(fd, (struct sockaddr*)&there, &there_size)) return 0; /* gone already */
-  const unsigned theirs = port_of((struct sockaddr*)&there, there_size);
   unsigned uid = 0;
-  const int v4 = find_peer("/proc/net/tcp", theirs, ours, &uid);
+  const int v4 = find_peer("/proc/net/tcp", 0, theirs, ours, &uid);
   if (v4 > 0) return uid == geteuid();
-  const int v6 = find_peer("/proc/net/tcp6", theirs, ours, &uid);
+  const int v6 = find_peer("/proc/net/tcp6", 1, theirs, ours, &uid);
   if (v6 > 0) return uid == geteuid();
   /* Without /proc nobody can tell; then being on this machine has to do. */
   return v4 < 0 && v6 < 0;

@@ -92,6 +92,48 @@ def test_group_hangs_up_on_another_user_of_the_machine(group):
     assert group.poll() is None, "the run goes on"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+def test_own_ports_know_their_user_by_address_and_port():
+    """Every address of 127/8 is everybody's: a stranger may take the port of the user's own connection there."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    server = (
+        "import socket, threading\n"
+        f"server = socket.create_server(('', {port}))\n"
+        "print('ready', flush=True)\n"
+        "def answer(connection):\n"
+        "    with connection:\n"
+        "        while connection.recv(9): connection.sendall(b'in')\n"
+        "while True: threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()\n"
+    )
+    stranger = (
+        "import encodings.idna, os, socket, sys\n"
+        f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "for last in range(2, 62):\n"
+        "    with socket.socket() as connection:\n"
+        "        connection.settimeout(10)\n"
+        "        connection.bind((f'127.0.0.{last}', int(sys.argv[1])))\n"
+        "        try:\n"
+        f"            connection.connect(('127.0.0.1', {port})); connection.sendall(b'me')\n"
+        "            print(last, connection.recv(9).decode())\n"
+        "        except ConnectionError: print(last)\n"
+    )
+    env = {**os.environ, **own_ports.own_ports_env([port], {})}
+    with subprocess.Popen([sys.executable, "-c", server], env=env, stdout=subprocess.PIPE) as running:
+        try:
+            assert running.stdout is not None and running.stdout.readline() == b"ready\n"
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as own:
+                own.sendall(b"me")
+                assert own.recv(9) == b"in"
+                command = [sys.executable, "-I", "-c", stranger, str(own.getsockname()[1])]
+                done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+                own.sendall(b"me")
+                assert own.recv(9) == b"in", "its own user stays"
+        finally:
+            running.kill()
+    assert [line for line in done.stdout.splitlines() if "in" in line] == [] and "61" in done.stdout, done
+
+
 def test_own_ports_warns_once_by_name_where_they_cannot_be_kept(monkeypatch, capsys):
     monkeypatch.setattr(own_ports, "_library", lambda: None)
     monkeypatch.setattr(own_ports, "_warned", False)
