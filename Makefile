@@ -7,6 +7,9 @@ FUZZ_RUNS ?= 200000
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
+# tests/conftest.py has the slow files begin first.
+BESIDE = -n 2 --dist loadfile --no-loadscope-reorder
+
 EXTRAS ?= kubernetes,gcs,s3,tfma
 TENSORFLOW ?= tensorflow
 
@@ -47,19 +50,19 @@ lint: env
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m tests.support.line_hits -m pytest tests/unit tests/system -n 2 --dist loadfile
+	$(BIN)/python -m tests.support.line_hits -m pytest tests/unit tests/system $(BESIDE)
 
 coverage: env
 	$(BIN)/python -m coverage report
 
 test-unit test-system: test-%: env
-	$(BIN)/python -m pytest tests/$* -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/$* $(BESIDE)
 
 test-gpu: env
 	$(BIN)/python -m pytest tests/gpu
 
 test-clusters: env
-	$(BIN)/python -m pytest tests/clusters
+	$(BIN)/python -m tests.clusters
 
 bench: env
 	$(BIN)/python -m benchmarks.harness.suite --quick

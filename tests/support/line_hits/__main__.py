@@ -6,6 +6,7 @@ import io
 import marshal
 import os
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -31,9 +32,19 @@ def main(words: list[str]) -> int:
         directory = Path(name)
         offsets = prepare(directory)
         hook(Path(site.getsitepackages()[0]))
-        code = subprocess.run([sys.executable, *words], env={**os.environ, VARIABLE: name}, check=False).returncode
+        code = call([sys.executable, *words], {**os.environ, VARIABLE: name})
         save(directory, offsets, ROOT / ".coverage")
     return report(code)
+
+
+def call(words: list[str], environment: dict[str, str]) -> int:
+    """Runs a command and returns its exit code. SIGTERM reaches it as Ctrl-C does: pytest then ends its workers and servers."""
+    children: list[subprocess.Popen[bytes]] = []
+    # A terminal's Ctrl-C reaches the command, too; it says when it is done.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: [child.send_signal(signal.SIGINT) for child in children])
+    children.append(subprocess.Popen(words, env=environment))
+    return children[0].wait()
 
 
 def hook(packages: Path) -> None:

@@ -1,6 +1,7 @@
 """Programs of a Kubernetes cluster, built from the Go module proxy once and kept; Debian packages for the rest.
 
-`python -m tests.support.servers.kubernetes.binaries` builds everything beforehand (about 20 CPU-minutes).
+`python -m tests.support.servers.kubernetes.binaries` builds everything beforehand (about 20 CPU-minutes), or waits for another process
+that is at it.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from engine.machine.lock import locked
 
 __all__ = [
     "CACHE",
@@ -237,7 +241,7 @@ def _build(write_module, packages: dict[str, str], label: str) -> None:
             start = time.monotonic()
             print(f"building {name} ...", file=sys.stderr, flush=True)
             built = folder / name
-            words = ["nice", "-n", "15", "go", "build", "-trimpath", "-ldflags", flags, "-o", str(built), package]
+            words = ["go", "build", "-trimpath", "-ldflags", flags, "-o", str(built), package]
             _run(words, cwd=folder, env=go, what=f"build {name}")
             os.replace(built, bin_dir / name)
             print(f"built {name} in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
@@ -261,11 +265,19 @@ def _run(words: list[str], *, cwd, env: dict[str, str], what: str) -> None:
         raise Unavailable(f"could not {what}: {done.stderr.strip()[-1500:]}")
 
 
+def main(keep_go: bool) -> None:
+    """Makes everything that is missing, at low priority, in one process of this machine at a time."""
+    os.nice(10)  # tests run beside it; at 19 it would not be done when they are
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # which ends the compiler, too
+    with locked(CACHE):
+        ensure_packages()
+        ensure_programs()
+        for name in OPERATORS:
+            ensure_manifests(name)
+            ensure_program(name)
+        if not keep_go:
+            remove_build_caches()
+
+
 if __name__ == "__main__":
-    ensure_packages()
-    ensure_programs()
-    for operator_name in OPERATORS:
-        ensure_manifests(operator_name)
-        ensure_program(operator_name)
-    if "--keep-go" not in sys.argv:
-        remove_build_caches()
+    main("--keep-go" in sys.argv)

@@ -1,0 +1,55 @@
+"""Runs the cluster tests, a few pytest processes beside one another: `python -m tests.clusters [options of pytest]`.
+
+They wait for servers most of the time, so one process after another would leave the cores idle. What shares state shares a process:
+the one Kubernetes node, the Beam clusters of a session, Ray and tuning, which both start Ray in the process of the test. Ray's has
+nothing else in it: Ray forks its servers with Python code between fork and exec, which can hang where gRPC's threads of earlier tests
+(Beam's) hold a lock.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.side_by_side import Group, run
+
+__all__ = ["groups"]
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
+# In the order of their start. What no pattern names goes to "beam".
+PATTERNS: dict[str, tuple[str, ...]] = {
+    "kubernetes": ("test_kubernetes_*.py",),
+    "beam": (),
+    "soak": ("test_soak.py",),
+    "ray": ("test_ray_*.py", "test_tuning.py"),
+}
+BESIDE = 3  # Ray begins when another group has ended: four at once on two cores, and servers miss their own time limits
+
+
+def groups(options: Sequence[str] = ()) -> list[Group]:
+    """Returns the groups, each test file of this folder in exactly one of them.
+
+    Args:
+        options: of pytest, for each of them.
+    """
+    files = {path: next((n for n, p in PATTERNS.items() if any(map(path.match, p))), "beam") for path in _test_files()}
+    found = []
+    for name in PATTERNS:
+        own = (str(path.relative_to(ROOT)) for path, group in files.items() if group == name)
+        commands = [(sys.executable, "-u", "-m", "pytest", *own, *options)]
+        if name == "kubernetes":
+            # Its programs are built where they are missing, or waited for, outside any test's time limit. Where that fails the tests
+            # are skipped with the reason, which fails the run where CI=true.
+            commands.insert(0, (sys.executable, "-u", "-m", "tests.support.servers.kubernetes.binaries"))
+        found.append(Group(name=name, commands=tuple(commands)))
+    return found
+
+
+def _test_files() -> list[Path]:
+    return sorted(FOLDER.glob("test_*.py"))
+
+
+if __name__ == "__main__":
+    sys.exit(run(groups(sys.argv[1:]), beside=BESIDE, directory=ROOT))
