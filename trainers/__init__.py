@@ -26,10 +26,10 @@ __all__ = [
 
 _HOMES = {
     "ArrayDataset": "engine.dataset.arrays",
-    "CheckpointConfig": "trainers.config.config",
-    "EarlyStopping": "trainers.config.config",
+    "CheckpointConfig": "trainers.config.saving",
+    "EarlyStopping": "trainers.config.saving",
     "LearningRate": "trainers.config.config",
-    "PadList": "trainers.config.config",
+    "PadList": "trainers.config.padding",
     "ModelContext": "trainers.models.context",
     "Preempted": "trainers.loop.interrupt",
     "ShardedEmbedding": "trainers.tables.layer",

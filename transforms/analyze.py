@@ -120,7 +120,7 @@ def _analyze(
     held_bytes: int,
     target_split_bytes: int | None,
 ) -> AnalyzeReport:
-    from engine.schema.feature_spec import tensorflow_schema
+    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.batches.features import LayoutSource
     from transforms.batches.layouts import layouts_of, type_specs_of
     from transforms.output.transform_graph import pause_collection, write_transform_output
@@ -174,7 +174,7 @@ def _sample(ds: Dataset, splits: Sequence[Any]) -> Any:
     """Returns the first records as tensors by feature with their number, or None where there is none."""
     import tensorflow as tf
 
-    from engine.schema.feature_spec import tensorflow_schema
+    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.batches.layouts import layouts_of
     from transforms.output.row_check import SAMPLE_ROWS
     from transforms.passes.transformation import tensor_of
@@ -206,7 +206,7 @@ def _report(
 def _run_pass(
     backend: Any, plan: Any, ds: Dataset, splits: Sequence[Any], batch_rows: int, number: int
 ) -> dict[Any, Any]:
-    from engine.schema.feature_spec import tensorflow_schema
+    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.runners import SplitReader
     from transforms.runners.base import check_counts
 

@@ -83,7 +83,8 @@ def transform(
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from engine.schema.feature_spec import schema_from_feature_spec, tensorflow_schema
+    from engine.schema.feature_spec import schema_from_feature_spec
+    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.analyze import split_bytes
     from transforms.batches.layouts import layouts_of
     from transforms.runners import SplitReader, make_runner

@@ -96,13 +96,12 @@ def explain(dataset: Dataset) -> list[str]:
     Args:
         dataset: the one that was measured.
     """
-    import pyarrow as pa
+    from engine.schema.kinds import is_text_or_bytes
+    from engine.schema.lists import is_list
 
-    def is_text(kind: Any) -> bool:
-        kind = kind.value_type if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) else kind
-        return any(test(kind) for test in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string))
-
-    texts = sum(is_text(field.type) for field in dataset.schema)
+    texts = sum(
+        is_text_or_bytes(field.type.value_type if is_list(field.type) else field.type) for field in dataset.schema
+    )
     lines = [
         f"arrow batches: every column of every record into batches of {_BATCH_ROWS:,}, one reader each way",
         f"shuffled feed: one epoch in shuffled batches of 1,024, as training takes them; a peer shuffles a buffer of {_SHUFFLED:,}, "

@@ -2,65 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster.report.bench_results import AT, Measured, machines, read_results
 from cluster.report.charts import bars, intervals, lines
 from cluster.report.model import Block, Cell, Column, Page, Section, Table, number, shown
-from engine.core.errors import ConfigError, DataError
 from engine.version import __version__
 
-__all__ = ["Measured", "bench_page", "read_results"]
-
-_AT = re.compile(r"(.+)_at_(\d+)")  # examples_per_s_at_64: one point of a growth curve
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One benchmark of one run.
-
-    Attributes:
-        case: the file's name, or the benchmark's group.
-        name: of the benchmark, with its parameters.
-        machine, commit, when: where, of which code and when it was measured.
-        params: its parameters.
-        stats: pytest-benchmark's, in seconds.
-        extra: what the benchmark noted (`ratio`, `cpu_ratio`, `peer`, `what`, `pairs`, `records_per_s`, `stages`, ...).
-    """
-
-    case: str
-    name: str
-    machine: str
-    commit: str
-    when: str
-    params: Mapping[str, Any]
-    stats: Mapping[str, float]
-    extra: Mapping[str, Any]
-
-    @property
-    def label(self) -> str:
-        """What was measured, and beside what."""
-        what = str(self.extra.get("what") or self.name.removeprefix("test_").replace("_", " "))
-        return f"{what} / {self.extra['peer']}".replace("`", "") if self.extra.get("peer") else what
-
-    def spread(self, key: str) -> tuple[float, float, float] | None:
-        """Returns median, least and greatest of a ratio, or None where it was not noted."""
-        value = self.extra.get(key)
-        found = [value.get(k) for k in ("median", "least", "greatest")] if isinstance(value, Mapping) else []
-        if len(found) == 3 and all(isinstance(v, int | float) and math.isfinite(v) and v > 0 for v in found):
-            return float(found[0]), float(found[1]), float(found[2])  # type: ignore[arg-type]
-        return None
-
-    @property
-    def ratio(self) -> float:
-        """The median ratio to the peer, of processor time where that was taken; 0 where none was noted."""
-        return (self.spread("cpu_ratio") or self.spread("ratio") or (0.0,))[0]
+__all__ = ["bench_page"]
 
 
 def bench_page(paths: Sequence[str | os.PathLike[str]]) -> Page:
@@ -85,7 +37,7 @@ def bench_page(paths: Sequence[str | os.PathLike[str]]) -> Page:
         _growth(current),
         _history(found),
         _stages(current),
-        _machines(found),
+        machines(found),
     ]
     ahead = [m for m in ratios if m.ratio >= 1]
     tiles = [("benchmarks", shown(len(current)), f"{len({m.case for m in current})} cases")]
@@ -103,45 +55,6 @@ def bench_page(paths: Sequence[str | os.PathLike[str]]) -> Page:
         sections=[s for s in sections if s.blocks],
         footer=f"Made by Fullpass {__version__} from {len(found):,} results.",
     )
-
-
-def read_results(paths: Sequence[str | os.PathLike[str]]) -> list[Measured]:
-    """Returns all benchmarks of the files."""
-    files: list[Path] = []
-    for path in map(Path, paths):
-        files += sorted(path.rglob("*.json")) if path.is_dir() else [path]
-    found = [measured for file in files for measured in _read(file)]
-    if not found:
-        raise ConfigError(f"{', '.join(map(str, paths))}: no results; `pytest --benchmark-json FILE` writes them")
-    return found
-
-
-def _read(file: Path) -> Iterator[Measured]:
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        machine, commit = stored["machine_info"], stored.get("commit_info") or {}
-        cpu = machine.get("cpu")
-        cpu = cpu.get("brand_raw") if isinstance(cpu, Mapping) else cpu
-        cores = machine.get("cores") or (machine.get("cpu") or {}).get("count")
-        place = ", ".join(str(p) for p in (cpu or machine.get("machine") or "unknown", cores and f"{cores} cores") if p)
-        for entry in stored["benchmarks"]:
-            extra = entry.get("extra_info") or {}
-            code = extra.get("code") or {}
-            yield Measured(
-                case=str(entry.get("group") or file.stem),
-                name=str(entry["name"]),
-                machine=place,
-                commit=str(code.get("commit") or commit.get("id") or "")[:7],
-                when=str(extra.get("date") or stored["datetime"]),
-                params=entry.get("params") or {},
-                stats=entry["stats"],
-                extra=extra,
-            )
-    except FileNotFoundError:
-        raise ConfigError(f"{file}: no such file; `pytest --benchmark-json FILE` writes results") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"is not in pytest-benchmark's format ({type(error).__name__}: {error})"
-        raise DataError(f"{what}; `pytest --benchmark-json FILE` writes it", path=str(file)) from None
 
 
 def _ratio_sections(ratios: Sequence[Measured]) -> list[Section]:
@@ -229,7 +142,7 @@ def _growth(current: Sequence[Measured]) -> Section:
             point = {"x": value, "y": m.stats["median"], "s": others or "median"}
             series.setdefault(f"{base}: seconds by {name}", []).append(point)
         for key, value in m.extra.items():
-            match = _AT.fullmatch(key)
+            match = AT.fullmatch(key)
             if match and isinstance(value, int | float) and value > 0:
                 series.setdefault(f"{base}: {match[1]}", []).append({"x": int(match[2]), "y": value, "s": match[1]})
     charts = []
@@ -282,14 +195,3 @@ def _stages(current: Sequence[Measured]) -> Section:
             if values:
                 charts.append(bars(f"{m.label}: seconds of each stage", values, "seconds"))
     return Section(name="stages", title="Time of our stages", blocks=charts)
-
-
-def _machines(found: Sequence[Measured]) -> Section:
-    rows = []
-    for machine in dict.fromkeys(m.machine for m in found):
-        mine = [m for m in found if m.machine == machine]
-        commits = dict.fromkeys(m.commit for m in mine if m.commit)
-        dates = sorted(m.when[:10] for m in mine)
-        rows.append([Cell(machine), number(len(mine)), Cell(", ".join(commits)), Cell(f"{dates[0]} to {dates[-1]}")])
-    columns = [Column("machine"), Column("results", numeric=True), Column("commits"), Column("dates")]
-    return Section(name="machines", title="Machines", blocks=[Table(caption="Machines", columns=columns, rows=rows)])

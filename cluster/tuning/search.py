@@ -17,7 +17,7 @@ from engine.core.configs import encode
 from engine.core.errors import ConfigError, FullpassError
 from engine.core.progress import Progress
 from engine.storage.atomic import atomic_file
-from trainers.checkpoints.checkpoint import BEST_FILE
+from trainers.checkpoints.directory import BEST_FILE
 
 __all__ = ["SearchResult", "Trial", "run"]
 

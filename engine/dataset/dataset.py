@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, listed
+from engine.dataset.file_entry import FileEntry
 from engine.dataset.file_set import FileSet, resolve
 from engine.dataset.file_set import check_present as refuse_absent
-from engine.dataset.manifest import FileEntry, Manifest, is_manifest
+from engine.dataset.manifest import Manifest, is_manifest
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
 from engine.formats.partition_filters import Filter, keep_files
@@ -21,9 +22,10 @@ from engine.formats.partitions import mark_partitions, partition_fields, with_pa
 from engine.formats.read import read_split
 from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
-from engine.schema.feature_spec import default_of, feature_spec_from_schema, schema_from_feature_spec
+from engine.schema.feature_spec import feature_spec_from_schema, schema_from_feature_spec
 from engine.schema.schema_proto import as_feature_spec
 from engine.schema.sequence import sequence_schema, sequence_spec_from_schema
+from engine.schema.tensorflow_view import default_of
 from engine.storage import paths as _paths
 from engine.storage.listing import broken_link
 

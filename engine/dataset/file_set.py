@@ -9,27 +9,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import re
 from collections.abc import Iterable
 
 import pyarrow as pa
 
 from engine.core.errors import DataError
-from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
+from engine.dataset.file_entry import FileEntry
+from engine.dataset.manifest import MANIFEST_NAME, Manifest
+from engine.dataset.named_files import NamedFiles, path_key, warn_of_splits
 from engine.dataset.shard_numbers import absent_shards
 from engine.formats.partitions import with_partitions
 from engine.storage import paths as _paths
 from engine.storage.destination import UNFINISHED
-from engine.storage.glob_patterns import glob_regex
 from engine.storage.pipes import refuse_pipe
 
 __all__ = ["FileSet", "check_present", "resolve"]
-
 _LOG = logging.getLogger("fullpass.engine")
 _NAMED = 3  # files that one message names
-_SPLIT = re.compile(
-    r"(?:^|[-_.])(train|training|test|testing|validation|valid|val|eval|dev)(?=[-_.])"
-)  # as TFDS and Hugging Face name them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,15 +60,15 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
         refuse_pipe(path)
     names = _paths.expand(given, broken_links=not check)
     files = set(names)
-    wanted = [_Named(path, path.removeprefix("file://") in files) for path in given]
+    wanted = [NamedFiles(path, path.removeprefix("file://") in files) for path in given]
     manifests = [Manifest.load(path, contained=True) for path in _beside(names, wanted)]
     known: dict[str, FileEntry] = {}
     left_out: list[str] = []
-    spelled = {_key(name): name for name in names}
+    spelled = {path_key(name): name for name in names}
     for manifest in manifests:
         absent = []
         for entry in manifest.files:
-            name = spelled.get(_key(entry.path))
+            name = spelled.get(path_key(entry.path))
             if name is not None:
                 known[name] = dataclasses.replace(entry, path=name)
                 if check:
@@ -87,7 +83,7 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
             known[entry.path] = entry
         left_out += [entry.path for entry in others]
     _say_left_out(left_out, len(known))
-    _say_splits(names, wanted)
+    warn_of_splits(names, wanted)
     if not manifests:
         for said in absent_shards(names):
             _LOG.warning("%s", said)
@@ -106,7 +102,11 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
 
 
 def check_present(entry: FileEntry) -> None:
-    """Raises DataError where a file that a manifest lists is gone or has another size."""
+    """Holds a file to its entry in the manifest.
+
+    Raises:
+        DataError: it is gone or has another size.
+    """
     if not _paths.exists(entry.path):
         raise DataError(
             f"is listed in the manifest with {entry.records} records, but is not there: restore it, or name only the files "
@@ -123,40 +123,8 @@ def check_present(entry: FileEntry) -> None:
         )
 
 
-class _Named:
-    """One path that the user gave: a file, a directory or a glob."""
-
-    def __init__(self, path: str, is_file: bool) -> None:
-        remote = _paths.is_remote(path)
-        self.path = path if remote else path.removeprefix("file://")
-        self._pattern: re.Pattern[str] | None = None
-        self.root = ""
-        self.is_file = is_file
-        self.key = _key(self.path)
-        self.is_directory = False
-        if self.is_file:
-            return
-        magic = re.search(r"[*?\[]", _paths.split_query(self.path)[0] if remote else self.path)
-        self.is_directory = magic is None if remote else os.path.isdir(self.path)
-        if self.is_directory:
-            self.root = self.key
-            return
-        start = magic.start() if magic else len(self.path)
-        self.root = _key(self.path[: self.path.rfind("/", 0, start)] if "/" in self.path[:start] else ".")
-        self._pattern = glob_regex(self.key)
-
-    def names(self, key: str) -> bool:
-        """Returns whether what was given names a file, were it there: a directory all below it, a glob what it matches."""
-        if self.is_file:
-            return key == self.key
-        if self._pattern is None:
-            return key.startswith(self.root.rstrip("/") + "/")
-        parts = key.split("/")
-        return any(self._pattern.fullmatch("/".join(parts[:end])) for end in range(1, len(parts) + 1))
-
-
 def _sorted_out(
-    absent: list[FileEntry], manifest: Manifest, wanted: list[_Named], spelled: dict[str, str]
+    absent: list[FileEntry], manifest: Manifest, wanted: list[NamedFiles], spelled: dict[str, str]
 ) -> tuple[list[FileEntry], list[FileEntry]]:
     """Sorts a manifest's files that were not found into those that are missed and those that were not meant.
 
@@ -166,7 +134,7 @@ def _sorted_out(
     others: list[FileEntry] = []
     files, patterns = {one.key for one in wanted if one.is_file}, [one for one in wanted if not one.is_file]
     for entry in absent:
-        key = _key(entry.path)
+        key = path_key(entry.path)
         named = key in files or any(one.names(key) for one in patterns)
         (missed if named else others).append(entry)
     if others and len(manifest.files) - len(absent) > 1 and not any(_paths.exists(entry.path) for entry in others):
@@ -174,19 +142,19 @@ def _sorted_out(
     return missed, others
 
 
-def _beside(names: list[str], wanted: list[_Named]) -> list[str]:
+def _beside(names: list[str], wanted: list[NamedFiles]) -> list[str]:
     """Paths of the manifests beside the files, and of those in the directories between them and the one given."""
     roots = {one.root for one in wanted if one.root}
     directories: dict[str, str] = {}  # by key; the spelling keeps a URI's query
     for directory in dict.fromkeys(_paths.parent(name) for name in names):
-        key = _key(directory)
+        key = path_key(directory)
         spelled = directory if _paths.is_remote(directory) else key
         above = [root for root in roots if key == root or key.startswith(root.rstrip("/") + "/")]
         directories.setdefault(key, spelled)
         top = min([*above, _above_partitions(key)], key=len)
         while key != top and len(key) > len(top):
             spelled = _paths.parent(spelled)
-            key = _key(spelled)
+            key = path_key(spelled)
             directories.setdefault(key, spelled)
     found = []
     for directory in directories.values():
@@ -215,14 +183,6 @@ def _above_partitions(directory: str) -> str:
     return directory
 
 
-def _key(path: str) -> str:
-    """One spelling of a path, however it was written: what paths are compared by."""
-    if _paths.is_remote(path):
-        scheme, _, rest = _paths.split_query(path)[0].partition("://")
-        return f"{scheme}://{re.sub('/+', '/', rest).rstrip('/')}"
-    return os.path.abspath(path.removeprefix("file://"))
-
-
 def _say_left_out(left_out: list[str], used: int) -> None:
     if left_out:
         names = ", ".join(path.rsplit("/", 1)[-1] for path in left_out[:_NAMED])
@@ -234,19 +194,3 @@ def _say_left_out(left_out: list[str], used: int) -> None:
             names,
             more,
         )
-
-
-def _say_splits(names: list[str], wanted: list[_Named]) -> None:
-    """One directory of TFDS or Hugging Face holds the files of all splits: read whole, they are one data set."""
-    for one in wanted:
-        if not one.is_directory:
-            continue
-        found = (_SPLIT.search(name.rsplit("/", 1)[-1]) for name in names if one.names(_key(name)))
-        splits = sorted({match.group(1) for match in found if match})
-        if len(splits) > 1:
-            _LOG.warning(
-                "%s holds files of the splits %s, and all are read: name one by a glob such as '*%s*'",
-                one.path,
-                ", ".join(splits),
-                splits[-1],
-            )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from engine.dataset.manifest import FileEntry, Manifest
+from engine.dataset.file_entry import FileEntry
+from engine.dataset.manifest import Manifest
 from engine.storage import paths as _paths
 
 if TYPE_CHECKING:

@@ -16,127 +16,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine import _native
 from engine.core.errors import DataError
+from engine.dataset.file_entry import CHUNK_BYTES, FileEntry, is_elsewhere, typed
 from engine.formats.block import Block
-from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
 from engine.storage import paths as _paths
 
-__all__ = ["MANIFEST_NAME", "VERSION", "FileEntry", "Manifest", "file_checksum", "is_manifest"]
-
+__all__ = ["MANIFEST_NAME", "VERSION", "Manifest", "is_manifest"]
 MANIFEST_NAME = "_fullpass_manifest.json"
 VERSION = 2  # 1 had no digest; it is still read
 _READ_VERSIONS = (1, VERSION)
-_CHUNK_BYTES = 4 << 20
 _HEAD_BYTES = 4096  # its name is in the first line: no data file is read whole to see that it is none
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FileEntry:
-    """One file of a data set.
-
-    Args:
-        path: file or URI.
-        format: name in `engine.formats.FORMATS`.
-        compression: "gzip" or "zlib" for compressed TFRecord, else None.
-        size_bytes: size on disk.
-        modified_ns: modification mark.
-        records: records in it.
-        blocks: what can be read by itself, in order.
-        checksum: of every byte of the file (`file_checksum`), or None where only headers were read.
-    """
-
-    path: str
-    format: str
-    compression: str | None
-    size_bytes: int
-    modified_ns: int
-    records: int
-    blocks: tuple[Block, ...]
-    checksum: str | None = None
-
-    def whole(self) -> Split:
-        """Returns the split that reads the whole file and is held to its count."""
-        return whole_split(self.path, self.format, self.compression, self.size_bytes, len(self.blocks), self.records)
-
-    @staticmethod
-    def scan(path: str, with_checksum: bool = False) -> FileEntry:
-        """Returns the entry of a file as it is now; reads record headers or the footer.
-
-        Raises:
-            DataError: the file is damaged.
-        """
-        size_bytes, modified_ns = _paths.stat(path)
-        name = detect(path)
-        module = format_module(name)
-        compression = module.file_compression(path)
-        records, blocks = module.scan_file(path, compression)
-        return FileEntry(
-            path=path,
-            format=name,
-            compression=compression,
-            size_bytes=size_bytes,
-            modified_ns=modified_ns,
-            records=records,
-            blocks=blocks,
-            checksum=file_checksum(path) if with_checksum else None,
-        )
-
-    @staticmethod
-    def of_written(path: str, records: int) -> FileEntry:
-        """Returns the entry, with its checksum, of a file to which so many records were written.
-
-        Raises:
-            DataError: it does not hold them.
-        """
-        entry = FileEntry.scan(path, with_checksum=True)
-        if entry.records != records:
-            raise DataError(f"holds {entry.records} records, {records} were written", path=path)
-        return entry
-
-    def to_json(self, directory: str = "") -> dict[str, Any]:
-        """Returns the entry as JSON values, its path relative to a directory where it lies below it."""
-        prefix = directory.rstrip("/") + "/" if directory else ""
-        blocks = [[block.offset, block.length, block.records, block.hash] for block in self.blocks]
-        return {**dataclasses.asdict(self), "path": self.path.removeprefix(prefix), "blocks": blocks}
-
-    @staticmethod
-    def from_json(value: dict[str, Any], directory: str = "") -> FileEntry:
-        """Returns the entry that `to_json` made.
-
-        Raises:
-            ValueError, KeyError, TypeError: it is not a manifest.
-        """
-        path = _typed(value, "path", str)
-        if directory and not _is_elsewhere(path):
-            path = _paths.join(directory, path)
-        blocks = tuple(_block(block) for block in _typed(value, "blocks", list))
-        records = _typed(value, "records", int)
-        if sum(block.records for block in blocks) != records:
-            raise ValueError(f"{path} has {records} records, its blocks sum up to {sum(b.records for b in blocks)}")
-        return FileEntry(
-            path=path,
-            format=_typed(value, "format", str),
-            compression=_typed(value, "compression", str, type(None)),
-            size_bytes=_typed(value, "size_bytes", int),
-            modified_ns=_typed(value, "modified_ns", int),
-            records=records,
-            blocks=blocks,
-            checksum=_typed(value, "checksum", str, type(None)) if "checksum" in value else None,
-        )
-
-    def split(self, block: Block, first_record: int | None = None) -> Split:
-        """Returns the split that reads exactly this block."""
-        return Split(
-            path=self.path,
-            format=self.format,
-            start=block.offset,
-            stop=block.offset + block.length,
-            records=block.records,
-            compression=self.compression,
-            first_record=first_record,
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,7 +115,7 @@ class Manifest:
             DataError: it is not a manifest, or damaged, or of a version this release cannot read.
         """
         with _paths.open_input(path) as file:
-            text = b"".join(iter(lambda: file.read(_CHUNK_BYTES), b""))
+            text = b"".join(iter(lambda: file.read(CHUNK_BYTES), b""))
         try:
             value = json.loads(text)
             if not isinstance(value, dict):
@@ -237,12 +127,12 @@ class Manifest:
                     path=path,
                 )
             _refuse_damaged(value, path)
-            schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(_typed(value, "schema", str), validate=True)))
-            entries = _typed(value, "files", list)
+            schema = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(typed(value, "schema", str), validate=True)))
+            entries = typed(value, "files", list)
             if contained:
                 _refuse_elsewhere(entries, path)
             manifest = Manifest(tuple(FileEntry.from_json(entry, _paths.parent(path)) for entry in entries), schema)
-            declared = _typed(value, "num_records", int)
+            declared = typed(value, "num_records", int)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, pa.ArrowException) as error:
             raise DataError(f"is not a Fullpass manifest ({error}); delete it or write it anew", path=path) from error
         if manifest.num_records != declared:
@@ -277,34 +167,13 @@ def _refuse_damaged(value: dict[str, Any], path: str) -> None:
 
 def _refuse_elsewhere(entries: list[Any], path: str) -> None:
     for entry in entries:
-        name = _typed(entry, "path", str)
-        if _is_elsewhere(name) or ".." in name.split("/"):
+        name = typed(entry, "path", str)
+        if is_elsewhere(name) or ".." in name.split("/"):
             raise DataError(
                 f"names the file {name!r}, which lies outside of its directory: open the manifest by its own name if that "
                 "is meant, or delete it",
                 path=path,
             )
-
-
-def _is_elsewhere(path: str) -> bool:
-    return path.startswith("/") or "://" in path
-
-
-def _typed(value: dict[str, Any], key: str, *types: type) -> Any:
-    """The value of a key, which has one of the types; counts and sizes are not negative."""
-    found = value[key]
-    if not isinstance(found, types) or isinstance(found, bool):
-        raise TypeError(f"{key} is {found!r:.60}")
-    if isinstance(found, int) and key != "modified_ns" and not 0 <= found < 1 << 62:
-        raise ValueError(f"{key} is {found}")
-    return found
-
-
-def _block(value: Any) -> Block:
-    offset, length, records, digest = value
-    whole = {"offset": offset, "length": length, "records": records}
-    counts = {key: _typed(whole, key, int) for key in whole}
-    return Block(**counts, hash=_typed({"hash": digest}, "hash", str))
 
 
 def is_manifest(path: str) -> bool:
@@ -315,14 +184,3 @@ def is_manifest(path: str) -> bool:
         return False
     with _paths.open_input(path) as file:
         return b"fullpass-manifest" in (file.read(_HEAD_BYTES) or b"")
-
-
-def file_checksum(path: str) -> str:
-    """Returns hex of the CRC-32C of the CRC-32Cs of a file's 4 MiB chunks."""
-    sums = bytearray()
-    with _paths.open_input(path) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            while len(chunk) < _CHUNK_BYTES and (more := file.read(_CHUNK_BYTES - len(chunk))):
-                chunk += more
-            sums += _native.crc32c(chunk).to_bytes(4, "little")
-    return f"{_native.crc32c(bytes(sums)):08x}"

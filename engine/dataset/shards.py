@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.core.errors import DataError
-from engine.dataset.manifest import FileEntry
+from engine.dataset.file_entry import FileEntry
 from engine.dataset.write import shard_name
 from engine.formats.registry import format_module
 from engine.schema.conform import conform
@@ -59,7 +59,11 @@ class ShardSet:
             self._file.__exit__(type(error), error, error.__traceback__)
 
     def push(self, batch: pa.RecordBatch) -> None:
-        """Adds the batch's rows; cuts it where shards end."""
+        """Adds the batch's rows; cuts it where shards end.
+
+        Raises:
+            DataError: more rows than were counted, or a value that does not fit the schema.
+        """
         batch = conform(batch, self._schema, None, self._records)
         while batch.num_rows:
             if self._records == self._bounds[-1]:

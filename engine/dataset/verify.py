@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import DataError, FullpassError
 from engine.core.progress import Progress
-from engine.dataset.manifest import FileEntry, file_checksum
+from engine.dataset.file_entry import FileEntry, file_checksum
 from engine.dataset.shard_numbers import absent_shards
 from engine.formats.block import Block
 from engine.formats.damage import DamageLog

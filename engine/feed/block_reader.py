@@ -12,6 +12,7 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.feed.config import FeedConfig
 from engine.formats.options import OnDamage
+from engine.schema.kinds import is_bytes, is_text
 from engine.schema.lists import is_variable_list
 
 __all__ = ["BlockReader", "BlockSource"]
@@ -141,10 +142,8 @@ def _blank(kind: pa.DataType) -> pa.Array:
 
 
 def _zero(kind: pa.DataType) -> object:
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text(kind):
         return ""
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return b""
-    if pa.types.is_fixed_size_binary(kind):
-        return bytes(kind.byte_width)
+    if is_bytes(kind):
+        return bytes(kind.byte_width) if pa.types.is_fixed_size_binary(kind) else b""
     return False if pa.types.is_boolean(kind) else 0

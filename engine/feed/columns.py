@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from engine._native import ByteRows
 from engine.core.errors import ConfigError, column_not_found
-from engine.schema.feature_spec import default_of, feature_type, shape_of, tensorflow_schema
 from engine.schema.metadata_keys import feature_descriptions
+from engine.schema.tensorflow_view import default_of, feature_type, shape_of, tensorflow_schema
 
 __all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "numpy_batch", "unpack_numpy"]
 

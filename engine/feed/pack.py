@@ -12,8 +12,7 @@ from engine import _native
 from engine.core.errors import DataError
 from engine.feed.columns import BYTES, FLOAT32, INT64, Column, Layout
 from engine.schema.conform import cast_array, first_without_fit
-from engine.schema.lists import is_variable_list
-from engine.schema.nulls import row_with_null_inside
+from engine.schema.lists import is_variable_list, row_with_null_inside
 
 __all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows", "values_rows"]
 

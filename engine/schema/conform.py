@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError, DataError, column_not_found, listed
-from engine.schema.feature_spec import default_of
+from engine.schema.kinds import is_text_or_bytes
 from engine.schema.lists import is_list
+from engine.schema.tensorflow_view import default_of
 
 __all__ = ["as_numbers", "cast_array", "conform", "first_without_fit", "refuse_overflow", "select_fields"]
 
@@ -136,8 +137,7 @@ def refuse_overflow(before: pa.Array, after: pa.Array) -> None:
 
 
 def _numbers(array: pa.Array) -> pa.Array:
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    while any(is_list(array.type) for is_list in lists):
+    while is_list(array.type):
         array = array.flatten()
     return array
 
@@ -158,12 +158,7 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
         return _lists_of_one(values, target)
     if types.is_fixed_size_list(target) and not types.is_nested(source) and target.list_size == 1:
         return pa.FixedSizeListArray.from_arrays(cast_array(column, target.value_type), 1)
-    if types.is_binary(target) and not (
-        types.is_string(source)
-        or types.is_large_string(source)
-        or types.is_large_binary(source)
-        or types.is_fixed_size_binary(source)
-    ):
+    if types.is_binary(target) and not is_text_or_bytes(source):
         return column.cast(pa.string()).cast(target)
     if types.is_integer(source) and types.is_floating(target):
         # TensorFlow's float32 rounds; a double is what a column of integers became because other files have fractions,

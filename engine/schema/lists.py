@@ -1,11 +1,13 @@
-"""Which Arrow types are lists: one answer for all that read, write, feed and serve them."""
+"""Lists in Arrow: which types they are, how long their rows, and nulls in them, for which a tensor has no place."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["is_list", "is_variable_list", "valid_rows", "value_lengths"]
+__all__ = ["is_list", "is_variable_list", "row_with_null_inside", "valid_rows", "value_lengths"]
 
 
 def is_list(data_type: pa.DataType) -> bool:
@@ -32,3 +34,24 @@ def value_lengths(column: pa.Array) -> np.ndarray:
         return np.where(valid_rows(column), lengths, 0) if column.null_count else lengths
     size = column.type.list_size if pa.types.is_fixed_size_list(column.type) else 1
     return valid_rows(column).astype(np.int64) * int(size)
+
+
+def row_with_null_inside(lists: pa.Array) -> int | None:
+    """Returns the first row whose list holds a null, or None where none does. A row that is null holds none.
+
+    A list of no fixed size inside a list may be null: it is one without a value, and reads as an empty one.
+
+    Args:
+        lists: lists of values, or of lists of values.
+    """
+    values = lists.flatten()
+    if not pa.types.is_nested(values.type):
+        return _first(lists, lambda row: None in row) if values.null_count else None
+    loose = not pa.types.is_fixed_size_list(values.type)
+    if not values.flatten().null_count and (loose or not values.null_count):
+        return None
+    return _first(lists, lambda row: any(not loose if inner is None else None in inner for inner in row))
+
+
+def _first(lists: pa.Array, holds: Any) -> int:
+    return next(row for row, value in enumerate(lists.to_pylist()) if value is not None and holds(value))

@@ -23,15 +23,10 @@ from typing import Any
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
-from engine.schema.feature_spec import (
-    arrow_type,
-    dtype_name,
-    feature_spec_from_schema,
-    feature_type,
-    shape_list,
-    tensorflow_schema,
-)
+from engine.schema.feature_spec import feature_spec_from_schema
 from engine.schema.metadata_keys import SEQUENCE, SHAPE, read_note
+from engine.schema.spec_fields import arrow_type, dtype_name, shape_list
+from engine.schema.tensorflow_view import feature_type, tensorflow_schema
 
 __all__ = [
     "column_name",

@@ -25,7 +25,7 @@ def main(data: str, out: str, steps: str) -> None:
     """Trains, and lets the leading worker write the model and a digest of its weights."""
     from engine import Dataset
     from trainers import Trainer, TrainerConfig
-    from trainers.config.config import CheckpointConfig
+    from trainers.config.saving import CheckpointConfig
     from trainers.supervision.tf_config import task_from_env
 
     task = task_from_env()

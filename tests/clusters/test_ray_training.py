@@ -50,7 +50,8 @@ def finish(handle):
 
 
 def weights(directory: Path) -> dict[str, bytes]:
-    from trainers.checkpoints.checkpoint import latest_checkpoint, load_checkpoint
+    from trainers.checkpoints.checkpoint import load_checkpoint
+    from trainers.checkpoints.directory import latest_checkpoint
 
     path = latest_checkpoint(str(directory))
     assert path is not None

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import json
 import posixpath
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,31 +21,21 @@ from typing import Any
 from engine.core import exit_codes
 from engine.core.errors import FullpassError
 from engine.storage import tree as storage
-from engine.storage.atomic import atomic_directory, remove_leftovers
-from trainers.checkpoints.integrity import damage_of_state, damage_of_tensors, digest_of_state, sealed_text
+from trainers.checkpoints.directory import (
+    BEST_FILE,
+    FORMAT_VERSION,
+    STATE,
+    TENSORS,
+    UNSEALED_VERSION,
+    checkpoint_path,
+    latest_checkpoint,
+    step_of,
+)
+from trainers.checkpoints.integrity import damage_of_state, damage_of_tensors, digest_of_state
 from trainers.checkpoints.table_parts import GROUP as TABLES
-from trainers.checkpoints.table_parts import TableParts, read_rows, remove_parts, tensor_key, verify_rows
+from trainers.checkpoints.table_parts import read_rows, tensor_key, verify_rows
 
-__all__ = [
-    "BEST_FILE",
-    "Checkpoint",
-    "CheckpointError",
-    "CheckpointNotWritten",
-    "checkpoint_steps",
-    "latest_checkpoint",
-    "load_checkpoint",
-    "remove_checkpoint",
-    "remove_uncommitted",
-    "write_checkpoint",
-]
-
-FORMAT_VERSION = 2
-_UNSEALED_VERSION = 1  # written before there were digests: read as it is
-_STATE = "state.json"
-BEST_FILE = "best.json"  # of a search: its "directory" is that of the best training
-_NAME = re.compile(r"step-(\d{12})/")
-_COMMIT = re.compile(rf"step-(\d{{12}})/{re.escape(_STATE)}")
-_TENSORS = "tensors"
+__all__ = ["Checkpoint", "CheckpointError", "CheckpointNotWritten", "load_checkpoint"]
 
 
 class CheckpointError(FullpassError):
@@ -96,7 +85,7 @@ class Checkpoint:
         if storage.is_local(self.path):
             return None
         copy = tempfile.TemporaryDirectory(prefix="fullpass-checkpoint-")
-        names = [name for name in storage.list_tree(self.path) if name.startswith(_TENSORS)]
+        names = [name for name in storage.list_tree(self.path) if name.startswith(TENSORS)]
         storage.download(self.path, names, Path(copy.name))
         return copy
 
@@ -132,7 +121,7 @@ class Checkpoint:
 
     @property
     def _prefix(self) -> str:
-        return posixpath.join(self._checked_folder, _TENSORS)
+        return posixpath.join(self._checked_folder, TENSORS)
 
     def restore_tables(self, tables: Sequence[Any], training: bool = True) -> None:
         """Reads the rows that this process holds of `ShardedTable`s.
@@ -183,49 +172,6 @@ class Checkpoint:
         return {f"{i}:{name}": value for i, ((name, _, _), value) in enumerate(zip(entries, values))}
 
 
-def root(directory: str) -> str:
-    """Returns where the checkpoints of a training directory are."""
-    return posixpath.join(directory, "checkpoints")
-
-
-def checkpoint_path(directory: str, step: int) -> str:
-    """Returns the directory of the checkpoint of a step."""
-    return posixpath.join(root(directory), f"step-{step:012d}")
-
-
-def checkpoint_steps(directory: str) -> list[int]:
-    """Returns the steps of all committed checkpoints, oldest first."""
-    return sorted(int(match.group(1)) for match in map(_COMMIT.fullmatch, _names(directory)) if match)
-
-
-def _names(directory: str) -> list[str]:
-    if not storage.is_local(directory):
-        return storage.list_tree(root(directory))
-    return [path.relative_to(path.parents[1]).as_posix() for path in _local_root(directory).glob("step-*/*")]
-
-
-def _local_root(directory: str) -> Path:
-    return storage.local_path(root(directory))
-
-
-def remove_uncommitted(directory: str) -> None:
-    """Deletes what killed writers left. Call it when none is writing."""
-    if storage.is_local(directory):
-        remove_leftovers(_local_root(directory))
-        remove_parts(root(directory))
-        return
-    names = _names(directory)
-    there = {int(match.group(1)) for match in map(_NAME.match, names) if match}
-    for step in sorted(there - set(checkpoint_steps(directory))):
-        storage.delete_tree(checkpoint_path(directory, step))
-
-
-def latest_checkpoint(directory: str) -> str | None:
-    """Returns the path of the newest committed checkpoint of a training directory, or None."""
-    steps = checkpoint_steps(directory)
-    return checkpoint_path(directory, steps[-1]) if steps else None
-
-
 def load_checkpoint(path: str) -> Checkpoint:
     """Returns a committed checkpoint; `path` is its directory, a training directory, or that of a search (its best training).
 
@@ -236,7 +182,7 @@ def load_checkpoint(path: str) -> Checkpoint:
         CheckpointError: none there, not committed, damaged, or of another format version.
     """
     path = str(path)
-    text = storage.read_text(posixpath.join(path, _STATE))
+    text = storage.read_text(posixpath.join(path, STATE))
     if text is not None:
         return _parsed(path, text)
     newest = latest_checkpoint(path)
@@ -244,97 +190,27 @@ def load_checkpoint(path: str) -> Checkpoint:
     if best_training is not None:
         return load_checkpoint(posixpath.join(path, json.loads(best_training)["directory"]))
     if newest is None:
-        raise CheckpointError(f"{path}: no committed checkpoint there (no {_STATE})")
-    checkpoint = _parsed(newest, storage.read_text(posixpath.join(newest, _STATE)) or "")
+        raise CheckpointError(f"{path}: no committed checkpoint there (no {STATE})")
+    checkpoint = _parsed(newest, storage.read_text(posixpath.join(newest, STATE)) or "")
     best = checkpoint.best_step
     return checkpoint if best in (None, checkpoint.step) else load_checkpoint(checkpoint_path(path, best))
 
 
 def _parsed(path: str, text: str) -> Checkpoint:
-    state_path = posixpath.join(path, _STATE)
+    state_path = posixpath.join(path, STATE)
     try:
         state = json.loads(text)
     except ValueError as error:
         raise CheckpointError(f"{state_path}: not valid JSON: {error}") from None
     version = state.get("version") if isinstance(state, dict) else None
-    if version not in (FORMAT_VERSION, _UNSEALED_VERSION):
+    if version not in (FORMAT_VERSION, UNSEALED_VERSION):
         raise CheckpointError(f"{state_path}: format version {version!r}, this code reads {FORMAT_VERSION}")
     damage = damage_of_state(state) if version == FORMAT_VERSION else None
-    if damage is None and _step_of(path) not in (None, state["step"]):
+    if damage is None and step_of(path) not in (None, state["step"]):
         damage = f"it says step {state['step']!r}, which is not its directory's"
     if damage is not None:
         raise CheckpointError(f"{state_path}: {damage}; go on from another checkpoint")
     return Checkpoint(path=path, state=state)
-
-
-def _step_of(path: str) -> int | None:
-    """Returns the step in the name of a checkpoint's directory; a copy elsewhere may have any name."""
-    match = _NAME.fullmatch(posixpath.basename(path.rstrip("/")) + "/")
-    return int(match.group(1)) if match else None
-
-
-def write_checkpoint(
-    directory: str,
-    step: int,
-    tensors: Mapping[str, list[tuple[str, Any]]],
-    state: dict[str, Any],
-    parts: TableParts | None = None,
-) -> str:
-    """Commits a checkpoint and returns its path; on any failure what was committed before is left untouched.
-
-    Args:
-        directory: the training directory.
-        step: optimizer steps done.
-        tensors: group to (path, tensor) pairs.
-        state: JSON-able; version, step and the variables' names are added.
-        parts: rows of tables, written by all workers; they become part of this checkpoint.
-    """
-    path = checkpoint_path(directory, step)
-    described: dict[str, list[Any]] = {
-        g: [(n, list(t.shape), t.dtype.name) for n, t in pairs] for g, pairs in tensors.items()
-    }
-    if parts is not None:
-        described[TABLES] = list(parts.described)
-        state = {**state, "table_ranges": parts.ranges}
-    whole = {**state, "version": FORMAT_VERSION, "step": step, "variables": described}
-    if storage.is_local(path):
-        with atomic_directory(storage.local_path(path)) as temporary:
-            _fill(temporary, tensors, whole, parts)
-        return path
-    with tempfile.TemporaryDirectory(prefix="fullpass-checkpoint-") as temporary_name:
-        _fill(Path(temporary_name), tensors, whole, parts)
-        storage.upload_tree(Path(temporary_name), path, last=_STATE)
-    return path
-
-
-def _fill(
-    folder: Path, tensors: Mapping[str, list[tuple[str, Any]]], state: Mapping[str, Any], parts: TableParts | None
-) -> None:
-    if parts is None:
-        _write_tensors(str(folder / _TENSORS), tensors)
-    else:
-        own = str(parts.folder / "own")
-        _write_tensors(own, tensors)
-        parts.join(own, str(folder / _TENSORS))
-    (folder / _STATE).write_text(sealed_text(state, folder))
-
-
-def _write_tensors(prefix: str, tensors: Mapping[str, list[tuple[str, Any]]]) -> None:
-    import tensorflow as tf
-
-    flat = [(tensor_key(g, i, name), t) for g, pairs in tensors.items() for i, (name, t) in enumerate(pairs)]
-    with tf.device("/cpu:0"):
-        tf.raw_ops.SaveV2(
-            prefix=prefix,
-            tensor_names=[k for k, _ in flat],
-            shape_and_slices=[""] * len(flat),
-            tensors=[t for _, t in flat],
-        )
-
-
-def remove_checkpoint(directory: str, step: int) -> None:
-    """Deletes a checkpoint: first the commit mark, so that a half deleted one does not count."""
-    storage.delete_tree(checkpoint_path(directory, step), first=_STATE)
 
 
 def assign_group(

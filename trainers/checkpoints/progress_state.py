@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainers.config.config import EarlyStopping, TrainerConfig
+from trainers.config.config import TrainerConfig
+from trainers.config.saving import EarlyStopping
 
 __all__ = ["TrainingState", "next_boundary"]
 

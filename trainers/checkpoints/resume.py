@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from engine.core.run_log import tell
 from trainers.checkpoints import checkpoint as files
+from trainers.checkpoints.directory import checkpoint_path, checkpoint_steps, root
 from trainers.checkpoints.saver import Saver
 from trainers.checkpoints.settings_change import refused_change, tuned_changes
 from trainers.checkpoints.table_parts import TableParts, write_part
@@ -51,7 +52,7 @@ def agreed_checkpoint(
     step = agreed_step(config.directory, placement, newest=newest_whole_step)
     if step is None:
         return None
-    saved = files.load_checkpoint(files.checkpoint_path(config.directory, step))
+    saved = files.load_checkpoint(checkpoint_path(config.directory, step))
     for name in sorted(set(schema) | set(saved.state["schema"])):
         if schema.get(name) != saved.state["schema"].get(name):
             raise files.CheckpointError(
@@ -78,9 +79,9 @@ def newest_whole_step(directory: str) -> int | None:
         CheckpointError: there are checkpoints, and all of them are damaged.
     """
     faults = []
-    for step in reversed(files.checkpoint_steps(directory)):
+    for step in reversed(checkpoint_steps(directory)):
         try:
-            files.load_checkpoint(files.checkpoint_path(directory, step)).verify()
+            files.load_checkpoint(checkpoint_path(directory, step)).verify()
         except files.CheckpointError as error:
             tell(f"DAMAGED CHECKPOINT: {error}")
             faults.append(str(error))
@@ -97,7 +98,7 @@ def newest_whole_step(directory: str) -> int | None:
 
 def newest_step(directory: str) -> int | None:
     """Returns the step of the newest commit, None where there is none."""
-    steps = files.checkpoint_steps(directory)
+    steps = checkpoint_steps(directory)
     return steps[-1] if steps else None
 
 
@@ -228,7 +229,7 @@ def all_committed(directory: str, placement: Placement, step: int) -> None:
         agreed_step(directory, placement)
     except tf.errors.OpError:
         # A worker that is through and gone closes its connections on one that still reads. The commit is what counts.
-        if step not in files.checkpoint_steps(directory):
+        if step not in checkpoint_steps(directory):
             raise
 
 
@@ -241,9 +242,9 @@ def shared_parts(
     saver.wait()
     if placement.num_hosts > 1:
         agreed_step(directory, placement)  # a save of this step may have been under way on the chief
-    parts = write_part(files.root(directory), step, tables, placement.host, placement.num_hosts)
+    parts = write_part(root(directory), step, tables, placement.host, placement.num_hosts)
     if placement.num_hosts > 1:
         agreed_step(directory, placement)  # all rows are there before the chief commits them
     if not placement.is_chief:
-        saver.restored(step, files.checkpoint_path(directory, step))
+        saver.restored(step, checkpoint_path(directory, step))
     return parts

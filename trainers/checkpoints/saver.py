@@ -11,8 +11,10 @@ from typing import Any
 
 from engine.core.run_log import tell
 from trainers.checkpoints import checkpoint as files
+from trainers.checkpoints.directory import checkpoint_path, checkpoint_steps, remove_checkpoint, remove_uncommitted
 from trainers.checkpoints.table_parts import TableParts
-from trainers.config.config import CheckpointConfig
+from trainers.checkpoints.write import write_checkpoint
+from trainers.config.saving import CheckpointConfig
 
 __all__ = ["Saver"]
 
@@ -45,7 +47,7 @@ class Saver:
 
     def clean(self) -> None:
         """Deletes what killed writers left. Called by the one writer before it writes."""
-        files.remove_uncommitted(self._directory)
+        remove_uncommitted(self._directory)
 
     def restored(self, step: int, path: str | None) -> None:
         """Counts from a checkpoint that was read."""
@@ -107,7 +109,7 @@ class Saver:
         self, step: int, tensors: dict[str, list[tuple[str, Any]]], state: dict[str, Any], parts: TableParts | None
     ) -> None:
         try:
-            self.last_path = files.write_checkpoint(self._directory, step, tensors, state, parts)
+            self.last_path = write_checkpoint(self._directory, step, tensors, state, parts)
             if state.get("finite", True):
                 self._last_finite = step
             self._error = None
@@ -123,11 +125,11 @@ class Saver:
                 tell(f"{said}; the last committed checkpoint is {self.last_path or 'none'}")
 
     def _prune(self) -> None:
-        steps = files.checkpoint_steps(self._directory)
+        steps = checkpoint_steps(self._directory)
         keep = set(steps[-self._config.keep :]) | self.pinned | self._by_time(steps) | {self._last_finite}
         for step in steps:
             if step not in keep:
-                files.remove_checkpoint(self._directory, step)
+                remove_checkpoint(self._directory, step)
 
     def _by_time(self, steps: list[int]) -> set[int]:
         span = self._config.keep_every_s
@@ -136,7 +138,7 @@ class Saver:
         kept: set[int] = set()
         last = None
         for step in steps:
-            saved = files.load_checkpoint(files.checkpoint_path(self._directory, step)).state.get("saved_at", 0.0)
+            saved = files.load_checkpoint(checkpoint_path(self._directory, step)).state.get("saved_at", 0.0)
             if last is None or saved - last >= span:
                 kept.add(step)
                 last = saved

@@ -7,74 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.core.configs import check_types, convert, require
+from engine.core.configs import check_types, require
 from engine.storage.tree import check_uri, is_local
+from trainers.config.padding import PadList, as_pad_lists
+from trainers.config.saving import CheckpointConfig, EarlyStopping
 
-__all__ = ["CheckpointConfig", "EarlyStopping", "LearningRate", "PadList", "TrainerConfig", "as_pad_lists"]
+__all__ = ["LearningRate", "TrainerConfig"]
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "parameter_server", "tpu")
 TRACKERS = ("mlflow", "wandb")
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16")
 _ON_NAN = ("stop", "skip", "go_on")
 _DECAYS = ("constant", "linear", "cosine", "exponential")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointConfig:
-    """When checkpoints are written and which of them are kept.
-
-    Args:
-        every_steps: save at the first call boundary after each multiple of it; None saves at the end of epochs only.
-        every_s: save as well when this many seconds have passed since the last save; None: never by time.
-        keep: newest checkpoints that are kept, at least 1.
-        keep_every_s: besides those, one checkpoint for each such span of wall time is kept for good; None: none.
-        asynchronous: write in the background from a copy in memory; the loop waits only if the last write still runs.
-    """
-
-    every_steps: int | None = 1000
-    every_s: float | None = None
-    keep: int = 3
-    keep_every_s: float | None = None
-    asynchronous: bool = True
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        require(
-            self.every_steps is None or self.every_steps >= 1, "every_steps", self.every_steps, "at least 1, or None"
-        )
-        require(self.every_s is None or self.every_s > 0, "every_s", self.every_s, "more than 0 seconds, or None")
-        require(self.keep >= 1, "keep", self.keep, "at least 1: the last checkpoint is what a restart goes on from")
-        require(
-            self.keep_every_s is None or self.keep_every_s > 0,
-            "keep_every_s",
-            self.keep_every_s,
-            "more than 0, or None",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class EarlyStopping:
-    """Ends the training when an evaluation metric no longer gets better.
-
-    Args:
-        metric: key of the evaluation metrics, e.g. "loss" or "auc".
-        mode: "min" or "max", whichever is better.
-        patience: evaluations in a row without an improvement after which training ends.
-        min_delta: smaller changes are not an improvement.
-        restore_best: the returned model has the weights of the best evaluation.
-    """
-
-    metric: str = "loss"
-    mode: str = "min"
-    patience: int = 3
-    min_delta: float = 0.0
-    restore_best: bool = True
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        require(self.mode in ("min", "max"), "mode", self.mode, "'min' or 'max'")
-        require(self.patience >= 1, "patience", self.patience, "at least 1")
-        require(self.min_delta >= 0, "min_delta", self.min_delta, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,30 +49,6 @@ class LearningRate:
         )
         require(self.end >= 0, "end", self.end, "0 or more")
         require(self.decay != "exponential" or self.end > 0, "end", self.end, "more than 0 for an exponential decay")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PadList:
-    """How a list feature becomes a dense tensor [b, length] beside its mask, the feature NAME_mask, bool [b, length].
-
-    Args:
-        length: values a record has at most; longer lists are cut.
-        keep: "first" or "last" values of a list that is cut.
-        value: what fills the rest.
-        buckets: smaller lengths; a batch is padded to the smallest that holds its longest list, not always to `length`.
-    """
-
-    length: int
-    keep: str = "first"
-    value: int | float | str = 0
-    buckets: Sequence[int] = ()
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        require(self.length >= 1, "length", self.length, "at least 1")
-        require(self.keep in ("first", "last"), "keep", self.keep, "'first' or 'last'")
-        fit = all(1 <= size < self.length for size in self.buckets)
-        require(fit, "buckets", self.buckets, f"each at least 1 and less than length={self.length}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,12 +214,3 @@ class TrainerConfig:
     def as_json(self) -> dict[str, Any]:
         """Returns the settings as plain JSON values, for the checkpoint."""
         return dataclasses.asdict(self)
-
-
-def as_pad_lists(pad: Mapping[str, Any]) -> dict[str, PadList]:
-    """Returns list feature to its `PadList`, of mappings too, as JSON and TOML have them.
-
-    Raises:
-        ConfigError: a value that is neither, or one that `PadList` refuses.
-    """
-    return dict(convert(Mapping[str, PadList], pad, "pad"))

@@ -17,6 +17,7 @@ from engine.core.progress import Progress
 from engine.storage.destination import check_file
 from trainers.evaluation.accumulators.sampling import Intervals
 from trainers.evaluation.outcome import outcome
+from trainers.evaluation.passes.checked_rows import one_a_row
 from trainers.evaluation.passes.evaluation_pass import (
     EvaluationPass,
     NumberedReader,
@@ -26,7 +27,7 @@ from trainers.evaluation.passes.evaluation_pass import (
 )
 from trainers.evaluation.passes.plan import TallyPlan
 from trainers.evaluation.passes.probe import find_heads
-from trainers.evaluation.passes.tally import Tally, one_a_row
+from trainers.evaluation.passes.tally import Tally
 from trainers.evaluation.result import EvaluationResult, SliceResult
 from trainers.evaluation.segments.buckets import parse_buckets, quantile_edges
 from trainers.evaluation.thresholds import Threshold, parse_thresholds

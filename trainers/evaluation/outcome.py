@@ -9,9 +9,10 @@ import numpy as np
 
 from trainers.evaluation.accumulators.sampling import Intervals, half_width
 from trainers.evaluation.fairness import gaps
+from trainers.evaluation.judgement import failures, not_judged
 from trainers.evaluation.passes.tally import Measured, Tally
 from trainers.evaluation.result import OTHER, EvaluationResult, SliceResult
-from trainers.evaluation.thresholds import Threshold, failures, not_judged
+from trainers.evaluation.thresholds import Threshold
 
 __all__ = ["outcome"]
 

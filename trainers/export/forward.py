@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from engine.core.errors import ConfigError
 from trainers.compat.keras import tf_variable
-from trainers.config.config import as_pad_lists
+from trainers.config.padding import as_pad_lists
 from trainers.models.inputs import model_inputs, takes_argument
 from trainers.models.padding import pad_lists
 from trainers.tables.table import tables_of

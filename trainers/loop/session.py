@@ -19,6 +19,7 @@ from engine.feed.protocols import TrainingData
 from trainers.callbacks.base import TrainingRun
 from trainers.callbacks.group import CallbackGroup
 from trainers.checkpoints import checkpoint as files
+from trainers.checkpoints.directory import checkpoint_path, latest_checkpoint
 from trainers.checkpoints.directory_lock import lock_directory
 from trainers.checkpoints.progress_state import TrainingState
 from trainers.checkpoints.resume import (
@@ -354,7 +355,7 @@ class Session:
         best, evaluated = None, self.state.history[-1] if self.state.history else {}
         stopping = self.config.early_stopping
         if stopping is not None and self.state.best_step is not None:
-            best = files.checkpoint_path(self.config.directory, self.state.best_step)
+            best = checkpoint_path(self.config.directory, self.state.best_step)
             evaluated = next(h for h in self.state.history if h["step"] == self.state.best_step)
             if stopping.restore_best:
                 saved, groups = files.load_checkpoint(best), self._built.groups()
@@ -372,7 +373,7 @@ class Session:
             metrics=self._last,
             eval_metrics={k: v for k, v in evaluated.items() if k not in skip and not k.startswith("train_")},
             history=self.state.history,
-            checkpoint=files.latest_checkpoint(self.config.directory),
+            checkpoint=latest_checkpoint(self.config.directory),
             best_checkpoint=best,
             stopped_early=self.state.stopped_early,
             resumed_from=self.resumed_from,

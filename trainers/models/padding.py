@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
-from trainers.config.config import PadList
+from trainers.config.padding import PadList
 
 __all__ = ["mask_name", "pad_lists"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from engine.dataset.manifest import FileEntry
+from engine.dataset.file_entry import FileEntry
 from engine.storage import paths
 from engine.storage.tree import for_tensorflow
 from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
+from engine.schema.kinds import is_text, value_kind
 from engine.schema.lists import is_list
 
 __all__ = ["FeatureColumn", "feature_column", "kind_of"]
@@ -64,7 +65,7 @@ def feature_column(array: pa.Array) -> FeatureColumn:
     """
     present = None if not array.null_count else pc.is_valid(array).to_numpy(zero_copy_only=False)
     if not is_list(array.type):
-        return FeatureColumn(present, None, _plain(array.drop_null()), 0, _is_text(array.type))
+        return FeatureColumn(present, None, _plain(array.drop_null()), 0, is_text(value_kind(array.type)))
     if array.null_count:
         array = array.drop_null()
     lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -78,7 +79,7 @@ def feature_column(array: pa.Array) -> FeatureColumn:
         valid = pc.is_valid(values).to_numpy(zero_copy_only=False).astype(np.int64)
         lengths = _sums_of_runs(valid, lengths)
         values = values.drop_null()
-    return FeatureColumn(present, lengths, _plain(values), nulls, _is_text(values.type))
+    return FeatureColumn(present, lengths, _plain(values), nulls, is_text(value_kind(values.type)))
 
 
 def _sums_of_runs(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -106,9 +107,3 @@ def _plain(values: pa.Array) -> pa.Array:
     if types.is_null(kind):
         return pa.array([], pa.large_binary())
     return (values.cast(pa.binary()) if types.is_fixed_size_binary(kind) else values).cast(pa.large_binary())
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

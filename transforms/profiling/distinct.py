@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.schema.kinds import is_bytes
+
 __all__ = ["DistinctCounts", "distinct", "merged"]
 
 
@@ -42,7 +44,7 @@ class DistinctCounts:
         """Returns the most frequent values, at most `keep` of them and about `keep_bytes` bytes."""
         order = np.argsort(-self.counts, kind="stable")
         last = min(keep, len(order) - 1)
-        if _is_text(self.values):
+        if is_bytes(self.values.type):
             sizes = np.cumsum(pc.binary_length(self.values).to_numpy()[order])
             last = min(last, max(int(np.searchsorted(sizes, keep_bytes, side="right")), 1))
         lost = int(self.counts[order[last]])
@@ -56,7 +58,7 @@ class DistinctCounts:
         found = {f"{prefix}counts": self.counts}
         if self.weights is not None:
             found[f"{prefix}weights"] = self.weights
-        if _is_text(self.values):
+        if is_bytes(self.values.type):
             sizes, data = _text_arrays(self.values)
             return {**found, f"{prefix}sizes": sizes, f"{prefix}data": data}
         return {**found, f"{prefix}values": self.values.to_numpy(zero_copy_only=False)}
@@ -109,10 +111,6 @@ def _sums(values: Sequence[pa.Array], counts: np.ndarray, weights: np.ndarray | 
     totals: Any = np.bincount(at, weights=counts, minlength=size).astype(np.int64)
     summed = None if weights is None else np.bincount(at, weights=weights, minlength=size)
     return DistinctCounts(encoded.dictionary, totals, summed)
-
-
-def _is_text(values: pa.Array) -> bool:
-    return bool(pa.types.is_large_binary(values.type))
 
 
 def _text_arrays(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:

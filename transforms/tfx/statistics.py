@@ -16,6 +16,8 @@ import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_data_validation.statistics import stats_impl
 
+from engine.schema.kinds import is_text_or_bytes
+
 __all__ = ["as_lists", "generate", "write"]
 
 _SPECIAL = ("generators", "slicing_config", "experimental_slice_functions", "label_feature", "sample_rate",
@@ -96,7 +98,7 @@ def _sum_by(inner: pa.Array, lengths: pa.Array) -> pa.Array:
 
 
 def _primitive(values: pa.Array) -> pa.Array:
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_binary(values.type):
+    if is_text_or_bytes(values.type):
         return values.cast(pa.large_binary())
     return values.cast(pa.int64()) if pa.types.is_boolean(values.type) else values
 

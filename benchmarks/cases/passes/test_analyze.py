@@ -124,7 +124,7 @@ def test_pass_on_one_core(benchmark, work):
     import pyarrow.parquet as pq
 
     from engine.core.progress import Progress
-    from engine.schema.feature_spec import tensorflow_schema
+    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.batches.features import LayoutSource
     from transforms.batches.layouts import layouts_of, type_specs_of
     from transforms.passes.phases import plan_phases

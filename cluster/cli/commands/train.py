@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_group(args: argparse.Namespace, target: list[str]) -> int:
     from engine.core import exit_codes
     from engine.storage import paths
-    from trainers.checkpoints.checkpoint import latest_checkpoint
+    from trainers.checkpoints.directory import latest_checkpoint
     from trainers.supervision.local_group import run_local_group
 
     logs = "fullpass-workers" if paths.is_remote(args.directory) else paths.join(args.directory, "workers")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.launchers.kubernetes.pod import SECRET_KEY, labels, metadata, needs_secret, secret_name
+from cluster.launchers.kubernetes.objects import labels, metadata, needs_secret, secret_name
+from cluster.launchers.kubernetes.pod import SECRET_KEY
 from cluster.spec import JobSpec
 
 __all__ = ["UNSET_SECRET", "group_secret", "network_policy"]

@@ -6,27 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster.launchers.kubernetes.objects import Object, labels, needs_secret, secret_name
 from cluster.launchers.kubernetes.pod_patch import check_patch, merge_patch
-from cluster.spec import JobSpec, Resources, Volume
+from cluster.launchers.kubernetes.volumes import SECRET_MODE, volumes_of
+from cluster.spec import JobSpec, Resources
 from cluster.spec.job_spec import FILES_MOUNT, GROUP_MOUNT, ROLES
 from engine.core import environment
 
-__all__ = [
-    "INDEX",
-    "PORTS",
-    "SECRET_KEY",
-    "config_map",
-    "config_name",
-    "labels",
-    "metadata",
-    "needs_secret",
-    "pod_template",
-    "secret_name",
-    "tf_config_env",
-]
-
-Object = dict[str, Any]
-
+__all__ = ["INDEX", "PORTS", "SECRET_KEY", "pod_template", "tf_config_env"]
 # TensorFlow's servers, and the rendezvous of the supervisors, one port above.
 PORTS = {"tensorflow": 2222, "rendezvous": 2223}
 INDEX = environment.INDEX.name
@@ -36,44 +23,6 @@ _GKE = "cloud.google.com/gke-tpu-"
 
 
 SECRET_KEY = "secret"
-# Read by its owner and by fsGroup, which is the pod's user: the kubelet mounts Secrets as root.
-_SECRET_MODE = 0o440
-
-
-def needs_secret(spec: JobSpec) -> bool:
-    """Returns whether a job's members meet at a rendezvous, and so need a secret that they share."""
-    return spec.supervised and spec.num_pods > 1
-
-
-def secret_name(spec: JobSpec) -> str:
-    """Returns the name of the Secret that the job's supervisors share."""
-    return f"{spec.name}-group"
-
-
-def labels(spec: JobSpec, role: str | None = None) -> dict[str, str]:
-    """Returns the labels of a job's objects, or of the pods of a role."""
-    own = {"app.kubernetes.io/managed-by": "fullpass", "fullpass/job": spec.name}
-    client = {"fullpass/beam-client": spec.beam_runner} if role and spec.beam_runner else {}
-    return {**spec.labels, **own, **client, **({"fullpass/role": role} if role else {})}
-
-
-def metadata(spec: JobSpec, name: str | None = None) -> Object:
-    """Returns the metadata of an object, with Kueue's label where the job goes through a queue."""
-    queue = {"kueue.x-k8s.io/queue-name": spec.queue} if spec.queue else {}
-    return {"name": name or spec.name, "labels": {**labels(spec), **queue}}
-
-
-def config_name(spec: JobSpec) -> str:
-    """Returns the name of the ConfigMap that holds the job's files."""
-    return f"{spec.name}-files"
-
-
-def config_map(spec: JobSpec, more: Mapping[str, str] | None = None) -> list[Object]:
-    """Returns the ConfigMap of the job's files, or nothing where it has none."""
-    data = {**spec.files, **(more or {})}
-    if not data:
-        return []
-    return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(spec, config_name(spec)), "data": data}]
 
 
 def pod_template(
@@ -103,10 +52,10 @@ def pod_template(
     """
     resources = spec.resources_of(role)
     root = spec.run_as_user == 0
-    volumes, mounts = _volumes(spec, role, bool(spec.files) if mount_files is None else mount_files)
+    volumes, mounts = volumes_of(spec, role, bool(spec.files) if mount_files is None else mount_files)
     if needs_secret(spec) if mount_secret is None else mount_secret:
         env = [*env, {"name": environment.GROUP_SECRET_FILE.name, "value": f"{GROUP_MOUNT}/{SECRET_KEY}"}]
-        secret = {"secretName": secret_name(spec), "defaultMode": _SECRET_MODE}
+        secret = {"secretName": secret_name(spec), "defaultMode": SECRET_MODE}
         volumes.append({"name": "group", "secret": secret})
         mounts.append({"name": "group", "mountPath": GROUP_MOUNT, "readOnly": True})
     main: Object = {
@@ -251,43 +200,3 @@ def _tolerations(spec: JobSpec, resources: Resources) -> list[Object]:
         if present and not any(item.key == key for item in spec.tolerations):
             out.append({"key": key, "operator": "Exists", "effect": "NoSchedule"})
     return out
-
-
-def _volumes(spec: JobSpec, role: str, mount_files: bool) -> tuple[list[Object], list[Object]]:
-    volumes: list[Object] = []
-    mounts: list[Object] = []
-    for number, volume in enumerate(spec.volumes):
-        name = f"volume-{number}"
-        volumes.append({"name": name, **_source(volume)})
-        mount: Object = {"name": name, "mountPath": volume.mount_path}
-        if volume.read_only:
-            mount["readOnly"] = True
-        if volume.sub_path:
-            mount["subPath"] = volume.sub_path
-        mounts.append(mount)
-    if mount_files:
-        volumes.append({"name": "files", "configMap": {"name": config_name(spec)}})
-        mounts.append({"name": "files", "mountPath": FILES_MOUNT, "readOnly": True})
-    if not any(volume.mount_path.rstrip("/") == "/tmp" for volume in spec.volumes):
-        # No more than the pod may write in all: the pod is evicted for it, not its neighbours for lack of room.
-        volumes.append({"name": "tmp", "emptyDir": {"sizeLimit": spec.resources_of(role).ephemeral_storage}})
-        mounts.append({"name": "tmp", "mountPath": "/tmp"})
-    return volumes, mounts
-
-
-def _source(volume: Volume) -> Object:
-    if volume.claim:
-        return {"persistentVolumeClaim": {"claimName": volume.claim}}
-    if volume.host_path:
-        return {"hostPath": {"path": volume.host_path}}
-    if volume.secret:
-        return {"secret": {"secretName": volume.secret, "defaultMode": _SECRET_MODE}}
-    if volume.config_map:
-        return {"configMap": {"name": volume.config_map}}
-    if volume.projected:
-        return {"projected": {"sources": [dict(item) for item in volume.projected], "defaultMode": _SECRET_MODE}}
-    if volume.csi_driver:
-        csi: Object = {"driver": volume.csi_driver, "readOnly": volume.read_only}
-        return {"csi": {**csi, **({"volumeAttributes": dict(volume.csi)} if volume.csi else {})}}
-    fields = {"medium": volume.medium, "sizeLimit": volume.size}
-    return {"emptyDir": {key: value for key, value in fields.items() if value}}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from engine.dataset.manifest import FileEntry
+from engine.dataset.file_entry import FileEntry
 from engine.dataset.sharding.source import Source, SourcePart
 from engine.formats.block import Block
 from engine.formats.read import read_split

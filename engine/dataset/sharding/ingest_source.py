@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError
-from engine.dataset.manifest import MANIFEST_NAME, FileEntry, Manifest
+from engine.dataset.file_entry import FileEntry
+from engine.dataset.manifest import MANIFEST_NAME, Manifest
 from engine.dataset.sharding.dataset_source import dataset_source
 from engine.dataset.sharding.parts.assign import Assignment, assign_parts
 from engine.dataset.sharding.parts.part_options import PartOptions
@@ -64,7 +65,11 @@ class IngestReport:
 
 
 def check_shards(format: str, num_shards: int, compression: str | None) -> None:
-    """Raises ConfigError where shards cannot be written so."""
+    """Checks how shards are to be written.
+
+    Raises:
+        ConfigError: an unknown format or compression, or no shard.
+    """
     check_output(format, compression)
     if num_shards < 1:
         raise ConfigError(f"num_shards is {num_shards}; it takes at least 1")

@@ -19,7 +19,7 @@ from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.split import Split
 from engine.schema.conform import conform, select_fields
 from engine.schema.dictionaries import with_dictionaries
-from engine.schema.feature_spec import default_of
+from engine.schema.tensorflow_view import default_of
 from engine.schema.unify import unify_schemas
 from engine.storage import paths as _paths
 
@@ -100,7 +100,11 @@ class NumberedFormat:
         return tuple(self.open(path).schema.names)
 
     def scan_file(self, path: str, compression: str | None = None) -> tuple[int, tuple[Block, ...]]:
-        """Returns (records, blocks)."""
+        """Returns (records, blocks).
+
+        Raises:
+            DataError: a damaged block.
+        """
         file = self.open(path)
         blocks = []
         for index in range(len(file.sizes)):
@@ -163,7 +167,11 @@ class NumberedFormat:
     def read(
         self, split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLog
     ) -> Iterator[pa.RecordBatch]:
-        """Yields the split's rows, in order, with exactly the schema's columns."""
+        """Yields the split's rows, in order, with exactly the schema's columns.
+
+        Raises:
+            DataError: damage, a value that does not fit, or a file that was replaced.
+        """
         wanted = with_dictionaries(select_fields(schema, options.columns), options.dictionary)
         file = self.open(split.path)
         if split.stop > len(file.sizes):

@@ -22,7 +22,7 @@ from engine.formats.partitions import without_marks
 from engine.formats.split import Split
 from engine.schema.conform import conform, select_fields
 from engine.schema.dictionaries import with_dictionaries
-from engine.schema.feature_spec import default_of
+from engine.schema.tensorflow_view import default_of
 from engine.schema.unify import unify_schemas
 
 __all__ = [
@@ -134,7 +134,11 @@ def split_file(
 
 
 def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLog) -> Iterator[pa.RecordBatch]:
-    """Yields the split's rows, in order, with exactly the schema's columns."""
+    """Yields the split's rows, in order, with exactly the schema's columns.
+
+    Raises:
+        DataError: damage, a value that does not fit, or a file that was replaced.
+    """
     wanted = select_fields(schema, options.columns)
     dictionary = options.dictionary
     file = open_parquet(

@@ -11,10 +11,10 @@ from engine import _native
 from engine.core.errors import ConfigError, DataError
 from engine.formats.partitions import without_marks
 from engine.schema.conform import conform
-from engine.schema.feature_spec import default_of, feature_type, tensorflow_schema
+from engine.schema.lists import row_with_null_inside
 from engine.schema.metadata_keys import INFERRED
-from engine.schema.nulls import row_with_null_inside
 from engine.schema.sequence import column_name, frame_field, is_sequence, sequence_key
+from engine.schema.tensorflow_view import default_of, feature_type, tensorflow_schema
 
 __all__ = [
     "decoded_schema",

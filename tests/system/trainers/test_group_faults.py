@@ -26,7 +26,8 @@ import pytest
 
 from engine.core import exit_codes
 from tests.support.bits import weights_of
-from trainers.checkpoints.checkpoint import checkpoint_steps, load_checkpoint
+from trainers.checkpoints.checkpoint import load_checkpoint
+from trainers.checkpoints.directory import checkpoint_steps
 from trainers.loop.audit import read_audit
 from trainers.supervision.local_group import LocalGroup
 

@@ -22,7 +22,7 @@ from tests.support.eventually import eventually
 from tests.support.models import build_keras3, classification_columns
 from tests.support.servers.s3 import FaultyProxy, environment_of, forget_clients, s3_server
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
-from trainers.checkpoints.checkpoint import checkpoint_steps
+from trainers.checkpoints.directory import checkpoint_steps
 
 pytestmark = pytest.mark.slow
 

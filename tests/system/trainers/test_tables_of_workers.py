@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tests.support.table_target import columns
-from trainers.checkpoints.checkpoint import checkpoint_path, load_checkpoint
+from trainers.checkpoints.checkpoint import load_checkpoint
+from trainers.checkpoints.directory import checkpoint_path
 from trainers.supervision.local_group import LocalGroup
 
 ROOT = str(Path(__file__).parents[3])

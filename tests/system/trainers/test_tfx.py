@@ -90,7 +90,8 @@ def test_run_fn_custom_config_goes_before_options_and_names_build_model(flights,
     }
     fn_args.train_steps, fn_args.eval_steps = 8, None
     run_fn(fn_args)
-    from trainers.checkpoints.checkpoint import checkpoint_steps, load_checkpoint
+    from trainers.checkpoints.checkpoint import load_checkpoint
+    from trainers.checkpoints.directory import checkpoint_steps
 
     assert 8 in checkpoint_steps(fn_args.model_run_dir) and len(checkpoint_steps(fn_args.model_run_dir)) <= 2
     config = load_checkpoint(fn_args.model_run_dir).state["config"]

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from cluster.cli.main import main
-from cluster.report.bench import bench_page, read_results
+from cluster.report.bench import bench_page
+from cluster.report.bench_results import read_results
 from engine.core.errors import ConfigError, DataError
 from tests.support.bench_results import HOSTILE, write_results
 

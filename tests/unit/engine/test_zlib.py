@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from engine import DataError, Dataset, _native, write_batches
-from engine.dataset.manifest import FileEntry
+from engine.dataset.file_entry import FileEntry
 from engine.formats.registry import detect
 from engine.formats.tfrecord import stream
 from tests.support.examples import encode_example, encode_feature

@@ -12,7 +12,8 @@ import pytest
 from engine import Dataset
 from tests.support.models import classification_columns
 from trainers import ArrayDataset, CheckpointConfig, EarlyStopping, Trainer, TrainerConfig
-from trainers.checkpoints.checkpoint import checkpoint_steps, load_checkpoint
+from trainers.checkpoints.checkpoint import load_checkpoint
+from trainers.checkpoints.directory import checkpoint_steps
 from trainers.checkpoints.progress_state import TrainingState
 from trainers.loop.faults.divergence import TrainingDiverged
 

@@ -13,7 +13,7 @@ import pytest
 from engine import ConfigError, DataError, Dataset
 from tests.support import flights as data
 from trainers.evaluation.evaluate import EvaluationResult, SliceResult, evaluate, parse_thresholds
-from trainers.evaluation.thresholds import failures
+from trainers.evaluation.judgement import failures
 
 ROWS = 8000
 

@@ -13,7 +13,8 @@ from engine.core.errors import ConfigError
 from tests.support.bits import weights_of
 from tests.support.models import build_dense, build_keras3, classification_columns
 from trainers import ArrayDataset, CheckpointConfig, EarlyStopping, LearningRate, Trainer, TrainerConfig
-from trainers.checkpoints.checkpoint import CheckpointError, checkpoint_steps
+from trainers.checkpoints.checkpoint import CheckpointError
+from trainers.checkpoints.directory import checkpoint_steps
 from trainers.supervision.tf_config import task_from_json, tf_config
 
 

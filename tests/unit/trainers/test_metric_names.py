@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trainers.evaluation.judgement import failures
 from trainers.evaluation.metric_names import CLASSES, RESULT_NAMES
 from trainers.evaluation.metrics import own_results
 from trainers.evaluation.tfma.kernels import MetricSet
-from trainers.evaluation.thresholds import failures, parse_thresholds
+from trainers.evaluation.thresholds import parse_thresholds
 
 
 @pytest.mark.parametrize("short", sorted(CLASSES))

@@ -218,7 +218,7 @@ def test_fit_feature_settings_that_do_not_fit_are_named(data, tmp_path, settings
 def test_pad_lists_equals_python_lists_padded_by_hand(keep, buckets):
     import tensorflow as tf
 
-    from trainers.config.config import PadList
+    from trainers.config.padding import PadList
     from trainers.models.padding import pad_lists
 
     setting = PadList(length=4, keep=keep, value=-1, buckets=buckets)

@@ -12,7 +12,8 @@ import pytest
 from engine.core.errors import ConfigError
 from tests.support.models import classification_columns
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
-from trainers.checkpoints.checkpoint import CheckpointError, checkpoint_path
+from trainers.checkpoints.checkpoint import CheckpointError
+from trainers.checkpoints.directory import checkpoint_path
 from trainers.checkpoints.directory_lock import lock_directory
 
 

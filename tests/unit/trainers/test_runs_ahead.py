@@ -9,7 +9,8 @@ import pytest
 
 from tests.unit.trainers.test_divergence import BAD_ROW, build, columns, config, step_of_bad_row, with_nan
 from trainers import ArrayDataset, CheckpointConfig, EarlyStopping, Trainer
-from trainers.checkpoints.checkpoint import checkpoint_path, checkpoint_steps, load_checkpoint
+from trainers.checkpoints.checkpoint import load_checkpoint
+from trainers.checkpoints.directory import checkpoint_path, checkpoint_steps
 from trainers.loop.audit import read_audit
 from trainers.loop.faults.divergence import TrainingDiverged
 from trainers.loop.synchronous import SynchronousLoop

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from engine.schema.conform import as_numbers
+from engine.schema.kinds import is_text_or_bytes, value_kind
 from engine.schema.lists import is_list
 
-__all__ = ["is_text", "labels_of", "numbers_of", "read_vocabulary"]
+__all__ = ["labels_of", "numbers_of", "read_vocabulary"]
 
 
 def labels_of(
@@ -54,7 +55,7 @@ def labels_of(
     column = batch.column(label)
     if not pa.types.is_dictionary(column.type) and is_list(column.type):
         return _lists(column, label, vocabulary, classes, several)
-    if is_text(column.type):
+    if is_text_or_bytes(value_kind(column.type)):
         _refuse_missing(column, label, "label")
         return _looked_up(column.to_pylist(), label, vocabulary)
     return numbers_of(column, label, "label").astype(np.float64)
@@ -124,17 +125,6 @@ def _refuse_missing(column: pa.Array, name: str, role: str) -> None:
         raise DataError(f"{role} {name!r} has no value; leave such rows out of the evaluation", record=row)
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether values of a type are text or bytes, themselves or by a dictionary."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    )
-
-
 def _looked_up(values: Sequence[Any], label: str, vocabulary: Sequence[str] | None) -> np.ndarray:
     if vocabulary is None:
         raise ConfigError(
@@ -160,7 +150,7 @@ def _lists(
     import pyarrow.compute as pc
 
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    text = is_text(column.type.value_type)
+    text = is_text_or_bytes(value_kind(column.type.value_type))
     leaves = column.flatten()
     if several is False and (lengths > 1).any():
         raise DataError(

@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
+from engine.schema.kinds import is_text_or_bytes, value_kind
+from engine.schema.lists import is_list
 from trainers.evaluation.metrics import TASKS, default_metrics, own_results
-from trainers.evaluation.passes.labels import is_text, read_vocabulary
+from trainers.evaluation.passes.checked_rows import predictions_of, truth_of
+from trainers.evaluation.passes.labels import read_vocabulary
 from trainers.evaluation.passes.plan import Head
-from trainers.evaluation.passes.tally import predictions_of, truth_of
 
 __all__ = ["find_heads"]
 
@@ -105,4 +107,4 @@ def _is_text(batch: pa.RecordBatch, model: Any, label: str) -> bool:
     if model.computes(label):
         return bool(model.transformed(batch.slice(0, 1), [label])[label].dtype == object)
     kind = batch.schema.field(label).type
-    return is_text(kind.value_type if hasattr(kind, "value_type") else kind)
+    return is_text_or_bytes(value_kind(kind.value_type if is_list(kind) else kind))

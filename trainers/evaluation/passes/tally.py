@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -12,14 +11,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.core.errors import ConfigError, DataError
+from engine.core.errors import DataError
+from trainers.evaluation.passes.checked_rows import (
+    check_rows,
+    one_a_row,
+    predictions_of,
+    query_numbers,
+    refuse_rows,
+    truth_of,
+)
 from trainers.evaluation.passes.head_sums import HeadSums
-from trainers.evaluation.passes.labels import labels_of, numbers_of
-from trainers.evaluation.passes.plan import Head, TallyPlan
+from trainers.evaluation.passes.labels import numbers_of
+from trainers.evaluation.passes.plan import TallyPlan
 from trainers.evaluation.segments.buckets import bucketed
 from trainers.evaluation.segments.segments import SegmentCodes, one_value
 
-__all__ = ["Measured", "Tally", "one_a_row", "predictions_of", "truth_of"]
+__all__ = ["Measured", "Tally"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,17 +84,17 @@ class Tally:
         weights = np.ones(batch.num_rows)
         if plan.weight is not None:
             weights = numbers_of(batch.column(plan.weight), plan.weight, "weight").astype(np.float64)
-            _refuse_rows(
+            refuse_rows(
                 ~(weights >= 0) | np.isinf(weights), f"weight {plan.weight!r} is below 0, infinite or no number"
             )
-        queries = _queries(batch, plan.query)
+        queries = query_numbers(batch, plan.query)
         rows = []
         answers = {role: models[role].answers(batch) for role in plan.roles}
         for head in plan.heads:
             given = {role: predictions_of(models[role], head, answers[role]) for role in plan.roles}
             labels = truth_of(batch, models["model"], head, given["model"])  # a run of the graph: once for all models
             for role, predictions in given.items():
-                _check(head, labels, predictions)
+                check_rows(head, labels, predictions)
                 rows.append(((role, head.prefix), labels, predictions))
         batch = self._with_segments(batch, models["model"])
         for codes, sums in zip(self._codes, self._sums):
@@ -205,102 +212,3 @@ class Tally:
         if not needed:
             return batch
         return pa.RecordBatch.from_arrays(arrays, needed)
-
-
-def predictions_of(model: Any, head: Any, answers: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns a model's predictions of an output: [n], or [n, k].
-
-    Args:
-        model: whose answers these are.
-        head: has `output`.
-        answers: output to values [n, ...].
-
-    Raises:
-        ConfigError: answers that are not one prediction a row.
-    """
-    values = answers[head.output if head.output in answers else model.output]
-    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-    if values.ndim > 2 or values.dtype.kind not in "fiub":
-        raise ConfigError(
-            f"output {head.output or model.output!r} has shape {list(values.shape)} of {values.dtype}; evaluation takes a "
-            "number, or several, a row"
-        )
-    return values
-
-
-def truth_of(batch: pa.RecordBatch, model: Any, head: Any, predictions: np.ndarray) -> np.ndarray:
-    """Returns the labels of an output: [n], or [n, k].
-
-    Args:
-        batch: raw rows.
-        model: computes the label where its graph has it.
-        head: has `label`, `vocabulary` and `task` (None where these rows decide).
-        predictions: of the model; they say how many classes there are.
-    """
-    classes = predictions.shape[1] if predictions.ndim == 2 else None
-    # Of several classes, one number for each says the class, too.
-    several = None if head.task in (None, "multiclass") else head.task == "multilabel"
-    found = labels_of(batch, model, head.label, head.vocabulary, classes, several)
-    if head.task != "multiclass" or found.ndim == 1:
-        return found
-    _refuse_rows(
-        ((found != 0).sum(axis=1) != 1) | ((found == 1).sum(axis=1) != 1),
-        f"label {head.label!r} has not exactly one class; give task = 'multilabel' where a row may have none or several",
-    )
-    classes_of_rows: np.ndarray = found.argmax(axis=1).astype(np.float64)
-    return classes_of_rows
-
-
-def _refuse_rows(wrong: Any, message: str) -> None:
-    if wrong.any():
-        raise DataError(message, record=int(np.flatnonzero(wrong)[0]))
-
-
-def _check(head: Head, labels: np.ndarray, predictions: np.ndarray) -> None:
-    """Refuses what would be counted in a wrong place."""
-    answers = predictions.reshape(len(predictions), -1)
-    _refuse_rows(~np.isfinite(answers).all(axis=1), "the model's answer is not a number")
-    truth = labels.reshape(len(labels), -1)
-    _refuse_rows(~np.isfinite(truth).all(axis=1), f"label {head.label!r} is not a number")
-    if head.task in ("binary", "multilabel"):
-        outside = ((answers < 0) | (answers > 1)).any(axis=1)
-        _refuse_rows(
-            outside,
-            "the model's answer is outside of [0, 1]; give task = 'regression' where it is no probability, and where it is a logit "
-            "export the model with a sigmoid",
-        )
-        _refuse_rows(((truth < 0) | (truth > 1)).any(axis=1), f"label {head.label!r} is outside of [0, 1]")
-    if head.task == "multiclass":
-        wrong = (labels < 0) | (labels >= head.classes) | (labels != np.floor(labels))
-        _refuse_rows(wrong, f"label {head.label!r} is none of the classes 0 to {head.classes - 1}")
-        _refuse_rows((answers < 0).any(axis=1), "the model's answer is below 0; evaluation takes a probability a class")
-
-
-def _queries(batch: pa.RecordBatch, name: str | None) -> np.ndarray | None:
-    """Returns a number for each value, the same wherever it is computed."""
-    if name is None:
-        return np.zeros(batch.num_rows, np.int64)
-    column = one_value(batch.column(name), name)
-    if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(f"query {name!r} has no value; leave such rows out of the evaluation", record=row)
-    if pa.types.is_integer(column.type):
-        numbers: np.ndarray = column.to_numpy(zero_copy_only=False).astype(np.int64)
-        return numbers
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    texts = [v if isinstance(v, bytes) else str(v).encode() for v in encoded.dictionary.to_pylist()]
-    digests = [int.from_bytes(hashlib.blake2b(t, digest_size=8).digest(), "little", signed=True) for t in texts]
-    hashes: np.ndarray = np.array(digests, np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
-    return hashes
-
-
-def one_a_row(values: np.ndarray, name: str) -> pa.Array:
-    """Returns a transformed feature [n, ...] as a column of one value a row.
-
-    Raises:
-        ConfigError: it has several.
-    """
-    flat = values.reshape(len(values), -1)
-    if flat.shape[1] != 1:
-        raise ConfigError(f"slices: transformed feature {name!r} has {flat.shape[1]} values a row; segments need one")
-    return pa.array(flat[:, 0].tolist() if values.dtype == object else flat[:, 0])

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.errors import DataError
+from engine.schema.kinds import is_text
 from transforms.accumulators.vocabulary.token_counter import TokenCounter, is_countable, partition_numbers
 
 __all__ = ["TokenCounts", "decode_counts", "encode_counts", "merge_counts", "partition_counts"]
@@ -74,7 +75,7 @@ def as_tokens(values: Any) -> pa.Array:
         return values
     if values.null_count:
         values = values.drop_null()
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    if is_text(values.type):
         values = values.cast(pa.large_binary())
     elif pa.types.is_integer(values.type):
         kind = pa.uint64() if values.type == pa.uint64() else pa.int64()

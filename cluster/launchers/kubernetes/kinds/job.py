@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 from cluster.launchers.kubernetes.kinds.kind import Kind, condition, condition_text
+from cluster.launchers.kubernetes.objects import config_map, metadata
 from cluster.launchers.kubernetes.pod import (
     PORTS,
-    config_map,
     index_env,
-    metadata,
     pod_template,
     roles_in_order,
     same_resources,

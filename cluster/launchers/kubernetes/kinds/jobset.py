@@ -6,7 +6,8 @@ from typing import Any
 
 from cluster.launchers.kubernetes.kinds.job import job_spec
 from cluster.launchers.kubernetes.kinds.kind import Kind, ended_or_suspended
-from cluster.launchers.kubernetes.pod import PORTS, config_map, metadata, pod_template, roles_in_order, tf_config_env
+from cluster.launchers.kubernetes.objects import config_map, metadata
+from cluster.launchers.kubernetes.pod import PORTS, pod_template, roles_in_order, tf_config_env
 from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
 from engine.core.environment import RUN_ID

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.launchers.kubernetes.kinds.kind import Kind
-from cluster.launchers.kubernetes.pod import config_map, metadata, pod_template, roles_in_order
+from cluster.launchers.kubernetes.objects import config_map, metadata
+from cluster.launchers.kubernetes.pod import pod_template, roles_in_order
 from cluster.launchers.ray.requirements import without_kubernetes
 from cluster.launchers.status import JobState, LogLine
 from cluster.spec import JobSpec, Resources

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.launchers.kubernetes.kinds.kind import Kind, condition, ended_or_suspended
-from cluster.launchers.kubernetes.pod import config_map, metadata, pod_template, roles_in_order
+from cluster.launchers.kubernetes.objects import config_map, metadata
+from cluster.launchers.kubernetes.pod import pod_template, roles_in_order
 from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
 from engine.core.environment import RUN_ID

@@ -6,7 +6,7 @@ from typing import Any
 
 from cluster.launchers.kubernetes.kinds.jobset import replicated_jobs
 from cluster.launchers.kubernetes.kinds.kind import Kind, ended_or_suspended
-from cluster.launchers.kubernetes.pod import config_map, metadata
+from cluster.launchers.kubernetes.objects import config_map, metadata
 from cluster.launchers.status import JobState
 from cluster.spec import JobSpec
 from engine.core.errors import ConfigError

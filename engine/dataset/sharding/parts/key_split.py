@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from engine import _native
 from engine.core.errors import ConfigError, DataError, listed
 from engine.dataset.sharding.parts.part_options import check_fractions
+from engine.schema.kinds import is_text_or_bytes
 
 __all__ = ["check_fractions", "column_of", "hash_positions", "key_hashes", "part_of_rows", "texts_of"]
 
@@ -42,8 +43,7 @@ def texts_of(column: pa.Array, name: str) -> pa.Array:
         column = column.cast(pa.int32() if types.is_time32(kind) else pa.int64())
     elif types.is_duration(kind):
         column = column.cast(pa.int64())
-    is_bytes = types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
-    if not (is_bytes or types.is_string(kind) or kind == pa.binary_view()):
+    if not is_text_or_bytes(kind):
         try:
             column = column.cast(pa.string())
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from engine.core.errors import ConfigError, DataError
 from engine.dataset.sharding.parts.part_options import PartOptions
 from engine.formats.csv.bad_cell import shown
+from engine.schema.kinds import is_bytes, is_text
 
 __all__ = ["TimeCuts"]
 
@@ -90,9 +91,9 @@ class TimeCuts:
             return column.cast(pa.timestamp("us"), safe=False).cast(_TIMES)
         if types.is_timestamp(column.type):
             return column.cast(_TIMES, safe=False)
-        if types.is_binary(column.type) or types.is_large_binary(column.type):
+        if is_bytes(column.type):
             column = column.cast(pa.string())
-        if not (types.is_string(column.type) or types.is_large_string(column.type) or column.type == pa.string_view()):
+        if not is_text(column.type):
             raise ConfigError(
                 f"column {self._column!r} is {column.type}; data are split by a column of times or numbers"
             )
@@ -144,7 +145,7 @@ def _time(value: Any) -> Any:
         array = pa.array([value])
         if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
             return None
-        if pa.types.is_string(array.type):
+        if is_text(array.type):
             return _parsed(array)[0].as_py()
         return array.cast(pa.timestamp("us")).cast(_TIMES)[0].as_py() if array.type != _TIMES else array[0].as_py()
     except (pa.ArrowException, TypeError):

@@ -1,0 +1,161 @@
+"""One file of a data set as its manifest has it: its blocks, counts and checksum."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from engine import _native
+from engine.core.errors import DataError
+from engine.formats.block import Block
+from engine.formats.registry import detect, format_module, whole_split
+from engine.formats.split import Split
+from engine.storage import paths as _paths
+
+__all__ = ["CHUNK_BYTES", "FileEntry", "file_checksum", "is_elsewhere", "typed"]
+
+CHUNK_BYTES = 4 << 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of a data set.
+
+    Args:
+        path: file or URI.
+        format: name in `engine.formats.FORMATS`.
+        compression: "gzip" or "zlib" for compressed TFRecord, else None.
+        size_bytes: size on disk.
+        modified_ns: modification mark.
+        records: records in it.
+        blocks: what can be read by itself, in order.
+        checksum: of every byte of the file (`file_checksum`), or None where only headers were read.
+    """
+
+    path: str
+    format: str
+    compression: str | None
+    size_bytes: int
+    modified_ns: int
+    records: int
+    blocks: tuple[Block, ...]
+    checksum: str | None = None
+
+    def whole(self) -> Split:
+        """Returns the split that reads the whole file and is held to its count."""
+        return whole_split(self.path, self.format, self.compression, self.size_bytes, len(self.blocks), self.records)
+
+    @staticmethod
+    def scan(path: str, with_checksum: bool = False) -> FileEntry:
+        """Returns the entry of a file as it is now; reads record headers or the footer.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        size_bytes, modified_ns = _paths.stat(path)
+        name = detect(path)
+        module = format_module(name)
+        compression = module.file_compression(path)
+        records, blocks = module.scan_file(path, compression)
+        return FileEntry(
+            path=path,
+            format=name,
+            compression=compression,
+            size_bytes=size_bytes,
+            modified_ns=modified_ns,
+            records=records,
+            blocks=blocks,
+            checksum=file_checksum(path) if with_checksum else None,
+        )
+
+    @staticmethod
+    def of_written(path: str, records: int) -> FileEntry:
+        """Returns the entry, with its checksum, of a file to which so many records were written.
+
+        Raises:
+            DataError: it does not hold them.
+        """
+        entry = FileEntry.scan(path, with_checksum=True)
+        if entry.records != records:
+            raise DataError(f"holds {entry.records} records, {records} were written", path=path)
+        return entry
+
+    def to_json(self, directory: str = "") -> dict[str, Any]:
+        """Returns the entry as JSON values, its path relative to a directory where it lies below it."""
+        prefix = directory.rstrip("/") + "/" if directory else ""
+        blocks = [[block.offset, block.length, block.records, block.hash] for block in self.blocks]
+        return {**dataclasses.asdict(self), "path": self.path.removeprefix(prefix), "blocks": blocks}
+
+    @staticmethod
+    def from_json(value: dict[str, Any], directory: str = "") -> FileEntry:
+        """Returns the entry that `to_json` made.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is not a manifest.
+        """
+        path = typed(value, "path", str)
+        if directory and not is_elsewhere(path):
+            path = _paths.join(directory, path)
+        blocks = tuple(_block(block) for block in typed(value, "blocks", list))
+        records = typed(value, "records", int)
+        if sum(block.records for block in blocks) != records:
+            raise ValueError(f"{path} has {records} records, its blocks sum up to {sum(b.records for b in blocks)}")
+        return FileEntry(
+            path=path,
+            format=typed(value, "format", str),
+            compression=typed(value, "compression", str, type(None)),
+            size_bytes=typed(value, "size_bytes", int),
+            modified_ns=typed(value, "modified_ns", int),
+            records=records,
+            blocks=blocks,
+            checksum=typed(value, "checksum", str, type(None)) if "checksum" in value else None,
+        )
+
+    def split(self, block: Block, first_record: int | None = None) -> Split:
+        """Returns the split that reads exactly this block."""
+        return Split(
+            path=self.path,
+            format=self.format,
+            start=block.offset,
+            stop=block.offset + block.length,
+            records=block.records,
+            compression=self.compression,
+            first_record=first_record,
+        )
+
+
+def is_elsewhere(path: str) -> bool:
+    """Returns whether a path of a manifest does not start at the manifest's own directory."""
+    return path.startswith("/") or "://" in path
+
+
+def typed(value: dict[str, Any], key: str, *types: type) -> Any:
+    """Returns the value of a key of a manifest, held to its types; counts and sizes are not negative.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not there, of another type, or out of range.
+    """
+    found = value[key]
+    if not isinstance(found, types) or isinstance(found, bool):
+        raise TypeError(f"{key} is {found!r:.60}")
+    if isinstance(found, int) and key != "modified_ns" and not 0 <= found < 1 << 62:
+        raise ValueError(f"{key} is {found}")
+    return found
+
+
+def _block(value: Any) -> Block:
+    offset, length, records, digest = value
+    whole = {"offset": offset, "length": length, "records": records}
+    counts = {key: typed(whole, key, int) for key in whole}
+    return Block(**counts, hash=typed({"hash": digest}, "hash", str))
+
+
+def file_checksum(path: str) -> str:
+    """Returns hex of the CRC-32C of the CRC-32Cs of a file's 4 MiB chunks."""
+    sums = bytearray()
+    with _paths.open_input(path) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            while len(chunk) < CHUNK_BYTES and (more := file.read(CHUNK_BYTES - len(chunk))):
+                chunk += more
+            sums += _native.crc32c(chunk).to_bytes(4, "little")
+    return f"{_native.crc32c(bytes(sums)):08x}"

@@ -1,0 +1,73 @@
+"""What the user names: a file, a directory or a glob, and whether it names a given file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+
+from engine.storage import paths as _paths
+from engine.storage.glob_patterns import glob_regex
+
+__all__ = ["NamedFiles", "path_key", "warn_of_splits"]
+
+_LOG = logging.getLogger("fullpass.engine")
+_SPLIT = re.compile(
+    r"(?:^|[-_.])(train|training|test|testing|validation|valid|val|eval|dev)(?=[-_.])"
+)  # as TFDS and Hugging Face name them
+
+
+class NamedFiles:
+    """One path that the user gave: a file, a directory or a glob."""
+
+    def __init__(self, path: str, is_file: bool) -> None:
+        remote = _paths.is_remote(path)
+        self.path = path if remote else path.removeprefix("file://")
+        self._pattern: re.Pattern[str] | None = None
+        self.root = ""
+        self.is_file = is_file
+        self.key = path_key(self.path)
+        self.is_directory = False
+        if self.is_file:
+            return
+        magic = re.search(r"[*?\[]", _paths.split_query(self.path)[0] if remote else self.path)
+        self.is_directory = magic is None if remote else os.path.isdir(self.path)
+        if self.is_directory:
+            self.root = self.key
+            return
+        start = magic.start() if magic else len(self.path)
+        self.root = path_key(self.path[: self.path.rfind("/", 0, start)] if "/" in self.path[:start] else ".")
+        self._pattern = glob_regex(self.key)
+
+    def names(self, key: str) -> bool:
+        """Returns whether what was given names a file, were it there: a directory all below it, a glob what it matches."""
+        if self.is_file:
+            return key == self.key
+        if self._pattern is None:
+            return key.startswith(self.root.rstrip("/") + "/")
+        parts = key.split("/")
+        return any(self._pattern.fullmatch("/".join(parts[:end])) for end in range(1, len(parts) + 1))
+
+
+def path_key(path: str) -> str:
+    """One spelling of a path, however it was written: what paths are compared by."""
+    if _paths.is_remote(path):
+        scheme, _, rest = _paths.split_query(path)[0].partition("://")
+        return f"{scheme}://{re.sub('/+', '/', rest).rstrip('/')}"
+    return os.path.abspath(path.removeprefix("file://"))
+
+
+def warn_of_splits(names: list[str], wanted: list[NamedFiles]) -> None:
+    """Warns of files of several splits: a directory of TFDS or Hugging Face has those of all, which are one data set here."""
+    for one in wanted:
+        if not one.is_directory:
+            continue
+        found = (_SPLIT.search(name.rsplit("/", 1)[-1]) for name in names if one.names(path_key(name)))
+        splits = sorted({match.group(1) for match in found if match})
+        if len(splits) > 1:
+            _LOG.warning(
+                "%s holds files of the splits %s, and all are read: name one by a glob such as '*%s*'",
+                one.path,
+                ", ".join(splits),
+                splits[-1],
+            )
