@@ -156,6 +156,8 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
     if types.is_list(target) and not (is_list(source)):
         values = cast_array(column, target.value_type)
         return _lists_of_one(values, target)
+    if is_list(source) and not types.is_nested(target):
+        return _only_values(column, target)
     if types.is_fixed_size_list(target) and not types.is_nested(source) and target.list_size == 1:
         return pa.FixedSizeListArray.from_arrays(cast_array(column, target.value_type), 1)
     if types.is_binary(target) and not is_text_or_bytes(source):
@@ -201,6 +203,18 @@ def _lists_of_one(values: pa.Array, target: pa.DataType) -> pa.Array:
         null_offsets = pc.if_else(pa.concat_arrays([pc.is_valid(values), pa.array([True])]), offsets, None)
         return pa.ListArray.from_arrays(null_offsets, values.drop_null(), type=target)
     return pa.ListArray.from_arrays(offsets, values, type=target)
+
+
+def _only_values(lists: pa.Array, target: pa.DataType) -> pa.Array:
+    """The one value of each list, as TFX keeps a feature of one value; null for none."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0)
+    if (pc.max(lengths).as_py() or 0) > 1:
+        raise pa.ArrowInvalid("a list of several values where the schema has one")
+    values = cast_array(lists.flatten(), target)
+    if len(values) == len(lists):
+        return values
+    places = pc.subtract(pc.cumulative_sum(pc.cast(lengths, pa.int64())), 1)
+    return values.take(pc.if_else(pc.equal(lengths, 1), places, pa.scalar(None, pa.int64())))
 
 
 def _fill(column: pa.Array, field: pa.Field, path: str | None, first_row: int) -> pa.Array:

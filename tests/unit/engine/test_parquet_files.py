@@ -310,3 +310,24 @@ def test_a_large_row_group_is_read_page_by_page(tmp_path):
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"a\.parquet.*row groups 0\.\.0 cannot be decoded"):
         list(Dataset.open(path).read_batches(64))
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.large_list(pa.float64()), pa.list_(pa.float64(), 1)])
+def test_lists_of_one_value_are_read_as_the_value(tmp_path, kind):
+    """TFX and Beam keep a feature of one value so."""
+    pq.write_table(pa.table({"x": pa.array([[1.5], None, [-2.0]], kind)}), tmp_path / "rows.parquet")
+    one = pa.schema([pa.field("x", pa.float32())])
+    (batch,) = Dataset.open(str(tmp_path / "rows.parquet"), one).read_batches()
+    assert batch.column(0).to_pylist() == [1.5, None, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [([[1.0], [], [2.0, 3.0]], "a list of several values"), ([[1.0], [], [1e300]], r"1e\+300 is beyond the range")],
+)
+def test_lists_that_are_not_of_one_value_that_fits_are_refused_with_their_row(tmp_path, rows, message):
+    pq.write_table(pa.table({"x": pa.array(rows, pa.list_(pa.float64()))}), tmp_path / "rows.parquet")
+    one = pa.schema([pa.field("x", pa.float32())])
+    with pytest.raises(DataError, match=message) as caught:
+        list(Dataset.open(str(tmp_path / "rows.parquet"), one).read_batches())
+    assert caught.value.record == 2
