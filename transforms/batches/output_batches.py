@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,11 @@ __all__ = ["to_record_batch"]
 
 
 def to_record_batch(
-    outputs: Mapping[str, Any], features: Sequence[FeatureLayout], schema: pa.Schema, rows: int
+    outputs: Mapping[str, Any],
+    features: Sequence[FeatureLayout],
+    schema: pa.Schema,
+    rows: int,
+    place_of: Callable[[str], str] = lambda name: "preprocessing_fn",
 ) -> pa.RecordBatch:
     """Returns the output tensors of a batch as Arrow columns.
 
@@ -25,6 +29,7 @@ def to_record_batch(
         features: layout of each.
         schema: of the batch.
         rows: records of the batch.
+        place_of: what made an output, for an error.
 
     Raises:
         ConfigError: an output with another number of records.
@@ -36,7 +41,7 @@ def to_record_batch(
     if wrong:
         name, found = next(iter(wrong.items()))
         raise ConfigError(
-            f"the preprocessing_fn returned output {name!r} with {found} rows for {rows} records: each output needs one row a record; "
+            f"{place_of(name)} returned output {name!r} with {found} rows for {rows} records: each output needs one row a record; "
             "drop records before the analysis, or mark them with a weight of 0"
         )
     arrays = [_fit(columns[field.name], field) for field in schema]

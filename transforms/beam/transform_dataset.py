@@ -13,6 +13,9 @@ from tensorflow_transform.beam import impl as tft_impl
 
 from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter
 from transforms.beam.analyze_dataset import AnalyzeDataset
+from transforms.beam.named_errors import name_errors
+from transforms.tracing.user_errors import graph_errors
+from transforms.tracing.user_function import read_lines
 
 __all__ = ["AnalyzeAndTransformDataset", "TransformDataset"]
 
@@ -108,7 +111,8 @@ class _MeasuredGraph:
         self._cutter = BatchCutter(self._run, memory_bytes)
 
     def cut(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-        pieces = list(self._cutter.cut(batch))
+        with graph_errors(read_lines(self._model), "preprocessing_fn", step="transform"):
+            pieces = list(self._cutter.cut(batch))
         self._graph = None
         return pieces
 
@@ -138,7 +142,9 @@ class TransformDataset(tft_impl.TransformDataset):
             model = beam.pvalue.AsSingleton(transform_fn[0])
             cut = beam.ParDo(CutBatches(metadata), model).with_output_types(pa.RecordBatch)
             values = values | "CutBatches" >> cut
-        return super().expand(((values, metadata), transform_fn))
+        transformed = super().expand(((values, metadata), transform_fn))
+        name_errors(transformed[0])
+        return transformed
 
 
 class AnalyzeAndTransformDataset(tft_impl.AnalyzeAndTransformDataset):

@@ -7,6 +7,7 @@ is written to a hidden name and renamed, so a task that runs twice leaves the sa
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter
 from transforms.batches.graph_inputs import check_outputs, fit_layouts
 from transforms.batches.graph_strings import eager_tensor
 from transforms.batches.placeholders import FeatureLayout, components
+from transforms.tracing.user_function import place_of_output
 
 __all__ = ["OpenTransform", "ShardResult", "ShardTask", "TransformPass", "pieces_of", "write_shard"]
 
@@ -112,6 +114,10 @@ class OpenTransform:
         check_outputs(self._apply.loader, self._layouts, [feature.name for feature in plan.features])
         self._pieces = BatchCutter(self.transform, plan.memory_bytes)
 
+    def after_measuring(self, call: Callable[[], None]) -> None:
+        """Has `call` be called when the memory of the first records is known."""
+        self._pieces.on_measured = call
+
     def run(
         self, task: ShardTask, reader: Any, watch: Callable[[Iterator[Any]], Iterator[Any]] = lambda batches: batches
     ) -> Any:
@@ -137,7 +143,9 @@ class OpenTransform:
         from transforms.batches.output_batches import to_record_batch
 
         inputs = {name: tensor_of(tf, batch, layout) for name, layout in self._layouts.items()}
-        return to_record_batch(self._apply(inputs), self.plan.features, self.plan.schema, batch.num_rows)
+        outputs, plan = self._apply(inputs), self.plan
+        place_of = functools.partial(place_of_output, plan.transform_fn)
+        return to_record_batch(outputs, plan.features, plan.schema, batch.num_rows, place_of)
 
     def close(self) -> None:
         """Frees the model."""

@@ -8,9 +8,11 @@ from tensorflow_transform.beam import impl as tft_impl
 
 from transforms.tft.versions import require
 
-__all__ = ["instance_dicts_to_batches"]
+__all__ = ["RunGraph", "instance_dicts_to_batches"]
 
-require(tft_impl, "_InstanceDictInputToTFXIOInput")
+require(tft_impl, "_InstanceDictInputToTFXIOInput", "_RunMetaGraphDoFn")
+
+RunGraph: Any = tft_impl._RunMetaGraphDoFn
 
 
 def instance_dicts_to_batches(schema: Any, desired_batch_size: int | None) -> Any:

@@ -20,7 +20,7 @@ from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.storage import paths
 from engine.storage.tree import read_text
 
-__all__ = ["UserFunction", "place_in", "read_lines", "with_custom_config"]
+__all__ = ["UserFunction", "place_in", "place_of_output", "read_lines", "with_custom_config"]
 
 # Beside the SavedModel's own files, where TensorFlow leaves room for others; so it goes wherever the graph is copied to.
 _FILE = os.path.join("assets.extra", "source_lines.json")
@@ -40,7 +40,7 @@ class UserFunction:
         custom_config: what it gets as `custom_config`, if it takes one.
 
     Attributes:
-        lines: "FILE:LINE" by operation name, after a call.
+        lines: "FILE:LINE" by operation name and by output, after a call.
     """
 
     def __init__(self, function: Callable[..., Any], custom_config: Mapping[str, Any] | None = None) -> None:
@@ -59,6 +59,7 @@ class UserFunction:
             raise ConfigError(f"{where}: {self.name} raised {type(error).__name__}: {text}") from error
         self._check(result)
         self.lines |= _lines_of_operations()
+        self.lines |= _lines_of_outputs(result)
         return result
 
     @property
@@ -172,12 +173,22 @@ def read_lines(graph: str | os.PathLike[str]) -> dict[str, str]:
     return {}
 
 
+def place_of_output(graph: str | os.PathLike[str], name: str) -> str:
+    """Returns "FILE:LINE: preprocessing_fn" for the line that made an output of a transform graph, without it where it was not noted."""
+    line = read_lines(graph).get(_of_output(name))
+    return f"{line}: preprocessing_fn" if line else "preprocessing_fn"
+
+
 def place_in(frames: Iterable[Any]) -> str | None:
     """Returns "FILE:LINE" of the innermost frame that is the user's own code, or None."""
     for frame in reversed(list(frames)):
-        if not str(frame.filename).startswith(_NOT_THE_USERS):
+        if not _is_library(str(frame.filename)):
             return f"{os.path.basename(frame.filename)}:{frame.lineno}"
     return None
+
+
+def _of_output(name: str) -> str:
+    return f"output {name}"  # no operation has a blank in its name
 
 
 def _is_dense(value: Any) -> bool:
@@ -198,9 +209,20 @@ def _operation(tensor: Any) -> Any:
 
 def _line_of(operation: Any) -> str | None:
     frames = list(operation.traceback.get_user_frames()) if operation.traceback is not None else []
-    # What TensorFlow adds around the function's own operations is made by whoever called us.
-    called = [index for index, frame in enumerate(frames) if frame.filename == __file__]
-    return place_in(frames[called[-1] :]) if called else None
+    files = [frame.filename for frame in frames]
+    if __file__ not in files:
+        return None  # what TensorFlow adds around the function's own operations is made by whoever called us
+    for frame, file in zip(reversed(frames), reversed(files)):
+        if file == __file__:
+            return None
+        if not _is_library(file):
+            return f"{os.path.basename(file)}:{frame.lineno}"
+    return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_library(file: str) -> bool:
+    return file.startswith(_NOT_THE_USERS)
 
 
 def _lines_of_operations() -> dict[str, str]:
@@ -210,3 +232,14 @@ def _lines_of_operations() -> dict[str, str]:
         return {}
     found = {each.name: _line_of(each) for each in tf.compat.v1.get_default_graph().get_operations()}
     return {name: line for name, line in found.items() if line is not None}
+
+
+def _lines_of_outputs(outputs: Mapping[str, Any]) -> dict[str, str]:
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return {}
+    first = {name: tf.nest.flatten(value, expand_composites=True)[0] for name, value in outputs.items()}
+    # A tensor that was made outside of the function has no operation.
+    found = {name: _line_of(_operation(tensor)) for name, tensor in first.items() if hasattr(tensor, "op")}
+    return {_of_output(name): line for name, line in found.items() if line is not None}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -64,6 +66,35 @@ def test_one_transform_function_transforms_several_data_sets(tmp_path):
                 | f"Text {name}" >> beam.io.WriteToText(str(tmp_path / name), shard_name_template="")
             )
     assert sorted((tmp_path / "second").read_text().split()) == ["0.0", "1.0"]
+
+
+def _numbers(inputs):
+    return {"n": tf.strings.to_number(inputs["s"]), "more": inputs["s"]}
+
+
+def _some_rows(inputs):
+    return {"n": tf.boolean_mask(inputs["s"], inputs["s"] != "a")}
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (_numbers, r"transform: test_beam_api\.py:{line}: preprocessing_fn failed in TensorFlow at operation .*: a$"),
+        (
+            _some_rows,
+            r"transform: test_beam_api\.py:{line}: preprocessing_fn returned output 'n' with \d+ rows for \d+ records",
+        ),
+    ],
+)
+def test_transform_dataset_names_the_line_that_fails_in_one_line(function, message, tmp_path):
+    metadata = tft.DatasetMetadata.from_feature_spec({"s": tf.io.FixedLenFeature([], tf.string)})
+    good, bad = [{"s": b"1"}] * 3, [{"s": b"2"}] * 99 + [{"s": b"a"}]
+    with pytest.raises(Exception) as caught, fullpass_beam.Context(temp_dir=str(tmp_path)):
+        transform_fn = (good, metadata) | fullpass_beam.AnalyzeDataset(function)
+        _ = ((bad, metadata), transform_fn) | fullpass_beam.TransformDataset()
+    text = re.sub(r" \[while running .*", "", str(caught.value), flags=re.S)
+    assert re.search(message.format(line=inspect.getsourcelines(function)[1] + 1), text), text
+    assert "\n" not in text
 
 
 class _Count(beam.PTransform):
