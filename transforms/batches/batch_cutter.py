@@ -42,10 +42,14 @@ class BatchCutter:
     Args:
         run: what is done with a batch. It has no effect but its result: slices are run again.
         memory_bytes: what a worker may hold; a fourth of it is for one batch in the graph.
+
+    Attributes:
+        on_measured: called whenever the memory of a batch's records is known, before the batch is run.
     """
 
     def __init__(self, run: Callable[[pa.RecordBatch], Any], memory_bytes: int) -> None:
         self._run = run
+        self.on_measured: Callable[[], None] = lambda: None
         self._bound_bytes = max(memory_bytes // _SHARE, 1 << 20)
         self._lock = threading.Lock()
         self._measured_rows = 0  # batches of up to as many are known
@@ -58,6 +62,7 @@ class BatchCutter:
             DataError: when a single record takes more memory than there is.
         """
         start, rows = 0, self._rows(batch)
+        self.on_measured()
         while start < batch.num_rows:
             piece = batch.slice(start, rows) if rows < batch.num_rows else batch
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,12 @@ class OpenPass:
         self.plan = plan
         self._graph = plan.function.open() if plan.function is not None else None
         self._pieces = BatchCutter(self._run, plan.memory_bytes)
+
+    def after_measuring(self, call: Callable[[], None]) -> None:
+        """Has `call` be called when the memory of the first records is known; at once where no graph is run on them."""
+        if self._graph is None:
+            call()
+        self._pieces.on_measured = call
 
     def create(self, begun: PassState | None = None) -> PassState:
         """Returns empty states; those that do not depend on the order of splits go on from `begun` where it is given."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-__all__ = ["AccumulatePass", "AccumulateState", "OpenAccumulate", "OpenWrite", "WritePass"]
+__all__ = ["AccumulatePass", "AccumulateState", "Measuring", "OpenAccumulate", "OpenWrite", "WritePass"]
 
 
 class AccumulateState(Protocol):
@@ -31,6 +31,14 @@ class OpenAccumulate(Protocol):
 
     def close(self) -> None:
         """Frees what `open` took."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A pass in a worker that measures what its first records take of the process's memory, while nothing else may run."""
+
+    def after_measuring(self, call: Callable[[], None]) -> None:
+        """Has `call` be called when that is known."""
 
 
 class AccumulatePass(Protocol):

@@ -22,7 +22,7 @@ from engine.core.errors import ConfigError
 from engine.core.progress import Progress
 from engine.machine.processes import processors
 from transforms.passes.analysis import OpenPass
-from transforms.passes.protocols import AccumulatePass, WritePass
+from transforms.passes.protocols import AccumulatePass, Measuring, WritePass
 from transforms.passes.transformation import ShardResult, ShardTask
 from transforms.runners.base import BatchReader, PassResult
 from transforms.runners.processes import WorkerProcesses
@@ -66,7 +66,7 @@ class LocalRunner:
         if self._processes == "always" and plan.portable:
             return self._with_processes(plan, reader, splits, progress, None)
         opened = plan.open()
-        watch, first = _Watch(progress), _First()
+        watch, first = _Watch(progress), _First(opened)
         begun: queue.SimpleQueue[Any] = queue.SimpleQueue()  # states that no thread works on: at most one a thread
 
         def run(index: int) -> tuple[int, int, Mapping[tuple[int, int], bytes | memoryview]]:
@@ -137,7 +137,7 @@ class LocalRunner:
     ) -> list[ShardResult]:
         """Runs each task and returns the results in the order of tasks."""
         opened = plan.open()
-        watch, first = _Watch(progress), _First()
+        watch, first = _Watch(progress), _First(opened)
 
         def run(index: int) -> ShardResult:
             with first.before_others(index):
@@ -171,10 +171,16 @@ def _all(pool: concurrent.futures.Executor, futures: list[concurrent.futures.Fut
 
 
 class _First:
-    """Lets the first split's first batch go alone: the memory that its records take in the graph is measured by that of the process."""
+    """Lets the first split's first batch go alone: the memory that its records take in the graph is measured by that of the process.
 
-    def __init__(self) -> None:
+    Args:
+        opened: the pass. One that says when it has measured lets the others begin then, else they do after the whole batch.
+    """
+
+    def __init__(self, opened: object) -> None:
         self._over = threading.Event()
+        if isinstance(opened, Measuring):
+            opened.after_measuring(self._over.set)
 
     def __enter__(self) -> _First:
         return self

@@ -117,8 +117,37 @@ def test_the_first_batch_goes_alone_and_few_threads_follow():
     assert len(result.split_rows) == 20 and len(noting.threads) <= 5  # the calling one, and four
 
 
+class _Measured(_Noting):
+    """One whose first batch, once measured, waits until another is read: for ever, if it had to end first."""
+
+    def after_measuring(self, call):
+        self.call, self.other = call, threading.Event()
+
+    def read(self, split):
+        if split:
+            self.other.set()
+        yield from super().read(split)
+
+    def accumulate(self, batches):
+        def measured():
+            for batch in batches:
+                if not batch.column(0)[0].as_py():
+                    assert not self.other.is_set()
+                    self.call()
+                    assert self.other.wait(60)
+                yield batch
+
+        return super().accumulate(measured())
+
+
+def test_others_begin_when_the_first_records_are_measured():
+    measured = _Measured()
+    with Progress("pass", 4, "rows") as progress:
+        assert len(LocalRunner(["--workers=2"]).accumulate(measured, measured, range(4), progress).split_rows) == 4
+
+
 def test_who_waits_for_a_first_batch_that_a_signal_cancelled_is_let_go():
-    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as pool, _First() as first:
+    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as pool, _First(None) as first:
         waiting = pool.submit(first.before_others(1).__enter__)
         raise KeyboardInterrupt
     assert waiting.done()
