@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.core.errors import ConfigError
 from transforms.accumulators.vocabulary.files import write_vocabulary
 from transforms.accumulators.vocabulary.runs import Run, concat_runs, merged_blocks, sort_run
 from transforms.accumulators.vocabulary.vocabulary import Vocabulary
@@ -168,7 +170,11 @@ def _pairs(pairs: Sequence[tuple[str, Any]]) -> Run:
 
 
 def order_and_write(operation: Any, inputs: Sequence[Any], context: EvaluationContext) -> tuple[Any, ...]:
-    """Writes the vocabulary file and returns its path (numpy string scalar)."""
+    """Writes the vocabulary file and returns its path (numpy string scalar).
+
+    Raises:
+        ConfigError: another vocabulary of other tokens has the same file name: a graph holds one file of a name.
+    """
     blocks = inputs[0].blocks() if isinstance(inputs[0], PrunedVocabulary) else iter([_pairs(inputs[0])])
     if operation.fingerprint_shuffle:
         blocks = iter([_by_fingerprint(blocks)])
@@ -177,7 +183,19 @@ def order_and_write(operation: Any, inputs: Sequence[Any], context: EvaluationCo
     path = os.path.join(context.assets_dir, operation.vocab_filename)
     if operation.file_format == "tfrecord_gzip":
         path += ".tfrecord.gz"
-    write_vocabulary(_or_dummy(blocks, operation.input_dtype), path, operation.file_format, operation.store_frequency)
+    known = os.path.exists(path)
+    written = f"{path}.again" if known else path
+    write_vocabulary(
+        _or_dummy(blocks, operation.input_dtype), written, operation.file_format, operation.store_frequency
+    )
+    if known:
+        same = filecmp.cmp(written, path, shallow=False)
+        os.remove(written)
+        if not same:
+            raise ConfigError(
+                f"two vocabularies of different tokens have the file name {operation.vocab_filename!r}: the later one would replace the "
+                "other; give each its own vocab_filename (key_vocabulary_filename)"
+            )
     return (np.array(path),)
 
 

@@ -163,7 +163,9 @@ def test_transform_refuses_another_number_of_rows(table, tmp_path):
     some = lambda inputs: {"x": tf.boolean_mask(inputs["x"], inputs["x"] < 100)}  # all of the first records
     analyze(Dataset.open(table[2], table[1]), some, str(tmp_path / "graph"))
     more = parity.write_table(tmp_path / "more", pa.table({"x": pa.array([1.0, 200.0], pa.float32()), "s": ["a", "b"]}))
-    with pytest.raises(ConfigError, match="output 'x' with 0 rows for 1 records"):
+    with pytest.raises(
+        ConfigError, match=r"test_user_errors\.py:\d+: preprocessing_fn returned output 'x' with 0 rows for 1 records"
+    ):
         transform(Dataset.open(more, table[1]), str(tmp_path / "graph"), str(tmp_path / "out"))
 
 
@@ -179,3 +181,22 @@ def test_custom_config_goes_to_a_function_that_takes_it(table, tmp_path):
         analyze(ds, lambda inputs: inputs, str(tmp_path / "other"), custom_config={"k": 1})
     with pytest.raises(ConfigError, match=r"takes \(inputs, more\)"):
         analyze(ds, lambda inputs, more: inputs, str(tmp_path / "other"))
+
+
+def test_vocabularies_of_other_tokens_do_not_share_a_file(table, tmp_path):
+    """TFT writes one over the other without a word, and what is looked up in it is out of vocabulary."""
+    ds = Dataset.open(table[2], table[1])
+
+    def named(inputs, top_k):
+        lookups = {"a": inputs["s"], "b": inputs["s"]}
+        return {
+            name: tft.compute_and_apply_vocabulary(value, vocab_filename="words", top_k=top_k if name == "b" else None)
+            for name, value in lookups.items()
+        }
+
+    with pytest.raises(ConfigError, match="two vocabularies of different tokens have the file name 'words'"):
+        analyze(ds, lambda inputs: named(inputs, 1), str(tmp_path / "graph"))
+    assert not (tmp_path / "graph").exists()
+    assert parity.assets(analyze(ds, lambda inputs: named(inputs, 3), str(tmp_path / "graph")).path) == {
+        "words": b"a\nb\n3\n"
+    }
