@@ -7,6 +7,8 @@ TensorFlow's maximum by segment forgets what precedes a NaN, and that of a spars
 TFT's minima and maxima by key, and of sparse elements, depend on how the data is cut. Here a NaN is left out of both, as TFT leaves it
 out of means.
 
+The least integer has no negative one, by which TFT finds minima; it is taken for the next, where it was lost.
+
 Keys are looked up in the graph by a table of hashes (`tf.unique` of the known keys and those of the batch), where TFT compares each
 record with each key: a matrix of [keys, records] for every one of its lookups.
 
@@ -52,7 +54,7 @@ def _without_nan_by_key(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def reduce(x: Any, key: Any, reduce_instance_dims: bool = True) -> Any:
         if not x.dtype.is_floating:
-            return original(x, key, reduce_instance_dims)
+            return original(_negatable(x), key, reduce_instance_dims)
         infinity = float("inf")
         keys, _, largest = original(_with_nan_as(x, -infinity), key, reduce_instance_dims)
         _, minus_smallest, _ = original(_with_nan_as(x, infinity), key, reduce_instance_dims)
@@ -70,12 +72,24 @@ def _with_nan_as(x: Any, value: float) -> Any:
     return x.with_flat_values(fill(x.flat_values)) if isinstance(x, tf.RaggedTensor) else fill(x)
 
 
+def _negatable(x: Any) -> Any:
+    """Integers of which each has a negative one: TFT finds a minimum as that of -x, and -(-2**63) is -2**63 again."""
+    if x.dtype not in (tf.int32, tf.int64):
+        return x  # TFT widens the short ones
+    least = tf.constant(-x.dtype.max, x.dtype)
+    if isinstance(x, tf.SparseTensor):
+        return tf.SparseTensor(x.indices, tf.maximum(x.values, least), x.dense_shape)
+    return (
+        x.with_flat_values(tf.maximum(x.flat_values, least)) if isinstance(x, tf.RaggedTensor) else tf.maximum(x, least)
+    )
+
+
 def _without_sparse_nan(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def reduce(x: Any, reduce_instance_dims: bool) -> Any:
         if isinstance(x, tf.SparseTensor) and x.dtype.is_floating and not reduce_instance_dims:
             x = tf.sparse.retain(x, ~tf.math.is_nan(x.values))
-        return original(x, reduce_instance_dims)
+        return original(_negatable(x), reduce_instance_dims)
 
     return reduce
 

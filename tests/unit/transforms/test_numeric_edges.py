@@ -137,3 +137,19 @@ def test_a_weighted_vocabulary_is_ordered_by_exact_sums(tmp_path, batch_rows):
         sums[word] = sums.get(word, Fraction(0)) + Fraction(weight)
     expected = sorted(((float(total), word) for word, total in sums.items()), reverse=True)
     assert parity.assets(graph)["v"].decode().splitlines() == [f"{total} {word.decode()}" for total, word in expected]
+
+
+def test_the_least_integer_is_not_lost_as_a_minimum(tmp_path):
+    """Such a one is what pandas keeps a missing time as. TFT's minimum is that of -x, which wraps."""
+    least = -(2**63)
+    table = pa.table({"x": pa.array([5, least, -7, 9]), "key": pa.array([b"a", b"a", b"b", b"b"], pa.binary())})
+    spec = {"x": tf.io.FixedLenFeature([], tf.int64), "key": tf.io.FixedLenFeature([], tf.string)}
+
+    def preprocessing_fn(inputs):
+        found = {"min": tft.min(inputs["x"]), "max": tft.max(inputs["x"])}
+        return {name: tf.fill(tf.shape(inputs["x"]), value) for name, value in found.items()}
+
+    ds = Dataset.open(parity.write_table(tmp_path / "data", table), spec)
+    found = parity.outputs(analyze(ds, preprocessing_fn, str(tmp_path / "graph")).path, table, spec)
+    assert found["max"][0] == 9
+    assert found["min"][0] == least + 1  # what its negative one leaves of it
