@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,9 @@ from engine.plan.lanes import Run
 __all__ = ["Assembler"]
 
 _SEQUENTIAL_AHEAD = 4
+
+# Rows order[first:stop] of a window's array go to a batch's from a slot on.
+_Job: TypeAlias = tuple[np.ndarray, np.ndarray, int, int, np.ndarray, int]
 
 
 class _Strand:
@@ -43,6 +46,8 @@ class Assembler:
     def __init__(self, plan: EpochPlan, layout: Layout, loader: WindowLoader, config: FeedConfig) -> None:
         self._plan, self._layout, self._loader, self._config = plan, layout, loader, config
         self._strands: dict[int, _Strand] = {}
+        # Whether batches have more than numbers, for which each run's rows are looked at here.
+        self._by_row = bool(layout.width(BYTES) or layout.ragged or config.with_record_ids or config.masked)
         self._ahead = 1 if config.shuffle else _SEQUENTIAL_AHEAD
 
     def batch(self, cursor: Cursor) -> dict[str, Any]:
@@ -69,7 +74,7 @@ class Assembler:
         if width := self._layout.width(BYTES):
             out[BYTES] = ByteRows(width)
         pieces: dict[str, list[pa.Array]] = {}
-        jobs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        jobs: list[_Job] = []
         for run in runs:
             self._fill(run, out, pieces, jobs)
         # One call for the whole batch, which the jobs keep their windows' memory for.
@@ -96,34 +101,40 @@ class Assembler:
         run: Run,
         out: dict[str, Any],
         pieces: dict[str, list[pa.Array]],
-        jobs: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+        jobs: list[_Job],
     ) -> None:
         at, slot = run.start, run.slot
         while at < run.stop:
-            loaded, rows = self._rows(run, at)
-            stop = slot + len(rows)
+            loaded = self._window_of(run, at)
+            first, last = at - loaded.start, min(run.stop, loaded.stop) - loaded.start
             for kind, source in loaded.dense.items():
-                jobs.append((source, rows, out[kind][slot:stop]))
-            if BYTES in out:
-                out[BYTES].append(loaded.strings, loaded.window.offsets[:-1], rows)
-            for key, array in loaded.arrow.items():
-                pieces.setdefault(key, []).append(pc.take(array, pa.array(rows)))
-            if "record_ids" in out:
-                out["record_ids"][slot:stop] = loaded.window.record_ids(rows)
-            if loaded.damaged is not None:
-                out["mask"][slot:stop] = ~loaded.damaged[rows]
-            at, slot = at + len(rows), stop
+                jobs.append((source, loaded.order, first, last, out[kind], slot))
+            if self._by_row:
+                self._fill_others(loaded, loaded.order[first:last], slot, out, pieces)
+            at, slot = at + last - first, slot + last - first
 
-    def _rows(self, run: Run, at: int) -> tuple[LoadedWindow, np.ndarray]:
-        strand = self._strands.setdefault(run.lane, _Strand())
+    def _fill_others(
+        self, loaded: LoadedWindow, rows: np.ndarray, slot: int, out: dict[str, Any], pieces: dict[str, list[pa.Array]]
+    ) -> None:
+        """Fills in all but the numbers: strings, ragged columns, record ids and damage."""
+        stop = slot + len(rows)
+        if BYTES in out:
+            out[BYTES].append(loaded.strings, loaded.window.offsets[:-1], rows)
+        for key, array in loaded.arrow.items():
+            pieces.setdefault(key, []).append(pc.take(array, pa.array(rows)))
+        if "record_ids" in out:
+            out["record_ids"][slot:stop] = loaded.window.record_ids(rows)
+        if loaded.damaged is not None:
+            out["mask"][slot:stop] = ~loaded.damaged[rows]
+
+    def _window_of(self, run: Run, at: int) -> LoadedWindow:
+        strand = self._strands.get(run.lane)
+        if strand is None:
+            strand = self._strands[run.lane] = _Strand()
         loaded = strand.loaded
-        here = loaded is not None and loaded.window.epoch == run.epoch
-        if not here or not loaded.window.start <= at < loaded.window.stop:  # type: ignore[union-attr]
+        if loaded is None or loaded.epoch != run.epoch or not loaded.start <= at < loaded.stop:
             loaded = self._enter(strand, run, at)
-        assert loaded is not None
-        end = min(run.stop, loaded.window.stop)
-        first = loaded.window.start
-        return loaded, loaded.order[at - first : end - first]
+        return loaded
 
     def _enter(self, strand: _Strand, run: Run, at: int) -> LoadedWindow:
         window = self._plan.window_at(run.epoch, at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import ctypes
+import math
 import threading
 import weakref
 from typing import Any
@@ -21,7 +22,7 @@ def _allocate(size: int) -> np.ndarray:
 
 
 def _bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    return int(np.prod(shape)) * dtype.itemsize
+    return math.prod(shape) * dtype.itemsize
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

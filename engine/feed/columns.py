@@ -8,6 +8,7 @@ small ones. Ragged columns (lists, and single values that may be missing) go by 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from engine.schema.tensorflow_view import default_of, feature_type, shape_of, te
 
 __all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "numpy_batch", "unpack_numpy"]
 
-FLOAT32, INT64, BYTES = "float32", "int64", "bytes"
+FLOAT32, INT64, BYTES = _KINDS = "float32", "int64", "bytes"
 RESERVED = ("mask", "record_ids")  # keys of a packed batch beside the columns
 
 
@@ -59,21 +60,30 @@ class Layout:
 
     columns: tuple[Column, ...]
 
-    def dense(self, kind: str) -> list[Column]:
+    def dense(self, kind: str) -> Sequence[Column]:
         """Returns the dense columns of a kind, in slot order."""
-        return [c for c in self.columns if c.kind == kind and not c.ragged]
+        return self._dense.get(kind, ())
 
     def width(self, kind: str) -> int:
         """Returns the number of slots in the array of a kind; 0 where there is none."""
-        return sum(c.width for c in self.dense(kind))
+        return self._widths.get(kind, 0)
 
-    @property
-    def ragged(self) -> list[Column]:
-        return [c for c in self.columns if c.ragged]
+    # Every block and batch asks for these, with the interpreter's lock held that all threads of the feed wait for.
+    @functools.cached_property
+    def ragged(self) -> Sequence[Column]:
+        return tuple(c for c in self.columns if c.ragged)
 
-    @property
-    def names(self) -> list[str]:
-        return [c.name for c in self.columns]
+    @functools.cached_property
+    def names(self) -> Sequence[str]:
+        return tuple(c.name for c in self.columns)
+
+    @functools.cached_property
+    def _dense(self) -> Mapping[str, Sequence[Column]]:
+        return {kind: tuple(c for c in self.columns if c.kind == kind and not c.ragged) for kind in _KINDS}
+
+    @functools.cached_property
+    def _widths(self) -> Mapping[str, int]:
+        return {kind: sum(c.width for c in columns) for kind, columns in self._dense.items()}
 
 
 def make_layout(schema: pa.Schema, columns: Sequence[str] | None, fill: Mapping[str, Any] | None) -> Layout:

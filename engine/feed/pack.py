@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,24 +15,46 @@ from engine.feed.columns import BYTES, FLOAT32, INT64, Column, Layout
 from engine.schema.conform import cast_array, first_without_fit
 from engine.schema.lists import is_variable_list, row_with_null_inside
 
-__all__ = ["NUMPY_TYPES", "bytes_rows", "pack_rows", "ragged_rows", "values_rows"]
+__all__ = ["NUMPY_TYPES", "RowPacker", "bytes_rows", "ragged_rows", "values_rows"]
 
 NUMPY_TYPES: dict[str, np.dtype] = {FLOAT32: np.dtype(np.float32), INT64: np.dtype(np.int64)}
 _ARROW_TYPES = {FLOAT32: pa.float32(), INT64: pa.int64(), BYTES: pa.large_binary()}
 _OFFSETS = (pa.binary(), pa.string(), pa.large_binary(), pa.large_string())  # strings that are taken as they lie
 
 
-def pack_rows(batch: pa.RecordBatch, layout: Layout, kind: str, out: np.ndarray) -> None:
-    """Writes the dense columns of a kind into rows.
+class RowPacker:
+    """Writes the dense columns of numbers of batches into rows: all of a batch in one native call, without Python's lock.
+
+    Columns of another type, or with missing values to fill in, are brought into shape by Arrow first, one after the other.
 
     Args:
-        batch: n records with the layout's columns.
         layout: of the packed batch.
-        kind: "float32" or "int64".
-        out: [n, layout.width(kind)], written in full.
     """
-    columns = [(_values(batch.column(c.name), c), c.start, c.width) for c in layout.dense(kind)]
-    _native.pack_rows(columns, out)
+
+    def __init__(self, layout: Layout) -> None:
+        dense = [c.kind in NUMPY_TYPES and not c.ragged and c.width > 0 for c in layout.columns]
+        numbered = [(place, c) for place, c in enumerate(layout.columns) if dense[place]]
+        numbered.sort(key=lambda pair: pair[1].kind)  # errors name the floats' before the integers'
+        self._columns = [c for _, c in numbered]
+        self._packer = _native.RowPacker(
+            [(place, c.name, NUMPY_TYPES[c.kind].itemsize, c.start, c.width) for place, c in numbered]
+        )
+
+    def pack(self, batch: pa.RecordBatch, outs: Mapping[str, np.ndarray]) -> None:
+        """Writes the columns of a batch.
+
+        Args:
+            batch: n records with the layout's columns.
+            outs: "float32" and "int64" -> [n, layout.width(kind)], where that is not 0; written in full.
+
+        Raises:
+            DataError: a missing value without a `fill`, or one that does not fit its column.
+        """
+        schema, array = batch.__arrow_c_array__()
+        for number in self._packer.pack(schema, array, list(outs.values())):
+            column = self._columns[number]
+            values = _flat(batch.column(column.name), column).to_numpy(zero_copy_only=False)
+            _native.pack_rows([(values, column.start, column.width)], outs[column.kind])
 
 
 def bytes_rows(batch: pa.RecordBatch, layout: Layout) -> _native.ByteRows:
@@ -71,11 +94,6 @@ def ragged_rows(batch: pa.RecordBatch, column: Column) -> pa.Array:
     splits: np.ndarray = np.zeros(len(array) + 1, np.int64)
     np.cumsum(present, out=splits[1:])
     return pa.LargeListArray.from_arrays(splits, _cast(array.drop_null(), wanted.value_type, column))
-
-
-def _values(array: pa.Array, column: Column) -> np.ndarray:
-    values: np.ndarray = _flat(array, column).to_numpy(zero_copy_only=False)
-    return values
 
 
 def _flat(array: pa.Array, column: Column) -> pa.Array:

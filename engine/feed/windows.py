@@ -15,7 +15,7 @@ from engine.core.errors import DataError
 from engine.feed.block_reader import BlockSource
 from engine.feed.buffers import BufferPool
 from engine.feed.columns import BYTES, Layout
-from engine.feed.pack import NUMPY_TYPES, bytes_rows, pack_rows, ragged_rows
+from engine.feed.pack import NUMPY_TYPES, RowPacker, bytes_rows, ragged_rows
 from engine.plan import Window
 
 __all__ = ["LoadedWindow", "WindowLoader"]
@@ -29,6 +29,7 @@ class LoadedWindow:
 
     Attributes:
         window: which blocks.
+        epoch, start, stop: of the window, which are asked for with each run of each batch.
         dense: "float32" and "int64" -> [num_records, width].
         strings: the dense bytes columns, block after block; none where there are no such columns.
         arrow: ragged column name -> large_list [num_records].
@@ -36,8 +37,16 @@ class LoadedWindow:
         order: int64 [num_records], the row at each position of the window.
     """
 
-    def __init__(self, window: Window, layout: Layout, buffers: BufferPool, regroup: Regroup | None = None) -> None:
+    def __init__(
+        self,
+        window: Window,
+        layout: Layout,
+        buffers: BufferPool,
+        packer: RowPacker,
+        regroup: Regroup | None = None,
+    ) -> None:
         self.window = window
+        self.epoch, self.start, self.stop = window.epoch, window.start, window.stop
         self._buffers = buffers
         self.dense: dict[str, np.ndarray] = {}
         self.strings: list[ByteRows] = []
@@ -46,14 +55,15 @@ class LoadedWindow:
         self.order: np.ndarray = np.empty(0, np.int64)
         self._regroup = regroup
         self.users = 0
-        self._layout = layout
+        self._layout, self._packer = layout, packer
         self._parts: dict[str, list[Any]] = {}
         self._blocks: list[Future[None]] = []
         self._lock = threading.Lock()
 
-    def start(self, pool: ThreadPoolExecutor, source: BlockSource) -> None:
+    def load(self, pool: ThreadPoolExecutor, source: BlockSource) -> None:
+        """Begins to read the blocks."""
         self._blocks = [pool.submit(self._shuffle)]
-        self._blocks += [pool.submit(self._load, source, i) for i in range(len(self.window.blocks))]
+        self._blocks += [pool.submit(self._load_block, source, i) for i in range(len(self.window.blocks))]
 
     def wait(self) -> None:
         """Returns once every block is loaded; raises what the reading of a block raised."""
@@ -88,7 +98,7 @@ class LoadedWindow:
     def _shuffle(self) -> None:
         self.order = self.window.rows(self.window.start, self.window.stop)
 
-    def _load(self, source: BlockSource, i: int) -> None:
+    def _load_block(self, source: BlockSource, i: int) -> None:
         first, stop = int(self.window.offsets[i]), int(self.window.offsets[i + 1])
         batch, damaged = source.read(int(self.window.blocks[i]), stop - first)
         self._allocate()
@@ -103,8 +113,8 @@ class LoadedWindow:
                 self.damaged[first:stop] = damaged
 
     def _pack(self, batch: pa.RecordBatch, i: int, first: int, stop: int) -> None:
-        for kind, out in self.dense.items():
-            pack_rows(batch, self._layout, kind, out[first:stop])
+        if self.dense:
+            self._packer.pack(batch, {kind: out[first:stop] for kind, out in self.dense.items()})
         if self.strings:
             self.strings[i] = bytes_rows(batch, self._layout)
         for column in self._layout.ragged:
@@ -127,6 +137,7 @@ class WindowLoader:
     def __init__(self, source: BlockSource, layout: Layout, threads: int, regroup: Regroup | None = None) -> None:
         self._source, self._layout, self._regroup = source, layout, regroup
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fullpass-feed")
+        self._packer = RowPacker(layout)
         self.buffers = BufferPool()
         self._live: dict[tuple[int, int], LoadedWindow] = {}
 
@@ -135,8 +146,8 @@ class WindowLoader:
         key = (window.epoch, window.start)
         loaded = self._live.get(key)
         if loaded is None:
-            loaded = self._live[key] = LoadedWindow(window, self._layout, self.buffers, self._regroup)
-            loaded.start(self._pool, self._source)
+            loaded = self._live[key] = LoadedWindow(window, self._layout, self.buffers, self._packer, self._regroup)
+            loaded.load(self._pool, self._source)
         loaded.users += 1
         return loaded
 

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark and pyarrow name the directory of missing values
+_MOST_KNOWN = 64
+_KNOWN: dict[int, tuple[pa.Schema, frozenset[str]]] = {}  # by id: to hash a schema takes longer than to look through it
 
 
 def partition_fields(paths: Sequence[str]) -> list[pa.Field]:
@@ -64,7 +66,7 @@ def mark_partitions(schema: pa.Schema, fields: Sequence[pa.Field]) -> pa.Schema:
 
 def stored_columns(schema: pa.Schema, options: ReadOptions) -> tuple[pa.Schema, tuple[str, ...] | None]:
     """Returns (schema of what the files hold, names to read of it): all but the marked columns."""
-    marked = {field.name for field in schema if _is_marked(field)}
+    marked = _marked_names(schema)
     if not marked:
         return schema, options.columns
     own = pa.schema([field for field in schema if field.name not in marked], metadata=schema.metadata)
@@ -83,6 +85,8 @@ def add_partitions(batch: pa.RecordBatch, schema: pa.Schema, options: ReadOption
     Raises:
         DataError: the file's directories do not hold the key, or a value that does not fit the column's type.
     """
+    if not _marked_names(schema):
+        return batch
     wanted = list(schema) if options.columns is None else [schema.field(name) for name in options.columns]
     if not any(_is_marked(field) for field in wanted):
         return batch
@@ -108,6 +112,17 @@ def without_marks(schema: pa.Schema) -> pa.Schema:
         notes = {key: value for key, value in (field.metadata or {}).items() if key != PARTITION}
         fields.append(field.with_metadata(notes or None))
     return pa.schema(fields, metadata=schema.metadata)
+
+
+def _marked_names(schema: pa.Schema) -> frozenset[str]:
+    """Names of the marked columns. A data set asks with one schema object for every block of each thread, so it is looked at once."""
+    known = _KNOWN.get(id(schema))
+    if known is None or known[0] is not schema:
+        known = schema, frozenset(field.name for field in schema if _is_marked(field))
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[id(schema)] = known  # holds the schema: no other can have its id meanwhile
+    return known[1]
 
 
 def _is_marked(field: pa.Field) -> bool:

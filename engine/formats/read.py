@@ -46,7 +46,8 @@ def read_split(
     damage = damage if damage is not None else DamageLog(chosen)
     before, rows = damage.records, 0
     own, names = stored_columns(schema, chosen)
-    for batch in format_module(split.format).read(split, own, dataclasses.replace(chosen, columns=names), damage):
+    stored = chosen if names == chosen.columns else dataclasses.replace(chosen, columns=names)
+    for batch in format_module(split.format).read(split, own, stored, damage):
         rows += batch.num_rows
         yield add_partitions(batch, schema, chosen, split.path)
     skipped = damage.records - before

@@ -9,6 +9,8 @@
 
 #include "decoder/decoder.h"
 #include "encoder/encoder.h"
+#include "feed/feed_pack.h"
+#include "feed/plain_columns.h"
 #include "framing/framing.h"
 
 namespace fullpass {
@@ -93,6 +95,33 @@ std::string row_text(const ArrowArray* column, const FieldSpec& spec, int64_t ro
   return text;
 }
 
+// Packs what the feed takes as it lies in memory, and compares it with the values one by one.
+void check_packed(const ArrowSchema& schema, const ArrowArray& batch, const std::vector<FieldSpec>& specs) {
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const FieldSpec& spec = specs[i];
+    const bool fixed = spec.shape != Shape::kFixedFrames && is_fixed(spec.shape), single = is_scalar(spec.shape);
+    const size_t item = spec.kind == Kind::kFloat ? 4 : 8, width = fixed ? static_cast<size_t>(spec.list_size) : 1;
+    const uint8_t* values = plain_values(schema, batch, {i, spec.name, item, 1, width});
+    const ArrowArray* column = batch.children[i];
+    const bool plain = (fixed || single) && width && spec.kind != Kind::kBytes && !column->null_count && batch.length;
+    if (plain && !values) std::abort();
+    if (!values) continue;
+    if (!fixed && !single) std::abort();
+    const size_t slots = width + 2, rows = static_cast<size_t>(batch.length);
+    std::vector<uint8_t> packed(rows * slots * item);
+    pack_rows({{values, 1, width}}, rows, slots, item, packed.data());
+    for (size_t row = 0; row < rows; ++row) {
+      std::string text = fixed ? "[" : "";
+      for (size_t j = 0; j < width; ++j) {
+        text.append(reinterpret_cast<const char*>(packed.data()) + (row * slots + 1 + j) * item, item);
+        if (fixed) text += ",";
+      }
+      if (fixed) text += "]";
+      if (text != row_text(column, spec, static_cast<int64_t>(row))) std::abort();
+    }
+  }
+}
+
 }  // namespace
 
 uint64_t round_trip(const std::vector<FieldSpec>& specs, const ArrowArray* batch, int64_t skip, uint64_t seed) {
@@ -119,6 +148,7 @@ uint64_t round_trip(const std::vector<FieldSpec>& specs, const ArrowArray* batch
   sliced.n_children = static_cast<int64_t>(children.size());
   sliced.children = children.data();
   ArrowSchema* schema = schemas.make("+s", "", fields);
+  check_packed(*schema, sliced, kept);
 
   Buffer out;
   const Encoder encoder(schema, &sliced, lists);

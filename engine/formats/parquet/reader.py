@@ -212,10 +212,11 @@ def _all_missing(fields: list[pa.Field], rows: int) -> pa.RecordBatch:
 def _rows_at_once(file: ParquetFile, groups: list[int], names: list[str], batch_rows: int) -> int:
     """Rows of a batch: as asked for, but no more than MAX_BATCH_BYTES take where rows are as wide as images."""
     footer = file.footer
-    rows = np.maximum([footer.group_rows[index] for index in groups], 1)
-    widest = float((np.array([footer.group_bytes[index] for index in groups]) / rows).max(initial=0.0))
-    if widest * min(batch_rows, footer.rows) <= MAX_BATCH_BYTES:
+    counts = [footer.group_rows[index] for index in groups]
+    widest = max((footer.group_bytes[index] / max(count, 1) for index, count in zip(groups, counts)), default=0.0)
+    if widest * min(batch_rows, sum(counts)) <= MAX_BATCH_BYTES:
         return batch_rows
+    rows = np.maximum(counts, 1)
     chosen = set(names)
     columns = [index for index, path in enumerate(footer.paths) if path.split(".")[0] in chosen]
     sizes = footer.uncompressed[np.ix_(groups, columns)].sum(axis=1)

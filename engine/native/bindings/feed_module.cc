@@ -4,12 +4,17 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "bindings/byte_rows_module.h"
 #include "feed/feed_pack.h"
 #include "feed/feistel.h"
+#include "feed/plain_columns.h"
 #include "rows/gather.h"
 
 namespace py = pybind11;
@@ -38,22 +43,83 @@ void pack(const py::list& columns, py::array out) {
   pack_rows(list, rows, slots, item, to);
 }
 
-// jobs: (from [n, w], rows int64 [m], to [m, w]) each, contiguous, of one item size.
+// Packs all columns of a batch in one call, made once for all batches of a feed.
+class RowPacker {
+ public:
+  // columns: (place in batches, name, bytes of an item, first slot, number of slots) each.
+  explicit RowPacker(const std::vector<std::tuple<size_t, std::string, size_t, size_t, size_t>>& columns) {
+    for (const auto& [place, name, item, start, width] : columns) {
+      if (item != 4 && item != 8) throw py::value_error("items of 4 or 8 bytes are packed");
+      columns_.push_back({place, name, item, start, width});
+    }
+  }
+
+  // Returns the numbers of the columns that do not lie in the batch as `outs` take them: their slots are as they were. `outs`
+  // are writable arrays [rows, slots], one an item size.
+  std::vector<size_t> pack(const py::capsule& schema_capsule, const py::capsule& array_capsule, const py::list& outs) const {
+    const auto* schema = static_cast<const ArrowSchema*>(PyCapsule_GetPointer(schema_capsule.ptr(), "arrow_schema"));
+    if (!schema) throw py::error_already_set();
+    const auto* batch = static_cast<const ArrowArray*>(PyCapsule_GetPointer(array_capsule.ptr(), "arrow_array"));
+    if (!batch) throw py::error_already_set();
+    const auto rows = static_cast<size_t>(batch->length);
+    struct Out {
+      size_t item, slots;
+      uint8_t* to;
+      std::vector<PackColumn> columns;
+    };
+    std::vector<Out> packed;
+    for (const auto& entry : outs) {
+      auto out = entry.cast<py::array>();
+      if (out.ndim() != 2 || !(out.flags() & py::array::c_style) || !out.writeable() || static_cast<size_t>(out.shape(0)) != rows)
+        throw py::value_error("out is not a writable, contiguous array [rows, slots] of the batch's rows");
+      packed.push_back({static_cast<size_t>(out.itemsize()), static_cast<size_t>(out.shape(1)),
+                        static_cast<uint8_t*>(out.mutable_data()), {}});
+    }
+    std::vector<size_t> left;
+    py::gil_scoped_release release;
+    for (size_t i = 0; i < columns_.size(); ++i) {
+      const WantedColumn& wanted = columns_[i];
+      const uint8_t* values = rows ? plain_values(*schema, *batch, wanted) : nullptr;
+      const auto out = std::find_if(packed.begin(), packed.end(), [&](const Out& o) { return o.item == wanted.item; });
+      if (out == packed.end() || wanted.start > out->slots || wanted.width > out->slots - wanted.start)
+        throw py::value_error("a column has no slots in the packed arrays");
+      if (values) {
+        out->columns.push_back({values, wanted.start, wanted.width});
+      } else {
+        left.push_back(i);
+      }
+    }
+    for (const Out& out : packed) pack_rows(out.columns, rows, out.slots, out.item, out.to);
+    return left;
+  }
+
+ private:
+  std::vector<WantedColumn> columns_;
+};
+
+// jobs: (from [n, w], rows int64 [m], first, stop, to [k, w], slot) each: rows[first:stop] of `from` go to `to` from `slot` on.
+// Arrays are contiguous, those of a job of one item size. Taken whole with numbers beside them: a view for each would cost more.
 void gather_rows(const py::list& jobs, int threads) {
   std::vector<GatherJob> list;
+  list.reserve(jobs.size());
   for (const auto& entry : jobs) {
     const auto job = entry.cast<py::tuple>();
+    if (job.size() != 6) throw py::value_error("a gather takes (from, rows, first, stop, to, slot)");
     const auto from = job[0].cast<py::array>();
     if (!py::isinstance<py::array_t<int64_t>>(job[1])) throw py::value_error("rows of a gather are int64");
-    const auto rows = job[1].cast<py::array_t<int64_t>>();
-    auto to = job[2].cast<py::array>();
+    const auto rows = py::reinterpret_borrow<py::array_t<int64_t>>(job[1]);
+    const auto first = job[2].cast<size_t>(), stop = job[3].cast<size_t>(), slot = job[5].cast<size_t>();
+    auto to = job[4].cast<py::array>();
     const auto flat = [](const py::array& array) { return array.ndim() == 2 && (array.flags() & py::array::c_style); };
     if (!flat(from) || !flat(to) || !to.writeable() || rows.ndim() != 1 || !(rows.flags() & py::array::c_style) ||
-        from.itemsize() != to.itemsize() || from.shape(1) != to.shape(1) || to.shape(0) != rows.shape(0))
-      throw py::value_error("a gather takes contiguous arrays [n, w], int64 rows [m] and a writable array [m, w]");
-    list.push_back({static_cast<const uint8_t*>(from.data()), static_cast<size_t>(from.shape(0)), rows.data(),
-                    static_cast<size_t>(rows.shape(0)), static_cast<size_t>(from.shape(1) * from.itemsize()),
-                    static_cast<uint8_t*>(to.mutable_data())});
+        from.itemsize() != to.itemsize() || from.shape(1) != to.shape(1))
+      throw py::value_error("a gather takes contiguous arrays [n, w], int64 rows [m] and a writable array [k, w]");
+    const auto slots = static_cast<size_t>(to.shape(0));
+    if (first > stop || stop > static_cast<size_t>(rows.shape(0)) || slot > slots || stop - first > slots - slot)
+      throw py::value_error("the rows of a gather do not lie within its arrays");
+    const auto row_bytes = static_cast<size_t>(from.shape(1) * from.itemsize());
+    list.push_back({static_cast<const uint8_t*>(from.data()), static_cast<size_t>(from.shape(0)), rows.data() + first,
+                    stop - first, row_bytes, static_cast<uint8_t*>(to.mutable_data()) + slot * row_bytes});
   }
   py::gil_scoped_release release;
   gather(list, threads);
@@ -92,6 +158,9 @@ py::array_t<int64_t> range(const Feistel& permutation, uint64_t first, uint64_t 
 
 void register_feed(py::module_& module) {
   module.def("pack_rows", &pack, py::arg("columns"), py::arg("out"));
+  py::class_<RowPacker>(module, "RowPacker")
+      .def(py::init<const std::vector<std::tuple<size_t, std::string, size_t, size_t, size_t>>&>(), py::arg("columns"))
+      .def("pack", &RowPacker::pack, py::arg("schema"), py::arg("array"), py::arg("outs"));
   module.def("gather_rows", &gather_rows, py::arg("jobs"), py::arg("threads"));
   py::class_<Feistel>(module, "Feistel")
       .def(py::init(&permutation), py::arg("size"), py::arg("a"), py::arg("b"), py::arg("keys"))

@@ -69,21 +69,25 @@ def test_gather_equals_numpy_on_any_number_of_threads(threads):
     jobs, expected = [], []
     for width, dtype, count in ((1, np.float32, 5), (40, np.int64, 3000), (3, np.float32, 0), (70_000, np.int64, 9)):
         source = rng.integers(0, 1 << 30, (50, width)).astype(dtype)
-        rows, out = rng.integers(0, 50, count), np.zeros((count, width), dtype)
-        jobs.append((source, rows, out))
-        expected.append(source[rows])
+        rows, out = rng.integers(0, 50, count + 4), np.zeros((count + 3, width), dtype)
+        jobs.append((source, rows, 3, count + 3, out, 2))  # rows 3 to count + 3 of those, from slot 2 on
+        expected.append(source[rows[3 : count + 3]])
     gather_rows(jobs, threads)
-    for (_, _, out), want in zip(jobs, expected):
-        np.testing.assert_array_equal(out, want)
+    for (*_, out, slot), want in zip(jobs, expected):
+        np.testing.assert_array_equal(out[slot:-1], want)
+        assert not out[:slot].any() and not out[-1].any()
 
 
 def test_gather_of_a_row_that_is_not_there_is_refused():
     source, out = np.zeros((5, 2)), np.zeros((1, 2))
     for row in (5, -1):
         with pytest.raises(IndexError, match="not within its window"):
-            gather_rows([(source, np.array([row]), out)], 2)
+            gather_rows([(source, np.array([row]), 0, 1, out, 0)], 2)
     with pytest.raises(ValueError, match="int64"):
-        gather_rows([(source, np.zeros(1, np.int32), out)], 1)
+        gather_rows([(source, np.zeros(1, np.int32), 0, 1, out, 0)], 1)
+    for first, stop, slot in ((0, 2, 0), (1, 0, 0), (0, 1, 1), (1, 1, 2)):
+        with pytest.raises(ValueError, match="within its arrays"):
+            gather_rows([(source, np.zeros(1, np.int64), first, stop, out, slot)], 1)
 
 
 @pytest.fixture(scope="module")
