@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import gc
 import logging
 import os
 import tempfile
@@ -22,7 +21,7 @@ from transforms.passes.progress import PassProgress
 if TYPE_CHECKING:
     from engine.dataset.dataset import Dataset
 
-__all__ = ["AnalyzeReport", "analyze", "split_bytes"]
+__all__ = ["AnalyzeReport", "analyze", "parts_for", "split_bytes"]
 
 _log = logging.getLogger(__name__)
 GRAPH_MARK = "transform_fn/saved_model.pb"
@@ -101,11 +100,8 @@ def analyze(
 
         caching = CachingRunner(chosen, require_local("spans", spans), spans_of(ds.paths))
     function = UserFunction(preprocessing_fn, custom_config)
-    try:
-        with graph_errors(function.lines, function.name, hints):
-            report = _analyze(ds, function, destination, caching or chosen, rows, held_bytes, target_split_bytes)
-    finally:
-        gc.unfreeze()
+    with graph_errors(function.lines, function.name, hints):
+        report = _analyze(ds, function, destination, caching or chosen, rows, held_bytes, target_split_bytes)
     if hasattr(ds, "manifest"):  # data in memory have none
         write_provenance(destination.path, ds.manifest)
     return report if caching is None else dataclasses.replace(report, records_read=caching.records_read)
@@ -120,10 +116,11 @@ def _analyze(
     held_bytes: int,
     target_split_bytes: int | None,
 ) -> AnalyzeReport:
+    from engine.machine.garbage import Frozen, pause_collection
     from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.batches.features import LayoutSource
     from transforms.batches.layouts import layouts_of, type_specs_of
-    from transforms.output.transform_graph import pause_collection, write_transform_output
+    from transforms.output.transform_graph import write_transform_output
     from transforms.passes.phase_saved_model import replacements, write_phase_model
     from transforms.passes.phases import plan_phases
     from transforms.planning.plan import unsupported_operations
@@ -132,12 +129,13 @@ def _analyze(
 
     start = time.perf_counter()
     feature_spec = ds.feature_spec()
-    with tempfile.TemporaryDirectory(prefix="fullpass-analyze-", dir=getattr(backend, "work_dir", None)) as temp_dir:
+    parent = getattr(backend, "work_dir", None)
+    with tempfile.TemporaryDirectory(prefix="fullpass-analyze-", dir=parent) as temp_dir, Frozen() as frozen:
         with pause_collection():
             traced = trace(function, type_specs_of(feature_spec), temp_dir)
             unsupported = unsupported_operations(traced)
             plans = [] if unsupported else plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
-            gc.freeze()  # the collector would look through the whole graph in the middle of the pass, and all threads wait
+            frozen.freeze()  # the collector would look through the whole graph in the middle of the pass, and all threads wait
         splits = ds.splits(target_split_bytes or split_bytes(ds))
         if unsupported:
             from transforms.fallback import analyze_with_tft
@@ -153,10 +151,10 @@ def _analyze(
         assets = os.path.join(temp_dir, "assets")
         os.mkdir(assets)
         values: dict[str, Any] = {}
-        parts_wanted = _parts_wanted(ds, backend)
+        wanted = parts_for(ds, backend)
         for plan in plans:
             for analyzer in plan.analyzers:
-                analyzer.accumulator.num_parts = min(analyzer.accumulator.num_parts, parts_wanted)
+                analyzer.accumulator.num_parts = min(analyzer.accumulator.num_parts, wanted)
             model = None
             if plan.needs_saved_model:
                 known = replacements(values, bindings)
@@ -224,8 +222,8 @@ def _run_pass(
     return dict(result.parts)
 
 
-def _parts_wanted(ds: Dataset, backend: Any) -> int:
-    """Hash partitions of a state: one for every 256 MiB of data, since each costs its share of work for every split."""
+def parts_for(ds: Dataset, backend: Any) -> int:
+    """Returns the hash partitions of a state: one for every 256 MiB of data, since each costs its share of work for every split."""
     workers = getattr(backend, "num_workers", None) or processors()
     return int(max(1, min(ds.size_bytes >> 28, 4 * workers))) if getattr(backend, "name", "") == "local" else 1 << 30
 

@@ -43,14 +43,15 @@ def analyze_spans(
 
     directory = require_local("cache_dir", cache_dir)
     if not spans:
-        raise ConfigError("analyze_spans needs at least one span")
+        raise ConfigError(f"spans: got {spans!r}; expected at least one span")
     first = next(iter(spans.values()))
     for name in spans:
         if not re.fullmatch(r"[\w.=-]+", name) or name.startswith("."):
             raise ConfigError(f"the name of a span may have letters, digits and _ . = -, got {name!r}")
     paths = [path for ds in spans.values() for path in ds.paths]
     if len(set(paths)) != len(paths):
-        raise ConfigError("a file is in two spans")
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise ConfigError(f"{twice} is in two spans; each file belongs to one")
     alike = all(ds.schema.equals(first.schema) for ds in spans.values())
     # A column may have nulls in one span and none in another: then the data set as a whole says what it is.
     whole = Dataset.open(paths, feature_spec=first.feature_spec() if alike else None)

@@ -14,7 +14,6 @@ from engine.dataset.write import check_output, shard_name
 from engine.formats.registry import format_module
 from engine.storage import paths
 from engine.storage.destination import Destination
-from engine.storage.tree import for_tensorflow
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.passes.progress import PassProgress
 from transforms.passes.transformation import ShardTask, TransformPass
@@ -80,13 +79,11 @@ def transform(
         ConfigError: for settings that cannot work, and for a preprocessing_fn that fails: it names the line of the user's file.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
-    import tensorflow as tf
-    import tensorflow_transform as tft
-
     from engine.schema.feature_spec import schema_from_feature_spec
     from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.analyze import split_bytes
     from transforms.batches.layouts import layouts_of
+    from transforms.output.open_graph import open_transform_graph
     from transforms.runners import SplitReader, make_runner
     from transforms.tracing.user_errors import graph_errors
     from transforms.tracing.user_function import read_lines
@@ -100,12 +97,7 @@ def transform(
     destination = Destination(out, MANIFEST_NAME)
     destination.check(ds.paths)
     backend = make_runner(runner, runner_options)
-    here = for_tensorflow(graph)
-    if not tf.io.gfile.isdir(os.path.join(here, "transform_fn")):
-        raise ConfigError(
-            f"{graph} is not a transform graph (no transform_fn directory); create one with `fullpass analyze`"
-        )
-    output = tft.TFTransformOutput(here)
+    output = open_transform_graph(graph)
     feature_spec = output.transformed_feature_spec()
     layouts = layouts_of(ds.feature_spec())
     splits = ds.splits(target_split_bytes or split_bytes(ds))

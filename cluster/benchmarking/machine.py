@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import hashlib
 import importlib.metadata
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.environment import BENCH_MACHINE
+from engine.machine.clock import utc_now
 from engine.machine.processes import processors
 
 __all__ = ["circumstances", "code_version", "data_digest", "machine_info", "machine_name", "version_of"]
@@ -92,9 +92,8 @@ def code_version() -> dict[str, Any]:
 
 def circumstances() -> dict[str, Any]:
     """Returns what may differ from one figure to the next of one file of results: date, load, code."""
-    now = datetime.datetime.now(datetime.timezone.utc)
     load = [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
-    return {"date": now.isoformat(timespec="seconds"), "load": load, "code": code_version()}
+    return {"date": utc_now(), "load": load, "code": code_version()}
 
 
 def data_digest(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> str:

@@ -105,7 +105,7 @@ def paired(
 
 def _timing(action: Callable[[], Any]) -> Timing:
     start, cpu_start = time.perf_counter(), time.process_time()
-    told = action()
-    if isinstance(told, Timing):
-        return told
+    reported = action()
+    if isinstance(reported, Timing):
+        return reported
     return Timing(wall_s=time.perf_counter() - start, cpu_s=time.process_time() - cpu_start)

@@ -26,7 +26,7 @@ from engine.core.own_packages import check_path
 from engine.core.redaction import redact
 from engine.version import __version__
 
-__all__ = ["COMMANDS", "build_parser", "main"]
+__all__ = ["COMMANDS", "build_parser", "main", "parse_words"]
 
 # In the order of the work.
 COMMANDS: dict[str, str] = {
@@ -113,7 +113,7 @@ def _main(words: list[str]) -> int:
 def _work(words: list[str], debug: bool) -> int:
     try:
         check_path()
-        module, args = _parse(words)
+        module, args = parse_words(words)
         if getattr(args, "quiet", False):
             os.environ[environment.PROGRESS.name] = "0"
         if getattr(args, "verbose", False):
@@ -185,16 +185,17 @@ def available_commands() -> list[str]:
     return list(COMMANDS)
 
 
-def _parse(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+def parse_words(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """Returns the module of the command that words name, and its arguments; wrong words end the process, as argparse does."""
     command = next((word for word in words if not word.startswith("-")), None)
     parser, module = build_parser(command)
     if command is None and not words:
         parser.print_help()
-        raise SystemExit(2)
+        raise SystemExit(exit_codes.WRONG_INPUT)
     if command is not None and module is None:
         near = difflib.get_close_matches(command, available_commands(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(available_commands())}"
-        parser.exit(2, f"fullpass: error: no command '{command}'; {hint}\n")
+        parser.exit(exit_codes.WRONG_INPUT, f"fullpass: error: no command '{command}'; {hint}\n")
     args = parser.parse_args(words)
     if module is None:
         parser.error("which command? `fullpass --help` lists them")

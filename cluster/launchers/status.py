@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from cluster.spec.job_spec import ROLES
+
 __all__ = ["JobState", "JobStatus", "LogLine", "TaskStatus"]
+
+# A line that is empty may have lost the space before its text on its way.
+_SHOWN_LINE = re.compile(rf"\[({'|'.join(ROLES)})-(\d+)\] ?(.*)")
 
 
 class JobState(str, Enum):
@@ -94,3 +100,9 @@ class LogLine:
 
     def __str__(self) -> str:
         return f"[{self.role}-{self.index}] {self.text}"
+
+    @staticmethod
+    def parse(text: str) -> LogLine | None:
+        """Returns the line that `str` made the text of, or None where it is another text."""
+        found = _SHOWN_LINE.fullmatch(text)
+        return None if found is None else LogLine(role=found[1], index=int(found[2]), text=found[3])

@@ -53,7 +53,7 @@ class IngestConfig(SourceOptions, PartKeys):
         if not self.sources and not self.parts:
             raise ConfigError("sources = {}: it must be at least one NAME = PATH")
         if not self.formats:
-            raise ConfigError("formats = (): it must be at least one format")
+            raise ConfigError(f"formats = {self.formats!r}: it must be at least one format")
         if self.num_shards < 1:
             raise ConfigError(f"num_shards = {self.num_shards}: it must be 1 or more")
         if self.compression != "none" and not any(
@@ -70,9 +70,13 @@ class IngestConfig(SourceOptions, PartKeys):
         names = tuple(self.parts) or PartOptions(**self.part_arguments()).names
         ways = {dataclasses.replace(source, path="", filters=()) for source in self.part_sources().values()}
         if len(ways) > 1:
-            raise ConfigError("parts: the parts have different options; all are read as one, so give the options once")
+            raise ConfigError(
+                f"parts: {', '.join(self.parts)} have different options; all are read as one, so give the options once"
+            )
         if self.parts and any((self.fractions, self.split_by, self.stratify_by, self.split_time)):
-            raise ConfigError("parts and a way to split the data are given; give one of both")
+            raise ConfigError(
+                f"parts ({', '.join(self.parts)}) and a way to split the data are given; give one of both"
+            )
         missing = [name for name in ("train", "eval") if name not in names]
         if missing:
             raise ConfigError(

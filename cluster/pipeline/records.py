@@ -118,7 +118,7 @@ def _checksum(data: Mapping[str, Any]) -> str:
 def begin_directory(step_dir: Path, key: str, resumable: bool) -> Path:
     """Returns the directory to work in: the unfinished one of the same key where the step can go on, else a new one.
 
-    The link `running` beside it leads to it from now on: TensorBoard can follow a training that is not finished.
+    The link `running` beside it leads to it from now on: TensorBoard can follow a training run that is not finished.
 
     Call it while no other run works in `step_dir`: other unfinished directories are deleted.
     """

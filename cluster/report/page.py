@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from cluster.report.model import Page, Verdict, shown
 from cluster.report.runs import Run
 from cluster.report.sections.comparison import runs_compared
-from cluster.report.sections.evaluation import curves_section, fairness_section, metrics_section
+from cluster.report.sections.curves import curves_section
+from cluster.report.sections.evaluation import fairness_section, metrics_section
 from cluster.report.sections.statistics import data_section
 from cluster.report.sections.training import training_section
 from cluster.report.sections.transform_graph import transform_section

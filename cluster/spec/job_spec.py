@@ -170,9 +170,9 @@ class JobSpec:
             if self.roles.get(role, 0) > 1:
                 raise ConfigError(f"roles.{role}: got {self.roles[role]}; expected only one")
         if not self.roles.get("worker") and not self.roles.get("chief"):
-            raise ConfigError("roles: at least one worker or a chief must train")
+            raise ConfigError(f"roles: got {dict(self.roles)}; expected at least one worker or a chief, which train")
         if self.roles.get("ps") and not self.roles.get("worker"):
-            raise ConfigError("roles: parameter servers (ps) need workers")
+            raise ConfigError(f"roles: got {dict(self.roles)}; parameter servers (ps) need workers")
         if self.num_pods > 1 and (self.pipeline or (self.step and self.step != "train")):
             what = "a pipeline" if self.pipeline else f"step {self.step!r}"
             raise ConfigError(

@@ -69,14 +69,19 @@ class Resources:
     def _check_tpu(self) -> None:
         if not self.tpu:
             if self.tpu_accelerator or self.tpu_topology:
-                raise ConfigError("tpu_accelerator and tpu_topology need tpu, the number of chips on each pod's node")
+                raise ConfigError(
+                    f"tpu_accelerator={self.tpu_accelerator!r} and tpu_topology={self.tpu_topology!r} need tpu, the number of chips on "
+                    "each pod's node"
+                )
             return
         if self.tpu not in _CHIPS_PER_NODE:
             raise ConfigError(
                 f"tpu: got {self.tpu}; expected {', '.join(map(str, _CHIPS_PER_NODE))}, the chips of a TPU node"
             )
         if not self.tpu_accelerator or not self.tpu_topology:
-            raise ConfigError("tpu needs tpu_accelerator (e.g. 'tpu-v5-lite-podslice') and tpu_topology (e.g. '2x4')")
+            raise ConfigError(
+                f"tpu={self.tpu} needs tpu_accelerator (e.g. 'tpu-v5-lite-podslice') and tpu_topology (e.g. '2x4')"
+            )
         if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", self.tpu_topology):
             raise ConfigError(f"tpu_topology: got {self.tpu_topology!r}; expected e.g. '2x4' or '2x2x2'")
         if self.tpu_chips % self.tpu:

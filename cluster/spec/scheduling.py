@@ -36,7 +36,7 @@ class Toleration:
         if self.operator == "Exists" and self.value:
             raise ConfigError(f"toleration of {self.key!r}: operator 'Exists' takes no value, seen {self.value!r}")
         if self.operator == "Equal" and not self.key:
-            raise ConfigError("toleration with operator 'Equal' needs a key")
+            raise ConfigError(f"toleration with operator 'Equal' needs a key for its value {self.value!r}")
         if self.effect not in _EFFECTS:
             raise ConfigError(
                 f"toleration effect: got {self.effect!r}; expected one of {', '.join(map(repr, _EFFECTS))}"

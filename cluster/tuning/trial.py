@@ -1,4 +1,4 @@
-"""One trial of a search: a training in a directory of its own, in a process of Ray's."""
+"""One trial of a search: a training run in a directory of its own, in a process of Ray's."""
 
 from __future__ import annotations
 

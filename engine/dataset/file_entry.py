@@ -155,6 +155,7 @@ def file_checksum(path: str) -> str:
     sums = bytearray()
     with _paths.open_input(path) as file:
         while chunk := file.read(CHUNK_BYTES):
+            # A store may answer with less than was asked for, but the chunks that are summed are the file's.
             while len(chunk) < CHUNK_BYTES and (more := file.read(CHUNK_BYTES - len(chunk))):
                 chunk += more
             sums += _native.crc32c(chunk).to_bytes(4, "little")

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["absent_shards"]
+__all__ = ["absent_shards", "numbered"]
 
+# Of other writers, too: their separators and numbers of digits differ.
 _NUMBERED = re.compile(r"(.*[-_.])(\d{4,})(-of-)(\d{4,})(.*)")
 _NAMED = 3
 _MOST = 1_000_000  # a longer number is part of a name, and no count
+
+
+def numbered(stem: str, index: int, count: int, suffix: str = "") -> str:
+    """Returns the name of one shard of several, e.g. "data-00003-of-00064.tfrecord"; `stem` has no hyphen at its end."""
+    return f"{stem}-{index:05d}-of-{count:05d}{suffix}"
 
 
 def absent_shards(paths: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
+from engine.dataset.shard_numbers import numbered
 from engine.formats.registry import FORMATS, format_module
 from engine.schema.conform import conform
 from engine.storage import paths as _paths
@@ -20,7 +21,7 @@ _TFRECORD_SUFFIX = {None: "", "gzip": ".gz", "zlib": ".deflate"}
 def shard_name(index: int, num_shards: int, format: str, compression: str | None, stem: str = "data") -> str:
     """Returns the name of a shard, e.g. "data-00003-of-00064.tfrecord.gz"."""
     suffix = ".parquet" if format == "parquet" else f".tfrecord{_TFRECORD_SUFFIX[compression]}"
-    return f"{stem}-{index:05d}-of-{num_shards:05d}{suffix}"
+    return numbered(stem, index, num_shards, suffix)
 
 
 def write_batches(

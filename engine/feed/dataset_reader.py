@@ -12,7 +12,7 @@ from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.read import read_split
 
-__all__ = ["DatasetReader"]
+__all__ = ["DatasetReader", "with_wide_offsets"]
 
 _INFLATED = 4  # bytes that a byte of a gzip file stands for, about
 _WHOLE = 1 << 30  # rows of a batch that no block reaches: a block comes back as one batch
@@ -93,16 +93,17 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema, columns: Sequence[
     table = pa.Table.from_batches(batches, schema=wanted)
     joined = table.combine_chunks().to_batches()
     if len(joined) > 1:  # more than 2 GiB of bytes in a column: 32-bit offsets do not reach over them
-        joined = table.cast(pa.schema([_wide(field) for field in wanted])).combine_chunks().to_batches()
+        joined = table.cast(pa.schema([with_wide_offsets(field) for field in wanted])).combine_chunks().to_batches()
     return joined[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=wanted)
 
 
-def _wide(field: pa.Field) -> pa.Field:
+def with_wide_offsets(field: pa.Field) -> pa.Field:
+    """Returns the field with 64-bit offsets of bytes, text and lists at every depth, which reach beyond 2 GiB."""
     types, kind = pa.types, field.type
     if types.is_binary(kind):
         return field.with_type(pa.large_binary())
     if types.is_string(kind):
         return field.with_type(pa.large_string())
     if types.is_list(kind):
-        return field.with_type(pa.large_list(_wide(kind.value_field)))
+        return field.with_type(pa.large_list(with_wide_offsets(kind.value_field)))
     return field

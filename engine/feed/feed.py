@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
 from engine.feed.batch_builder import Assembler
@@ -18,6 +17,7 @@ from engine.feed.config import FeedConfig
 from engine.feed.windows import WindowLoader
 from engine.machine.ahead import batches_ahead, run_ahead
 from engine.plan import Cursor, EpochPlan, Window, dump_state, load_state
+from engine.schema.lists import value_lengths
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -153,8 +153,7 @@ class Feed:
 
     def _regrouped(self, window: Window, rows: np.ndarray, columns: Mapping[str, pa.Array]) -> np.ndarray:
         assert self.config.bucket_by_length is not None
-        lengths = pc.fill_null(pc.list_value_length(columns[self.config.bucket_by_length]), 0)
-        return self.plan.regrouped(window, rows, lengths.to_numpy(zero_copy_only=False))
+        return self.plan.regrouped(window, rows, value_lengths(columns[self.config.bucket_by_length]))
 
     def unpack_numpy(self, packed: dict[str, Any]) -> dict[str, Any]:
         """Returns views by column name: [b, *shape], or (values, row_splits) of a ragged column; and mask, record_ids."""

@@ -107,7 +107,9 @@ def _given_parts(sources: Any, options: PartOptions) -> dict[str, list[Any]]:
     if not isinstance(sources, Mapping):
         return {"": [sources] if isinstance(sources, str | os.PathLike) else list(sources)}
     if options.names != ("",):
-        raise ConfigError("files are given for each part, and a way to split them, too; give one of both")
+        raise ConfigError(
+            f"files are given for each part ({', '.join(map(str, sources))}), and a way to split them, too; give one of both"
+        )
     if not sources:
         raise ConfigError("no part was given; give its files for each, such as {'train': 'a.csv', 'eval': 'b.csv'}")
     for name in sources:

@@ -7,11 +7,14 @@ writes nothing; what outlives it can only read here what happened.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["GroupMemory", "free_group_bytes", "read_group_memory"]
+__all__ = ["PEAK_SENTENCE", "GroupMemory", "free_group_bytes", "read_group_memory"]
 
+# What `str` of a `GroupMemory` looks like: found again in the last lines of a pod, where all that is left of it is text.
+PEAK_SENTENCE = re.compile(r"memory peaked at [\d,]+ MiB, the limit is [\d,]+ MiB")
 _ROOT = Path("/sys/fs/cgroup")
 _UNLIMITED_BYTES = 1 << 60  # version 1 writes "no limit" as the largest multiple of a page
 

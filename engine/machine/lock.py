@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["LockHeld", "locked"]
+__all__ = ["LockHeld", "hold_directory", "locked", "unheld"]
 
 _NAME = ".lock"
 
@@ -51,3 +51,43 @@ def locked(directory: str | os.PathLike[str], *, wait: bool = True) -> Iterator[
         file.write(str(os.getpid()))
         file.flush()
         yield path
+
+
+def hold_directory(directory: str | os.PathLike[str]) -> int:
+    """Returns a descriptor of a directory that marks it as held by this process, until it is closed or the process ends.
+
+    Where the file system has no locks the directory is not marked, and `unheld` says so of none: it is left alone.
+
+    Args:
+        directory: local, of this process alone.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # a file system without locks: then nobody else gets the lock either
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+@contextlib.contextmanager
+def unheld(directory: str | os.PathLike[str]) -> Iterator[bool]:
+    """Yields whether a directory is one that `hold_directory` marked and whose process has ended; inside the block it is held here.
+
+    Args:
+        directory: local. One that is gone, another user's or on a file system without locks counts as held.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)

@@ -63,7 +63,7 @@ class EpochPlan:
         self._first: np.ndarray = np.zeros(len(block_records) + 1, np.int64)
         np.cumsum(block_records, out=self._first[1:])
         if len(block_records) and int(np.min(block_records)) < 0:
-            raise ConfigError("a block has a negative number of records")
+            raise ConfigError(f"a block has {int(np.min(block_records))} records; counts are 0 or more")
         self.num_records = int(self._first[-1])
         self.num_blocks = len(block_records)
         size = self.config.global_batch_size

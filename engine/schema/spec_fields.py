@@ -70,6 +70,7 @@ def _fixed_field(name: str, feature: Any, dtype: pa.DataType) -> pa.Field:
     if feature.default_value is not None:
         default = _json_default(feature.default_value)
         count = math.prod(shape)
+        # One value is that of each place, as in tf.io.parse_example.
         if isinstance(default, list) and len(default) == 1 and count != 1:
             default = default * count
         elif not isinstance(default, list) and shape:

@@ -54,6 +54,7 @@ def default_of(field: pa.Field) -> list[Any] | None:
 
 def _tensorflow_field(field: pa.Field) -> pa.Field:
     kind = _tensorflow_type(field.type, field.name)
+    # A record without the feature has no value at all, which a fixed shape cannot say.
     if field.nullable and pa.types.is_fixed_size_list(kind):
         kind = pa.list_(kind.value_type)
     return pa.field(field.name, kind, field.nullable, field.metadata)

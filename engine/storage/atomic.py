@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
 import os
 import secrets
@@ -20,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from engine.core.errors import DataError, NoRoom
+from engine.machine.lock import hold_directory, unheld
 
 __all__ = ["atomic_directory", "atomic_file", "fsync_directory", "remove_abandoned", "remove_leftovers"]
 
@@ -140,9 +140,7 @@ def _locked_directory(path: Path) -> int:
     """Makes a directory that has its final name only once it is locked; returns the descriptor that holds the lock."""
     unlocked = _unlocked(path)
     unlocked.mkdir()
-    lock = os.open(unlocked, os.O_RDONLY)
-    with contextlib.suppress(OSError):  # a file system without locks: then nobody else gets the lock either
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock = hold_directory(unlocked)
     os.rename(unlocked, path)
     return lock
 
@@ -160,20 +158,10 @@ def remove_abandoned(path: str | os.PathLike[str]) -> list[Path]:
     final = Path(path)
     removed = []
     for leftover in final.parent.glob(f".{glob.escape(final.name)}.tmp-*"):
-        if not leftover.is_dir():
-            continue
-        try:
-            lock = os.open(leftover, os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(leftover, ignore_errors=True)
-            removed.append(leftover)
-        except OSError:  # somebody fills it, or this file system has no locks
-            continue
-        finally:
-            os.close(lock)
+        with unheld(leftover) as free:
+            if free:
+                shutil.rmtree(leftover, ignore_errors=True)
+                removed.append(leftover)
     return removed
 
 

@@ -175,14 +175,18 @@ def common_parent(paths: Iterable[str]) -> str:
     Raises:
         ConfigError: there is none.
     """
-    parts = [parent(path).split("/") for path in paths]
+    given = list(paths)
+    parts = [parent(path).split("/") for path in given]
     shared = []
     for level in zip(*parts):
         if len(set(level)) > 1:
             break
         shared.append(level[0])
     if not shared or (is_remote("/".join(shared) + "/") and len(shared) < 3):
-        raise ConfigError("the files lie in no common directory, which a manifest would lie in")
+        raise ConfigError(
+            f"the files {', '.join(map(repr, given[:3]))}{', ...' if len(given) > 3 else ''} lie in no common directory, which a manifest "
+            "would lie in"
+        )
     return "/".join(shared) or "/"
 
 

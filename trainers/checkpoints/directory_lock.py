@@ -20,6 +20,7 @@ from typing import Any
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
 from engine.machine.lock import LockHeld, locked
+from engine.machine.processes import alive, process_mark
 from engine.storage import tree as storage
 
 __all__ = ["DirectoryLock", "lock_directory"]
@@ -70,7 +71,9 @@ def lock_directory(directory: str, run_id: str = "", wait_s: float = _WAIT_S) ->
 
 
 def _me(run_id: str) -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "run_id": run_id, "token": secrets.token_hex(8)}
+    pid = os.getpid()
+    mark = process_mark(pid)  # the number alone may be another process's by the time that somebody asks
+    return {"host": socket.gethostname(), "pid": pid, "mark": mark, "run_id": run_id, "token": secrets.token_hex(8)}
 
 
 def _who(holder: dict[str, Any]) -> str:
@@ -128,7 +131,8 @@ class _Lease(DirectoryLock):
             return True
         if holder.get("run_id") and holder["run_id"] == self._me["run_id"]:
             return True
-        return holder.get("host") == self._me["host"] and not _alive(int(holder.get("pid", 0)))
+        mark = str(holder.get("mark", ""))  # earlier releases wrote none
+        return bool(mark) and holder.get("host") == self._me["host"] and not alive(mark)
 
     def _write(self) -> None:
         storage.write_text(self._path, json.dumps({**self._me, "renewed_at": time.time()}))
@@ -157,13 +161,3 @@ class _Lease(DirectoryLock):
         with contextlib.suppress(Exception):
             if _parsed(storage.read_text(self._path)).get("token") == self._me["token"]:
                 storage.delete_file(self._path)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid > 0

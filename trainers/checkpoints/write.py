@@ -52,6 +52,7 @@ def write_checkpoint(
         return path
     with tempfile.TemporaryDirectory(prefix="fullpass-checkpoint-") as temporary_name:
         _fill(Path(temporary_name), tensors, whole, parts)
+        # Whoever sees the state sees a whole checkpoint: an object store has no rename that could bring all files at once.
         storage.upload_tree(Path(temporary_name), path, last=STATE)
     return path
 

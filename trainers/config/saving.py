@@ -1,4 +1,4 @@
-"""When a training saves, when it stops early, and what it keeps."""
+"""When a training run saves, when it stops early, and what it keeps."""
 
 from __future__ import annotations
 

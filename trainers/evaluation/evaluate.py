@@ -7,17 +7,14 @@ Model Analysis defines the metrics.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from engine.core.errors import ConfigError, DataError, column_not_found
+from engine.core.errors import ConfigError, DataError
 from engine.core.progress import Progress
 from engine.storage.destination import check_file
 from trainers.evaluation.accumulators.sampling import Intervals
 from trainers.evaluation.outcome import outcome
-from trainers.evaluation.passes.checked_rows import one_a_row
 from trainers.evaluation.passes.evaluation_pass import (
     EvaluationPass,
     NumberedReader,
@@ -29,7 +26,8 @@ from trainers.evaluation.passes.plan import TallyPlan
 from trainers.evaluation.passes.probe import find_heads
 from trainers.evaluation.passes.tally import Tally
 from trainers.evaluation.result import EvaluationResult, SliceResult
-from trainers.evaluation.segments.buckets import parse_buckets, quantile_edges
+from trainers.evaluation.segments.buckets import parse_buckets
+from trainers.evaluation.segments.columns import bucket_edges, columns_to_read, computed_features, wanted_slices
 from trainers.evaluation.thresholds import Threshold, parse_thresholds
 
 if TYPE_CHECKING:
@@ -105,15 +103,16 @@ def evaluate(
     if max_segments < 1:
         raise ConfigError(f"max_segments is {max_segments}; it takes 1 or more")
     judged = parse_thresholds(thresholds)
-    wanted = _wanted_slices(slices, judged)
+    wanted = wanted_slices(slices, judged)
     dataset = as_dataset(data)
     path = latest_version(model_dir)
     digest = model_digest(path)  # of what is loaded next; compared again at the end
     labels: dict[str | None, str] = {}
     labels.update({output: label} if isinstance(label, str) else label)
     models = _loaded(path, baseline, labels)
-    computed = _computed(dataset, models["model"], wanted)
-    columns = _columns(dataset, models, list(labels.values()), wanted, computed, [("weight", weight), ("query", query)])
+    computed = computed_features(dataset, models["model"], wanted)
+    others = (("weight", weight), ("query", query))
+    columns = columns_to_read(dataset, models, list(labels.values()), wanted, computed, others)
     manifest = dataset.manifest  # counts every file, which the splits then know
     total = dataset.num_records
     reader = NumberedReader(schema=dataset.schema, columns=tuple(columns), batch_rows=batch_rows)
@@ -125,16 +124,11 @@ def evaluate(
         heads = find_heads(first, models, labels, metrics, task, label_vocabulary)
     except DataError as error:
         raise located(error, first) from None
-    for head in heads:
-        if head.others and runner != "local":
-            raise ConfigError(
-                f"metrics {', '.join(head.others)}: TensorFlow Model Analysis computes them row by row, on the local runner alone; "
-                f"runner is {runner!r}"
-            )
+    _check_runner(heads, runner)
     plan = TallyPlan(
         heads=heads,
         slices=tuple(wanted),
-        buckets=_edges(dataset, models["model"], parse_buckets(buckets), wanted, computed),
+        buckets=bucket_edges(dataset, models["model"], parse_buckets(buckets), wanted, computed),
         computed=tuple(computed),
         roles=tuple(models),
         weight=weight,
@@ -158,6 +152,15 @@ def evaluate(
     if out is not None:
         result.save(out)
     return result
+
+
+def _check_runner(heads: Sequence[Any], runner: Any) -> None:
+    for head in heads:
+        if head.others and runner != "local":
+            raise ConfigError(
+                f"metrics {', '.join(head.others)}: TensorFlow Model Analysis computes them row by row, on the local runner alone; "
+                f"runner is {runner!r}"
+            )
 
 
 def _loaded(path: Any, baseline: str | os.PathLike[str] | None, labels: Mapping[str | None, str]) -> dict[str, Any]:
@@ -193,78 +196,6 @@ def _run(
         passed = make_runner(runner, runner_options).accumulate(evaluation, reader, splits, progress)
     check_counts(splits, passed.split_rows, total)
     return Tally.decode(plan, passed.parts[0, 0])
-
-
-def _wanted_slices(slices: Sequence[Sequence[str] | str], judged: Sequence[Threshold]) -> list[tuple[str, ...]]:
-    given = [(part,) if isinstance(part, str) else tuple(part) for part in slices]
-    if any(not part for part in given):
-        raise ConfigError(f"slices={list(slices)!r}: each needs at least one column")
-    return list(dict.fromkeys([*given, *(part for threshold in judged for part in threshold.slices)]))
-
-
-def _computed(dataset: Dataset, model: Any, slices: Sequence[tuple[str, ...]]) -> list[str]:
-    """Names in slices that only the graph inside the model gives; the data's own column comes first."""
-    names = dict.fromkeys(name for part in slices for name in part)
-    return [name for name in names if name not in dataset.schema.names and model.computes(name)]
-
-
-def _columns(
-    dataset: Dataset,
-    models: Mapping[str, Any],
-    labels: Sequence[str],
-    slices: Sequence[tuple[str, ...]],
-    computed: Sequence[str],
-    others: Sequence[tuple[str, str | None]],
-) -> list[str]:
-    names = dataset.schema.names
-    own = [label for label in labels if not models["model"].computes(label)]
-    for role, name in [*(("label", label) for label in own), *others]:
-        if name is not None and name not in names:
-            raise ConfigError(
-                f"{role} {name!r}: neither the data nor the model's transform graph has it; the data has {', '.join(names)}"
-            )
-    sliced = [name for part in slices for name in part if name not in computed]
-    for name in sliced:
-        if name not in names:
-            raise ConfigError(f"slices: {column_not_found([name], names)}")
-    needed = [name for model in models.values() for name in model.columns([*labels, *computed])]
-    for name in needed:
-        if name not in names:
-            raise ConfigError(f"the model takes feature {name!r}: {column_not_found([name], names)}")
-    return list(dict.fromkeys([*needed, *own, *(name for _, name in others if name is not None), *sliced]))
-
-
-def _edges(
-    dataset: Dataset,
-    model: Any,
-    buckets: Mapping[str, int | tuple[float, ...]],
-    slices: Sequence[tuple[str, ...]],
-    computed: Sequence[str],
-) -> dict[str, tuple[float, ...]]:
-    """Edges of each column; quantiles are found in a pass of their own over these columns alone."""
-    sliced = {name for part in slices for name in part}
-    unused = [name for name in buckets if name not in sliced]
-    if unused:
-        raise ConfigError(
-            f"buckets: column {unused[0]!r} is in no slice; slices have {', '.join(sorted(sliced)) or 'none'}"
-        )
-    counts = {name: value for name, value in buckets.items() if isinstance(value, int)}
-    found = quantile_edges(_bucket_columns(dataset, model, list(counts), computed), counts) if counts else {}
-    return {name: found[name] if isinstance(value, int) else value for name, value in buckets.items()}
-
-
-def _bucket_columns(
-    dataset: Dataset, model: Any, names: Sequence[str], computed: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    mine = [name for name in names if name in computed]
-    raw = [name for name in names if name not in computed]
-    needed = list(dict.fromkeys([*raw, *(model.columns(mine) if mine else [])]))
-    for batch in dataset.read_batches(columns=needed):
-        if not batch.num_rows:
-            continue
-        values = model.transformed(batch, mine) if mine else {}
-        arrays = [one_a_row(values[name], name) if name in values else batch.column(name) for name in names]
-        yield pa.RecordBatch.from_arrays(arrays, list(names))
 
 
 def _shown_label(labels: Mapping[str | None, str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError
 from engine.schema.schema_proto import as_feature_spec
-from engine.storage.tree import for_tensorflow, is_local, require_local
+from engine.storage.tree import is_local, require_local
 from trainers.export.export import export_saved_model
 from trainers.export.options import ExportOptions
 from trainers.models.context import ModelContext
@@ -97,14 +97,13 @@ def rebuild_model(
         feature_spec: features of the training data with label and weight, where there is no graph.
         use_average: take moving averages of the weights; None does where the checkpoint has them.
     """
-    import tensorflow_transform as tft
-
     from trainers.checkpoints.checkpoint import load_checkpoint
     from trainers.models.precision import precision_policy
+    from transforms.output.open_graph import open_transform_graph
 
     saved = load_checkpoint(os.fspath(checkpoint))
     config = saved.state.get("config", {})
-    output = None if transform_graph is None else tft.TFTransformOutput(for_tensorflow(transform_graph))
+    output = None if transform_graph is None else open_transform_graph(transform_graph)
     if output is None and feature_spec is None:
         raise ConfigError("without a transform graph the features of the data are needed: give raw_feature_spec")
     spec = dict(output.transformed_feature_spec() if output is not None else feature_spec or {})
@@ -159,14 +158,14 @@ def check_export(
     """
     import numpy as np
     import tensorflow as tf
-    import tensorflow_transform as tft
 
     from trainers.export.forward import ForwardPass
     from trainers.export.inputs import batch_features, tensor_names
     from trainers.export.predict import LoadedModel, batch_tensors
+    from transforms.output.open_graph import open_transform_graph
 
     served = LoadedModel(version_dir)
-    layer = tft.TFTransformOutput(for_tensorflow(transform_graph)).transform_features_layer()
+    layer = open_transform_graph(transform_graph).transform_features_layer()
     spec = {name: feature for name, feature in raw.feature_spec().items() if name in served.columns([])}
     forward, names = ForwardPass(model, pad), tensor_names(spec)
     worst, left = 0.0, rows

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from engine.core.errors import ConfigError, listed
-from engine.storage.tree import for_tensorflow
 from trainers.data.targets import row_count
 from trainers.export.forward import ForwardPass
 from trainers.export.inputs import (
@@ -177,16 +175,10 @@ def _with_graph(
     options: ExportOptions, needed_of: Callable[[Mapping[str, Any]], tuple[dict[str, Any], dict[str, Any]]]
 ) -> tuple[Any, _Specs]:
     """Returns TFT's layer of the graph and the specs."""
-    import tensorflow_transform as tft
+    from transforms.output.open_graph import open_transform_graph, stored_raw_spec
 
     assert options.transform_graph is not None
-    graph = os.fspath(options.transform_graph)
-    here = for_tensorflow(graph)
-    if not tf.io.gfile.exists(f"{here}/transform_fn/saved_model.pb"):
-        raise ConfigError(
-            f"{graph} is not a transform graph (no transform_fn/saved_model.pb); create one with `fullpass analyze`"
-        )
-    output = tft.TFTransformOutput(here)
+    output = open_transform_graph(options.transform_graph)
     transformed = output.transformed_feature_spec()
     _check_known(options.labels, transformed, "label: the transform graph gives no feature")
     wanted = options.features or [name for name in transformed if name not in options.labels]
@@ -194,7 +186,7 @@ def _with_graph(
     model_spec, blank = needed_of({name: transformed[name] for name in wanted})
     loaded, function = _transform_function(output.transform_savedmodel_dir)
     known = raw_spec_of_transform(function)
-    full_raw = _agreed(known, options.raw_feature_spec or _stored_raw_spec(output) or known)
+    full_raw = _agreed(known, options.raw_feature_spec or stored_raw_spec(output) or known)
     needed = required_inputs(function, model_spec)
     del loaded  # its tables were needed until here; the layer loads its own
     return output.transform_features_layer(), _Specs(
@@ -213,14 +205,6 @@ def _transform_function(directory: str) -> tuple[Any, Any]:
     if function is None:
         raise ConfigError(f"{directory} is a transform graph of TensorFlow 1; analyze again with today's TFT")
     return loaded, function.concrete_functions[0] if hasattr(function, "concrete_functions") else function
-
-
-def _stored_raw_spec(output: Any) -> dict[str, Any] | None:
-    try:
-        spec: dict[str, Any] = output.raw_feature_spec()
-        return spec
-    except (OSError, tf.errors.NotFoundError):
-        return None
 
 
 def _agreed(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

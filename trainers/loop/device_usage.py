@@ -14,7 +14,7 @@ __all__ = ["DeviceUsage"]
 class DeviceUsage:
     """Reads NVIDIA's management library and TensorFlow's allocator; nothing where there is no GPU.
 
-    How busy a GPU is needs the package nvidia-ml-py (`pip install 'fullpass[gpu]'`); without it memory alone is told.
+    How busy a GPU is needs the package nvidia-ml-py (`pip install 'fullpass[gpu]'`); without it memory alone is reported.
     """
 
     def __init__(self) -> None:

@@ -21,13 +21,12 @@ from trainers.callbacks.group import CallbackGroup
 from trainers.checkpoints import checkpoint as files
 from trainers.checkpoints.directory import checkpoint_path, latest_checkpoint
 from trainers.checkpoints.directory_lock import lock_directory
+from trainers.checkpoints.optimizer_state import describe_optimizer, restore_optimizer
 from trainers.checkpoints.progress_state import TrainingState
 from trainers.checkpoints.resume import (
     agreed_checkpoint,
     all_committed,
-    describe_optimizer,
     random_state,
-    restore_optimizer,
     schema_text,
     set_random_state,
     shared_parts,

@@ -47,7 +47,7 @@ class Trainer:
         callbacks: Sequence[Any] = (),
     ) -> None:
         if config.early_stopping is not None and eval is None:
-            raise ConfigError("early_stopping needs evaluation data: give `eval`")
+            raise ConfigError(f"early_stopping by {config.early_stopping.metric!r} needs evaluation data: give `eval`")
         self.config, self._build_model = config, build_model
         self._train, self._eval, self._graph = train, eval, transform_graph
         self._callbacks = [*callbacks, *make_trackers(config.trackers)]

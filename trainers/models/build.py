@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
-from engine.storage.tree import for_tensorflow
 from trainers.config.config import TrainerConfig
 from trainers.config.learning_rate import schedule_function
 from trainers.data.targets import split_example
@@ -153,13 +152,15 @@ def _averages(config: TrainerConfig, placement: Placement, adapter: ModelAdapter
     if config.ema_decay is not None:
         raise ConfigError(f"ema_decay={config.ema_decay}: the optimizer has use_ema=True; use one of them")
     if len(kept) != len(adapter.trainable):
-        raise ConfigError("the optimizer's use_ema=True does not cover all weights of the model; use ema_decay")
+        raise ConfigError(
+            f"the optimizer's use_ema=True covers {len(kept)} of the model's {len(adapter.trainable)} weights; use ema_decay"
+        )
     return OptimizerAverages(placement.strategy, adapter.trainable, kept)
 
 
 def _transform_output(graph: str | None) -> Any:
     if graph is None:
         return None
-    import tensorflow_transform as tft
+    from transforms.output.open_graph import open_transform_graph
 
-    return tft.TFTransformOutput(for_tensorflow(graph))
+    return open_transform_graph(graph)

@@ -36,7 +36,7 @@ def connect(address: tuple[str, int], secret: bytes, timeout_s: float) -> socket
         challenge = _line(connection, until)
         theirs, ours = challenge.get("nonce"), new_nonce()
         if challenge.get("is") != "challenge" or not isinstance(theirs, str):
-            raise NoWelcome("it speaks another protocol")
+            raise NoWelcome(f"it speaks another protocol (its first word is {challenge.get('is')!r:.40})")
         connection.sendall(encode({"is": "hello", "nonce": ours, "proof": proof(secret, "member", theirs, ours)}))
         if not proves(_line(connection, until).get("proof"), secret, "rendezvous", theirs, ours):
             raise NoWelcome("it does not know this group's secret")

@@ -26,7 +26,8 @@ def create(task: Task, communication: str = "auto", timeout_s: float | None = No
     import tensorflow as tf
 
     if task.cluster.get("ps"):
-        raise ConfigError("strategy='multi_worker_mirrored': TF_CONFIG has ps tasks, use parameter_server")
+        count = len(task.cluster["ps"])
+        raise ConfigError(f"strategy='multi_worker_mirrored': TF_CONFIG has {count} ps tasks, use parameter_server")
     if task.type not in ("chief", "worker"):
         raise ConfigError(f"strategy='multi_worker_mirrored': this task is {task.type!r}, it must be chief or worker")
     kinds = tf.distribute.experimental.CommunicationImplementation

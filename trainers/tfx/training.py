@@ -83,19 +83,15 @@ def _graph(fn_args: Any) -> str | None:
 
 def _feature_specs(fn_args: Any, graph: str | None) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Returns the feature spec of the examples that are read and, where it is known, of the raw ones."""
-    import tensorflow as tf
-    import tensorflow_transform as tft
+    from transforms.output.open_graph import open_transform_graph, stored_raw_spec
 
     if graph is not None:
-        output = tft.TFTransformOutput(graph)
-        try:
-            raw = output.raw_feature_spec()
-        except (OSError, tf.errors.NotFoundError):
-            raw = None
-        return output.transformed_feature_spec(), raw
+        output = open_transform_graph(graph)
+        return output.transformed_feature_spec(), stored_raw_spec(output)
     path = getattr(fn_args, "schema_path", None) or getattr(fn_args, "schema_file", None)
     if not path:
         raise ConfigError("the Trainer has neither a transform graph nor a schema: give it transform_graph or schema")
+    import tensorflow as tf
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
     from tensorflow_transform.tf_metadata import schema_utils

@@ -6,13 +6,11 @@ read off the same graph and evaluated in a pruned copy. Where that is not possib
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +18,7 @@ from tensorflow_transform import graph_context, impl_helper, schema_inference, t
 from tensorflow_transform.saved import saved_transform_io_v2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
+from engine.machine.garbage import pause_collection
 from engine.storage.destination import Destination
 from transforms.output.analyzer_results import write_analyzer_results
 from transforms.output.final_graph import FinalGraph, Unfit
@@ -30,22 +29,10 @@ from transforms.tracing.annotations import annotations_of, evaluate_annotations
 from transforms.tracing.trace import Trace
 from transforms.tracing.user_function import UserFunction
 
-__all__ = ["pause_collection", "write_transform_fn", "write_transform_output"]
+__all__ = ["write_transform_fn", "write_transform_output"]
 
 _log = logging.getLogger(__name__)
 _ASSET_MAP = "asset_map"  # beside the schema, as TFT writes it
-
-
-@contextlib.contextmanager
-def pause_collection() -> Iterator[None]:
-    """Pauses Python's garbage collector: tracing makes many objects and little garbage."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def write_transform_fn(

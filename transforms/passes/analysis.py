@@ -21,7 +21,8 @@ from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter
 from transforms.batches.columns import ColumnInput
 from transforms.batches.features import BatchSource
 from transforms.batches.graph_strings import Strings
-from transforms.planning.graph_function import GraphFunction, SavedModelFunction
+from transforms.planning.graph_function import GraphFunction
+from transforms.planning.saved_model_function import SavedModelFunction
 
 __all__ = ["AnalysisPass", "OpenPass", "PassAnalyzer", "PassState", "finish_parts", "merge_part"]
 
@@ -151,6 +152,8 @@ class OpenPass:
     Args:
         plan: the pass.
     """
+
+    carries = True  # counts and exact sums: the order of splits does not show in them
 
     def __init__(self, plan: AnalysisPass) -> None:
         self.plan = plan

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from transforms.finishing.finish import Binding
-from transforms.planning.graph_function import SavedModelFunction
+from transforms.planning.saved_model_function import SavedModelFunction
 from transforms.tft.impl import write_phase_graph
 from transforms.tft.skip_token_filter import lean_reductions
 

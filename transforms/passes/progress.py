@@ -6,7 +6,7 @@ import time
 
 from engine.core.progress import Progress
 
-__all__ = ["PassProgress"]
+__all__ = ["PassProgress", "share_text"]
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -38,13 +38,14 @@ class PassProgress(Progress):
             return self._following
         notes = []
         if self.total and self._bytes:
-            notes.append(_share(self._bytes, min(done, self.total) / self.total))
+            notes.append(share_text(self._bytes, min(done, self.total) / self.total))
         if self._bar is not None:  # a line in a log has it already
             notes.append(f"{done / max(time.monotonic() - self._began, 1e-3) / 1000:,.0f}k/s")
         return ", ".join(notes)
 
 
-def _share(count: float, done: float) -> str:
+def share_text(count: float, done: float) -> str:
+    """Returns how many bytes of how many are done, in one unit, e.g. "1.2/3.4 GB"; `done` is a share."""
     at = 0
     while count >= 1000 and at < len(_UNITS) - 1:
         count, at = count / 1000, at + 1

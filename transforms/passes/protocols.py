@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
 
-__all__ = ["AccumulatePass", "AccumulateState", "Measuring", "OpenAccumulate", "OpenWrite", "WritePass"]
+__all__ = [
+    "AccumulatePass",
+    "AccumulateState",
+    "Measuring",
+    "OpenAccumulate",
+    "OpenCarrying",
+    "OpenWrite",
+    "WritePass",
+    "carrying",
+]
 
 
 class AccumulateState(Protocol):
@@ -21,7 +30,13 @@ class AccumulateState(Protocol):
 
 
 class OpenAccumulate(Protocol):
-    """A pass in a worker; may run in several threads on different states."""
+    """A pass in a worker; may run in several threads on different states.
+
+    Attributes:
+        carries: whether it is an `OpenCarrying`, parts of whose states go on over splits.
+    """
+
+    carries: bool
 
     def accumulate(self, batches: Iterable[pa.RecordBatch]) -> Any:
         """Returns the `AccumulateState` over the batches."""
@@ -39,6 +54,21 @@ class Measuring(Protocol):
 
     def after_measuring(self, call: Callable[[], None]) -> None:
         """Has `call` be called when that is known."""
+
+
+class OpenCarrying(OpenAccumulate, Protocol):
+    """A pass some of whose states do not depend on the order of splits: one of them serves many splits, and is encoded once."""
+
+    def accumulate(self, batches: Iterable[pa.RecordBatch], begun: Any = None) -> Any:
+        """Returns the `AccumulateState` over the batches; the parts without order go on from `begun`, of an earlier call."""
+
+    def encode(self, state: Any, order_free: bool | None = None) -> Mapping[tuple[int, int], bytes | memoryview]:
+        """Returns the state as bytes by (analyzer, part): all, the parts without order alone (True), or the others (False)."""
+
+
+def carrying(opened: OpenAccumulate) -> OpenCarrying | None:
+    """Returns the pass as one whose states go on over splits, None where it has none such."""
+    return cast(OpenCarrying, opened) if opened.carries else None
 
 
 class AccumulatePass(Protocol):

@@ -15,7 +15,8 @@ from tensorflow_transform import analyzer_nodes, graph_tools
 from transforms.accumulators import Accumulator, Reduction, SourceInfo, accumulator_for
 from transforms.planning.finishers import evaluator_for
 from transforms.planning.operands import ColumnInput, TensorInput, find_input
-from transforms.tracing.trace import NotedReduction, Trace
+from transforms.tracing.reductions import NotedReduction
+from transforms.tracing.trace import Trace
 
 __all__ = ["Phase", "PlannedAnalyzer", "Unsupported", "plan_phase", "unsupported_operations"]
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
 from engine.schema.kinds import is_text, value_kind
-from engine.schema.lists import is_list
+from engine.schema.lists import is_list, value_lengths
 
 __all__ = ["FeatureColumn", "feature_column", "kind_of"]
 
@@ -68,11 +68,10 @@ def feature_column(array: pa.Array) -> FeatureColumn:
         return FeatureColumn(present, None, _plain(array.drop_null()), 0, is_text(value_kind(array.type)))
     if array.null_count:
         array = array.drop_null()
-    lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = value_lengths(array)
     values = array.flatten()
     while is_list(values.type):
-        inner = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-        lengths = _sums_of_runs(inner, lengths)
+        lengths = _sums_of_runs(value_lengths(values), lengths)
         values = values.flatten()
     nulls = values.null_count
     if nulls:

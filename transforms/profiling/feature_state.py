@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from transforms.profiling.columns import FeatureColumn
 from transforms.profiling.distinct import distinct
-from transforms.profiling.numbers import Distribution, NumberState
+from transforms.profiling.distribution import Distribution
+from transforms.profiling.numbers import NumberState
 from transforms.profiling.texts import TextState, Tokens
 
 __all__ = ["FeatureState"]

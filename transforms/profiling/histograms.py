@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from transforms.profiling.numbers import Distribution
+from transforms.profiling.distribution import Distribution
 
 __all__ = ["Points", "points_of", "quantile_histogram", "standard_histogram"]
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
+from transforms.profiling.distribution import RANK_ERROR
 from transforms.profiling.feature_state import FeatureState
 from transforms.profiling.histograms import points_of, quantile_histogram, standard_histogram
-from transforms.profiling.numbers import RANK_ERROR, NumberState
+from transforms.profiling.numbers import NumberState
 from transforms.profiling.statistics_pass import SliceRows
 from transforms.profiling.texts import LARGE, UNIQUE_HASHES, TextState, is_utf8
 

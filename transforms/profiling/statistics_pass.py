@@ -131,6 +131,8 @@ class OpenStatistics:
         plan: the pass.
     """
 
+    carries = False
+
     def __init__(self, plan: StatisticsPass) -> None:
         self.plan = plan
 

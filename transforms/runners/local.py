@@ -21,10 +21,10 @@ import pyarrow as pa
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
 from engine.machine.processes import processors
-from transforms.passes.analysis import OpenPass
-from transforms.passes.protocols import AccumulatePass, Measuring, WritePass
+from transforms.passes.protocols import AccumulatePass, WritePass, carrying
 from transforms.passes.transformation import ShardResult, ShardTask
 from transforms.runners.base import BatchReader, PassResult
+from transforms.runners.first_batch import FirstBatch
 from transforms.runners.processes import WorkerProcesses
 
 __all__ = ["LocalRunner"]
@@ -66,28 +66,29 @@ class LocalRunner:
         if self._processes == "always" and plan.portable:
             return self._with_processes(plan, reader, splits, progress, None)
         opened = plan.open()
-        watch, first = _Watch(progress), _First(opened)
+        carrier = carrying(opened)
+        watch, first = _Watch(progress), FirstBatch(opened)
         begun: queue.SimpleQueue[Any] = queue.SimpleQueue()  # states that no thread works on: at most one a thread
 
         def run(index: int) -> tuple[int, int, Mapping[tuple[int, int], bytes | memoryview]]:
             with first.before_others(index):
                 batches = first.count(watch.count(reader.read(splits[index])))
-                if not isinstance(opened, OpenPass):
+                if carrier is None:
                     whole = opened.accumulate(batches)
                     return index, whole.rows, opened.encode(whole)
                 held = None
                 with contextlib.suppress(queue.Empty):
                     held = begun.get_nowait()
-                state = opened.accumulate(batches, held)
-            parts = opened.encode(state, order_free=False)
+                state = carrier.accumulate(batches, held)
+            parts = carrier.encode(state, order_free=False)
             begun.put(state)
             return index, state.rows, parts
 
         def carried() -> list[Callable[[], Mapping[tuple[int, int], bytes | memoryview]]]:
-            if not isinstance(opened, OpenPass):
+            if carrier is None:
                 return []
             states = [begun.get_nowait() for _ in range(begun.qsize())]
-            return [functools.partial(opened.encode, state, order_free=True) for state in states]
+            return [functools.partial(carrier.encode, state, order_free=True) for state in states]
 
         try:
             results = []
@@ -137,7 +138,7 @@ class LocalRunner:
     ) -> list[ShardResult]:
         """Runs each task and returns the results in the order of tasks."""
         opened = plan.open()
-        watch, first = _Watch(progress), _First(opened)
+        watch, first = _Watch(progress), FirstBatch(opened)
 
         def run(index: int) -> ShardResult:
             with first.before_others(index):
@@ -168,41 +169,6 @@ def _all(pool: concurrent.futures.Executor, futures: list[concurrent.futures.Fut
         for future in futures:
             future.cancel()
         raise
-
-
-class _First:
-    """Lets the first split's first batch go alone: the memory that its records take in the graph is measured by that of the process.
-
-    Args:
-        opened: the pass. One that says when it has measured lets the others begin then, else they do after the whole batch.
-    """
-
-    def __init__(self, opened: object) -> None:
-        self._over = threading.Event()
-        if isinstance(opened, Measuring):
-            opened.after_measuring(self._over.set)
-
-    def __enter__(self) -> _First:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()  # a signal may have cancelled the first while another waits, whose pool waits for it
-
-    @contextlib.contextmanager
-    def before_others(self, index: int) -> Iterator[None]:
-        """Waits, unless this is the first, until its first batch is done or it has failed."""
-        if index:
-            self._over.wait()
-        try:
-            yield
-        finally:
-            self._over.set()
-
-    def count(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yields the batches; the second is asked for when the first is done."""
-        for batch in batches:
-            yield batch
-            self._over.set()
 
 
 class _Watch:

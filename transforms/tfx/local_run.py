@@ -21,6 +21,7 @@ from tensorflow_transform.tf_metadata import metadata_io
 
 from engine import Dataset
 from engine.dataset.manifest import MANIFEST_NAME
+from engine.dataset.shard_numbers import numbered
 from engine.storage import paths
 
 __all__ = ["LocalRun", "asset_map", "input_columns", "is_local", "span_name", "workers_option"]
@@ -109,7 +110,7 @@ class LocalRun:
             os.makedirs(os.path.dirname(prefix), exist_ok=True)
             shards = sorted(name for name in os.listdir(directory) if name != MANIFEST_NAME)
             for index, name in enumerate(shards):
-                os.replace(os.path.join(directory, name), f"{prefix}-{index:05d}-of-{len(shards):05d}.gz")
+                os.replace(os.path.join(directory, name), numbered(prefix, index, len(shards), ".gz"))
 
     def raw_batches(self, columns: Sequence[str]) -> Any:
         """Yields the batches of the data sets that are analyzed."""

@@ -17,6 +17,7 @@ from google.protobuf import text_format
 from tensorflow_data_validation.statistics import stats_impl
 
 from engine.schema.kinds import is_text_or_bytes
+from engine.schema.lists import is_list, value_lengths
 
 __all__ = ["as_lists", "generate", "write"]
 
@@ -71,10 +72,8 @@ def _as_list(column: pa.Array) -> pa.Array:
         column = column.dictionary_decode()
     rows, lengths = len(column), None
     valid = column.is_valid()
-    while (
-        pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type)
-    ):
-        inner = pa.compute.list_value_length(column).fill_null(0).cast(pa.int64())
+    while is_list(column.type):
+        inner = pa.array(value_lengths(column))
         lengths = inner if lengths is None else _sum_by(inner, lengths)
         column = column.flatten()
     if lengths is None:

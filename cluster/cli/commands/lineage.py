@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cluster.cli.data_flags import add_data_flags, open_data
+from engine.core.exit_codes import NOT_MET
 
 DESCRIPTION = (
     "Prints the chain of a model from what is served back to its data: digest of its files, push, evaluation, configuration, code, "
@@ -59,4 +60,4 @@ def run(args: argparse.Namespace) -> int:
     else:
         for link in links:
             print(link)
-    return 3 if any(link.holds is False for link in links) else 0
+    return NOT_MET if any(link.holds is False for link in links) else 0

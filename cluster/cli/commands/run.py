@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         pipeline, force=args.force, start=args.start, dry_run=args.dry_run, say=_say, before_work=import_tensorflow
     )
     if not args.dry_run:
-        page = _report(pipeline.work_dir)
+        page = write_report_page(pipeline.work_dir)
         for target in dict.fromkeys([*pipeline.track, *args.track]):
             _track(pipeline.work_dir, target, pipeline.name, page)
         if page is not None:
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     return NOT_MET if failures else DONE
 
 
-def _report(work_dir: str) -> Path | None:
+def write_report_page(work_dir: str) -> Path | None:
     """Writes the page about the run. The run is finished and its results are whole: what is wrong with the page is said, no more."""
     from cluster.report import write_run_report
 

@@ -33,7 +33,7 @@ a URI they are in ./fullpass-workers. Every --set field is explained in docs/tra
 Where TF_CONFIG is set (a pod of a cluster job) this process is the one member that it names, with its supervisor.
 """
 
-__all__ = ["add_arguments", "add_training_arguments", "job_of", "run", "train_from_json"]
+__all__ = ["add_arguments", "add_training_arguments", "config_from", "job_of", "run", "train_from_json"]
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
 
     import_tensorflow()
     if not supervised:
-        # Beside TensorBoard's events; an object store has no file that grows, so the log of such a training is here.
+        # Beside TensorBoard's events; an object store has no file that grows, so the log of such a run is here.
         remote = paths.is_remote(args.directory)
         begin("fullpass-logs" if remote else paths.local_path(args.directory) / "logs")
     train_from_json(target[1])
@@ -212,12 +212,17 @@ def job_of(args: argparse.Namespace) -> dict[str, Any]:
     from engine.core.configs import encode
 
     return {
-        "config": encode(_config(args)), "module": args.module, "data": args.paths, "eval": args.eval, "graph": args.graph,
+        "config": encode(config_from(args)), "module": args.module, "data": args.paths, "eval": args.eval, "graph": args.graph,
         "feature_spec": args.feature_spec, "filters": args.filter, "eval_filters": args.eval_filter,
     }  # fmt: skip
 
 
-def _config(args: argparse.Namespace) -> TrainConfig:
+def config_from(args: argparse.Namespace) -> TrainConfig:
+    """Returns the step's settings from the options of the command line, `--set` last.
+
+    Raises:
+        ConfigError: an unknown setting, or a value that it does not take.
+    """
     from cluster.steps.train import TrainConfig
     from engine.core.configs import assign, decode, parse_assignment
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.launchers.kubernetes.api.errors import quota_exceeded
 from cluster.launchers.status import JobState
+from engine.machine.cgroup import PEAK_SENTENCE
 
 __all__ = ["creation_trouble", "pod_state", "pod_trouble"]
 
@@ -25,8 +26,6 @@ _EVICTION_ADVICE = {
     "ephemeral": "Write less to /tmp, or mount a volume there.",
     "memory": "Raise its memory request or free the node.",
 }
-# As `engine.machine.cgroup` writes it.
-_PEAK = re.compile(r"memory peaked at [\d,]+ MiB, the limit is [\d,]+ MiB")
 _SIGNALS = {137: "SIGKILL", 139: "SIGSEGV", 134: "SIGABRT", 143: "SIGTERM", 135: "SIGBUS"}
 _LAST_LINES = 10
 
@@ -117,7 +116,7 @@ def _waiting(pod: Object, item: Object, waiting: Object, events: Sequence[Object
 def _ended(pod: Object, item: Object, ended: Object) -> str:
     code, reason = ended.get("exitCode"), ended.get("reason", "")
     if reason == "OOMKilled":
-        peak = _PEAK.search(ended.get("message") or "")
+        peak = PEAK_SENTENCE.search(ended.get("message") or "")
         limit = _container(pod, item)["resources"].get("limits", {}).get("memory", "the node's memory")
         cause = f"its {peak[0]}" if peak else f"its memory reached the limit of {limit}, which is also its peak"
         return f"out of memory (OOMKilled): {cause}; raise the memory or lower the batch size per replica"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import glob
 import os
 import shutil
@@ -14,6 +12,7 @@ from pathlib import Path
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT
 from engine.core.environment import GROUP_SECRET_FILE
+from engine.machine.lock import hold_directory, unheld
 from engine.machine.logged_process import LoggedProcess, stop_all
 from engine.machine.ports import free_ports
 from trainers.rendezvous.group_secret import write_secret
@@ -27,17 +26,12 @@ def _own_directory(prefix: str) -> tuple[Path, int]:
     The lock ends with its process, however that ends: what nobody holds is a leftover.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}*"):
-        with contextlib.suppress(OSError):  # another user's, or held by a living actor
-            held = os.open(left, os.O_RDONLY)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left)
-            finally:
-                os.close(held)
+        # Other users' directories and those of living actors count as held.
+        with unheld(left) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)
     directory = Path(tempfile.mkdtemp(prefix=prefix))
-    held = os.open(directory, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    return directory, held
+    return directory, hold_directory(directory)
 
 
 class Member:

@@ -200,9 +200,10 @@ class Coordinator:
     def _log_directory(self) -> Path:
         import ray
 
-        # Ray has no public name for its session's directory, where its own logs are.
-        session = ray._private.worker._global_node.get_session_dir_path()  # noqa: SLF001
-        directory = Path(session) / "logs" / "fullpass" / f"{self._spec.name}-{os.getpid()}"
+        # Ray has no call for its session's directory, where its own logs are: it is named after the session.
+        here = ray.get_runtime_context()
+        session = Path(str(here.get_temp_dir())) / str(here.get_session_name())
+        directory = session / "logs" / "fullpass" / f"{self._spec.name}-{os.getpid()}"
         directory.mkdir(parents=True)
         for name in self._restarts:
             (directory / f"{name}.log").touch()

@@ -42,12 +42,14 @@ def check_labels(schema: Any, labels: Sequence[str]) -> None:
 def _check_label(schema: Any, label: str) -> None:
     import pyarrow as pa
 
+    from engine.schema.lists import is_list
+
     if label not in schema.names:
         raise ConfigError(
             f"pipeline.label: transformed feature {label!r} not found; the transform gives {', '.join(schema.names)}"
         )
     kind = schema.field(label).type
-    value = kind.value_type if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) else kind
+    value = kind.value_type if is_list(kind) else kind
     if not (pa.types.is_integer(value) or pa.types.is_floating(value)):
         raise ConfigError(
             f"pipeline.label: '{label}' is {kind}; a label is a number: let preprocessing_fn turn it into one "

@@ -1,4 +1,4 @@
-"""Curves of a training: each logged step from TensorBoard's event files, else each evaluation from the last checkpoint."""
+"""Curves of a training run: each logged step from TensorBoard's event files, else each evaluation from the last checkpoint."""
 
 from __future__ import annotations
 

@@ -82,6 +82,7 @@ class ShardPlan:
         self._source, self._assignment, self._num_shards = source, assignment, num_shards
         records = [each.records for each in source.parts]
         self._firsts = np.concatenate([[0], np.cumsum(records, dtype=np.int64)])
+        # A large file is several parts of the source, and messages count records within the file.
         self._first_of_file: dict[str, int] = {}
         for each, first in zip(source.parts, self._firsts):
             self._first_of_file.setdefault(each.path, int(first))

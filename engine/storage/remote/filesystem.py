@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from engine.core.errors import ConfigError, DataError
 from engine.storage.remote.options import RemoteOptions, current_options
 
-__all__ = ["resolve", "scheme_of", "store_of"]
+__all__ = ["client_of", "resolve", "scheme_of", "store_of"]
 
 
 def scheme_of(uri: str) -> str:
@@ -37,14 +37,14 @@ def resolve(uri: str, options: RemoteOptions | None = None) -> tuple[Any, str]:
     if parts.scheme == "hdfs":
         return _hdfs(parts.netloc, parts.query), parts.path.rstrip("/")
     if parts.scheme == "s3":
-        filesystem = _wrapped("s3", _s3_settings(parts.query, options))
+        filesystem = client_of("s3", _s3_settings(parts.query, options))
         return filesystem, f"{parts.netloc}{parts.path}".rstrip("/")
     path = uri.split("://", 1)[1].rstrip("/")
     if parts.scheme == "memory":
         path = "/" + path
     elif parts.scheme in ("http", "https"):
         path = uri
-    return _wrapped(parts.scheme, ()), path
+    return client_of(parts.scheme, ()), path
 
 
 def store_of(filesystem: Any) -> Any:
@@ -77,7 +77,12 @@ def _s3_settings(query: str, options: RemoteOptions) -> tuple[tuple[str, Any], .
 
 
 @functools.lru_cache(maxsize=64)
-def _wrapped(scheme: str, settings: tuple[tuple[str, Any], ...]) -> Any:
+def client_of(scheme: str, settings: tuple[tuple[str, Any], ...]) -> Any:
+    """Returns pyarrow's file system over the client of a scheme, one a process and settings.
+
+    Raises:
+        ConfigError: no file system is known for the scheme.
+    """
     import fsspec
     from pyarrow import fs
 

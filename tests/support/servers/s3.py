@@ -32,7 +32,7 @@ def forget_clients() -> None:
 
     from engine.storage.remote import filesystem
 
-    filesystem._wrapped.cache_clear()
+    filesystem.client_of.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
 
 

@@ -139,7 +139,7 @@ def test_compression_is_that_of_every_format_that_takes_it(tmp_path, formats, co
         ('[ingest]\nsources = { a = { delimiter = ";" } }', "ingest.sources.a.path: missing"),
         ("[ingest]\nsources = { a = 3 }", "ingest.sources.a: got 3; expected a text or a table"),
         ('[ingest]\nformats = ["tfrecord"]\ncompression = "zstd"\nsources = { a = "a.csv" }', "none of the formats tfrecord takes it"),
-        ('[ingest.parts]\ntrain = "a.csv"\neval = { path = "b.csv", delimiter = ";" }', "the parts have different options"),
+        ('[ingest.parts]\ntrain = "a.csv"\neval = { path = "b.csv", delimiter = ";" }', "have different options"),
         ('[ingest]\nfilters = ["year"]\nsources = { a = "a.csv" }', "filter 'year': expected KEY"),
         ('[data]\ntrain = "a.csv"\neval = "b.parquet"', "data: train is CSV and eval is not"),
         ('[data]\ntrain = "b.parquet"\neval = "b.parquet"\ndelimiter = ";"', "data.delimiter: is for CSV"),
@@ -162,7 +162,7 @@ def test_built_in_python(tmp_path):
     pipeline = Pipeline(
         name="p", module=str(tmp_path / "module.py"), label="x", work_dir=str(tmp_path / "w"), data=data
     )
-    with pytest.raises(ConfigError, match="the parts have different options"):
+    with pytest.raises(ConfigError, match="have different options"):
         run_pipeline(pipeline, say=lambda line: None)
     pipeline = dataclasses.replace(pipeline, data=dataclasses.replace(data, eval=data.train))
     with pytest.raises(PipelineError, match="is given for the parts 'train' and 'eval'; a record has one part"):

@@ -262,11 +262,11 @@ def test_report_of_the_same_results_is_not_written_again_and_of_others_is(tmp_pa
 
 
 def test_run_says_that_the_report_is_missing_and_goes_on(tmp_path, monkeypatch, capsys):
-    from cluster.cli.commands.run import _report
+    from cluster.cli.commands.run import write_report_page
 
     finish_step(tmp_path, "ingest", lambda directory: {})
     monkeypatch.setitem(sys.modules, "vl_convert", None)
-    assert _report(str(tmp_path)) is None
+    assert write_report_page(str(tmp_path)) is None
     assert (
         capsys.readouterr().out
         == "report     not written: vl_convert is not installed: pip install 'fullpass[report]'\n"

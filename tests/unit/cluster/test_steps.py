@@ -68,18 +68,18 @@ def test_the_pipeline_takes_the_step_config_itself(step):
 
 
 def test_train_takes_every_setting_by_its_name_and_hands_all_to_its_workers():
-    from cluster.cli.commands.train import _config
+    from cluster.cli.commands.train import config_from
     from cluster.steps.train import TrainConfig
     from engine.core.configs import decode, encode
 
     words = ["--module", "m.py", "--out", "o", "--epochs", "3", "--label", "late", "--param", "units=[16, 8]"]
     more = ["xla=true", "checkpoint.keep=5", 'early_stopping={"metric": "auc", "mode": "max"}', "class_weights.1=4.5"]
     given = build_parser("train")[0].parse_args(["train", "data", *words, *(w for m in more for w in ("--set", m))])
-    config = _config(given)
+    config = config_from(given)
     assert (config.xla, config.checkpoint.keep, config.early_stopping.metric) == (True, 5, "auc")
     assert (config.class_weights, config.hyperparameters) == ({1: 4.5}, {"units": [16, 8]})
     assert (config.directory, config.label, config.epochs, config.global_batch_size) == ("o", "late", 3, 1024)
     assert decode(TrainConfig, json.loads(json.dumps(encode(config)))) == config
     for wrong, message in (("xls=true", "did you mean 'xla'"), ("checkpoint=5", "checkpoint: got 5; expected a table")):
         with pytest.raises(ConfigError, match=message):
-            _config(build_parser("train")[0].parse_args(["train", "data", *words, "--set", wrong]))
+            config_from(build_parser("train")[0].parse_args(["train", "data", *words, "--set", wrong]))

@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from cluster import JobSpec, Resources, SecretEnv, Toleration, Volume
-from cluster.cli.main import _parse, main
+from cluster.cli.main import main, parse_words
 from cluster.cli.submit_flags import spec_from_args
 from engine import ConfigError
 
 
 def spec(*words: str) -> JobSpec:
-    _, args = _parse(["submit", *words])
+    _, args = parse_words(["submit", *words])
     return spec_from_args(args)
 
 

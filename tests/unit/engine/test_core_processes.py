@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from engine.machine.cgroup import free_group_bytes
-from engine.machine.lock import LockHeld, locked
+from engine.machine.garbage import Frozen
+from engine.machine.lock import LockHeld, locked, unheld
 from engine.machine.logged_process import LoggedProcess, await_all, stop_all
 from engine.machine.ports import free_ports
 from engine.machine.processes import alive, kill_tree, process_mark
@@ -73,6 +75,7 @@ inner.wait()
 def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
     code = f"""
 import time
+from engine.machine.garbage import Frozen
 from engine.machine.lock import locked
 with locked({str(tmp_path)!r}):
     print("held", flush=True)
@@ -156,3 +159,35 @@ def test_free_memory_of_a_control_group_counts_idle_pages_of_files(tmp_path):
     for name, text in {"limit_in_bytes": "1000", "usage_in_bytes": "900", "stat": "total_inactive_file 100"}.items():
         (first / f"memory.{name}").write_text(text)
     assert free_group_bytes(tmp_path / "one") == 200
+
+
+def test_a_directory_is_held_as_long_as_its_process_lives(tmp_path):
+    directory = tmp_path / "held"
+    directory.mkdir()
+    process = child(
+        f"import time; from engine.machine.lock import hold_directory; hold_directory({str(directory)!r}); print(1, flush=True); "
+        "time.sleep(300)"
+    )
+    process.stdout.readline()
+    with unheld(directory) as free:
+        assert not free
+    kill_tree(process.pid)
+    process.wait()
+    with unheld(directory) as free:
+        assert free
+    with unheld(tmp_path / "gone") as free:
+        assert not free
+
+
+def test_a_program_that_froze_its_own_objects_keeps_them_frozen():
+    try:
+        with Frozen() as frozen:
+            frozen.freeze()
+            assert gc.get_freeze_count()
+        assert not gc.get_freeze_count()
+        gc.freeze()  # as a server does before it forks
+        with Frozen() as frozen:
+            frozen.freeze()
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()

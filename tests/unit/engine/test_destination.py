@@ -217,7 +217,6 @@ def test_steps_that_need_renames_and_locks_refuse_uris_before_they_begin(tmp_pat
 
 @pytest.fixture(scope="module")
 def preprocessing_fn():
-    pytest.importorskip("tensorflow_transform")
 
     def function(inputs):
         import tensorflow_transform as tft

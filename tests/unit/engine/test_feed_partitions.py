@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.feed.tensorflow.composite import assemble
 from engine.schema.feature_spec import schema_from_feature_spec
-
-tf = pytest.importorskip("tensorflow")
 
 KINDS = ["RowSplits", "RowLengths", "ValueRowIds", "RowLimits", "RowStarts"]
 

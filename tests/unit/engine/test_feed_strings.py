@@ -6,15 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow.core.framework import tensor_pb2
 
 from engine import DataError, Dataset, Remainder
 from engine._native import ByteRows, string_tensor
 from engine.feed import mix
-
-tf = pytest.importorskip("tensorflow")
-tensor_pb2 = pytest.importorskip("tensorflow.core.framework.tensor_pb2")
 
 ROWS = 300
 ODD = [b"", b"\0", b"a\0b\0", b"x" * 22, b"y" * 23, b"z" * 127, b"w" * 128, b"v" * 20_000, b"\xff\xfe", "é".encode()]

@@ -6,11 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from engine import ConfigError, Dataset, Remainder
 from engine.feed.tensorflow.composite import assemble
-
-tf = pytest.importorskip("tensorflow")
 
 ROWS = 500
 DENSE = ["id", "score", "pair", "word"]

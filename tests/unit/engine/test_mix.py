@@ -136,7 +136,8 @@ def test_mixed_feed_columns_must_agree(datasets, tmp_path):
 
 
 def test_mixed_feed_as_tf_data(datasets):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     feed = mix(datasets, (2, 1, 1), columns=["value", "word"], **OPTIONS)
     expected = [b["record_ids"] for b, _ in zip(feed, range(5))]
     for element, ids in zip(feed.dataset().take(5), expected):

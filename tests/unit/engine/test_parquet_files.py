@@ -95,7 +95,8 @@ def test_a_column_that_files_lack_is_missing_there(lacking, caplog):
 
 
 def test_a_default_fills_it_in_as_in_a_tfrecord(lacking):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     spec = {"x": tf.io.FixedLenFeature([], tf.int64, -1), "y": tf.io.VarLenFeature(tf.int64)}
     assert table(Dataset.open(lacking, spec)).to_pylist() == [
         {"x": 1, "y": [10]},
@@ -239,11 +240,11 @@ def test_a_row_group_of_more_than_two_gib_of_bytes_is_fed(tmp_path):
 
 
 def test_joined_blocks_beyond_32_bit_offsets_keep_every_row():
-    from engine.feed.dataset_reader import _wide
+    from engine.feed.dataset_reader import with_wide_offsets
 
     field = pa.field("x", pa.list_(pa.field("element", pa.string())))
-    assert _wide(field).type == pa.large_list(pa.field("element", pa.large_string()))
-    data = pa.table({"x": pa.array([["a"], None])}).cast(pa.schema([_wide(field)]))
+    assert with_wide_offsets(field).type == pa.large_list(pa.field("element", pa.large_string()))
+    data = pa.table({"x": pa.array([["a"], None])}).cast(pa.schema([with_wide_offsets(field)]))
     assert data["x"].to_pylist() == [["a"], None]
 
 

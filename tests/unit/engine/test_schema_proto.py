@@ -5,11 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
+from tensorflow_transform.tf_metadata import schema_utils
 
 from engine import ConfigError, DataError, Dataset, ingest
-
-tf = pytest.importorskip("tensorflow")
-schema_utils = pytest.importorskip("tensorflow_transform.tf_metadata.schema_utils")
 
 SPEC = {
     "i": tf.io.FixedLenFeature([], tf.int64),

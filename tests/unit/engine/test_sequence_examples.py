@@ -10,6 +10,7 @@ import google.protobuf.message
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,8 +27,6 @@ from tests.support.examples import (
     encode_sequence_example,
     wire_sequence_examples,
 )
-
-tf = pytest.importorskip("tensorflow")
 
 EXAMPLES = int(os.environ.get("FULLPASS_PROPERTY_EXAMPLES", "60"))
 relaxed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

@@ -7,14 +7,13 @@ import os
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cluster.cli.main import main
 from engine import ConfigError, DataError, Dataset, write_batches
 from engine.schema.sequence import frame_field
-
-tf = pytest.importorskip("tensorflow")
 
 EXAMPLES = int(os.environ.get("FULLPASS_PROPERTY_EXAMPLES", "60"))
 relaxed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

@@ -43,7 +43,8 @@ def read(path, **options):
 
 
 def test_files_that_tensorflow_wrote_are_read_whatever_their_name(tmp_path):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     expected = rows(COUNT).to_pylist()
     path = str(tmp_path / "data-of-no-known-name")
     with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions(compression_type="ZLIB")) as writer:
@@ -57,8 +58,9 @@ def test_files_that_tensorflow_wrote_are_read_whatever_their_name(tmp_path):
 
 
 def test_written_shards_are_read_by_tensorflow_and_found_by_beam_by_their_name(tmp_path):
-    tf = pytest.importorskip("tensorflow")
-    tfrecordio = pytest.importorskip("apache_beam.io.tfrecordio")
+    import tensorflow as tf
+    from apache_beam.io import tfrecordio
+
     source = tmp_path / "source.parquet"
     write_batches([rows(COUNT)], SCHEMA, str(source), "parquet")
     Dataset.open(source).write(tmp_path / "out", format="tfrecord", num_shards=2, compression="zlib")

@@ -6,14 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
-tf = pytest.importorskip("tensorflow")
-
-from engine import DataError, Dataset  # noqa: E402
-from engine.schema.conform import as_numbers  # noqa: E402
-from tests.unit.engine.test_features_of_types import LISTS, TYPES  # noqa: E402
-from trainers.export.export import export_saved_model  # noqa: E402
-from trainers.export.predict import LoadedModel, batch_tensors  # noqa: E402
+from engine import DataError, Dataset
+from engine.schema.conform import as_numbers
+from tests.unit.engine.test_features_of_types import LISTS, TYPES
+from trainers.export.export import export_saved_model
+from trainers.export.predict import LoadedModel, batch_tensors
 
 KINDS = {kind.replace(" ", "_"): values for kind, values in {**TYPES, **LISTS}.items()}
 

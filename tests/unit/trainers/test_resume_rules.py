@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from engine.core.errors import ConfigError
+from engine.machine.processes import process_mark
+from engine.storage.tree import write_text
 from tests.support.models import classification_columns
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
 from trainers.checkpoints.checkpoint import CheckpointError
@@ -157,6 +162,20 @@ def test_lock_waits_for_a_training_that_is_just_ending(tmp_path, capfd):
     lock_directory(str(tmp_path), wait_s=60.0).release()
     timer.join()
     assert "waiting for process" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_lease_of_a_dead_run_is_taken_over_though_its_number_is_another_process_now(alive):
+    directory = f"memory://runs/{alive}"
+    mine = os.getpid()
+    mark = process_mark(mine) if alive else f"{mine}:1"
+    holder = {"host": socket.gethostname(), "pid": mine, "mark": mark, "token": "theirs", "renewed_at": time.time()}
+    write_text(f"{directory}/training.lock", json.dumps(holder))
+    if alive:
+        with pytest.raises(ConfigError, match=f"another training run uses it .process {mine} of"):
+            lock_directory(directory, wait_s=0.1)
+    else:
+        lock_directory(directory, wait_s=0.1).release()
 
 
 def test_directory_that_cannot_be_written_is_the_users_fault(data, tmp_path):

@@ -86,11 +86,11 @@ def test_eval_config_becomes_settings(tmp_path):
         ("cross_slicing_specs {}", "cross_slicing_specs has no counterpart"),
         (
             "slicing_specs { slice_keys_sql: 'SELECT' }",
-            "slice_keys_sql has no counterpart",
+            "slice_keys_sql = .*SELECT.* has no counterpart",
         ),
         (
             "metrics_specs { metrics { class_name: 'AUC' threshold { change_threshold { relative { value: 1 } } } } }",
-            "change_threshold.relative has no counterpart",
+            "change_threshold.relative of .* has no counterpart",
         ),
         (
             "metrics_specs { metrics { class_name: 'AUC' config: '{\"curve\": \"PR\"}' } }",

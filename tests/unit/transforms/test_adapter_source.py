@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig
 
-tf = pytest.importorskip("tensorflow")
-
-from google.protobuf import text_format  # noqa: E402
-from tensorflow_metadata.proto.v0 import schema_pb2  # noqa: E402
-from tfx_bsl.tfxio.tensor_adapter import TensorAdapter, TensorAdapterConfig  # noqa: E402
-
-from transforms.batches.features import AdapterSource  # noqa: E402
-from transforms.batches.graph_strings import Strings  # noqa: E402
+from transforms.batches.features import AdapterSource
+from transforms.batches.graph_strings import Strings
 
 BATCH = pa.RecordBatch.from_pydict(
     {

@@ -6,20 +6,18 @@ import inspect
 import logging
 import re
 
+import apache_beam as beam
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_transform.experimental import ptransform_analyzer
 
-tf = pytest.importorskip("tensorflow")
-
-import apache_beam as beam  # noqa: E402
-import tensorflow_transform as tft  # noqa: E402
-from tensorflow_transform.experimental import ptransform_analyzer  # noqa: E402
-
-import transforms.beam as fullpass_beam  # noqa: E402
-from engine import Dataset  # noqa: E402
-from tests.support import parity  # noqa: E402
-from tests.unit.transforms.test_parity import string_table  # noqa: E402
-from transforms import analyze, transform  # noqa: E402
+import transforms.beam as fullpass_beam
+from engine import Dataset
+from tests.support import parity
+from tests.unit.transforms.test_parity import string_table
+from transforms import analyze, transform
 
 
 def preprocessing_fn(inputs):

@@ -6,19 +6,16 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_transform.tf_metadata import schema_utils
+from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
+from tfx_bsl.tfxio.tensor_representation_util import InferTensorRepresentationsFromSchema
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-from tensorflow_transform.tf_metadata import schema_utils  # noqa: E402
-from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig  # noqa: E402
-from tfx_bsl.tfxio.tensor_representation_util import InferTensorRepresentationsFromSchema  # noqa: E402
-
-from engine import Dataset  # noqa: E402
-from transforms import analyze  # noqa: E402
-from transforms import beam as fullpass_beam  # noqa: E402
-from transforms.beam.transform_dataset import CutBatches, JoinBatches  # noqa: E402
+from engine import Dataset
+from transforms import analyze
+from transforms import beam as fullpass_beam
+from transforms.beam.transform_dataset import CutBatches, JoinBatches
 
 SPEC = {"x": tf.io.FixedLenFeature([], tf.float32)}
 BATCH = pa.RecordBatch.from_pydict({"x": pa.array([[float(each)] for each in range(500)], pa.list_(pa.float32()))})

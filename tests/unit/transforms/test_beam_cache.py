@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from tensorflow_transform.tf_metadata import schema_utils
+from tfx_bsl.tfxio import tf_example_record
 
-tf = pytest.importorskip("tensorflow")
-
-import apache_beam as beam  # noqa: E402
-import numpy as np  # noqa: E402
-import pyarrow as pa  # noqa: E402
-import tensorflow_transform as tft  # noqa: E402
-import tensorflow_transform.beam as tft_beam  # noqa: E402
-from tensorflow_transform.tf_metadata import schema_utils  # noqa: E402
-from tfx_bsl.tfxio import tf_example_record  # noqa: E402
-
-import transforms.beam as fullpass_beam  # noqa: E402
-from engine import DataError  # noqa: E402
-from engine.schema.feature_spec import schema_from_feature_spec  # noqa: E402
-from tests.support import parity  # noqa: E402
-from transforms.beam.states import decode_state, encode_states  # noqa: E402
-from transforms.fallback import to_tfxio  # noqa: E402
+import transforms.beam as fullpass_beam
+from engine import DataError
+from engine.schema.feature_spec import schema_from_feature_spec
+from tests.support import parity
+from transforms.beam.states import decode_state, encode_states
+from transforms.fallback import to_tfxio
 
 _SPEC = {"x": tf.io.FixedLenFeature([], tf.float32), "s": tf.io.FixedLenFeature([], tf.string)}
 _CONFIG = tf_example_record.TFExampleBeamRecord(

@@ -6,15 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-
-from engine import ConfigError, DataError, Dataset  # noqa: E402
-from transforms import analyze, transform  # noqa: E402
-from transforms.batches.layouts import layouts_of, type_specs_of  # noqa: E402
-from transforms.batches.placeholders import components  # noqa: E402
+from engine import ConfigError, DataError, Dataset
+from transforms import analyze, transform
+from transforms.batches.layouts import layouts_of, type_specs_of
+from transforms.batches.placeholders import components
 
 _RAGGED = tf.io.RaggedFeature
 _UNIFORM = _RAGGED.UniformRowLength

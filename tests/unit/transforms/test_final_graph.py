@@ -7,16 +7,14 @@ import os
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from google.protobuf import text_format
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-from google.protobuf import text_format  # noqa: E402
-
-import transforms.output.transform_graph as writing  # noqa: E402
-from engine import Dataset, write_batches  # noqa: E402
-from transforms import analyze  # noqa: E402
-from transforms.output.final_graph import Unfit  # noqa: E402
+import transforms.output.transform_graph as writing
+from engine import Dataset, write_batches
+from transforms import analyze
+from transforms.output.final_graph import Unfit
 
 SPEC = {
     "x": tf.io.FixedLenFeature([], tf.float32),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 
-tf = pytest.importorskip("tensorflow")
-
-from transforms.batches import graph_strings  # noqa: E402
-from transforms.batches.graph_strings import StringsTooLarge, as_strings, eager_strings, eager_tensor  # noqa: E402
-from transforms.planning.graph_function import GraphFunction  # noqa: E402
+from transforms.batches import graph_strings
+from transforms.batches.graph_strings import StringsTooLarge, as_strings, eager_strings, eager_tensor
+from transforms.planning.graph_function import GraphFunction
 
 VALUES = [b"", b"a", b"\x00b\x00", "é".encode(), b"x" * 300, b"", b"twelve bytes"]
 ARRAYS = {

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-
-from engine import Dataset  # noqa: E402
-from tests.support import parity  # noqa: E402
-from transforms import analyze  # noqa: E402
+from engine import Dataset
+from tests.support import parity
+from transforms import analyze
 
 ROWS = 5000
 SPEC = {

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_transform import tf_utils
 
-tf = pytest.importorskip("tensorflow")
-
-from tensorflow_transform import tf_utils  # noqa: E402
-
-from transforms.tft.skip_token_filter import lean_reductions  # noqa: E402
+from transforms.tft.skip_token_filter import lean_reductions
 
 KEYS = [b"k%d" % each for each in range(50)] + [b"", b"\x00", b"\x00\x00"]
 

@@ -10,17 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-
-from engine import Dataset  # noqa: E402
-from engine.core.progress import Progress  # noqa: E402
-from transforms import analyze  # noqa: E402
-from transforms.passes import analysis  # noqa: E402
-from transforms.runners.local import LocalRunner, _First  # noqa: E402
-from transforms.tft.session_call import prepared_call  # noqa: E402
+from engine import Dataset
+from engine.core.progress import Progress
+from transforms import analyze
+from transforms.passes import analysis
+from transforms.runners.first_batch import FirstBatch
+from transforms.runners.local import LocalRunner
+from transforms.tft.session_call import prepared_call
 
 SPLITS = 12
 
@@ -78,7 +77,7 @@ def test_states_that_order_does_not_change_go_on_over_splits(data, tmp_path, mon
 class _Noting:
     """A pass that notes in which order and by how many threads batches come."""
 
-    holds_lock = False
+    holds_lock = carries = False
     portable = True
 
     def __init__(self):
@@ -147,7 +146,7 @@ def test_others_begin_when_the_first_records_are_measured():
 
 
 def test_who_waits_for_a_first_batch_that_a_signal_cancelled_is_let_go():
-    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as pool, _First(None) as first:
+    with pytest.raises(KeyboardInterrupt), ThreadPoolExecutor(1) as pool, FirstBatch(None) as first:
         waiting = pool.submit(first.before_others(1).__enter__)
         raise KeyboardInterrupt
     assert waiting.done()

@@ -7,16 +7,14 @@ from fractions import Fraction
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-
-from engine import Dataset  # noqa: E402
-from tests.support import parity  # noqa: E402
-from transforms import analyze  # noqa: E402
-from transforms.accumulators.numeric.exact import SCALE_BITS, exact_sum, exact_sum_of_squares  # noqa: E402
-from transforms.accumulators.numeric.moments import MomentsAccumulator  # noqa: E402
+from engine import Dataset
+from tests.support import parity
+from transforms import analyze
+from transforms.accumulators.numeric.exact import SCALE_BITS, exact_sum, exact_sum_of_squares
+from transforms.accumulators.numeric.moments import MomentsAccumulator
 
 NAN = float("nan")
 

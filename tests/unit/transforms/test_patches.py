@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 
-import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from tensorflow_transform import tf_utils
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-import tensorflow_transform.beam as tft_beam  # noqa: E402
-from tensorflow_transform import tf_utils  # noqa: E402
-
-from transforms.tft.patches import replaced  # noqa: E402
-from transforms.tft.skip_token_filter import lean_reductions  # noqa: E402
-from transforms.tracing.trace import trace  # noqa: E402
+from transforms.tft.patches import replaced
+from transforms.tft.skip_token_filter import lean_reductions
+from transforms.tracing.trace import trace
 
 _METADATA = tft.DatasetMetadata.from_feature_spec({"s": tf.io.FixedLenFeature([], tf.string)})
 _ROWS = [{"s": value} for value in ("a", "", "b c", "x\ny", "a")]

@@ -9,17 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-
-from engine import Dataset  # noqa: E402
-from engine.core.errors import ConfigError, FullpassError  # noqa: E402
-from transforms import analyze  # noqa: E402
-from transforms.passes.analysis import AnalysisPass  # noqa: E402
-from transforms.runners.local import LocalRunner  # noqa: E402
-from transforms.runners.processes import WorkerProcesses  # noqa: E402
+from engine import Dataset
+from engine.core.errors import ConfigError, FullpassError
+from transforms import analyze
+from transforms.passes.analysis import AnalysisPass
+from transforms.runners.local import LocalRunner
+from transforms.runners.processes import WorkerProcesses
 
 OPTIONS = ["--workers=2", "--processes=always"]
 

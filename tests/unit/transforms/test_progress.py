@@ -24,4 +24,4 @@ def test_lines_tell_rows_bytes_and_what_follows(capsys: pytest.CaptureFixture, m
     ("count", "done", "text"), [(999, 1.0, "999/999 B"), (1000, 0.5, "0.5/1.0 kB"), (3.2e12, 0.25, "0.8/3.2 TB")]
 )
 def test_sizes(count: float, done: float, text: str) -> None:
-    assert progress_module._share(count, done) == text
+    assert progress_module.share_text(count, done) == text

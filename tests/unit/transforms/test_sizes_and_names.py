@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from engine import Dataset, Manifest, write_batches
-from transforms.analyze import _parts_wanted, split_bytes
+from transforms.analyze import parts_for, split_bytes
 from transforms.runners.local import LocalRunner
 from transforms.transform import shard_tasks
 
@@ -30,7 +30,7 @@ def test_splits_and_parts_follow_the_size_in_the_manifest_wherever_the_files_are
     dataset = Dataset.open(Manifest((large,), Dataset.open(shard).schema), check_present=False)
     runner = LocalRunner(["--workers=2"])
     assert split_bytes(dataset) == 64 << 20
-    assert _parts_wanted(dataset, runner) == 8
+    assert parts_for(dataset, runner) == 8
 
 
 def test_size_without_manifest_is_that_of_the_files(shard):

@@ -6,14 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-
-from engine import Dataset  # noqa: E402
-from engine.core.errors import ConfigError  # noqa: E402
-from transforms import analyze, transform  # noqa: E402
+from engine import Dataset
+from engine.core.errors import ConfigError
+from transforms import analyze, transform
 
 ROWS = 700
 SPEC = {

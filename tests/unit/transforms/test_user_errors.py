@@ -6,17 +6,15 @@ import inspect
 
 import pyarrow as pa
 import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-
-import transforms.beam as fullpass_beam  # noqa: E402
-from engine import ConfigError, DataError, Dataset, FullpassError  # noqa: E402
-from tests.support import parity  # noqa: E402
-from transforms import analyze, transform  # noqa: E402
-from transforms.tracing.user_errors import graph_errors  # noqa: E402
-from transforms.tracing.user_function import read_lines  # noqa: E402
+import transforms.beam as fullpass_beam
+from engine import ConfigError, DataError, Dataset, FullpassError
+from tests.support import parity
+from transforms import analyze, transform
+from transforms.tracing.user_errors import graph_errors
+from transforms.tracing.user_function import read_lines
 
 _BY_A_WORKER = """UnimplementedError: Graph execution error:
 

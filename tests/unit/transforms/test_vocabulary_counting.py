@@ -17,14 +17,8 @@ from engine import DataError
 from engine.core.environment import VOCABULARY_MEMORY_BYTES
 from transforms.accumulators.base import Part
 from transforms.accumulators.vocabulary import state as vocabulary_state
-from transforms.accumulators.vocabulary.counts import (
-    as_tokens,
-    count_tokens,
-    decode_counts,
-    encode_counts,
-    merge_counts,
-    partition_counts,
-)
+from transforms.accumulators.vocabulary.count_codec import decode_counts, encode_counts
+from transforms.accumulators.vocabulary.counts import as_tokens, count_tokens, merge_counts, partition_counts
 from transforms.accumulators.vocabulary.runs import Run, merged_blocks, sort_run
 from transforms.accumulators.vocabulary.vocabulary import Vocabulary, VocabularyAccumulator
 

@@ -14,7 +14,7 @@ from trainers.evaluation.passes.labels import labels_of
 from trainers.evaluation.passes.plan import Head
 from trainers.evaluation.segments.segments import one_value
 
-__all__ = ["check_rows", "one_a_row", "predictions_of", "query_numbers", "refuse_rows", "truth_of"]
+__all__ = ["check_rows", "predictions_of", "query_numbers", "refuse_rows", "truth_of"]
 
 
 def predictions_of(model: Any, head: Any, answers: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -115,15 +115,3 @@ def query_numbers(batch: pa.RecordBatch, name: str | None) -> np.ndarray | None:
     digests = [int.from_bytes(hashlib.blake2b(t, digest_size=8).digest(), "little", signed=True) for t in texts]
     hashes: np.ndarray = np.array(digests, np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
     return hashes
-
-
-def one_a_row(values: np.ndarray, name: str) -> pa.Array:
-    """Returns a transformed feature [n, ...] as a column of one value a row.
-
-    Raises:
-        ConfigError: it has several.
-    """
-    flat = values.reshape(len(values), -1)
-    if flat.shape[1] != 1:
-        raise ConfigError(f"slices: transformed feature {name!r} has {flat.shape[1]} values a row; segments need one")
-    return pa.array(flat[:, 0].tolist() if values.dtype == object else flat[:, 0])

@@ -126,6 +126,8 @@ class OpenEvaluation:
         plan: the pass.
     """
 
+    carries = False
+
     def __init__(self, plan: EvaluationPass) -> None:
         from trainers.export.predict import LoadedModel
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from engine.core.errors import ConfigError, DataError
 from engine.schema.conform import as_numbers
 from engine.schema.kinds import is_text_or_bytes, value_kind
-from engine.schema.lists import is_list
+from engine.schema.lists import is_list, value_lengths
 
 __all__ = ["labels_of", "numbers_of", "read_vocabulary"]
 
@@ -147,9 +147,7 @@ def _lists(
     column: pa.Array, label: str, vocabulary: Sequence[str] | None, classes: int | None, several: bool | None
 ) -> np.ndarray:
     """One number for each class in a row; or names, any number of them; or one value."""
-    import pyarrow.compute as pc
-
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = value_lengths(column)
     text = is_text_or_bytes(value_kind(column.type.value_type))
     leaves = column.flatten()
     if several is False and (lengths > 1).any():

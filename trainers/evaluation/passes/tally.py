@@ -12,19 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import DataError
-from trainers.evaluation.passes.checked_rows import (
-    check_rows,
-    one_a_row,
-    predictions_of,
-    query_numbers,
-    refuse_rows,
-    truth_of,
-)
+from trainers.evaluation.passes.checked_rows import check_rows, predictions_of, query_numbers, refuse_rows, truth_of
 from trainers.evaluation.passes.head_sums import HeadSums
 from trainers.evaluation.passes.labels import numbers_of
 from trainers.evaluation.passes.plan import TallyPlan
 from trainers.evaluation.segments.buckets import bucketed
-from trainers.evaluation.segments.segments import SegmentCodes, one_value
+from trainers.evaluation.segments.segments import SegmentCodes, one_a_row, one_value
 
 __all__ = ["Measured", "Tally"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
-from engine.schema.lists import is_list
+from engine.schema.lists import is_list, value_lengths
 
-__all__ = ["MOST_SEGMENTS", "SegmentCodes", "one_value"]
+__all__ = ["MOST_SEGMENTS", "SegmentCodes", "one_a_row", "one_value"]
 
 MOST_SEGMENTS = 1_000_000  # of one kind while they are counted
 
@@ -86,20 +86,30 @@ def one_value(column: pa.Array, name: str) -> pa.Array:
     Raises:
         ConfigError: a row has several.
     """
-    import pyarrow.compute as pc
-
     if pa.types.is_nested(column.type) and not is_list(column.type):
         raise ConfigError(f"slices: column {name!r} is {column.type}; segments need one value a row")
     if pa.types.is_dictionary(column.type) or not is_list(column.type):
         return column
-    longest = pc.max(pc.list_value_length(column)).as_py() or 0
+    lengths = value_lengths(column)
+    longest = int(lengths.max(initial=0))
     if longest > 1:
         raise ConfigError(f"slices: column {name!r} has up to {longest} values a row; segments need one")
     if longest == 0:
         return pa.nulls(len(column), column.type.value_type)
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     places = np.where(lengths > 0, np.cumsum(lengths) - lengths, 0)
     return column.flatten().take(pa.array(places, mask=lengths == 0))
+
+
+def one_a_row(values: np.ndarray, name: str) -> pa.Array:
+    """Returns a transformed feature [n, ...] as a column of one value a row.
+
+    Raises:
+        ConfigError: it has several.
+    """
+    flat = values.reshape(len(values), -1)
+    if flat.shape[1] != 1:
+        raise ConfigError(f"slices: transformed feature {name!r} has {flat.shape[1]} values a row; segments need one")
+    return pa.array(flat[:, 0].tolist() if values.dtype == object else flat[:, 0])
 
 
 def _codes(column: pa.Array, name: str) -> tuple[np.ndarray, list[Any]]:

@@ -78,7 +78,9 @@ def _settings(config: Any) -> EvalSettings:
     _refuse(options, ("disabled_outputs",), "options.")
     labels = dict(model.label_keys) or {"": model.label_key}
     if not all(labels.values()):
-        raise ConfigError("eval_config: model_specs.label_key is missing; say which column is the label")
+        raise ConfigError(
+            f"eval_config: model_specs.label_key is missing (seen {labels}); say which column is the label"
+        )
     metrics: list[str] = []
     thresholds: list[Threshold] = []
     queries: list[str] = []
@@ -133,7 +135,10 @@ def _slices(
     every: set[tuple[str, ...]] = set()
     for spec in specs:
         if spec.slice_keys_sql:
-            raise ConfigError("eval_config: slicing_specs.slice_keys_sql has no counterpart here; give feature_keys")
+            raise ConfigError(
+                f"eval_config: slicing_specs.slice_keys_sql = {str(spec.slice_keys_sql)!r:.80} has no counterpart here; "
+                "give feature_keys"
+            )
         columns = (*spec.feature_keys, *sorted(spec.feature_values))
         slices.append(columns)
         if spec.feature_values:
@@ -176,7 +181,7 @@ def _judged(specs: Sequence[Any]) -> tuple[tuple[tuple[str, ...], ...], bool]:
     slices, only = _slices(specs)
     if only:
         raise ConfigError(
-            "eval_config: per_slice_thresholds by feature_values have no counterpart here; give feature_keys"
+            f"eval_config: per_slice_thresholds by feature_values ({dict(only[0][1])}) have no counterpart here; give feature_keys"
         )
     return tuple(part for part in slices if part), () in slices
 
@@ -193,7 +198,9 @@ def _threshold(
     if kind[1]:
         change = threshold.change_threshold
         if change.HasField("relative"):
-            raise ConfigError("eval_config: change_threshold.relative has no counterpart here; give absolute")
+            raise ConfigError(
+                f"eval_config: change_threshold.relative of {metric} has no counterpart here; give absolute"
+            )
         lower = change.direction == 1  # LOWER_IS_BETTER: the change may be at most this, else at least
         bounds["max_change" if lower else "min_change"] = change.absolute.value
     if not bounds:

@@ -23,7 +23,9 @@ class Keras2Adapter(KerasAdapter):
 
     def __init__(self, model: Any) -> None:
         if getattr(model, "optimizer", None) is None or model.compiled_loss is None:
-            raise ConfigError("build_model returned a model that is not compiled: call model.compile(optimizer, loss)")
+            raise ConfigError(
+                f"build_model returned a {type(model).__name__} that is not compiled: call model.compile(optimizer, loss)"
+            )
         super().__init__(model, tf_keras)
         self._set_optimizer(model.optimizer)
 

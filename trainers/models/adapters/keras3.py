@@ -29,7 +29,9 @@ class Keras3Adapter(KerasAdapter):
 
     def __init__(self, model: keras.Model) -> None:
         if not model.compiled or model.optimizer is None:
-            raise ConfigError("build_model returned a model that is not compiled: call model.compile(optimizer, loss)")
+            raise ConfigError(
+                f"build_model returned a {type(model).__name__} that is not compiled: call model.compile(optimizer, loss)"
+            )
         if keras.backend.backend() != "tensorflow":
             raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()!r}: training here needs 'tensorflow'")
         super().__init__(model, keras)
@@ -40,7 +42,10 @@ class Keras3Adapter(KerasAdapter):
         self._optimizers = [optimizer]
         self._inner = getattr(optimizer, "inner_optimizer", optimizer)
         if self._inner.gradient_accumulation_steps:
-            raise ConfigError("optimizer.gradient_accumulation_steps: use accumulate_steps of the TrainerConfig")
+            raise ConfigError(
+                f"optimizer.gradient_accumulation_steps={self._inner.gradient_accumulation_steps}: use accumulate_steps of the "
+                "TrainerConfig"
+            )
         inside.aggregate_gradients_with(self._inner, list)
 
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:

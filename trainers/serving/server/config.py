@@ -135,7 +135,9 @@ class ModelConfig:
         if not 0 <= self.canary_share <= 1:
             raise ConfigError(f"canary_share: got {self.canary_share}; expected 0 to 1")
         if self.canary_share and "canary" not in self.labels:
-            raise ConfigError("canary_share: no version has the label 'canary'; expected labels with one")
+            raise ConfigError(
+                f"canary_share={self.canary_share}: no version has the label 'canary'; expected labels with one, got {dict(self.labels)}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,7 +196,7 @@ class ServeConfig:
         if (self.tls_key is None) != (self.tls_certificate is None):
             raise ConfigError("tls_key and tls_certificate go together: give both or none")
         if self.client_ca and not self.tls_key:
-            raise ConfigError("client_ca needs tls_key and tls_certificate")
+            raise ConfigError(f"client_ca={str(self.client_ca)!r} needs tls_key and tls_certificate")
         if (self.record_share > 0) != (self.record_directory is not None) or not 0 <= self.record_share <= 1:
             raise ConfigError(
                 f"record_share: got {self.record_share} with record_directory {self.record_directory!r}; expected a "

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.requests import well_formed
 from trainers.serving.server.errors import InvalidRequest
 
 __all__ = ["Signature", "TensorSpec", "signatures_of"]
-
-_LENGTHS = "_row_lengths"  # NAME_row_lengths says how many values of NAME each row has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Signature:
     @property
     def pads(self) -> bool:
         """Whether a batch may be padded with copies of its first row."""
-        return not any(name + _LENGTHS in self.inputs for name in self.inputs)
+        return not any(name + LENGTHS_SUFFIX in self.inputs for name in self.inputs)
 
     def checked(self, tensors: Mapping[str, Any], max_rows: int) -> tuple[dict[str, np.ndarray], int]:
         """Returns the inputs of a request as arrays of the signature's types, and its number of rows.
@@ -110,16 +109,16 @@ class Signature:
         return array
 
     def _rows(self, arrays: Mapping[str, np.ndarray]) -> int:
-        ragged = {name for name in arrays if name + _LENGTHS in arrays}
+        ragged = {name for name in arrays if name + LENGTHS_SUFFIX in arrays}
         sizes = {name: array.shape[0] for name, array in arrays.items() if array.ndim and name not in ragged}
         if len(set(sizes.values())) > 1 and self.batches:
             shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise InvalidRequest(f"inputs differ in their number of rows: {shown}")
         for name in ragged:
-            lengths = arrays[name + _LENGTHS]
+            lengths = arrays[name + LENGTHS_SUFFIX]
             if (lengths < 0).any() or int(lengths.sum()) != arrays[name].shape[0]:
                 raise InvalidRequest(
-                    f"input {name + _LENGTHS!r} adds up to {int(lengths.sum())} values; {name!r} has {arrays[name].shape[0]}"
+                    f"input {name + LENGTHS_SUFFIX!r} adds up to {int(lengths.sum())} values; {name!r} has {arrays[name].shape[0]}"
                 )
         return next(iter(sizes.values()), 1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,15 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.core.errors import DataError
 from engine.schema.kinds import is_text
 from transforms.accumulators.vocabulary.token_counter import TokenCounter, is_countable, partition_numbers
 
-__all__ = ["TokenCounts", "decode_counts", "encode_counts", "merge_counts", "partition_counts"]
-
-_MAGIC = b"FPV1"
-_HEADER = struct.Struct("<4sBBHqqq")  # magic, kind of token, flags, number of measures, tokens, data bytes, distinct
-_KINDS: tuple[Any, ...] = (pa.large_binary(), pa.int64(), pa.uint64())
+__all__ = ["TokenCounts", "merge_counts", "partition_counts"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +152,7 @@ def drop_unwritable(counts: TokenCounts) -> TokenCounts:
     """Returns the counts without empty tokens and tokens with a line break, which a text file cannot hold."""
     if not pa.types.is_large_binary(counts.tokens.type) or not len(counts):
         return counts
-    offsets, text = _buffers(counts.tokens)
+    offsets, text = value_buffers(counts.tokens)
     if (np.diff(offsets) > 0).all() and not (text == 10).any() and not (text == 13).any():
         return counts
     bad = pc.equal(pc.binary_length(counts.tokens), 0)
@@ -176,7 +170,7 @@ def _hash_integers(values: np.ndarray) -> np.ndarray:
     return hashes
 
 
-def _buffers(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def value_buffers(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Returns (offsets from 0 [tokens + 1], bytes) of a large_binary array, without a copy of the bytes."""
     _, offset_buffer, data_buffer = tokens.buffers()
     offsets = np.frombuffer(offset_buffer, np.int64)[tokens.offset : tokens.offset + len(tokens) + 1]
@@ -198,49 +192,3 @@ def partition_counts(counts: TokenCounts, num_parts: int) -> list[TokenCounts]:
     ends = np.cumsum(np.bincount(numbers, minlength=num_parts))
     shuffled = counts.take(order)
     return [shuffled.slice(start, stop) for start, stop in zip([0, *ends[:-1].tolist()], ends.tolist())]
-
-
-def encode_counts(counts: TokenCounts) -> bytes:
-    """Returns the counts as bytes: a header, then measures, offsets and data as they lie in memory (little endian)."""
-    kind = _KINDS.index(counts.tokens.type)
-    measures = np.ascontiguousarray(counts.measures, np.int64)
-    if kind == 0:
-        offsets, data = _buffers(counts.tokens)
-        body = [measures.tobytes(), offsets.astype(np.int64, copy=False).tobytes(), data.tobytes()]
-    else:
-        data = counts.tokens.to_numpy(zero_copy_only=False)
-        body = [measures.tobytes(), data.tobytes()]
-    header = _HEADER.pack(_MAGIC, kind, counts.ordered, len(measures), len(counts), data.nbytes, counts.distinct)
-    return b"".join([header, *body])
-
-
-def decode_counts(blob: Any) -> TokenCounts:
-    """Returns what `encode_counts` was given, without a copy: the blob's memory stays in use.
-
-    Args:
-        blob: bytes or any other buffer, e.g. a memory-mapped file.
-
-    Raises:
-        DataError: when the bytes are damaged or of another version.
-    """
-    buffer = pa.py_buffer(blob)
-    if buffer.size < _HEADER.size:
-        raise DataError(f"expected vocabulary counts, got {buffer.size} bytes: fewer than a header")
-    magic, kind, flags, rows, tokens, data_bytes, distinct = _HEADER.unpack(buffer[: _HEADER.size].to_pybytes())
-    if magic != _MAGIC or kind >= len(_KINDS):
-        raise DataError(
-            f"expected vocabulary counts of version {_MAGIC!r}, got {magic!r}: they were written by another version of "
-            "Fullpass; run the analysis again"
-        )
-    start = _HEADER.size + 8 * rows * tokens
-    end = start + data_bytes + (8 * (tokens + 1) if kind == 0 else 0)
-    if end != buffer.size:
-        raise DataError(f"expected {end} bytes of vocabulary counts, got {buffer.size}: they were cut off")
-    measures = np.frombuffer(buffer, np.int64, rows * tokens, _HEADER.size).reshape(rows, tokens)
-    if kind == 0:
-        data = start + 8 * (tokens + 1)
-        buffers = [None, buffer.slice(start, data - start), buffer.slice(data)]
-        array = pa.Array.from_buffers(pa.large_binary(), tokens, buffers)
-    else:
-        array = pa.Array.from_buffers(_KINDS[kind], tokens, [None, buffer.slice(start)])
-    return TokenCounts(array, measures, distinct, bool(flags & 1))

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from engine.core.environment import VOCABULARY_MEMORY_BYTES
+from transforms.accumulators.vocabulary.count_codec import decode_counts, encode_counts
 from transforms.accumulators.vocabulary.counts import (
     TokenCounts,
     count_tokens,
-    decode_counts,
     empty_counts,
-    encode_counts,
     merge_counts,
     partition_counts,
     taken,

@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 
 from transforms.accumulators.base import Accumulator, Part, SourceInfo
-from transforms.accumulators.vocabulary.counts import (
-    TokenCounts,
-    as_tokens,
-    decode_counts,
-    drop_unwritable,
-    encode_counts,
-    sum_by_token,
-)
+from transforms.accumulators.vocabulary.count_codec import decode_counts, encode_counts
+from transforms.accumulators.vocabulary.counts import TokenCounts, as_tokens, drop_unwritable, sum_by_token
 from transforms.accumulators.vocabulary.runs import Run, as_text, sort_order
 from transforms.accumulators.vocabulary.state import CountingState, out_of_memory_blob
 from transforms.accumulators.vocabulary.weights import normalized_limbs, split_weights, sum_of_limbs

@@ -35,7 +35,8 @@ class IndexedJob(Kind):
     def render(self, spec: JobSpec, run_id: str) -> list[dict[str, Any]]:
         if not same_resources(spec):
             raise ConfigError(
-                "kind 'job' has one pod template for all roles; role_resources need kind 'jobset' or 'tfjob'"
+                f"kind 'job' has one pod template for all roles; role_resources of {', '.join(spec.role_resources)} need kind "
+                "'jobset' or 'tfjob'"
             )
         roles = roles_in_order(spec)
         hosts = [f"{spec.name}-{i}.{spec.name}:{PORTS['tensorflow']}" for i in range(spec.num_pods)]

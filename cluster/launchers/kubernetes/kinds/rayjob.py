@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -24,8 +23,6 @@ RAY_VERSION = "2.60.0"
 _SPEC_FILE = "job.json"
 _SUBMITTER = "submitter"
 _ENDED = {"SUCCEEDED": JobState.SUCCEEDED, "FAILED": JobState.FAILED, "STOPPED": JobState.CANCELLED}
-# As the Ray launcher prints what a member wrote.
-_MEMBER_LINE = re.compile(r"\[(chief|worker|ps|evaluator)-(\d+)\] ?(.*)")
 _DASHBOARD_PORT = 8265
 # Where KubeRay's operator is installed: its chart, its manifests, Ray's own guide.
 _OPERATOR_NAMESPACES = ("kuberay-system", "kuberay-operator", "ray-system", "default")
@@ -115,8 +112,9 @@ class RayJob(Kind):
         return role == _SUBMITTER
 
     def line(self, role: str, index: int, text: str) -> LogLine:
-        if role == _SUBMITTER and (found := _MEMBER_LINE.fullmatch(text)):
-            return LogLine(role=found[1], index=int(found[2]), text=found[3])
+        # The Ray launcher prints what members wrote by `str` of their lines.
+        if role == _SUBMITTER and (found := LogLine.parse(text)) is not None:
+            return found
         return super().line(role, index, text)
 
     def state(self, obj: dict[str, Any]) -> tuple[JobState, str]:

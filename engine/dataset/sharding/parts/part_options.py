@@ -110,12 +110,17 @@ class PartOptions(PartKeys):
         if self.split_time:
             if self.fractions:
                 raise ConfigError(
-                    "fractions are given beside split_time; eval_from and test_from say where parts begin"
+                    f"fractions={self.fractions!r} are given beside split_time={self.split_time!r}; eval_from and test_from say where "
+                    "parts begin"
                 )
             if self.eval_from is None:
-                raise ConfigError("split_time needs eval_from: the first date, time or number of the part eval")
+                raise ConfigError(
+                    f"split_time={self.split_time!r} needs eval_from: the first date, time or number of the part eval"
+                )
         elif self.eval_from is not None or self.test_from is not None:
-            raise ConfigError("eval_from and test_from need split_time: the column that they are compared with")
+            raise ConfigError(
+                f"eval_from={self.eval_from!r} and test_from={self.test_from!r} need split_time: the column that they are compared with"
+            )
         if self.fractions is not None:
             check_fractions(self.fractions)
         elif self.split_by or self.stratify_by:

@@ -224,8 +224,8 @@ def test_numbers_as_times(tmp_path, values, cut):
         ([5], {"eval_from": "2020-01-01"}, ConfigError, "which is not a number"),
         ([5], {"eval_from": 5, "test_from": 5}, ConfigError, "eval must begin before test"),
         ([[5]], {"eval_from": "2020-01-01"}, ConfigError, "split by a column of times or numbers"),
-        ([5], {}, ConfigError, "split_time needs eval_from"),
-        ([5], {"eval_from": 5, "fractions": {"a": 1.0}}, ConfigError, "fractions are given beside split_time"),
+        ([5], {}, ConfigError, "split_time=.t. needs eval_from"),
+        ([5], {"eval_from": 5, "fractions": {"a": 1.0}}, ConfigError, "are given beside split_time"),
     ],
 )
 def test_times_that_cannot_be_are_refused(tmp_path, values, options, error, message):
@@ -314,7 +314,7 @@ def test_names_of_given_parts_are_plain(tmp_path, name):
 def test_ways_that_do_not_go_together_are_refused(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
         ingest("not-there.csv", tmp_path / "out", **options)
-    with pytest.raises(ConfigError, match="files are given for each part, and a way"):
+    with pytest.raises(ConfigError, match=r"files are given for each part \(a\), and a way"):
         ingest({"a": "not-there.csv"}, tmp_path / "out", split_by=["x"])
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
-import math
 import re
 import time
-import zlib
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from trainers.serving.server.core import Core
+from trainers.serving.server.doors.bodies import examples_of, finite, unpacked, word_of
 from trainers.serving.server.doors.scores import classes_of, regressions_of
 from trainers.serving.server.doors.tensors import from_json, to_json
 from trainers.serving.server.errors import InvalidRequest, NotFound, RequestError
@@ -28,7 +27,6 @@ __all__ = ["application"]
 _PATH = re.compile(
     r"(?P<name>[^/:]+)(?:/versions/(?P<number>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?/?"
 )
-_MOST_FLOAT = float(np.finfo(np.float32).max)
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
 
@@ -97,7 +95,7 @@ class _Handler:
             raise NotFound(f"{request.method} {request.url.path}: expected POST with :predict, :classify or :regress")
         body = await self._body(request)
         version = self._core.version(name, number, match["label"])
-        wanted = version.signature(_word(body, "signature_name"))
+        wanted = version.signature(word_of(body, "signature_name"))
         deadline = _deadline(request)
         if verb == ":predict":
             tensors, rows = from_json(body, wanted)
@@ -107,7 +105,7 @@ class _Handler:
             return _json(to_json(answer.outputs, rows))
         if wanted.examples_input is None:
             raise InvalidRequest(f"signature {wanted.name!r} takes no examples; use :predict")
-        tensors = {wanted.examples_input: np.array([*_examples(body), None], object)[:-1]}
+        tensors = {wanted.examples_input: np.array([*examples_of(body), None], object)[:-1]}
         answer = await self._core.predict(
             name, tensors, signature=wanted.name, at=version, deadline=deadline, carrier=request.headers
         )
@@ -124,7 +122,7 @@ class _Handler:
                 raise InvalidRequest(f"the body is larger than {limit} bytes")
             chunks.append(chunk)
         try:
-            body = json.loads(_plain(b"".join(chunks), request, limit), parse_float=_finite)
+            body = json.loads(unpacked(b"".join(chunks), request, limit), parse_float=finite)
         except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"JSON Parse error: {error}") from None
         if not isinstance(body, dict):
@@ -159,36 +157,6 @@ class _Handler:
         )
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):  # Infinity itself is no number to the parser
-        raise ValueError(f"{text[:20]} is beyond the range of numbers")
-    return value
-
-
-def _plain(body: bytes, request: Request, limit: int) -> bytes:
-    """The body as it was before the client packed it.
-
-    Raises:
-        InvalidRequest: it is packed in another way, is damaged, or is larger than it may be once it is unpacked.
-    """
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding == "identity":
-        return body
-    if encoding != "gzip":
-        raise InvalidRequest(f"content-encoding: got {encoding!r}; expected gzip, or none")
-    unpacker = zlib.decompressobj(31)
-    try:
-        out = unpacker.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise InvalidRequest(f"the body is not what its content-encoding says, gzip: {error}") from None
-    if len(out) > limit:
-        raise InvalidRequest(f"the body is larger than {limit} bytes once it is unpacked")
-    if not unpacker.eof or unpacker.unused_data:
-        raise InvalidRequest("the body is not one whole gzip stream")
-    return out
-
-
 class _Unauthorized(RequestError, code="UNAUTHENTICATED", http=401):
     """The token is missing or not the right one."""
 
@@ -198,62 +166,8 @@ def _json(value: Any) -> Response:
     return Response(json.dumps(value), media_type="application/json")
 
 
-def _word(body: dict[str, Any], key: str) -> str:
-    value = body.get(key, "")
-    if not isinstance(value, str):
-        raise InvalidRequest(f"{key!r}: got {value!r}; expected a string")
-    return value
-
-
 def _deadline(request: Request) -> float | None:
     """A client says how long it waits: `x-request-timeout-ms`."""
     with contextlib.suppress(KeyError, ValueError):
         return time.monotonic() + float(request.headers["x-request-timeout-ms"]) / 1000
     return None
-
-
-def _examples(body: dict[str, Any]) -> list[bytes]:
-    """Serialized examples of `examples` and `context`, objects of features.
-
-    Raises:
-        InvalidRequest: they are not such objects.
-    """
-    import tensorflow as tf
-
-    context, rows = body.get("context", {}), body.get("examples")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in [*rows, context]):
-        raise InvalidRequest("'examples': expected a list of objects, each a feature's value by name")
-    out = []
-    for position, row in enumerate(rows):
-        example = tf.train.Example()
-        for name, value in {**context, **row}.items():
-            _add_feature(example.features.feature[name], name, value, position)
-        out.append(example.SerializeToString())
-    return out
-
-
-def _add_feature(feature: Any, name: str, value: Any, position: int) -> None:
-    values = value if isinstance(value, list) else [value]
-    try:
-        if all(isinstance(each, int) for each in values):
-            feature.int64_list.value.extend(values)
-        elif all(isinstance(each, int | float) for each in values):
-            if any(math.isfinite(each) and abs(each) > _MOST_FLOAT for each in values):
-                raise ValueError
-            feature.float_list.value.extend(values)
-        else:
-            feature.bytes_list.value.extend(_as_bytes(each) for each in values)
-    except (TypeError, ValueError, KeyError):
-        raise InvalidRequest(
-            f"example {position}, feature {name!r}: got {value!r}; expected int64, float32 or strings"
-        ) from None
-
-
-def _as_bytes(value: Any) -> bytes:
-    import base64
-
-    if isinstance(value, dict):
-        return base64.b64decode(value["b64"], validate=True)
-    if isinstance(value, str):
-        return value.encode()
-    raise TypeError

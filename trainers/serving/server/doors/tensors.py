@@ -92,7 +92,10 @@ def from_json(body: Any, signature: Signature) -> tuple[dict[str, np.ndarray], b
 
 def _columns(instances: Any, names: list[str]) -> dict[str, list[Any]]:
     if not isinstance(instances, list) or not instances:
-        raise InvalidRequest("'instances': expected a list of one or more rows")
+        seen = (
+            "an empty list" if isinstance(instances, list) else f"a {type(instances).__name__}"
+        )  # its text may be large
+        raise InvalidRequest(f"'instances': got {seen}; expected a list of one or more rows")
     named = isinstance(instances[0], Mapping) and "b64" not in instances[0]
     if not named:
         if len(names) != 1:
