@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         0; 1 where a benchmark failed; 3 where `--fail-if-slower` found one.
 
     Raises:
-        ConfigError: there is no such case, or nothing to compare with.
+        ConfigError: there is no such case, nothing to compare with, or nothing that is comparable where `--fail-if-slower` asks.
     """
     known = cases()
     if args.list:
@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if against is not None and not against.exists():
         raise ConfigError(f"--against {args.against}: {against} does not exist; `--record` keeps results there")
     before = list(results_of(against)) if against else []
+    if against is not None and not before:
+        raise ConfigError(f"--against {args.against}: {against} holds no results")
     with tempfile.TemporaryDirectory(prefix="fullpass-bench-") as directory:
         measured = Path(directory) / "measured.json"
         code = _pytest([str(known[name]) for name in args.case] or ["benchmarks"], measured, args.full)
@@ -68,6 +70,10 @@ def run(args: argparse.Namespace) -> int:
         changes = compare(before, after)
         for line in lines_of(changes):
             print(line)
+        if args.fail_if_slower and all(change.reason for change in changes):
+            raise ConfigError(
+                f"--fail-if-slower: no figure of {against} can be compared with this run; the reasons are above"
+            )
         if args.fail_if_slower and any(change.slower for change in changes):
             return 3
     return 1 if code else 0

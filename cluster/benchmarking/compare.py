@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["Change", "compare", "lines_of"]
 
@@ -78,7 +79,9 @@ def lines_of(changes: list[Change]) -> list[str]:
 
 
 def _difference(old: tuple[dict[str, Any], dict[str, Any]], new: tuple[dict[str, Any], dict[str, Any]]) -> str:
-    machines = [machine.get("fullpass", machine) for machine, _ in (old, new)]
+    machines = [
+        machine["fullpass"] if isinstance(machine.get("fullpass"), dict) else machine for machine, _ in (old, new)
+    ]
     for key in _MACHINE:
         if machines[0].get(key) != machines[1].get(key):
             return f"another machine: {key} {machines[0].get(key)} then, {machines[1].get(key)} now"
@@ -88,12 +91,22 @@ def _difference(old: tuple[dict[str, Any], dict[str, Any]], new: tuple[dict[str,
     for key in _ENTRY:
         if extras[0].get(key) != extras[1].get(key):
             return f"not alike: {key} {extras[0].get(key)} then, {extras[1].get(key)} now"
+    for (_, entry), when in ((old, "then"), (new, "now")):
+        if _ratio(entry) is None:
+            return f"its ratio {when} is not three numbers above 0: {entry['extra_info']['cpu_ratio']!r:.80}"
     return ""
 
 
-def _ratio(entry: dict[str, Any]) -> tuple[float, float, float]:
+def _ratio(entry: dict[str, Any]) -> tuple[float, float, float] | None:
+    """Returns median, least and greatest; None where they are no numbers, of which NaN would pass for unchanged."""
     ratio = entry["extra_info"]["cpu_ratio"]
-    return ratio["median"], ratio["least"], ratio["greatest"]
+    if not isinstance(ratio, dict):
+        return None
+    median, least, greatest = ratio.get("median"), ratio.get("least"), ratio.get("greatest")
+    for value in (median, least, greatest):
+        if not (isinstance(value, int | float) and 0 < value < math.inf):
+            return None
+    return cast("tuple[float, float, float]", (median, least, greatest))
 
 
 def _text(ratio: tuple[float, float, float]) -> str:

@@ -30,17 +30,19 @@ def measure_passes(
         max_records: files are added until they hold so many records.
 
     Raises:
-        ConfigError: the data are not TFRecord, or the two graphs have other vocabularies.
+        ConfigError: no records, a number less than 1, other data than TFRecord files of tf.Example, or two graphs with other
+            vocabularies.
     """
+    from engine.schema.sequence import is_sequence
     from transforms import analyze
 
-    if rounds < 1:
-        raise ConfigError(f"--rounds {rounds}: it must be 1 or more")
-    part = first_files(dataset, max_records)
+    part = first_files(dataset, max_records, rounds)
     if part.format != "tfrecord":
         raise ConfigError(
             f"--against tft: the data are {part.format}; TFT is measured on TFRecord files, which both read"
         )
+    if any(map(is_sequence, part.schema)):
+        raise ConfigError("--against tft: the data are tf.SequenceExample, of which TFT would read the context alone")
     with tempfile.TemporaryDirectory(prefix="fullpass-bench-") as directory:
         ours, theirs = Path(directory) / "ours", Path(directory) / "tft"
 

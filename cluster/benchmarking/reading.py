@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from cluster.benchmarking.other_readers import PYARROW_FORMATS, pyarrow_reader, tensorflow_reader
 from cluster.benchmarking.pairs import Spread, paired
 from engine.core.errors import ConfigError
 
@@ -17,7 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["Pair", "explain", "first_files", "measure"]
 
 _BATCH_ROWS = 16_384
+_FEED_ROWS = 1024
 _SHUFFLED = 65_536
+_NO_PEER = "(no other reader is measured for this format)"
+_TITLES = {"parquet": "Parquet", "arrow": "Arrow files", "orc": "ORC", "jsonl": "JSON lines", "avro": "Avro"}
+
+Reader = Callable[[], int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,60 +33,79 @@ class Pair:
 
     Attributes:
         what: what was done.
-        peer: the other way; without one the figures of the peer are None.
+        peer: the other way, or why there is none.
         records: records of one reading.
-        ours_s, peer_s: median seconds.
+        ours_s, peer_s: median seconds; None where that way does not read these data.
         ratio: peer's seconds over ours, over the pairs; above 1 we are faster.
+        note: why ours was not measured.
     """
 
     what: str
     peer: str
     records: int
-    ours_s: float
+    ours_s: float | None
     peer_s: float | None
     ratio: Spread | None
+    note: str = ""
 
     def __str__(self) -> str:
+        if self.ours_s is None:
+            return f"{self.what:<16} not measured: {self.note}"
+        ours = f"{self.what:<16} {_rate(self.records, self.ours_s):>13} records/s   "
         if self.peer_s is None or self.ratio is None:
-            return f"{self.what:<16} {self.records / self.ours_s:>13,.0f} records/s   {self.peer}"
-        ours, peer = self.records / self.ours_s, self.records / self.peer_s
+            return ours + self.peer
         return (
-            f"{self.what:<16} {ours:>13,.0f} records/s   {self.peer:<50} {peer:>13,.0f} records/s   "
+            f"{ours}{self.peer:<50} {_rate(self.records, self.peer_s):>13} records/s   "
             f"{self.ratio.median:.2f} × ({self.ratio.least:.2f} to {self.ratio.greatest:.2f})"
         )
+
+
+def _rate(records: int, seconds: float) -> str:
+    rate = records / seconds
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def measure(dataset: Dataset, rounds: int, max_records: int) -> list[Pair]:
     """Returns comparisons on the first files of the data set that hold `max_records` records, or all.
 
     Args:
-        dataset: an `engine.Dataset` of TFRecord or Parquet.
+        dataset: an `engine.Dataset`.
         rounds: interleaved pairs, at least 1.
-        max_records: files are added until they hold so many records.
+        max_records: files are added until they hold so many records, at least 1.
 
     Raises:
-        ConfigError: both ways did not give the same number of records, or `rounds` is less than 1.
+        ConfigError: no records, both ways did not give the same number of records, or a number is less than 1.
     """
-    if rounds < 1:
-        raise ConfigError(f"--rounds {rounds}: it must be 1 or more")
-    part = first_files(dataset, max_records)
-    paths = part.paths
-    if part.format == "parquet":
+    part = first_files(dataset, max_records, rounds)
+    if part.format == "tfrecord":
+        name = "tf.data TFRecordDataset + parse_example"
         return [
-            _pair("arrow batches", "pyarrow.dataset", lambda: _batches(part), _parquet_peer(paths), rounds),
-            _pair("shuffled feed", "(nothing else shuffles Parquet into batches)", lambda: _feed(part), None, rounds),
+            _pair("arrow batches", name, lambda: _batches(part), lambda: tensorflow_reader(part, _BATCH_ROWS), rounds),
+            _feed_pair(part, f"{name}, shuffled", lambda: tensorflow_reader(part, _FEED_ROWS, _SHUFFLED), rounds),
         ]
-    name = "tf.data TFRecordDataset + parse_example"
+    other = (lambda: pyarrow_reader(part, _BATCH_ROWS)) if part.format in PYARROW_FORMATS else None
     return [
-        _pair("arrow batches", name, lambda: _batches(part), _tfrecord_peer(part), rounds),
-        _pair("shuffled feed", f"{name}, shuffled", lambda: _feed(part), _tfrecord_peer(part, shuffled=True), rounds),
+        _pair("arrow batches", "pyarrow.dataset" if other else _NO_PEER, lambda: _batches(part), other, rounds),
+        _feed_pair(part, f"(nothing else shuffles {_TITLES.get(part.format, part.format)} into batches)", None, rounds),
     ]
 
 
-def first_files(dataset: Dataset, max_records: int) -> Dataset:
-    """Returns the `engine.Dataset` of the first files that hold `max_records` records, or of all."""
+def first_files(dataset: Dataset, max_records: int, rounds: int = 1) -> Dataset:
+    """Returns the `engine.Dataset` of the first files that hold `max_records` records, or of all.
+
+    Args:
+        dataset: the whole.
+        max_records: files are added until they hold so many records.
+        rounds: how often they will be read.
+
+    Raises:
+        ConfigError: there are no records, or a number is less than 1.
+    """
     from engine import Dataset
 
+    for flag, value in (("--rounds", rounds), ("--records", max_records)):
+        if value < 1:
+            raise ConfigError(f"{flag} {value}: it must be 1 or more")
     paths: list[str] = []
     records = 0
     for file in dataset.manifest.files:
@@ -87,6 +113,8 @@ def first_files(dataset: Dataset, max_records: int) -> Dataset:
             break
         paths.append(file.path)
         records += file.records
+    if not records:
+        raise ConfigError(f"{dataset} has no records: there is nothing to measure")
     return Dataset.open(paths, feature_spec=dataset.schema)
 
 
@@ -104,8 +132,8 @@ def explain(dataset: Dataset) -> list[str]:
     )
     lines = [
         f"arrow batches: every column of every record into batches of {_BATCH_ROWS:,}, one reader each way",
-        f"shuffled feed: one epoch in shuffled batches of 1,024, as training takes them; a peer shuffles a buffer of {_SHUFFLED:,}, "
-        "ours all records (above 524,288 a window of 262,144), in an order that can be resumed",
+        f"shuffled feed: one epoch in shuffled batches of {_FEED_ROWS:,}, as training takes them; a peer shuffles a buffer of "
+        f"{_SHUFFLED:,}, ours all records (above 524,288 a window of 262,144), in an order that can be resumed",
     ]
     if texts:
         lines.append(
@@ -122,50 +150,42 @@ def _batches(part: Dataset) -> int:
 def _feed(part: Dataset) -> int:
     from engine import Remainder
 
-    batch = min(1024, max(1, part.num_records))
-    feed = part.feed(global_batch_size=batch, num_epochs=1, remainder=Remainder.DROP)
-    return int(sum(batch for _ in feed) + part.num_records % batch)
+    records = part.num_records
+    size = min(_FEED_ROWS, records)
+    feed = part.feed(global_batch_size=size, num_epochs=1, remainder=Remainder.PARTIAL)
+    batches = sum(1 for _ in feed)
+    return records if batches == math.ceil(records / size) else batches * size
 
 
-def _parquet_peer(paths: list[str]) -> Callable[[], int]:
-    import pyarrow.dataset
-
-    def read() -> int:
-        batches = pyarrow.dataset.dataset(paths, format="parquet").to_batches(batch_size=_BATCH_ROWS)
-        return sum(batch.num_rows for batch in batches)
-
-    return read
-
-
-def _tfrecord_peer(part: Dataset, shuffled: bool = False) -> Callable[[], int]:
-    import tensorflow as tf
-
-    spec = part.feature_spec()
-    packing = "GZIP" if part.manifest.files[0].compression == "gzip" else ""
-
-    def read() -> int:
-        records = tf.data.TFRecordDataset(part.paths, compression_type=packing, num_parallel_reads=tf.data.AUTOTUNE)
-        if shuffled:
-            records = records.shuffle(min(part.num_records, _SHUFFLED))
-        parsed = records.batch(1024 if shuffled else _BATCH_ROWS).map(
-            lambda examples: (tf.io.parse_example(examples, spec), tf.size(examples)),
-            num_parallel_calls=tf.data.AUTOTUNE,
+def _feed_pair(part: Dataset, name: str, peer: Callable[[], Reader] | None, rounds: int) -> Pair:
+    try:
+        part.feed(global_batch_size=1, num_epochs=1)
+    except ConfigError as error:  # nested columns, for one
+        what = "shuffled feed"
+        return Pair(
+            what=what, peer=name, records=part.num_records, ours_s=None, peer_s=None, ratio=None, note=str(error)
         )
-        return sum(int(size) for _, size in parsed.prefetch(2))
-
-    return read
+    return _pair("shuffled feed", name, lambda: _feed(part), peer, rounds)
 
 
-def _pair(what: str, name: str, ours: Callable[[], int], peer: Callable[[], int] | None, rounds: int) -> Pair:
-    if peer is None:
-        ours()
+def _pair(what: str, name: str, ours: Reader, peer: Callable[[], Reader] | None, rounds: int) -> Pair:
+    records = ours()  # also warms the file cache
+    read: Reader | None = None
+    if peer is not None:
+        try:
+            read = peer()
+            theirs = read()
+        except Exception as error:
+            # Whatever another library says of files that only we read is the answer, not an error of ours.
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            read, name = None, f"({name} does not read these files: {reason[:200]})"
+    if read is None:
         seconds = statistics.median(_seconds(ours) for _ in range(rounds))
-        return Pair(what=what, peer=name, records=ours(), ours_s=seconds, peer_s=None, ratio=None)
-    counts = ours(), peer()  # also warms the file cache and the graphs
-    if counts[0] != counts[1]:
-        raise ConfigError(f"{what}: {counts[0]:,} records by ours, {counts[1]:,} by {name}; they are not comparable")
-    result = paired(ours, peer, rounds, warm_up=False)
-    return Pair(what=what, peer=name, records=counts[0], ours_s=result.ours_s, peer_s=result.peer_s, ratio=result.wall)
+        return Pair(what=what, peer=name, records=records, ours_s=seconds, peer_s=None, ratio=None)
+    if records != theirs:
+        raise ConfigError(f"{what}: {records:,} records by ours, {theirs:,} by {name}; they are not comparable")
+    result = paired(ours, read, rounds, warm_up=False)
+    return Pair(what=what, peer=name, records=records, ours_s=result.ours_s, peer_s=result.peer_s, ratio=result.wall)
 
 
 def _seconds(action: Callable[[], Any]) -> float:

@@ -54,12 +54,12 @@ def record_pair(
         "pairs": result.rounds,
         "ratio": _rounded(wall),
         "cpu_ratio": _rounded(cpu),
-        "ratios": [round(ratio, 3) for ratio in result.wall_ratios],
-        "cpu_ratios": [round(ratio, 3) for ratio in result.cpu_ratios],
-        "ours_s": round(result.ours_s, 6),
-        "peer_s": round(result.peer_s, 6),
-        "ours_cpu_s": round(result.ours_cpu_s, 6),
-        "peer_cpu_s": round(result.peer_cpu_s, 6),
+        "ratios": [_significant(ratio) for ratio in result.wall_ratios],
+        "cpu_ratios": [_significant(ratio) for ratio in result.cpu_ratios],
+        "ours_s": _significant(result.ours_s),
+        "peer_s": _significant(result.peer_s),
+        "ours_cpu_s": _significant(result.ours_cpu_s),
+        "peer_cpu_s": _significant(result.peer_cpu_s),
         "cache": "cold" if cold else "warm",
         "headline": headline,
     }
@@ -94,19 +94,29 @@ def note(
     if records is not None:
         benchmark.extra_info["records"] = records
         if seconds:
-            benchmark.extra_info["records_per_s"] = round(records / seconds)
+            benchmark.extra_info["records_per_s"] = _rate(records / seconds)
         if cpu_seconds:
-            benchmark.extra_info["records_per_cpu_s"] = round(records / cpu_seconds)
+            benchmark.extra_info["records_per_cpu_s"] = _rate(records / cpu_seconds)
     if files:
         size = sum(os.path.getsize(path) for path in files)
         benchmark.extra_info.update(bytes=size, data_digest=data_digest(files))
         if seconds:
-            benchmark.extra_info["bytes_per_s"] = round(size / seconds)
+            benchmark.extra_info["bytes_per_s"] = _rate(size / seconds)
     benchmark.extra_info.update(circumstances())
 
 
 def _rounded(spread: Spread) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in dataclasses.asdict(spread).items()}
+    return {name: _significant(value) for name, value in dataclasses.asdict(spread).items()}
+
+
+def _rate(value: float) -> float:
+    """Rounds a rate to a whole number, where that leaves any digits."""
+    return round(value) if value >= 1000 else _significant(value)
+
+
+def _significant(value: float, digits: int = 6) -> float:
+    """Rounds to so many digits that count: three places after the point left nothing of a ratio of 0.0004 or of 20 microseconds."""
+    return float(f"{value:.{digits}g}")
 
 
 def case_of(entry: dict[str, Any]) -> str:
@@ -126,6 +136,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as JSON of pytest-benchmark: {error}") from None
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), list):
         raise ConfigError(f"{path}: not JSON of pytest-benchmark: it has no list 'benchmarks'")
+    if not isinstance(content.setdefault("machine_info", {}), dict):
+        raise ConfigError(f"{path}: not JSON of pytest-benchmark: machine_info is {content['machine_info']!r:.60}")
+    for index, entry in enumerate(content["benchmarks"]):
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{path}: not JSON of pytest-benchmark: benchmarks[{index}] is {entry!r:.60}")
+        for key, kind in (("fullname", str), ("stats", dict), ("extra_info", dict)):
+            if not isinstance(entry.get(key), kind):
+                found = f"benchmarks[{index}].{key} is {entry.get(key)!r:.60}"
+                raise ConfigError(f"{path}: not JSON of pytest-benchmark: {found}; expected a {kind.__name__}")
     return content
 
 
@@ -135,7 +154,7 @@ def results_of(path: str | os.PathLike[str]) -> Iterator[tuple[dict[str, Any], d
     for file in sorted(root.rglob("*.json")) if root.is_dir() else [root]:
         content = load(file)
         for entry in content["benchmarks"]:
-            yield content.get("machine_info", {}), entry
+            yield content["machine_info"], entry
 
 
 def keep(measured: str | os.PathLike[str], directory: str | os.PathLike[str]) -> list[Path]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cluster.report.bench_results import AT, Measured, machines, read_results
+from cluster.report.bench_results import AT, Measured, figure, machines, read_results
 from cluster.report.charts import bars, intervals, lines
 from cluster.report.model import Block, Cell, Column, Page, Section, Table, number, shown
 from engine.version import __version__
@@ -42,7 +43,7 @@ def bench_page(paths: Sequence[str | os.PathLike[str]]) -> Page:
     ahead = [m for m in ratios if m.ratio >= 1]
     tiles = [("benchmarks", shown(len(current)), f"{len({m.case for m in current})} cases")]
     if ratios:
-        middle = sorted(m.ratio for m in ratios)[len(ratios) // 2]
+        middle = statistics.median(m.ratio for m in ratios)
         tiles += [
             ("faster than the peer", f"{len(ahead)} of {len(ratios)}", "by the median of pairs"),
             ("median ratio", f"{middle:.1f} ×", "of processor time where it was taken"),
@@ -84,7 +85,7 @@ def _ratio_table(mine: Sequence[Measured]) -> Table:
     for m in mine:
         extra = m.extra
         load = extra.get("load")
-        size = extra.get("bytes_per_s")
+        size = figure(extra.get("bytes_per_s"))
         rows.append(
             [
                 Cell(str(extra.get("what") or m.name)),
@@ -92,10 +93,10 @@ def _ratio_table(mine: Sequence[Measured]) -> Table:
                 Cell(str(extra.get("peer_version") or "–")),
                 _spread_cell(m.spread("cpu_ratio")),
                 _spread_cell(m.spread("ratio")),
-                number(extra.get("pairs")),
-                number(extra.get("records_per_s")),
-                number(size / 1e6 if isinstance(size, int | float) else None),
-                number(load[0] if isinstance(load, list) and load else None),
+                number(figure(extra.get("pairs"))),
+                number(figure(extra.get("records_per_s"))),
+                number(None if size is None else size / 1e6),
+                number(figure(load[0]) if isinstance(load, list) and load else None),
                 Cell(str(extra.get("cache", "–"))),
                 Cell(m.commit or "–"),
                 Cell(m.when[:10]),
@@ -133,9 +134,7 @@ def _growth(current: Sequence[Measured]) -> Section:
     series: dict[str, list[dict[str, Any]]] = {}
     for m in current:
         base = m.name.partition("[")[0]
-        numbers = {
-            k: v for k, v in m.params.items() if isinstance(v, int | float) and not isinstance(v, bool) and v > 0
-        }
+        numbers = {k: v for k, v in m.params.items() if (figure(v) or 0) > 0}
         if len(numbers) == 1 and m.stats.get("median"):
             others = ", ".join(f"{k}={v}" for k, v in m.params.items() if k not in numbers)
             ((name, value),) = numbers.items()
@@ -143,7 +142,7 @@ def _growth(current: Sequence[Measured]) -> Section:
             series.setdefault(f"{base}: seconds by {name}", []).append(point)
         for key, value in m.extra.items():
             match = AT.fullmatch(key)
-            if match and isinstance(value, int | float) and value > 0:
+            if match and (figure(value) or 0) > 0 and int(match[2]) > 0:  # both axes are logarithmic
                 series.setdefault(f"{base}: {match[1]}", []).append({"x": int(match[2]), "y": value, "s": match[1]})
     charts = []
     for title, values in series.items():
@@ -191,7 +190,7 @@ def _stages(current: Sequence[Measured]) -> Section:
     for m in current:
         stages = m.extra.get("stages")
         if isinstance(stages, Mapping):
-            values = [{"name": str(k), "x": v, "s": "seconds"} for k, v in stages.items() if isinstance(v, int | float)]
+            values = [{"name": str(k), "x": v, "s": "seconds"} for k, v in stages.items() if figure(v) is not None]
             if values:
                 charts.append(bars(f"{m.label}: seconds of each stage", values, "seconds"))
     return Section(name="stages", title="Time of our stages", blocks=charts)

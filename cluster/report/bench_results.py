@@ -14,7 +14,7 @@ from typing import Any
 from cluster.report.model import Cell, Column, Section, Table, number
 from engine.core.errors import ConfigError, DataError
 
-__all__ = ["AT", "Measured", "machines", "read_results"]
+__all__ = ["AT", "Measured", "figure", "machines", "read_results"]
 
 AT = re.compile(r"(.+)_at_(\d+)")  # examples_per_s_at_64: one point of a growth curve
 
@@ -93,8 +93,8 @@ def _read(file: Path) -> Iterator[Measured]:
                 machine=place,
                 commit=str(code.get("commit") or commit.get("id") or "")[:7],
                 when=str(extra.get("date") or stored["datetime"]),
-                params=entry.get("params") or {},
-                stats=entry["stats"],
+                params=_mapping(entry.get("params")),
+                stats={key: value for key, value in _mapping(entry["stats"]).items() if figure(value) is not None},
                 extra=extra,
             )
     except FileNotFoundError:
@@ -102,6 +102,15 @@ def _read(file: Path) -> Iterator[Measured]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"is not in pytest-benchmark's format ({type(error).__name__}: {error})"
         raise DataError(f"{what}; `pytest --benchmark-json FILE` writes it", path=str(file)) from None
+
+
+def figure(value: Any) -> float | None:
+    """Returns a number that can be shown; None for whatever else stands in its place."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def machines(found: Sequence[Measured]) -> Section:

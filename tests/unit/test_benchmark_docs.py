@@ -70,7 +70,8 @@ def test_growth_is_a_table_of_its_own(tmp_path):
         "spread_cpu_s": [[0.4, 0.6], [1.2, 1.5]],
         "rounds": 5,
     }
-    entry = {"name": "test_reading_by_rows", "extra_info": extra | {"fixed_cpu_s": 0.4, "slope_cpu_us": 100000.0}}
+    entry = {**content["benchmarks"][0], "name": "test_reading_by_rows"}
+    entry["extra_info"] = extra | {"fixed_cpu_s": 0.4, "slope_cpu_us": 100000.0}
     (tmp_path / "machine" / "growth.json").write_text(json.dumps({**content, "benchmarks": [entry]}))
     made = rendered("<!-- bench: growth -->\nold\n<!-- /bench -->\n", tmp_path)
     row = "| reading by rows | 1: 500 (400 to 600); 10: 1400 (1200 to 1500) | 400 ms | 100000 µs a row | 5 |"

@@ -74,6 +74,27 @@ def test_command_writes_the_page(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("where", "changes"),
+    [
+        ("", {"params": "x"}),
+        ("", {"stats": {"median": "slow", "min": None, "max": float("inf"), "rounds": "many"}}),
+        ("extra_info", {"load": "x", "pairs": "five", "records_per_s": "many", "bytes_per_s": "z"}),
+        ("extra_info", {"load": ["x"], "peer": ["l"], "peer_version": {"a": 1}, "what": {"b": 2}}),
+        ("extra_info", {"rate_at_0": 1.0, "rate_at_5": 2.0, "stages": {"a": float("nan"), "b": "long"}}),
+        ("extra_info", {"ratio": "x", "cpu_ratio": {"median": 2}}),
+    ],
+)
+def test_figures_that_are_none_leave_the_page_whole(tmp_path, capsys, where, changes):
+    stored = json.loads(write_results(tmp_path / "read.json").read_text())
+    for entry in stored["benchmarks"]:
+        (entry[where] if where else entry).update(changes)
+    (tmp_path / "read.json").write_text(json.dumps(stored))
+    assert main(["bench", "report", str(tmp_path / "read.json"), "--out", str(tmp_path / "page.html")]) == 0, (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
     "content", ["{", "[]", '{"benchmarks": [{}], "machine_info": {}}', json.dumps({"datetime": 1})]
 )
 def test_file_of_another_format_is_named(tmp_path, content):

@@ -14,7 +14,7 @@ import pytest
 from cluster.benchmarking.compare import compare, lines_of
 from cluster.benchmarking.machine import data_digest
 from cluster.benchmarking.pairs import Timing, paired
-from cluster.benchmarking.results import keep, results_of
+from cluster.benchmarking.results import keep, note, record_pair, results_of
 from cluster.cli.main import main
 from engine import ConfigError
 
@@ -68,6 +68,61 @@ def test_like_is_compared_with_like_alone(what):
     (new[0] if what == "cores" else new[1]["extra_info"])[what] = "other"
     (change,) = compare([old], [new])
     assert what in change.reason and not change.slower and not change.faster
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [
+        "fast",
+        None,
+        {"median": 2},
+        {"median": float("nan"), "least": 1, "greatest": 3},
+        dict.fromkeys(("median", "least", "greatest"), 0),
+    ],
+)
+def test_ratio_that_is_no_number_is_not_taken_for_unchanged(ratio):
+    old, new = (MACHINE, entry("a", (10, 9, 11))), (MACHINE, entry("a", (10, 9, 11), cpu_ratio=ratio))
+    for before, after, when in ((old, new, "now"), (new, old, "then")):
+        (line,) = lines_of(compare([before], [after]))
+        assert line.startswith("not compared a: its ratio " + when)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "null",
+        '{"benchmarks": [null]}',
+        '{"benchmarks": [], "machine_info": [1]}',
+        json.dumps({"benchmarks": [{**entry("a", (1, 1, 1)), "fullname": 7}]}),
+        json.dumps({"benchmarks": [{**entry("a", (1, 1, 1)), "extra_info": [1]}]}),
+        json.dumps({"benchmarks": [{**entry("a", (1, 1, 1)), "stats": None}]}),
+    ],
+)
+def test_file_that_is_no_result_is_named(tmp_path, content):
+    (tmp_path / "old.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"old\.json: (not|cannot be read as) JSON of pytest-benchmark"):
+        list(results_of(tmp_path / "old.json"))
+
+
+def test_small_figures_keep_their_digits(tmp_path):
+    class Benchmark:
+        name = "test_small"
+        extra_info: dict = {}  # noqa: RUF012
+
+    result = paired(
+        lambda: Timing(wall_s=2.345678e-7, cpu_s=1.5e-9),
+        lambda: Timing(wall_s=1.2345678e-10, cpu_s=1e-9),
+        1,
+        warm_up=False,
+    )
+    record_pair(Benchmark, result, "p", records=1)
+    found = Benchmark.extra_info
+    assert found["ours_s"] == 2.34568e-7 and found["peer_s"] == 1.23457e-10
+    assert found["ratio"]["median"] == found["ratios"][0] == pytest.approx(1.2345678e-10 / 2.345678e-7, rel=1e-5)
+    Benchmark.extra_info = {}
+    note(Benchmark, {}, records=1, seconds=300.0)
+    assert Benchmark.extra_info["records_per_s"] == pytest.approx(1 / 300, rel=1e-5)
 
 
 def test_a_run_keeps_what_it_did_not_measure(tmp_path):
