@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # tests/conftest.py has the slow files begin first.
 BESIDE = -n 2 --dist loadfile --no-loadscope-reorder
 
-EXTRAS ?= kubernetes,gcs,s3,tfma
+EXTRAS ?= kubernetes,gcs,s3,tfma,serve
 TENSORFLOW ?= tensorflow
 
 .PHONY: help env demo test coverage lint test-unit test-system test-gpu test-clusters bench bench-full bench-docs guard fuzz lock audit prose docs wheels clean
@@ -35,7 +35,7 @@ help:
 
 env: $(VENV)/.complete
 
-$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*/*.cc engine/native/*/*.h transforms/native/*.cc transforms/native/*.h trainers/native/*.c trainers/native/*/*.cc trainers/native/*/*.h)
+$(VENV)/.complete: setup.py pyproject.toml $(wildcard engine/native/*/*.cc engine/native/*/*.h transforms/native/*.cc transforms/native/*.h engine/native/*/*.c trainers/native/*/*.cc trainers/native/*/*.h)
 	.ci/make-env $(PYTHON) $(VENV)
 	@touch $@
 
@@ -97,4 +97,4 @@ wheels: env
 	$(BIN)/uvx --quiet --from 'build>=1.2' pyproject-build --sdist --outdir dist
 
 clean:
-	rm -rf $(VENV) build *.egg-info engine/_native*.so transforms/_native*.so trainers/_loopback*.so trainers/_serving*.so
+	rm -rf $(VENV) build *.egg-info engine/_native*.so transforms/_native*.so engine/_loopback*.so trainers/_loopback*.so trainers/_serving*.so

@@ -116,12 +116,12 @@ def native_extension(name: str, folder: str, *others: str) -> Pybind11Extension:
 
 
 def loopback_library() -> list[Extension]:
-    """Returns the library that keeps TensorFlow's ports to this machine: no module to import, but built and shipped like one."""
+    """Returns the library that keeps servers' ports to this machine: no module to import, but built and shipped like one."""
     if not sys.platform.startswith("linux"):
         return []
-    source = "trainers/native/loopback.c"
+    source = "engine/native/loopback/loopback.c"
     flags = {"extra_compile_args": ["-O2", "-Wall", "-Wextra"], "extra_link_args": ["-ldl", "-pthread"]}
-    return [Extension("trainers._loopback", [source], **flags)]
+    return [Extension("engine._loopback", [source], **flags)]
 
 
 with ParallelCompile("MAX_JOBS", default=2):

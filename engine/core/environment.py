@@ -107,7 +107,7 @@ GROUP_SECRET_FILE = Variable(
     "FULLPASS_GROUP_SECRET_FILE", str, "", "File with the secret by which the supervisors of a group know each other.", internal=True
 )  # fmt: skip
 OWN_PORTS = Variable(
-    "FULLPASS_OWN_PORTS", str, "", "Ports of TensorFlow that only this machine and user may reach.", internal=True
+    "FULLPASS_OWN_PORTS", str, "", "Ports that only this machine and user may reach, or `all`.", internal=True
 )
 GENERATION = Variable("FULLPASS_GENERATION", int, 0, "How often the group has been started anew.", internal=True)
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import DataError, Dataset
+from tests.support.ports import listening, tree
 from transforms import analyze, statistics, transform
 
 ROWS = 60_000
@@ -142,9 +143,30 @@ def analyze_on(runner: str, options: list[str], data: Dataset, graph: Path, func
 
 
 def check_embedded_analysis(runner: str, options: list[str], data: Dataset, local: Path, folder: Path) -> None:
-    """Fails where a cluster inside the job server finds anything else than this machine did in `local`."""
-    analyze_on(runner, options, data, folder / "graph")
+    """Fails where a cluster inside the job server finds anything else than this machine did in `local`, or listens to the network."""
+    with listened_on() as found:
+        analyze_on(runner, options, data, folder / "graph")
     assert results_of(folder / "graph") == results_of(local)
+    assert len(found) > 2 and {host for host, _ in found} == {"127.0.0.1"}, found
+
+
+@contextlib.contextmanager
+def listened_on() -> Iterator[set[tuple[str, int]]]:
+    """Gathers what this process and the children that it starts in the block listen on."""
+    earlier, found, ended = {*tree(os.getpid())} - {os.getpid()}, set[tuple[str, int]](), threading.Event()
+    before = listening([os.getpid()])
+
+    def look() -> None:
+        while not ended.wait(0.2):
+            found.update(listening({*tree(os.getpid())} - earlier) - before)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
 
 
 def check_statistics(runner: str, options: list[str], rows: Dataset) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.core import environment
+from engine.machine.own_ports import own_ports_env
 from engine.machine.ports import free_ports
 from trainers.rendezvous.group_secret import new_secret, write_secret
-from trainers.supervision.own_ports import own_ports_env
 from trainers.supervision.tf_config import TASK_TYPES, tf_config
 
 __all__ = ["LocalCluster"]

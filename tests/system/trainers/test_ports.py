@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.machine import own_ports
 from tests.support.ports import listening, other_address, tree
-from trainers.supervision import own_ports
 from trainers.supervision.local_group import LocalGroup
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -136,7 +136,7 @@ def test_own_ports_know_their_user_by_address_and_port():
 
 def test_own_ports_warns_once_by_name_where_they_cannot_be_kept(monkeypatch, capsys):
     monkeypatch.setattr(own_ports, "_library", lambda: None)
-    monkeypatch.setattr(own_ports, "_warned", False)
+    monkeypatch.setattr(own_ports, "_warned", set())
     for _ in range(2):
         assert own_ports.own_ports_env([4711, 4712], {}) == {}
     said = capsys.readouterr().err

@@ -38,14 +38,14 @@ class FlinkRunner(BeamRunner):
 
     def pipeline_runner(self) -> Any:
         """Returns Beam's runner with a job server that all passes of this process share, unless the options name another."""
-        if option_value(self.options, "runner") != "FlinkRunner" or option_value(self.options, "job_endpoint"):
-            return None
-        from transforms.runners.beam.flink_job_server import SharedFlinkRunner
+        if option_value(self.options, "runner") != "FlinkRunner":
+            return super().pipeline_runner()
+        from transforms.runners.beam.job_servers import SharedFlinkRunner
 
         return SharedFlinkRunner()
 
     def after_failure(self) -> None:
         """Stops the job servers: the next attempt gets a new one."""
-        from transforms.runners.beam.flink_job_server import stop_job_servers
+        from transforms.runners.beam.job_servers import stop_job_servers
 
         stop_job_servers()

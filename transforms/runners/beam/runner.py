@@ -99,7 +99,11 @@ class BeamRunner:
 
     def pipeline_runner(self) -> Any:
         """Returns the runner object of a pipeline, or None for the one that the options name."""
-        return None
+        if option_value(self.options, "runner") != "PortableRunner":
+            return None
+        from transforms.runners.beam.loopback_workers import LoopbackWorkers
+
+        return LoopbackWorkers()
 
     def after_failure(self) -> None:
         """Lets go of what a failed pass may have left unusable to the next attempt."""

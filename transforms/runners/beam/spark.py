@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from engine.machine.processes import processors
 from transforms.runners.beam.runner import BeamRunner, option_value
@@ -36,3 +37,11 @@ class SparkRunner(BeamRunner):
             # Beam chooses this for local[N], but not for local[N,attempts].
             defaults.append("--environment_type=LOOPBACK")
         return defaults
+
+    def pipeline_runner(self) -> Any:
+        """Returns Beam's runner with a job server that all passes of this process share, unless the options name another."""
+        if option_value(self.options, "runner") != "SparkRunner":
+            return super().pipeline_runner()
+        from transforms.runners.beam.job_servers import SharedSparkRunner
+
+        return SharedSparkRunner()

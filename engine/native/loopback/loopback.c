@@ -1,7 +1,9 @@
-/* Keeps TensorFlow's gRPC ports to this machine and this user: loaded with LD_PRELOAD into the processes of a local group.
+/* Keeps ports of servers to this machine and this user: loaded with LD_PRELOAD into the processes of a local group, and into
+ * Beam's job servers.
  *
- * TensorFlow listens on all interfaces, without authentication, and takes no address to bind to. So the two calls that
- * decide who gets in are ours, for the ports in FULLPASS_OWN_PORTS alone ("4711,4712"); all others are passed on:
+ * TensorFlow listens on all interfaces, without authentication, and takes no address to bind to; Beam's job servers with the Flink
+ * or Spark inside do so on a dozen ports. So the two calls that decide who gets in are ours, for the ports in FULLPASS_OWN_PORTS
+ * alone ("4711,4712", or "all" for every TCP port that is listened on); all others are passed on:
  *   bind    on every address becomes bind on 127.0.0.1;
  *   accept  of a connection whose other end belongs to another user is hung up before the server sees it.
  * A network namespace would do the same and more, but also cut the workers off from the stores that they read.
@@ -25,7 +27,7 @@ static int (*real_bind)(int, const struct sockaddr*, socklen_t);
 static int (*real_accept)(int, struct sockaddr*, socklen_t*);
 static int (*real_accept4)(int, struct sockaddr*, socklen_t*, int);
 static unsigned ports[MAX_PORTS];
-static int num_ports;
+static int num_ports, every_port;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void start(void) {
@@ -33,6 +35,7 @@ static void start(void) {
   *(void**)&real_accept = dlsym(RTLD_NEXT, "accept");
   *(void**)&real_accept4 = dlsym(RTLD_NEXT, "accept4");
   const char* at = getenv("FULLPASS_OWN_PORTS");
+  every_port = at && !strcmp(at, "all");
   while (at && *at && num_ports < MAX_PORTS) {
     char* end;
     const unsigned long port = strtoul(at, &end, 10);
@@ -51,14 +54,22 @@ static unsigned port_of(const struct sockaddr* address, socklen_t size) {
 }
 
 static int is_ours(unsigned port) {
+  if (every_port) return 1;
   for (int i = 0; i < num_ports; ++i)
     if (ports[i] == port) return 1;
   return 0;
 }
 
+static int is_stream(int fd, const struct sockaddr* address) {
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (address->sa_family != AF_INET && address->sa_family != AF_INET6) return 0;
+  return !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_STREAM;
+}
+
 int bind(int fd, const struct sockaddr* address, socklen_t size) {
   pthread_once(&once, start);
-  if (!address || !is_ours(port_of(address, size))) return real_bind(fd, address, size);
+  if (!address || !is_stream(fd, address) || !is_ours(port_of(address, size))) return real_bind(fd, address, size);
   struct sockaddr_storage changed;
   memset(&changed, 0, sizeof changed);
   memcpy(&changed, address, size < sizeof changed ? size : sizeof changed);
@@ -124,7 +135,8 @@ static int may_enter(int fd) {
   struct sockaddr_storage here, there;
   socklen_t here_size = sizeof here, there_size = sizeof there;
   const struct sockaddr *const ours = (const struct sockaddr*)&here, *const theirs = (const struct sockaddr*)&there;
-  if (getsockname(fd, (struct sockaddr*)&here, &here_size) || !is_ours(port_of(ours, here_size))) return 1;
+  if (getsockname(fd, (struct sockaddr*)&here, &here_size) || !is_stream(fd, ours)) return 1;
+  if (!is_ours(port_of(ours, here_size))) return 1;
   if (getpeername(fd, (struct sockaddr*)&there, &there_size)) return 0; /* gone already */
   unsigned uid = 0;
   const int v4 = find_peer("/proc/net/tcp", 0, theirs, ours, &uid);

@@ -1,7 +1,7 @@
-"""TensorFlow's ports of a local group, kept to this machine and this user.
+"""Ports of other people's servers, kept to this machine and this user.
 
-TensorFlow binds its gRPC ports to all interfaces and asks nobody who he is. A small library, loaded before it
-(`trainers/native/loopback.c`), binds them to 127.0.0.1 and hangs up on other users.
+TensorFlow binds its gRPC ports to all interfaces and asks nobody who he is, and so do Beam's job servers. A small library, loaded
+before them (`engine/native/loopback`), binds them to 127.0.0.1 and hangs up on other users.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from engine.core.environment import OWN_PORTS
 
 __all__ = ["own_ports_env"]
 
-_warned = False
+_ALL = "all"
+_warned: set[str] = set()
 
 
-def own_ports_env(ports: Iterable[int], environ: Mapping[str, str]) -> dict[str, str]:
+def own_ports_env(ports: Iterable[int] | None, environ: Mapping[str, str], whose: str = "TensorFlow") -> dict[str, str]:
     """Returns the variables with which a process and its children keep these ports to this machine and user.
 
     Where that cannot be had, none are returned and a warning says so, once: the ports are open to whoever reaches the machine.
 
     Args:
-        ports: that TensorFlow will listen on.
+        ports: that will be listened on; None for all that the process and its children choose.
         environ: of the process that will be started.
+        whose: ports they are, for the warning.
     """
-    numbers = ",".join(map(str, ports))
+    numbers = _ALL if ports is None else ",".join(map(str, ports))
     library = _library()
     if library is None:
-        _warn(numbers)
+        _warn(whose, "" if ports is None else f" {numbers}")
         return {}
     before = environ.get("LD_PRELOAD", "")
     words = [str(library), *([before] if before and str(library) not in before else [])]
@@ -48,14 +50,13 @@ def _library() -> Path | None:
     return None
 
 
-def _warn(ports: str) -> None:
-    global _warned
-    if _warned:
+def _warn(whose: str, ports: str) -> None:
+    if whose in _warned:
         return
-    _warned = True
-    why = "trainers/_loopback is not built here" if sys.platform.startswith("linux") else f"not on {sys.platform}"
+    _warned.add(whose)
+    why = "engine/_loopback is not built here" if sys.platform.startswith("linux") else f"not on {sys.platform}"
     text = (
-        f"TensorFlow's ports {ports} listen on all interfaces, and who reaches them may run code as this user ({why}). "
+        f"{whose}'s ports{ports} listen on all interfaces, and who reaches them may run code as this user ({why}). "
         "Close them to other machines with a firewall, or install Fullpass from a wheel for Linux; see docs/security.md"
     )
     print(f"warning: {text}", file=sys.stderr, flush=True)
