@@ -12,6 +12,7 @@ from typing import Any
 from cluster.benchmarking.machine import circumstances, code_version, data_digest, machine_info, version_of
 from cluster.benchmarking.pairs import PairedResult, Spread
 from engine.core.errors import ConfigError
+from engine.core.json_text import parse_json
 from engine.storage.atomic import atomic_file
 
 __all__ = ["case_of", "keep", "load", "note", "record_pair", "results_of"]
@@ -131,7 +132,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         ConfigError: it is none.
     """
     try:
-        content: dict[str, Any] = json.loads(Path(path).read_text())
+        content: dict[str, Any] = parse_json(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON of pytest-benchmark: {error}") from None
     if not isinstance(content, dict) or not isinstance(content.get("benchmarks"), list):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from cluster.spec import JobSpec
 from cluster.spec.job_spec import FORMAT_VERSION
 from engine.core.configs import decode
 from engine.core.errors import ConfigError
+from engine.core.json_text import parse_json
 
 __all__ = ["add_spec_arguments", "spec_from_args"]
 
@@ -164,21 +164,43 @@ def spec_from_args(args: argparse.Namespace) -> JobSpec:
 
 def _load(flag: str, path: str) -> dict[str, Any]:
     text = _read(path)
-    if path.endswith((".yaml", ".yml")):
-        import yaml
-
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{flag} {path}: {error}") from error
-    else:
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{flag} {path}: {error}") from error
+    try:
+        data = _yaml(text) if path.endswith((".yaml", ".yml")) else parse_json(text, unique=True)
+    except ValueError as error:
+        raise ConfigError(f"{flag} {path}: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{flag} {path}: expected an object, seen {type(data).__name__}")
     return data
+
+
+def _yaml(text: str) -> Any:
+    """Returns the value of a YAML text.
+
+    Raises:
+        ValueError: it is none, too deep, or has a key twice, of which YAML's own reader takes the last without a word.
+    """
+    import yaml
+
+    class Once(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                # `<<` takes over what another mapping has, and may come twice.
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                    if key.value in seen:
+                        raise ValueError(
+                            f"key {key.value!r} is given twice, the second time in line {key.start_mark.line + 1}"
+                        )
+                    seen.add(key.value)
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
+    try:
+        return yaml.load(text, Once)  # noqa: S506  # nosec B506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _read(path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 from cluster.report.model import Cell, Column, Section, Table, number
 from engine.core.errors import ConfigError, DataError
+from engine.core.json_text import parse_json
 
 __all__ = ["AT", "Measured", "figure", "machines", "read_results"]
 
@@ -78,7 +78,7 @@ def read_results(paths: Sequence[str | os.PathLike[str]]) -> list[Measured]:
 
 def _read(file: Path) -> Iterator[Measured]:
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = parse_json(file.read_text(encoding="utf-8"))
         machine, commit = stored["machine_info"], stored.get("commit_info") or {}
         cpu = machine.get("cpu")
         cpu = cpu.get("brand_raw") if isinstance(cpu, Mapping) else cpu

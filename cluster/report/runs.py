@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from cluster.pipeline.records import RECORD, Finished, finished_steps
 from cluster.pipeline.steps import STEPS
 from engine.core.errors import ConfigError, DataError
+from engine.core.json_text import parse_json
 
 __all__ = ["Run", "open_run", "open_runs"]
 
@@ -69,7 +69,7 @@ class Run:
         if not states:
             return {}
         try:
-            stored = json.loads(states[-1].read_text())
+            stored = parse_json(states[-1].read_text())
         except (OSError, ValueError) as error:
             raise DataError(f"is a damaged checkpoint: {error}; train again", path=str(states[-1])) from None
         return stored if isinstance(stored, dict) else {}

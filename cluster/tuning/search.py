@@ -15,6 +15,7 @@ from cluster.tuning.ray_tune import fit, import_tune
 from cluster.tuning.trial import TRIAL_FILE
 from engine.core.configs import encode
 from engine.core.errors import ConfigError, FullpassError
+from engine.core.json_text import parse_json
 from engine.storage.atomic import atomic_file
 from trainers.checkpoints.directory import BEST_FILE
 
@@ -84,8 +85,8 @@ def run(config: SearchConfig, job: Mapping[str, Any]) -> SearchResult:
 def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
     text = json.dumps(settings, sort_keys=True, default=str)
     if path.exists():
-        before = json.loads(path.read_text())
-        now = json.loads(text)
+        before = parse_json(path.read_text())
+        now = parse_json(text)
         changed = [
             f"{table}.{key}"
             for table in now
@@ -108,7 +109,7 @@ def _judged(config: SearchConfig, out: Path, results: Any) -> SearchResult:
         value = (trial.metrics or {}).get(config.metric)
         return math.inf if value is None else sign * float(value)
 
-    found = [json.loads(path.read_text()) for path in sorted(out.glob(f"trials/*/{TRIAL_FILE}"))]
+    found = [parse_json(path.read_text()) for path in sorted(out.glob(f"trials/*/{TRIAL_FILE}"))]
     finished = sorted(
         (
             Trial(

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from engine.core.errors import ConfigError
+from engine.core.json_text import parse_json
 
 __all__ = [
     "assign",
@@ -118,8 +119,8 @@ def decode_json(cls: type[T], text: str, where: str = "", version: int | None = 
         ConfigError: the text is not JSON, is of another version, or `decode` refuses it.
     """
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
+        values = parse_json(text, unique=True)
+    except ValueError as error:
         raise ConfigError(f"{where or cls.__name__}: not JSON: {error}") from error
     return decode(cls, values, where, version)
 
@@ -158,7 +159,7 @@ def parse_assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
     except TOMLDecodeError:
         pass
     try:
-        return key.strip(), json.loads(value)
+        return key.strip(), parse_json(value, unique=True)
     except ValueError:
         return key.strip(), value.strip()
 

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 from engine.dataset.file_entry import CHUNK_BYTES, FileEntry, is_elsewhere, typed
 from engine.formats.block import Block
 from engine.formats.split import Split
@@ -117,7 +118,7 @@ class Manifest:
         with _paths.open_input(path) as file:
             text = b"".join(iter(lambda: file.read(CHUNK_BYTES), b""))
         try:
-            value = json.loads(text)
+            value = parse_json(text)
             if not isinstance(value, dict):
                 raise ValueError(f"it holds a {type(value).__name__}")
             if value["format"] != "fullpass-manifest" or value["version"] not in _READ_VERSIONS:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pyarrow as pa
+
+from engine.core.errors import ConfigError
+from engine.core.json_text import parse_json
 
 __all__ = [
     "DEFAULT",
@@ -29,9 +31,18 @@ INFERRED = b"fullpass.inferred"  # of a schema: "whole" or "sample", by how much
 
 
 def read_note(field: pa.Field, key: bytes) -> Any:
-    """Returns the JSON value that a field has under a key; None where it has none."""
+    """Returns the JSON value that a field has under a key; None where it has none.
+
+    Raises:
+        ConfigError: what is there is not JSON: somebody else wrote the file.
+    """
     text = (field.metadata or {}).get(key)
-    return None if text is None else json.loads(text)
+    try:
+        return None if text is None else parse_json(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"column {field.name!r}: its metadata {key.decode()} is damaged ({error}); write the file again, without it"
+        ) from None
 
 
 def feature_descriptions(field: pa.Field) -> list[dict[str, Any]]:

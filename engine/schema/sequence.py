@@ -118,7 +118,12 @@ def sequence_spec_from_schema(schema: pa.Schema) -> tuple[dict[str, Any], dict[s
 
 
 def _notes(field: pa.Field) -> dict[str, Any]:
-    value: dict[str, Any] = read_note(field, SEQUENCE)
+    value = read_note(field, SEQUENCE)
+    if not isinstance(value, dict) or not isinstance(value.get("key"), str):
+        raise ConfigError(
+            f"column {field.name!r}: its metadata {SEQUENCE.decode()} is damaged (no key of a feature list); write the file again, "
+            "without it"
+        )
     return value
 
 

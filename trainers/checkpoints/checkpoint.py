@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import posixpath
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.core import exit_codes
 from engine.core.errors import FullpassError
+from engine.core.json_text import parse_json
 from engine.storage import tree as storage
 from trainers.checkpoints.directory import (
     BEST_FILE,
@@ -188,7 +188,7 @@ def load_checkpoint(path: str) -> Checkpoint:
     newest = latest_checkpoint(path)
     best_training = None if newest is not None else storage.read_text(posixpath.join(path, BEST_FILE))
     if best_training is not None:
-        return load_checkpoint(posixpath.join(path, json.loads(best_training)["directory"]))
+        return load_checkpoint(posixpath.join(path, _best_trial(posixpath.join(path, BEST_FILE), best_training)))
     if newest is None:
         raise CheckpointError(f"{path}: no committed checkpoint there (no {STATE})")
     checkpoint = _parsed(newest, storage.read_text(posixpath.join(newest, STATE)) or "")
@@ -196,10 +196,25 @@ def load_checkpoint(path: str) -> Checkpoint:
     return checkpoint if best in (None, checkpoint.step) else load_checkpoint(checkpoint_path(path, best))
 
 
+def _best_trial(path: str, text: str) -> str:
+    """Returns the directory, below that of the file, of a search's best trial."""
+    try:
+        directory = parse_json(text)["directory"]
+        parts = PurePosixPath(directory).parts
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: does not say which trial is the best ({type(error).__name__}: {error})"
+        ) from None
+    # A search lies whole below its directory: what leads elsewhere, or back here, was not written by one.
+    if not parts or parts[0] == "/" or ".." in parts:
+        raise CheckpointError(f"{path}: names {directory!r}, which is no directory of a trial below its own")
+    return str(directory)
+
+
 def _parsed(path: str, text: str) -> Checkpoint:
     state_path = posixpath.join(path, STATE)
     try:
-        state = json.loads(text)
+        state = parse_json(text)
     except ValueError as error:
         raise CheckpointError(f"{state_path}: not valid JSON: {error}") from None
     version = state.get("version") if isinstance(state, dict) else None

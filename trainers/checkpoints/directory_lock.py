@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.json_text import parse_json
 from engine.core.run_log import tell
 from engine.machine.lock import LockHeld, locked
 from engine.machine.processes import alive, process_mark
@@ -101,7 +102,7 @@ class _FileLock(DirectoryLock):
 
 def _parsed(text: str | None) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
-        found = json.loads(text or "")
+        found = parse_json(text or "")
         return found if isinstance(found, dict) else {}
     return {}
 

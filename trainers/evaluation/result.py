@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 from engine.storage.paths import open_output
 from engine.storage.tree import read_text
 
@@ -158,7 +159,7 @@ class EvaluationResult:
         if text is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
         try:
-            stored = json.loads(text)
+            stored = parse_json(text)
         except ValueError as error:
             raise DataError(f"is not an evaluation: {error}; evaluate again", path=os.fspath(path)) from None
         if not isinstance(stored, dict) or stored.get("version") != VERSION:

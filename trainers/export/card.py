@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 from engine.machine.clock import utc_now
 from engine.version import __version__
 from trainers.export.digest import CARD_JSON, CARD_MARKDOWN, tree_digest
@@ -76,7 +77,7 @@ def read_card(directory: str | Path) -> dict[str, Any] | None:
     """
     path = Path(directory) / CARD_JSON
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 
 __all__ = ["LENGTHS_SUFFIX", "read_feature_names", "write_feature_names"]
 
@@ -33,7 +34,13 @@ def read_feature_names(model: str | os.PathLike[str]) -> dict[str, str]:
     path = Path(model, _FILE)
     if not path.is_file():
         return {}
-    stored = json.loads(path.read_text("utf-8"))
-    if stored.get("version") != _VERSION:
-        raise DataError(f"version {stored.get('version')!r}: this release reads version {_VERSION}", path=str(path))
-    return {tensor: feature for feature, tensor in stored["tensors"].items()}
+    try:
+        stored = parse_json(path.read_text("utf-8"))
+        version, tensors = stored.get("version"), stored.get("tensors")
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"is damaged ({error}); export the model again", path=str(path)) from None
+    if version != _VERSION:
+        raise DataError(f"version {version!r}: this release reads version {_VERSION}", path=str(path))
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, str) for tensor in tensors.values()):
+        raise DataError("is damaged (no names of tensors); export the model again", path=str(path))
+    return {tensor: feature for feature, tensor in tensors.items()}

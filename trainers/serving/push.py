@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError, NotMet
+from engine.core.json_text import parse_json
 from engine.machine.clock import utc_now
 from engine.machine.lock import locked
 from engine.storage.atomic import atomic_directory, atomic_file, remove_leftovers
@@ -130,7 +131,7 @@ def history(serving_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     path = require_local("serving directory", serving_dir) / _HISTORY
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
     except ValueError as error:

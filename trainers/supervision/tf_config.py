@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.json_text import parse_json
 
 __all__ = ["Task", "task_from_env", "task_from_json", "tf_config"]
 
@@ -92,7 +93,7 @@ def task_from_json(text: str) -> Task:
     if not text.strip():
         return Task()
     try:
-        value: dict[str, Any] = json.loads(text)
+        value: dict[str, Any] = parse_json(text)
         cluster = {str(kind): tuple(map(str, addresses)) for kind, addresses in value.get("cluster", {}).items()}
         task = value.get("task", {})
         found = Task(type=str(task.get("type", "worker")), index=int(task.get("index", 0)), cluster=cluster)

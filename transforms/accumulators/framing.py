@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 
 __all__ = ["decode_state", "encode_state"]
 
@@ -54,7 +55,7 @@ def decode_state(name: str, version: int, blob: bytes | memoryview) -> tuple[dic
         if blob[:4] != _MAGIC:
             raise ValueError(f"they begin with {blob[:4]!r}, not {_MAGIC!r}")
         (length,) = struct.unpack_from("<I", blob, 4)
-        header = json.loads(bytes(blob[8 : 8 + length]))
+        header = parse_json(bytes(blob[8 : 8 + length]))
         arrays, offset = {}, 8 + length
         for key, dtype, shape, size in header["arrays"]:
             arrays[key] = _decode_array(blob[offset : offset + size], dtype, shape)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 from engine.storage.atomic import atomic_file
 
 __all__ = ["VERSION", "SpanCache", "read_span", "write_span"]
@@ -82,7 +83,7 @@ def read_span(path: Path) -> SpanCache | None:
         header = bytes(view[_HEAD.size : _HEAD.size + length])
         if len(header) != length or zlib.crc32(header) != checksum:
             raise ValueError("its index has another checksum")
-        index = json.loads(header)
+        index = parse_json(header)
         parts: dict[str, dict[int, memoryview]] = {key: {} for key in index["analyzers"]}
         offset = _HEAD.size + length
         for key, number, size, checksum in index["blobs"]:

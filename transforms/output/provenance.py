@@ -8,6 +8,7 @@ import posixpath
 from typing import Any
 
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 from engine.storage import tree
 from engine.storage.atomic import atomic_file
 from engine.version import __version__
@@ -51,7 +52,7 @@ def read_provenance(graph: str | os.PathLike[str]) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        facts = json.loads(text)
+        facts = parse_json(text)
         if facts["version"] == _VERSION and isinstance(facts["data"]["manifest"], str):
             return dict(facts)
     except (ValueError, KeyError, TypeError):

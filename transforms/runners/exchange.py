@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 from engine.storage.atomic import atomic_file
 
 __all__ = ["read_parts", "write_parts"]
@@ -58,7 +59,7 @@ def read_parts(directory: str) -> tuple[dict[tuple[int, int], memoryview], dict[
         if view[:4] != _MAGIC:
             raise DataError("is not a file of parts", path=path)
         (length,) = struct.unpack_from("<Q", view, 4)
-        index = json.loads(bytes(view[12 : 12 + length]))
+        index = parse_json(bytes(view[12 : 12 + length]))
         offset = 12 + length
         for analyzer, part, size in index["parts"]:
             if (analyzer, part) in parts:

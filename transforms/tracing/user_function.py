@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError, DataError, FullpassError
+from engine.core.json_text import parse_json
 from engine.storage import paths
 from engine.storage.tree import read_text
 
@@ -166,7 +167,7 @@ def read_lines(graph: str | os.PathLike[str]) -> dict[str, str]:
         try:
             text = read_text(paths.join(model, _FILE))
             if text:
-                lines: dict[str, str] = json.loads(text)
+                lines: dict[str, str] = parse_json(text)
                 return lines
         except (OSError, ValueError, DataError):
             continue

@@ -77,14 +77,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _custom_config(text: str | None) -> dict[str, Any] | None:
-    import json
-
     from engine import ConfigError
+    from engine.core.json_text import parse_json
 
     if text is None:
         return None
     try:
-        value = json.loads(text)
+        value = parse_json(text, unique=True)
     except ValueError as error:
         raise ConfigError(f"--custom-config: {text!r} is not JSON ({error}); e.g. '{{\"buckets\": 10}}'") from None
     if not isinstance(value, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from cluster.report.model import Cell, Column, Section, Table, number, shown
 from cluster.report.runs import Run
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 
 __all__ = ["transform_section"]
 
@@ -83,7 +83,7 @@ def _results(graph: Path) -> Iterator[list[Cell]]:
     if not path.is_file():
         return
     try:
-        for entry in json.loads(path.read_text(encoding="utf-8"))["results"]:
+        for entry in parse_json(path.read_text(encoding="utf-8"))["results"]:
             values = entry["values"]
             text = _numbers(str(entry["analyzer"]), values, entry["size"])
             makes = ", ".join(entry["outputs"][:6]) + (", …" if len(entry["outputs"]) > 6 else "")

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import DataError
+from engine.core.json_text import parse_json
 from trainers.evaluation.passes.checked_rows import check_rows, predictions_of, query_numbers, refuse_rows, truth_of
 from trainers.evaluation.passes.head_sums import HeadSums
 from trainers.evaluation.passes.labels import numbers_of
@@ -121,7 +122,7 @@ class Tally:
         tally = Tally(plan)
         with np.load(io.BytesIO(blob), allow_pickle=False) as stored:
             arrays = dict(stored)
-        header = json.loads(arrays.pop("header").tobytes())
+        header = parse_json(arrays.pop("header").tobytes())
         tally.rows = header["rows"]
         for index, (values, rows) in enumerate(header["kinds"]):
             for each, count in zip(values, rows):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.json_text import parse_json
 from trainers.evaluation.metric_names import canonical
 
 __all__ = ["metrics_of"]
@@ -41,7 +41,7 @@ def _config(metric: Any) -> dict[str, Any]:
     """The settings of a metric: JSON, whose outer braces may be left out, as in TFMA."""
     text = metric.config.strip()
     try:
-        return dict(json.loads(text if text.startswith("{") else f"{{{text}}}"))
+        return dict(parse_json(text if text.startswith("{") else f"{{{text}}}"))
     except ValueError as error:
         raise ConfigError(f"eval_config: the config of {metric.class_name} is no JSON: {error}") from None
 
