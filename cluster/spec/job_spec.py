@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.spec.names import check_env_name, check_job_name, check_label, check_object_name
+from cluster.spec.names import check_env_name, check_job_name, check_label, check_object_name, is_own_label
 from cluster.spec.quantity import format_bytes
 from cluster.spec.resources import Resources
 from cluster.spec.scheduling import Toleration
@@ -220,6 +220,8 @@ class JobSpec:
         for key in ("labels", "node_selector"):
             for label, value in getattr(self, key).items():
                 check_label(label, value, key)
+                if key == "labels" and is_own_label(label):
+                    raise ConfigError(f"labels: {label} is set by the launcher: whom a pod may reach goes by it")
 
     def _check_volumes(self) -> None:
         paths = [volume.mount_path.rstrip("/") for volume in self.volumes]

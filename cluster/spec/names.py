@@ -6,7 +6,7 @@ import re
 
 from engine.core.errors import ConfigError
 
-__all__ = ["MAX_JOB_NAME", "check_env_name", "check_job_name", "check_label", "check_object_name"]
+__all__ = ["MAX_JOB_NAME", "check_env_name", "check_job_name", "check_label", "check_object_name", "is_own_label"]
 
 # The longest pod name made from it is JobSet's NAME-evaluator-0-99 with a suffix of six; a host name ends at 63.
 MAX_JOB_NAME = 40
@@ -47,6 +47,15 @@ def check_label(label: str, value: str, key: str) -> None:
         raise ConfigError(f"{key}: label {label!r} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
     if not isinstance(value, str) or len(value) > 63 or not _LABEL_VALUE.fullmatch(value):
         raise ConfigError(f"{key}: the value {value!r} of {label!r} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
+
+
+def is_own_label(label: str) -> bool:
+    """Returns whether Fullpass alone sets a label: network policies, status and logs go by it.
+
+    `fullpass/serving-client` is for whoever submits: it lets a pod ask a server for predictions (k8s/serving/base/network.yaml).
+    """
+    own = label.startswith("fullpass/") and label != "fullpass/serving-client"
+    return own or label == "app.kubernetes.io/managed-by"
 
 
 def check_env_name(name: str, key: str) -> None:

@@ -36,6 +36,15 @@ def test_the_image_has_the_versions_that_the_tests_ran_with():
     assert not differing
 
 
+def test_the_image_has_what_the_manifests_run_in_it():
+    extras = re.search(r"k8s/Dockerfile \(([\w,]+)\)", (K8S / "requirements.txt").read_text())
+    assert extras is not None and f"EXTRAS ?= {extras[1]}\n" in (K8S.parent / "Makefile").read_text()
+    assert "serve" in (K8S / "serving/base/deployment.yaml").read_text() and "serve" in extras[1].split(",")
+    assert {"tensorflow-serving-api", "uvicorn", "starlette", "grpcio-health-checking"} <= set(
+        locked("requirements.txt")
+    )
+
+
 def test_dockerfile_installs_by_hash_alone_and_runs_as_nobody():
     recipe = (K8S / "Dockerfile").read_text().replace("\\\n", " ")
     for command in re.findall(r"pip install[^&\n]*", recipe):

@@ -8,7 +8,7 @@ order of the splits, so that nothing depends on which worker was first.
 from __future__ import annotations
 
 import dataclasses
-import pickle
+import pickle  # nosec B403 - only written, to see whether it can be
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
+import pickle  # nosec B403 - only written, for our own workers
 import queue
 import secrets
 import subprocess

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.launchers.kubernetes.objects import Object, labels, needs_secret, secret_name
-from cluster.launchers.kubernetes.pod_patch import check_patch, merge_patch
+from cluster.launchers.kubernetes.pod_patch import check_patch, check_patched, merge_patch
 from cluster.launchers.kubernetes.volumes import SECRET_MODE, volumes_of
 from cluster.spec import JobSpec, Resources
 from cluster.spec.job_spec import FILES_MOUNT, GROUP_MOUNT, ROLES
@@ -114,6 +114,7 @@ def pod_template(
         return template
     check_patch(spec.pod_patch)
     patched: dict[str, Any] = merge_patch(template, spec.pod_patch)
+    check_patched(template, patched)
     return patched
 
 

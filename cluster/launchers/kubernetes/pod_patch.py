@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cluster.spec.names import is_own_label
 from engine.core.errors import ConfigError
 
-__all__ = ["check_object", "check_patch", "merge_patch"]
+__all__ = ["check_object", "check_patch", "check_patched", "merge_patch"]
 
 # x-kubernetes-patch-merge-key of the fields of a pod's spec, from the API's OpenAPI description.
 _MERGE_KEYS = {
@@ -83,6 +84,30 @@ def check_patch(patch: Mapping[str, Any]) -> None:
         ConfigError: an unknown field, with the known ones; or a value of another shape.
     """
     check_object(patch, "V1PodTemplateSpec", "pod_patch")
+
+
+def check_patched(template: Mapping[str, Any], patched: Mapping[str, Any]) -> None:
+    """Refuses a patched template that is no longer a pod of its job.
+
+    Its labels say to whom it belongs: NetworkPolicies, status and logs go by them, and with another job's label a pod would be let
+    in to that job's ports.
+
+    Args:
+        template: as it was.
+        patched: with the patch in it.
+
+    Raises:
+        ConfigError: a label of Fullpass is another or gone, or the member's container is.
+    """
+    before, after = template["metadata"]["labels"], (patched.get("metadata") or {}).get("labels") or {}
+    for name in sorted({*before, *after}):
+        if is_own_label(name) and after.get(name) != before.get(name):
+            raise ConfigError(
+                f"pod_patch.metadata.labels: {name} is set by the launcher ({before.get(name)!r}), seen {after.get(name)!r}"
+            )
+    member = template["spec"]["containers"][0]["name"]
+    if member not in [each.get("name") for each in (patched.get("spec") or {}).get("containers") or ()]:
+        raise ConfigError(f"pod_patch.spec.containers: container {member!r}, which runs the member, is gone")
 
 
 def check_object(value: Mapping[str, Any], model: str, where: str) -> None:

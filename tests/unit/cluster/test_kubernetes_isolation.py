@@ -300,6 +300,33 @@ def test_pod_patch_is_merged_by_names_and_checked(tmp_path, capsys):
         merge_patch({"containers": []}, {"containers": [{"image": "x"}]})
 
 
+@pytest.mark.parametrize(
+    ("patch", "said"),
+    [
+        ({"metadata": {"labels": {"fullpass/job": "other"}}}, "fullpass/job is set by the launcher"),
+        ({"metadata": {"labels": {"fullpass/job": None}}}, "fullpass/job is set by the launcher"),
+        ({"metadata": {"labels": {"fullpass/runner": "flink"}}}, "fullpass/runner is set by the launcher"),
+        ({"metadata": None}, "managed-by is set by the launcher"),
+        ({"spec": None}, "container 'main', which runs the member, is gone"),
+        ({"spec": {"containers": [{"name": "main", "$patch": "delete"}]}}, "container 'main'"),
+        ({"spec": {"$patch": "replace", "containers": [{"name": "x", "image": "y"}]}}, "container 'main'"),
+    ],
+)
+def test_patched_pod_stays_a_pod_of_its_job(patch, said):
+    with pytest.raises(ConfigError, match=said):
+        launcher("kubernetes").render(JobSpec(**BASE, pod_patch=patch))
+
+
+def test_labels_by_which_policies_go_are_not_for_jobs_to_set():
+    for label in ("fullpass/job", "fullpass/runner", "fullpass/beam-client", "app.kubernetes.io/managed-by"):
+        with pytest.raises(ConfigError, match=f"labels: {label} is set by the launcher"):
+            JobSpec(**BASE, labels={label: "flink"})
+    pod = pods("job", launcher("kubernetes").render(JobSpec(**BASE, labels={"fullpass/serving-client": "true"})))[
+        "worker"
+    ]
+    assert pod["metadata"]["labels"]["fullpass/serving-client"] == "true"
+
+
 def test_values_of_variables_are_in_no_message_and_no_repr():
     with pytest.raises(ConfigError) as error:
         JobSpec(name="a", step="train", env={"A": 4711})  # type: ignore[dict-item]
