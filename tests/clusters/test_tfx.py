@@ -84,6 +84,18 @@ def test_our_transform_component_reads_only_new_spans(tfx_transforms):
     assert caches["grown"][span] == written != caches["whole"][span]
 
 
+def test_our_transform_component_gives_the_same_of_parquet_examples(tfx_transforms):
+    records, parquet = tfx_transforms["ours"], tfx_transforms["parquet"]
+    assert parquet["outputs"].keys() == records["outputs"].keys() and all(parquet["outputs"].values())
+    assert parquet["assets"] == records["assets"] and parquet["spec"] == records["spec"]
+    assert parquet["rows"] == records["rows"] > ROWS // 4
+    for name, expected in records["values"].items():
+        tolerance = 1.0 if name == "distance_bucket" else 1e-5
+        assert parquet["values"][name] == pytest.approx(expected, abs=tolerance), name
+    assert parquet["anomalies"] == records["anomalies"]
+    assert parquet["statistics"]["pre_transform_stats"].keys() == records["statistics"]["pre_transform_stats"].keys()
+
+
 def test_our_transform_component_ran_without_beam(tfx_run, tfx_transforms):
     assert tfx_transforms["ours"]["rows"]
     assert "TFX's pipeline runs" not in (tfx_run.root.session / "transforms.log").read_text()

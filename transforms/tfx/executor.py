@@ -145,6 +145,7 @@ def _local_run(given: Any) -> LocalRun | None:
     """Returns the run, or None, with a line in the log, where TFX's pipeline must do it."""
     data, transformed = given["analyze_data_list"], given["transform_data_list"]
     formats = {each.file_format for each in [*data, *transformed]} | {given["materialization_format"]}
+    wanted, file_format = _FORMATS.get(given["raw_examples_data_format"], (None, None))
     pipeline = given["make_beam_pipeline_fn"]()
     names = [each.file_pattern for each in [*data, *transformed]]
     names += [given[name] for name in ("transform_output_path", "temp_path", "input_cache_dir", "output_cache_dir")]
@@ -152,8 +153,8 @@ def _local_run(given: Any) -> LocalRun | None:
         "its pipeline's runner or paths are remote": not is_local(pipeline, names),
         "force_tf_compat_v1 is set": given["force_tf_compat_v1"],
         "save_options are set": given["save_options"] is not None,
-        "the payload is not tf.Example": given["raw_examples_data_format"] != _TF_EXAMPLE,
-        "a file format is not TFRecord": not formats <= {_TFRECORD, None},
+        "the payload is neither tf.Example nor Parquet": file_format is None,
+        f"a file format is not that of {file_format or 'the payload'}": not formats <= {wanted, None},
         "statistics are asked for by data set": bool(given["per_set_stats_output_paths"]),
     }
     try:
@@ -164,6 +165,7 @@ def _local_run(given: Any) -> LocalRun | None:
             preprocessing_fn=given["preprocessing_fn"],
             out=given["transform_output_path"],
             temp=given["temp_path"],
+            file_format=file_format or "tfrecord",
             cache_in=given["input_cache_dir"],
             cache_out=given["output_cache_dir"],
             runner_options=workers_option(pipeline),
@@ -213,7 +215,11 @@ _PLACES = (
     _labels.POST_TRANSFORM_OUTPUT_STATS_PATH_LABEL,
     _labels.POST_TRANSFORM_OUTPUT_SCHEMA_PATH_LABEL,
 )
-_TFRECORD = _labels.FORMAT_TFRECORD
-_TF_EXAMPLE = globals()["example_gen_pb2"].FORMAT_TF_EXAMPLE
+_example_gen: Any = globals()["example_gen_pb2"]
+# By payload: TFX's name of the files' format, and ours.
+_FORMATS: dict[int, tuple[str, str]] = {
+    _example_gen.FORMAT_TF_EXAMPLE: (_labels.FORMAT_TFRECORD, "tfrecord"),
+    _example_gen.FORMAT_PARQUET: (globals()["_FILE_FORMAT_PARQUET"], "parquet"),
+}
 setattr(_Processor, "_OptimizeRun", _OptimizeRun)  # noqa: B010 - of our copy of the class
 setattr(_Processor, "_RunBeamImpl", _run)  # noqa: B010

@@ -16,6 +16,8 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tensorflow_transform as tft
 from tensorflow_transform.tf_metadata import metadata_io
 
@@ -23,11 +25,13 @@ from engine import Dataset
 from engine.dataset.manifest import MANIFEST_NAME
 from engine.dataset.shard_numbers import numbered
 from engine.storage import paths
+from transforms.tfx.lists import as_lists
 
 __all__ = ["LocalRun", "asset_map", "input_columns", "is_local", "span_name", "workers_option"]
 
 _LOCAL_RUNNERS = {"DirectRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner", "FnApiRunner", "PrismRunner"}
 _BATCH_ROWS = 65536
+_COMPRESSIONS = {"tfrecord": "gzip", "parquet": "snappy"}  # TFX's own
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,7 @@ class LocalRun:
     Attributes:
         analyzed: glob of the files by name of the data set, of those that are analyzed.
         transformed: (glob of the files, prefix of the shards to write or None) of those that are transformed.
+        file_format: "tfrecord" or "parquet", of the shards to write as of the files.
         schema: Schema of the raw data.
         preprocessing_fn: the user's.
         out: directory of the transform graph.
@@ -52,6 +57,7 @@ class LocalRun:
     preprocessing_fn: Callable[..., Any]
     out: str
     temp: str
+    file_format: str = "tfrecord"
     cache_in: str | None = None
     cache_out: str | None = None
     runner_options: Sequence[str] = ()
@@ -98,8 +104,13 @@ class LocalRun:
         for index, (pattern, _) in enumerate(self.transformed):
             directories.append(os.path.join(self.temp, f"transformed-{index}"))
             transform(
-                self._data(pattern), self.out, directories[-1], "tfrecord", compression="gzip", runner_options=self.runner_options
-            )  # fmt: skip
+                self._data(pattern),
+                self.out,
+                directories[-1],
+                self.file_format,
+                compression=_COMPRESSIONS[self.file_format],
+                runner_options=self.runner_options,
+            )
         return directories
 
     def materialize(self, directories: Sequence[str]) -> None:
@@ -110,7 +121,11 @@ class LocalRun:
             os.makedirs(os.path.dirname(prefix), exist_ok=True)
             shards = sorted(name for name in os.listdir(directory) if name != MANIFEST_NAME)
             for index, name in enumerate(shards):
-                os.replace(os.path.join(directory, name), numbered(prefix, index, len(shards), ".gz"))
+                shard = os.path.join(directory, name)
+                if self.file_format == "parquet":
+                    _write_lists(shard, numbered(prefix, index, len(shards), ".parquet"))
+                else:
+                    os.replace(shard, numbered(prefix, index, len(shards), ".gz"))
 
     def raw_batches(self, columns: Sequence[str]) -> Any:
         """Yields the batches of the data sets that are analyzed."""
@@ -125,6 +140,15 @@ class LocalRun:
     def _data(self, pattern: str) -> Dataset:
         files = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
         return Dataset.open(files, self.schema)
+
+
+def _write_lists(shard: str, place: str) -> None:
+    """Writes a Parquet file again as TFX writes and reads it: each column a list of the row's values."""
+    with pq.ParquetFile(shard) as source:
+        schema = as_lists(pa.RecordBatch.from_pylist([], schema=source.schema_arrow)).schema
+        with pq.ParquetWriter(place, schema, compression="snappy") as writer:
+            for batch in source.iter_batches(_BATCH_ROWS):
+                writer.write_batch(as_lists(batch))
 
 
 def is_local(pipeline: Any, names: Sequence[str | None]) -> bool:

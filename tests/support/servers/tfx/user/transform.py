@@ -9,24 +9,43 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
-from tensorflow_metadata.proto.v0 import anomalies_pb2
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx import v1 as tfx
 from tfx.orchestration import metadata
 from tfx.types import channel_utils, standard_artifacts
 
+from engine import Dataset
 from transforms.tfx import Transform
+from transforms.tfx.lists import as_lists
 
 HERE = Path(__file__).parent
 
 
-def run(name: str, component, out: Path, examples: list[str], schema: str, cache: str | None = None) -> dict:
+PARQUET = {"file_format": "FILE_FORMAT_PARQUET", "payload_format": "FORMAT_PARQUET"}
+
+
+def run(
+    name: str,
+    component,
+    out: Path,
+    examples: list[str],
+    schema: str,
+    cache: str | None = None,
+    formats: dict[str, str] | None = None,
+) -> dict:
     """Runs one Transform by itself; returns its seconds and where its outputs lie."""
     spans = [
         tfx.dsl.Importer(
-            source_uri=uri, artifact_type=standard_artifacts.Examples, properties={"split_names": '["train", "eval"]'}
+            source_uri=uri,
+            artifact_type=standard_artifacts.Examples,
+            properties={"split_names": '["train", "eval"]'},
+            custom_properties=formats,
         ).with_id(f"examples{index}")
         for index, uri in enumerate(examples)
     ]
@@ -71,12 +90,8 @@ def read(result: dict) -> dict:
     files = sorted(
         str(file) for uri in result["uris"]["transformed_examples"] for file in Path(uri).glob("Split-eval/*")
     )
-    rows = sorted(record.numpy() for record in tf.data.TFRecordDataset(files, "GZIP"))
-    parsed = tf.io.parse_example(rows, output.transformed_feature_spec())
-    values = {
-        name: (tf.sparse.to_dense(value) if isinstance(value, tf.SparseTensor) else value).numpy().reshape(-1).tolist()
-        for name, value in parsed.items()
-    }
+    spec = output.transformed_feature_spec()
+    rows, values = parquet_values(files) if files[0].endswith(".parquet") else record_values(files, spec)
     return {
         "statistics": {
             kind: statistics(result["uris"][kind][0]) for kind in ("pre_transform_stats", "post_transform_stats")
@@ -85,13 +100,40 @@ def read(result: dict) -> dict:
         "assets": assets,
         "spec": repr(output.transformed_feature_spec()),
         "raw_metadata": (graph / "metadata" / "schema.pbtxt").exists(),
-        "rows": len(rows),
+        "rows": rows,
         "values": {name: sorted(column) for name, column in values.items()},
         "outputs": {
             name: len([file for uri in found for file in Path(uri).rglob("*") if file.is_file()])
             for name, found in result["uris"].items()
         },
     }
+
+
+def record_values(files: list[str], spec: dict) -> tuple[int, dict]:
+    """Returns the number of rows of compressed TFRecord files, and their values by feature."""
+    records = sorted(record.numpy() for record in tf.data.TFRecordDataset(files, "GZIP"))
+    parsed = tf.io.parse_example(records, spec)
+    return len(records), {
+        name: (tf.sparse.to_dense(value) if isinstance(value, tf.SparseTensor) else value).numpy().reshape(-1).tolist()
+        for name, value in parsed.items()
+    }
+
+
+def parquet_values(files: list[str]) -> tuple[int, dict]:
+    """Returns the same of Parquet files whose columns are lists, as TFX writes them."""
+    table = pa.concat_tables([pq.read_table(file) for file in files])
+    return len(table), {name: table[name].combine_chunks().flatten().to_pylist() for name in table.column_names}
+
+
+def as_parquet(examples: str, schema: str, out: Path) -> str:
+    """Writes the examples of each split as Parquet, each column a list as TFX has it; returns the directory."""
+    spec = text_format.Parse((Path(schema) / "schema.pbtxt").read_text(), schema_pb2.Schema())
+    for split in ("Split-train", "Split-eval"):
+        (out / split).mkdir(parents=True)
+        batches = Dataset.open(f"{examples}/{split}/*", spec).read_batches(65536)
+        table = pa.Table.from_batches([as_lists(batch) for batch in batches])
+        pq.write_table(table, out / split / "data-00000-of-00001.parquet")
+    return str(out)
 
 
 def statistics(directory: str) -> dict:
@@ -136,6 +178,8 @@ if __name__ == "__main__":
         shutil.copytree(f"{examples}/Split-{source}", f"{second}/Split-{split}")
     results["grown"] = run("grown", Transform, out, [examples, second], schema, cache)
     results["whole"] = run("whole", Transform, out, [examples, second], schema)
+    parquet = as_parquet(examples, schema, out / "parquet-examples")
+    results["parquet"] = run("parquet", Transform, out, [parquet], schema, formats=PARQUET)
     found = {name: read(result) for name, result in results.items()}
     found["seconds"] = {name: result["seconds"] for name, result in results.items()}
     found["caches"] = {name: cache_files(results[name]) for name in ("ours", "again", "grown", "whole")}
