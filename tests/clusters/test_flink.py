@@ -45,6 +45,10 @@ def test_standalone_transform_equals_local(rows: Dataset, local: Path, flink_clu
     beam_passes.check_transform("flink", flink_cluster.options(), rows, local, tmp_path)
 
 
+def test_standalone_statistics_equal_local(rows: Dataset, flink_cluster: Any) -> None:
+    beam_passes.check_statistics("flink", flink_cluster.options(), rows)
+
+
 def test_standalone_evaluation_equals_local(scored: Any, flink_cluster: Any) -> None:
     scored.check_evaluation("flink", flink_cluster.options())
 
