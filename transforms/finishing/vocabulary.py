@@ -164,7 +164,20 @@ def _or_dummy(blocks: Iterator[Run], input_dtype: str) -> Iterator[Run]:
 
 
 def _pairs(pairs: Sequence[tuple[str, Any]]) -> Run:
-    """Returns (text, key) pairs, as combines per key give them, as a run whose scores are texts."""
+    """Returns (text, key) pairs, as combines per key give them, as a run whose scores are texts.
+
+    Raises:
+        ConfigError: a key that TFT's lookup would not find.
+    """
+    import tensorflow as tf
+
+    for text, key in pairs:
+        # Several numbers are looked up, by the file's second column between blanks; a count is for whoever reads the file.
+        if "," in text and any(each in tf.compat.as_bytes(key) for each in (b" ", b"\n", b"\r")):
+            raise ConfigError(
+                f"key {key!r} has a blank or a line break, with which it would not be found in the file of a key_vocabulary_filename: "
+                "leave that argument out, or replace them, as by tf.strings.regex_replace(key, r'\\s', '_')"
+            )
     keys = pa.array([key if isinstance(key, bytes) else str(key).encode() for _, key in pairs], pa.large_binary())
     return Run(keys, np.array([text for text, _ in pairs], object))
 

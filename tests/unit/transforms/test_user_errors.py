@@ -198,3 +198,18 @@ def test_vocabularies_of_other_tokens_do_not_share_a_file(table, tmp_path):
     assert parity.assets(analyze(ds, lambda inputs: named(inputs, 3), str(tmp_path / "graph")).path) == {
         "words": b"a\nb\n3\n"
     }
+
+
+def test_a_key_with_a_blank_is_refused_where_a_file_would_lose_it(tmp_path):
+    """In TFT's lookup its first word is the key, and it gets the numbers of no key."""
+    rows = pa.table({"x": pa.array([1.0, 3.0, 9.0], pa.float32()), "city": ["New York", "New York", "Rome"]})
+    spec = {"x": tf.io.FixedLenFeature([], tf.float32), "city": tf.io.FixedLenFeature([], tf.string)}
+    ds = Dataset.open(parity.write_table(tmp_path / "rows", rows), spec)
+
+    def scaled(inputs, file):
+        return {"z": tft.scale_to_0_1_per_key(inputs["x"], inputs["city"], key_vocabulary_filename=file)}
+
+    with pytest.raises(ConfigError, match=r"key b?'New York' has a blank or a line break"):
+        analyze(ds, lambda inputs: scaled(inputs, "cities"), str(tmp_path / "graph"))
+    graph = analyze(ds, lambda inputs: scaled(inputs, None), str(tmp_path / "graph")).path
+    assert parity.outputs(graph, rows, spec)["z"].tolist()[:2] == [0.0, 1.0]
