@@ -127,7 +127,7 @@ class Dataset:
         """Counts and blocks of every file; those that no stored manifest covers are scanned now."""
         entries = []
         for path in self.paths:
-            entries.append(self._known.get(path) or FileEntry.scan(path))
+            entries.append(self._known.get(path) or self._scan(path))
             self._known[path] = entries[-1]
         return Manifest(tuple(entries), self.schema)
 
@@ -154,7 +154,7 @@ class Dataset:
         return dict(self._listed)
 
     def _scan(self, path: str) -> FileEntry:
-        self._known[path] = FileEntry.scan(path)
+        self._known[path] = FileEntry.scan(path, empty=self.format)
         return self._known[path]
 
     def feature_spec(self) -> dict[str, Any]:
@@ -301,7 +301,10 @@ def _one_format(files: FileSet) -> str:
         if entry is None and (broken := broken_link(name)):
             faults.append(DataError(broken, path=name))  # for whoever opened the data set without a check to report
             continue
-        formats.setdefault(entry.format if entry else detect(name), name)
+        formats.setdefault(entry.format if entry else detect(name, empty=""), name)
+    nameless = formats.pop("", None)  # an empty file is of the format of those beside it
+    if not formats and nameless is not None:
+        return detect(nameless)
     if not formats:
         raise faults[0]
     if len(formats) > 1:

@@ -46,14 +46,19 @@ class FileEntry:
         return whole_split(self.path, self.format, self.compression, self.size_bytes, len(self.blocks), self.records)
 
     @staticmethod
-    def scan(path: str, with_checksum: bool = False) -> FileEntry:
+    def scan(path: str, with_checksum: bool = False, empty: str | None = None) -> FileEntry:
         """Returns the entry of a file as it is now; reads record headers or the footer.
+
+        Args:
+            path: file.
+            with_checksum: of all its bytes.
+            empty: format of a file that holds nothing and whose name tells none.
 
         Raises:
             DataError: the file is damaged.
         """
         size_bytes, modified_ns = _paths.stat(path)
-        name = detect(path)
+        name = detect(path, empty)
         module = format_module(name)
         compression = module.file_compression(path)
         records, blocks = module.scan_file(path, compression)

@@ -91,11 +91,11 @@ def verify(dataset: Dataset) -> VerifyReport:
     with Progress("verify", len(dataset.paths), "files") as progress:
         for path in dataset.paths:
             entry = listed.get(path)
-            whole, found = _verify_file(path, entry, schema)
+            whole, found = _verify_file(path, entry, schema, dataset.format)
             records += whole
             damages += found
             if not found and (entry is None or entry.checksum is None):
-                unchecked += _unchecked(path)
+                unchecked += _unchecked(path, dataset.format)
             progress.advance(1, f"{len(damages)} damages" if damages else "")
     unlisted = [path for path in dataset.paths if path not in listed]
     return VerifyReport(
@@ -109,14 +109,14 @@ def verify(dataset: Dataset) -> VerifyReport:
     )
 
 
-def _unchecked(path: str) -> list[str]:
+def _unchecked(path: str, empty: str) -> list[str]:
     """What could not be checked of a file without a checksum in a manifest."""
-    look = getattr(format_module(detect(path)), "unchecked", None)
+    look = getattr(format_module(detect(path, empty)), "unchecked", None)
     said = look(path) if look else None
     return [f"{path}: {said}"] if said else []
 
 
-def _verify_file(path: str, entry: FileEntry | None, schema: Any) -> tuple[int, list[Damage]]:
+def _verify_file(path: str, entry: FileEntry | None, schema: Any, empty: str) -> tuple[int, list[Damage]]:
     if not _paths.exists(path):
         records = f" with {entry.records} records" if entry else ""
         broken = broken_link(path)
@@ -133,7 +133,7 @@ def _verify_file(path: str, entry: FileEntry | None, schema: Any) -> tuple[int, 
     log = DamageLog(options, quiet=True)
     rows = 0
     try:
-        split = _whole_file(path)
+        split = _whole_file(path, empty)
         if schema is None:
             schema = format_module(split.format).infer_schema([path])
         for batch in format_module(split.format).read(split, stored_columns(schema, options)[0], options, log):
@@ -149,9 +149,9 @@ def _verify_file(path: str, entry: FileEntry | None, schema: Any) -> tuple[int, 
     ]
 
 
-def _whole_file(path: str) -> Split:
+def _whole_file(path: str, empty: str) -> Split:
     size_bytes, _ = _paths.stat(path)
-    name = detect(path)
+    name = detect(path, empty)
     compression = format_module(name).file_compression(path)
     return whole_split(path, name, compression, size_bytes, None, None)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.core.errors import ConfigError, DataError
-from engine.formats.beginnings import said_of
+from engine.formats.beginnings import holds_nothing, said_of
 from engine.formats.foreign import arrow_ipc, avro, jsonl, orc
 from engine.formats.parquet import reader as parquet
 from engine.formats.split import Split
@@ -52,8 +52,12 @@ def format_module(name: str) -> Any:
         raise ConfigError(f"format is {name!r}; it can be {' or '.join(repr(known) for known in FORMATS)}") from None
 
 
-def detect(path: str) -> str:
+def detect(path: str, empty: str | None = None) -> str:
     """Returns the format of a file by its first bytes, or where those are none or damaged by its name.
+
+    Args:
+        path: file.
+        empty: what to return for a file that is empty, or packs nothing, and whose name tells no format.
 
     Raises:
         DataError: neither tells a format.
@@ -62,12 +66,17 @@ def detect(path: str) -> str:
         head = file.read(HEAD_BYTES) or b""
     if header_holds(head):  # a length may spell another format's mark: 123 is "{"; a checksum that holds is no accident
         return "tfrecord"
+    nothing = holds_nothing(head)
     for name, module in FORMATS.items():
-        if module.matches(head):
+        if not nothing and module.matches(head):
             return name
     for name, module in FORMATS.items():
         if any(extension in path.rsplit("/", 1)[-1].lower() for extension in module.EXTENSIONS):
             return name  # reading it will say what is wrong with its beginning
+    if nothing and empty is not None:
+        return empty
+    if nothing and tfrecord.matches(head):
+        return "tfrecord"
     raise DataError(
         f"is of no format that is read here ({', '.join(FORMATS)}): {said_of(head)}. A TFRecord file begins with a record header "
         "whose length checksum holds, or is gzip or zlib of such a file. CSV goes through `fullpass ingest` first",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +14,7 @@ from engine.dataset.sharding.spool import Spool
 from engine.formats.csv.cells import Cells, read_cells
 from engine.formats.csv.column import Column
 from engine.formats.csv.options import CsvOptions
+from engine.formats.csv.pieces import NoText
 from engine.formats.csv.reader import csv_columns, parse_csv
 from engine.formats.csv.text_stream import default_delimiter
 from engine.formats.options import ReadOptions
@@ -65,17 +67,28 @@ def open_csv(
     return _CsvFiles(paths, options, spool_directory).source(schema, everything or paths)
 
 
+def _names_of(paths: Sequence[str], options: CsvOptions) -> dict[str, list[str]]:
+    """The columns of each file but those that hold nothing, which contradict nothing; if all do, the first says so."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        with contextlib.suppress(NoText):
+            found[path] = csv_columns(path, options)
+    return found or {paths[0]: csv_columns(paths[0], options)}
+
+
 class _CsvFiles:
     def __init__(self, paths: Sequence[str], options: CsvOptions, spool_directory: str | None) -> None:
         self._paths, self._options = list(paths), options
-        self._names = csv_columns(paths[0], options)
+        names_of = _names_of(self._paths, options)
+        self._empty = [path for path in self._paths if path not in names_of]
+        self._names = next(iter(names_of.values()))
         there = set(self._names)
         absent = [name for name in options.column_types if name not in there]
         if absent:
             raise ConfigError(f"column_types: {paths[0]}: {column_not_found(absent[:1], self._names)}")
         self._columns = [Column(name, options.column_types.get(name), options.markers) for name in self._names]
         self._spool = Spool(spool_directory)
-        self._kept = [self._inspect(path) for path in self._paths]
+        self._kept = {path: self._inspect(path, names) for path, names in names_of.items()}
         self._fields = [column.field() for column in self._columns]
         self._located = pa.schema(self._fields)
 
@@ -87,7 +100,7 @@ class _CsvFiles:
         self._located = mark_partitions(own, partitions) if schema is not None else with_partitions(own, everything)
         wanted = without_marks(self._located)
         parts: list[SourcePart] = []
-        for path, kept in zip(self._paths, self._kept):
+        for path, kept in self._kept.items():
             parts += self._parts(path, kept, wanted)
 
         def read(batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -98,10 +111,13 @@ class _CsvFiles:
 
         notes = [note for column in self._columns for note in column.notes()]
         notes += self._wrong_delimiter()
+        if self._empty:
+            others = f" and {len(self._empty) - 1:,} more files" if len(self._empty) > 1 else ""
+            notes.append(f"{self._empty[0]}{others} hold{'s' * (not others)} nothing, not even names of columns")
         return Source(wanted, sum(part.records for part in parts), self._paths, read, tuple(notes), parts)
 
-    def _inspect(self, path: str) -> list[_Kept]:
-        order = self._order(path, csv_columns(path, self._options))
+    def _inspect(self, path: str, names: list[str]) -> list[_Kept]:
+        order = self._order(path, names)
         columns, kept = self._columns, []
 
         def cells(batch: pa.RecordBatch) -> list[Cells]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from engine.core.errors import ConfigError, DataError
 from engine.dataset.dataset import Dataset
 from engine.dataset.sharding.dataset_source import dataset_source
 from engine.dataset.sharding.source import Source, SourcePart
+from engine.formats.beginnings import holds_nothing, unpacked_head
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.text_stream import is_csv
 from engine.formats.partition_filters import Filter, keep_files
@@ -66,8 +66,10 @@ def open_source(
     given = paths if isinstance(paths, str | os.PathLike) else list(paths)
     everything = _names(given, input_format, spool_directory)
     names = keep_files(everything, filters) if filters else everything
-    kinds = [is_csv_file(name, input_format) for name in names]
+    told = {name: kind for name in names if (kind := _kind(name, input_format)) is not None}
+    kinds = list(told.values()) or [True]
     if len(set(kinds)) > 1:
+        names = list(told)
         other = names[kinds.index(not kinds[0])]
         raise DataError(
             f"{names[0]} and this file are of different kinds; ingest them one after the other, or say input_format='csv' if both "
@@ -156,6 +158,15 @@ def _names(given: Any, input_format: str | None, spool_directory: str | None) ->
     return list(dict.fromkeys(names))
 
 
+def _kind(path: str, input_format: str | None) -> bool | None:
+    """Whether a file is CSV; None where it is a pipe or part file that is empty, or packs nothing: it is what the others are."""
+    if input_format is None and (isinstance(path, PipedPath) or _PART_FILE.fullmatch(path.rsplit("/", 1)[-1])):
+        with contextlib.closing(path.open() if isinstance(path, PipedPath) else _paths.open_input(path)) as file:
+            if holds_nothing(file.read(HEAD_BYTES) or b""):
+                return None
+    return is_csv_file(path, input_format)
+
+
 def is_csv_file(path: str, input_format: str | None = None) -> bool:
     """Returns whether a file is read as CSV: as the user says, else by its name, else by what is in it.
 
@@ -174,22 +185,12 @@ def is_csv_file(path: str, input_format: str | None = None) -> bool:
         return False
     with _paths.open_input(path) as file:
         head = file.read(HEAD_BYTES) or b""
-    return bool(head) and b"\0" not in _unpacked(head) and not _is_of_a_format(head)
+    return bool(head) and b"\0" not in unpacked_head(head) and not _is_of_a_format(head)
 
 
 def _is_of_a_format(head: bytes) -> bool:
     """Whether a file that begins so is of one of the formats that `Dataset` reads."""
-    inner = _unpacked(head)
+    inner = unpacked_head(head)
     if inner is not head:  # gzip: TFRecord's own check takes all of it for TFRecord
         return header_holds(inner) or FORMATS["jsonl"].matches(head)
     return header_holds(head) or any(module.matches(head) for module in FORMATS.values())
-
-
-def _unpacked(head: bytes) -> bytes:
-    """The beginning of what a gzip file holds; of any other file its own."""
-    if not head.startswith(b"\x1f\x8b"):
-        return head
-    try:
-        return zlib.decompressobj(31).decompress(head)
-    except zlib.error:
-        return head

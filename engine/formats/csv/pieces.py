@@ -11,17 +11,23 @@ from typing import Any
 from engine import _native
 from engine.core.errors import DataError
 from engine.core.text_encoding import is_utf8
+from engine.formats.beginnings import has_no_names, said_of
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.text_stream import TextStream, default_delimiter, not_decodable
 
-__all__ = ["PIECE_BYTES", "CsvPieces", "Piece"]
+__all__ = ["PIECE_BYTES", "CsvPieces", "NoText", "Piece"]
 
 PIECE_BYTES = 4 << 20
 # Each piece has a fixed cost for each column: pieces of files with thousands of columns are larger, up to 32 MiB.
 _COLUMNS_OF_A_PIECE = 512  # of more, pieces grow: each column of each has a price of its own
 _MOST_TIMES_LARGER = 8
+HEAD_BYTES = 4096
 _READ_BYTES = 1 << 18  # of a packed file at once: as much before a damaged place may be lost with it
 _MOST_BYTES = 1 << 30  # of one record: Arrow's texts of a batch have 31-bit offsets
+
+
+class NoText(DataError):
+    """A file of blank lines, or of nothing, where a row of column names should be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +52,7 @@ class CsvPieces:
         renamed: whether the names are not those of the file.
 
     Raises:
+        NoText: an empty file, where its columns should be named or counted.
         DataError: a file without a row of names, where it should have one.
     """
 
@@ -58,6 +65,7 @@ class CsvPieces:
         self._ended = False
         self._fault: DataError | None = None  # of what comes behind `_ahead`
         self._line = 1
+        self._look_at_beginning()
         for _ in range(options.skip_rows):
             self._take_line()
         self._skip_blank_lines()
@@ -167,10 +175,25 @@ class CsvPieces:
     def _first_row(self) -> list[str]:
         first = self._parsed(self._record())
         if not first:
-            raise DataError(
-                "is empty: a CSV file begins with a row of column names", path=self.path, record=0, offset_bytes=0
-            )
+            raise self._no_text(DataError)
         return first
+
+    def _look_at_beginning(self) -> None:
+        self._fill(_head_bytes())
+        named = self._options.has_header
+        if (named or not self._options.column_names) and self._ended and not self._ahead.strip():
+            raise self._no_text(NoText)
+        if named and not self._options.skip_rows and has_no_names(self._ahead[:HEAD_BYTES]):
+            raise DataError(
+                f"has no row of column names: {said_of(self._ahead[:HEAD_BYTES])}; if it is CSV all the same, give column_names "
+                "or header=False",
+                path=self.path,
+                record=0,
+                offset_bytes=0,
+            )
+
+    def _no_text(self, kind: type[DataError]) -> DataError:
+        return kind("is empty: a CSV file begins with a row of column names", path=self.path, record=0, offset_bytes=0)
 
     def _parsed(self, record: bytes) -> list[str] | None:
         quoting: Any = csv.QUOTE_MINIMAL if self._quote >= 0 else csv.QUOTE_NONE

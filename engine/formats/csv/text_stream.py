@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.core.text_encoding import is_utf8
+from engine.formats.beginnings import is_bzip2
 from engine.storage import paths as _paths
 from engine.storage.pipes import PipedPath
 
@@ -111,7 +112,7 @@ def open_text(path: str, encoding: str) -> Iterator[TextStream]:
     with contextlib.ExitStack() as open_files:
         opened = path.open() if isinstance(path, PipedPath) else _paths.open_input(path)
         raw: Any = open_files.enter_context(contextlib.closing(opened))
-        head = raw.read(6) or b""
+        head = raw.read(10) or b""
         raw.seek(0)
         file = _unpacked(path, raw, head, open_files)
         yield TextStream(path, encoding, file)
@@ -124,7 +125,7 @@ def _unpacked(path: str, raw: Any, head: bytes, open_files: contextlib.ExitStack
         from isal import igzip
 
         return igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
-    if head.startswith(b"BZh"):
+    if is_bzip2(head, path):
         import bz2
 
         return bz2.open(raw, "rb")

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.core.errors import DataError
+from engine.formats.beginnings import may_be_text
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
@@ -20,7 +21,9 @@ _FOOTER_BYTES = 1 << 16  # the end of a file, which says where all of it lies
 
 def _matches(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes is Arrow IPC."""
-    return head.startswith((_FILE, _FEATHER_1)) or (head.startswith(_STREAM) and head[4:8] != _STREAM)
+    if head.startswith(_FEATHER_1):
+        return not may_be_text(head)
+    return head.startswith(_FILE) or (head.startswith(_STREAM) and head[4:8] != _STREAM)
 
 
 class _IpcFile(NumberedFile):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,18 +15,21 @@ import pyarrow as pa
 import pyarrow.json
 
 from engine.core.errors import DataError
+from engine.formats.beginnings import is_bzip2, unpacked_head
 from engine.formats.foreign.json_integers import rounded_column
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
-from engine.formats.tfrecord.stream import header_holds
+from engine.formats.tfrecord.stream import HEAD_BYTES, header_holds
 from engine.schema.unify import unify_schemas
 from engine.storage import paths as _paths
 
 __all__ = ["FORMAT"]
 
 BLOCK_BYTES = 4 << 20
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
 _BOM = b"\xef\xbb\xbf"
+_JSON = re.compile(rb"\s*(\{|\[\s*\{)")
+_JSON_ARRAY = re.compile(rb"\s*\[")
 
 
 class _BadLine(ValueError):
@@ -43,26 +46,24 @@ class _BadStream(ValueError):
 
 
 def _matches(head: bytes) -> bool:
-    """Returns whether a file that begins with these bytes is JSON lines, gzip of them included."""
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            head = zlib.decompressobj(31).decompress(head, 64)
-        except zlib.error:
-            return False
+    """Returns whether a file that begins with these bytes is JSON, gzip of it included; an array is refused by the reader."""
+    head = unpacked_head(head)
     # A TFRecord file whose first record has 123 bytes begins with "{" as well.
-    return head.removeprefix(_BOM).lstrip().startswith(b"{") and not header_holds(head)
+    return _JSON.match(head.removeprefix(_BOM)) is not None and not header_holds(head)
 
 
 class _JsonFile(NumberedFile):
     def __init__(self, path: str) -> None:
         self._path = path
         with _paths.open_input(path) as file:
-            head = file.read(4) or b""
-        if head.removeprefix(_BOM).lstrip().startswith(b"["):
+            head = file.read(HEAD_BYTES) or b""
+        if _JSON_ARRAY.match(unpacked_head(head).removeprefix(_BOM)):
             raise DataError(
                 "is one JSON array; JSON lines have an object a line: jq -c '.[]' makes them of it", path=path
             )
         self._packed = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+        if is_bzip2(head, path):
+            self._packed = "bz2"
         self._bounds = [0, _paths.stat(path)[0]] if self._packed else _line_bounds(path)
         self.sizes = [stop - start for start, stop in zip(self._bounds, self._bounds[1:])]
         self._explicit = pa.schema([])

@@ -124,6 +124,7 @@ class NumberedFormat:
         Raises:
             DataError: two files hold what no type can, with both.
         """
+        paths = [path for path in paths if self.open(path).schema.names or self.scan_file(path)[0]] or paths[:1]
         unified = unify_schemas((path, self.open(path).schema) for path in paths)
         for note in unified.notes:
             _LOG.warning("%s", note)
@@ -180,7 +181,8 @@ class NumberedFormat:
                 "the data set again",
                 path=split.path,
             )
-        _refuse_lacking(wanted, file.schema, split.path)
+        if file.schema.names:
+            _refuse_lacking(wanted, file.schema, split.path)
         stored = set(file.schema.names)
         names = [name for name in wanted.names if name in stored]
         row = 0
@@ -190,6 +192,8 @@ class NumberedFormat:
                 if options.on_damage is OnDamage.SKIP:
                     batches = iter(list(batches))  # a block counts whole or not at all
                 for batch in batches:
+                    if not file.schema.names:  # an empty file lacks nothing, records without a value do
+                        _refuse_lacking(wanted, file.schema, split.path)
                     for start in range(0, batch.num_rows, options.batch_rows):
                         piece = batch.slice(start, options.batch_rows)
                         yield conform(_completed(piece, wanted), wanted, split.path, row)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from engine.formats.beginnings import may_be_text
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
@@ -17,7 +18,7 @@ _FOOTER_BYTES = 1 << 16  # the end of a file, which says where all of it lies
 
 def _matches(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes is ORC."""
-    return head.startswith(b"ORC")
+    return head.startswith(b"ORC") and not may_be_text(head)
 
 
 class _OrcFile(NumberedFile):

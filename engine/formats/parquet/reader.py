@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import DataError, listed
+from engine.formats.beginnings import may_be_text
 from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
@@ -48,7 +49,7 @@ _LOG = logging.getLogger("fullpass.engine")
 
 def matches(head: bytes) -> bool:
     """Returns whether a file that begins with these bytes is Parquet."""
-    return head[:4] == b"PAR1"
+    return head[:4] == b"PAR1" and not may_be_text(head)
 
 
 def file_compression(path: str) -> None:

@@ -11,6 +11,7 @@ from isal import igzip_lib
 
 from engine import _native
 from engine.core.errors import DataError
+from engine.formats.beginnings import may_be_text
 from engine.formats.tfrecord import zlib_stream
 from engine.storage import paths as _paths
 
@@ -42,7 +43,7 @@ def compression_of(head: bytes, path: str = "") -> str | None:
     if head.startswith(_GZIP_MAGIC):
         return "gzip"
     inner = zlib_stream.decompressed_head(head)
-    if inner is not None and (not inner or header_holds(inner)):
+    if inner is not None and (header_holds(inner) or (not inner and not may_be_text(head))):
         return "zlib"
     named = path.lower().endswith(ZLIB_SUFFIXES)
     return "zlib" if named and zlib_stream.may_be_zlib(head) else None

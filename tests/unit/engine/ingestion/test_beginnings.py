@@ -1,0 +1,107 @@
+"""How a file begins tells its format only where nothing else could begin so; an empty part file is what the others are."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zlib
+
+import pyarrow as pa
+import pytest
+
+from engine import DataError, Dataset, open_source
+from engine.dataset.write import write_batches
+from tests.unit.engine.ingestion.test_pipes import piped
+
+# Words that other formats' files begin with, and first two bytes of zlib.
+HEADERS = ["ORCID", "PAR1", "ARROW1", "FEA1", "BZhigh", "BZh91AY", "x^2", "x^", "Obj", "PK"]
+
+
+@pytest.mark.parametrize("word", HEADERS)
+@pytest.mark.parametrize("rows", ["1,2\n", ""])
+def test_text_that_begins_as_other_formats_do_is_text(tmp_path, word, rows):
+    text = f"{word},y\n{rows}".encode()
+    (tmp_path / "part-00000").write_bytes(text)
+    (tmp_path / "a.csv").write_bytes(text)
+    with piped(text) as pipe:
+        for path in (tmp_path / "part-00000", tmp_path / "a.csv", pipe):
+            source = open_source(path)
+            assert source.schema.names == [word, "y"] and source.num_records == rows.count("\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"<!DOCTYPE html>\n<html>log in</html>\n",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n",
+        b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>\n',
+        b'{"a": 1, "b": 2}\n{"a": 3, "b": 4}\n',
+        b'[{"a": 1, "b": 2},\n {"a": 3, "b": 4}]\n',
+    ],
+)
+def test_what_is_no_csv_is_not_read_as_rows_of_odd_columns(tmp_path, text):
+    (tmp_path / "a.csv").write_bytes(text)
+    with pytest.raises(DataError, match="has no row of column names: it begins with .* so it is"):
+        open_source(tmp_path / "a.csv")
+    with piped(bz2.compress(text)) as pipe, pytest.raises(DataError):
+        open_source(pipe)
+
+
+def test_json_array_in_a_pipe_is_named(tmp_path):
+    for text in (b'[{"a": 1}]', gzip.compress(b'[{"a": 1}]')):
+        with piped(text) as pipe, pytest.raises(DataError, match="one JSON array"):
+            open_source(pipe)
+
+
+CSV, LINES = b"x,s\n1,a\n2,b\n", b'{"x":1,"s":"a"}\n{"x":2,"s":"b"}\n'
+
+
+def zstd(data):
+    return pa.compress(data, "zstd", asbytes=True)
+
+
+PACKERS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("end", PACKERS)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_empty_files_among_others_contradict_nothing(tmp_path, kind, end):
+    if (kind, end) == ("jsonl", ".xz"):
+        pytest.skip("pyarrow does not unpack xz")
+    pack = PACKERS[end]
+    (tmp_path / f"part-1.{kind}{end}").write_bytes(pack(CSV if kind == "csv" else LINES))
+    alone = open_source(tmp_path)
+    for number, data in ((0, b""), (2, pack(b"")), (3, pack(b"\n"))):
+        (tmp_path / f"part-{number}.{kind}{end}").write_bytes(data)
+    source = open_source(tmp_path)
+    assert source.schema == alone.schema and not any(field.nullable for field in source.schema)
+    assert pa.Table.from_batches(source.batches()).to_pydict() == {"x": [1, 2], "s": ["a", "b"]}
+    assert ("holds nothing" in str(source.notes) or "hold nothing" in str(source.notes)) == (kind == "csv")
+
+
+@pytest.mark.parametrize("name", ["part-0000{}", "part-0000{}.gz"])
+def test_empty_files_without_a_telling_name_are_what_the_others_are(tmp_path, name):
+    table = pa.table({"x": [1, 2], "s": [b"a", b"b"]})
+    write_batches(table.to_batches(), table.schema, str(tmp_path / "shard"), "tfrecord", "gzip")
+    records = (tmp_path / "shard").read_bytes()
+    (tmp_path / "shard").unlink()
+    (tmp_path / name.format(0)).write_bytes(b"")
+    (tmp_path / name.format(2)).write_bytes(gzip.compress(b""))
+    for full, rows in ((gzip.compress(CSV), "csv"), (gzip.compress(LINES), "jsonl"), (records, "tfrecord")):
+        (tmp_path / name.format(1)).write_bytes(full)
+        assert open_source(tmp_path).num_records == 2
+        if rows != "csv":
+            dataset = Dataset.open(tmp_path)
+            assert dataset.format == rows and dataset.verify().ok
+            assert sum(batch.num_rows for batch in dataset.read_batches()) == 2
+
+
+def test_empty_files_alone(tmp_path):
+    for number, data in enumerate((b"", gzip.compress(b""), b"\n \n")):
+        path = tmp_path / f"{number}.csv"
+        path.write_bytes(data)
+        with pytest.raises(DataError, match="is empty"):
+            open_source(path)
+    (tmp_path / "a.tfrecord.zlib").write_bytes(zlib.compress(b""))
+    assert Dataset.open(tmp_path / "a.tfrecord.zlib").num_records == 0
