@@ -70,5 +70,7 @@ def write_manifest(dataset: Dataset) -> str:
     """
     directory = _paths.common_parent(dataset.paths)
     schema = dataset.schema_of_all_records()
-    manifest = Manifest(tuple(FileEntry.scan(path, with_checksum=True, empty=dataset.format) for path in dataset.paths), schema)
+    manifest = Manifest(
+        tuple(FileEntry.scan(path, with_checksum=True, empty=dataset.format) for path in dataset.paths), schema
+    )
     return manifest.save(directory)

@@ -44,7 +44,8 @@ _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # of a stream's first block, and o
 _GZIP, _ZSTD, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"
 # The beginnings above that are text, and yet of no row of names.
 _NO_NAMES = re.compile(
-    rb'version https://git-lfs|<!doctype html|<html|<\?xml|age-encryption\.org/v|-----BEGIN PGP|\{\s*"|\[\s*\{', re.IGNORECASE
+    rb'version https://git-lfs|<!doctype html|<html|<\?xml|age-encryption\.org/v|-----BEGIN PGP|\{\s*"|\[\s*\{',
+    re.IGNORECASE,
 )
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from engine.core.errors import ConfigError, DataError, column_not_found, listed
 from engine.dataset.sharding.source import Source, SourcePart
 from engine.dataset.sharding.spool import Spool
-from engine.formats.csv.cells import Cells, read_cells
+from engine.formats.csv.cells import Cells, read_columns
 from engine.formats.csv.column import Column
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.pieces import NoText
@@ -118,13 +118,13 @@ class _CsvFiles:
 
     def _inspect(self, path: str, names: list[str]) -> list[_Kept]:
         order = self._order(path, names)
-        columns, kept = self._columns, []
+        columns, kept, in_order = self._columns, [], order == list(range(len(order)))
+
+        declared, markers = [column.declared for column in columns], self._options.markers
 
         def cells(batch: pa.RecordBatch) -> list[Cells]:
-            return [
-                read_cells(batch.column(index), column.declared, self._options.markers, look=not column.settled)
-                for column, index in zip(columns, order)
-            ]
+            batch = batch if in_order else batch.select(order)
+            return read_columns(batch, declared, markers, [not column.settled for column in columns])
 
         for piece in parse_csv(path, self._options, cells):
             for column, found in zip(columns, piece.result):
@@ -180,18 +180,18 @@ class _CsvFiles:
 
     def _parse_again(self, path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         order = self._order(path, csv_columns(path, self._options))
+        declared = [
+            "string" if field.type == pa.string() else column.declared
+            for column, field in zip(self._columns, self._fields)
+        ]
 
         def typed(texts: pa.RecordBatch) -> pa.RecordBatch:
             arrays = []
-            for column, field, index in zip(self._columns, self._fields, order):
-                kind = field.type
-                if kind == pa.string():
-                    arrays.append(texts.column(index))
-                    continue
-                cells = read_cells(texts.column(index), column.declared, self._options.markers)
-                fitted = column.fitted(cells.array, cells.as_written, kind)
-                if fitted is None or fitted.type != kind:
-                    raise DataError(f"column {field.name!r} is no longer of {kind}: the file changed", path=path)
+            found = read_columns(texts.select(order), declared, self._options.markers, [True] * len(declared))
+            for column, field, cells in zip(self._columns, self._fields, found):
+                fitted = column.fitted(cells.array, cells.as_written, field.type)
+                if fitted is None or fitted.type != field.type:
+                    raise DataError(f"column {field.name!r} is no longer of {field.type}: the file changed", path=path)
                 arrays.append(fitted)
             return pa.RecordBatch.from_arrays(arrays, names=[field.name for field in self._fields])
 

@@ -8,9 +8,11 @@ import shutil
 import stat
 import sys
 import tempfile
+import weakref
 from typing import Any
 
 from engine.core.errors import DataError
+from engine.storage.open_files import forget
 
 __all__ = ["STDIN", "PipedPath", "is_pipe", "refuse_pipe", "spooled_pipe"]
 
@@ -21,6 +23,7 @@ class PipedPath(str):
     """The name of a pipe, for messages, and what came through it."""
 
     file: Any
+    _named = False
 
     @property
     def place(self) -> str:
@@ -32,6 +35,9 @@ class PipedPath(str):
         place = f"/proc/self/fd/{self.file.fileno()}"
         if not os.path.isfile(place):
             raise DataError("is a pipe, from which only CSV is read on this system: save it as a file first", path=self)
+        if not self._named:
+            self._named = True
+            weakref.finalize(self, forget, place)  # a reader that kept the file open would keep the disk's space, too
         return place
 
     def open(self) -> io.RawIOBase:

@@ -62,6 +62,13 @@ uint64_t cuts(const std::string& bytes) {
 
 bool same(double ours, double theirs) { return ours == theirs || (std::isnan(ours) && std::isnan(theirs)); }
 
+template <typename T>
+T stored(const uint8_t* values, size_t row) {
+  T value;
+  std::memcpy(&value, values + 8 * row, sizeof value);
+  return value;
+}
+
 // What is taken for a number must be the number that the C library reads, from the first byte to the last.
 uint64_t numbers(const std::vector<std::string>& cells, const std::unordered_set<std::string>& markers) {
   std::string joined;
@@ -75,12 +82,11 @@ uint64_t numbers(const std::vector<std::string>& cells, const std::unordered_set
   const auto data = exact(joined);
   const auto rows = static_cast<int64_t>(cells.size());
   const bool as_float = below(3) == 0;
-  const CellNumbers found =
-      read_numbers(offsets.data(), reinterpret_cast<const char*>(data.get()), valid.data(), 0, rows, markers, as_float);
+  const std::unique_ptr<uint8_t[]> values(new uint8_t[8 * cells.size()]);
+  const CellNumbers found = read_numbers({offsets.data(), reinterpret_cast<const char*>(data.get()), valid.data(), 0, rows},
+                                         Markers(markers), as_float, values.get());
   if (found.kind != CellKind::kInt && found.kind != CellKind::kFloat) return 0;
   uint64_t checked = 0;
-  const auto& size = found.kind == CellKind::kInt ? found.ints.size() : found.floats.size();
-  if (size != cells.size()) std::abort();
   for (size_t row = 0; row < cells.size(); ++row) {
     const bool present = found.validity.empty() || (found.validity[row / 8] >> (row % 8) & 1);
     const std::string& cell = cells[row];
@@ -92,8 +98,8 @@ uint64_t numbers(const std::vector<std::string>& cells, const std::unordered_set
     errno = 0;
     if (found.kind == CellKind::kInt) {
       const long long value = std::strtoll(cell.c_str(), &end, 10);
-      if (errno || found.ints[row] != value) std::abort();
-    } else if (!same(found.floats[row], std::strtod(cell.c_str(), &end))) {
+      if (errno || stored<int64_t>(values.get(), row) != value) std::abort();
+    } else if (!same(stored<double>(values.get(), row), std::strtod(cell.c_str(), &end))) {
       std::abort();
     }
     while (*end == ' ' || *end == '\t') ++end;  // blanks behind a number are no part of it; strtod itself skips those before

@@ -1,17 +1,17 @@
-"""What the texts of one column of one piece of CSV are: numbers, read natively and all at once, or text."""
+"""What the texts of a piece of CSV are: numbers, read natively and all columns at once, or text."""
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine import _native
 
-__all__ = ["CellKind", "Cells", "read_cells"]
+__all__ = ["CellKind", "Cells", "read_cells", "read_columns"]
 
 
 class CellKind(enum.IntEnum):
@@ -24,15 +24,18 @@ class CellKind(enum.IntEnum):
     TEXT = 4
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Cells:
-    """One column of one piece.
+class Cells(NamedTuple):
+    """One column of one piece. There are thousands of them: nothing lighter than a tuple would do.
 
     Args:
         kind: of its values; None where it was not looked at, and is text.
         array: int64 of INT, double of FLOAT, else the texts.
         as_written: of INT: its numbers' digits are the texts.
-        facts: what `engine._native.csv_numbers` counted, and rows of the first text, first padded number, and so on.
+        numbers: values that are numbers.
+        texts: values that are none.
+        padded: numbers that begin with a 0 that they do not need.
+        nulls: rows without a number, of INT and FLOAT.
+        firsts: row of the first text, first padded number, and so on, of what there is.
         odd: the same keys with the text of that row.
         text_nulls: rows without a value.
     """
@@ -40,55 +43,75 @@ class Cells:
     kind: CellKind | None
     array: pa.Array
     as_written: bool
-    facts: dict[str, Any]
-    odd: dict[str, str]
+    numbers: int
+    texts: int
+    padded: int
+    nulls: int
+    firsts: Mapping[str, int]
+    odd: Mapping[str, str]
     text_nulls: int
 
 
 _FIRSTS = ("first_text", "first_padded", "first_big", "first_overflow", "first_inexact", "first_not_int")
+_NOTHING_ODD: tuple[Mapping[str, int], Mapping[str, str]] = ({}, {})
+_KINDS = tuple(CellKind)
+_SKIP, _LOOK, _LOOK_FOR_FLOATS = 0, 1, 2
 
 
-def read_cells(texts: pa.Array, declared: str | None, markers: frozenset[str], look: bool = True) -> Cells:
-    """Returns the cells of a string array.
+def read_columns(
+    texts: pa.RecordBatch, declared: Sequence[str | None], markers: frozenset[str], look: Sequence[bool]
+) -> list[Cells]:
+    """Returns the cells of every column of a piece, by one call for all of them.
 
     Args:
-        texts: one column of one piece; null where a value is missing.
-        declared: the column's declared type, or None to find one.
+        texts: string columns; null where a value is missing.
+        declared: the type of each column as it was declared, or None to find one.
         markers: texts that mean "missing" among numbers.
-        look: False where the column is known to be text.
+        look: False where a column is known to be text.
     """
-    if declared == "string" or (declared is None and not look):
-        return Cells(kind=None, array=texts, as_written=True, facts={}, odd={}, text_nulls=texts.null_count)
+    looks = [_look(kind, wanted) for kind, wanted in zip(declared, look)]
     _, capsule = texts.__arrow_c_array__()
-    facts = _native.csv_numbers(capsule, markers, declared == "float32")
-    kind = CellKind(facts["kind"])
-    array = _numbers(facts, len(texts)) if kind in (CellKind.INT, CellKind.FLOAT) else texts
-    if declared == "float32":
-        array = _float32(array, facts)
-    odd = {key: texts[facts[key]].as_py() for key in _FIRSTS if facts[key] >= 0}
-    return Cells(
-        kind=kind,
-        array=array,
-        as_written=facts["as_written"] and kind is CellKind.INT,
-        facts=facts,
-        odd=odd,
-        text_nulls=texts.null_count,
-    )
+    values, validity, found = _native.csv_numbers(capsule, looks, markers)
+    numbers, bits, rows = pa.py_buffer(values), pa.py_buffer(validity), texts.num_rows
+    cells = []
+    for column, kind, facts in zip(texts.columns, declared, found):
+        if facts is None:
+            cells.append(Cells(None, column, True, 0, 0, 0, 0, *_NOTHING_ODD, column.null_count))
+            continue
+        code, values_at, validity_at, nulls, count, others, padded, as_written, first = facts
+        array = column
+        if values_at >= 0:
+            mask = bits.slice(validity_at, (rows + 7) // 8) if validity_at >= 0 else None
+            stored = pa.int64() if code == CellKind.INT else pa.float64()
+            array = pa.Array.from_buffers(stored, rows, [mask, numbers.slice(values_at, rows * 8)], nulls)
+        firsts = {} if first is None else {key: row for key, row in zip(_FIRSTS, first) if row >= 0}
+        if kind == "float32":
+            array = _float32(array, firsts)
+        odd = {key: column[row].as_py() for key, row in firsts.items()}
+        exact = as_written and code == CellKind.INT
+        cells.append(Cells(_KINDS[code], array, exact, count, others, padded, nulls, firsts, odd, column.null_count))
+    return cells
 
 
-def _numbers(facts: dict[str, Any], rows: int) -> pa.Array:
-    kind = pa.int64() if facts["kind"] == CellKind.INT else pa.float64()
-    validity = None if facts["validity"] is None else pa.py_buffer(facts.pop("validity"))
-    return pa.Array.from_buffers(kind, rows, [validity, pa.py_buffer(facts.pop("values"))], facts["nulls"])
+def read_cells(texts: pa.Array, declared: str | None, markers: frozenset[str]) -> Cells:
+    """Returns the cells of one column: see `read_columns`."""
+    batch = pa.RecordBatch.from_arrays([texts], names=[""])
+    return read_columns(batch, [declared], markers, [True])[0]
 
 
-def _float32(array: pa.Array, facts: dict[str, Any]) -> pa.Array:
+def _look(declared: str | None, wanted: bool) -> int:
+    if declared == "string" or (declared is None and not wanted):
+        return _SKIP
+    return _LOOK_FOR_FLOATS if declared == "float32" else _LOOK
+
+
+def _float32(array: pa.Array, firsts: dict[str, int]) -> pa.Array:
     """Narrows doubles; notes the first that is beyond float32 as an overflow. Texts and empty columns stay as they are."""
     if array.type != pa.float64():
         return array
     narrow = array.cast(pa.float32(), safe=False)
     beyond = pc.and_(pc.is_inf(narrow), pc.is_finite(array))
     row = pc.index(pc.fill_null(beyond, False), True).as_py()
-    if row >= 0 and not 0 <= facts["first_overflow"] < row:
-        facts["first_overflow"] = row
+    if row >= 0 and not 0 <= firsts.get("first_overflow", -1) < row:
+        firsts["first_overflow"] = row
     return narrow

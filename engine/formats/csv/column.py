@@ -66,20 +66,20 @@ class Column:
         if self.declared is not None:
             self._check(cells, path, first_record)
         self.kind = max(self.kind, cells.kind)
-        self._numbers += cells.facts["numbers"]
-        self._texts += cells.facts["texts"]
-        self._padded += cells.facts["padded"]
-        self._number_nulls += cells.facts["nulls"]
+        self._numbers += cells.numbers
+        self._texts += cells.texts
+        self._padded += cells.padded
+        self._number_nulls += cells.nulls
         for key, value in cells.odd.items():
-            self._first.setdefault(key, _Place(path, first_record + cells.facts[key], value))
+            self._first.setdefault(key, _Place(path, first_record + cells.firsts[key], value))
 
     def _check(self, cells: Cells, path: str, first_record: int) -> None:
         keys = ("first_not_int",) if self.declared == "int64" else ("first_text", "first_overflow")
-        rows = [cells.facts[key] for key in keys if cells.facts[key] >= 0]
+        rows = [cells.firsts[key] for key in keys if key in cells.firsts]
         if rows:
-            value = next(text for key, text in cells.odd.items() if cells.facts[key] == min(rows))
+            value = next(text for key, text in cells.odd.items() if cells.firsts[key] == min(rows))
             what = f"column {self.name!r} holds {shown(value)} here; its declared type is {self.declared}"
-            beyond = self.declared == "float32" and min(rows) == cells.facts["first_overflow"]
+            beyond = self.declared == "float32" and min(rows) == cells.firsts.get("first_overflow")
             raise DataError(
                 what + (", which ends at 3.4e38" if beyond else ""), path=path, record=first_record + min(rows)
             )

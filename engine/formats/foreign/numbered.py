@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import functools
 import hashlib
 import logging
 import os
@@ -22,6 +21,7 @@ from engine.schema.dictionaries import with_dictionaries
 from engine.schema.tensorflow_view import default_of
 from engine.schema.unify import unify_schemas
 from engine.storage import paths as _paths
+from engine.storage.open_files import OpenFiles
 
 __all__ = ["NumberedFile", "NumberedFormat"]
 
@@ -76,7 +76,7 @@ class NumberedFormat:
     ) -> None:
         self.EXTENSIONS, self.matches = extensions, matches
         self._name, self._open_file, self._shared = name, open_file, shared
-        self._cached = functools.lru_cache(maxsize=16)(self._opened)
+        self._files: OpenFiles[NumberedFile] = OpenFiles(16)
 
     def open(self, path: str) -> NumberedFile:
         """Returns the opened file, kept for the next block.
@@ -84,9 +84,10 @@ class NumberedFormat:
         Raises:
             DataError: it is not a whole file of the format.
         """
-        return self._cached(path, *_paths.stat(path), os.getpid(), 0 if self._shared else threading.get_ident())
+        marks = *_paths.stat(path), os.getpid(), 0 if self._shared else threading.get_ident()
+        return self._files.get(path, *marks, opened=lambda: self._opened(path))
 
-    def _opened(self, path: str, *_: int) -> NumberedFile:
+    def _opened(self, path: str) -> NumberedFile:
         try:
             return self._open_file(path)
         except _READ_ERRORS as error:

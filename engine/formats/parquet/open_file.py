@@ -6,7 +6,7 @@ import functools
 import io
 import os
 import threading
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,12 +16,17 @@ from engine.formats.beginnings import first_bytes, said_of
 from engine.formats.parquet.footer import Footer, parse_footer
 from engine.schema.unify import plain_schema, plain_type
 from engine.storage import paths as _paths
+from engine.storage.open_files import OpenFiles
 
 __all__ = ["ParquetFile", "open_parquet"]
 
 _WHOLE_COLUMN_BYTES = 16 << 20
 _BUFFER_BYTES, _LEAST_BUFFER_BYTES, _BUFFERS_BYTES = 4 << 20, 64 << 10, 64 << 20
 _SIGNATURE_BYTES = 28  # behind the plain footer of an encrypted file: nonce and tag
+_ParsedFooter: TypeAlias = tuple[pq.FileMetaData, Footer, pa.Schema, bool]
+# Reading block after block opens nothing anew. Readers of two threads share the footer alone, which is some megabytes where a
+# file has many row groups and columns.
+_FOOTERS: OpenFiles[_ParsedFooter] = OpenFiles(64)
 
 
 class ParquetFile(pq.ParquetFile):
@@ -41,6 +46,9 @@ class ParquetFile(pq.ParquetFile):
         return frozenset(self.declared.names)
 
 
+_FILES: OpenFiles[ParquetFile] = OpenFiles(64)
+
+
 def open_parquet(path: str, dictionary_columns: tuple[str, ...] = ()) -> ParquetFile:
     """Returns the opened file.
 
@@ -48,16 +56,16 @@ def open_parquet(path: str, dictionary_columns: tuple[str, ...] = ()) -> Parquet
         DataError: no whole Parquet file, an encrypted one, one whose footer contradicts itself, or has two columns of one name.
     """
     size_bytes, modified_ns = _paths.stat(path)
-    return _open_cached(path, size_bytes, modified_ns, dictionary_columns, os.getpid(), threading.get_ident())
+    marks = size_bytes, modified_ns, dictionary_columns, os.getpid(), threading.get_ident()
+    return _FILES.get(path, *marks, opened=lambda: _opened(path, size_bytes, modified_ns, dictionary_columns))
 
 
-@functools.lru_cache(maxsize=64)
-def _open_cached(
-    path: str, size_bytes: int, modified_ns: int, dictionary_columns: tuple[str, ...], pid: int, thread: int
-) -> ParquetFile:
-    """Opened files, kept so that reading block after block opens nothing: readers of two threads share the footer alone."""
+def _opened(path: str, size_bytes: int, modified_ns: int, dictionary_columns: tuple[str, ...]) -> ParquetFile:
     try:
-        metadata, footer, declared, as_stored = _shared_footer(path, size_bytes, modified_ns, pid)
+        marks = size_bytes, modified_ns, os.getpid()
+        metadata, footer, declared, as_stored = _FOOTERS.get(
+            path, *marks, opened=lambda: _parsed_footer(path, size_bytes)
+        )
         file = ParquetFile(
             _source(path),
             metadata=metadata,
@@ -81,14 +89,8 @@ def _buffer_bytes(path: str, footer: Footer) -> int:
     return each
 
 
-@functools.lru_cache(maxsize=64)
-def _shared_footer(
-    path: str, size_bytes: int, modified_ns: int, pid: int
-) -> tuple[pq.FileMetaData, Footer, pa.Schema, bool]:
-    """Parsed footers, one for all threads: of a file with many row groups and columns it is some megabytes.
-
-    Returns (footer as pyarrow has it, as numbers, schema in plain types, whether the first has lost its note of Arrow types).
-    """
+def _parsed_footer(path: str, size_bytes: int) -> _ParsedFooter:
+    """Returns (footer as pyarrow has it, as numbers, schema in plain types, whether the first has lost its note of Arrow types)."""
     with _paths.open_input(path) as file:  # one reader for both: behind a URI each would fetch the end of the file
         metadata = pq.read_metadata(file)
         stored_footer = _footer_bytes(file, size_bytes)

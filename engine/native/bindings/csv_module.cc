@@ -4,6 +4,11 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <iterator>
+#include <new>
+
 #include "encoder/arrow_abi.h"
 #include "text/csv_text.h"
 
@@ -23,49 +28,83 @@ py::tuple cut(const py::buffer& source, char delimiter, int quote, bool first_on
   return py::make_tuple(found.stop, found.open_quote, found.lines);
 }
 
-// Hands a vector's memory over to numpy.
-template <typename T>
-py::object taken(std::vector<T>&& values) {
-  if (values.empty()) return py::none();
-  auto* held = new std::vector<T>(std::move(values));
-  py::capsule owner(held, [](void* pointer) { delete static_cast<std::vector<T>*>(pointer); });
-  return py::array_t<T>(static_cast<py::ssize_t>(held->size()), held->data(), owner);
+// What is done to a column: nothing, its numbers looked for, or those of a column of floats.
+enum class Look : int { kNone = 0, kNumbers = 1, kFloats = 2 };
+
+struct FoundColumn {
+  CellNumbers numbers;
+  int64_t values = -1, validity = -1;  // where they begin in the memory of all columns
+};
+
+TextColumn text_column(const ArrowArray& array, const ArrowArray& parent) {
+  static const int32_t kNoOffsets[1] = {0};
+  if (array.n_buffers != 3) throw py::value_error("not a string array");
+  const auto* offsets = static_cast<const int32_t*>(array.buffers[1]);
+  const int64_t offset = array.offset + parent.offset;
+  return {offsets ? offsets + offset : kNoOffsets, static_cast<const char*>(array.buffers[2]),
+          static_cast<const uint8_t*>(array.buffers[0]), offset, parent.length};
 }
 
-py::dict numbers(const py::capsule& capsule, const std::unordered_set<std::string>& markers, bool as_float) {
-  const auto* array = static_cast<const ArrowArray*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array"));
-  if (!array) throw py::error_already_set();
-  if (array->n_buffers != 3) throw py::value_error("not a string array");
-  CellNumbers found;
+py::object firsts_of(const CellNumbers& found) {
+  const int64_t rows[] = {found.first_text,     found.first_padded,  found.first_big,
+                          found.first_overflow, found.first_inexact, found.first_not_int};
+  if (std::all_of(std::begin(rows), std::end(rows), [](int64_t row) { return row < 0; })) return py::none();
+  return py::make_tuple(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]);
+}
+
+// Memory that is handed over to numpy: not cleared, so that what no column needed is never touched.
+py::array_t<uint8_t> handed_over(uint8_t* memory, size_t size) {
+  py::capsule owner(memory, [](void* pointer) { std::free(pointer); });
+  return py::array_t<uint8_t>(static_cast<py::ssize_t>(size), memory, owner);
+}
+
+py::tuple numbers(const py::capsule& capsule, const std::vector<int>& looks, std::unordered_set<std::string> marker_texts) {
+  const auto* batch = static_cast<const ArrowArray*>(PyCapsule_GetPointer(capsule.ptr(), "arrow_array"));
+  if (!batch) throw py::error_already_set();
+  if (batch->n_children != static_cast<int64_t>(looks.size())) throw py::value_error("one look for each column");
+  std::vector<TextColumn> columns;
+  int64_t looked_at = 0;
+  for (size_t index = 0; index < looks.size(); ++index) {
+    columns.push_back(text_column(*batch->children[index], *batch));
+    looked_at += looks[index] != static_cast<int>(Look::kNone);
+  }
+  const size_t column_bytes = static_cast<size_t>(batch->length) * 8;
+  auto* memory = static_cast<uint8_t*>(std::malloc(std::max<size_t>(column_bytes * looked_at, 1)));
+  if (!memory) throw std::bad_alloc();
+  py::array_t<uint8_t> values = handed_over(memory, column_bytes * looked_at);
+  std::vector<FoundColumn> found(looks.size());
+  std::vector<uint8_t> validity;
   {
     py::gil_scoped_release release;
-    static const int32_t kNoOffsets[1] = {0};
-    const auto* offsets = static_cast<const int32_t*>(array->buffers[1]);
-    found = read_numbers(offsets ? offsets + array->offset : kNoOffsets, static_cast<const char*>(array->buffers[2]),
-                         static_cast<const uint8_t*>(array->buffers[0]), array->offset, array->length, markers, as_float);
+    const Markers markers(std::move(marker_texts));
+    int64_t used = 0;
+    for (size_t index = 0; index < looks.size(); ++index) {
+      if (looks[index] == static_cast<int>(Look::kNone)) continue;
+      FoundColumn& column = found[index];
+      column.numbers = read_numbers(columns[index], markers, looks[index] == static_cast<int>(Look::kFloats), memory + used);
+      if (column.numbers.kind != CellKind::kInt && column.numbers.kind != CellKind::kFloat) continue;
+      column.values = used;
+      used += static_cast<int64_t>(column_bytes);
+      if (column.numbers.validity.empty()) continue;
+      column.validity = static_cast<int64_t>(validity.size());
+      validity.insert(validity.end(), column.numbers.validity.begin(), column.numbers.validity.end());
+      validity.resize((validity.size() + 7) / 8 * 8);
+    }
   }
-  py::dict out;
-  out["kind"] = static_cast<int>(found.kind);
-  out["values"] = found.kind == CellKind::kInt ? taken(std::move(found.ints)) : taken(std::move(found.floats));
-  out["validity"] = taken(std::move(found.validity));
-  out["nulls"] = found.nulls;
-  out["numbers"] = found.numbers;
-  out["texts"] = found.texts;
-  out["markers"] = found.markers;
-  out["padded"] = found.padded;
-  out["as_written"] = found.as_written;
-  out["first_text"] = found.first_text;
-  out["first_padded"] = found.first_padded;
-  out["first_big"] = found.first_big;
-  out["first_overflow"] = found.first_overflow;
-  out["first_inexact"] = found.first_inexact;
-  out["first_not_int"] = found.first_not_int;
-  return out;
+  py::list out;
+  for (size_t index = 0; index < looks.size(); ++index) {
+    const CellNumbers& one = found[index].numbers;
+    if (looks[index] == static_cast<int>(Look::kNone)) out.append(py::none());
+    else
+      out.append(py::make_tuple(static_cast<int>(one.kind), found[index].values, found[index].validity, one.nulls, one.numbers,
+                                one.texts, one.padded, one.as_written, firsts_of(one)));
+  }
+  return py::make_tuple(values, py::bytes(reinterpret_cast<const char*>(validity.data()), validity.size()), out);
 }
 
 }  // namespace
 
 void register_csv(py::module_& module) {
   module.def("csv_cut", &cut, py::arg("data"), py::arg("delimiter"), py::arg("quote"), py::arg("first_only"), py::arg("at_end"));
-  module.def("csv_numbers", &numbers, py::arg("array"), py::arg("markers"), py::arg("as_float"));
+  module.def("csv_numbers", &numbers, py::arg("batch"), py::arg("looks"), py::arg("markers"));
 }

@@ -180,67 +180,75 @@ void set_null(CellNumbers* out, int64_t row, int64_t rows) {
 
 }  // namespace
 
-CellNumbers read_numbers(const int32_t* offsets, const char* data, const uint8_t* validity, int64_t offset, int64_t rows,
-                         const std::unordered_set<std::string>& markers, bool as_float) {
-  CellNumbers out;
-  bool ints = !as_float, floats = as_float;
-  if (ints) out.ints.resize(rows);
-  if (floats) out.floats.resize(rows);
-  size_t longest_marker = 0;
-  bool begins_marker[256] = {};
-  for (const auto& marker : markers) {
-    longest_marker = std::max(longest_marker, marker.size());
-    if (!marker.empty()) begins_marker[static_cast<uint8_t>(marker[0])] = true;
+Markers::Markers(std::unordered_set<std::string> texts) : texts_(std::move(texts)) {
+  for (const auto& text : texts_) {
+    longest_ = std::max(longest_, text.size());
+    if (!text.empty()) begins_[static_cast<uint8_t>(text[0])] = true;
   }
+}
+
+CellNumbers read_numbers(const TextColumn& column, const Markers& markers, bool as_float, uint8_t* values) {
+  CellNumbers out;
+  const int32_t* offsets = column.offsets;
+  const int64_t rows = column.rows;
+  bool floats = as_float, whole = !as_float;
+  const auto put = [values](int64_t row, auto value) {
+    static_assert(sizeof(value) == 8);
+    std::memcpy(values + 8 * row, &value, 8);
+  };
+  const auto missing = [&column](int64_t row) {
+    return column.validity && !(column.validity[(column.offset + row) >> 3] >> ((column.offset + row) & 7) & 1);
+  };
+  const auto put_null = [&](int64_t row) {
+    set_null(&out, row, rows);
+    put(row, int64_t{0});
+  };
   // Whole numbers seen before the first fraction become doubles once it comes; those beyond 64 bits are read again from their text.
   const auto to_floats = [&](int64_t upto) {
     floats = true;
-    out.floats.resize(rows);
+    whole = false;
     for (int64_t row = 0; row < upto; ++row) {
-      const Spelling number = spelling_of(data + offsets[row], data + offsets[row + 1]);
-      if (number.kind == Spelling::kNone || (validity && !(validity[(offset + row) >> 3] >> ((offset + row) & 7) & 1))) continue;
-      out.floats[row] = double_of(number);
-      if (!exact_as_double(number, out.floats[row])) note(&out.first_inexact, row);
+      const Spelling number = spelling_of(column.data + offsets[row], column.data + offsets[row + 1]);
+      if (number.kind == Spelling::kNone || missing(row)) continue;
+      const double value = double_of(number);
+      put(row, value);
+      if (!exact_as_double(number, value)) note(&out.first_inexact, row);
     }
-    out.ints.clear();
-    ints = false;
   };
   for (int64_t row = 0; row < rows; ++row) {
-    if (validity && !(validity[(offset + row) >> 3] >> ((offset + row) & 7) & 1)) {
-      set_null(&out, row, rows);
+    if (missing(row)) {
+      put_null(row);
       continue;
     }
-    const char *from = data + offsets[row], *to = data + offsets[row + 1];
+    const char *from = column.data + offsets[row], *to = column.data + offsets[row + 1];
     if (from == to) {  // a quoted empty value: no number, and no text that could tell one from the other
-      set_null(&out, row, rows);
+      put_null(row);
       out.as_written = false;
       continue;
     }
     if (const Plain plain = plain_number(from, to); plain.found && !out.texts) {
-      if (ints && !plain.whole) to_floats(row);
+      if (whole && !plain.whole) to_floats(row);
       ++out.numbers;
-      if (ints) {
-        out.ints[row] = plain.digits;
+      if (whole) {
+        put(row, plain.digits);
       } else {
-        out.floats[row] = plain.value;
+        put(row, plain.value);
       }
       if (!plain.whole) note(&out.first_not_int, row);
       continue;
     }
     const Spelling number = spelling_of(from, to);
     const bool loose = number.kind == Spelling::kNone || number.kind == Spelling::kSpecial;
-    if (loose && begins_marker[static_cast<uint8_t>(*from)] && static_cast<size_t>(to - from) <= longest_marker &&
-        markers.count(std::string(from, to))) {
-      ++out.markers;
+    if (loose && markers.hold(from, to)) {
       out.as_written = false;
-      set_null(&out, row, rows);
+      put_null(row);
       continue;
     }
     if (number.kind == Spelling::kNone) {
       ++out.texts;
       note(&out.first_text, row);
       note(&out.first_not_int, row);
-      ints = floats = false;
+      whole = floats = false;
       continue;
     }
     ++out.numbers;
@@ -251,27 +259,28 @@ CellNumbers read_numbers(const int32_t* offsets, const char* data, const uint8_t
     }
     if (number.kind != Spelling::kWhole) note(&out.first_not_int, row);
     if (out.texts) continue;
-    if (ints) {
+    if (whole) {
       if (number.kind == Spelling::kWhole) {
-        const auto parsed = std::from_chars(number.begin, number.end, out.ints[row]);
+        int64_t value = 0;
+        const auto parsed = std::from_chars(number.begin, number.end, value);
         if (parsed.ec == std::errc::result_out_of_range) {
           note(&out.first_big, row);
           note(&out.first_not_int, row);
         }
+        put(row, value);
         continue;
       }
       to_floats(row);
     }
-    out.floats[row] = double_of(number);
-    if (number.kind == Spelling::kWhole && !exact_as_double(number, out.floats[row])) note(&out.first_inexact, row);
-    if (number.kind != Spelling::kSpecial && std::isinf(out.floats[row])) note(&out.first_overflow, row);
+    const double value = double_of(number);
+    put(row, value);
+    if (number.kind == Spelling::kWhole && !exact_as_double(number, value)) note(&out.first_inexact, row);
+    if (number.kind != Spelling::kSpecial && std::isinf(value)) note(&out.first_overflow, row);
   }
   if (out.texts) out.kind = CellKind::kText;
   else if (!out.numbers) out.kind = CellKind::kEmpty;
   else if (floats) out.kind = CellKind::kFloat;
   else out.kind = out.first_big >= 0 ? CellKind::kBig : CellKind::kInt;
-  if (out.kind != CellKind::kInt) out.ints.clear();
-  if (out.kind != CellKind::kFloat) out.floats.clear();
   return out;
 }
 

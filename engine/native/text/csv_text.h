@@ -28,21 +28,40 @@ enum class CellKind : int { kEmpty = 0, kInt = 1, kBig = 2, kFloat = 3, kText = 
 // What the texts of one column are. An index is that of the first such row, or -1.
 struct CellNumbers {
   CellKind kind = CellKind::kEmpty;
-  std::vector<int64_t> ints;      // of kInt
-  std::vector<double> floats;     // of kFloat
   std::vector<uint8_t> validity;  // bitmap; empty where every row has a value
   int64_t nulls = 0;              // rows without a number, of kInt and kFloat
   int64_t numbers = 0;            // values that are numbers
   int64_t texts = 0;              // values that are none
-  int64_t markers = 0;            // values that say "missing", such as NA
   int64_t padded = 0;             // numbers that begin with a 0 that they do not need
   bool as_written = true;         // kInt: the numbers' own digits are the text
   int64_t first_text = -1, first_padded = -1, first_big = -1, first_overflow = -1, first_inexact = -1, first_not_int = -1;
 };
 
-// Reads rows [0, rows) of an Arrow string array (32-bit offsets; validity may be null, and begins at bit `offset`).
-// `markers` are the texts that mean "missing" where a column is of numbers. `as_float`: whole numbers become doubles, too.
-CellNumbers read_numbers(const int32_t* offsets, const char* data, const uint8_t* validity, int64_t offset, int64_t rows,
-                         const std::unordered_set<std::string>& markers, bool as_float);
+// Texts that mean "missing" where a column is of numbers, such as NA.
+class Markers {
+ public:
+  explicit Markers(std::unordered_set<std::string> texts);
+  bool hold(const char* from, const char* to) const {
+    return begins_[static_cast<uint8_t>(*from)] && static_cast<size_t>(to - from) <= longest_ && texts_.count(std::string(from, to));
+  }
+
+ private:
+  std::unordered_set<std::string> texts_;
+  size_t longest_ = 0;
+  bool begins_[256] = {};
+};
+
+// A column of texts: an Arrow string array (32-bit offsets; validity may be null, and begins at bit `offset`).
+struct TextColumn {
+  const int32_t* offsets;
+  const char* data;
+  const uint8_t* validity;
+  int64_t offset;
+  int64_t rows;
+};
+
+// Reads a column's rows into `values`, 8 bytes a row: int64 of kInt, double of kFloat, of other kinds anything.
+// `as_float`: whole numbers become doubles, too.
+CellNumbers read_numbers(const TextColumn& column, const Markers& markers, bool as_float, uint8_t* values);
 
 }  // namespace fullpass

@@ -42,7 +42,7 @@ def test_text_that_begins_as_other_formats_do_is_text(tmp_path, word, rows):
 )
 def test_what_is_no_csv_is_not_read_as_rows_of_odd_columns(tmp_path, text):
     (tmp_path / "a.csv").write_bytes(text)
-    with pytest.raises(DataError, match="has no row of column names: it begins with .* so it is"):
+    with pytest.raises(DataError, match=r"has no row of column names: it begins with .* so it is"):
         open_source(tmp_path / "a.csv")
     with piped(bz2.compress(text)) as pipe, pytest.raises(DataError):
         open_source(pipe)

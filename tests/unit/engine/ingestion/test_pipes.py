@@ -84,10 +84,25 @@ def piped(data):
         thread.join()
 
 
+def open_without_a_name():
+    """Files of no name that this process has open, or mapped."""
+    found = [
+        os.readlink(f"/proc/self/fd/{number}")
+        for number in os.listdir("/proc/self/fd")
+        if os.path.lexists(f"/proc/self/fd/{number}")
+    ]
+    with open("/proc/self/maps") as maps:
+        found += [line.split(maxsplit=5)[-1] for line in maps if "/" in line]
+    return {name.strip() for name in found if name.strip().endswith("(deleted)") and "memfd" not in name}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux says what is open")
 @pytest.mark.parametrize("kind", WRITERS)
 def test_any_format_through_a_pipe(tmp_path, kind):
+    before = open_without_a_name()
     with piped(WRITERS[kind](tmp_path)) as pipe:
         assert ingest(pipe, tmp_path / "out", num_shards=2).num_records == ROWS
+    assert open_without_a_name() <= before, "what came through the pipe still takes disk space"
     found = pa.Table.from_batches(Dataset.open(tmp_path / "out").read_batches())
     texts = [text.decode() if isinstance(text, bytes) else text for text in found["s"].to_pylist()]
     assert found["x"].to_pylist() == TABLE["x"].to_pylist() and texts == TABLE["s"].to_pylist()
