@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from engine.core.errors import ConfigError, DataError, column_not_found, listed
 from engine.schema.kinds import is_text_or_bytes
 from engine.schema.lists import is_list
+from engine.schema.plain_arrays import plain_array
 from engine.schema.tensorflow_view import default_of
 
 __all__ = ["as_numbers", "cast_array", "conform", "first_without_fit", "refuse_overflow", "select_fields"]
@@ -101,6 +102,7 @@ def cast_array(column: pa.Array, target: pa.DataType) -> pa.Array:
     Raises:
         pa.ArrowInvalid: a value that does not fit.
     """
+    column = plain_array(column)
     cast = _cast_unchecked(column, target)
     refuse_overflow(column, cast)
     return cast

@@ -10,6 +10,7 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.formats.beginnings import may_be_text
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.schema.plain_arrays import plain_array
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
 
@@ -65,7 +66,10 @@ def _chosen(batch: pa.RecordBatch, columns: Sequence[str] | None) -> pa.RecordBa
     chosen = batch if columns is None else batch.select(list(columns))
     # Arrow takes offsets as the file has them: a damaged one would be read as memory, and end the process.
     chosen.validate(full=True)
-    return chosen
+    arrays = [plain_array(column) for column in chosen.columns]  # of run ends Arrow counts no null
+    if not arrays or all(array is column for array, column in zip(arrays, chosen.columns)):
+        return chosen
+    return pa.RecordBatch.from_arrays(arrays, names=chosen.schema.names)
 
 
 FORMAT = NumberedFormat("arrow", _IpcFile, _matches, (".arrow", ".feather", ".ipc", ".arrows"))

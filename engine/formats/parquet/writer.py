@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from typing import Any
 
 import pyarrow as pa
@@ -34,7 +35,10 @@ class Writer:
         if compression not in COMPRESSIONS:
             raise ConfigError(f"compression is {compression!r}; Parquet takes {', '.join(map(repr, COMPRESSIONS))}")
         schema = _writable(without_marks(schema))
-        self._writer = pq.ParquetWriter(file, schema, compression=compression or "none", write_page_checksum=True)
+        try:
+            self._writer = pq.ParquetWriter(file, schema, compression=compression or "none", write_page_checksum=True)
+        except pa.ArrowNotImplementedError as error:
+            raise _not_written(schema, error) from error
         self._schema, self._group_rows, self._group_bytes = schema, row_group_rows, row_group_bytes
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
@@ -77,6 +81,18 @@ class Writer:
         with contextlib.suppress(Exception):
             self._writer.close()
         self._writer.is_open = False
+
+
+def _not_written(schema: pa.Schema, error: Exception) -> ConfigError:
+    for field in schema:
+        try:
+            pq.ParquetWriter(io.BytesIO(), pa.schema([field])).close()
+        except pa.ArrowNotImplementedError:
+            return ConfigError(
+                f"column {field.name!r} has type {field.type}, which Parquet cannot hold: leave it out, or turn it into columns of "
+                "numbers or text"
+            )
+    return ConfigError(f"Parquet cannot hold this schema: {error}")
 
 
 def _writable(schema: pa.Schema) -> pa.Schema:

@@ -9,6 +9,7 @@ import gzip
 import json
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.feather
 import pyarrow.json
 import pytest
@@ -303,3 +304,37 @@ def test_integers_that_a_double_would_round_are_refused_and_no_others(tmp_path, 
         return
     found = [row for batch in Dataset.open(tmp_path / "a.jsonl").read_batches() for row in batch.to_pylist()]
     assert found == [json.loads(line) for line in lines.splitlines()]
+
+
+LAYOUTS = {
+    "run ends of text": pa.compute.run_end_encode(pa.array(["a", "a", None, "b"])),
+    "run ends, sliced": pa.compute.run_end_encode(pa.array([9.5, 1.5, 1.5, None, 2.5])).slice(1),
+    "list views": pa.ListViewArray.from_arrays([3, 0, 0, 1], [2, 0, 3, 2], pa.array([0, 1, 2, 3, 4])),
+    "list views with a null": pa.array([[1, 2], None, [], [3]], pa.list_view(pa.int64())),
+    "large list views": pa.array([["a"], None, [], ["b", "c"]], pa.large_list_view(pa.string())),
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_newer_layouts_are_read_and_written(tmp_path, kind):
+    table, path = pa.table({"c": LAYOUTS[kind], "k": range(4)}), tmp_path / "a.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    expected = LAYOUTS[kind].to_pylist()
+    ingest(path, tmp_path / "out", num_shards=1)
+    for source in (path, tmp_path / "out"):
+        batches = list(Dataset.open(source).read_batches())
+        pa.Table.from_batches(batches).validate(full=True)
+        assert pa.Table.from_batches(batches)["c"].to_pylist() == expected
+
+
+def test_a_type_that_parquet_cannot_hold_names_its_column(tmp_path):
+    months = pa.array([pa.MonthDayNano([1, 2, 3])])
+    with (
+        pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file,
+        pa.ipc.new_file(file, pa.schema([("x", pa.int64()), ("m", months.type)])) as writer,
+    ):
+        writer.write_table(pa.table({"x": [1], "m": months}))
+    with pytest.raises(ConfigError, match="column 'm' has type month_day_nano_interval, which Parquet cannot hold"):
+        ingest(tmp_path / "a.arrow", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

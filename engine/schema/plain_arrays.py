@@ -1,0 +1,29 @@
+"""Arrays in Arrow's newer layouts as the older ones that everything here takes; `engine.schema.unify.plain_type` says which."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["plain_array"]
+
+
+def plain_array(array: pa.Array) -> pa.Array:
+    """Returns run-end-encoded values as one each, and list views as lists; any other array as it is.
+
+    pyarrow casts neither: of a list view with a null it makes an array that is not valid.
+    """
+    types, kind = pa.types, array.type
+    if types.is_run_end_encoded(kind):
+        return plain_array(pc.run_end_decode(array))
+    if types.is_list_view(kind) or types.is_large_list_view(kind):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        large = types.is_large_list_view(kind)
+        return (pa.LargeListArray if large else pa.ListArray).from_arrays(
+            pa.array(offsets, pa.int64() if large else pa.int32()),
+            plain_array(array.flatten()),
+            mask=array.is_null() if array.null_count else None,
+        )
+    return array
