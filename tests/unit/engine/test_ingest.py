@@ -78,6 +78,14 @@ def test_key_split_shares_follow_the_fractions_and_not_the_type():
     assert parts[:12].tolist() == part_of_rows(batch.slice(0, 12), ["k"], {"a": 0.7, "b": 0.2, "c": 0.1}).tolist()
 
 
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_keys_that_are_equal_as_numbers_have_one_part(kind):
+    batch = pa.record_batch({"k": pa.array([0.0, -0.0, None, None, 1.5], kind)})
+    fractions = {str(part): 1 / 64 for part in range(64)}  # so many that two hashes are hardly ever of one part
+    zero, minus_zero, one_null, other_null, _ = part_of_rows(batch, ["k"], fractions).tolist()
+    assert (zero, one_null) == (minus_zero, other_null)
+
+
 @pytest.mark.parametrize("fractions", [{"a": 0.5, "b": 0.6}, {"a": 1.0, "b": 0.0}, {}])
 def test_fractions_that_do_not_sum_to_one_are_refused(source, tmp_path, fractions):
     with pytest.raises(ConfigError):

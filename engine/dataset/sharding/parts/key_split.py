@@ -43,6 +43,8 @@ def texts_of(column: pa.Array, name: str) -> pa.Array:
         column = column.cast(pa.int32() if types.is_time32(kind) else pa.int64())
     elif types.is_duration(kind):
         column = column.cast(pa.int64())
+    elif types.is_float32(kind) or types.is_float64(kind):  # -0.0 equals 0.0, and its text would not
+        column = pc.if_else(pc.equal(column, pa.scalar(0.0, kind)), pa.scalar(0.0, kind), column)
     if not is_text_or_bytes(kind):
         try:
             column = column.cast(pa.string())
