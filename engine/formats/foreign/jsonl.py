@@ -6,13 +6,14 @@ A plain file is read in runs of whole lines, which are its blocks; a compressed 
 from __future__ import annotations
 
 import hashlib
-import io
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.json
+from isal import igzip, igzip_lib
 
 from engine.core.errors import DataError
 from engine.formats.beginnings import is_bzip2, unpacked_head
@@ -67,30 +68,47 @@ class _JsonFile(NumberedFile):
         self._bounds = [0, _paths.stat(path)[0]] if self._packed else _line_bounds(path)
         self.sizes = [stop - start for start, stop in zip(self._bounds, self._bounds[1:])]
         self._explicit = pa.schema([])
-        self.schema = self._inferred()
-        times = [field for field in self.schema if _without_times(field.type) != field.type]
-        if times:  # the reader takes text for times where all of a block's look like some
-            self._explicit = pa.schema([field.with_type(_without_times(field.type)) for field in times])
-            self.schema = self._inferred()
+        self._counts = [0] * len(self.sizes)
+        self._hashes: list[bytes] = []
+        self.nulls: set[str] = set()
+        self._look_at_all()
 
-    def _inferred(self) -> pa.Schema:
-        rows = 0
+    def _look_at_all(self) -> None:
+        """Finds the schema, and with it all that is asked of the file before it is read: to parse it again takes as long."""
+        timed: set[str] = set()
+        everywhere: set[str] | None = None
 
         def found() -> Iterator[tuple[str, pa.Schema]]:
-            nonlocal rows
+            nonlocal everywhere
             for index in range(len(self.sizes)):
-                for batch in self._batches(index):
-                    rows += batch.num_rows
-                    yield self._path, batch.schema
+                digest = hashlib.blake2b(digest_size=16)
+                for batch in self._batches(index, digest):
+                    self._counts[index] += batch.num_rows
+                    names = batch.schema.names
+                    everywhere = set(names) if everywhere is None else everywhere.intersection(names)
+                    self.nulls.update(name for name, column in zip(names, batch.columns) if column.null_count)
+                    schema = pa.schema([field.with_type(_without_times(field.type)) for field in batch.schema])
+                    timed.update(field.name for field in batch.schema if schema.field(field.name) != field)
+                    yield self._path, schema
+                self._hashes.append(digest.digest())
 
         try:
-            return unify_schemas(found()).schema
+            self.schema = unify_schemas(found()).schema
         except _BadLine as error:
-            raise DataError(error.message, path=self._path, record=rows + error.row) from error
+            raise DataError(error.message, path=self._path, record=sum(self._counts) + error.row) from error
         except _BadStream as error:
             raise DataError(
-                f"cannot be unpacked from here on: {error}; it is cut off or damaged", path=self._path, record=rows
+                f"cannot be unpacked from here on: {error}; it is cut off or damaged",
+                path=self._path,
+                record=sum(self._counts),
             ) from error
+        self.nulls.update(set(self.schema.names).difference(everywhere or ()))
+        # The reader takes text for times where all of a block's look like some.
+        self._explicit = pa.schema([field for field in self.schema if field.name in timed])
+
+    def count(self, block: int) -> int:
+        """Returns the rows of a block."""
+        return self._counts[block]
 
     def read(self, block: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         """Yields the rows of a block."""
@@ -107,19 +125,21 @@ class _JsonFile(NumberedFile):
 
     def hash(self, block: int) -> bytes:
         """Returns the hash of the block's bytes."""
-        digest = hashlib.blake2b(digest_size=16)
-        for text in self._pieces(block, whole_lines=False):
-            digest.update(text)
-        return digest.digest()
+        return self._hashes[block]
 
-    def _batches(self, block: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, block: int, digest: Any = None) -> Iterator[pa.RecordBatch]:
+        first = block == 0
         for text in self._pieces(block):
+            text = text.removeprefix(_BOM) if first else text
+            first = False
+            if digest is not None:
+                digest.update(text)
             if not text.strip():
                 continue
             _refuse_other_text(text)
             try:
                 table = pyarrow.json.read_json(
-                    io.BytesIO(text),
+                    pa.BufferReader(text),
                     read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
                     parse_options=pyarrow.json.ParseOptions(explicit_schema=self._explicit),
                 )
@@ -128,24 +148,20 @@ class _JsonFile(NumberedFile):
             self._refuse_rounded(table, text)
             yield from table.combine_chunks().to_batches()
 
-    def _pieces(self, block: int, whole_lines: bool = True) -> Iterator[bytes]:
+    def _pieces(self, block: int) -> Iterator[bytes]:
         """Yields the block's bytes: of a compressed file in pieces of whole lines."""
         with _paths.open_input(self._path) as raw:
             if not self._packed:
                 raw.seek(self._bounds[block])
-                text = _exactly(raw, self.sizes[block])
-                yield text if block else text.removeprefix(_BOM)
+                yield _exactly(raw, self.sizes[block])
                 return
-            stream = pa.CompressedInputStream(pa.PythonFile(raw, "r"), self._packed)
+            stream = _unpacking(raw, self._packed)
             rest = b""
             fault: Exception | None = None
             while fault is None:
                 piece, fault = _unpacked(stream)
                 if not piece:
                     break
-                if not whole_lines:
-                    yield piece
-                    continue
                 head, newline, rest = (rest + piece).rpartition(b"\n")
                 if newline:
                     yield head + newline
@@ -173,6 +189,13 @@ def _refuse_other_text(text: bytes) -> None:
         raise _BadLine(ValueError(f"the line is not text of UTF-8: {error.reason} in row {row}")) from error
 
 
+def _unpacking(raw: Any, packed: str) -> Any:
+    """A stream of what a compressed file holds."""
+    if packed == "gzip":
+        return igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
+    return pa.CompressedInputStream(pa.PythonFile(raw, "r"), packed)
+
+
 def _unpacked(stream: Any) -> tuple[bytes, Exception | None]:
     """Up to BLOCK_BYTES of a compressed stream, none at its end; and what is wrong behind them."""
     parts, missing = [], BLOCK_BYTES
@@ -180,7 +203,7 @@ def _unpacked(stream: Any) -> tuple[bytes, Exception | None]:
         while missing > 0 and (part := stream.read(min(missing, _READ_BYTES))):
             parts.append(part)
             missing -= len(part)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, EOFError, zlib.error, igzip_lib.IsalError) as error:
         return b"".join(parts), error
     return b"".join(parts), None
 

@@ -35,10 +35,12 @@ class NumberedFile(abc.ABC):
     Attributes:
         schema: of its columns.
         sizes: bytes of each block, as far as they are known; they are what splits are cut by.
+        nulls: columns that a record lacks, where that is known; None: whoever asks looks.
     """
 
     schema: pa.Schema
     sizes: Sequence[int]
+    nulls: set[str] | None = None
 
     @abc.abstractmethod
     def read(self, block: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -131,11 +133,15 @@ class NumberedFormat:
             _LOG.warning("%s", note)
         may = {field.name for field in unified.schema if field.nullable}
         nulls = {name for name in may for path in paths if name not in self.column_names(path)}
-        size = sum(_paths.stat(path)[0] for path in paths)
+        size = sum(_paths.stat(path)[0] for path in paths if self.open(path).nulls is None)
         if sample_bytes is not None and size > sample_bytes:
             return unified.schema
         for path in paths:
             left = may - nulls
+            known = self.open(path).nulls
+            if known is not None:
+                nulls |= left & known
+                continue
             names = [name for name in self.open(path).schema.names if name in left]
             for block in range(len(self.open(path).sizes) if names else 0):
                 nulls |= self._with_nulls(path, block, names)

@@ -338,3 +338,22 @@ def test_a_type_that_parquet_cannot_hold_names_its_column(tmp_path):
     with pytest.raises(ConfigError, match="column 'm' has type month_day_nano_interval, which Parquet cannot hold"):
         ingest(tmp_path / "a.arrow", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_packed_json_lines_are_parsed_once_before_they_are_read(tmp_path, monkeypatch):
+    path, parsed = tmp_path / "a.jsonl.gz", []
+    monkeypatch.setattr(jsonl, "BLOCK_BYTES", 4096)
+    rows = [
+        {"i": i, "t": "2020-01-01T00:00:00" if i < 500 else "soon", "n": None if i == 7 else 1} for i in range(1000)
+    ]
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + "".join(json.dumps(row) + "\n" for row in rows).encode()))
+    read_json = pyarrow.json.read_json
+    monkeypatch.setattr(
+        pyarrow.json, "read_json", lambda *given, **named: parsed.append(1) or read_json(*given, **named)
+    )
+    dataset = Dataset.open(path)
+    nullable = [field.name for field in dataset.schema if field.nullable]
+    assert (dataset.num_records, nullable, dataset.schema.field("t").type) == (1000, ["n"], pa.string())
+    looked = len(parsed)
+    assert pa.Table.from_batches(dataset.read_batches()).to_pylist() == rows
+    assert len(parsed) == 2 * looked > 2
