@@ -203,7 +203,7 @@ def _unpacked(stream: Any) -> tuple[bytes, Exception | None]:
         while missing > 0 and (part := stream.read(min(missing, _READ_BYTES))):
             parts.append(part)
             missing -= len(part)
-    except (pa.ArrowException, OSError, EOFError, zlib.error, igzip_lib.IsalError) as error:
+    except (pa.ArrowException, OSError, EOFError, zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]
         return b"".join(parts), error
     return b"".join(parts), None
 
