@@ -6,6 +6,7 @@ import dataclasses
 import filecmp
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -196,19 +197,18 @@ def order_and_write(operation: Any, inputs: Sequence[Any], context: EvaluationCo
     path = os.path.join(context.assets_dir, operation.vocab_filename)
     if operation.file_format == "tfrecord_gzip":
         path += ".tfrecord.gz"
-    known = os.path.exists(path)
-    written = f"{path}.again" if known else path
+    # Under its name it is whole: a worker that died while writing must not look like another vocabulary to the next try.
+    written = f"{path}.{secrets.token_hex(4)}"
     write_vocabulary(
         _or_dummy(blocks, operation.input_dtype), written, operation.file_format, operation.store_frequency
     )
-    if known:
-        same = filecmp.cmp(written, path, shallow=False)
+    if os.path.exists(path) and not filecmp.cmp(written, path, shallow=False):
         os.remove(written)
-        if not same:
-            raise ConfigError(
-                f"two vocabularies of different tokens have the file name {operation.vocab_filename!r}: the later one would replace the "
-                "other; give each its own vocab_filename (key_vocabulary_filename)"
-            )
+        raise ConfigError(
+            f"two vocabularies of different tokens have the file name {operation.vocab_filename!r}: the later one would replace the "
+            "other; give each its own vocab_filename (key_vocabulary_filename)"
+        )
+    os.replace(written, path)
     return (np.array(path),)
 
 
