@@ -14,7 +14,7 @@ from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader
 from transforms.passes.progress import PassProgress
 
 if TYPE_CHECKING:
-    from engine.dataset.dataset import Dataset
+    from engine.dataset.dataset import DataPaths, Dataset
 
 __all__ = ["StatisticsReport", "statistics"]
 
@@ -45,7 +45,7 @@ class StatisticsReport:
 
 
 def statistics(
-    ds: Dataset,
+    ds: Dataset | DataPaths,
     out: str | os.PathLike[str] | None = None,
     runner: Any = "local",
     runner_options: Sequence[str] = (),
@@ -61,7 +61,7 @@ def statistics(
     """Returns the statistics of a data set, after one pass over it.
 
     Args:
-        ds: `engine.Dataset`.
+        ds: `engine.Dataset`, or what `Dataset.open` takes.
         out: directory to write them to, local or a URI (docs/statistics.md lists its files); it appears whole or not at all.
         runner: "local", "flink", "spark" or the name of a Beam runner.
         runner_options: options of the runner.
@@ -77,6 +77,7 @@ def statistics(
         ConfigError: a column that is not there, a slice of too many values, a runner that cannot work.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
+    from engine.dataset.dataset import as_dataset
     from transforms.analyze import split_bytes
     from transforms.profiling.proto import statistics_proto
     from transforms.profiling.slices import check_slices
@@ -88,6 +89,7 @@ def statistics(
     from transforms.validation.schema_file import as_schema
 
     start = time.perf_counter()
+    ds = as_dataset(ds)
     held_bytes = memory_bytes(memory)
     destination = None if out is None else Destination(out, STATISTICS)
     if destination is not None:

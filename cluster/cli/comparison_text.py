@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.pipeline.run_facts import Difference
+from engine.core.text_encoding import in_markdown, one_line
 
 __all__ = ["as_markdown", "as_text"]
 
@@ -34,13 +35,14 @@ def as_markdown(comparison: Any, changed: Sequence[Difference], names: tuple[str
     """Returns the comparison as Markdown, for a pull request; arguments as of `as_text`."""
     verdict = _verdict(comparison)
     lines = [f"# {verdict[0][0].upper()}{verdict[0][1:]}", "", f"`{names[0]}` → `{names[1]}`", ""]
-    lines += [f"* {line.strip()}" for line in verdict[1:]] + [""] * (len(verdict) > 1)
+    lines += [f"* {in_markdown(line)}" for line in verdict[1:]] + [""] * (len(verdict) > 1)
     if changed:
         lines += ["| changed | before | after |", "|---|---|---|"]
-        lines += [f"| {e.concern}: {e.name} | {_cell(e.before)} | {_cell(e.after)} |" for e in changed] + [""]
+        cells = [(f"{e.concern}: {e.name}", _cell(e.before), _cell(e.after)) for e in changed]
+        lines += [f"| {' | '.join(in_markdown(cell) for cell in row)} |" for row in cells] + [""]
     lines += [f"| {' | '.join(_HEADER)} |", "|---|---:|---|---:|---:|---:|---|"]
-    lines += [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in _rows(comparison, show)]
-    return "\n".join([*lines, "", *_notes(comparison, show), ""])
+    lines += [f"| {' | '.join(in_markdown(cell) for cell in row)} |" for row in _rows(comparison, show)]
+    return "\n".join([*lines, "", *(in_markdown(note) for note in _notes(comparison, show)), ""])
 
 
 def _rows(comparison: Any, show: int) -> list[tuple[str, ...]]:
@@ -92,12 +94,8 @@ def _difference(each: Difference) -> str:
 def _cell(value: str | None) -> str:
     if value is None:
         return "(none)"
-    text = " ".join(str(value).split())
-    return _escaped(text if len(text) <= 80 else f"{text[:77]}...")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    text = one_line(" ".join(str(value).split()))
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> str:

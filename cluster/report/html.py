@@ -15,8 +15,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cluster.report.model import Chart, Page, visible
+from cluster.report.model import Chart, Page
 from engine.core.errors import ConfigError
+from engine.core.text_encoding import visible
 from engine.storage.atomic import atomic_file
 
 __all__ = ["check_extra", "render_html"]

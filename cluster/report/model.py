@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Block", "Cell", "Chart", "Column", "Page", "Section", "Table", "Verdict", "number", "shown", "visible"]
+__all__ = ["Block", "Cell", "Chart", "Column", "Page", "Section", "Table", "Verdict", "number", "shown"]
 
 _LONG = 36  # characters
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,11 +139,6 @@ class Page:
     sections: Sequence[Section] = ()
     footer: str = ""
     digest: str = ""
-
-
-def visible(text: str) -> str:
-    """Returns text with characters that would turn or hide what stands beside them as their code points."""
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def shown(value: Any) -> str:

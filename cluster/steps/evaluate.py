@@ -122,7 +122,7 @@ def run(
         baseline=config.baseline or None,
         weight=config.weight or (asked.weight if asked else "") or None,
         query=config.query or (asked.query if asked else "") or None,
-        output=config.output or None,
+        output=config.output or (asked.output if asked and not config.labels else "") or None,
         task=config.task or None,
         label_vocabulary=config.label_vocabulary or None,
         intervals=(asked.intervals if asked else "") or config.intervals,

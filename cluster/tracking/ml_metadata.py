@@ -6,6 +6,7 @@ Artifacts have TFX's types (Examples, TransformGraph, Model, ModelEvaluation, ..
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,8 @@ class _Recorder:
         if step == "evaluate":
             artifact.custom_properties["blessed"].int_value = int(bool(finished.record.info.get("blessed")))
             for metric, value in finished.record.info.get("overall", {}).items():
-                artifact.custom_properties[metric].double_value = value
+                if value is not None and math.isfinite(value):
+                    artifact.custom_properties[metric].double_value = value
         return artifact
 
     def _facts(self, properties: Any, finished: Finished) -> None:

@@ -1,10 +1,15 @@
-"""Names of text encodings, as Python knows them."""
+"""Text: names of its encodings, as Python knows them, and how text of data is shown, in a line and in Markdown."""
 
 from __future__ import annotations
 
 import codecs
+import re
 
-__all__ = ["is_encoding", "is_utf8"]
+__all__ = ["in_markdown", "is_encoding", "is_utf8", "one_line", "visible"]
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~!&@])")
+_AS_HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
 
 
 def is_encoding(name: str) -> bool:
@@ -19,3 +24,25 @@ def is_encoding(name: str) -> bool:
 def is_utf8(name: str) -> bool:
     """Returns whether an encoding is UTF-8, whatever it is called."""
     return codecs.lookup(name).name == "utf-8"
+
+
+def visible(text: str) -> str:
+    """Returns text with characters that would turn or hide what stands beside them as their code points."""
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def one_line(text: str) -> str:
+    """Returns text as `visible` does, with tabs and line ends as they are written in programs."""
+    return visible(text).replace("\t", "\\t").replace("\n", "\\n")
+
+
+def in_markdown(text: str, longest: int = 200) -> str:
+    """Returns text that GitHub's Markdown and HTML show as it is, in a table, too.
+
+    Args:
+        text: of data, any characters.
+        longest: characters; what is longer is cut.
+    """
+    text = visible(" ".join(text.split()))
+    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return _SPECIAL.sub(lambda match: _AS_HTML.get(match[1], f"\\{match[1]}"), text)

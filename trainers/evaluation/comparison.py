@@ -46,11 +46,9 @@ class Change:
     @property
     def verdict(self) -> str:
         """ "better" or "worse" where the interval of the change leaves 0 out, "" where it does not or nothing is better."""
-        base = self.metric.rpartition("/")[2].partition("@")[0]
-        known = math.isfinite(self.change) and math.isfinite(self.half_width)
-        if not known or abs(self.change) <= self.half_width or base in _NEITHER:
+        if not math.isfinite(self.half_width) or abs(self.change) <= self.half_width:
             return ""
-        return "better" if (self.change < 0) == lower_is_better(self.metric) else "worse"
+        return _direction(self.metric, self.change)
 
     def as_json(self) -> dict[str, Any]:
         """Returns JSON values; null where there is no number."""
@@ -85,8 +83,10 @@ class Comparison:
     def reasons(self) -> list[str]:
         """Why the second model may not replace the first, one line each; none where it may."""
         found = []
-        if self.before.label != self.after.label:
-            found.append(f"the labels differ: {self.before.label} and {self.after.label}")
+        for what in ("label", "weight", "query"):
+            one, two = (getattr(each, what) or "none" for each in (self.before, self.after))
+            if one != two:
+                found.append(f"the {'queries' if what == 'query' else f'{what}s'} differ: {one} and {two}")
         shared = [name for name in self.after.overall if name in self.before.overall and name != "example_count"]
         if not shared:
             found.append("they have no metric in common")
@@ -96,11 +96,24 @@ class Comparison:
         if not self.after.judged:
             found.append("it was held to no thresholds")
         found += list(self.after.failures)
+        found += self._worse_without_interval(shared)
         found += [
             f"{each.metric} of {each.segment} is worse: {each.before:.4f} to {each.after:.4f} ({each.change:+.4f} ±{each.half_width:.4f})"
             for each in self.worse
         ]
         return found
+
+    def _worse_without_interval(self, shared: Sequence[str]) -> list[str]:
+        """Metrics of all rows that are worse, where no change has an interval: nothing then says that it is chance."""
+        changes = [each for each in self.changes if each.segment == "all rows" and each.metric in shared]
+        if any(math.isfinite(each.half_width) for each in changes):
+            return []
+        return [
+            f"{each.metric} of all rows is worse: {each.before:.4f} to {each.after:.4f}, and no change has an interval; "
+            "evaluate both with intervals"
+            for each in changes
+            if _direction(each.metric, each.change) == "worse"
+        ]
 
     @property
     def may_replace(self) -> bool:
@@ -133,6 +146,14 @@ class Comparison:
         }
 
 
+def _direction(metric: str, change: float) -> str:
+    """ "better" or "worse"; "" where the change is no number or 0, or of a metric of which neither more nor less is better."""
+    base = metric.rpartition("/")[2].partition("@")[0]
+    if not math.isfinite(change) or change == 0 or base in _NEITHER:
+        return ""
+    return "better" if (change < 0) == lower_is_better(metric) else "worse"
+
+
 def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
     """Returns the second evaluation against the first.
 
@@ -144,7 +165,9 @@ def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
         before: of the model that is served.
         after: of the one that may replace it.
     """
-    same = bool(before.data) and before.data == after.data and before.rows == after.rows
+    same = bool(before.data) and all(
+        getattr(before, what) == getattr(after, what) for what in ("data", "rows", "label", "weight", "query")
+    )
     paired = same and before.intervals == after.intervals != Intervals.NONE.value
     intervals = Intervals(after.intervals)
     old = {_key(s): s for s in before.slices if not s.merged}

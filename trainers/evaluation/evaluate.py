@@ -102,6 +102,7 @@ def evaluate(
         raise ConfigError(f"intervals: got {intervals!r}; expected {', '.join(repr(i.value) for i in Intervals)}")
     if max_segments < 1:
         raise ConfigError(f"max_segments is {max_segments}; it takes 1 or more")
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     judged = parse_thresholds(thresholds)
     wanted = wanted_slices(slices, judged)
     dataset = as_dataset(data)
@@ -148,6 +149,8 @@ def evaluate(
         model_sha256=digest,
         data=manifest.hash,
         label=_shown_label(labels),
+        weight=weight or "",
+        query=query or "",
     )
     if out is not None:
         result.save(out)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.core.errors import ConfigError
 from trainers.evaluation.accumulators.sampling import Intervals, half_width
 from trainers.evaluation.fairness import gaps
 from trainers.evaluation.judgement import failures, not_judged
@@ -14,7 +15,9 @@ from trainers.evaluation.passes.tally import Measured, Tally
 from trainers.evaluation.result import OTHER, EvaluationResult, SliceResult
 from trainers.evaluation.thresholds import Threshold
 
-__all__ = ["outcome"]
+__all__ = ["MOST_REPORTED", "outcome"]
+
+MOST_REPORTED = 100_000  # segments of one kind: some 10 kB of memory each
 
 
 def outcome(tally: Tally, judged: Sequence[Threshold], max_segments: int, **facts: Any) -> EvaluationResult:
@@ -25,6 +28,10 @@ def outcome(tally: Tally, judged: Sequence[Threshold], max_segments: int, **fact
         judged: thresholds.
         max_segments: segments of one kind that are kept by themselves.
         **facts: of the result: model, model_sha256, data, label.
+
+    Raises:
+        ConfigError: more segments would be reported than memory holds.
+        DataError: the segments of a kind do not add up to all rows.
     """
     least = {c: min(t.min_rows for t in judged if c in t.slices) for t in judged for c in t.slices}
 
@@ -32,7 +39,13 @@ def outcome(tally: Tally, judged: Sequence[Threshold], max_segments: int, **fact
         kept = np.zeros(len(rows), bool)
         kept[np.argsort(-np.array(rows, np.int64), kind="stable")[:max_segments]] = True
         # What a threshold judges is never hidden among others.
-        return kept | (np.array(rows) >= least[columns]) if columns in least else kept
+        kept = kept | (np.array(rows) >= least[columns]) if columns in least else kept
+        if kept.sum() > MOST_REPORTED:
+            raise ConfigError(
+                f"slices: {kept.sum():,} segments of {', '.join(columns)} would be reported by themselves, at most {MOST_REPORTED:,} are; "
+                "give a lower max_segments, or thresholds a higher min_rows"
+            )
+        return kept
 
     plan = tally.plan
     kinds = tally.measured(keep)

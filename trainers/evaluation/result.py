@@ -15,11 +15,13 @@ import numpy as np
 
 from engine.core.errors import DataError
 from engine.core.json_text import parse_json
+from engine.core.text_encoding import one_line
 from engine.storage.paths import open_output
 from engine.storage.tree import read_text
 
-__all__ = ["OTHER", "EvaluationResult", "SliceResult"]
+__all__ = ["MISSING", "OTHER", "EvaluationResult", "SliceResult"]
 
+MISSING = "(missing)"  # what stands for a value that is not there
 OTHER = "(other)"  # value of each column of the segment that small ones are merged into
 VERSION = 2  # 1 had no digest of the model: what it blessed cannot be known
 
@@ -52,10 +54,18 @@ class SliceResult:
 
     @property
     def name(self) -> str:
-        """The segment as text, e.g. "carrier=AA, origin=JFK"."""
+        """The segment as a line of text, e.g. "carrier=AA, origin=JFK": no two segments of the same columns have the same."""
         if self.merged:
-            return f"{', '.join(self.key)}: {self.merged:,} others"
-        return ", ".join(f"{column}={'(missing)' if value is None else value}" for column, value in self.key.items())
+            return one_line(f"{', '.join(self.key)}: {self.merged:,} others")
+        return one_line(", ".join(f"{column}={self._shown(value)}" for column, value in self.key.items()))
+
+    def _shown(self, value: Any) -> str:
+        """A value of the key; in quotes where it would read as another: as the missing one, or as several columns' values."""
+        if value is None:
+            return MISSING
+        text = str(value)
+        alike = text == MISSING or (text[:1] == text[-1:] == '"') or any(f", {column}=" in text for column in self.key)
+        return json.dumps(text, ensure_ascii=False) if alike else text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +93,7 @@ class EvaluationResult:
         deviations, error_bounds: as those of a segment, over all rows.
         tasks: output to its task; the name is empty where there is one only.
         classes: output to the names of its classes, where labels are text.
+        weight, query: columns of the rows' weights and of rankings; empty for none.
     """
 
     model: str
@@ -106,6 +117,8 @@ class EvaluationResult:
     tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     error_bounds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    weight: str = ""
+    query: str = ""
 
     @property
     def blessed(self) -> bool:
@@ -138,6 +151,8 @@ class EvaluationResult:
             "intervals": self.intervals,
             "deviations": _packed(self.deviations),
             "error_bounds": _metrics(self.error_bounds),
+            "weight": self.weight,
+            "query": self.query,
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -212,6 +227,8 @@ def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
         intervals=stored.get("intervals", "none"),
         deviations=_unpacked(stored.get("deviations", {})),
         error_bounds=_numbers(stored.get("error_bounds", {})),
+        weight=stored.get("weight", ""),
+        query=stored.get("query", ""),
     )
 
 

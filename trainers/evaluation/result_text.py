@@ -7,10 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from engine.core.text_encoding import in_markdown
+
 if TYPE_CHECKING:
     from trainers.evaluation.result import EvaluationResult, SliceResult
 
 __all__ = ["markdown", "table"]
+
+_LONGEST = 200  # characters of a segment
+_WIDE = 1 << 20  # columns are never cut for want of room
 
 
 def table(result: EvaluationResult, show: int, metrics: Sequence[str] | None) -> str:
@@ -24,16 +29,17 @@ def table(result: EvaluationResult, show: int, metrics: Sequence[str] | None) ->
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     header, rows, hidden = _rows(result, show, metrics)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
+        table.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=True)
+    for name, *cells in rows:  # as they are: "[red]" is a value of data, not a colour
+        table.add_row(*(Text(cell) for cell in (_cut(name, _LONGEST), *cells)))
     out = io.StringIO()
-    Console(file=out, width=400, force_terminal=False, color_system=None).print(table)
-    lines = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
+    Console(file=out, width=_WIDE, force_terminal=False, color_system=None).print(table)
+    lines = [line.rstrip() for line in out.getvalue().split("\n") if line.strip()]
     return "\n".join([*lines, *hidden, *_verdict(result)])
 
 
@@ -51,9 +57,13 @@ def markdown(result: EvaluationResult, show: int) -> str:
         f"Model `{result.model}` (sha256 {result.model_sha256}), label `{result.label}`, {result.rows:,} rows.",
         "",
     ]
-    lines += ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, "", *hidden, *_verdict(result), ""])
+    lines += ["| " + " | ".join(map(in_markdown, header)) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    lines += ["| " + " | ".join(map(in_markdown, row)) + " |" for row in rows]
+    return "\n".join([*lines, "", *(in_markdown(line) for line in (*hidden, *_verdict(result))), ""])
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _rows(

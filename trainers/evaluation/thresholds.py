@@ -24,6 +24,7 @@ _LOWER = (
     "false_discovery_rate",
     "false_omission_rate",
 )
+_BOUNDS = ("min", "max", "min_change", "max_change", "max_gap")
 _KEYS = ("min", "max", "min_change", "max_change", "slices", "min_rows", "max_gap", "confident", "overall")
 
 
@@ -47,6 +48,9 @@ class Threshold:
         max_gap: most that the best and the worst judged segment of one kind may be apart.
         confident: bounds hold for the whole 95 % interval of the value or of the change, not for the value alone.
         overall: all rows together are held to the bounds, besides the segments of `slices`.
+
+    Raises:
+        ConfigError: no bound, one that is no finite number, which nothing would miss, or nothing that is held to it.
     """
 
     metric: str
@@ -59,6 +63,19 @@ class Threshold:
     max_gap: float | None = None
     confident: bool = False
     overall: bool = True
+
+    def __post_init__(self) -> None:
+        where = f"thresholds.{self.metric}"
+        bounds = {name: getattr(self, name) for name in _BOUNDS}
+        for name, value in bounds.items():
+            if value is not None and not _is_number(value):
+                raise ConfigError(f"{where}.{name} = {value!r}: it must be a number")
+        if all(value is None for value in bounds.values()):
+            raise ConfigError(f"{where}: no bound; give one of {', '.join(_BOUNDS)}")
+        if self.max_gap is not None and not self.slices:
+            raise ConfigError(f"{where}.max_gap: it compares segments; give slices, e.g. slices = [['carrier']]")
+        if not self.overall and not self.slices:
+            raise ConfigError(f"{where}.overall = false: then nothing is judged; give slices")
 
     @property
     def needs_baseline(self) -> bool:
@@ -111,14 +128,6 @@ def _parse(metric: str, value: Any) -> Threshold:
             )
         else:
             settings[key] = int(item) if key == "min_rows" else float(item)
-    if not set(settings) & set(_KEYS) - {"slices", "min_rows", "confident", "overall"}:
-        raise ConfigError(f"thresholds.{metric}: no bound; give one of min, max, min_change, max_change, max_gap")
-    if "max_gap" in settings and not settings.get("slices"):
-        raise ConfigError(
-            f"thresholds.{metric}.max_gap: it compares segments; give slices, e.g. slices = [['carrier']]"
-        )
-    if settings.get("overall") is False and not settings.get("slices"):
-        raise ConfigError(f"thresholds.{metric}.overall = false: then nothing is judged; give slices")
     return Threshold(metric=metric, **settings)
 
 

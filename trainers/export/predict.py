@@ -69,7 +69,7 @@ class LoadedModel:
         Raises:
             DataError: the output is not one answer a row.
         """
-        values = self._answer(**_tensors(batch, self._answer, self._names))[self.output].numpy()
+        values = _as_numpy(self._answer(**_tensors(batch, self._answer, self._names))[self.output])
         if len(values) != batch.num_rows:
             raise DataError(
                 f"the model answered {len(values)} rows for {batch.num_rows}; output {self.output!r} is not one prediction a row"
@@ -84,7 +84,7 @@ class LoadedModel:
             DataError: an output is not one answer a row.
         """
         found = {
-            name: value.numpy() for name, value in self._answer(**_tensors(batch, self._answer, self._names)).items()
+            name: _as_numpy(value) for name, value in self._answer(**_tensors(batch, self._answer, self._names)).items()
         }
         for name, values in found.items():
             if not values.ndim or len(values) != batch.num_rows:
@@ -95,7 +95,13 @@ class LoadedModel:
         """Returns transformed features [n, ...] by name, as the graph inside the model computes them."""
         assert self._transform is not None
         result = self._transform(**_tensors(batch, self._transform, self._names))
-        return {name: result[name].numpy() for name in names}
+        return {name: _as_numpy(result[name]) for name in names}
+
+
+def _as_numpy(value: Any) -> np.ndarray:
+    """A tensor as an array of a type that numpy and Arrow have: bfloat16, which they have not, as float32, exactly."""
+    array: np.ndarray = value.numpy()
+    return array.astype(np.float32) if value.dtype.name == "bfloat16" else array
 
 
 def _tensor_features(function: Any) -> list[str]:

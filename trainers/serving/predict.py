@@ -80,6 +80,7 @@ def predict(
     from transforms.runners import make_runner
     from transforms.transform import shard_tasks
 
+    keep, outputs = (list(dict.fromkeys([each] if isinstance(each, str) else each)) for each in (keep, outputs))
     destination = Destination(out, MANIFEST_NAME)
     dataset = as_dataset(data)
     destination.check(dataset.paths)

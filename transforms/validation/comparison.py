@@ -56,8 +56,8 @@ def compare(
         now: statistics that are judged.
         other: statistics that they are compared with.
         kind: which of the schema's comparators: "drift" from earlier data, "skew" from other data of the same time.
-        thresholds: by feature, in place of the schema's; "*" is for all features that both have: L-infinity where values are names,
-            Jensen-Shannon where they are numbers.
+        thresholds: by feature, in place of the schema's; "*" is for all features that both have, and one a value of: L-infinity
+            where values are names, Jensen-Shannon where they are numbers.
         against: what the other is, for the messages.
 
     Raises:
@@ -71,7 +71,10 @@ def compare(
         raise ConfigError(f"{kind}: feature {unknown[0]!r} not found; available features: {listed(sorted(known))}")
     wanted: dict[str, list[tuple[str, float, Any]]] = {}
     if EVERY in thresholds:
-        wanted = {name: [("", thresholds[EVERY], None)] for name in mine if name in theirs}
+        both = [name for name in mine if name in theirs]
+        # Of what neither has a value of nothing has changed.
+        there = [n for n in both if mine[n].common.tot_num_values or theirs[n].common.tot_num_values]
+        wanted = {name: [("", thresholds[EVERY], None)] for name in there}
     for feature in schema.feature:
         comparator = feature.skew_comparator if kind == "skew" else feature.drift_comparator
         found = list(_of_schema(comparator))

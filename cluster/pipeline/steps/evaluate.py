@@ -25,7 +25,8 @@ def _run(context: StepContext) -> StepResult:
         counts=Counts(rows_in=dataset.num_records, rows_out=result.rows),
         outputs={"result": _RESULT},
         notes=("", *result.table(show=config.show).splitlines()),
-        info={"overall": dict(result.overall), "blessed": result.blessed, "failures": list(result.failures)},
+        # What has no meaning is null: NaN is no JSON, and others read the record.
+        info={"overall": result.as_json()["overall"], "blessed": result.blessed, "failures": list(result.failures)},
     )
 
 

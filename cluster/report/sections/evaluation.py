@@ -95,7 +95,9 @@ def _segment_chart(runs: Sequence[Run], columns: tuple[str, ...], metric: str, s
         for name, value, half in entries:
             if math.isfinite(value) and (name in names or name == "all rows"):
                 half = half if half is not None and math.isfinite(half) else 0.0
-                name = name.removeprefix(f"{columns[0]}=") if len(columns) == 1 else name
+                # A value may read "all rows", too.
+                short = name != f"{columns[0]}=all rows" and len(columns) == 1
+                name = name.removeprefix(f"{columns[0]}=") if short else name
                 values.append({"name": name, "x": value, "low": value - half, "high": value + half, "s": run.name})
     title = f"{metric} by {', '.join(columns)}, with 95 % intervals"
     mark = runs[0].evaluation.overall.get(metric) if not several else None

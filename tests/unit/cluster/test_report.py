@@ -10,12 +10,13 @@ import pytest
 
 from cluster.cli.main import main
 from cluster.report import write_report, write_run_report
-from cluster.report.model import number, shown, visible
+from cluster.report.model import number, shown
 from cluster.report.page import page_of, verdict_of
 from cluster.report.runs import open_run, open_runs
 from cluster.report.sections.training import curves
 from engine.core.errors import ConfigError, DataError
 from engine.core.exit_codes import NOT_MET
+from engine.core.text_encoding import one_line
 from tests.support.report_run import HOSTILE, HOSTILE_VALUES, evaluation, finish_step, write_run
 
 ROOT = Path(__file__).parents[3]
@@ -84,14 +85,16 @@ def test_names_and_values_of_a_run_stay_text(parsed):
     ]
     text = "".join(parsed.text)
     for value in HOSTILE_VALUES:
-        assert visible(value) in text
+        assert one_line(value) in text
     assert "\u202e" not in text  # would turn around what stands beside it
 
 
 def test_names_of_a_run_are_data_of_charts_and_never_part_of_an_expression(parsed):
     specs = json.loads(parsed.scripts[0])
     names = {v.get("name") for spec in specs for v in spec["data"]["values"]}
-    assert set(HOSTILE_VALUES) - {HOSTILE_VALUES[3]} <= names  # the one whose AUC has no meaning is no point
+    assert {one_line(value) for value in HOSTILE_VALUES} - {
+        one_line(HOSTILE_VALUES[3])
+    } <= names  # the one whose AUC has no meaning is no point
     for spec in specs:
         spec.pop("data")
     assert "window.hit" not in json.dumps(without(specs, "domain"))
@@ -217,7 +220,7 @@ def test_comparison_is_a_page_with_the_answer_its_reasons_and_what_changed(tmp_p
     found = Parsed((tmp_path / "page.html").read_text())
     text = "".join(found.text)
     assert "The second may not replace the first" in text and "auc of all rows is worse: 0.9000 to 0.8000" in text
-    assert "-0.1000 ±0.0071" in text and visible(HOSTILE_VALUES[2]) in text and "What changed" in text
+    assert "-0.1000 ±0.0071" in text and one_line(HOSTILE_VALUES[2]) in text and "What changed" in text
     assert main(["compare", *reversed(words), "--out", str(tmp_path / "page.md")]) == 0
     assert "✅ **The second may replace the first" in (tmp_path / "page.md").read_text()
 

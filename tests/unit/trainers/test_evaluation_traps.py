@@ -1,5 +1,7 @@
 """What an evaluation took in silence: bounds that nothing misses, infinite weights, bytes that are no text, one class a row."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +11,7 @@ from engine import ConfigError, DataError
 from trainers.evaluation.comparison import compare
 from trainers.evaluation.evaluate import evaluate
 from trainers.evaluation.result import EvaluationResult
-from trainers.evaluation.thresholds import parse_thresholds
+from trainers.evaluation.thresholds import Threshold, parse_thresholds
 
 ROWS = 400
 
@@ -21,7 +23,13 @@ def models(tmp_path_factory):
     class Model(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
         def raw_features(self, x):
-            return {"late": tf.sigmoid(x), "logit": x, "kind": tf.nn.softmax(tf.stack([x, -x, 0 * x], 1))}
+            return {
+                "late": tf.sigmoid(x),
+                "logit": x,
+                "kind": tf.nn.softmax(tf.stack([x, -x, 0 * x], 1)),
+                "short": tf.cast(tf.sigmoid(x), tf.bfloat16),
+                "none": tf.nn.relu(tf.stack([x, -x], 1)),
+            }
 
     folder, model = tmp_path_factory.mktemp("traps"), Model()
     tf.saved_model.save(model, str(folder / "1"), signatures={"raw_features": model.raw_features})
@@ -45,6 +53,21 @@ def _evaluate(models, folder, columns, **settings):
 def test_bound_that_no_value_misses_is_refused(bound):
     with pytest.raises(ConfigError, match="number"):
         parse_thresholds({"auc": {**bound, "slices": [["a"]]} if isinstance(bound, dict) else bound})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"min": float("nan")}, "auc.min = nan: it must be a number"),
+        ({"max": float("inf")}, "auc.max = inf: it must be a number"),
+        ({}, "auc: no bound; give one of min"),
+        ({"max_gap": 0.1}, "auc.max_gap: it compares segments"),
+        ({"min": 0.1, "overall": False}, "then nothing is judged"),
+    ],
+)
+def test_threshold_made_in_python_is_held_to_the_same_rules(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Threshold(metric="auc", **settings)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +131,109 @@ def test_one_number_for_each_class_is_one_label_where_the_task_says_so(models, t
         assert raised.value.record == 31
 
 
+def test_metric_of_probabilities_is_refused_for_logits_and_other_labels(models, tmp_path):
+    for settings in ({"output": "logit"}, {"output": "logit", "task": "regression"}):
+        with pytest.raises(ConfigError, match=r"'auc' is of probabilities .* answers are from -.* with a sigmoid"):
+            _evaluate(models, tmp_path, {}, metrics=["auc"], **settings)
+    with pytest.raises(ConfigError, match=r"'accuracy' is of probabilities .* the labels from 1 to 2"):
+        _evaluate(models, tmp_path, {"y": [1, 2] * (ROWS // 2)})
+
+
+def test_labels_of_minus_one_and_one_are_those_of_zero_and_one(models, tmp_path):
+    x = _x()
+    late = (np.random.default_rng(2).uniform(size=ROWS) < 1 / (1 + np.exp(-x))).astype(int)
+    given = {"metrics": ["auc", "log_loss", "accuracy"], "slices": ["g"], "batch_rows": 100}
+    group = {"g": ["a", "b"] * (ROWS // 2)}
+    zero, minus = (_evaluate(models, tmp_path, {**group, "y": y}, **given) for y in (late, 2 * late - 1))
+    assert (
+        dict(minus.tasks) == {"": "binary"} and minus.overall == zero.overall and minus.half_widths == zero.half_widths
+    )
+    assert [s.metrics for s in minus.slices] == [s.metrics for s in zero.slices]
+    mixed = np.where(np.arange(ROWS) < 200, 2 * late - 1, late)  # each batch has the ones or the others
+    with pytest.raises(DataError, match="labels are -1 in some rows and 0"):
+        _evaluate(models, tmp_path, {"y": mixed}, **{**given, "slices": []})
+
+
+def test_splits_with_other_signs_of_labels_are_not_added_up(models, tmp_path):
+    pq.write_table(pa.table({"x": np.zeros(4, np.float32), "y": [-1, 1, -1, 1]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": np.zeros(4, np.float32), "y": [0, 1, 0, 1]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="labels are -1 in some rows and 0"):
+        evaluate(models, str(tmp_path / "*.parquet"), "y", output="late", metrics=["auc"])
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_scale_of_weights_changes_nothing(models, tmp_path, scale):
+    given = {"weight": "w", "metrics": ["auc", "pr_auc", "log_loss"]}
+    one, other = (_evaluate(models, tmp_path, {"w": np.full(ROWS, w)}, **given) for w in (1.0, scale))
+    for name in ("auc", "auc_precision_recall", "binary_crossentropy"):
+        assert other.overall[name] == pytest.approx(one.overall[name], rel=1e-9)
+        assert other.half_widths[name] == pytest.approx(one.half_widths[name], rel=1e-6)
+
+
+def test_ranking_refuses_gains_below_zero_and_rows_of_no_query(models, tmp_path):
+    query = np.arange(ROWS) // 10
+    with pytest.raises(DataError, match="label 'y' is below 0; NDCG") as raised:
+        _evaluate(models, tmp_path, {"y": [2.0, -1.0] * (ROWS // 2), "q": query}, query="q", metrics=["ndcg_at_5"])
+    assert raised.value.record == 1
+    with pytest.raises(DataError, match="query 'q' has no value") as raised:
+        _evaluate(models, tmp_path, {"q": np.where(query == 3, np.nan, query)}, query="q", metrics=["mrr"])
+    assert raised.value.record == 30
+    half = _evaluate(models, tmp_path, {"q": query.astype(np.float16)}, query="q", metrics=["mrr"])
+    assert half.overall["mrr"] == pytest.approx(
+        _evaluate(models, tmp_path, {"q": query}, query="q", metrics=["mrr"]).overall["mrr"]
+    )
+
+
+def test_row_without_any_class_is_named(models, tmp_path):
+    x = np.where(np.arange(ROWS) == 23, 0, _x()).astype(np.float32)
+    with pytest.raises(DataError, match="answer is 0 for every class") as raised:
+        _evaluate(models, tmp_path, {"x": x, "y": [0, 1] * (ROWS // 2)}, output="none", metrics=["accuracy"])
+    assert raised.value.record == 23
+
+
+def test_buckets_are_told_apart_however_near_their_edges_are(models, tmp_path):
+    nanoseconds = 1_700_000_000_000_000_000 + 1000 * np.arange(ROWS)
+    for values in (nanoseconds, pa.array(nanoseconds, pa.timestamp("ns"))):
+        result = _evaluate(models, tmp_path, {"t": values}, slices=["t"], buckets={"t": 4})
+        assert sorted(s.rows for s in result.slices) == [99, 100, 100, 101]
+    infinite = np.where(np.arange(ROWS) < 300, np.inf, np.arange(ROWS))
+    found = _evaluate(models, tmp_path, {"t": infinite}, slices=["t"], buckets={"t": 4})
+    assert {s.name: s.rows for s in found.slices} == {"t=(-inf, 399)": 99, "t=[399, inf)": 301}
+
+
+def test_hostile_values_of_segments_are_shown_as_they_are_and_none_for_another(models, tmp_path):
+    values = ["[red]", "[/x]", "a|b", "a\nb", "a\u2028b", "\u202e", "(missing)", None, "", "x" * 5000]
+    columns = {"s": values * (ROWS // 10), "a": ["1", "1, b=2"] * (ROWS // 2), "b": ["2, b=3", "3"] * (ROWS // 2)}
+    columns["t"] = pa.array([1, 2] * (ROWS // 2), pa.time64("ns"))  # Python's times would be one
+    columns["h"] = np.array([1, 2] * (ROWS // 2), np.float16)
+    result = _evaluate(models, tmp_path, columns, slices=["s", ["a", "b"], "t", "h"])
+    assert [s.rows for s in result.slices] == [40] * 10 + [200] * 6
+    names = [s.name for s in result.slices]
+    assert len(set(names)) == 16 and {"s=a\\nb", 's="(missing)"', "s=(missing)", 'a="1, b=2", b=3'} <= set(names)
+    text, page = result.table(), result.markdown()
+    assert len(text.splitlines()) == 2 + 1 + 16 and "s=[red] " in text and "s=[/x] " in text
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + 1 + 16 and all(len(line.replace("\\|", "").split("|")) == 5 for line in rows)
+
+
+def test_answers_of_bfloat16_are_those_of_float32(models, tmp_path):
+    from trainers.serving.predict import predict
+
+    result = _evaluate(models, tmp_path, {}, output="short", metrics=["mean_prediction"])
+    answers = 1 / (1 + np.exp(-_x()))
+    assert result.overall["mean_prediction"] == pytest.approx(answers.mean(), abs=2e-3)
+    predict(models, str(tmp_path / "rows.parquet"), tmp_path / "out", keep=["y", "y"], outputs="short", num_shards=1)
+    (path,) = (tmp_path / "out").glob("data-*")
+    table = pq.read_table(path)
+    assert table.column_names == ["y", "short"] and table["short"].type == pa.float32()
+    np.testing.assert_allclose(table["short"].to_numpy(), answers, rtol=2**-8)
+
+
+def test_column_is_not_crossed_with_itself(models, tmp_path):
+    with pytest.raises(ConfigError, match="slices: s, s has a column twice"):
+        _evaluate(models, tmp_path, {"s": ["a"] * ROWS}, slices=[["s", "s"]])
+
+
 def _result(**overall):
     return EvaluationResult(model="m", model_sha256="0", label="y", rows=300, overall=overall, judged=True)
 
@@ -120,3 +246,51 @@ def test_model_may_not_replace_another_that_it_was_not_compared_with():
     lost = compare(before, _result(auc=float("nan"), example_count=300.0))
     assert lost.reasons == ["auc of all rows was 0.9000 and is no number any more"] and not lost.may_replace
     assert compare(before, _result(auc=0.91, example_count=300.0)).may_replace
+
+
+def test_comparison_says_what_its_values_are_not_of():
+    before = _result(auc=0.9, example_count=300.0)
+    weighted = dataclasses.replace(before, weight="w", query="q")
+    assert compare(before, weighted).reasons == ["the weights differ: none and w", "the queries differ: none and q"]
+    (reason,) = compare(before, _result(auc=0.8, example_count=300.0)).reasons  # neither was evaluated with intervals
+    assert reason.startswith("auc of all rows is worse: 0.9000 to 0.8000, and no change has an interval")
+
+
+def test_sums_of_segments_are_the_same_by_whatever_way_and_bounded(monkeypatch):
+    from trainers.evaluation.accumulators import grouped_sums
+    from trainers.evaluation.accumulators.row_sums import PinballSums
+
+    rng, parts, kept = np.random.default_rng(7), 4, PinballSums()
+    expected = np.zeros((2, 50 * parts))
+    for many in (3, 3000):  # few groups that have rows are stored by their numbers
+        each, mapping = PinballSums(), rng.permutation(50)[:20]
+        groups, rows = rng.integers(0, 20 * parts, many), rng.normal(size=(3, many))
+        each.update(groups, *rows)
+        stored = PinballSums()
+        stored.load(each.arrays())
+        kept.add_groups(stored, mapping, parts)
+        weight, error = rows[2], rows[0] - rows[1]
+        np.add.at(expected, (0, mapping[groups // parts] * parts + groups % parts), weight)
+        np.add.at(
+            expected,
+            (1, mapping[groups // parts] * parts + groups % parts),
+            weight * np.maximum(0.5 * error, -0.5 * error),
+        )
+    np.testing.assert_allclose(kept.padded(50 * parts), expected, atol=1e-12)
+    monkeypatch.setattr(grouped_sums, "MOST_BYTES", 1 << 20)
+    with pytest.raises(ConfigError, match=r"slices: sums of so many segments take .* GiB"):
+        kept.update(np.array([1 << 17]), *np.ones((3, 1)))
+
+
+def test_no_more_segments_are_reported_than_memory_holds(models, tmp_path, monkeypatch):
+    from trainers.evaluation import outcome
+
+    monkeypatch.setattr(outcome, "MOST_REPORTED", 10)
+    given = {
+        "slices": ["s"],
+        "thresholds": {"accuracy": {"min": 0, "slices": [["s"]], "min_rows": 1}},
+        "max_segments": 5,
+    }
+    with pytest.raises(ConfigError, match="20 segments of s would be reported by themselves, at most 10 are"):
+        _evaluate(models, tmp_path, {"s": np.arange(ROWS) % 20}, **given)
+    assert len(_evaluate(models, tmp_path, {"s": np.arange(ROWS) % 20}, slices=["s"], max_segments=5).slices) == 6

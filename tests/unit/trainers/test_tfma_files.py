@@ -40,7 +40,7 @@ metrics_specs {
 }
 metrics_specs {
   query_key: "session"
-  metrics { class_name: "NDCG" config: '"gain_key": "gain", "top_k_list": [5, 10]' }
+  metrics { class_name: "NDCG" config: '"gain_key": "tips", "top_k_list": [5, 10]' }
 }
 options {
   compute_confidence_intervals { value: true }
@@ -82,7 +82,7 @@ def test_eval_config_becomes_settings(tmp_path):
     [
         ("nonsense: 1", "no proto text of an EvalConfig"),
         ("metrics_specs {}", "0 models in model_specs"),
-        ("model_specs { signature_name: 'x' }", "label_key is missing"),
+        ("model_specs { name: 'x' }", "label_key is missing"),
         ("cross_slicing_specs {}", "cross_slicing_specs has no counterpart"),
         (
             "slicing_specs { slice_keys_sql: 'SELECT' }",
@@ -96,11 +96,63 @@ def test_eval_config_becomes_settings(tmp_path):
             "metrics_specs { metrics { class_name: 'AUC' config: '{\"curve\": \"PR\"}' } }",
             "AUC has the setting 'curve', which has no counterpart",
         ),
+        ("model_specs { label_key: 'y' signature_name: 'scores' }", "model_specs.signature_name is 'scores'"),
+        ("model_specs { label_key: 'y' model_type: 'tf_lite' }", "model_specs.model_type is 'tf_lite'"),
+        (
+            "model_specs { label_key: 'y' prediction_keys { key: 'a' value: 'b' } }",
+            "prediction_keys of output 'a' is 'b'",
+        ),
+        ("metrics_specs { output_names: ['a', 'b'] }", "outputs a, b, and one label; give label_keys"),
+        (
+            "model_specs { label_keys { key: 'a' value: 'y' } } metrics_specs { output_names: 'b' }",
+            "output_names ..b.. have no label in label_keys",
+        ),
+        ("metrics_specs { model_names: 'other' }", "model_names ..other.. have no counterpart"),
+        (
+            "model_specs { label_key: 'y' example_weight_key: 'w' } metrics_specs { example_weights { unweighted: true } }",
+            "example_weights.unweighted has no counterpart",
+        ),
+        ("metrics_specs { example_weights { weighted: true } }", "weighted needs model_specs.example_weight_key"),
+        (
+            "model_specs { label_key: 'y' example_weight_key: 'w' } metrics_specs { metrics { class_name: 'WeightedExampleCount' } }",
+            "WeightedExampleCount has no counterpart",
+        ),
+        ("metrics_specs { metrics { class_name: 'AUC' module: 'mine' } }", "AUC of module 'mine' has no counterpart"),
+        (
+            "metrics_specs { query_key: 'q' metrics { class_name: 'NDCG' config: '\"gain_key\": \"gain\"' } }",
+            "NDCG has gain_key 'gain'; the gain is the label here, 'y'",
+        ),
+        (
+            "metrics_specs { binarize { k_list { values: 3 } } metrics { class_name: 'NDCG' } }",
+            "NDCG takes top_k_list alone",
+        ),
+        (
+            "metrics_specs { metrics { class_name: 'AUC' threshold { change_threshold { absolute { value: 0 } } } } }",
+            "change_threshold of AUC has no direction",
+        ),
+        (
+            "metrics_specs { metrics { class_name: 'AUC' threshold { value_threshold { lower_bound { value: nan } } } } }",
+            "thresholds.AUC.min = nan: it must be a number",
+        ),
+        ("options { include_default_metrics { value: true } }", "include_default_metrics has no counterpart"),
     ],
 )
 def test_eval_config_without_counterpart_is_refused_by_name(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         _read(tmp_path, text if "model_specs" in text or text == "metrics_specs {}" else f"{LABEL} {text}")
+
+
+def test_eval_config_names_the_output_and_counts_of_rows(tmp_path):
+    for text in (
+        "model_specs { label_key: 'y' prediction_key: 'late' }",
+        f"{LABEL} metrics_specs {{ output_names: 'late' }}",
+    ):
+        assert _read(tmp_path, text).output == "late"
+    several = "model_specs { label_keys { key: 'a' value: 'y' } } metrics_specs { output_names: 'a' metrics { class_name: 'AUC' } }"
+    assert _read(tmp_path, several).output == ""
+    rows = "metrics { class_name: 'ExampleCount' threshold { value_threshold { lower_bound { value: 10 } } } }"
+    (bound,) = _read(tmp_path, f"{LABEL} metrics_specs {{ {rows} }}").thresholds
+    assert (bound.metric, bound.min) == ("example_count", 10)
 
 
 def test_tfma_reads_the_files_of_a_result(tmp_path):

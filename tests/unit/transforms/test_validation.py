@@ -31,7 +31,7 @@ from transforms.validation.files import is_statistics
 def stats_of(table: pa.Table, path: Path, **options: Any) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
-    return statistics(Dataset.open(str(path)), **options)
+    return statistics(str(path), **options)
 
 
 def histogram(*buckets: tuple[float, float, float], nan: float = 0) -> Any:
@@ -116,6 +116,22 @@ def test_the_same_data_have_no_distance_and_fit_their_own_schema(months):
     assert report.ok and {m.value for info in report.anomalies.drift_skew_info for m in info.drift_measurements} == {
         0.0
     }
+
+
+def test_what_neither_has_a_value_of_has_not_changed(tmp_path):
+    columns = {
+        "n": pa.nulls(9, pa.float64()),
+        "s": pa.nulls(9, pa.string()),
+        "l": pa.array([[]] * 9, pa.list_(pa.int64())),
+    }
+    empty = stats_of(pa.table({**columns, "x": [1.0] * 9}), tmp_path / "empty.parquet")
+    assert validate(empty, against=empty, drift={"*": 0.1}).ok
+    filled = stats_of(pa.table({**columns, "s": ["a"] * 9, "x": [1.0] * 9}), tmp_path / "filled.parquet")
+    for now, before, kind in ((filled, empty, "CONTROL"), (empty, filled, "TREATMENT")):
+        (reason,) = validate(now, against=before, drift={"*": 0.1}).reasons
+        assert reason[:2] == ("s", f"COMPARATOR_{kind}_DATA_MISSING")
+    (named,) = validate(empty, against=empty, drift={"n": 0.1}).reasons  # asked for by name it is said
+    assert named[:2] == ("n", "COMPARATOR_CONTROL_DATA_MISSING")
 
 
 SMALL = {

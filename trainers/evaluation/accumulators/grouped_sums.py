@@ -7,24 +7,43 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
 __all__ = ["DenseSums", "SparseSums", "ratio", "summed_by_group", "summed_by_key"]
 
+MOST_BYTES = 4 << 30  # of the sums of one kind: 1,440 bytes a segment for a probability with intervals by the jackknife
 _PENDING = 1 << 20  # summed by key together: many small sums would each sort all that is there
 
 
 def summed_by_group(sums: np.ndarray, groups: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Returns `sums` [k, g], grown where a group is new, with values [k, n] added to the sums of their rows' groups."""
-    size = max(sums.shape[1], int(groups.max(initial=-1)) + 1)
-    if size > sums.shape[1]:
-        grown = np.zeros((len(sums), max(size, 2 * sums.shape[1])))
-        grown[:, : sums.shape[1]] = sums
-        sums = grown
+    """Returns `sums` [k, g], grown where a group is new, with values [k, n] added to the sums of their rows' groups.
+
+    Raises:
+        ConfigError: there are so many groups that the sums would not fit into memory.
+    """
+    sums = _grown(sums, int(groups.max(initial=-1)) + 1)
     for row, part in zip(sums, values):
         row += np.bincount(groups, part, len(row))
     return sums
+
+
+def _grown(sums: np.ndarray, size: int) -> np.ndarray:
+    """`sums` [k, g] with room for so many groups; more than asked for, so that not each new group copies all."""
+    have = sums.shape[1]
+    if size <= have:
+        return sums
+    needed = len(sums) * size * sums.itemsize
+    if needed > MOST_BYTES:
+        raise ConfigError(
+            f"slices: sums of so many segments take {needed / 2**30:.1f} GiB, at most {MOST_BYTES / 2**30:g} are taken; give numeric "
+            "columns buckets, leave out what is different in nearly every row, name fewer metrics, or give intervals = 'none'"
+        )
+    grown = np.zeros((len(sums), max(size, have + have // 2)))
+    grown[:, :have] = sums
+    return grown
 
 
 def summed_by_key(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,6 +71,19 @@ class DenseSums:
         size = max(self.sums.shape[1], other.sums.shape[1])
         self.sums = self.padded(size) + other.padded(size)
 
+    def add_groups(self, other: DenseSums, mapping: np.ndarray, parts: int) -> None:
+        """Adds the other's sums by other numbers of groups, in place: a copy of all would be most of the memory.
+
+        Args:
+            other: sums of segments that are `parts` groups each.
+            mapping: int64, the segment here of each of the other's, no two the same.
+            parts: groups of a segment.
+        """
+        self.sums = _grown(self.sums, (int(mapping.max(initial=-1)) + 1) * parts)
+        groups = (mapping[:, None] * parts + np.arange(parts)).reshape(-1)
+        for mine, theirs in zip(self.sums, other.padded(len(groups))):
+            mine[groups] += theirs
+
     def folded(self, size: int, parts: int) -> Self:
         """Returns the sums of groups of `parts` groups each."""
         return self._with(self.padded(size * parts).reshape(self.width, size, parts).sum(axis=2))
@@ -69,17 +101,25 @@ class DenseSums:
         return self._with(new.transpose(1, 0, 2).reshape(self.width, -1))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Returns the sums."""
-        return {"sums": self.sums}
+        """Returns the sums; of many groups most of which are empty those that are not, and which they are."""
+        used = np.flatnonzero(self.sums.any(axis=0))
+        if 2 * len(used) > self.sums.shape[1]:
+            return {"sums": self.sums[:, : int(used[-1]) + 1]}
+        return {"sums": self.sums[:, used], "groups": used}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Holds the sums of `arrays`."""
-        self.sums = arrays["sums"].copy()
+        if "groups" not in arrays:
+            self.sums = arrays["sums"].copy()
+            return
+        groups = arrays["groups"]
+        self.sums = np.zeros((self.width, int(groups.max(initial=-1)) + 1))
+        self.sums[:, groups] = arrays["sums"]
 
     def padded(self, size: int) -> np.ndarray:
-        """Returns the sums [width, size] of the first groups."""
+        """Returns the sums [width, size] of the first groups, to be read."""
         have = self.sums[:, :size]
-        return np.pad(have, ((0, 0), (0, size - have.shape[1])))
+        return have if have.shape[1] == size else np.pad(have, ((0, 0), (0, size - have.shape[1])))
 
     def _empty(self) -> Self:
         return type(self)()

@@ -10,6 +10,7 @@ import numpy as np
 
 from trainers.evaluation.accumulators.base import Accumulator
 from trainers.evaluation.accumulators.error_quantiles import ErrorQuantiles
+from trainers.evaluation.accumulators.grouped_sums import DenseSums
 from trainers.evaluation.accumulators.multiclass_sums import MulticlassSums
 from trainers.evaluation.accumulators.per_class import ClassAreas, MultilabelSums
 from trainers.evaluation.accumulators.ranking import RankedRows
@@ -89,7 +90,10 @@ class MetricTable:
     def merge(self, other: MetricTable, mapping: np.ndarray) -> None:
         """Adds another table of the same settings; `mapping` has the number here of each of its groups."""
         for mine, theirs in zip(self.accumulators(), other.accumulators()):
-            mine.merge(theirs.regrouped(mapping, self._parts_of(mine)))
+            if isinstance(mine, DenseSums):
+                mine.add_groups(theirs, mapping, self._parts_of(mine))
+            else:
+                mine.merge(theirs.regrouped(mapping, self._parts_of(mine)))
 
     def regrouped(self, mapping: np.ndarray) -> MetricTable:
         """Returns the table by other numbers of groups, several of which may become one."""

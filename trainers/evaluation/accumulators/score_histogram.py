@@ -191,7 +191,7 @@ class _LeftOut:
             for index, (first, last) in enumerate(itertools.pairwise(bounds)):
                 left = total.copy()
                 left[:, places[first:last]] -= sums[:, first:last]  # each slot of a part is there once
-                left[np.abs(left) < 1e-12] = 0.0  # what leaving a part out left of rounding
+                left[np.abs(left) < 1e-12 * total] = 0.0  # what leaving a part out left of rounding
                 at = segment * self._parts + index
                 out["auc"][at], out["auc_precision_recall"][at] = _areas(left)
         return out
@@ -253,14 +253,15 @@ def _areas(sums: np.ndarray) -> tuple[float, float]:
     if negatives.sum() > 0:
         below = np.cumsum(negatives) - negatives
         # Not `@`: BLAS adds in as many parts as it has threads.
-        right = (positives * (below + 0.5 * negatives)).sum()
-        roc = right / (positives.sum() * negatives.sum())
+        # Divided before they are multiplied: of weights of 1e-200 the product would be 0.
+        right = (positives / positives.sum() * (below + 0.5 * negatives)).sum()
+        roc = right / negatives.sum()
     return float(roc), _pr_area(positives[::-1], negatives[::-1])
 
 
 def _roc_bound(sums: np.ndarray) -> float:
-    pairs = float(sums[0].sum() * sums[1].sum())
-    return 0.5 * float((sums[0] * sums[1]).sum()) / pairs if pairs > 0 else np.nan
+    one, two = (float(row.sum()) for row in sums)
+    return 0.5 * float((sums[0] / one * (sums[1] / two)).sum()) if one > 0 and two > 0 else np.nan
 
 
 def _pr_bound(sums: np.ndarray) -> float:

@@ -12,9 +12,17 @@ import pyarrow as pa
 from engine.core.errors import ConfigError, DataError
 from trainers.evaluation.passes.labels import labels_of
 from trainers.evaluation.passes.plan import Head
-from trainers.evaluation.segments.segments import one_value
+from trainers.evaluation.segments.segments import encoded_values, one_value
 
-__all__ = ["check_rows", "predictions_of", "query_numbers", "refuse_rows", "truth_of"]
+__all__ = [
+    "check_rows",
+    "from_zero",
+    "predictions_of",
+    "query_numbers",
+    "refuse_mixed",
+    "refuse_rows",
+    "truth_of",
+]
 
 
 def predictions_of(model: Any, head: Any, answers: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -71,6 +79,37 @@ def refuse_rows(wrong: Any, message: str) -> None:
         raise DataError(message, record=int(np.flatnonzero(wrong)[0]))
 
 
+def from_zero(head: Head, labels: np.ndarray, seen: set[str]) -> np.ndarray:
+    """Returns labels with 0 for -1 where the task is of two classes: hinge losses have -1 and 1.
+
+    Args:
+        head: the output.
+        labels: as `truth_of` returns them.
+        seen: what stood for negatives in rows before, which is added to.
+
+    Raises:
+        DataError: some rows have the one and some the other.
+    """
+    if head.task != "binary":
+        return labels
+    minus = labels == -1
+    seen.update(["-1"] if minus.any() else [], ["0"] if ((labels >= 0) & (labels < 1)).any() else [])
+    refuse_mixed(seen)
+    return np.where(minus, 0.0, labels) if minus.any() else labels
+
+
+def refuse_mixed(seen: set[str]) -> None:
+    """Checks that labels are 0 and 1, or -1 and 1, and not both.
+
+    Raises:
+        DataError: they are.
+    """
+    if len(seen) > 1:
+        raise DataError(
+            "labels are -1 in some rows and 0, or between 0 and 1, in others; make them 0 and 1, or -1 and 1, in all"
+        )
+
+
 def check_rows(head: Head, labels: np.ndarray, predictions: np.ndarray) -> None:
     """Checks labels and predictions: what is out of range would be counted in a wrong place.
 
@@ -93,6 +132,11 @@ def check_rows(head: Head, labels: np.ndarray, predictions: np.ndarray) -> None:
         wrong = (labels < 0) | (labels >= head.classes) | (labels != np.floor(labels))
         refuse_rows(wrong, f"label {head.label!r} is none of the classes 0 to {head.classes - 1}")
         refuse_rows((answers < 0).any(axis=1), "the model's answer is below 0; evaluation takes a probability a class")
+        refuse_rows(
+            ~answers.any(axis=1), "the model's answer is 0 for every class; evaluation takes a probability a class"
+        )
+    if any(name.startswith("ndcg") for name in head.names):
+        refuse_rows((truth < 0).any(axis=1), f"label {head.label!r} is below 0; NDCG takes it for what a row is worth")
 
 
 def query_numbers(batch: pa.RecordBatch, name: str | None) -> np.ndarray | None:
@@ -104,13 +148,12 @@ def query_numbers(batch: pa.RecordBatch, name: str | None) -> np.ndarray | None:
     if name is None:
         return np.zeros(batch.num_rows, np.int64)
     column = one_value(batch.column(name), name)
-    if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(f"query {name!r} has no value; leave such rows out of the evaluation", record=row)
+    nothing = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    refuse_rows(nothing, f"query {name!r} has no value; leave such rows out of the evaluation")
     if pa.types.is_integer(column.type):
         numbers: np.ndarray = column.to_numpy(zero_copy_only=False).astype(np.int64)
         return numbers
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded_values(column, name)
     texts = [v if isinstance(v, bytes) else str(v).encode() for v in encoded.dictionary.to_pylist()]
     digests = [int.from_bytes(hashlib.blake2b(t, digest_size=8).digest(), "little", signed=True) for t in texts]
     hashes: np.ndarray = np.array(digests, np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
@@ -43,7 +44,7 @@ def find_heads(
         labels: output (None for the only one) to label.
         metrics: names, for every output or by output; None for those that fit.
         task: one of `TASKS`, or None where the rows decide: labels of several values a row are "multilabel", several answers
-            are "multiclass", an answer and labels between 0 and 1 are "binary", others "regression".
+            are "multiclass", an answer between 0 and 1 and labels there, or of -1 and 1, are "binary", others "regression".
         label_vocabulary: file with the names of classes, for labels that are text.
 
     Raises:
@@ -80,6 +81,8 @@ def find_heads(
                 )
         wanted = metrics.get(output or "", ()) if isinstance(metrics, Mapping) else metrics
         names, others = own_results(wanted or default_metrics(found), found, classes)
+        if found == "regression":
+            _refuse_metrics_of_probabilities(others, truth, values)
         heads.append(
             Head(
                 output=output,
@@ -99,7 +102,19 @@ def _task(labels: Any, answers: Any) -> str:
     if answers.ndim > 1:
         return "multilabel" if labels.ndim > 1 else "multiclass"
     inside = answers.min() >= 0 and answers.max() <= 1
-    return "binary" if inside and labels.min() >= 0 and labels.max() <= 1 else "regression"
+    two = (labels.min() >= 0 and labels.max() <= 1) or np.isin(labels, (-1, 1)).all()
+    return "binary" if inside and two else "regression"
+
+
+def _refuse_metrics_of_probabilities(others: Sequence[str], labels: Any, answers: Any) -> None:
+    """TFMA would take a logit for the probability 0 or 1 that is nearer, and return a number that means nothing."""
+    for metric in others:
+        if own_results([metric], "binary")[0]:
+            raise ConfigError(
+                f"metrics: {metric!r} is of probabilities and labels between 0 and 1; in the first rows the answers are from "
+                f"{answers.min():g} to {answers.max():g} and the labels from {labels.min():g} to {labels.max():g}. Where they "
+                "are logits export the model with a sigmoid; where they are numbers name others, such as mse and mae"
+            )
 
 
 def _is_text(batch: pa.RecordBatch, model: Any, label: str) -> bool:

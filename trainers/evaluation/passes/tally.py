@@ -13,12 +13,20 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.core.json_text import parse_json
-from trainers.evaluation.passes.checked_rows import check_rows, predictions_of, query_numbers, refuse_rows, truth_of
+from trainers.evaluation.passes.checked_rows import (
+    check_rows,
+    from_zero,
+    predictions_of,
+    query_numbers,
+    refuse_mixed,
+    refuse_rows,
+    truth_of,
+)
 from trainers.evaluation.passes.head_sums import HeadSums
 from trainers.evaluation.passes.labels import numbers_of
 from trainers.evaluation.passes.plan import TallyPlan
 from trainers.evaluation.segments.buckets import bucketed
-from trainers.evaluation.segments.segments import SegmentCodes, one_a_row, one_value
+from trainers.evaluation.segments.segments import SegmentCodes, encoded_values, one_a_row
 
 __all__ = ["Measured", "Tally"]
 
@@ -53,6 +61,9 @@ class Tally:
 
     def __init__(self, plan: TallyPlan) -> None:
         self.plan, self.rows = plan, 0
+        self._negatives: dict[str, set[str]] = {
+            head.prefix: set() for head in plan.heads
+        }  # what stands for them in labels
         kinds = ((), *plan.slices)
         self._codes = [SegmentCodes(columns) for columns in kinds]
         self._sums = [
@@ -87,6 +98,7 @@ class Tally:
         for head in plan.heads:
             given = {role: predictions_of(models[role], head, answers[role]) for role in plan.roles}
             labels = truth_of(batch, models["model"], head, given["model"])  # a run of the graph: once for all models
+            labels = from_zero(head, labels, self._negatives[head.prefix])
             for role, predictions in given.items():
                 check_rows(head, labels, predictions)
                 rows.append(((role, head.prefix), labels, predictions))
@@ -98,7 +110,14 @@ class Tally:
         self.rows += batch.num_rows
 
     def merge(self, other: Tally) -> None:
-        """Adds what the other, of the same plan, has added up."""
+        """Adds what the other, of the same plan, has added up.
+
+        Raises:
+            DataError: the labels of the one are -1 and 1, those of the other 0 and 1.
+        """
+        for prefix, seen in self._negatives.items():
+            seen |= other._negatives[prefix]
+            refuse_mixed(seen)
         for codes, theirs, mine, others in zip(self._codes, other._codes, self._sums, other._sums):
             mapping = codes.merge(theirs)
             for key, sums in mine.items():
@@ -107,7 +126,12 @@ class Tally:
 
     def encode(self) -> bytes:
         """Returns all of it as bytes."""
-        header = {"rows": self.rows, "kinds": [[[list(v) for v in codes.values], codes.rows] for codes in self._codes]}
+        negatives = {prefix: sorted(seen) for prefix, seen in self._negatives.items()}
+        header = {
+            "rows": self.rows,
+            "negatives": negatives,
+            "kinds": [[[list(v) for v in codes.values], codes.rows] for codes in self._codes],
+        }
         arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
         for index, kind in enumerate(self._sums):
             for number, sums in enumerate(kind.values()):
@@ -124,6 +148,7 @@ class Tally:
             arrays = dict(stored)
         header = parse_json(arrays.pop("header").tobytes())
         tally.rows = header["rows"]
+        tally._negatives = {prefix: set(seen) for prefix, seen in header["negatives"].items()}
         for index, (values, rows) in enumerate(header["kinds"]):
             for each, count in zip(values, rows):
                 tally._codes[index].add(tuple(each), count)
@@ -202,7 +227,7 @@ class Tally:
             if name in plan.buckets:
                 arrays.append(bucketed(column, name, plan.buckets[name]))
             else:  # hashed here, once for all kinds of segments that have the column
-                arrays.append(one_value(column, name).dictionary_encode())
+                arrays.append(encoded_values(column, name))
         if not needed:
             return batch
         return pa.RecordBatch.from_arrays(arrays, needed)

@@ -77,8 +77,8 @@ def quantile_edges(batches: Iterable[pa.RecordBatch], wanted: Mapping[str, int])
         if not len(values):
             raise ConfigError(f"buckets: column {name!r} has no value in any row")
         edges = np.quantile(values, np.arange(1, buckets) / buckets, method="inverted_cdf")
-        # An edge at the least value would leave an empty bucket below it.
-        found[name] = tuple(float(edge) for edge in np.unique(edges) if edge > values.min())
+        # An edge at the least value would leave an empty bucket below it, and one at infinity is no number to read.
+        found[name] = tuple(float(edge) for edge in np.unique(edges) if edge > values.min() and np.isfinite(edge))
     return found
 
 
@@ -125,5 +125,10 @@ def numbers(column: pa.Array, name: str) -> np.ndarray:
 
 
 def _text(low: float, high: float) -> str:
-    left = "(-inf" if low == -np.inf else f"[{low:.12g}"
-    return f"{left}, {'inf' if high == np.inf else f'{high:.12g}'})"
+    return f"{'(-inf' if low == -np.inf else f'[{_edge(low)}'}, {_edge(high)})"
+
+
+def _edge(value: float) -> str:
+    """A number in twelve digits, or in as many as tell it from others: two buckets of one name would be one segment."""
+    short = f"{value:.12g}"
+    return short if float(short) == value else repr(float(value))

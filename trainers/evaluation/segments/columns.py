@@ -22,12 +22,17 @@ def wanted_slices(slices: Sequence[Sequence[str] | str], judged: Sequence[Thresh
     """Returns the kinds of segments that are asked for, and those that thresholds judge, each once.
 
     Raises:
-        ConfigError: a kind without a column.
+        ConfigError: a kind without a column, or with one twice.
     """
-    given = [(part,) if isinstance(part, str) else tuple(part) for part in slices]
+    kinds = [slices] if isinstance(slices, str) else slices
+    given = [(part,) if isinstance(part, str) else tuple(part) for part in kinds]
     if any(not part for part in given):
         raise ConfigError(f"slices={list(slices)!r}: each needs at least one column")
-    return list(dict.fromkeys([*given, *(part for threshold in judged for part in threshold.slices)]))
+    wanted = list(dict.fromkeys([*given, *(part for threshold in judged for part in threshold.slices)]))
+    for part in wanted:
+        if len(set(part)) < len(part):
+            raise ConfigError(f"slices: {', '.join(part)} has a column twice; give each once")
+    return wanted
 
 
 def computed_features(dataset: Dataset, model: Any, slices: Sequence[tuple[str, ...]]) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from engine.core.errors import ConfigError
 from engine.schema.lists import is_list, value_lengths
 
-__all__ = ["MOST_SEGMENTS", "SegmentCodes", "one_a_row", "one_value"]
+__all__ = ["MOST_SEGMENTS", "SegmentCodes", "encoded_values", "one_a_row", "one_value"]
 
 MOST_SEGMENTS = 1_000_000  # of one kind while they are counted
 
@@ -112,10 +112,25 @@ def one_a_row(values: np.ndarray, name: str) -> pa.Array:
     return pa.array(flat[:, 0].tolist() if values.dtype == object else flat[:, 0])
 
 
+def encoded_values(column: pa.Array, name: str) -> pa.DictionaryArray:
+    """Returns a column of one value a row as codes and their values.
+
+    Raises:
+        ConfigError: a row has several.
+    """
+    column = one_value(column, name)
+    if pa.types.is_dictionary(column.type):
+        return column
+    if pa.types.is_float16(column.type):  # which Arrow cannot encode
+        column = column.cast(pa.float32())
+    if column.type == pa.time64("ns"):  # Python's times end at microseconds: different ones would be one
+        column = column.cast(pa.string())
+    return column.dictionary_encode()
+
+
 def _codes(column: pa.Array, name: str) -> tuple[np.ndarray, list[Any]]:
     """Returns the code of each row and the value of each code; the last code is the missing value."""
-    column = one_value(column, name)
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded_values(column, name)
     values = [_plain(value) for value in encoded.dictionary.to_pylist()]
     codes = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
     missing = np.array([value is None for value in [*values, None]])

@@ -14,6 +14,10 @@ from trainers.evaluation.thresholds import Threshold
 
 __all__ = ["EvalSettings", "read_eval_config"]
 
+_COUNT = {"ExampleCount": "example_count", "WeightedExampleCount": "example_count"}
+_SIGNATURES = ("serving_default", "raw_features")  # answers are the same
+_MODEL_TYPES = ("tf_keras", "tf_generic")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalSettings:
@@ -26,6 +30,7 @@ class EvalSettings:
         metrics: names.
         thresholds: bounds.
         weight, query: columns; empty for none.
+        output: that holds the predictions; empty where none is named.
         intervals: "jackknife" or "bootstrap"; empty where it asks for none.
         min_rows: segments with fewer rows are not reported.
     """
@@ -37,6 +42,7 @@ class EvalSettings:
     thresholds: tuple[Threshold, ...]
     weight: str = ""
     query: str = ""
+    output: str = ""
     intervals: str = ""
     min_rows: int = 1
 
@@ -77,6 +83,7 @@ def _settings(config: Any) -> EvalSettings:
     options = config.options
     _refuse(options, ("disabled_outputs",), "options.")
     labels = dict(model.label_keys) or {"": model.label_key}
+    _refuse_default_metrics(options)
     if not all(labels.values()):
         raise ConfigError(
             f"eval_config: model_specs.label_key is missing (seen {labels}); say which column is the label"
@@ -86,7 +93,8 @@ def _settings(config: Any) -> EvalSettings:
     queries: list[str] = []
     for spec in config.metrics_specs:
         _refuse(spec, ("output_weights", "cross_slice_thresholds"), "metrics_specs.")
-        names = metrics_of(spec)
+        _refuse_other_rows(spec, model)
+        names = metrics_of(spec, model)
         outputs = list(spec.output_names) or [""]
         prefixes = [f"{output}/" if len(labels) > 1 and output else "" for output in outputs]
         metrics += [name for each in names.values() for name in each]
@@ -104,6 +112,7 @@ def _settings(config: Any) -> EvalSettings:
         thresholds=tuple(thresholds),
         weight=model.example_weight_key,
         query=queries[0] if queries else "",
+        output=_output(model, labels, config.metrics_specs),
         intervals=_intervals(options),
         min_rows=max(1, options.min_slice_size.value),
     )
@@ -115,7 +124,55 @@ def _model(specs: Sequence[Any]) -> Any:
         raise ConfigError(f"eval_config: {len(models)} models in model_specs; give one, and the baseline by --baseline")
     model = models[0]
     _refuse(model, ("preprocessing_function_names", "example_weight_keys", "padding_options"), "model_specs.")
+    _refuse_but(model, "signature_name", _SIGNATURES, "model_specs.")
+    _refuse_but(model, "model_type", _MODEL_TYPES, "model_specs.")
+    for output, key in model.prediction_keys.items():
+        if key != output:
+            raise ConfigError(
+                f"eval_config: model_specs.prediction_keys of output {output!r} is {key!r}; it must be the output's own name"
+            )
     return model
+
+
+def _output(model: Any, labels: Mapping[str, str], specs: Sequence[Any]) -> str:
+    """The output that holds the predictions, where one label is given and the configuration names it."""
+    if model.label_keys:
+        strange = {name for spec in specs for name in spec.output_names if name not in labels}
+        if strange:
+            raise ConfigError(f"eval_config: metrics_specs.output_names {sorted(strange)} have no label in label_keys")
+        return ""
+    names = dict.fromkeys(
+        [*filter(None, [model.prediction_key]), *(name for spec in specs for name in spec.output_names)]
+    )
+    if len(names) > 1:
+        raise ConfigError(
+            f"eval_config: outputs {', '.join(names)}, and one label; give label_keys, a label for each output"
+        )
+    return next(iter(names), "")
+
+
+def _refuse_but(message: Any, name: str, allowed: Sequence[str], where: str) -> None:
+    value = getattr(message, name)
+    if value and value not in allowed:
+        raise ConfigError(f"eval_config: {where}{name} is {value!r}; it may be {' or '.join(allowed)}, or left out")
+
+
+def _refuse_default_metrics(options: Any) -> None:
+    if options.include_default_metrics.value:
+        raise ConfigError("eval_config: options.include_default_metrics has no counterpart here; name the metrics")
+
+
+def _refuse_other_rows(spec: Any, model: Any) -> None:
+    """Metrics of other models, or with other weights, than the configuration has."""
+    others = [name for name in spec.model_names if name != model.name]
+    if others:
+        raise ConfigError(f"eval_config: metrics_specs.model_names {others} have no counterpart here; leave them out")
+    if spec.example_weights.unweighted and model.example_weight_key:
+        raise ConfigError(
+            "eval_config: metrics_specs.example_weights.unweighted has no counterpart beside example_weight_key; leave one out"
+        )
+    if spec.example_weights.weighted and not model.example_weight_key:
+        raise ConfigError("eval_config: metrics_specs.example_weights.weighted needs model_specs.example_weight_key")
 
 
 def _refuse(message: Any, fields: Iterable[str], where: str) -> None:
@@ -159,7 +216,7 @@ def _thresholds(spec: Any, names: Mapping[str, list[str]], prefix: str, min_rows
     found: list[Threshold] = []
 
     def add(metric: str, threshold: Any, slices: tuple[tuple[str, ...], ...], overall: bool) -> None:
-        for name in names.get(metric, [metric]) or [metric]:
+        for name in names.get(metric, [metric]) or [_COUNT.get(metric, metric)]:
             found.append(_threshold(f"{prefix}{name}", threshold, slices, min_rows, overall))
 
     for metric in spec.metrics:
@@ -200,6 +257,10 @@ def _threshold(
         if change.HasField("relative"):
             raise ConfigError(
                 f"eval_config: change_threshold.relative of {metric} has no counterpart here; give absolute"
+            )
+        if change.direction not in (1, 2):
+            raise ConfigError(
+                f"eval_config: the change_threshold of {metric} has no direction; give LOWER_IS_BETTER or HIGHER_IS_BETTER"
             )
         lower = change.direction == 1  # LOWER_IS_BETTER: the change may be at most this, else at least
         bounds["max_change" if lower else "min_change"] = change.absolute.value

@@ -1,4 +1,4 @@
-"""Names of metrics here for those that TFMA's EvalConfig lists."""
+"""The metrics of TFMA's MetricsSpec by their names here; what has no counterpart is refused by name."""
 
 from __future__ import annotations
 
@@ -12,24 +12,46 @@ from trainers.evaluation.metric_names import canonical
 __all__ = ["metrics_of"]
 
 _RANKING = {"NDCG": "ndcg"}
+_MODULES = (
+    "tensorflow_model_analysis",
+    "tensorflow_model_analysis.metrics",
+    "tensorflow.keras.metrics",
+    "tf_keras.metrics",
+)
 _BY_CLASS = ("Precision", "Recall", "F1Score", "AUC")  # what a class, and a mean of classes, has here
 
 
-def metrics_of(spec: Any) -> dict[str, list[str]]:
+def metrics_of(spec: Any, model: Any) -> dict[str, list[str]]:
     """Returns class name, or name in the metric's configuration, to names of results here.
 
+    Args:
+        spec: MetricsSpec.
+        model: ModelSpec that it is of.
+
     Raises:
-        ConfigError: a metric or a setting that has no counterpart here.
+        ConfigError: a metric or a setting of one that has no counterpart.
     """
     found: dict[str, list[str]] = {}
     for metric in spec.metrics:
+        if metric.module and metric.module not in _MODULES:
+            raise ConfigError(
+                f"eval_config: {metric.class_name} of module {metric.module!r} has no counterpart here; only TFMA's and Keras' metrics"
+            )
         if metric.class_name in ("ExampleCount", "WeightedExampleCount"):
-            found[metric.class_name] = []
+            if metric.class_name != "ExampleCount" and model.example_weight_key:
+                raise ConfigError("eval_config: WeightedExampleCount has no counterpart here; leave it out")
+            found[metric.class_name] = []  # rows are always counted
             continue
         if metric.class_name.endswith("Plot") or metric.class_name == "ConfusionMatrixAtThresholds":
             found[metric.class_name] = []  # `curves` of the result are always there
             continue
         settings = _config(metric)
+        gain = settings.get("gain_key")
+        if gain is not None and gain not in (model.label_key, *model.label_keys.values()):
+            raise ConfigError(
+                f"eval_config: {metric.class_name} has gain_key {gain!r}; the gain is the label here, "
+                f"{model.label_key or ', '.join(model.label_keys.values())!r}"
+            )
         names = _names(metric.class_name, settings, spec)
         found.setdefault(metric.class_name, []).extend(names)
         if settings.get("name"):
@@ -67,6 +89,10 @@ def _names(class_name: str, settings: Mapping[str, Any], spec: Any) -> list[str]
         return [f"fairness@{_number(each)}" for each in settings.get("thresholds", [0.5])]
     tops = list(spec.binarize.top_k_list.values) or settings.get("top_k_list") or []
     if class_name in _RANKING:
+        if spec.binarize.k_list.values or spec.binarize.class_ids.values or spec.HasField("aggregate"):
+            raise ConfigError(
+                f"eval_config: {class_name} takes top_k_list alone; leave k_list, class_ids and aggregate out"
+            )
         return [f"{_RANKING[class_name]}_at_{k}" for k in tops] or [_RANKING[class_name]]
     if tops or settings.get("top_k") or spec.binarize.k_list.values:
         raise ConfigError(

@@ -29,7 +29,13 @@ class Kernel:
         """Adds rows: labels [n], predictions [n] or [n, k], float32 weights [n]."""
         for i in range(len(labels)):
             row = metric_inputs(labels[i : i + 1], np.atleast_1d(predictions[i]), weights[i : i + 1])
-            state[0] = self.combiner.add_input(state[0], row)
+            try:
+                state[0] = self.combiner.add_input(state[0], row)
+            except Exception as error:
+                raise ConfigError(
+                    f"metrics: {type(self.combiner).__name__} of TensorFlow Model Analysis refuses label {labels[i]} with answer "
+                    f"{predictions[i]}: {error}"
+                ) from error
 
     def merge(self, state: Any, other: Any) -> None:
         """Adds another state."""

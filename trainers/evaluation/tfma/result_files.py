@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.storage.destination import Destination
 from trainers.evaluation.accumulators.sampling import DEGREES, STUDENT_T
-from trainers.evaluation.result import EvaluationResult
+from trainers.evaluation.result import MISSING, EvaluationResult
 from trainers.evaluation.tfma.plots import plots_for_all_rows
 
 __all__ = ["write_tfma_files"]
@@ -63,7 +63,7 @@ def _for_slice(key: Mapping[str, Any], metrics: Mapping[str, float], half_widths
         elif isinstance(value, float):
             single.float_value = value
         else:
-            single.bytes_value = ("(missing)" if value is None else value).encode()
+            single.bytes_value = (MISSING if value is None else value).encode()
     for name, value in metrics.items():
         entry = found.metric_keys_and_values.add()
         _fill_key(entry.key, name)
