@@ -7,20 +7,23 @@ from pathlib import Path
 
 import pytest
 
-_OURS = r"(engine|transforms|trainers|cluster)(\.|$)"
+from tests.support.line_hits.start import DEPRECATIONS, OURS
+
 _CLUSTERS = Path(__file__).parent / "clusters"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Adds the filters to every unit and system test; pyproject.toml ignores the same warnings of others.
 
+    In what the tests start the same filters hold under `make test` (line_hits/start.py).
+
     In a worker of pytest-xdist the files with most slow tests come first, then those with most tests (its own order, which
     `--no-loadscope-reorder` leaves to us): one that began last would keep one worker busy while the others have nothing left.
     """
     for item in items:
         if not item.path.is_relative_to(_CLUSTERS):  # other programs run these
-            for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
-                item.add_marker(pytest.mark.filterwarnings(f"error::{category}:{_OURS}"))
+            for category in DEPRECATIONS:
+                item.add_marker(pytest.mark.filterwarnings(f"error::{category.__name__}:{OURS}"))
     if hasattr(config, "workerinput"):
         tests = collections.Counter(item.path for item in items)
         slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.line_hits.__main__ import prepare, save
 from tests.support.line_hits.instrument import compile_marked
-from tests.support.line_hits.start import HITS, VARIABLE
+from tests.support.line_hits.start import DEPRECATIONS, HITS, VARIABLE
 
 STATEMENTS = '''"""Each kind of statement."""
 from __future__ import annotations
@@ -153,3 +153,16 @@ def test_processes_however_they_end(run, end):
     done, lines = run(text)
     assert done.returncode == 0, done.stderr
     assert lines == [1, 2, 3, 5, 6, 8]
+
+
+@pytest.mark.parametrize("category", DEPRECATIONS)
+def test_what_is_deprecated_is_an_error_in_children_where_a_line_of_ours_uses_it(run, category):
+    done, _ = run(f"import warnings\nwarnings.warn('old', {category.__name__})\n")
+    assert done.returncode == 1 and f"{category.__name__}: old" in done.stderr
+
+
+def test_what_others_use_is_no_error_in_children(run):
+    done, _ = run(
+        "import warnings\nwarnings.warn_explicit('old', FutureWarning, 'their.py', 1, module='theirs.engine')\n"
+    )
+    assert done.returncode == 0 and "FutureWarning: old" in done.stderr

@@ -1,4 +1,4 @@
-"""What each process does first under `make test`: map the file of hits, import our packages with marks.
+"""What each process does first under `make test`: map the file of hits, import our packages with marks, refuse what is deprecated.
 
 Run at the start of every interpreter of the environment, by a .pth file: it imports little, and only what interpreters have.
 """
@@ -9,11 +9,14 @@ import marshal
 import mmap
 import os
 import sys
+import warnings
 from typing import Any
 
 HITS = "__line_hits__"
 VARIABLE = "LINE_HITS"  # the directory with the bytes and the code, for this process and its children
 PACKAGES = ("engine", "transforms", "trainers", "cluster")
+OURS = rf"({'|'.join(PACKAGES)})(\.|$)"  # names of our modules, as filters of warnings have them
+DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -57,6 +60,9 @@ def start(directory: str) -> None:
     except OSError:  # a process that outlived the directory, or of a user who may not read it
         return
     sys.meta_path.insert(0, _Finder(root, directory))  # type: ignore[arg-type]
+    # PYTHONWARNINGS takes whole names of modules alone, and pytest's filters reach no child: what tests start is held to them here.
+    for category in DEPRECATIONS:
+        warnings.filterwarnings("error", category=category, module=OURS)
 
 
 if __name__ == "line_hits" and VARIABLE in os.environ:
