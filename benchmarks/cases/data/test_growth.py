@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.data import criteo
 from benchmarks.harness.growth import grow
-from engine import Dataset, write_batches
+from engine import Dataset, ingest, write_batches
 
 pytestmark = pytest.mark.timeout(3600)
 ROUNDS = int(os.environ.get("FULLPASS_BENCH_ROUNDS", "5"))
@@ -52,6 +52,36 @@ def test_reading_parquet_by_columns(benchmark, tmp_path):
         return sum(batch.num_rows * batch.num_columns for batch in batches)
 
     grow(benchmark, "column", (20, 200, 2000), values_read, ROUNDS, rows)
+
+
+def _csv(path: str, columns: int, rows: int) -> str:
+    with open(path, "w") as file:
+        file.write(",".join(f"c{i}" for i in range(columns)) + "\n")
+        file.write((",".join(str(i * 7 % 97) for i in range(columns)) + "\n") * rows)
+    return path
+
+
+def test_ingesting_csv_by_columns(benchmark, tmp_path):
+    """Types of all values, then Parquet."""
+    rows, widths = 200, (200, 1000, 5000)
+    paths = {width: _csv(str(tmp_path / f"{width}.csv"), width, rows) for width in widths}
+
+    def values_written(width: int) -> int:
+        return ingest(paths[width], str(tmp_path / "out"), num_shards=1).num_records * width
+
+    grow(benchmark, "column", widths, values_written, ROUNDS, rows)
+
+
+def test_ingesting_csv_by_rows(benchmark, tmp_path):
+    sizes = (1000, 10_000, 100_000)
+    paths = {rows: _csv(str(tmp_path / f"{rows}.csv"), 20, rows) for rows in sizes}
+    grow(
+        benchmark,
+        "row",
+        sizes,
+        lambda rows: ingest(paths[rows], str(tmp_path / "out"), num_shards=1).num_records,
+        ROUNDS,
+    )
 
 
 def test_opening_and_reading_by_files(benchmark, tmp_path):
