@@ -53,7 +53,10 @@ def _class_weights(config: TrainerConfig, label: Any) -> Any:
     table = [1.0] * (1 + max(int(k) for k in config.class_weights or {}))
     for key, value in (config.class_weights or {}).items():
         table[int(key)] = float(value)
-    label = tf.cast(tf.reshape(label, [-1]), tf.int32)
+    if label.shape.rank == 2 and label.shape[1] not in (None, 1):
+        label = tf.argmax(label, 1)  # one column a class, as Keras takes it
+    label = tf.reshape(label, [-1])
+    label = tf.cast(tf.round(label) if label.dtype.is_floating else label, tf.int32)  # of soft labels the nearer class
     known = (label >= 0) & (label < len(table))
     return tf.where(known, tf.gather(tf.constant(table), tf.where(known, label, 0)), 1.0)
 

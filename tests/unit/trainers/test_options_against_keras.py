@@ -80,6 +80,31 @@ def test_class_weights_weigh_training_as_keras_does_and_not_the_evaluation(data,
     assert result.eval_metrics["loss"] == pytest.approx(loss, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["soft", "one column a class"])
+def test_class_weights_of_labels_that_are_no_whole_numbers(data, plain, tmp_path, kind):
+    import keras
+
+    y = data.columns["y"].reshape(-1, 1)
+    labels = np.clip(y, 0.1, 0.9) if kind == "soft" else np.hstack([1 - y, y])
+
+    def two(context=None):
+        keras.utils.set_random_seed(1)
+        inputs = {"x": keras.Input((8,), name="x")}
+        width = labels.shape[1]
+        model = keras.Model(inputs, keras.layers.Dense(width, "sigmoid" if width == 1 else "softmax")(inputs["x"]))
+        model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy" if width == 1 else "categorical_crossentropy")
+        return model
+
+    own = ArrayDataset({"x": data.columns["x"], "y": labels.astype(np.float32)})
+    weights, feed = {0: 1.0, 1: 3.0}, own.feed(global_batch_size=32)
+    models = [two(), two()]
+    for batch in feed.dataset().take(STEPS).map(feed.unpack):
+        for model, given in zip(models, (weights, None)):
+            model.train_on_batch({"x": batch["x"].numpy()}, batch["y"].numpy(), class_weight=given)
+    result = ours(own, tmp_path, two, class_weights=weights)
+    check(result, models[0].get_weights(), models[1].get_weights())
+
+
 def test_clip_norm_equals_keras_global_clipnorm(data, batches, plain, tmp_path):
     check(ours(data, tmp_path, clip_norm=0.05), keras_run(batches, global_clipnorm=0.05).get_weights(), plain)
 
