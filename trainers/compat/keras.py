@@ -20,6 +20,8 @@ __all__ = [
     "input_structure",
     "is_idle_loss_tracker",
     "losses_of",
+    "mask_of",
+    "renew_constants",
     "takes_training",
     "tf_variable",
     "trackers_of",
@@ -55,6 +57,17 @@ def declared_inputs(model: Any) -> Any:
     return input_structure(getattr(model, "_functional", None) or model)  # where a Sequential model keeps its graph
 
 
+def renew_constants(model: Any) -> None:
+    """Makes anew what Normalization layers made of their variables when they were adapted: they compute with those constants.
+
+    To be called after variables were given other values, as `load_weights` of either generation does it; others have no such state.
+    """
+    layers = getattr(model, "_flatten_layers", None)
+    for layer in layers() if layers is not None else ():
+        if type(layer).__name__ == "Normalization" and hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+
+
 def takes_training(model: Any) -> bool:
     """Returns whether the model's call has an argument `training`."""
     return bool(model._call_has_training_arg)
@@ -87,6 +100,11 @@ def trackers_of(model: Any, own_steps: bool) -> list[Any]:
 def is_idle_loss_tracker(model: Any, metric: Any, state: Sequence[Any]) -> bool:
     """Returns whether a metric is Keras's mean of the loss and counted nothing: a step of the model's own may ignore it."""
     return metric is model._loss_tracker and not float(state[-1])
+
+
+def mask_of(tensor: Any) -> Any:
+    """Returns which steps of a prediction count, as its layers say (bool, its first dimensions), or None; of both generations."""
+    return getattr(tensor, "_keras_mask", None)
 
 
 def losses_of(model: Any) -> list[Any]:

@@ -204,6 +204,7 @@ def create_variables(model: Any, context: ModelContext) -> None:
 def _restore(model: Any, checkpoint: Checkpoint, use_average: bool) -> None:
     """Puts the weights of a checkpoint, or their moving averages, into a model of the same architecture whose variables exist."""
     from trainers.checkpoints.checkpoint import assign_group
+    from trainers.compat.keras import renew_constants
     from trainers.export.forward import variables_of
     from trainers.tables.table import tables_of
 
@@ -214,6 +215,7 @@ def _restore(model: Any, checkpoint: Checkpoint, use_average: bool) -> None:
         if not checkpoint.state["variables"].get("average"):
             raise ConfigError(f"{checkpoint.path}: it has no moving averages: it was trained without ema_decay")
         assign_group(checkpoint, "average", _named(model.trainable_variables, own))
+    renew_constants(model)
 
 
 def _named(variables: Any, own: set[int]) -> list[tuple[str, Any]]:

@@ -32,6 +32,7 @@ from trainers.checkpoints.resume import (
     shared_parts,
 )
 from trainers.checkpoints.saver import Saver
+from trainers.compat.keras import renew_constants
 from trainers.config.config import TrainerConfig
 from trainers.data.labels import check_labels
 from trainers.loop.asynchronous import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
@@ -155,6 +156,7 @@ class Session:
                     tell(note)
             else:
                 files.assign_group(saved, group, named, built.assign)
+        renew_constants(built.adapter.model)
         self.state = TrainingState.from_json(saved.state["training"])
         set_random_state(saved.state["random"])
         self.resumed_from = saved.step
@@ -364,13 +366,14 @@ class Session:
                         files.assign_group(saved, group, groups[group], self._built.assign)
                 saved.restore_tables(self._built.tables)
         self._built.take_averages()
-        skip = ("step", "epoch")
         return TrainResult(
             model=self.adapter.model,
             steps=self.state.step,
             epochs=self.epoch,
             metrics=self._last,
-            eval_metrics={k: v for k, v in evaluated.items() if k not in skip and not k.startswith("train_")},
+            eval_metrics={
+                k: v for k, v in evaluated.items() if k not in ("step", "epoch") and not k.startswith("train_")
+            },
             history=self.state.history,
             checkpoint=latest_checkpoint(self.config.directory),
             best_checkpoint=best,

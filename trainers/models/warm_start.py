@@ -8,6 +8,7 @@ from typing import Any
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
 from trainers.checkpoints import checkpoint as files
+from trainers.compat.keras import renew_constants
 from trainers.models.adapters import ModelAdapter
 
 __all__ = ["warm_start"]
@@ -42,6 +43,7 @@ def warm_start(adapter: ModelAdapter, source: str, assign: Callable[[Any, Any], 
             f"warm_start={source!r}: none of its variables ({', '.join(list(theirs)[:3])}, ...) has path and shape of "
             f"one here ({', '.join(n for n, _ in mine[:3])}, ...)"
         )
+    renew_constants(adapter.model)
     if taken < len(mine):
         tell(f"warm start: {taken} of {len(mine)} variables were taken over from {saved.path}")
     return taken

@@ -182,3 +182,34 @@ def test_directory_that_cannot_be_written_is_the_users_fault(data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written to"):
         Trainer(config(tmp_path / "file" / "run"), build(), data).fit()
+
+
+def test_normalization_goes_on_with_what_it_was_adapted_to(data, tmp_path):
+    """`build_model` adapts to a sample, which is another one each time; the checkpoint says what was meant."""
+    x = data.columns["x"]
+
+    def adapted_to(sample):
+        def build_model(context):
+            import keras
+
+            keras.utils.set_random_seed(1)
+            inputs = {"x": keras.Input((8,), name="x")}
+            normal = keras.layers.Normalization(name="normal")
+            normal.adapt(sample)
+            inner = keras.Sequential([normal, keras.layers.Dense(1, activation="sigmoid", name="out")], name="inner")
+            model = keras.Model(inputs, inner(inputs["x"]))
+            model.compile(keras.optimizers.SGD(0.0), "binary_crossentropy")
+            return model
+
+        return build_model
+
+    def answers(directory, sample, **changes):
+        model = Trainer(config(directory, **changes), adapted_to(sample), data, eval=data).fit().model
+        return model.predict({"x": x}, verbose=0)
+
+    before = answers(tmp_path / "run", x * 5 + 3)
+    resumed = answers(tmp_path / "run", x, steps=6)
+    warm = answers(tmp_path / "warm", x, warm_start=str(tmp_path / "run"))
+    np.testing.assert_allclose(resumed, before, atol=1e-6)
+    np.testing.assert_allclose(warm, before, atol=1e-6)
+    assert np.abs(answers(tmp_path / "fresh", x) - before).max() > 0.01
