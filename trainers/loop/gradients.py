@@ -7,9 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from engine.core.errors import ConfigError
 from trainers.tables.reads import Read
 
-__all__ = ["TableGradients", "clipped"]
+__all__ = ["TableGradients", "clipped", "multiplied", "refuse_uneven_slices"]
 
 
 class TableGradients:
@@ -35,6 +36,30 @@ class TableGradients:
             numbers, gradient = table.summed([ids for ids, _ in parts], [value for _, value in parts])
             result.append((table, numbers, gradient))
         return result
+
+
+def multiplied(gradients: Sequence[Any], factor: Any) -> list[Any]:
+    """Returns dense gradients times a number, None for None."""
+    return [None if g is None else g * tf.cast(factor, g.dtype) for g in gradients]
+
+
+def refuse_uneven_slices(size_of_mean: Any, tables: bool) -> None:
+    """Refuses to add up slices whose masks cannot be made one.
+
+    Args:
+        size_of_mean: of the adapter, after the loss of a slice.
+        tables: the model looks rows of tables up.
+
+    Raises:
+        ConfigError: several outputs are masked, or there are tables beside a masked output.
+    """
+    if size_of_mean is None or (isinstance(size_of_mean, tf.Tensor) and not tables):
+        return
+    what = "the rows of tables" if tables else "several losses"
+    raise ConfigError(
+        f"accumulate_steps: the model's output is masked, and {what} cannot be added up over slices by what their masks leave; "
+        "use accumulate_steps=1, or give the mask as a sample weight"
+    )
 
 
 def clipped(

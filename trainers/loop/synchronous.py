@@ -20,7 +20,7 @@ import tensorflow as tf
 from trainers.config.config import TrainerConfig
 from trainers.data.targets import row_count, rows_of_part, split_example
 from trainers.loop.faults.step_guard import StepGuard
-from trainers.loop.gradients import TableGradients, clipped
+from trainers.loop.gradients import TableGradients, clipped, multiplied, refuse_uneven_slices
 from trainers.models.adapters import ModelAdapter
 from trainers.models.adapters.loss_reduction import size_of_weights
 from trainers.models.ema import WeightAverages
@@ -269,13 +269,21 @@ class SynchronousLoop:
         if parts == 1:
             return self._gradients_of(features, labels, weights, all_weights)
         total: list[Any] = []
+        sizes: list[Any] = []
         loss = tf.constant(0.0)
         for part in range(parts):
             piece = tf.nest.map_structure(lambda t, p=part: rows_of_part(t, p, parts), (features, labels, weights))
             gradients, part_loss = self._gradients_of(piece[0], piece[1], piece[2], all_weights)
             dense = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+            size = self._adapter.size_of_mean
+            if size is not None:  # a masked mean counts with what the mask leaves of the slice
+                sizes.append(size)
+                dense, part_loss = multiplied(dense, size), part_loss * size
             total = dense if not total else [None if a is None else a + b for a, b in zip(total, dense)]
             loss += part_loss
+        if sizes:
+            share = tf.math.divide_no_nan(1.0, tf.add_n(sizes))
+            total, loss = multiplied(total, share), loss * share
         return total, loss
 
     def _gradients_of(self, features: Any, labels: Any, weights: Any, all_weights: Any) -> tuple[list[Any], Any]:
@@ -285,6 +293,8 @@ class SynchronousLoop:
             loss = adapter.loss(features, labels, weights, update_metrics=True)
             loss = self._share_of_slice(loss, labels, weights, all_weights)
             scaled = adapter.scale_loss(loss)
+        if self._config.accumulate_steps > 1:
+            refuse_uneven_slices(adapter.size_of_mean, bool(reads))
         gradients = tape.gradient(scaled, [*variables, *(read.rows for read in reads)])
         self._of_tables.add(reads, gradients[len(variables) :])
         return gradients[: len(variables)], tf.cast(loss, tf.float32)
@@ -293,7 +303,7 @@ class SynchronousLoop:
         """Returns what the loss of one slice adds to the loss of the global batch, by the way the loss is reduced."""
         adapter, slices = self._adapter, self._config.accumulate_steps
         if adapter.reduction in ("mean", "mixed"):
-            return loss if slices == 1 else loss / slices
+            return loss if slices == 1 or adapter.size_of_mean is not None else loss / slices
         if adapter.reduction == "sum" and slices == 1:
             return loss
         penalty = tf.cast(adapter.penalty(), loss.dtype)

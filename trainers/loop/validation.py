@@ -83,8 +83,8 @@ class Validation:
             parts = split_batches(endless, replicas)
             iterator = iter(strategy.distribute_datasets_from_function(lambda _: parts))
         self._metrics.reset()
-        total, penalty, count = (v.numpy() for v in self._call(iterator, tf.constant(num_steps, tf.int32)))
-        return self._named(float(total / max(count, 1.0) + penalty))
+        total, count = (v.numpy() for v in self._call(iterator, tf.constant(num_steps, tf.int32)))
+        return self._named(float(total / max(count, 1.0)))
 
     def _named(self, loss: float) -> dict[str, float]:
         """Returns the loss and the metrics; a model with a test_step of its own counts its loss itself."""
@@ -92,19 +92,20 @@ class Validation:
         counted = metrics.pop("loss", loss)
         return {"loss": counted if self._adapter.own_test_step else loss, **metrics}
 
-    def _steps(self, iterator: Any, num_steps: Any) -> tuple[Any, Any, Any]:
-        def body(i: Any, total: Any, penalty: Any, count: Any) -> Any:
+    def _steps(self, iterator: Any, num_steps: Any) -> tuple[Any, Any]:
+        def body(i: Any, total: Any, count: Any) -> Any:
             batch = next(iterator)
             sums = self._placement.strategy.run(self._replica_step, args=(batch,))
-            loss, part, n = (self._placement.strategy.experimental_local_results(v)[0] for v in sums)
-            return i + 1, total + tf.cast(loss, tf.float64), part, count + tf.cast(n, tf.float64)
+            loss, n = (self._placement.strategy.experimental_local_results(v)[0] for v in sums)
+            return i + 1, total + tf.cast(loss, tf.float64), count + tf.cast(n, tf.float64)
 
         zero = tf.constant(0.0, tf.float64)
-        start = (tf.constant(0), zero, tf.constant(0.0), zero)
-        _, total, penalty, count = tf.while_loop(lambda i, *_: i < num_steps, body, start, parallel_iterations=1)
-        return total, tf.cast(penalty, tf.float64), count
+        _, total, count = tf.while_loop(
+            lambda i, *_: i < num_steps, body, (tf.constant(0), zero, zero), parallel_iterations=1
+        )
+        return total, count
 
-    def _replica_step(self, packed: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    def _replica_step(self, packed: Mapping[str, Any]) -> tuple[Any, Any]:
         batch = self._unpack(packed)
         features, labels, weights = split_example(batch, self._config, training=False)
         mask = batch.get("mask")
@@ -113,10 +114,13 @@ class Validation:
             if mask is None
             else tf.reduce_sum(tf.cast(mask, tf.float32))
         )
-        loss, rows, penalty = self._adapter.evaluate(features, labels, weights, mask)
-        total = self._share_of_batch(rows, real, weights) * loss
+        loss, rows, penalty = self._adapter.evaluate(
+            features, labels, weights, mask, weighted=self._config.weight is not None
+        )
+        # A penalty may be of the batch (an activity regularizer, add_loss): each counts with its rows, as Keras counts it.
+        total = self._share_of_batch(rows, real, weights) * loss + real * penalty
         total = tf.where(rows > 0, total, 0.0)
-        return tuple(self._sum([total, penalty / self._placement.num_replicas, real]))
+        return tuple(self._sum([total, real]))
 
     def _share_of_batch(self, rows: Any, real: Any, weights: Any) -> Any:
         """Returns by what a replica's loss is multiplied, so that the sum over replicas and batches is rows x loss.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine import ConfigError
 from tests.support.models import classification_columns
 from trainers import ArrayDataset, Trainer, TrainerConfig
 
@@ -106,3 +107,91 @@ def test_batch_norm_in_slices_is_said(data, tmp_path, capfd):
 
     ours(data, tmp_path, build_keras3, accumulate_steps=2)
     assert "batch_normalization" in (said := capfd.readouterr().err) and "each slice by its own mean" in said
+
+
+def layers_that_add_losses(context=None):
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = {"x": keras.Input((8,), name="x")}
+    hidden = keras.layers.Dense(8, "tanh", activity_regularizer=keras.regularizers.L2(0.3))(inputs["x"])
+    output = keras.layers.Dense(1, "sigmoid", kernel_regularizer=keras.regularizers.L2(0.1))(hidden)
+    model = keras.Model(inputs, output)
+    model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    return model
+
+
+def test_losses_that_layers_add_count_with_the_rows_of_their_batch(data, tmp_path):
+    result = ours(data, tmp_path, layers_that_add_losses, eval_batch_size=192)
+    x, y = {"x": data.columns["x"]}, data.columns["y"]
+    loss = result.model.evaluate(x, y, batch_size=192, verbose=0)
+    assert result.eval_metrics["loss"] == pytest.approx(loss, rel=1e-5)
+    last = result.model.evaluate({"x": x["x"][576:]}, y[576:], batch_size=64, verbose=0)
+    assert abs(last - loss) > 1e-3  # the last batch alone, or its padding, says something else
+
+
+@pytest.fixture(scope="module")
+def tokens() -> ArrayDataset:
+    """Lists of 1 to 6 tokens, padded with 0 behind, and a label a token."""
+    rng = np.random.default_rng(5)
+    words = rng.integers(1, 20, (200, 6))
+    words[np.arange(6) >= rng.integers(1, 7, (200, 1))] = 0
+    return ArrayDataset({"words": words, "tags": (words % 3 == 0).astype(np.float32)[:, :, None]})
+
+
+def masked(outputs=1):
+    def build(context=None):
+        import keras
+
+        keras.utils.set_random_seed(1)
+        inputs = {"words": keras.Input((6,), name="words", dtype="int64")}
+        hidden = keras.layers.Embedding(20, 4, mask_zero=True)(inputs["words"])
+        tags = [keras.layers.Dense(1, "sigmoid", name=f"tags{i}")(hidden) for i in range(outputs)]
+        model = keras.Model(inputs, tags[0] if outputs == 1 else tags)
+        losses = "binary_crossentropy"
+        model.compile(keras.optimizers.SGD(1.0), losses if outputs == 1 else [losses] * outputs)
+        return model
+
+    return build
+
+
+def test_masked_mean_equals_keras_in_slices_and_in_a_padded_evaluation(tokens, tmp_path):
+    keras_model = masked()()
+    for batch in tokens.feed(global_batch_size=40).dataset().take(STEPS).map(tokens.feed(global_batch_size=40).unpack):
+        keras_model.train_on_batch({"words": batch["words"].numpy()}, batch["tags"].numpy())
+    settings = {"label": "tags", "global_batch_size": 40, "eval_batch_size": 64}  # which leaves 8 for the last batch
+    for slices in (1, 4):
+        result = ours(tokens, tmp_path / str(slices), masked(), accumulate_steps=slices, **settings)
+        assert apart(result.model, keras_model) < 2e-6
+        x, y = {"words": tokens.columns["words"]}, tokens.columns["tags"]
+        loss = keras_model.evaluate(x, y, batch_size=64, verbose=0)
+        assert result.eval_metrics["loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_several_masked_losses_refuse_to_be_cut(tokens, tmp_path):
+    build = masked(outputs=2)
+    columns = {"words": tokens.columns["words"], "tags0": tokens.columns["tags"], "tags1": tokens.columns["tags"]}
+    settings = {"label": ["tags0", "tags1"], "global_batch_size": 40}
+    with pytest.raises(ConfigError, match=r"accumulate_steps: the model's output is masked"):
+        ours(ArrayDataset(columns), tmp_path, build, accumulate_steps=2, **settings)
+
+
+def test_the_loss_of_each_output_is_a_mean_without_the_padding(data, tmp_path):
+    def build(context=None):
+        import keras
+
+        keras.utils.set_random_seed(1)
+        inputs = {"x": keras.Input((8,), name="x")}
+        heads = {
+            "y": keras.layers.Dense(1, "sigmoid", name="y")(inputs["x"]),
+            "w": keras.layers.Dense(1, name="w")(inputs["x"]),
+        }
+        model = keras.Model(inputs, heads)
+        model.compile("sgd", {"y": "binary_crossentropy", "w": "mse"}, loss_weights={"y": 0.5, "w": 2.0})
+        return model
+
+    result = ours(data, tmp_path, build, label=["y", "w"], eval_batch_size=192)
+    labels = {"y": data.columns["y"], "w": data.columns["w"]}
+    expected = result.model.evaluate({"x": data.columns["x"]}, labels, batch_size=192, verbose=0, return_dict=True)
+    assert {name: result.eval_metrics[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert "y_loss" in expected

@@ -25,6 +25,9 @@ class ModelAdapter(abc.ABC):
     # "mixed" (several losses that differ in it).
     reduction: str = "mean"
 
+    # Of the `loss` that was just computed, where it is the mean over the steps that a mask leaves: how many those are.
+    size_of_mean: Any = None
+
     @abc.abstractmethod
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
         """Creates all variables, in the scope of the strategy, from a batch of zeros of the right shapes."""
@@ -76,10 +79,13 @@ class ModelAdapter(abc.ABC):
         """Makes one optimizer step with gradients that are unscaled and summed over the replicas, None where there is none."""
 
     @abc.abstractmethod
-    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
-        """Updates the metrics and returns (loss of the examples, how many rows it is of, loss that does not depend on examples).
+    def evaluate(
+        self, features: Any, labels: Any, weights: Any, mask: Any, weighted: bool = True
+    ) -> tuple[Any, Any, Any]:
+        """Updates the metrics and returns (loss of the examples, how many rows it is of, penalties that layers add).
 
-        `mask`, bool [b] or None, is False for padding, whose weight is 0 already; metrics must not see it.
+        `mask`, bool [b] or None, is False for padding, whose weight is 0 already; metrics must not see it. Unless `weighted`, the
+        weights say nothing else.
         """
 
     @property

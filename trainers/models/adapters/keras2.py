@@ -11,7 +11,6 @@ import tf_keras
 from engine.core.errors import ConfigError
 from trainers.compat import tf_keras as inside
 from trainers.models.adapters.keras_base import KerasAdapter
-from trainers.models.adapters.loss_reduction import reduction_of
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
@@ -49,7 +48,7 @@ class Keras2Adapter(KerasAdapter):
         own_steps = self.own_train_step or self.own_test_step
         compiled = self.model.compiled_metrics
         self._metrics = list(self.model.metrics if own_steps else compiled.metrics if compiled is not None else [])
-        self.reduction = "mean" if self._own_loss else reduction_of(inside.losses_of(self.model))
+        self._look_at_losses(inside.losses_of(self.model))
 
     def _build(self, optimizer: Any, variables: list[Any]) -> None:
         inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -76,6 +75,9 @@ class Keras2Adapter(KerasAdapter):
 
     def _model_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
         return self.model.compute_loss(inputs, labels, predictions, weights)
+
+    def _has_losses_of_rows(self) -> bool:
+        return bool(self.model.losses)  # which of them are of weights alone is nowhere said
 
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
         self.model.compiled_metrics.update_state(labels, predictions, weights)

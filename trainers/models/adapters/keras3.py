@@ -17,7 +17,6 @@ from engine.core.errors import ConfigError
 from trainers.compat import keras as inside
 from trainers.compat.keras import tf_variable
 from trainers.models.adapters.keras_base import KerasAdapter
-from trainers.models.adapters.loss_reduction import reduction_of
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
@@ -57,7 +56,7 @@ class Keras3Adapter(KerasAdapter):
             if not self.optimizer.built:
                 self.optimizer.build(self.model.trainable_variables)
         self._metrics = inside.trackers_of(self.model, self.own_train_step or self.own_test_step)
-        self.reduction = "mean" if self._own_loss else reduction_of(inside.losses_of(self.model))
+        self._look_at_losses(inside.losses_of(self.model))
 
     def _prepare_own_step(self, batch: tuple[Any, Any, Any]) -> None:
         if overrides(self.model, keras.Model, "call") or inside.input_structure(self.model) is not None:
@@ -78,6 +77,10 @@ class Keras3Adapter(KerasAdapter):
 
     def _model_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
         return inside.compute_loss(self.model, inputs, labels, predictions, weights, training=training)
+
+    def _has_losses_of_rows(self) -> bool:
+        # Of weights there is one for each that has a regularizer; whatever is more was added in a call.
+        return len(self.model.losses) > sum(v.regularizer is not None for v in self.model.trainable_weights)
 
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
         if self._metrics:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
+from trainers.compat.keras import mask_of
 from trainers.data.targets import row_count, rows_where
 from trainers.models.adapters.base import ModelAdapter
-from trainers.models.adapters.loss_reduction import is_divided_by_replicas
+from trainers.models.adapters.loss_reduction import is_divided_by_replicas, reduction_of
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
 __all__ = ["KerasAdapter"]
+
+_SEVERAL = "several"  # outputs, each with a mask of its own
 
 
 class KerasAdapter(ModelAdapter):
@@ -35,6 +38,8 @@ class KerasAdapter(ModelAdapter):
         self.own_train_step = overrides(model, library.Model, "train_step")
         self.own_test_step = overrides(model, library.Model, "test_step")
         self._own_loss = overrides(model, library.Model, "compute_loss")
+        self._num_losses = 0  # that are compiled, once it is prepared
+        self._masked: bool | None = None  # whether predictions carry a mask, once a step was traced
         self._divides = False  # by the number of replicas, since the user's own loss does not
 
     @abc.abstractmethod
@@ -44,6 +49,10 @@ class KerasAdapter(ModelAdapter):
     @abc.abstractmethod
     def _model_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
         """Returns what the model's own `compute_loss` says."""
+
+    @abc.abstractmethod
+    def _has_losses_of_rows(self) -> bool:
+        """Whether layers add losses that depend on the rows: activity regularizers, `add_loss`. Known once a step was traced."""
 
     @abc.abstractmethod
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
@@ -64,10 +73,20 @@ class KerasAdapter(ModelAdapter):
     def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
         inputs = model_inputs(self.model, features)
         predictions = self._forward(inputs, True)
+        self._look_at_masks(predictions)
         loss = self._model_loss(inputs, labels, predictions, weights, True)
         if update_metrics:
             self._update_metrics(inputs, labels, predictions, weights)
         return loss / _replicas() if self._divides else loss
+
+    def _look_at_masks(self, predictions: Any) -> None:
+        """Notes by what a masked mean is divided: not by the number of examples, on which everything else relies."""
+        outputs = tf.nest.flatten(predictions)
+        masks = [mask for mask in map(mask_of, outputs) if mask is not None]
+        self._masked = bool(masks)
+        self.size_of_mean = None
+        if masks and self._num_losses and self.reduction == "mean" and not self._own_loss:
+            self.size_of_mean = tf.reduce_sum(tf.cast(masks[0], tf.float32)) if len(outputs) == 1 else _SEVERAL
 
     def penalty(self) -> Any:
         return self._penalty() / _replicas()
@@ -99,11 +118,14 @@ class KerasAdapter(ModelAdapter):
         data = self._packed(model_inputs(self.model, features), labels, weights)
         return self._steps.train(data, reduce) / _replicas()
 
-    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
-        if self._own_loss or self.own_test_step or self.reduction != "mean":
-            # A mean takes padding in with weight 0; anything else must not see it.
+    def evaluate(
+        self, features: Any, labels: Any, weights: Any, mask: Any, weighted: bool = True
+    ) -> tuple[Any, Any, Any]:
+        if not self._takes_padding(features):
             features, labels, weights = rows_where(mask, (features, labels, weights))
             mask = None
+            if not weighted and not self.own_test_step:
+                weights = None  # as in training: Keras cannot put a weight a row and a mask a step together
         inputs = model_inputs(self.model, features)
         if self.own_test_step:
             logs = self.model.test_step(self._packed(inputs, labels, weights))
@@ -116,6 +138,22 @@ class KerasAdapter(ModelAdapter):
         labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
         self._update_metrics(inputs, labels, predictions, weights)
         return loss, size, penalty
+
+    def _takes_padding(self, features: Any) -> bool:
+        """Whether rows of padding change nothing, since the loss is a mean over the examples in which they weigh 0.
+
+        With several losses Keras keeps a mean of each over the rows that it was shown, whatever they weigh.
+        """
+        if self._own_loss or self.own_test_step or self.reduction != "mean" or self._num_losses > 1:
+            return False
+        if self._masked is None:  # a run that goes on at its end evaluates without a step
+            self._look_at_masks(self._forward(model_inputs(self.model, features), False))
+        return not (self._masked or self._has_losses_of_rows())
+
+    def _look_at_losses(self, losses: Sequence[Any]) -> None:
+        """Notes how the compiled losses make one number of a batch."""
+        self.reduction = "mean" if self._own_loss else reduction_of(losses)
+        self._num_losses = len(losses)
 
     def reset_metrics(self) -> None:
         for metric in self._metrics:

@@ -67,7 +67,9 @@ class ModuleAdapter(ModelAdapter):
         else:
             self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
 
-    def evaluate(self, features: Any, labels: Any, weights: Any, mask: Any) -> tuple[Any, Any, Any]:
+    def evaluate(
+        self, features: Any, labels: Any, weights: Any, mask: Any, weighted: bool = True
+    ) -> tuple[Any, Any, Any]:
         features, labels, weights = rows_where(mask, (features, labels, weights))
         size = tf.cast(row_count(tf.nest.flatten((features, labels))[0]), tf.float32)
         loss = tf.cast(self.model.compute_loss(features, labels, weights, training=False), tf.float32)
