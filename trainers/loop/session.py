@@ -366,14 +366,13 @@ class Session:
                         files.assign_group(saved, group, groups[group], self._built.assign)
                 saved.restore_tables(self._built.tables)
         self._built.take_averages()
+        scores = {k: v for k, v in evaluated.items() if k not in ("step", "epoch") and not k.startswith("train_")}
         return TrainResult(
             model=self.adapter.model,
             steps=self.state.step,
             epochs=self.epoch,
             metrics=self._last,
-            eval_metrics={
-                k: v for k, v in evaluated.items() if k not in ("step", "epoch") and not k.startswith("train_")
-            },
+            eval_metrics=scores,
             history=self.state.history,
             checkpoint=latest_checkpoint(self.config.directory),
             best_checkpoint=best,
