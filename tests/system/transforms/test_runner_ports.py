@@ -11,8 +11,8 @@ import grpc
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from engine.machine.connections import user_of_connection
 from tests.support.ports import listening, other_address
+from transforms.runners.beam.connections import user_of_connection
 from transforms.runners.beam.loopback_workers import start_worker_pool
 
 _NOBODY = 65534

@@ -20,7 +20,7 @@ from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 from apache_beam.transforms.environments import ExternalEnvironment
 
-from engine.machine.connections import user_of_connection
+from transforms.runners.beam.connections import user_of_connection
 
 __all__ = ["LoopbackWorkers", "OwnWorkerPool", "start_worker_pool"]
 
