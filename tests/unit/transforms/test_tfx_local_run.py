@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_transform import impl_helper
+from tensorflow_transform.tf_metadata import schema_utils
 
-tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
-from tensorflow_transform import impl_helper  # noqa: E402
-from tensorflow_transform.tf_metadata import schema_utils  # noqa: E402
-
-from engine import Dataset  # noqa: E402
-from engine.dataset.manifest import MANIFEST_NAME  # noqa: E402
-from tests.support import parity  # noqa: E402
-from transforms.tfx.local_run import LocalRun  # noqa: E402
+from engine import Dataset
+from engine.dataset.manifest import MANIFEST_NAME
+from tests.support import parity
+from transforms.tfx.local_run import LocalRun
 
 _SPEC = {
     "x": tf.io.FixedLenFeature([], tf.float32),
