@@ -1,4 +1,4 @@
-// Feeds the reader of predict requests with bodies that it must read exactly, and with the same after changes of their bytes; each copy
+// Feeds the readers of predict requests with bodies and messages that it must read exactly, and with the same after changes of their bytes; each copy
 // ends where its memory ends, so that a read beyond it is seen.
 #include <cinttypes>
 #include <cstdio>
@@ -11,6 +11,8 @@
 
 #include "json_answer.h"
 #include "packed_request.h"
+#include "tensor_answer.h"
+#include "tensor_request.h"
 
 using namespace fullpass;
 
@@ -83,10 +85,7 @@ void mutate(std::string* text) {
   std::exit(1);
 }
 
-bool read(const std::string& text, PackedRequest* out) {
-  const std::unique_ptr<char[]> exact(new char[text.size()]);
-  std::memcpy(exact.get(), text.data(), text.size());
-  if (!read_request(exact.get(), text.size(), signatures(), 64, out)) return false;
+void check(const PackedRequest* out, const std::string& text) {
   // Whatever was read has as many values as its shape says: joining copies them without another look.
   const SignatureSpec& signature = signatures().at(out->signature);
   if (out->columns.size() != signature.inputs.size() || out->rows == 0 || out->rows > 64) fail("columns or rows", text);
@@ -105,6 +104,56 @@ bool read(const std::string& text, PackedRequest* out) {
       last = end;
     }
   }
+}
+
+bool read(const std::string& text, PackedRequest* out) {
+  const std::unique_ptr<char[]> exact(new char[text.size()]);
+  std::memcpy(exact.get(), text.data(), text.size());
+  if (!read_request(exact.get(), text.size(), signatures(), 64, out)) return false;
+  check(out, text);
+  return true;
+}
+
+std::string field(char tag, const std::string& content) {
+  std::string out{tag};
+  size_t size = content.size();
+  for (; size >= 0x80; size >>= 7) out += static_cast<char>(size | 0x80);
+  out += static_cast<char>(size);
+  return out + content;
+}
+
+// A message for one of the signatures: TensorProtos, of which the fuzzer then changes bytes.
+std::string message(uint64_t kind, size_t rows) {
+  const auto tensor = [rows](char dtype, std::vector<size_t> dims, const std::string& values) {
+    std::string shape = field(0x12, std::string{0x08, static_cast<char>(rows)});
+    for (const size_t dim : dims) shape += field(0x12, std::string{0x08, static_cast<char>(dim)});
+    return field(0x12, std::string{0x08, dtype} + field(0x12, shape) + values);
+  };
+  const auto input = [](const std::string& name, const std::string& value) { return field(0x12, field(0x0a, name) + value); };
+  const std::string spec = field(0x0a, field(0x0a, "m"));
+  if (kind == 0) {
+    std::string texts;
+    for (size_t i = 0; i < rows; ++i) texts += field(0x42, below(2) ? std::string{0x0a, 0x00} : "");
+    return spec + input("examples", tensor(7, {}, texts));
+  }
+  if (kind == 2) return input("x", tensor(1, {2, 1}, below(2) ? field(0x22, std::string(rows * 8, 'a')) : field(0x2a, std::string(rows * 8, 'a')))) + spec;
+  std::string texts;
+  for (size_t i = 0; i < rows; ++i) texts += field(0x42, "ab");
+  return spec + input("f", tensor(1, {}, field(0x2a, std::string(rows * 4, 'b')))) + input("d", tensor(2, {2}, field(0x22, std::string(rows * 16, 'c')))) +
+         input("i", tensor(3, {1}, field(0x3a, std::string(rows, 5)))) + input("l", tensor(9, {2, 2}, field(0x52, std::string(rows * 4, 7)))) +
+         input("s", tensor(7, {1}, texts));
+}
+
+bool read_bytes(const std::string& bytes, uint64_t kind, PackedRequest* out) {
+  const std::unique_ptr<uint8_t[]> exact(new uint8_t[bytes.size()]);
+  std::memcpy(exact.get(), bytes.data(), bytes.size());
+  const uint8_t* spec;
+  size_t spec_size;
+  if (!find_model_spec(exact.get(), bytes.size(), &spec, &spec_size)) return false;
+  if (spec < exact.get() || spec + spec_size > exact.get() + bytes.size()) fail("the model_spec", bytes);
+  out->signature = kind;
+  if (!read_tensors(exact.get(), bytes.size(), signatures()[kind], 64, out)) return false;
+  check(out, bytes);
   return true;
 }
 
@@ -125,6 +174,8 @@ void write_some() {
   }
   std::string text;
   write_predictions(outputs, below(rows), rows, &text);
+  for (Output& each : outputs) each.name = "a";
+  write_outputs(outputs, below(rows), rows, &text);
 }
 
 }  // namespace
@@ -141,8 +192,14 @@ int main(int argc, char** argv) {
     mutate(&text);
     PackedRequest other;
     taken += read(text, &other);
+    const uint64_t kind = below(3);
+    rows = 1 + below(4);
+    std::string bytes = message(kind, rows);
+    if (!read_bytes(bytes, kind, &request) || request.rows != rows) fail("refused a message", bytes);
+    mutate(&bytes);
+    taken += read_bytes(bytes, kind, &other);
     write_some();
   }
-  std::printf("serving: %" PRIu64 " bodies read, and %" PRIu64 " of them after changes of their bytes\n", runs, taken);
+  std::printf("serving: %" PRIu64 " bodies and as many messages read, and %" PRIu64 " of them after changes of their bytes\n", runs, taken);
   return 0;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import statistics
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.served_model import example, rows
 
 STREAMS, SECONDS, PAIRS = 64, 2.0, 5
+ROWS = (1, 16, 64, 256)  # a request
 LIMIT_MS = 20.0
 
 
@@ -123,6 +125,44 @@ def test_rest_rows_a_request(benchmark, ours, tmp_path, size):
     benchmark.extra_info["rows_per_s"] = round(found.rate * size)
     benchmark.extra_info["server_us_a_row"] = round(1e6 * used / found.requests / size, 2)
     benchmark.extra_info["p99_ms"] = round(found.p99_ms, 2)
+    print(f"\n{benchmark.name}: {benchmark.extra_info}")
+
+
+def test_rows_a_second_of_one_and_two_processes_beside_the_model_alone(benchmark, root, tmp_path):
+    """By rows a request; the three are measured in turn, and the client takes its part of the same processors."""
+    import tensorflow as tf
+
+    from trainers.serving.server import ModelConfig, ServeConfig
+    from trainers.serving.server.processes import started
+
+    models = (ModelConfig(name="m", directory=str(root)),)
+    alone = tf.saved_model.load(str(root / "1")).signatures["serving_default"]
+    large = tf.constant([example(row) for row in rows(1024)])
+
+    def own_rate() -> float:
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() < start + 1.0:
+            alone(examples=large)
+            count += 1024
+        return count / (time.perf_counter() - start)
+
+    own_rate()
+    with (
+        started(ServeConfig(models=models, grpc_port=None, rest_port=0, processes=1)) as one,
+        started(ServeConfig(models=models, grpc_port=None, rest_port=0, processes=2)) as two,
+    ):
+        for size in ROWS:
+            found = []
+            for _ in range(3):
+                served = [load(each.config.rest_port or 0, tmp_path, 16, 1.0, size).rate * size for each in (one, two)]
+                found.append((*served, own_rate()))
+            rates = [statistics.median(column) for column in zip(*found)]
+            for name, rate in zip(("one_process", "two_processes", "model_alone"), rates):
+                benchmark.extra_info[f"rows_per_s_{name}_at_{size}"] = round(rate)
+            benchmark.extra_info[f"growth_at_{size}"] = round(statistics.median(b / a for a, b, _ in found), 2)
+            benchmark.extra_info[f"share_of_model_at_{size}"] = round(statistics.median(b / c for _, b, c in found), 3)
+        port = two.config.rest_port or 0
+        benchmark.pedantic(lambda: load(port, tmp_path, 16, 1.0, ROWS[-1]), rounds=1)
     print(f"\n{benchmark.name}: {benchmark.extra_info}")
 
 

@@ -284,7 +284,7 @@ def test_a_body_that_came_in_while_its_version_was_let_go_is_answered_and_does_n
 
     assert asyncio.run(swapped()), "the version that was let go is still held"
     wanted = [answers(values, bias) for bias in (2.0, 0)]
-    got = sorted((json.loads(each)["predictions"] for each in found), key=lambda each: abs(each[0] - wanted[0][0]))
+    got = sorted((each["outputs"] for each in found), key=lambda each: abs(each[0] - wanted[0][0]))
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 

@@ -184,18 +184,18 @@ def test_answers_read_back_as_the_numbers_that_they_were(values):
         "l": np.array([v[2] for v in values], np.int64),
         "b": np.array([v[3] for v in values]),
     }
-    first, rest = predictions_json(outputs, [1, len(values) - 1])
+    first, rest = predictions_json(outputs, [(0, 1), (1, len(values))])
     got = json.loads(first)["predictions"] + json.loads(rest)["predictions"]
     assert len(json.loads(first)["predictions"]) == 1
     for name, wanted in outputs.items():
         back = np.array([row[name] for row in got], wanted.dtype)
         np.testing.assert_array_equal(back, wanted)
-    (alone,) = predictions_json({"f": outputs['f"ü']}, [len(values)])
+    (alone,) = predictions_json({"f": outputs['f"ü']}, [(0, len(values))])
     assert all(isinstance(each, float) for each in json.loads(alone)["predictions"])
 
 
 def test_answers_look_as_those_of_tensorflow_serving():
     values = np.array([0.1, math.nan, math.inf, -math.inf, 2, 1e-30], np.float32)
-    (text,) = predictions_json({"y": values}, [6])
+    (text,) = predictions_json({"y": values}, [(0, 6)])
     assert text == b'{"predictions": [0.1, NaN, Infinity, -Infinity, 2.0, 1e-30]}'
-    assert predictions_json({"y": np.array([b"a"], object)}, [1]) is None
+    assert predictions_json({"y": np.array([b"a"], object)}, [(0, 1)]) is None

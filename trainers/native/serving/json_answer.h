@@ -11,7 +11,7 @@ enum class OutputKind : uint8_t { kFloat32, kFloat64, kInt32, kInt64, kBool };
 
 // An output of a batch: values row after row, `dims` those of a row.
 struct Output {
-  std::string name;  // as JSON text, with its quotes
+  std::string name;  // as what is written has it: JSON text with its quotes, or bytes of UTF-8
   OutputKind kind;
   const char* data;
   std::vector<int64_t> dims;

@@ -13,6 +13,8 @@
 
 #include "json_answer.h"
 #include "packed_request.h"
+#include "tensor_answer.h"
+#include "tensor_request.h"
 
 namespace py = pybind11;
 using namespace fullpass;
@@ -56,25 +58,41 @@ class RequestReader {
     if (spec.inputs.empty()) throw py::value_error("a signature has one or more inputs");
     signatures_->push_back(std::move(spec));
   }
-  // The request of a body, or None where another reader must look at it.
+  // The request of a JSON body, or None where another reader must look at it.
   py::object read(const py::bytes& body, size_t max_rows) const {
-    char* data;
-    Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(body.ptr(), &data, &size) != 0) throw py::error_already_set();
-    auto packed = std::make_unique<Packed>();
-    bool is_read;
-    if (size > kSmall) {
-      py::gil_scoped_release release;
-      is_read = read_request(data, static_cast<size_t>(size), *signatures_, max_rows, &packed->request);
-    } else {
-      is_read = read_request(data, static_cast<size_t>(size), *signatures_, max_rows, &packed->request);
-    }
-    if (!is_read) return py::none();
-    packed->signatures = signatures_;
-    return py::cast(std::move(packed));
+    return packed(body, [&](const char* data, size_t size, PackedRequest* out) {
+      return read_request(data, size, *signatures_, max_rows, out);
+    });
+  }
+  // The request of a PredictRequest message for a signature, or None where another reader must look at it.
+  py::object read_message(const py::bytes& body, const std::string& signature, size_t max_rows) const {
+    size_t found;
+    if (!find_signature(*signatures_, signature, &found)) return py::none();
+    return packed(body, [&](const char* data, size_t size, PackedRequest* out) {
+      out->signature = found;
+      return read_tensors(reinterpret_cast<const uint8_t*>(data), size, (*signatures_)[found], max_rows, out);
+    });
   }
 
  private:
+  template <typename Read>
+  py::object packed(const py::bytes& body, Read read) const {
+    char* data;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(body.ptr(), &data, &size) != 0) throw py::error_already_set();
+    auto out = std::make_unique<Packed>();
+    bool is_read;
+    if (size > kSmall) {
+      py::gil_scoped_release release;
+      is_read = read(data, static_cast<size_t>(size), &out->request);
+    } else {
+      is_read = read(data, static_cast<size_t>(size), &out->request);
+    }
+    if (!is_read) return py::none();
+    out->signatures = signatures_;
+    return py::cast(std::move(out));
+  }
+
   static constexpr Py_ssize_t kSmall = 1 << 14;  // bytes that are read sooner than another thread takes the lock
   std::shared_ptr<Signatures> signatures_;
 };
@@ -152,17 +170,23 @@ bool output_kind(const py::dtype& dtype, OutputKind* kind) {
   return false;
 }
 
-// The answers of a batch's requests, of so many rows each; None where an output is not of numbers.
-py::object predictions_json(const std::vector<std::pair<std::string, py::array>>& outputs, const std::vector<size_t>& rows) {
+using Spans = std::vector<std::pair<size_t, size_t>>;
+
+// What `write` makes of each span of rows; None where an output is not of numbers.
+template <typename Write>
+py::object written(const std::vector<std::pair<std::string, py::array>>& outputs, const Spans& spans, Write write) {
   std::vector<Output> views;
   std::vector<py::array> kept;  // what the views look at
-  size_t total = 0;
-  for (const size_t each : rows) total += each;
+  size_t rows = 0;
+  for (const auto& [first, last] : spans) {
+    if (last < first) throw py::value_error("a span of rows ends before it starts");
+    rows = std::max(rows, last);
+  }
   for (const auto& [name, array] : outputs) {
     OutputKind kind;
     if (!output_kind(array.dtype(), &kind)) return py::none();
     py::array whole = py::array::ensure(array, py::array::c_style);
-    if (!whole || whole.ndim() < 1 || static_cast<size_t>(whole.shape(0)) < total) throw py::value_error("an output has too few rows");
+    if (!whole || whole.ndim() < 1 || static_cast<size_t>(whole.shape(0)) < rows) throw py::value_error("an output has too few rows");
     Output view{name, kind, static_cast<const char*>(whole.data()), {}};
     for (py::ssize_t i = 1; i < whole.ndim(); ++i) view.dims.push_back(whole.shape(i));
     kept.push_back(std::move(whole));
@@ -172,14 +196,12 @@ py::object predictions_json(const std::vector<std::pair<std::string, py::array>>
   std::vector<size_t> ends;
   {
     py::gil_scoped_release release;
-    size_t first = 0;
-    for (const size_t each : rows) {
-      write_predictions(views, first, first + each, &text);
-      first += each;
+    for (const auto& [first, last] : spans) {
+      write(views, first, last, &text);
       ends.push_back(text.size());
     }
   }
-  py::list out(rows.size());
+  py::list out(spans.size());
   size_t start = 0;
   for (size_t i = 0; i < ends.size(); ++i) {
     out[i] = py::bytes(text.data() + start, ends[i] - start);
@@ -188,10 +210,20 @@ py::object predictions_json(const std::vector<std::pair<std::string, py::array>>
   return std::move(out);
 }
 
+py::object model_spec(const py::bytes& body) {
+  char* data;
+  Py_ssize_t size;
+  if (PyBytes_AsStringAndSize(body.ptr(), &data, &size) != 0) throw py::error_already_set();
+  const uint8_t* spec;
+  size_t spec_size;
+  if (!find_model_spec(reinterpret_cast<const uint8_t*>(data), static_cast<size_t>(size), &spec, &spec_size)) return py::none();
+  return py::bytes(reinterpret_cast<const char*>(spec), spec_size);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_serving, m) {
-  m.doc() = "Predict requests and answers in JSON, a batch at a time.";
+  m.doc() = "Predict requests and answers in JSON and as messages of gRPC, a batch at a time.";
   py::class_<Packed>(m, "Packed")
       .def_property_readonly("signature", [](const Packed& packed) { return packed.signature().name; })
       .def_property_readonly("rows", [](const Packed& packed) { return packed.request.rows; })
@@ -200,7 +232,14 @@ PYBIND11_MODULE(_serving, m) {
   py::class_<RequestReader>(m, "RequestReader")
       .def(py::init<>())
       .def("add", &RequestReader::add, py::arg("name"), py::arg("inputs"), py::arg("examples"))
-      .def("read", &RequestReader::read, py::arg("body"), py::arg("max_rows"));
+      .def("read", &RequestReader::read, py::arg("body"), py::arg("max_rows"))
+      .def("read_message", &RequestReader::read_message, py::arg("body"), py::arg("signature"), py::arg("max_rows"));
   m.def("join_packed", &join_packed, py::arg("requests"), py::arg("padded"));
-  m.def("predictions_json", &predictions_json, py::arg("outputs"), py::arg("rows"));
+  m.def("model_spec", &model_spec, py::arg("body"));
+  m.def("predictions_json", [](const std::vector<std::pair<std::string, py::array>>& outputs, const Spans& spans) {
+    return written(outputs, spans, write_predictions);
+  }, py::arg("outputs"), py::arg("spans"));
+  m.def("outputs_message", [](const std::vector<std::pair<std::string, py::array>>& outputs, const Spans& spans) {
+    return written(outputs, spans, write_outputs);
+  }, py::arg("outputs"), py::arg("spans"));
 }

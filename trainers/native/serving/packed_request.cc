@@ -121,13 +121,13 @@ class RowReader {
   std::vector<bool> seen_;
 };
 
+}  // namespace
+
 bool find_signature(const std::vector<SignatureSpec>& signatures, const std::string& name, size_t* found) {
   for (size_t i = 0; i < signatures.size(); ++i)
     if (signatures[i].name == name) return *found = i, true;
   return false;
 }
-
-}  // namespace
 
 bool read_request(const char* data, size_t size, const std::vector<SignatureSpec>& signatures, size_t max_rows, PackedRequest* out) {
   JsonCursor json(data, size), instances = json;

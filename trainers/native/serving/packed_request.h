@@ -44,6 +44,9 @@ struct PackedRequest {
   std::vector<PackedColumn> columns;
 };
 
+// Finds the position of the signature of this name.
+bool find_signature(const std::vector<SignatureSpec>& signatures, const std::string& name, size_t* found);
+
 // Reads {"instances": [...], "signature_name": "..."} into `out`, the signature `serving_default` where none is named.
 // False for anything but a request that fits its signature in every value and has at most `max_rows` rows: another reader says what
 // is wrong with it, or takes what this one does not. Nothing that this reads means another thing to that reader.

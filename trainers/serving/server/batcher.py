@@ -17,7 +17,7 @@ import numpy as np
 
 from trainers.serving.server.config import BatchingConfig
 from trainers.serving.server.errors import DeadlineExceeded, Overloaded
-from trainers.serving.server.packed import Packed, arrays_of, joined, predictions_json
+from trainers.serving.server.packed import Packed, Spans, arrays_of, joined
 from trainers.serving.server.signatures import Signature
 
 __all__ = ["Batcher", "Waiting"]
@@ -29,7 +29,7 @@ class Waiting:
     """A request, or a part of one, that waits for its answer.
 
     Attributes:
-        inputs: arrays by name, or what was read natively; a native one is answered with the JSON of its predictions.
+        inputs: arrays by name, or what was read natively.
         rows: of it.
         deadline: on `time.monotonic`'s clock, after which nobody waits for the answer; None waits for ever.
     """
@@ -47,6 +47,11 @@ class Waiting:
     def finish(self, answer: Any) -> None:
         """Takes the answer, or the error that is in its place; called once, in the event loop."""
         raise NotImplementedError
+
+    @staticmethod
+    def write(outputs: Mapping[str, np.ndarray], spans: Spans) -> list[bytes] | None:
+        """Returns the bytes of an answer for each span of rows of a batch; None where answers are arrays by name."""
+        return None
 
     def expired(self, now: float) -> bool:
         """Whether it need not be run."""
@@ -212,16 +217,7 @@ class Batcher:
             if len(batch) == 1 and padded == rows:
                 return [outputs]
             raise _OtherRows
-        texts = predictions_json(outputs, [waiting.rows for waiting in batch]) if native else None
-        answers: list[Any] = []
-        at = 0
-        for position, waiting in enumerate(batch):
-            if texts is not None and isinstance(waiting.inputs, Packed):
-                answers.append(texts[position])
-            else:
-                answers.append({name: value[at : at + waiting.rows] for name, value in outputs.items()})
-            at += waiting.rows
-        return answers
+        return _parted(batch, outputs)
 
     def _ended(self, batch: list[Waiting], done: asyncio.Future[Any]) -> None:
         self._running -= 1
@@ -229,6 +225,24 @@ class Batcher:
         for position, waiting in enumerate(batch):
             waiting.finish(error if error is not None else done.result()[position])
         self._start()
+
+
+def _parted(batch: list[Waiting], outputs: dict[str, np.ndarray]) -> list[Any]:
+    """One answer a request: as it is written natively, else the rows of each output."""
+    answers: list[Any] = [None] * len(batch)
+    by_kind: dict[type[Waiting], list[tuple[int, tuple[int, int]]]] = {}
+    at = 0
+    for position, waiting in enumerate(batch):
+        by_kind.setdefault(type(waiting), []).append((position, (at, at + waiting.rows)))
+        at += waiting.rows
+    for kind, parts in by_kind.items():
+        texts = kind.write(outputs, [span for _, span in parts])
+        for index, (position, (first, last)) in enumerate(parts):
+            if texts is None:
+                answers[position] = {name: value[first:last] for name, value in outputs.items()}
+            else:
+                answers[position] = texts[index]
+    return answers
 
 
 def _concatenated(batch: list[Waiting], missing: int) -> dict[str, np.ndarray]:

@@ -121,6 +121,8 @@ class Core:
                 outputs = await self._batcher(version, wanted.name).call(arrays, rows, deadline)
             except DataError as error:
                 raise InvalidRequest(f"{error} (element {error.record})") from None
+            except Exception as failure:
+                raise self.error_of(version, failure) from None
             finally:
                 self._in_flight -= 1
                 seconds = time.perf_counter() - start
@@ -159,6 +161,13 @@ class Core:
             return
         self.metrics.count(version.model, "OK", rows)
         self._access_log.note(version.model, "OK", version=version.number, rows=rows, seconds=seconds)
+
+    def error_of(self, version: LoadedVersion, failure: BaseException) -> RequestError:
+        """Returns what a client is told; what is not its own fault is in the log."""
+        if isinstance(failure, RequestError):
+            return failure
+        _LOG.error("model %s version %d", version.model, version.number, exc_info=failure)
+        return RequestError("the model failed; the server's log says why")
 
     def _check_in_flight(self) -> None:
         if self._in_flight >= self.config.limits.in_flight:

@@ -12,15 +12,25 @@ from trainers import _serving
 from trainers._serving import Packed
 from trainers.serving.server.signatures import Signature, TensorSpec
 
-__all__ = ["Packed", "arrays_of", "joined", "predictions_json", "request_reader"]
+__all__ = [
+    "Packed",
+    "Spans",
+    "arrays_of",
+    "joined",
+    "message_spec",
+    "outputs_message",
+    "predictions_json",
+    "request_reader",
+]
 
 _MOST_DIMS = 8
+Spans = Sequence[tuple[int, int]]  # rows of a batch, each span without its last
 
 
 def request_reader(signatures: Mapping[str, Signature]) -> _serving.RequestReader:
-    """Returns a reader of `:predict` bodies in row format, for those of the signatures that it can read.
+    """Returns a reader of `:predict` bodies in row format and of PredictRequest messages, for the signatures that it can read.
 
-    What it reads, `from_json` reads alike; what it returns None for is `from_json`'s to read or to refuse.
+    What it reads, `from_json` and `from_proto` read alike; what it returns None for is theirs to read or to refuse.
     """
     reader = _serving.RequestReader()
     for name, signature in signatures.items():
@@ -49,9 +59,19 @@ def arrays_of(request: Packed) -> dict[str, np.ndarray]:
     return {name: np.array(column, object) if isinstance(column, list) else column for name, column in columns.items()}
 
 
-def predictions_json(outputs: Mapping[str, np.ndarray], rows: Sequence[int]) -> list[bytes] | None:
-    """Returns `{"predictions": ...}` of requests of so many rows each; None where an output is not of numbers."""
-    return _serving.predictions_json([(json.dumps(name), value) for name, value in outputs.items()], list(rows))
+def predictions_json(outputs: Mapping[str, np.ndarray], spans: Spans) -> list[bytes] | None:
+    """Returns `{"predictions": ...}` of each span of rows; None where an output is not of numbers."""
+    return _serving.predictions_json([(json.dumps(name), value) for name, value in outputs.items()], spans)
+
+
+def outputs_message(outputs: Mapping[str, np.ndarray], spans: Spans) -> list[bytes] | None:
+    """Returns the bytes of a PredictResponse with the outputs of each span of rows; None where an output is not of numbers."""
+    return _serving.outputs_message(list(outputs.items()), spans)
+
+
+def message_spec(body: bytes) -> bytes | None:
+    """Returns the bytes of the ModelSpec of a PredictRequest; None for one that has more than it and inputs, or is none."""
+    return _serving.model_spec(body)
 
 
 def _kind(spec: TensorSpec) -> str:

@@ -77,7 +77,7 @@ async def _start_grpc(config: ServeConfig, core: Any) -> Any:
     import grpc
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-    from trainers.serving.server.doors.grpc_service import add_services
+    from trainers.serving.server.doors.grpc_server import add_services
     from trainers.serving.server.doors.token_check import TokenCheck
 
     limit = config.limits.request_bytes

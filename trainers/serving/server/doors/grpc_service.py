@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC services: PredictionService, ModelService, and gRPC's own health service."""
+"""TensorFlow Serving's gRPC services: PredictionService and ModelService."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from tensorflow_serving.apis import (
     inference_pb2,
     model_management_pb2,
     model_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
     regression_pb2,
 )
 
@@ -26,14 +24,9 @@ from trainers.serving.server.core import Answer, Core
 from trainers.serving.server.doors.scores import classes_of, examples_of, regressions_of
 from trainers.serving.server.doors.tensors import from_proto, to_proto
 from trainers.serving.server.errors import Denied, InvalidRequest, RequestError
+from trainers.serving.server.versions import LoadedVersion
 
-__all__ = ["ModelService", "PredictionService", "add_services"]
-
-
-def add_services(server: Any, core: Core) -> None:
-    """Adds the services to a `grpc.aio` server."""
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
+__all__ = ["ModelService", "PredictionService", "model_spec_of"]
 
 
 class _Service:
@@ -73,7 +66,8 @@ class PredictionService(_Service):
         """Answers any signature."""
 
         async def work() -> Any:
-            tensors = {name: from_proto(name, value) for name, value in request.inputs.items()}
+            limit = self._core.config.limits.request_bytes
+            tensors = {name: from_proto(name, value, limit) for name, value in request.inputs.items()}
             answer = await self._predict(request.model_spec, tensors, context)
             wanted = list(request.output_filter) or list(answer.outputs)
             unknown = sorted(set(wanted) - set(answer.outputs))
@@ -205,10 +199,15 @@ def _model(config: Any) -> ModelConfig:
     )
 
 
-def _spec(answer: Answer) -> Any:
-    spec = model_pb2.ModelSpec(name=answer.version.model, signature_name=answer.signature)
-    spec.version.value = answer.version.number
+def model_spec_of(version: LoadedVersion, signature: str) -> Any:
+    """Returns what an answer says of who gave it."""
+    spec = model_pb2.ModelSpec(name=version.model, signature_name=signature)
+    spec.version.value = version.number
     return spec
+
+
+def _spec(answer: Answer) -> Any:
+    return model_spec_of(answer.version, answer.signature)
 
 
 def _classes(answer: Answer) -> Any:

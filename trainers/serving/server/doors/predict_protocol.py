@@ -11,23 +11,23 @@ import functools
 import hmac
 import http
 import json
-import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trainers.serving.server.batcher import Waiting
 from trainers.serving.server.core import Core
 from trainers.serving.server.doors.tensors import to_json
 from trainers.serving.server.errors import RequestError
+from trainers.serving.server.packed import Spans, predictions_json
 from trainers.serving.server.versions import LoadedVersion
 
 __all__ = ["predict_protocol"]
 
-_LOG = logging.getLogger(__name__)
 _PATH = re.compile(rb"/v1/models/([^/:%?]+)(?:/versions/(\d{1,18})|/labels/([^/:%?]+))?:predict")
 _MOST_PATHS = 1024  # that are remembered
 _MOST_HEAD = 1 << 16  # bytes of a request's line and headers, or trailers: neither llhttp nor uvicorn has a limit
@@ -122,18 +122,20 @@ class _Request(Waiting):
     def gone(self) -> bool:
         return self.disconnected
 
+    @staticmethod
+    def write(outputs: Mapping[str, np.ndarray], spans: Spans) -> list[bytes] | None:
+        return predictions_json(outputs, spans)
+
     def finish(self, answer: Any) -> None:
         if not isinstance(answer, bytes | BaseException):
             try:
                 answer = json.dumps(to_json(answer, rows=True)).encode()
             except Exception as failure:  # outputs that are not of rows, or of a type that JSON has no form for
                 answer = failure
-        if isinstance(answer, BaseException) and not isinstance(answer, RequestError):
-            _LOG.error("model %s version %d", self.version.model, self.version.number, exc_info=answer)
-            answer = RequestError("the model failed; the server's log says why")
-        error = answer if isinstance(answer, RequestError) else None
-        self.protocol.door.core.answered(self.version, self.rows, time.perf_counter() - self.start, error)
-        self.protocol.answer(self, answer)
+        core = self.protocol.door.core
+        error = core.error_of(self.version, answer) if isinstance(answer, BaseException) else None
+        core.answered(self.version, self.rows, time.perf_counter() - self.start, error)
+        self.protocol.answer(self, error or answer)
 
 
 class _PredictProtocol(HttpToolsProtocol):

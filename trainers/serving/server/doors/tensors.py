@@ -16,21 +16,23 @@ from trainers.serving.server.signatures import Signature, TensorSpec
 __all__ = ["from_json", "from_proto", "to_json", "to_proto"]
 
 
-def from_proto(name: str, proto: Any) -> np.ndarray:
-    """Returns a tensor of a request.
+def from_proto(name: str, proto: Any, max_bytes: int) -> np.ndarray:
+    """Returns a tensor of a request; where it has fewer values than its shape, the last one is repeated, as TensorFlow does.
 
     Raises:
-        InvalidRequest: its values do not fill its shape, or it has no such type.
+        InvalidRequest: its values do not fit its shape, it has no such type, or it would take more than so many bytes.
     """
     import tensorflow as tf
 
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     # Checked before an array of that size is made: a shape costs a client a few bytes.
     elements = math.prod(sizes)
-    given = len(proto.tensor_content) or proto.ByteSize()
-    if any(size < 0 for size in sizes) or elements > max(given, 1) * 8:
-        raise InvalidRequest(f"input {name!r}: the shape {sizes} has {elements} elements; {given} bytes are given")
     try:
+        if any(size < 0 for size in sizes) or elements * max(tf.as_dtype(proto.dtype).size or 1, 1) > max_bytes:
+            raise InvalidRequest(
+                f"input {name!r}: the shape {sizes} has {elements} elements; expected sizes of 0 or more and at most "
+                f"{max_bytes} bytes"
+            )
         if proto.dtype == tf.string.as_datatype_enum and len(proto.string_val) == elements:
             out = np.empty(elements, object)
             out[:] = list(proto.string_val)
@@ -40,25 +42,40 @@ def from_proto(name: str, proto: Any) -> np.ndarray:
         raise InvalidRequest(f"input {name!r}: {error}") from None
 
 
+_FIELDS = {
+    "float32": "float_val",
+    "float64": "double_val",
+    "int64": "int64_val",
+    "bool": "bool_val",
+    "uint32": "uint32_val",
+    "uint64": "uint64_val",
+    **dict.fromkeys(("int8", "uint8", "int16", "uint16", "int32"), "int_val"),
+}
+_VIEWS = {  # types whose field has numbers of another one
+    "float16": ("half_val", np.uint16),
+    "bfloat16": ("half_val", np.uint16),
+    "complex64": ("scomplex_val", np.float32),
+    "complex128": ("dcomplex_val", np.float64),
+}
+
+
 def to_proto(array: np.ndarray) -> Any:
     """Returns a tensor of an answer, its values in the fields of its type, as TensorFlow Serving writes them."""
     import tensorflow as tf
     from tensorflow.core.framework import tensor_pb2
 
+    kind = array.dtype.name
     proto = tensor_pb2.TensorProto(dtype=tf.as_dtype(array.dtype).as_datatype_enum)
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
-    values = array.reshape(-1).tolist()
-    if array.dtype == np.float32:
-        proto.float_val.extend(values)
-    elif array.dtype == np.float64:
-        proto.double_val.extend(values)
-    elif array.dtype == np.int64:
-        proto.int64_val.extend(values)
-    elif array.dtype == np.int32:
-        proto.int_val.extend(values)
-    elif array.dtype == object:
+    if array.dtype == object:
+        values = array.reshape(-1).tolist()
         proto.string_val.extend(value if isinstance(value, bytes) else str(value).encode() for value in values)
+    elif kind in _FIELDS:
+        getattr(proto, _FIELDS[kind]).extend(array.reshape(-1).tolist())
+    elif kind in _VIEWS:
+        field, as_type = _VIEWS[kind]
+        getattr(proto, field).extend(np.ascontiguousarray(array).reshape(-1).view(as_type).tolist())
     else:
         return tf.make_tensor_proto(array)
     return proto
