@@ -267,8 +267,13 @@ def test_rest_classify_regress_status_and_metadata(server):
         ("/v1/models/m:predict", {"instances": [1]}, 400, "string"),
         ("/v1/models/m:predict", {"signature_name": "raw_features", "instances": [{"x": [1, 2]}]}, 400, "word"),
         ("/v1/models/other:predict", {"instances": ["a"]}, 404, "other"),
-        ("/v1/models/m:explain", {}, 404, "predict"),
-        ("/v1/models/m/versions/" + "9" * 5000 + ":predict", {}, 404, "no such path"),  # more digits than int() takes
+        ("/v1/models/m:explain", {}, 400, "Malformed request: POST /v1/models/m:explain"),
+        (
+            "/v1/models/m/versions/" + "9" * 5000 + ":predict",
+            {},
+            400,
+            "Malformed request",
+        ),  # more digits than int() takes
         ("/v1/models/m:predict", b'{"instances": ["' + b"a" * (1 << 20) + b'"]}', 400, "larger"),
         ("/v1/models/m:predict", b"[" * 100_000, 400, "JSON"),
     ],

@@ -84,6 +84,8 @@ def _features(x, word='"a"'):
         (b'{"signature_name": "raw_features", "inputs": {"x": [[1, 2, 3]], "word": ["b", ["c"]]}}', "'word': rows differ"),
         (json.dumps({"instances": [{"b64": ""}]}).encode(), "Feature: x (data type: float) is required"),
         (b'{"instances": []}', "instances"),
+        (_features("[1, 2, 3]", '"a", "word": "b"'), "'word' stands twice"),
+        (b'{"instances": [{"b64": ""}], "instances": [{"b64": ""}]}', "'instances' stands twice"),
         (b"", "JSON"),
     ],
 )  # fmt: skip

@@ -50,6 +50,8 @@ class Core:
         self._access_log, self._tracing = AccessLog(config.access_log_share), Tracing(config.trace)
         self._stop = threading.Event()
         self._models: dict[str, ServedModel] = {}
+        self._leaving: list[ServedModel] = []  # that are served no longer; `load` lets their versions go
+        self._unread: dict[ServedModel, str] = {}  # what was wrong with the directory of each at the last look
         self.set_models(config.models)
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="versions")
 
@@ -64,19 +66,34 @@ class Core:
         return not self.draining and all(model.live for model in self._models.values())
 
     def set_models(self, models: tuple[ModelConfig, ...]) -> None:
-        """Serves these models from now on; those that stay keep their versions."""
+        """Serves these models from now on; one whose directory stays keeps the versions that it has until `load`."""
         old = self._models
-        self._models = {
-            each.name: old[each.name]
-            if each.name in old and old[each.name].config == each
-            else ServedModel(each, self.config.limits, self._changed)
-            for each in models
-        }
+        new = {}
+        for config in models:
+            known = old.get(config.name)
+            if known is not None and known.config.directory == config.directory:
+                known.config = config
+                new[config.name] = known
+            else:
+                new[config.name] = ServedModel(config, self.config.limits, self._changed)
+        self._models = new
+        self._leaving += [model for name, model in old.items() if new.get(name) is not model]
 
     def load(self) -> None:
-        """Looks for versions once; blocks."""
+        """Looks for versions once; blocks. A directory that cannot be read, or is not there yet, holds up no other model."""
         for model in list(self._models.values()):
-            model.reload()
+            said, text = self._unread.get(model), ""
+            try:
+                model.reload()
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+            self._unread[model] = text
+            if text not in ("", said):  # said once, not at each look
+                self.metrics.warn(f"{model.config.directory} cannot be read: {text}")
+        while self._leaving:
+            left = self._leaving.pop()
+            left.close()
+            self._unread.pop(left, None)
 
     def start_watching(self) -> None:
         """Follows the directories of the models from now on."""
@@ -241,8 +258,4 @@ class Core:
 
     def _watch(self) -> None:
         while not self._stop.wait(self.config.poll_s):
-            for model in list(self._models.values()):
-                try:
-                    model.reload()
-                except Exception as error:  # a thread that ended here would leave the models as they are for ever
-                    self.metrics.warn(f"{model.config.directory} cannot be read: {error}")
+            self.load()

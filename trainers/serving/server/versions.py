@@ -98,6 +98,7 @@ class ServedModel:
         self._seen: dict[int, Any] = {}  # what a version that failed looked like: another look, another try
         self._folders: dict[int, str] = {}  # names of the versions' directories
         self._copies: tempfile.TemporaryDirectory[str] | None = None  # of versions in an object store
+        self._closed = False
 
     @property
     def states(self) -> dict[int, tuple[int, str]]:
@@ -120,31 +121,30 @@ class ServedModel:
             NotFound: no such version or label.
             Unavailable: nothing is loaded yet.
         """
-        live = self._live
-        if label is None and number is None and self.config.canary_share:
-            label = "canary" if random.random() < self.config.canary_share else None  # noqa: S311 - a share of requests
+        live, config = self._live, self.config  # a client's reload may change either meanwhile
+        if label is None and number is None and config.canary_share:
+            label = "canary" if random.random() < config.canary_share else None  # noqa: S311 - a share of requests
         if label:
-            if label not in self.config.labels:
+            if label not in config.labels:
                 raise NotFound(
-                    f"model {self.config.name!r} has no label {label!r}; "
-                    f"expected one of {', '.join(self.config.labels) or 'none'}"
+                    f"model {config.name!r} has no label {label!r}; expected one of {', '.join(config.labels) or 'none'}"
                 )
-            number = self.config.labels[label]
+            number = config.labels[label]
         if number is not None:
             if number not in live:
                 shown = ", ".join(map(str, sorted(live))) or "none"
-                raise NotFound(
-                    f"Servable not found for request: Specific({self.config.name}, {number}); served: {shown}"
-                )
+                raise NotFound(f"Servable not found for request: Specific({config.name}, {number}); served: {shown}")
             return live[number]
         if not live:
-            raise Unavailable(f"no version of model {self.config.name!r} is loaded yet")
-        canary = self.config.labels.get("canary") if self.config.canary_share else None
+            raise Unavailable(f"no version of model {config.name!r} is loaded yet")
+        canary = config.labels.get("canary") if config.canary_share else None
         return live[max(each for each in live if each != canary or len(live) == 1)]
 
     def reload(self) -> None:
         """Loads the versions that the policy wants and are not served, then lets go those that it does not want."""
         with self._reloading:
+            if self._closed:
+                return
             there = self._versions()
             wanted = self.config.policy.wanted(there)
             for number in reversed(wanted):
@@ -154,6 +154,13 @@ class ServedModel:
             if any(number in self._live for number in wanted):
                 for number in [each for each in self._live if each not in wanted]:
                     self._unload(number)
+
+    def close(self) -> None:
+        """Lets every version go, for good."""
+        with self._reloading:
+            self._closed = True
+            for number in list(self._live):
+                self._unload(number)
 
     def follow(self, there: Sequence[int]) -> None:
         """Loads the highest version that can be served, where it is above the one that is, then lets that one go.

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from trainers.serving.server.errors import InvalidRequest
 
-__all__ = ["examples_of", "finite", "unpacked", "word_of"]
+__all__ = ["each_once", "examples_of", "finite", "unpacked", "word_of"]
 
 _MOST_FLOAT = float(np.finfo(np.float32).max)
 
@@ -26,6 +26,20 @@ def finite(text: str) -> float:
     if math.isinf(value):  # Infinity itself is no number to the parser
         raise ValueError(f"{text[:20]} is beyond the range of numbers")
     return value
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns an object of JSON; for its parser.
+
+    Raises:
+        ValueError: a key stands twice, and which of the two was meant nobody can say.
+    """
+    out: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in out:
+            raise ValueError(f"key {name!r} stands twice in an object")
+        out[name] = value
+    return out
 
 
 def unpacked(body: bytes, request: Request, limit: int) -> bytes:
@@ -72,8 +86,8 @@ def examples_of(body: dict[str, Any]) -> list[bytes]:
     import tensorflow as tf
 
     context, rows = body.get("context", {}), body.get("examples")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in [*rows, context]):
-        raise InvalidRequest("'examples': expected a list of objects, each a feature's value by name")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in [*rows, context]):
+        raise InvalidRequest("'examples': expected a list of one or more objects, each a feature's value by name")
     out = []
     for position, row in enumerate(rows):
         example = tf.train.Example()

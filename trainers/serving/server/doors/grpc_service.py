@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -19,11 +21,12 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from engine.core.errors import ConfigError
 from trainers.serving.server.config import ModelConfig, VersionPolicy
 from trainers.serving.server.core import Answer, Core
 from trainers.serving.server.doors.scores import classes_of, examples_of, regressions_of
 from trainers.serving.server.doors.tensors import from_proto, to_proto
-from trainers.serving.server.errors import Denied, InvalidRequest, RequestError
+from trainers.serving.server.errors import Denied, InvalidRequest, RequestError, Unavailable
 from trainers.serving.server.versions import LoadedVersion
 
 __all__ = ["ModelService", "PredictionService", "model_spec_of"]
@@ -178,25 +181,45 @@ class ModelService(_Service):
         async def work() -> Any:
             if not self._core.config.allow_reload:
                 raise Denied("models are fixed when the server starts; start it with --allow-reload to change them")
-            self._core.set_models(tuple(_model(each) for each in request.config.model_config_list.config))
-            import asyncio
-
+            self._core.set_models(self._models_of(request.config))
             await asyncio.get_running_loop().run_in_executor(None, self._core.load)
+            for name, model in self._core.models.items():
+                if not model.live:
+                    why = next((text for _, (_, text) in sorted(model.states.items(), reverse=True) if text), "")
+                    raise Unavailable(
+                        f"model {name!r}: {model.config.directory} has no version that can be served yet; {why or 'none was found'}"
+                    )
             return model_management_pb2.ReloadConfigResponse()
 
         return await self._answered(context, "", work)
 
+    def _models_of(self, config: Any) -> tuple[ModelConfig, ...]:
+        if config.WhichOneof("config") != "model_config_list":
+            raise InvalidRequest("config: got no model_config_list, which alone can be reloaded")
+        given = config.model_config_list.config
+        names = [each.name for each in given]
+        if not names or len(set(names)) != len(names) or not all(each.base_path for each in given):
+            raise InvalidRequest(
+                f"model_config_list: got {', '.join(names) or 'none'}; expected one or more models, each name once, with base_path"
+            )
+        known = self._core.models
+        try:
+            return tuple(_model(each, known[each.name].config if each.name in known else None) for each in given)
+        except ConfigError as error:
+            raise InvalidRequest(str(error)) from None
 
-def _model(config: Any) -> ModelConfig:
+
+def _model(config: Any, known: ModelConfig | None) -> ModelConfig:
     policy = config.model_version_policy
     specific = tuple(policy.specific.versions) if policy.HasField("specific") else ()
     latest = policy.latest.num_versions or 1
-    return ModelConfig(
-        name=config.name,
-        directory=config.base_path,
-        policy=VersionPolicy(latest=latest, specific=specific, all=policy.HasField("all")),
-        labels=dict(config.version_labels),
-    )
+    changes = {
+        "directory": config.base_path,
+        "policy": VersionPolicy(latest=latest, specific=specific, all=policy.HasField("all")),
+        "labels": dict(config.version_labels),
+    }
+    # What TensorFlow Serving's configuration has no words for stays as the server was started.
+    return ModelConfig(name=config.name, **changes) if known is None else dataclasses.replace(known, **changes)
 
 
 def model_spec_of(version: LoadedVersion, signature: str) -> Any:

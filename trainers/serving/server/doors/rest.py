@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from trainers.serving.server.core import Core
-from trainers.serving.server.doors.bodies import examples_of, finite, unpacked, word_of
+from trainers.serving.server.doors.bodies import each_once, examples_of, finite, unpacked, word_of
 from trainers.serving.server.doors.scores import classes_of, regressions_of
 from trainers.serving.server.doors.tensors import from_json, to_json
-from trainers.serving.server.errors import InvalidRequest, NotFound, RequestError
+from trainers.serving.server.errors import InvalidRequest, RequestError
 from trainers.serving.server.versions import LoadedVersion
 
 __all__ = ["application"]
@@ -68,8 +68,9 @@ class _Handler:
         try:
             self._check_token(request)
             if match is None:
-                raise NotFound(
-                    f"no such path: {request.url.path}; expected /v1/models/NAME[/versions/N|/labels/L][:VERB]"
+                raise InvalidRequest(
+                    f"Malformed request: {request.method} {request.url.path}; expected "
+                    "/v1/models/NAME[/versions/N|/labels/L][:VERB]"
                 )
             return await self._answer(request, match)
         except RequestError as error:
@@ -87,12 +88,15 @@ class _Handler:
     async def _answer(self, request: Request, match: re.Match[str]) -> Response:
         name, verb = match["name"], match["verb"]
         number = int(match["number"]) if match["number"] else None
-        if request.method == "GET" and verb is None:
+        reads = request.method in ("GET", "HEAD")
+        if reads and verb is None:
             return self._status(name, number, match["label"])
-        if request.method == "GET" and verb == "/metadata":
+        if reads and verb == "/metadata":
             return self._metadata(self._core.version(name, number, match["label"]))
         if request.method != "POST" or verb not in (":predict", ":classify", ":regress"):
-            raise NotFound(f"{request.method} {request.url.path}: expected POST with :predict, :classify or :regress")
+            raise InvalidRequest(
+                f"Malformed request: {request.method} {request.url.path}; expected POST with :predict, :classify or :regress"
+            )
         body = await self._body(request)
         version = self._core.version(name, number, match["label"])
         wanted = version.signature(word_of(body, "signature_name"))
@@ -122,7 +126,8 @@ class _Handler:
                 raise InvalidRequest(f"the body is larger than {limit} bytes")
             chunks.append(chunk)
         try:
-            body = json.loads(unpacked(b"".join(chunks), request, limit), parse_float=finite)
+            text = unpacked(b"".join(chunks), request, limit)
+            body = json.loads(text, parse_float=finite, object_pairs_hook=each_once)
         except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"JSON Parse error: {error}") from None
         if not isinstance(body, dict):
@@ -141,15 +146,16 @@ class _Handler:
             for each, (state, text) in sorted(model.states.items(), reverse=True)
             if wanted in (None, each)
         ]
-        return _json({"model_version_status": states})
+        return _text({"model_version_status": states})
 
     def _metadata(self, version: LoadedVersion) -> Response:
         from google.protobuf.json_format import MessageToDict
 
         definitions = {
-            name: MessageToDict(each, preserving_proto_field_name=True) for name, each in version.definitions.items()
+            name: MessageToDict(each, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+            for name, each in version.definitions.items()
         }
-        return _json(
+        return _text(
             {
                 "model_spec": {"name": version.model, "signature_name": "", "version": str(version.number)},
                 "metadata": {"signature_def": {"signature_def": definitions}},
@@ -164,6 +170,11 @@ class _Unauthorized(RequestError, code="UNAUTHENTICATED", http=401):
 def _json(value: Any) -> Response:
     # Not JSONResponse, which refuses NaN: TensorFlow Serving writes NaN and Infinity as they are.
     return Response(json.dumps(value), media_type="application/json")
+
+
+def _text(value: Any) -> Response:
+    """A message as TensorFlow Serving prints it."""
+    return Response(json.dumps(value, indent=1) + "\n", media_type="application/json")
 
 
 def _deadline(request: Request) -> float | None:

@@ -99,6 +99,7 @@ def from_json(body: Any, signature: Signature) -> tuple[dict[str, np.ndarray], b
         by_name = {names[0]: value} if single else value
         if not isinstance(by_name, Mapping):
             raise InvalidRequest(f"'inputs': expected an object with {', '.join(names)}")
+        by_name = {name: by_name[name] for name in names if name in by_name}  # TensorFlow Serving looks at no other
     else:
         by_name = _columns(body["instances"], names)
     unknown = sorted(set(by_name) - set(names))
