@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from engine.core.errors import ConfigError
-from engine.core.json_text import parse_json
+from engine.core.json_text import RefusedJsonError, parse_json
 
 __all__ = [
     "assign",
@@ -146,7 +146,7 @@ def parse_assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
     """Returns key and value of "train.epochs=2"; the value is read as TOML, else as JSON, else as plain text.
 
     Raises:
-        ConfigError: there is no "=".
+        ConfigError: there is no "=", or it is JSON that nobody can mean: a key given twice, thousands of digits.
     """
     from engine.core.toml import TOMLDecodeError, loads
 
@@ -160,6 +160,8 @@ def parse_assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
         pass
     try:
         return key.strip(), parse_json(value, unique=True)
+    except RefusedJsonError as error:
+        raise ConfigError(f"{flag} {key.strip()}: {error}") from error
     except ValueError:
         return key.strip(), value.strip()
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["parse_json"]
+__all__ = ["RefusedJsonError", "parse_json"]
+
+
+class RefusedJsonError(ValueError):
+    """JSON in form that is not taken: nested too deeply, a number too long, or a key given twice."""
 
 
 def parse_json(text: str | bytes, unique: bool = False) -> Any:
@@ -16,12 +20,17 @@ def parse_json(text: str | bytes, unique: bool = False) -> Any:
         unique: refuse a key that an object has twice, of which Python takes the last without a word. For what people write.
 
     Raises:
-        ValueError: it is not JSON, is nested too deeply, or holds a number of thousands of digits.
+        RefusedJsonError: it is nested too deeply, holds a number of thousands of digits, or a key twice.
+        ValueError: it is not JSON.
     """
     try:
         return json.loads(text, object_pairs_hook=_once if unique else None)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise RefusedJsonError("it is nested too deeply") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RefusedJsonError):
+        raise
+    except ValueError as error:  # of Python's own int
+        raise RefusedJsonError(str(error)) from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -30,6 +39,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"key {key!r} is given twice")
+                raise RefusedJsonError(f"key {key!r} is given twice")
             seen.add(key)
     return found

@@ -44,7 +44,7 @@ _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # of a stream's first block, and o
 _GZIP, _ZSTD, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"
 # The beginnings above that are text, and yet of no row of names.
 _NO_NAMES = re.compile(
-    rb'version https://git-lfs|<!doctype html|<html|<\?xml|age-encryption\.org/v|-----BEGIN PGP|\{\s*"|\[\s*\{',
+    rb'version https://git-lfs|<!doctype html|<html|<\?xml|age-encryption\.org/v|-----BEGIN PGP|\{\s*"[^"]*"\s*:|\[\s*\{',
     re.IGNORECASE,
 )
 
@@ -106,12 +106,12 @@ def _packs_nothing(head: bytes, new: Callable[[], Any]) -> bool:
     return True
 
 
-def has_no_names(head: bytes) -> bool:
+def has_no_names(head: bytes, delimiter: str = ",") -> bool:
     """Returns whether a file that begins so has no row of names, and so is not the CSV that it was taken for.
 
     An HTML page, a pointer of Git LFS and JSON are text as well: read as CSV they would be rows of odd columns.
     """
-    if not may_be_text(head):
+    if not may_be_text(head.replace(delimiter.encode(), b"")):  # Hive's is a control character
         return any(head.startswith(mark) for mark, _ in _KNOWN)
     return _NO_NAMES.match(_plain(head)) is not None
 

@@ -18,12 +18,20 @@ def plain_array(array: pa.Array) -> pa.Array:
     if types.is_run_end_encoded(kind):
         return plain_array(pc.run_end_decode(array))
     if types.is_list_view(kind) or types.is_large_list_view(kind):
-        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        large = types.is_large_list_view(kind)
-        return (pa.LargeListArray if large else pa.ListArray).from_arrays(
-            pa.array(offsets, pa.int64() if large else pa.int32()),
-            plain_array(array.flatten()),
-            mask=array.is_null() if array.null_count else None,
-        )
+        return _lists(array, plain_array(array.flatten()), types.is_large_list_view(kind))
+    if types.is_list(kind) or types.is_large_list(kind):
+        values = array.flatten()
+        plain = plain_array(values)
+        return array if plain is values else _lists(array, plain, types.is_large_list(kind))
     return array
+
+
+def _lists(array: pa.Array, values: pa.Array, large: bool) -> pa.Array:
+    """Lists as long as those of an array, of values that follow one another."""
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return (pa.LargeListArray if large else pa.ListArray).from_arrays(
+        pa.array(offsets, pa.int64() if large else pa.int32()),
+        values,
+        mask=array.is_null() if array.null_count else None,
+    )

@@ -153,4 +153,6 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return plain_type(kind.value_type)
     if types.is_list(kind) and plain_type(kind.value_type) != kind.value_type:
         return pa.list_(plain_type(kind.value_type))
+    if types.is_large_list(kind) and plain_type(kind.value_type) != kind.value_type:
+        return pa.large_list(plain_type(kind.value_type))
     return kind

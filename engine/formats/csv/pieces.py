@@ -175,15 +175,16 @@ class CsvPieces:
     def _first_row(self) -> list[str]:
         first = self._parsed(self._record())
         if not first:
-            raise self._no_text(DataError)
+            raise self._no_text(NoText if self._ended and not self._ahead.strip() else DataError)
         return first
 
     def _look_at_beginning(self) -> None:
         self._fill(_head_bytes())
         named = self._options.has_header
-        if (named or not self._options.column_names) and self._ended and not self._ahead.strip():
+        blank = None if named else b"\r\n"  # without names a row may be of missing values alone
+        if (named or not self._options.column_names) and self._ended and not self._ahead.strip(blank):
             raise self._no_text(NoText)
-        if named and not self._options.skip_rows and has_no_names(self._ahead[:HEAD_BYTES]):
+        if named and not self._options.skip_rows and has_no_names(self._ahead[:HEAD_BYTES], self.delimiter):
             raise DataError(
                 f"has no row of column names: {said_of(self._ahead[:HEAD_BYTES])}; if it is CSV all the same, give column_names "
                 "or header=False",

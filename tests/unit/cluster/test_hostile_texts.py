@@ -111,7 +111,13 @@ def test_toml_beyond_its_reader_is_no_toml(text, tmp_path, capsys):
 
 
 def test_words_and_variables_are_held_to_the_same():
-    assert parse_assignment(f"train.a={DEEP}") == ("train.a", DEEP), "no TOML, no JSON: a text"
+    for value, says in (
+        (DEEP, "nested too deeply"),
+        ('{"x": 1, "x": 2}', "'x' is given twice"),
+        ("[" + "9" * 5000 + "]", "digits"),
+    ):
+        with pytest.raises(FullpassError, match=says):
+            parse_assignment(f"train.a={value}")
     with pytest.raises(FullpassError, match="TF_CONFIG"):
         task_from_json(DEEP)
     with pytest.raises(ValueError, match="'a' is given twice"):

@@ -75,7 +75,6 @@ inner.wait()
 def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
     code = f"""
 import time
-from engine.machine.garbage import Frozen
 from engine.machine.lock import locked
 with locked({str(tmp_path)!r}):
     print("held", flush=True)
@@ -180,6 +179,7 @@ def test_a_directory_is_held_as_long_as_its_process_lives(tmp_path):
 
 
 def test_a_program_that_froze_its_own_objects_keeps_them_frozen():
+    gc.unfreeze()  # whatever ran before in this process
     try:
         with Frozen() as frozen:
             frozen.freeze()

@@ -311,6 +311,7 @@ LAYOUTS = {
     "run ends, sliced": pa.compute.run_end_encode(pa.array([9.5, 1.5, 1.5, None, 2.5])).slice(1),
     "list views": pa.ListViewArray.from_arrays([3, 0, 0, 1], [2, 0, 3, 2], pa.array([0, 1, 2, 3, 4])),
     "list views with a null": pa.array([[1, 2], None, [], [3]], pa.list_view(pa.int64())),
+    "lists of list views": pa.array([[[1, 2], None], None, [], [None, [3]]], pa.list_(pa.list_view(pa.int64()))),
     "large list views": pa.array([["a"], None, [], ["b", "c"]], pa.large_list_view(pa.string())),
 }
 

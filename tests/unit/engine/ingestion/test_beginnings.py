@@ -12,6 +12,7 @@ import pytest
 
 from engine import DataError, Dataset, open_source
 from engine.dataset.write import write_batches
+from engine.formats.csv.options import CsvOptions
 from tests.unit.engine.ingestion.test_pipes import piped
 
 # Words that other formats' files begin with, and first two bytes of zlib.
@@ -105,3 +106,28 @@ def test_empty_files_alone(tmp_path):
             open_source(path)
     (tmp_path / "a.tfrecord.zlib").write_bytes(zlib.compress(b""))
     assert Dataset.open(tmp_path / "a.tfrecord.zlib").num_records == 0
+
+
+def test_rows_of_missing_values_alone_are_no_empty_file(tmp_path):
+    """Without a header tabs and blanks may be all that a row has."""
+    (tmp_path / "1.tsv").write_bytes(b"1\t2\n3\t4\n")
+    (tmp_path / "2.tsv").write_bytes(b"\t\n\t\n")
+    both = [str(tmp_path / "1.tsv"), str(tmp_path / "2.tsv")]
+    assert open_source(both, csv_options=CsvOptions(header=False)).num_records == 4
+    (tmp_path / "blank.csv").write_bytes(b" \n \n")
+    assert open_source(str(tmp_path / "blank.csv"), csv_options=CsvOptions(header=False)).num_records == 2
+
+
+@pytest.mark.parametrize("name", [b"BZhello", b"PAR1", b"{id}"])
+def test_a_control_character_as_delimiter_is_not_another_format(tmp_path, name):
+    """Hive's own is 0x01."""
+    (tmp_path / "a.csv").write_bytes(name + b"\x01b\n1\x012\n")
+    source = open_source(str(tmp_path / "a.csv"), csv_options=CsvOptions(delimiter="\x01"))
+    assert source.num_records == 1 and source.schema.names == [name.decode(), "b"]
+
+
+def test_a_part_of_skipped_lines_alone_contradicts_nothing(tmp_path):
+    (tmp_path / "1.csv").write_bytes(b"# c\nx\n1\n")
+    (tmp_path / "2.csv").write_bytes(b"# c\n")
+    both = [str(tmp_path / "1.csv"), str(tmp_path / "2.csv")]
+    assert open_source(both, csv_options=CsvOptions(skip_rows=1)).num_records == 1

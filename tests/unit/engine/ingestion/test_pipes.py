@@ -86,11 +86,10 @@ def piped(data):
 
 def open_without_a_name():
     """Files of no name that this process has open, or mapped."""
-    found = [
-        os.readlink(f"/proc/self/fd/{number}")
-        for number in os.listdir("/proc/self/fd")
-        if os.path.lexists(f"/proc/self/fd/{number}")
-    ]
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # another thread has closed it
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
     with open("/proc/self/maps") as maps:
         found += [line.split(maxsplit=5)[-1] for line in maps if "/" in line]
     return {name.strip() for name in found if name.strip().endswith("(deleted)") and "memfd" not in name}
