@@ -162,12 +162,14 @@ def test_metrics_of_predictions_by_segment_faster_than_tfmas_own_run(benchmark):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(7200)
 def test_metrics_of_larger_predictions_by_segment_faster_than_tfmas_own_run(benchmark):
-    beside_tfmas_run(benchmark, 100_000, 1)
+    beside_tfmas_run(benchmark, 100_000, 5)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("intervals", ["none", "jackknife", "bootstrap"])
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("count", [300_000, 3_000_000])
 def test_growth_with_rows_and_cost_of_intervals(benchmark, count, intervals):
     benchmark.pedantic(lambda: ours(count, intervals), rounds=1)

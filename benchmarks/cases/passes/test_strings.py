@@ -63,7 +63,7 @@ def test_two_workers_against_one(benchmark, tmp_path):
     """The ratio of wall time is the gain of the second core; that of processor time should stay near 1: nobody waits for a lock."""
     dataset = _data(ROWS)
     two, one = (_analysis(dataset, lower_fn, tmp_path / str(n), n) for n in (2, 1))
-    result = paired(two, one, rounds=3)
+    result = paired(two, one, rounds=5)
     assert vocabularies(tmp_path / "1") == vocabularies(tmp_path / "2") != {}
     record_pair(benchmark, result, "one worker", ROWS, what="analyze strings of the graph by two workers")
     benchmark.pedantic(two, rounds=1)
@@ -75,7 +75,7 @@ def test_strings_of_the_graph_against_raw_columns(benchmark, tmp_path):
     """One worker: the ratio is the rate beside that of columns which never enter TensorFlow."""
     dataset = _data(ROWS)
     made, raw = _analysis(dataset, lower_fn, tmp_path / "a", 1), _analysis(dataset, raw_fn, tmp_path / "b", 1)
-    result = paired(made, raw, rounds=3)
+    result = paired(made, raw, rounds=5)
     assert vocabularies(tmp_path / "a") == vocabularies(tmp_path / "b") != {}  # the words are in lower case already
     record_pair(benchmark, result, "raw columns", ROWS, what="analyze strings of the graph")
     benchmark.pedantic(made, rounds=1)
@@ -91,7 +91,7 @@ def test_analyze_and_transform_by_workers(benchmark, tmp_path):
         analyze(dataset, lower_fn, str(tmp_path / "graph"), runner_options=options)
         transform(dataset, str(tmp_path / "graph"), str(tmp_path / f"out{workers}"), runner_options=options)
 
-    result = paired(lambda: run(2), lambda: run(1), rounds=3)
+    result = paired(lambda: run(2), lambda: run(1), rounds=5)
     one, two = (Dataset.open(str(tmp_path / f"out{n}")) for n in (1, 2))
     assert one.num_records == two.num_records == ROWS
     for left, right in zip(one.read_batches(), two.read_batches()):
@@ -115,7 +115,7 @@ def test_strings_of_the_graph_against_tft(benchmark, tmp_path):
 
     dataset = _data(ROWS)
     ours = _analysis(dataset, lower_fn, tmp_path / "ours", os.cpu_count() or 1)
-    result = paired(ours, peer, rounds=1, ours_size=ROWS, peer_size=TFT_ROWS, warm_up=False)
+    result = paired(ours, peer, rounds=5, ours_size=ROWS, peer_size=TFT_ROWS, warm_up=False)
     analyze(Dataset.open(file, spec), lower_fn, str(tmp_path / "same"))
     assert vocabularies(tmp_path / "same") == vocabularies(tmp_path / "tft" / "graph") != {}
     record_pair(
