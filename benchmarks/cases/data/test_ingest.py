@@ -69,6 +69,7 @@ def by_polars(path, out):
     pl.scan_csv(path, infer_schema_length=None).sink_parquet(out / "all.parquet", compression="snappy")
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("peer", [by_pyarrow, by_polars], ids=["pyarrow", "polars"])
 def test_csv_to_16_parquet_shards(csv_file, tmp_path, benchmark, peer):
     def ours():
