@@ -1,4 +1,4 @@
-"""What the benchmarks note of the machine: the hook of the plugin that users have. And no failed benchmark takes the others' results along."""
+"""What the benchmarks note of the machine: the hook of the plugin that users have. A failed benchmark takes no others with it."""
 
 from __future__ import annotations
 
