@@ -21,6 +21,7 @@ __all__ = [
     "is_idle_loss_tracker",
     "losses_of",
     "mask_of",
+    "outputs_with_loss",
     "renew_constants",
     "takes_training",
     "tf_variable",
@@ -64,7 +65,8 @@ def renew_constants(model: Any) -> None:
     """
     layers = getattr(model, "_flatten_layers", None)
     for layer in layers() if layers is not None else ():
-        if type(layer).__name__ == "Normalization" and hasattr(layer, "finalize_state"):
+        kinds = (kind.__name__ for kind in type(layer).__mro__)  # of either generation, and what is derived from it
+        if "Normalization" in kinds and hasattr(layer, "finalize_state"):
             layer.finalize_state()
 
 
@@ -114,6 +116,26 @@ def losses_of(model: Any) -> list[Any]:
         return []
     require_assigned(*_here, type(compiled), "_flat_losses", use=_USE)
     return [part.loss for part in compiled._flat_losses or [] if isinstance(part.loss, keras.losses.Loss)]
+
+
+def outputs_with_loss(model: Any, predictions: Any) -> list[Any]:
+    """Returns the predictions that a compiled loss looks at; all of them where that cannot be known."""
+    outputs: list[Any] = keras.tree.flatten(predictions)
+    compiled = model._compile_loss
+    if compiled is None:
+        return outputs
+    require_assigned(*_here, type(compiled), "_flat_losses", "_y_pred_build_structure", use=_USE)
+    found: dict[int, Any] = {}
+    try:
+        packed = keras.tree.pack_sequence_as(compiled._y_pred_build_structure, outputs)
+        for path, *_ in compiled._flat_losses or ():
+            output = packed
+            for key in path:
+                output = output[key]
+            found.update({id(each): each for each in keras.tree.flatten(output)})
+    except (TypeError, ValueError, LookupError):
+        return outputs
+    return list(found.values())
 
 
 def aggregate_gradients_with(optimizer: Any, function: Callable[[Sequence[tuple[Any, Any]]], list[Any]]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 
 from trainers.compat.require import require, require_assigned
 
-__all__ = ["average_variables", "create_weights", "input_structure", "losses_of"]
+__all__ = ["average_variables", "create_weights", "input_structure", "losses_of", "outputs_with_loss"]
 
 _USE = ">=2.21,<2.22"
 _here = ("tf-keras", tf_keras.__version__)
@@ -33,6 +34,15 @@ def losses_of(model: Any) -> list[Any]:
     if model.compiled_loss is None:
         return []
     return [loss for loss in model.compiled_loss._losses or [] if isinstance(loss, tf_keras.losses.Loss)]
+
+
+def outputs_with_loss(model: Any, predictions: Any) -> list[Any]:
+    """Returns the predictions that a compiled loss looks at; all of them where that cannot be known."""
+    outputs: list[Any] = tf.nest.flatten(predictions)
+    losses = getattr(model.compiled_loss, "_losses", None) or []
+    if len(losses) != len(outputs):
+        return outputs
+    return [output for output, loss in zip(outputs, losses) if loss is not None]
 
 
 def average_variables(optimizer: Any) -> list[Any] | None:

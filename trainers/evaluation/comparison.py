@@ -84,9 +84,11 @@ class Comparison:
         """Why the second model may not replace the first, one line each; none where it may."""
         found = []
         for what in ("label", "weight", "query"):
-            one, two = (getattr(each, what) or "none" for each in (self.before, self.after))
-            if one != two:
-                found.append(f"the {'queries' if what == 'query' else f'{what}s'} differ: {one} and {two}")
+            one, two = (getattr(each, what) for each in (self.before, self.after))
+            if None not in (one, two) and one != two:
+                found.append(
+                    f"the {'queries' if what == 'query' else f'{what}s'} differ: {one or 'none'} and {two or 'none'}"
+                )
         shared = [name for name in self.after.overall if name in self.before.overall and name != "example_count"]
         if not shared:
             found.append("they have no metric in common")
@@ -166,7 +168,8 @@ def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
         after: of the one that may replace it.
     """
     same = bool(before.data) and all(
-        getattr(before, what) == getattr(after, what) for what in ("data", "rows", "label", "weight", "query")
+        getattr(before, what) == getattr(after, what) is not None
+        for what in ("data", "rows", "label", "weight", "query")
     )
     paired = same and before.intervals == after.intervals != Intervals.NONE.value
     intervals = Intervals(after.intervals)

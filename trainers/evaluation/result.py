@@ -93,7 +93,7 @@ class EvaluationResult:
         deviations, error_bounds: as those of a segment, over all rows.
         tasks: output to its task; the name is empty where there is one only.
         classes: output to the names of its classes, where labels are text.
-        weight, query: columns of the rows' weights and of rankings; empty for none.
+        weight, query: columns of the rows' weights and of rankings; empty for none, None where the file does not say it.
     """
 
     model: str
@@ -117,8 +117,8 @@ class EvaluationResult:
     tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     error_bounds: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    weight: str = ""
-    query: str = ""
+    weight: str | None = ""
+    query: str | None = ""
 
     @property
     def blessed(self) -> bool:
@@ -227,8 +227,8 @@ def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
         intervals=stored.get("intervals", "none"),
         deviations=_unpacked(stored.get("deviations", {})),
         error_bounds=_numbers(stored.get("error_bounds", {})),
-        weight=stored.get("weight", ""),
-        query=stored.get("query", ""),
+        weight=stored.get("weight"),  # files of before it was noted: unknown
+        query=stored.get("query"),
     )
 
 

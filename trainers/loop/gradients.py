@@ -47,17 +47,19 @@ def refuse_uneven_slices(size_of_mean: Any, tables: bool) -> None:
     """Refuses to add up slices whose masks cannot be made one.
 
     Args:
-        size_of_mean: of the adapter, after the loss of a slice.
+        size_of_mean: of the adapter, after the loss of a slice; a text says what has no such size.
         tables: the model looks rows of tables up.
 
     Raises:
-        ConfigError: several outputs are masked, or there are tables beside a masked output.
+        ConfigError: the masks of a batch are not one whose size is known, or there are tables beside a masked output.
     """
     if size_of_mean is None or (isinstance(size_of_mean, tf.Tensor) and not tables):
         return
-    what = "the rows of tables" if tables else "several losses"
+    what = (
+        "the model's output is masked, and the rows of tables" if isinstance(size_of_mean, tf.Tensor) else size_of_mean
+    )
     raise ConfigError(
-        f"accumulate_steps: the model's output is masked, and {what} cannot be added up over slices by what their masks leave; "
+        f"accumulate_steps: {what} cannot be added up over slices by what their masks leave; "
         "use accumulate_steps=1, or give the mask as a sample weight"
     )
 

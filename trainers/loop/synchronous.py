@@ -87,7 +87,9 @@ class SynchronousLoop:
         self._strategy, self._averages = placement.strategy, averages
         devices = self._strategy.extended.worker_devices if placement.coordinator is None else ()
         self._on_gpu = any("GPU" in device for device in devices)
-        self._compiled_gradients = tf.function(self._gradients, jit_compile=True) if config.xla else self._gradients
+        # Autograph would make another error of the ConfigError of a setting that the model does not take.
+        compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+        self._compiled_gradients = compiled(self._gradients) if config.xla else self._gradients
         # Replicas exchange gradients between the backward pass and the update: there only the former is compiled. A strategy for
         # several replicas meets them outside of the compiled function even where there is one, which TensorFlow refuses.
         alone = isinstance(self._strategy, tf.distribute.OneDeviceStrategy) and not adapter.own_train_step
@@ -95,7 +97,7 @@ class SynchronousLoop:
         alone = alone and not (self._on_gpu and config.deterministic)
         # One compiled function inside of another is compiled again at each step (seen with TensorFlow 2.21).
         whole = functools.partial(self._updated, self._gradients, True)
-        self._whole_step = tf.function(whole, jit_compile=True) if config.xla and alone else None
+        self._whole_step = compiled(whole) if config.xla and alone else None
         self._call = tf.function(self._steps, autograph=False)
         self._synchronise = tf.function(self._synchronised, autograph=False)
         self._statistics: list[Any] | None = None

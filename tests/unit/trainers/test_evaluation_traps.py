@@ -1,6 +1,7 @@
 """What an evaluation took in silence: bounds that nothing misses, infinite weights, bytes that are no text, one class a row."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -254,6 +255,17 @@ def test_comparison_says_what_its_values_are_not_of():
     assert compare(before, weighted).reasons == ["the weights differ: none and w", "the queries differ: none and q"]
     (reason,) = compare(before, _result(auc=0.8, example_count=300.0)).reasons  # neither was evaluated with intervals
     assert reason.startswith("auc of all rows is worse: 0.9000 to 0.8000, and no change has an interval")
+
+
+def test_comparison_claims_nothing_of_weights_that_a_file_does_not_say(tmp_path):
+    new = dataclasses.replace(_result(auc=0.9), weight="w", query="q", data="d", intervals="jackknife")
+    new.save(tmp_path / "new.json")
+    stored = json.loads((tmp_path / "new.json").read_text())
+    (tmp_path / "old.json").write_text(json.dumps({k: v for k, v in stored.items() if k not in ("weight", "query")}))
+    old = EvaluationResult.load(tmp_path / "old.json")
+    for before, after in ((old, new), (new, old), (old, old)):
+        assert compare(before, after).reasons == [] and not compare(before, after).paired
+    assert compare(new, new).paired
 
 
 def test_sums_of_segments_are_the_same_by_whatever_way_and_bounded(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -176,22 +178,88 @@ def test_several_masked_losses_refuse_to_be_cut(tokens, tmp_path):
         ours(ArrayDataset(columns), tmp_path, build, accumulate_steps=2, **settings)
 
 
-def test_the_loss_of_each_output_is_a_mean_without_the_padding(data, tmp_path):
+def test_mean_by_weights_of_a_masked_output_refuses_to_be_cut(tokens, tmp_path):
     def build(context=None):
         import keras
 
-        keras.utils.set_random_seed(1)
-        inputs = {"x": keras.Input((8,), name="x")}
-        heads = {
-            "y": keras.layers.Dense(1, "sigmoid", name="y")(inputs["x"]),
-            "w": keras.layers.Dense(1, name="w")(inputs["x"]),
-        }
-        model = keras.Model(inputs, heads)
-        model.compile("sgd", {"y": "binary_crossentropy", "w": "mse"}, loss_weights={"y": 0.5, "w": 2.0})
+        model = masked()()
+        model.compile("sgd", keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight"))
         return model
 
-    result = ours(data, tmp_path, build, label=["y", "w"], eval_batch_size=192)
+    with pytest.raises(ConfigError, match="masked, and a mean by weights"):
+        ours(tokens, tmp_path, build, label="tags", global_batch_size=40, accumulate_steps=2)
+
+
+def test_only_the_mask_of_an_output_with_a_loss_counts(tokens, tmp_path):
+    def build(context=None):
+        model = masked(outputs=2)()
+        model.compile("sgd", ["binary_crossentropy", None])
+        return model
+
+    whole, slices = (
+        ours(tokens, tmp_path / str(n), build, label="tags", global_batch_size=40, accumulate_steps=n) for n in (1, 4)
+    )
+    assert apart(whole.model, slices.model) < 2e-6
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_labels_that_a_loss_ignores_are_not_counted(tokens, tmp_path, library):
+    def build(context=None):
+        kit = importlib.import_module(library)
+        kit.utils.set_random_seed(1)
+        inputs = {"words": kit.Input((6,), name="words", dtype="int64")}
+        output = kit.layers.Dense(3, "softmax")(kit.layers.Embedding(20, 4)(inputs["words"]))
+        model = kit.Model(inputs, output)
+        model.compile(kit.optimizers.SGD(1.0), kit.losses.SparseCategoricalCrossentropy(ignore_class=0))
+        return model
+
+    words = tokens.columns["words"]
+    classes = ArrayDataset({"words": words, "tags": np.where(words == 0, 0, 1 + words % 2)})
+    settings = {"label": "tags", "global_batch_size": 40, "eval_batch_size": 64}  # which leaves 8 for the last batch
+    result = ours(classes, tmp_path / "1", build, **settings)
+    loss = result.model.evaluate({"words": words}, classes.columns["tags"], batch_size=64, verbose=0)
+    assert result.eval_metrics["loss"] == pytest.approx(loss, rel=1e-5)
+    for name, xla in (("2", False), ("3", True)):
+        with pytest.raises(ConfigError, match="accumulate_steps: a loss leaves steps out itself"):
+            ours(classes, tmp_path / name, build, accumulate_steps=2, xla=xla, **settings)
+
+
+def two_heads(context=None):
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = {"x": keras.Input((8,), name="x")}
+    heads = {
+        "y": keras.layers.Dense(1, "sigmoid", name="y")(inputs["x"]),
+        "w": keras.layers.Dense(1, name="w")(inputs["x"]),
+    }
+    model = keras.Model(inputs, heads)
+    model.compile("sgd", {"y": "binary_crossentropy", "w": "mse"}, loss_weights={"y": 0.5, "w": 2.0})
+    return model
+
+
+def test_the_loss_of_each_output_is_a_mean_without_the_padding(data, tmp_path):
+    result = ours(data, tmp_path, two_heads, label=["y", "w"], eval_batch_size=192)
     labels = {"y": data.columns["y"], "w": data.columns["w"]}
     expected = result.model.evaluate({"x": data.columns["x"]}, labels, batch_size=192, verbose=0, return_dict=True)
     assert {name: result.eval_metrics[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert "y_loss" in expected
+
+
+def test_replica_that_has_padding_alone_counts_nothing(data):
+    import tensorflow as tf
+
+    from trainers.models.adapters import adapt
+
+    adapter = adapt(two_heads())
+    x = {"x": tf.constant(data.columns["x"][:64])}
+    labels = {name: tf.constant(data.columns[name][:64]) for name in ("y", "w")}
+    adapter.prepare(x, labels, None)
+    evaluate = tf.function(lambda mask: adapter.evaluate(x, labels, None, mask), autograph=False)
+    found = []
+    for real in (True, False):
+        evaluate(tf.fill([64], real))
+        found.append(adapter.metric_results([v.numpy() for v in adapter.metric_variables]))
+    expected = adapter.model.evaluate(x, labels, batch_size=64, verbose=0, return_dict=True)
+    assert found[0]["y_loss"] == found[1]["y_loss"] == pytest.approx(expected["y_loss"], rel=1e-5)
+    assert found[0] == found[1]

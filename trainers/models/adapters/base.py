@@ -25,7 +25,8 @@ class ModelAdapter(abc.ABC):
     # "mixed" (several losses that differ in it).
     reduction: str = "mean"
 
-    # Of the `loss` that was just computed, where it is the mean over the steps that a mask leaves: how many those are.
+    # Of the `loss` that was just computed, where it is the mean over the steps that a mask leaves: how many those are;
+    # a text where that cannot be said, what it is of.
     size_of_mean: Any = None
 
     @abc.abstractmethod

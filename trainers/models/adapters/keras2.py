@@ -76,6 +76,9 @@ class Keras2Adapter(KerasAdapter):
     def _model_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
         return self.model.compute_loss(inputs, labels, predictions, weights)
 
+    def _outputs_with_loss(self, predictions: Any) -> list[Any]:
+        return inside.outputs_with_loss(self.model, predictions)
+
     def _has_losses_of_rows(self) -> bool:
         return bool(self.model.losses)  # which of them are of weights alone is nowhere said
 

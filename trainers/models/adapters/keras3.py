@@ -78,6 +78,9 @@ class Keras3Adapter(KerasAdapter):
     def _model_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
         return inside.compute_loss(self.model, inputs, labels, predictions, weights, training=training)
 
+    def _outputs_with_loss(self, predictions: Any) -> list[Any]:
+        return inside.outputs_with_loss(self.model, predictions)
+
     def _has_losses_of_rows(self) -> bool:
         # Of weights there is one for each that has a regularizer; whatever is more was added in a call.
         return len(self.model.losses) > sum(v.regularizer is not None for v in self.model.trainable_weights)

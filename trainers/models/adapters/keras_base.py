@@ -12,13 +12,16 @@ from engine.core.errors import ConfigError
 from trainers.compat.keras import mask_of
 from trainers.data.targets import row_count, rows_where
 from trainers.models.adapters.base import ModelAdapter
-from trainers.models.adapters.loss_reduction import is_divided_by_replicas, reduction_of
+from trainers.models.adapters.loss_reduction import is_divided_by_replicas, leaves_steps_out, reduction_of
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
 __all__ = ["KerasAdapter"]
 
-_SEVERAL = "several"  # outputs, each with a mask of its own
+# What cannot be added up over slices: the means of ...
+_SEVERAL = "the model's output is masked, and several losses"
+_WEIGHTED = "the model's output is masked, and a mean by weights (mean_with_sample_weight)"
+_OF_THE_LOSS = "a loss leaves steps out itself (ignore_class, CircleLoss), and its means"
 
 
 class KerasAdapter(ModelAdapter):
@@ -39,6 +42,7 @@ class KerasAdapter(ModelAdapter):
         self.own_test_step = overrides(model, library.Model, "test_step")
         self._own_loss = overrides(model, library.Model, "compute_loss")
         self._num_losses = 0  # that are compiled, once it is prepared
+        self._leaves_out = False  # some of them leave steps out by what the labels are, once it is prepared
         self._masked: bool | None = None  # whether predictions carry a mask, once a step was traced
         self._divides = False  # by the number of replicas, since the user's own loss does not
 
@@ -49,6 +53,10 @@ class KerasAdapter(ModelAdapter):
     @abc.abstractmethod
     def _model_loss(self, inputs: Any, labels: Any, predictions: Any, weights: Any, training: bool) -> Any:
         """Returns what the model's own `compute_loss` says."""
+
+    @abc.abstractmethod
+    def _outputs_with_loss(self, predictions: Any) -> list[Any]:
+        """Returns the predictions that a compiled loss looks at; all of them where that cannot be known."""
 
     @abc.abstractmethod
     def _has_losses_of_rows(self) -> bool:
@@ -81,11 +89,17 @@ class KerasAdapter(ModelAdapter):
 
     def _look_at_masks(self, predictions: Any) -> None:
         """Notes by what a masked mean is divided: not by the number of examples, on which everything else relies."""
-        outputs = tf.nest.flatten(predictions)
+        outputs = self._outputs_with_loss(predictions)
         masks = [mask for mask in map(mask_of, outputs) if mask is not None]
-        self._masked = bool(masks)
+        self._masked = bool(masks) or self._leaves_out
         self.size_of_mean = None
-        if masks and self._num_losses and self.reduction == "mean" and not self._own_loss:
+        if not self._masked or not self._num_losses or self._own_loss:
+            return
+        if self.reduction in ("mean", "weighted_mean") and self._leaves_out:
+            self.size_of_mean = _OF_THE_LOSS
+        elif self.reduction == "weighted_mean":
+            self.size_of_mean = _WEIGHTED
+        elif self.reduction == "mean":
             self.size_of_mean = tf.reduce_sum(tf.cast(masks[0], tf.float32)) if len(outputs) == 1 else _SEVERAL
 
     def penalty(self) -> Any:
@@ -130,6 +144,7 @@ class KerasAdapter(ModelAdapter):
         if self.own_test_step:
             logs = self.model.test_step(self._packed(inputs, labels, weights))
             return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
+        before = [tf.identity(v) for v in self._counting_variables()]
         predictions = self._forward(inputs, False)
         loss = tf.cast(self._model_loss(inputs, labels, predictions, weights, False), tf.float32)
         penalty, size = self._penalty(), _rows(predictions)
@@ -137,7 +152,17 @@ class KerasAdapter(ModelAdapter):
         loss = (loss - penalty / _replicas()) * (1.0 if self._divides or self.reduction == "sum" else _replicas())
         labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
         self._update_metrics(inputs, labels, predictions, weights)
+        for variable, value in zip(self._counting_variables(), before):
+            variable.assign(tf.where(_rows(predictions) > 0, variable, value))
         return loss, size, penalty
+
+    def _counting_variables(self) -> list[Any]:
+        """Those of the metrics that are set back after a batch without rows: Keras counts the loss of each output there as one of 0.
+
+        None where workers share them: what others counted meanwhile would be lost.
+        """
+        shared = isinstance(tf.distribute.get_strategy(), tf.distribute.experimental.ParameterServerStrategy)
+        return self.metric_variables if self._num_losses > 1 and not shared else []
 
     def _takes_padding(self, features: Any) -> bool:
         """Whether rows of padding change nothing, since the loss is a mean over the examples in which they weigh 0.
@@ -154,6 +179,7 @@ class KerasAdapter(ModelAdapter):
         """Notes how the compiled losses make one number of a batch."""
         self.reduction = "mean" if self._own_loss else reduction_of(losses)
         self._num_losses = len(losses)
+        self._leaves_out = any(map(leaves_steps_out, losses))
 
     def reset_metrics(self) -> None:
         for metric in self._metrics:

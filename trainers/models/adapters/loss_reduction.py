@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from engine.core.errors import ConfigError
 
-__all__ = ["is_divided_by_replicas", "reduction_of", "size_of_weights"]
+__all__ = ["is_divided_by_replicas", "leaves_steps_out", "reduction_of", "size_of_weights"]
 
 _KINDS = {
     "sum_over_batch_size": "mean",
@@ -37,6 +37,13 @@ def reduction_of(losses: Iterable[Any]) -> str:
             )
         kinds.add(_KINDS[name])
     return kinds.pop() if len(kinds) == 1 else "mixed" if kinds else "mean"
+
+
+def leaves_steps_out(loss: Any) -> bool:
+    """Returns whether a compiled loss of either generation masks its own values: its mean is over what it leaves."""
+    kinds = {kind.__name__ for kind in type(loss).__mro__} | {getattr(getattr(loss, "fn", None), "__name__", "")}
+    named = getattr(loss, "ignore_class", None), getattr(loss, "_fn_kwargs", {}).get("ignore_class")
+    return any(each is not None for each in named) or not kinds.isdisjoint({"CircleLoss", "circle"})
 
 
 def size_of_weights(weights: Any, rows: Any) -> Any:
