@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,16 +34,21 @@ def as_text(comparison: Any, changed: Sequence[Difference], names: tuple[str, st
 
 def as_markdown(comparison: Any, changed: Sequence[Difference], names: tuple[str, str], show: int) -> str:
     """Returns the comparison as Markdown, for a pull request; arguments as of `as_text`."""
-    verdict = _verdict(comparison)
+    verdict = [_whole(line) for line in _verdict(comparison)]
     lines = [f"# {verdict[0][0].upper()}{verdict[0][1:]}", "", f"`{names[0]}` → `{names[1]}`", ""]
-    lines += [f"* {in_markdown(line)}" for line in verdict[1:]] + [""] * (len(verdict) > 1)
+    lines += [f"* {line}" for line in verdict[1:]] + [""] * (len(verdict) > 1)
     if changed:
         lines += ["| changed | before | after |", "|---|---|---|"]
         cells = [(f"{e.concern}: {e.name}", _cell(e.before), _cell(e.after)) for e in changed]
         lines += [f"| {' | '.join(in_markdown(cell) for cell in row)} |" for row in cells] + [""]
     lines += [f"| {' | '.join(_HEADER)} |", "|---|---:|---|---:|---:|---:|---|"]
-    lines += [f"| {' | '.join(in_markdown(cell) for cell in row)} |" for row in _rows(comparison, show)]
-    return "\n".join([*lines, "", *(in_markdown(note) for note in _notes(comparison, show)), ""])
+    lines += [f"| {' | '.join(_whole(cell) for cell in row)} |" for row in _rows(comparison, show)]
+    return "\n".join([*lines, "", *(_whole(note) for note in _notes(comparison, show)), ""])
+
+
+def _whole(text: str) -> str:
+    """Nothing that the plain text says is cut here."""
+    return in_markdown(text, sys.maxsize)
 
 
 def _rows(comparison: Any, show: int) -> list[tuple[str, ...]]:

@@ -182,7 +182,9 @@ def _yaml(text: str) -> Any:
     import yaml
 
     class Once(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        # Where it is composed: later, a mapping that was merged into has the keys of both.
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
             seen: set[str] = set()
             for key, _ in node.value:
                 # `<<` takes over what another mapping has, and may come twice.
@@ -192,8 +194,7 @@ def _yaml(text: str) -> Any:
                             f"key {key.value!r} is given twice, the second time in line {key.start_mark.line + 1}"
                         )
                     seen.add(key.value)
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
+            return node
 
     try:
         return yaml.load(text, Once)  # noqa: S506  # nosec B506 - a SafeLoader

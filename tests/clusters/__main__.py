@@ -43,7 +43,7 @@ def groups(options: Sequence[str] = ()) -> list[Group]:
             # Its programs are built where they are missing, or waited for, outside any test's time limit. Where that fails the tests
             # are skipped with the reason, which fails the run where CI=true.
             commands.insert(0, (sys.executable, "-u", "-m", "tests.support.servers.kubernetes.binaries"))
-        found.append(Group(name=name, commands=tuple(commands)))
+        found.append(Group(name=name, commands=tuple(commands), none_is_fine=bool(options)))
     return found
 
 

@@ -21,14 +21,22 @@ __all__ = ["Group", "run"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.1
+_NO_TESTS = 5  # pytest's exit code
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Commands that run one after the other, each whatever the one before it said; the exit code of the last one counts."""
+    """Commands that run one after the other, each whatever the one before it said; the exit code of the last one counts.
+
+    Attributes:
+        name: for what is printed.
+        commands: their words.
+        none_is_fine: pytest may find no test there, as where its options choose those of another group.
+    """
 
     name: str
     commands: tuple[tuple[str, ...], ...]
+    none_is_fine: bool = False
 
 
 def run(groups: Sequence[Group], *, beside: int, directory: Path, grace_s: float = 120.0) -> int:
@@ -40,7 +48,7 @@ def run(groups: Sequence[Group], *, beside: int, directory: Path, grace_s: float
         directory: in which the commands run.
         grace_s: seconds that they may take to end after a signal.
 
-    Returns: 0, 1 where a group failed, or 128 and the number of the signal that ended the run.
+    Returns: 0, 1 where a group failed or none had a test, or 128 and the number of the signal that ended the run.
     """
     asked: list[int] = []
     # Having handlers also gives the children back their own: an ignored SIGINT, as in the background of a shell, would be inherited.
@@ -57,7 +65,8 @@ def run(groups: Sequence[Group], *, beside: int, directory: Path, grace_s: float
                 signal.signal(each, handler)
     for lane in lanes:
         print(f"{lane.group.name}: {lane.outcome()}", flush=True)
-    return 128 + asked[0] if asked else int(any(lane.code != 0 for lane in lanes))
+    failed = any(lane.failed for lane in lanes) or all(lane.code == _NO_TESTS for lane in lanes)
+    return 128 + asked[0] if asked else int(failed)
 
 
 def _follow(lanes: list[_Lane], beside: int, grace_s: float, asked: list[int]) -> None:
@@ -101,6 +110,10 @@ class _Lane:
     @property
     def running(self) -> bool:
         return self._process is not None and self.code is None
+
+    @property
+    def failed(self) -> bool:
+        return self.code != 0 and not (self.group.none_is_fine and self.code == _NO_TESTS)
 
     def go_on(self) -> None:
         """Starts the next command where the one before it has ended."""
@@ -154,5 +167,5 @@ class _Lane:
     def outcome(self) -> str:
         if self._process is None:
             return "not started"
-        said = "passed" if self.code == 0 else f"FAILED with exit code {self.code}"
+        said = f"FAILED with exit code {self.code}" if self.failed else "no tests" if self.code else "passed"
         return f"{said} after {self._seconds / 60:.1f} minutes"

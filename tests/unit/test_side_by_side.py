@@ -20,7 +20,10 @@ RUN = """
 import json, sys
 from pathlib import Path
 from tests.support.side_by_side import Group, run
-groups = [Group(name=name, commands=tuple(map(tuple, commands))) for name, commands in json.loads(sys.argv[1]).items()]
+groups = [
+    Group(name=name, commands=tuple(map(tuple, commands)), none_is_fine=name.startswith("chosen"))
+    for name, commands in json.loads(sys.argv[1]).items()
+]
 sys.exit(run(groups, beside=int(sys.argv[2]), directory=Path(sys.argv[3]), grace_s=float(sys.argv[4])))
 """
 # A pytest whose fixture starts a server and ends it; the test waits for as long as you like.
@@ -80,6 +83,15 @@ def test_words_come_one_after_the_other_and_one_failure_fails_all(tmp_path):
     lines = said.splitlines()
     assert lines[:7] == ["==== a ====", "one", "uno", "==== b ====", "two", "==== c ====", "three"]
     assert [line.split(" after")[0] for line in lines[7:]] == ["a: passed", "b: FAILED with exit code 5", "c: passed"]
+
+
+@pytest.mark.parametrize(("codes", "code"), [((0, 5), 0), ((1, 5), 1), ((5, 5), 1)])
+def test_a_group_of_which_the_options_choose_no_test_does_not_fail_the_others(tmp_path, codes, code):
+    commands = {f"chosen-{i}": [python(f"raise SystemExit({each})")] for i, each in enumerate(codes)}
+    process = start(tmp_path, commands)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == code and "chosen-1: no tests after" in said
+    assert all(each.none_is_fine for each in groups(["-k", "one"])) and not any(each.none_is_fine for each in groups())
 
 
 def test_no_more_run_at_once_than_allowed(tmp_path):

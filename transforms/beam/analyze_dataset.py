@@ -120,6 +120,8 @@ class AnalyzeDataset(beam.PTransform):
         """
         bindings = tuple(binding for plan in plans for binding in plan.evaluation.bindings)
         known = pipeline | "Nothing known" >> beam.Create([{}])
+        # One for all phases, which come one after the other: two vocabularies of one file name meet there.
+        assets = os.path.join(traced.temp_dir, "assets-" + uuid.uuid4().hex[:8])
         for plan in plans:
             label = f"Phase{plan.number}"
             known_side = beam.pvalue.AsSingleton(known)
@@ -147,7 +149,6 @@ class AnalyzeDataset(beam.PTransform):
                     AccumulateBundle(plan, traced.preprocessing_fn.lines), known_side, model
                 )
             merged = states | f"Group[{label}]" >> beam.GroupByKey() | f"Merge[{label}]" >> beam.ParDo(MergeKey(plan))
-            assets = os.path.join(traced.temp_dir, "assets-" + uuid.uuid4().hex[:8])
             known = (
                 pipeline
                 | f"CreateOne[{label}]" >> beam.Create([None])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import filecmp
 import hashlib
 import os
 import secrets
@@ -21,6 +20,8 @@ from transforms.accumulators.vocabulary.vocabulary import Vocabulary
 from transforms.planning.finishers import EvaluationContext
 
 __all__ = ["count", "flatten_lists", "merge", "order_and_write", "prune", "reserved_tokens"]
+
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +190,8 @@ def order_and_write(operation: Any, inputs: Sequence[Any], context: EvaluationCo
     Raises:
         ConfigError: another vocabulary of other tokens has the same file name: a graph holds one file of a name.
     """
+    import tensorflow as tf
+
     blocks = inputs[0].blocks() if isinstance(inputs[0], PrunedVocabulary) else iter([_pairs(inputs[0])])
     if operation.fingerprint_shuffle:
         blocks = iter([_by_fingerprint(blocks)])
@@ -198,18 +201,33 @@ def order_and_write(operation: Any, inputs: Sequence[Any], context: EvaluationCo
     if operation.file_format == "tfrecord_gzip":
         path += ".tfrecord.gz"
     # Under its name it is whole: a worker that died while writing must not look like another vocabulary to the next try.
-    written = f"{path}.{secrets.token_hex(4)}"
+    # Not begun with that name: to TensorFlow's file system in memory a path exists where another begins with it.
+    directory, name = os.path.split(path)
+    written = os.path.join(directory, f"{secrets.token_hex(4)}.{name}")
     write_vocabulary(
         _or_dummy(blocks, operation.input_dtype), written, operation.file_format, operation.store_frequency
     )
-    if os.path.exists(path) and not filecmp.cmp(written, path, shallow=False):
-        os.remove(written)
+    if tf.io.gfile.exists(path) and not _same(written, path):
+        tf.io.gfile.remove(written)
         raise ConfigError(
             f"two vocabularies of different tokens have the file name {operation.vocab_filename!r}: the later one would replace the "
             "other; give each its own vocab_filename (key_vocabulary_filename)"
         )
-    os.replace(written, path)
+    tf.io.gfile.rename(written, path, overwrite=True)
     return (np.array(path),)
+
+
+def _same(one: str, other: str) -> bool:
+    """Returns whether two files, which may be remote, have the same bytes."""
+    import tensorflow as tf
+
+    if tf.io.gfile.stat(one).length != tf.io.gfile.stat(other).length:
+        return False
+    with tf.io.gfile.GFile(one, "rb") as first, tf.io.gfile.GFile(other, "rb") as second:
+        while block := first.read(_BLOCK_BYTES):
+            if block != second.read(_BLOCK_BYTES):
+                return False
+    return True
 
 
 def flatten_lists(operation: Any, inputs: Sequence[Any], context: EvaluationContext) -> tuple[Any, ...]:

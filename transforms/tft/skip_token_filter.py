@@ -7,7 +7,7 @@ TensorFlow's maximum by segment forgets what precedes a NaN, and that of a spars
 TFT's minima and maxima by key, and of sparse elements, depend on how the data is cut. Here a NaN is left out of both, as TFT leaves it
 out of means.
 
-The least integer has no negative one, by which TFT finds minima; it is taken for the next, where it was lost.
+The least integer has no negative one, by which TFT finds minima; there it is taken for the next, where it was lost.
 
 Keys are looked up in the graph by a table of hashes (`tf.unique` of the known keys and those of the batch), where TFT compares each
 record with each key: a matrix of [keys, records] for every one of its lookups.
@@ -54,7 +54,11 @@ def _without_nan_by_key(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def reduce(x: Any, key: Any, reduce_instance_dims: bool = True) -> Any:
         if not x.dtype.is_floating:
-            return original(_negatable(x), key, reduce_instance_dims)
+            keys, minus_smallest, largest = original(x, key, reduce_instance_dims)
+            lifted = _negatable(x)
+            if lifted is not x:
+                _, minus_smallest, _ = original(lifted, key, reduce_instance_dims)
+            return keys, minus_smallest, largest
         infinity = float("inf")
         keys, _, largest = original(_with_nan_as(x, -infinity), key, reduce_instance_dims)
         _, minus_smallest, _ = original(_with_nan_as(x, infinity), key, reduce_instance_dims)
@@ -89,7 +93,11 @@ def _without_sparse_nan(original: Callable[..., Any]) -> Callable[..., Any]:
     def reduce(x: Any, reduce_instance_dims: bool) -> Any:
         if isinstance(x, tf.SparseTensor) and x.dtype.is_floating and not reduce_instance_dims:
             x = tf.sparse.retain(x, ~tf.math.is_nan(x.values))
-        return original(_negatable(x), reduce_instance_dims)
+        minus_smallest, largest = original(x, reduce_instance_dims)
+        lifted = _negatable(x)
+        if lifted is not x:
+            minus_smallest, _ = original(lifted, reduce_instance_dims)
+        return minus_smallest, largest
 
     return reduce
 

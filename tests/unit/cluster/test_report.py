@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.cli.comparison_text import as_markdown, as_text
 from cluster.cli.main import main
 from cluster.report import write_report, write_run_report
 from cluster.report.model import number, shown
@@ -18,6 +19,7 @@ from engine.core.errors import ConfigError, DataError
 from engine.core.exit_codes import NOT_MET
 from engine.core.text_encoding import one_line
 from tests.support.report_run import HOSTILE, HOSTILE_VALUES, evaluation, finish_step, write_run
+from trainers.evaluation.comparison import Change, Comparison
 
 ROOT = Path(__file__).parents[3]
 
@@ -191,6 +193,18 @@ def test_evaluation_of_earlier_results_is_no_verdict_on_the_new_ones(tmp_path):
     assert verdict.state == "open" and "earlier results" in verdict.reasons[0]
     (chain,) = [b for b in section(page_of([open_run(run)]), "lineage").blocks if b.kind == "chain"]
     assert [name for name, _, remark in chain.lines if remark.startswith("made from earlier")] == ["export", "evaluate"]
+
+
+def test_a_comparison_in_markdown_cuts_nothing_that_the_text_says():
+    result = evaluation()
+    name = "city=" + "x" * 300
+    change = Change(segment=name, rows=5000, metric="auc", before=0.9, after=0.5, half_width=0.01)
+    comparison = Comparison(
+        before=result, after=result, paired=True, changes=[change], only_before=[name + "b"], only_after=[name + "a"]
+    )
+    for show in (as_text, as_markdown):
+        said = show(comparison, [], ("one", "two"), 10)
+        assert said.count(name) == 4, said  # the reason, the row, both notes
 
 
 def test_two_runs_stand_side_by_side_with_what_changed(tmp_path):

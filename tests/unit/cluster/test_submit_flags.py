@@ -122,6 +122,21 @@ def test_a_dry_run_without_secrets_is_what_would_be_created(capsys):
     assert "not shown" not in said.err
 
 
+def test_yaml_that_merges_what_was_merged_is_read(tmp_path):
+    path = tmp_path / "job.yaml"
+    text = (
+        "name: a\nstep: train\nenv: &base {zone: '1'}\nlabels: &more\n  <<: *base\n  zone: '2'\n"
+        "annotations:\n  <<: *more\n  c: '3'\n"
+    )
+    path.write_text(text)
+    built = spec("--spec", str(path))
+    assert (built.env, built.labels, built.annotations) == ({"zone": "1"}, {"zone": "2"}, {"zone": "2", "c": "3"})
+    for twice in (f"{text}  c: '4'\n", f"{text}name: b\n", "a: [{b: 1, b: 2}]\n"):
+        path.write_text(twice)
+        with pytest.raises(ConfigError, match="is given twice, the second time in line"):
+            spec("--spec", str(path))
+
+
 def test_records_of_a_local_job_are_its_owners_alone(tmp_path, monkeypatch):
     from cluster.launchers import launcher
     from cluster.launchers.state import remember, state_directory

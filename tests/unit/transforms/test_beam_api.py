@@ -49,6 +49,21 @@ def test_analyze_and_transform_dataset_of_instance_dicts_transforms_them(tmp_pat
     assert [row["unit"] for row in data] == [0.0, 0.5, 1.0]
 
 
+def test_vocabularies_of_other_tokens_do_not_share_a_file_across_phases(tmp_path):
+    metadata = tft.DatasetMetadata.from_feature_spec({"s": tf.io.FixedLenFeature([], tf.string)})
+
+    def named_alike(inputs):
+        first = tft.compute_and_apply_vocabulary(inputs["s"], vocab_filename="words")
+        again = tft.compute_and_apply_vocabulary(tf.strings.as_string(first), vocab_filename="words")
+        return {"first": first, "again": again}
+
+    with (
+        pytest.raises(Exception, match="two vocabularies of different tokens have the file name 'words'"),
+        fullpass_beam.Context(temp_dir=str(tmp_path)),
+    ):
+        _ = ([{"s": b"a"}, {"s": b"b"}], metadata) | fullpass_beam.AnalyzeDataset(named_alike)
+
+
 def test_one_transform_function_transforms_several_data_sets(tmp_path):
     metadata = tft.DatasetMetadata.from_feature_spec({"x": tf.io.FixedLenFeature([], tf.float32)})
     with beam.Pipeline(runner="BundleBasedDirectRunner") as pipeline, fullpass_beam.Context(temp_dir=str(tmp_path)):

@@ -151,3 +151,23 @@ def test_the_least_integer_is_not_lost_as_a_minimum(tmp_path):
     found = parity.outputs(analyze(ds, preprocessing_fn, str(tmp_path / "graph")).path, table, spec)
     assert found["max"][0] == 9
     assert found["min"][0] == least + 1  # what its negative one leaves of it
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_column_of_the_least_integer_alone_has_it_as_its_maximum(tmp_path, sparse):
+    least = -(2**63)
+    table, spec = pa.table({"x": [least] * 3}), {"x": tf.io.FixedLenFeature([], tf.int64)}
+
+    def preprocessing_fn(inputs):
+        x = inputs["x"]
+        column = tf.sparse.from_dense(tf.expand_dims(x, 1)) if sparse else x
+        found = {"min": tft.min(column), "max": tft.max(column)}
+        by_key = tft.scale_by_min_max_per_key  # traces the reduction by key, too
+        return {
+            **{name: tf.fill(tf.shape(x), value) for name, value in found.items()},
+            "by_key": by_key(x, tf.strings.as_string(x)),
+        }
+
+    ds = Dataset.open(parity.write_table(tmp_path / "data", table), spec)
+    found = parity.outputs(analyze(ds, preprocessing_fn, str(tmp_path / "graph")).path, table, spec)
+    assert found["max"][0] == least and found["min"][0] == least + 1

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
@@ -13,6 +16,9 @@ import transforms.beam as fullpass_beam
 from engine import ConfigError, DataError, Dataset, FullpassError
 from tests.support import parity
 from transforms import analyze, transform
+from transforms.accumulators.vocabulary.runs import Run
+from transforms.finishing.vocabulary import PrunedVocabulary, order_and_write
+from transforms.planning.finishers import EvaluationContext
 from transforms.tracing.user_errors import graph_errors
 from transforms.tracing.user_function import read_lines
 
@@ -198,6 +204,32 @@ def test_vocabularies_of_other_tokens_do_not_share_a_file(table, tmp_path):
     assert parity.assets(analyze(ds, lambda inputs: named(inputs, 3), str(tmp_path / "graph")).path) == {
         "words": b"a\nb\n3\n"
     }
+
+
+@pytest.mark.parametrize(("file_format", "name"), [("text", "words"), ("tfrecord_gzip", "words.tfrecord.gz")])
+def test_vocabularies_are_written_to_a_remote_directory(tmp_path, file_format, name):
+    """TensorFlow's file system in memory stands for a bucket: functions that know the local disk alone do not find it."""
+    directory = f"ram://{tmp_path.name}-{file_format}"
+    tf.io.gfile.makedirs(directory)
+    operation = SimpleNamespace(
+        fingerprint_shuffle=False,
+        vocab_filename="words",
+        file_format=file_format,
+        store_frequency=False,
+        input_dtype="string",
+    )
+    for tokens in ([b"a", b"b"], [b"a", b"b"], [b"a", b"c"]):
+        runs = (Run(pa.array(tokens, pa.large_binary()), np.array([2, 1])),)
+        with pytest.raises(ConfigError, match="two vocabularies") if b"c" in tokens else nullcontext():
+            (path,) = order_and_write(
+                operation, [PrunedVocabulary(runs, 2)], EvaluationContext(assets_dir=directory, graph=None)
+            )
+    assert str(path) == f"{directory}/{name}" and tf.io.gfile.listdir(directory) == [name]
+    if file_format == "text":
+        found = tf.io.gfile.GFile(str(path), "rb").read().split()
+    else:
+        found = list(tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator())
+    assert found == [b"a", b"b"]
 
 
 def test_a_key_with_a_blank_is_refused_where_a_file_would_lose_it(tmp_path):

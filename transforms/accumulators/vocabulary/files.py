@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,15 +40,17 @@ def write_vocabulary(blocks: Iterable[Run], path: str, file_format: str, store_f
 
     Args:
         blocks: entries in their final order.
-        path: local file; it lies in a directory that is renamed into place when the whole transform graph is written.
+        path: file, local or one that TensorFlow opens (`gs://`); it lies in a directory that is renamed into place when the whole
+            transform graph is written, or in a temporary one.
         file_format: "text" or "tfrecord_gzip".
         store_frequency: whether each entry begins with its frequency.
     """
     written = 0
     if file_format == "text":
-        with open(path, "wb") as file:
+        with _opened(path) as file:
             for run in _not_empty(blocks):
-                file.write(_lines(format_entries(run, store_frequency)))
+                lines = _lines(format_entries(run, store_frequency))
+                file.write(lines if _is_local(path) else lines.tobytes())  # TensorFlow's files take no view
                 written += len(run)
         return written
     import tensorflow as tf
@@ -58,6 +61,18 @@ def write_vocabulary(blocks: Iterable[Run], path: str, file_format: str, store_f
                 writer.write(entry)
             written += len(run)
     return written
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in path
+
+
+def _opened(path: str) -> Any:
+    if _is_local(path):
+        return open(path, "wb")
+    import tensorflow as tf
+
+    return tf.io.gfile.GFile(path, "wb")
 
 
 def _not_empty(blocks: Iterable[Run]) -> Iterator[Run]:

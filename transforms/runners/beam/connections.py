@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 from pathlib import Path
 
-__all__ = ["user_of_connection"]
+__all__ = ["user_of_connection", "users_are_shown"]
+
+_READS = 3  # the kernel writes the table piece by piece, and may leave a row out where others come and go meanwhile
+_TABLES = Path("/proc/net")
+
+
+def users_are_shown() -> bool:
+    """Returns whether the system says whose connections are: not outside Linux, nor where its table is hidden."""
+    table = _TABLES / "tcp"
+    return table.is_file() and os.access(table, os.R_OK)
 
 
 def user_of_connection(theirs: tuple[str, int], ours: tuple[str, int]) -> int | None:
@@ -15,10 +25,10 @@ def user_of_connection(theirs: tuple[str, int], ours: tuple[str, int]) -> int | 
     Returns:
         None where no process of this machine has such a socket, or where the system does not say.
     """
-    for name, version in (("tcp", 4), ("tcp6", 6)):
+    for name, version in (("tcp", 4), ("tcp6", 6)) * _READS:
         ends = [_row(*end, version) for end in (theirs, ours)]
         try:
-            lines = Path("/proc/net", name).read_text().splitlines()[1:]
+            lines = (_TABLES / name).read_text().splitlines()[1:]
         except OSError:
             continue
         for fields in map(str.split, lines):

@@ -48,4 +48,4 @@ class FlinkRunner(BeamRunner):
         """Stops the job servers: the next attempt gets a new one."""
         from transforms.runners.beam.job_servers import stop_job_servers
 
-        stop_job_servers()
+        stop_job_servers(self.name)

@@ -29,7 +29,7 @@ from transforms.runners.beam.loopback_workers import LoopbackWorkers
 
 __all__ = ["SharedFlinkRunner", "SharedSparkRunner", "stop_job_servers"]
 
-_servers: dict[str, _JobServer] = {}
+_servers: dict[tuple[str, str], _JobServer] = {}  # by what is inside and by its options
 _lock = threading.Lock()
 _LOCAL_SPARK = re.compile(r"local(\[.*\])?$")
 
@@ -45,7 +45,7 @@ class SharedFlinkRunner(LoopbackWorkers, flink_runner.FlinkRunner):
         flink = options.view_as(FlinkRunnerOptions)
         inside = flink.flink_master in flink_runner.MAGIC_HOST_NAMES
         key = f"{flink} {options.view_as(JobServerOptions)}"
-        return _shared(key, _FlinkJar(options), inside)
+        return _shared(("flink", key), _FlinkJar(options), inside)
 
 
 class SharedSparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
@@ -58,19 +58,22 @@ class SharedSparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
             return super().default_job_server(options)
         # With a master elsewhere the job server is the driver, to which executors of other machines connect.
         inside = _LOCAL_SPARK.match(spark.spark_master_url or "") is not None
-        return _shared(f"{spark} {options.view_as(JobServerOptions)}", _SparkJar(options), inside)
+        return _shared(("spark", f"{spark} {options.view_as(JobServerOptions)}"), _SparkJar(options), inside)
 
 
-def stop_job_servers() -> None:
-    """Stops those of this process: after a failure nobody knows whether they still work."""
+def stop_job_servers(kind: str) -> None:
+    """Stops those of this process for one runner: after a failure nobody knows whether they still work.
+
+    Args:
+        kind: "flink" or "spark".
+    """
     with _lock:
-        servers = [*_servers.values()]
-        _servers.clear()
+        servers = [_servers.pop(key) for key in [*_servers] if key[0] == kind]
     for server in servers:
         _stop(server)
 
 
-def _shared(key: str, jar: _Jar, inside: bool) -> _JobServer:
+def _shared(key: tuple[str, str], jar: _Jar, inside: bool) -> _JobServer:
     """Returns the running job server of that key, or one to be started from the jar, with Flink or Spark `inside` or elsewhere."""
     with _lock:
         server = _servers.get(key)

@@ -6,8 +6,11 @@ fetch functions from an address of his choice and call them.
 
 from __future__ import annotations
 
+import atexit
+import copy
 import functools
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,10 +20,10 @@ from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, 
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_fn_api_pb2_grpc
 from apache_beam.runners.portability.portable_runner import PortableRunner
-from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
+from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer, kill_process_gracefully
 from apache_beam.transforms.environments import ExternalEnvironment
 
-from transforms.runners.beam.connections import user_of_connection
+from transforms.runners.beam.connections import user_of_connection, users_are_shown
 
 __all__ = ["LoopbackWorkers", "OwnWorkerPool", "start_worker_pool"]
 
@@ -29,9 +32,10 @@ _THREADS = 4  # of requests to start and stop workers, which do no more than tha
 
 
 class OwnWorkerPool(BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]  # Beam has no types
-    """Beam's worker pool, for requests of this user and of root alone."""
+    """Beam's worker pool, for requests of this user and of root alone, where the system says whose they are."""
 
     port = 0
+    asks = True  # decided once, before anybody can connect
 
     def StartWorker(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Starts a worker in this process."""
@@ -43,7 +47,14 @@ class OwnWorkerPool(BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]  # 
         self._check(context)
         return super().StopWorker(request, context)
 
+    def end_processes(self) -> None:
+        """Ends the workers that are processes of their own."""
+        for process in [*self._worker_processes.values()]:
+            kill_process_gracefully(process)
+
     def _check(self, context: grpc.ServicerContext) -> None:
+        if not self.asks:
+            return
         kind, _, address = context.peer().partition(":")
         host, _, port = address.rpartition(":")
         if kind == "ipv4" and user_of_connection((host, int(port)), (_HOST, self.port)) in (os.getuid(), 0):
@@ -63,7 +74,8 @@ class LoopbackWorkers(PortableRunner):  # type: ignore[misc]
                 continue
             address, server = start_worker_pool(options)
             stops.append(functools.partial(server.stop, 1))
-            placed = PortableOptions(environment_type="EXTERNAL", environment_config=address)
+            placed = copy.deepcopy(options.view_as(PortableOptions))
+            placed.environment_type, placed.environment_config = "EXTERNAL", address
             external = ExternalEnvironment.from_options(placed).to_runner_api(None)
             environment.urn, environment.payload = external.urn, external.payload
         return stops
@@ -75,13 +87,31 @@ def start_worker_pool(options: PipelineOptions) -> tuple[str, grpc.Server]:
     Args:
         options: of the pipeline.
     """
+    debug = options.view_as(DebugOptions)
+    cache_mb = options.view_as(WorkerOptions).max_cache_memory_usage_mb
     pool = OwnWorkerPool(
-        use_process=bool(options.view_as(DebugOptions).lookup_experiment("use_loopback_process_worker", False)),
-        state_cache_size=options.view_as(WorkerOptions).max_cache_memory_usage_mb << 20,
+        use_process=bool(debug.lookup_experiment("use_loopback_process_worker", False)),
+        # As Beam's own pool: the experiment, which is older, goes before the option.
+        state_cache_size=int(debug.lookup_experiment("state_cache_size", cache_mb)) << 20,
+        data_buffer_time_limit_ms=int(debug.lookup_experiment("data_buffer_time_limit_ms", 0)),
     )
+    pool.asks = users_are_shown()
+    if not pool.asks:
+        _warn_once()
     pings = [("grpc.http2.max_pings_without_data", 0), ("grpc.http2.max_ping_strikes", 0)]
     server = grpc.server(ThreadPoolExecutor(_THREADS), options=pings)
     pool.port = server.add_insecure_port(f"{_HOST}:0")
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
     server.start()
+    atexit.register(pool.end_processes)
     return f"{_HOST}:{pool.port}", server
+
+
+@functools.cache
+def _warn_once() -> None:
+    print(
+        "warning: other users of this machine may have Beam's workers in this process run their code: /proc/net/tcp, which says whose "
+        "a connection is, cannot be read here; see docs/security.md",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -45,3 +45,9 @@ class SparkRunner(BeamRunner):
         from transforms.runners.beam.job_servers import SharedSparkRunner
 
         return SharedSparkRunner()
+
+    def after_failure(self) -> None:
+        """Stops the job servers: the next attempt gets a new one."""
+        from transforms.runners.beam.job_servers import stop_job_servers
+
+        stop_job_servers(self.name)
