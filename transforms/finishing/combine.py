@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from engine.core.errors import ConfigError
+
 __all__ = ["combine_merge", "extract_outputs", "format_keys", "format_large", "per_key_merge", "scale_and_flatten"]
 
 
@@ -46,7 +48,16 @@ def format_large(operation: Any, inputs: Sequence[Any], context: Any) -> tuple[A
 
 
 def scale_and_flatten(operation: Any, inputs: Sequence[Any], context: Any) -> tuple[Any, ...]:
-    """Returns per-key boundaries joined to one array, with each key's scale and shift, and the number of buckets."""
-    from tensorflow_transform.beam.analyzer_impls import _join_boundary_rows
+    """Returns per-key boundaries joined to one array, with each key's scale and shift, and the number of buckets.
 
-    return tuple(_join_boundary_rows(inputs[0]))
+    Raises:
+        ConfigError: there is no key.
+    """
+    from transforms.tft.beam_impl import join_boundary_rows  # imports Beam
+
+    if not len(inputs[0]):
+        raise ConfigError(
+            "bucketize_per_key: the data set has no key, so there are no boundaries (TFT cannot make such a graph either); "
+            "analyze a data set with records"
+        )
+    return tuple(join_boundary_rows(inputs[0]))

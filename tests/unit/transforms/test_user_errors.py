@@ -245,3 +245,14 @@ def test_a_key_with_a_blank_is_refused_where_a_file_would_lose_it(tmp_path):
         analyze(ds, lambda inputs: scaled(inputs, "cities"), str(tmp_path / "graph"))
     graph = analyze(ds, lambda inputs: scaled(inputs, None), str(tmp_path / "graph")).path
     assert parity.outputs(graph, rows, spec)["z"].tolist()[:2] == [0.0, 1.0]
+
+
+def test_buckets_by_key_of_no_records_say_so(table, tmp_path):
+    """TFT fails here as well, in numpy."""
+    empty = parity.write_table(
+        tmp_path / "none", pa.table({"x": pa.array([], pa.float32()), "s": pa.array([], pa.string())})
+    )
+    by_key = lambda inputs: {"b": tft.bucketize_per_key(inputs["x"], inputs["s"], 3)}
+    with pytest.raises(ConfigError, match="bucketize_per_key: the data set has no key"):
+        analyze(Dataset.open(empty, table[1]), by_key, str(tmp_path / "graph"))
+    assert not (tmp_path / "graph").exists()
