@@ -185,15 +185,15 @@ def _yaml(text: str) -> Any:
         # Where it is composed: later, a mapping that was merged into has the keys of both.
         def compose_mapping_node(self, anchor: Any) -> Any:
             node = super().compose_mapping_node(anchor)
-            seen: set[str] = set()
+            seen: set[tuple[str, str]] = set()
             for key, _ in node.value:
                 # `<<` takes over what another mapping has, and may come twice.
                 if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                    if key.value in seen:
+                    if (key.tag, key.value) in seen:
                         raise ValueError(
                             f"key {key.value!r} is given twice, the second time in line {key.start_mark.line + 1}"
                         )
-                    seen.add(key.value)
+                    seen.add((key.tag, key.value))
             return node
 
     try:
@@ -202,6 +202,8 @@ def _yaml(text: str) -> Any:
         raise ValueError(str(error)) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except (IndexError, KeyError, TypeError, AttributeError) as error:  # of PyYAML's own, for `!!int ''` and the like
+        raise ValueError(f"a value that is not of its tag: {error}") from None
 
 
 def _read(path: str) -> str:

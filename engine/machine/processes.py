@@ -53,7 +53,7 @@ def alive(mark: str) -> bool:
     import psutil
 
     number, _, started = mark.partition(":")
-    if not number or not started or process_mark(int(number)) != mark:
+    if not number.isdigit() or not started or process_mark(int(number)) != mark:
         return False
     try:
         return bool(psutil.Process(int(number)).status() != psutil.STATUS_ZOMBIE)

@@ -74,7 +74,15 @@ def lock_directory(directory: str, run_id: str = "", wait_s: float = _WAIT_S) ->
 def _me(run_id: str) -> dict[str, Any]:
     pid = os.getpid()
     mark = process_mark(pid)  # the number alone may be another process's by the time that somebody asks
-    return {"host": socket.gethostname(), "pid": pid, "mark": mark, "run_id": run_id, "token": secrets.token_hex(8)}
+    place = {"host": socket.gethostname(), "pids": _pid_space()}
+    return {**place, "pid": pid, "mark": mark, "run_id": run_id, "token": secrets.token_hex(8)}
+
+
+def _pid_space() -> str:
+    """Says where a process's number counts: two containers of one host name may each have their own."""
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return ""
 
 
 def _who(holder: dict[str, Any]) -> str:
@@ -107,6 +115,22 @@ def _parsed(text: str | None) -> dict[str, Any]:
     return {}
 
 
+def _is_gone(mark: str) -> bool:
+    """Whether the process of a mark has surely ended: what cannot be told has to wait for the lease to run out."""
+    number, _, started = mark.partition(":")
+    if not (number.isdigit() and started):
+        return False
+    try:
+        os.kill(int(number), 0)
+        return not alive(mark)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # another user's is there, and its start may be hidden
+        pass
+    now = process_mark(int(number))
+    return not now.endswith(":") and now != mark
+
+
 class _Lease(DirectoryLock):
     def __init__(self, directory: str, run_id: str) -> None:
         self._path, self._me = posixpath.join(directory, _NAME), _me(run_id)
@@ -132,8 +156,9 @@ class _Lease(DirectoryLock):
             return True
         if holder.get("run_id") and holder["run_id"] == self._me["run_id"]:
             return True
-        mark = str(holder.get("mark", ""))  # earlier releases wrote none
-        return bool(mark) and holder.get("host") == self._me["host"] and not alive(mark)
+        if any(holder.get(key) != self._me[key] for key in ("host", "pids")):  # earlier releases wrote no "pids"
+            return False
+        return _is_gone(str(holder.get("mark", "")))
 
     def _write(self) -> None:
         storage.write_text(self._path, json.dumps({**self._me, "renewed_at": time.time()}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ _COLUMNS_OF_A_PIECE = 512  # of more, pieces grow: each column of each has a pri
 _MOST_TIMES_LARGER = 8
 HEAD_BYTES = 4096
 _READ_BYTES = 1 << 18  # of a packed file at once: as much before a damaged place may be lost with it
+_SEPARATOR_LINE = re.compile(rb"sep=([^\w\r\n\"'])\r?\n", re.IGNORECASE | re.ASCII)
 _MOST_BYTES = 1 << 30  # of one record: Arrow's texts of a batch have 31-bit offsets
 
 
@@ -66,6 +68,7 @@ class CsvPieces:
         self._fault: DataError | None = None  # of what comes behind `_ahead`
         self._line = 1
         self._look_at_beginning()
+        self._take_separator_line()
         for _ in range(options.skip_rows):
             self._take_line()
         self._skip_blank_lines()
@@ -192,6 +195,13 @@ class CsvPieces:
                 record=0,
                 offset_bytes=0,
             )
+
+    def _take_separator_line(self) -> None:
+        """Takes off a first line `sep=;`, by which Excel is told the delimiter; one that was given by name goes before it."""
+        said = None if self._options.skip_rows else _SEPARATOR_LINE.match(self._ahead)
+        if said is not None:
+            self.delimiter = self._options.delimiter or said[1].decode()
+            self._take_line()
 
     def _no_text(self, kind: type[DataError]) -> DataError:
         return kind("is empty: a CSV file begins with a row of column names", path=self.path, record=0, offset_bytes=0)

@@ -26,10 +26,10 @@ _STOP = "/org.apache.beam.model.fn_execution.v1.BeamFnExternalWorkerPool/StopWor
 @pytest.fixture
 def address():
     before = listening([os.getpid()])
-    address, server = start_worker_pool(PipelineOptions([]))
+    address, stop = start_worker_pool(PipelineOptions([]))
     assert listening([os.getpid()]) - before == {("127.0.0.1", int(address.rpartition(":")[2]))}
     yield address
-    server.stop(None).wait()
+    stop()
 
 
 def test_own_user_is_answered_over_loopback_and_nobody_over_the_network(address):
@@ -87,10 +87,10 @@ def test_where_the_system_does_not_say_whose_a_connection_is_workers_start_and_a
     monkeypatch.setattr(connections, "_TABLES", tmp_path)
     loopback_workers._warn_once.cache_clear()
     for _ in range(2):
-        address, server = start_worker_pool(PipelineOptions([]))
+        address, stop = start_worker_pool(PipelineOptions([]))
         with grpc.insecure_channel(address) as channel:
             assert channel.unary_unary(_STOP)(b"", timeout=30) == b""
-        server.stop(None).wait()
+        stop()
     assert capsys.readouterr().err.count("/proc/net/tcp") == 1
 
 

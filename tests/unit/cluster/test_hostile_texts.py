@@ -69,6 +69,7 @@ def test_best_trial_of_a_search_lies_below_it(directory, tmp_path):
         ("job.json", '{"name": "a", "name": "b"}', "'name' is given twice"),
         ("job.yaml", DEEP, "nested too deeply"),
         ("job.yaml", "name: a\nstep: train\nname: b\n", "'name' is given twice, the second time in line 3"),
+        ("job.yaml", "name: !!int ''\n", "not of its tag"),
         ("job.yaml", "labels: {day: 2024-13-99}\n", "month"),
     ],
 )

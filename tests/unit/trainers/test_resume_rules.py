@@ -169,13 +169,25 @@ def test_lease_of_a_dead_run_is_taken_over_though_its_number_is_another_process_
     directory = f"memory://runs/{alive}"
     mine = os.getpid()
     mark = process_mark(mine) if alive else f"{mine}:1"
-    holder = {"host": socket.gethostname(), "pid": mine, "mark": mark, "token": "theirs", "renewed_at": time.time()}
+    place = {"host": socket.gethostname(), "pids": os.readlink("/proc/self/ns/pid")}
+    holder = {**place, "pid": mine, "mark": mark, "token": "theirs", "renewed_at": time.time()}
     write_text(f"{directory}/training.lock", json.dumps(holder))
     if alive:
         with pytest.raises(ConfigError, match=f"another training run uses it .process {mine} of"):
             lock_directory(directory, wait_s=0.1)
     else:
         lock_directory(directory, wait_s=0.1).release()
+
+
+@pytest.mark.parametrize(("name", "value"), [("pids", "pid:[1]"), ("mark", "77:"), ("mark", "x:1"), ("mark", "")])
+def test_lease_of_a_run_that_nobody_can_look_up_is_waited_for(name, value):
+    """In a container of the same host name a number is another process's."""
+    directory = f"memory://runs/other-{name}{len(value)}"
+    place = {"host": socket.gethostname(), "pids": os.readlink("/proc/self/ns/pid")}
+    holder = {**place, "pid": 1, "mark": "1:1", "token": "theirs", "renewed_at": time.time(), name: value}
+    write_text(f"{directory}/training.lock", json.dumps(holder))
+    with pytest.raises(ConfigError, match="another training run uses it"):
+        lock_directory(directory, wait_s=0.1)
 
 
 def test_directory_that_cannot_be_written_is_the_users_fault(data, tmp_path):

@@ -72,8 +72,8 @@ class LoopbackWorkers(PortableRunner):  # type: ignore[misc]
         for environment in pipeline.components.environments.values():
             if environment.urn != python_urns.EMBEDDED_PYTHON_LOOPBACK:
                 continue
-            address, server = start_worker_pool(options)
-            stops.append(functools.partial(server.stop, 1))
+            address, stop = start_worker_pool(options)
+            stops.append(stop)
             placed = copy.deepcopy(options.view_as(PortableOptions))
             placed.environment_type, placed.environment_config = "EXTERNAL", address
             external = ExternalEnvironment.from_options(placed).to_runner_api(None)
@@ -81,8 +81,8 @@ class LoopbackWorkers(PortableRunner):  # type: ignore[misc]
         return stops
 
 
-def start_worker_pool(options: PipelineOptions) -> tuple[str, grpc.Server]:
-    """Returns the address of a new pool for the workers of a pipeline, and its server.
+def start_worker_pool(options: PipelineOptions) -> tuple[str, Callable[[], None]]:
+    """Returns the address of a new pool for the workers of a pipeline, and what ends it and its workers.
 
     Args:
         options: of the pipeline.
@@ -104,7 +104,13 @@ def start_worker_pool(options: PipelineOptions) -> tuple[str, grpc.Server]:
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
     server.start()
     atexit.register(pool.end_processes)
-    return f"{_HOST}:{pool.port}", server
+
+    def stop() -> None:
+        server.stop(1)
+        pool.end_processes()
+        atexit.unregister(pool.end_processes)
+
+    return f"{_HOST}:{pool.port}", stop
 
 
 @functools.cache

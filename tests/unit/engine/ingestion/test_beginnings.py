@@ -10,7 +10,7 @@ import zlib
 import pyarrow as pa
 import pytest
 
-from engine import DataError, Dataset, open_source
+from engine import DataError, Dataset, ingest, open_source
 from engine.dataset.write import write_batches
 from engine.formats.csv.options import CsvOptions
 from tests.unit.engine.ingestion.test_pipes import piped
@@ -131,3 +131,22 @@ def test_a_part_of_skipped_lines_alone_contradicts_nothing(tmp_path):
     (tmp_path / "2.csv").write_bytes(b"# c\n")
     both = [str(tmp_path / "1.csv"), str(tmp_path / "2.csv")]
     assert open_source(both, csv_options=CsvOptions(skip_rows=1)).num_records == 1
+
+
+def test_excels_line_that_names_the_delimiter_is_no_header(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfsep=;\r\nx;y\r\n1;a,b\r\n2;c\r\n")
+    (tmp_path / "b.csv").write_bytes(b"x,y\n3,d\n")
+    (tmp_path / "c.csv").write_bytes(b"sep=,x\n1\n")
+    ingest(str(tmp_path / "a.csv"), tmp_path / "out", num_shards=1)
+    (batch,) = Dataset.open(tmp_path / "out").read_batches()
+    assert batch.to_pydict() == {"x": [1, 2], "y": ["a,b", "c"]}
+    assert open_source([str(tmp_path / name) for name in ("a.csv", "b.csv")]).num_records == 3
+    given = open_source(str(tmp_path / "a.csv"), csv_options=CsvOptions(delimiter="|"))
+    assert given.schema.names == ["x;y"], "what is given by name goes before it"
+    bare = open_source(str(tmp_path / "a.csv"), csv_options=CsvOptions(header=False))
+    assert (bare.num_records, bare.schema.names) == (3, ["f0", "f1"])
+    assert open_source(str(tmp_path / "a.csv"), csv_options=CsvOptions(skip_rows=1, delimiter=";")).num_records == 2
+    with pytest.raises(
+        DataError, match="Expected 2 columns, got 1"
+    ):  # two names for it: that line is a header of its own
+        open_source(str(tmp_path / "c.csv"))
