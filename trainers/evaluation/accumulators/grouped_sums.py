@@ -195,7 +195,8 @@ class SparseSums:
         self._keys.append(keys)
         self._sums.append(sums)
         self._pending += len(keys)
-        if self._pending > _PENDING:
+        # Half of what is there, too: to sort all of it again after each million would cost the square of the rows.
+        if self._pending > max(_PENDING, len(self._keys[0]) // 2):
             self.whole()
 
     def _empty(self) -> Self:
