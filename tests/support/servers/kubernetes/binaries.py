@@ -266,8 +266,11 @@ def _run(words: list[str], *, cwd, env: dict[str, str], what: str) -> None:
 
 
 def main(keep_go: bool) -> None:
-    """Makes everything that is missing, at low priority, in one process of this machine at a time."""
-    os.nice(10)  # tests run beside it; at 19 it would not be done when they are
+    """Makes everything that is missing, in one process of this machine at a time.
+
+    Not at low priority: two test workers leave it next to nothing of two cores (one program of eight in half an hour at 10), and all of
+    Kubernetes' tests wait for it.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # which ends the compiler, too
     with locked(CACHE):
         ensure_packages()
