@@ -1,7 +1,9 @@
 """What clients of gRPC may do to a server: break calls off, send what is no message, and give it another list of models."""
 
+import asyncio
 import json
 import threading
+import time
 import urllib.request
 
 import grpc
@@ -13,6 +15,7 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
+    model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -21,7 +24,13 @@ from tensorflow_serving.apis import (
 from tests.support.eventually import eventually
 from tests.support.served_model import answers, asked, example, rows, save_version
 from trainers.serving.server import Limits, ModelConfig, ServeConfig
+from trainers.serving.server.core import Core
+from trainers.serving.server.doors.grpc_service import PredictionService
+from trainers.serving.server.doors.predict_calls import PredictCalls
+from trainers.serving.server.doors.predict_protocol import predict_protocol
+from trainers.serving.server.observe.metrics import Metrics
 from trainers.serving.server.processes import started
+from trainers.serving.server.versions import ServedModel
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +49,12 @@ def folder(tmp_path_factory):
         def fails(self, x):
             return {"y": tf.io.decode_raw(tf.io.read_file("/no/such/file"), tf.float32) + x}
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def scalars(self, x):
+            return {"count": tf.size(x), "word_bytes": tf.constant(b"a\0")}
+
     model = Odd()
-    signatures = {"serving_default": model.kinds, "fails": model.fails}
+    signatures = {"serving_default": model.kinds, "fails": model.fails, "scalars": model.scalars}
     tf.saved_model.save(model, str(folder / "odd" / "1"), signatures=signatures)
     return folder
 
@@ -62,6 +75,16 @@ def server(folder):
     )
     with started(config) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def core(folder):
+    """A server's inside, in this process, without its doors."""
+    models = tuple(ModelConfig(name=name, directory=str(folder / name)) for name in ("m", "odd"))
+    core = Core(ServeConfig(models=models, poll_s=0.02), Metrics())
+    core.load()
+    yield core
+    asyncio.run(core.drain())
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +161,60 @@ def test_values_of_every_type_are_in_its_field(stub):
     found = stub.Predict(_request(None, "odd", x=np.array([-1.0, 2.0], np.float32))).outputs
     assert list(found["flag"].bool_val) == [False, True] and len(found["half"].half_val) == 2
     assert list(found["word_bytes"].string_val) == [b"-1.000000", b"2.000000"]
+
+
+def test_scalars_are_answered_whole(server, stub):
+    found = stub.Predict(_request(None, "odd", "scalars", x=np.zeros(3, np.float32))).outputs
+    assert list(found["count"].int_val) == [3] and list(found["word_bytes"].string_val) == [b"a\0"]
+    body = json.dumps({"signature_name": "scalars", "inputs": [1.0]}).encode()
+    status, answer = asked(server.config.rest_port, body, path="/v1/models/odd:predict")
+    assert status == 200 and answer["outputs"] == {"count": 1, "word_bytes": {"b64": "YQA="}}
+
+
+def test_a_value_that_its_type_cannot_hold_is_the_clients_fault(stub):
+    request = _request(None, "odd", x=np.zeros(1, np.int8))
+    request.inputs["x"].ClearField("tensor_content")
+    request.inputs["x"].int_val[:] = [300]
+    code, text = _refused(stub.Predict, request)
+    assert code == "INVALID_ARGUMENT" and "'x'" in text
+
+
+def test_a_long_spec_or_path_is_not_remembered(core):
+    calls, door = PredictCalls(core, PredictionService(core)), predict_protocol(core).args[0]
+    short, long = (model_pb2.ModelSpec(name=name).SerializeToString() for name in ("m", "m" * 2000))
+    assert calls._route(long)[0] == "m" * 2000 and not calls._routes
+    assert calls._route(short)[0] == "m" and list(calls._routes) == [short]
+    assert door._route(b"/v1/models/" + b"m" * 2000 + b":predict") is None and not door._routes
+    assert door._route(b"/v1/models/m:predict")[0] == "m" and len(door._routes) == 1
+
+
+def test_looks_for_versions_come_one_after_another_and_one_that_fails_is_not_the_last(core, monkeypatch):
+    running, most, looks = [], [], []
+
+    def reload(model, real=ServedModel.reload):
+        running.append(model)
+        most.append(len(running))
+        time.sleep(0.01)  # long enough for another to begin
+        real(model)
+        running.remove(model)
+
+    def load(real=core.load):
+        looks.append(1)
+        if len(looks) == 1:
+            raise RuntimeError("a look that fails")
+        real()
+
+    monkeypatch.setattr(ServedModel, "reload", reload)
+    monkeypatch.setattr(core, "load", load)
+    core.start_watching()
+    eventually(lambda: looks, "the thread looks")
+    threads = [threading.Thread(target=core.load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    eventually(lambda: len(looks) > 6, "the thread looks again")
+    assert set(most) == {1}
 
 
 def test_a_model_that_fails_by_itself_is_internal_on_both_doors(server, stub):

@@ -196,3 +196,34 @@ def test_a_tensor_of_one_value_may_be_given_once_within_the_limit():
             wide.tensor_shape.dim.add(size=size)
         with pytest.raises(InvalidRequest, match="elements"):
             from_proto("x", wide, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "fields", "text"),
+    [
+        ("string", [1 << 23], {}, "8388608 elements"),
+        ("float32", [2048, 2048], {"float_val": [1.0]}, "at most 1048576 bytes in all"),
+        ("string", [1000], {"string_val": [b"a", b"b" * 300_000]}, "elements of 300000 bytes"),
+        ("float32", [-1, -1], {}, "sizes of 0 or more"),
+        ("float32", [1 << 62] * 65, {}, "65 dimensions; expected at most 64"),
+        ("int8", [1], {"int_val": [300]}, "'x'"),
+    ],
+)
+def test_few_bytes_that_would_make_a_large_array_are_refused(kind, sizes, fields, text):
+    proto = tf.make_tensor_proto([], kind)
+    del proto.tensor_shape.dim[:]
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    for field, values in fields.items():
+        getattr(proto, field).extend(values)
+    with pytest.raises(InvalidRequest, match=text):
+        from_proto("x", proto, 64 << 20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("int64", 1), ("uint64", 1), ("float64", 1.5), ("complex128", 2j), ("bool", True), ("string", b"")],
+)
+def test_values_that_were_all_sent_are_taken_however_much_larger_the_array_is(kind, value):
+    array = np.full(200_000, value, object if kind == "string" else kind)
+    np.testing.assert_array_equal(from_proto("x", to_proto(array), 1 << 10), array)

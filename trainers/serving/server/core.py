@@ -51,6 +51,7 @@ class Core:
         self._stop = threading.Event()
         self._models: dict[str, ServedModel] = {}
         self._leaving: list[ServedModel] = []  # that are served no longer; `load` lets their versions go
+        self._loading = threading.Lock()
         self._unread: dict[ServedModel, str] = {}  # what was wrong with the directory of each at the last look
         self.set_models(config.models)
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="versions")
@@ -81,19 +82,20 @@ class Core:
 
     def load(self) -> None:
         """Looks for versions once; blocks. A directory that cannot be read, or is not there yet, holds up no other model."""
-        for model in list(self._models.values()):
-            said, text = self._unread.get(model), ""
-            try:
-                model.reload()
-            except Exception as error:
-                text = f"{type(error).__name__}: {error}"
-            self._unread[model] = text
-            if text not in ("", said):  # said once, not at each look
-                self.metrics.warn(f"{model.config.directory} cannot be read: {text}")
-        while self._leaving:
-            left = self._leaving.pop()
-            left.close()
-            self._unread.pop(left, None)
+        with self._loading:  # a client's reload comes while the thread that follows the directories looks
+            for model in list(self._models.values()):
+                said, text = self._unread.get(model), ""
+                try:
+                    model.reload()
+                except Exception as error:
+                    text = f"{type(error).__name__}: {error}"
+                self._unread[model] = text
+                if text not in ("", said):  # said once, not at each look
+                    self.metrics.warn(f"{model.config.directory} cannot be read: {text}")
+            while self._leaving:
+                left = self._leaving.pop()
+                left.close()
+                self._unread.pop(left, None)
 
     def start_watching(self) -> None:
         """Follows the directories of the models from now on."""
@@ -258,4 +260,7 @@ class Core:
 
     def _watch(self) -> None:
         while not self._stop.wait(self.config.poll_s):
-            self.load()
+            try:
+                self.load()
+            except Exception as error:  # a thread that ended here would leave the models as they are for ever
+                self.metrics.warn(f"the versions of the models were not all looked at: {type(error).__name__}: {error}")

@@ -145,7 +145,14 @@ class Signature:
             outputs = self.function(**tensors)
         except tf.errors.InvalidArgumentError as error:
             raise InvalidRequest(_what(error.message)) from None
-        return {name: value.numpy() for name, value in outputs.items()}
+        return {name: _array_of(value.numpy()) for name, value in outputs.items()}
+
+
+def _array_of(value: Any) -> np.ndarray:
+    """TensorFlow gives scalars as NumPy's, and a scalar string as bytes, whose end NumPy would cut where it is zeros."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, object if isinstance(value, bytes) else None)
 
 
 def _what(message: str) -> str:

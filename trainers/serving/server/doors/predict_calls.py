@@ -26,6 +26,7 @@ from trainers.serving.server.versions import LoadedVersion
 __all__ = ["PredictCalls"]
 
 _MOST_SPECS = 1024  # that are remembered
+_MOST_SPEC_BYTES = 1024  # of one that is: clients choose them, up to the size of a message
 _Route = tuple[str, int | None, str | None, str]
 
 
@@ -80,6 +81,8 @@ class PredictCalls:
         return call
 
     def _route(self, spec: bytes) -> _Route | None:
+        if len(spec) > _MOST_SPEC_BYTES:
+            return _route_of(spec)
         if spec not in self._routes:
             if len(self._routes) >= _MOST_SPECS:
                 self._routes.clear()

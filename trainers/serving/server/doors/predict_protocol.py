@@ -30,6 +30,7 @@ __all__ = ["predict_protocol"]
 
 _PATH = re.compile(rb"/v1/models/([^/:%?]+)(?:/versions/(\d{1,18})|/labels/([^/:%?]+))?:predict")
 _MOST_PATHS = 1024  # that are remembered
+_MOST_PATH_BYTES = 1024  # of one that is; a longer one is answered the other way
 _MOST_HEAD = 1 << 16  # bytes of a request's line and headers, or trailers: neither llhttp nor uvicorn has a limit
 _Route = tuple[str, int | None, str | None]
 
@@ -78,6 +79,8 @@ class _Door:
             return None, None
 
     def _route(self, url: bytes) -> _Route | None:
+        if len(url) > _MOST_PATH_BYTES:
+            return None
         if url not in self._routes:
             if len(self._routes) >= _MOST_PATHS:
                 self._routes.clear()

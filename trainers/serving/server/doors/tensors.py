@@ -15,31 +15,55 @@ from trainers.serving.server.signatures import Signature, TensorSpec
 
 __all__ = ["from_json", "from_proto", "to_json", "to_proto"]
 
+_MOST_DIMS = 64  # NumPy's limit; the product of many more sizes would take hours
+_REPEATED_BYTES = 1 << 20  # of an array whose values were not all sent
+
 
 def from_proto(name: str, proto: Any, max_bytes: int) -> np.ndarray:
     """Returns a tensor of a request; where it has fewer values than its shape, the last one is repeated, as TensorFlow does.
 
+    Args:
+        name: of the input, for errors.
+        proto: the tensor as it came.
+        max_bytes: of a request.
+
     Raises:
-        InvalidRequest: its values do not fit its shape, it has no such type, or it would take more than so many bytes.
+        InvalidRequest: its values do not fit its shape, it has no such type, or its array would be far larger than what was sent.
     """
     import tensorflow as tf
 
-    sizes = [dim.size for dim in proto.tensor_shape.dim]
-    # Checked before an array of that size is made: a shape costs a client a few bytes.
-    elements = math.prod(sizes)
+    dims = proto.tensor_shape.dim
+    if len(dims) > _MOST_DIMS:
+        raise InvalidRequest(f"input {name!r}: the shape has {len(dims)} dimensions; expected at most {_MOST_DIMS}")
+    sizes = [dim.size for dim in dims]
     try:
-        if any(size < 0 for size in sizes) or elements * max(tf.as_dtype(proto.dtype).size or 1, 1) > max_bytes:
-            raise InvalidRequest(
-                f"input {name!r}: the shape {sizes} has {elements} elements; expected sizes of 0 or more and at most "
-                f"{max_bytes} bytes"
-            )
+        _check_size(name, proto, sizes, max_bytes)
+        elements = math.prod(sizes)
         if proto.dtype == tf.string.as_datatype_enum and len(proto.string_val) == elements:
             out = np.empty(elements, object)
             out[:] = list(proto.string_val)
             return out.reshape(sizes)
         return np.asarray(tf.make_ndarray(proto))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRequest(f"input {name!r}: {error}") from None
+
+
+def _check_size(name: str, proto: Any, sizes: list[int], max_bytes: int) -> None:
+    """Refuses a tensor before an array of its size is made: a shape costs a client a few bytes."""
+    import tensorflow as tf
+
+    given = len(proto.tensor_content) or proto.ByteSize()
+    each = max(tf.as_dtype(proto.dtype).size or 1, 1)
+    elements = math.prod(sizes)
+    if proto.string_val and len(proto.string_val) < elements:
+        each = max(each, len(proto.string_val[-1]))  # is repeated
+    # A small number takes a byte of a message and eight of an array.
+    limit = max(8 * given, min(max_bytes, _REPEATED_BYTES))
+    if any(size < 0 for size in sizes) or elements * each > limit:
+        raise InvalidRequest(
+            f"input {name!r}: the shape {sizes} has {elements} elements of {each} bytes; expected sizes of 0 or more and at most "
+            f"{limit} bytes in all, for the {given} bytes of its values that were sent"
+        )
 
 
 _FIELDS = {
