@@ -60,12 +60,14 @@ class SliceResult:
         return one_line(", ".join(f"{column}={self._shown(value)}" for column, value in self.key.items()))
 
     def _shown(self, value: Any) -> str:
-        """A value of the key; in quotes where it would read as another: as the missing one, or as several columns' values."""
+        """A value of the key; in quotes where it would read as another: as the missing one, as several columns' values, or
+        as one that has what `one_line` writes for a character.
+        """
         if value is None:
             return MISSING
         text = str(value)
         alike = text == MISSING or (text[:1] == text[-1:] == '"') or any(f", {column}=" in text for column in self.key)
-        return json.dumps(text, ensure_ascii=False) if alike else text
+        return json.dumps(text, ensure_ascii=False) if alike or one_line(text) != text else text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,8 @@ def markdown(result: EvaluationResult, show: int) -> str:
     ]
     lines += ["| " + " | ".join(map(in_markdown, header)) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     lines += ["| " + " | ".join(map(in_markdown, row)) + " |" for row in rows]
-    return "\n".join([*lines, "", *(in_markdown(line) for line in (*hidden, *_verdict(result))), ""])
+    notes = [in_markdown(line, sys.maxsize) for line in (*hidden, *_verdict(result))]  # a verdict is never cut
+    return "\n".join([*lines, "", *notes, ""])
 
 
 def _cut(text: str, longest: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,6 +71,8 @@ class Threshold:
         for name, value in bounds.items():
             if value is not None and not _is_number(value):
                 raise ConfigError(f"{where}.{name} = {value!r}: it must be a number")
+            if value is not None and not isinstance(value, (int, float)):
+                object.__setattr__(self, name, float(value))  # one of NumPy: results are written as JSON
         if all(value is None for value in bounds.values()):
             raise ConfigError(f"{where}: no bound; give one of {', '.join(_BOUNDS)}")
         if self.max_gap is not None and not self.slices:
@@ -142,4 +145,9 @@ def _slices(where: str, value: Any) -> tuple[tuple[str, ...], ...]:
 
 def _is_number(value: Any) -> bool:
     """Not NaN, which no value is below or above: a bound that nothing misses."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond float64
+        return False

@@ -151,8 +151,15 @@ def test_labels_of_minus_one_and_one_are_those_of_zero_and_one(models, tmp_path)
     )
     assert [s.metrics for s in minus.slices] == [s.metrics for s in zero.slices]
     mixed = np.where(np.arange(ROWS) < 200, 2 * late - 1, late)  # each batch has the ones or the others
-    with pytest.raises(DataError, match="labels are -1 in some rows and 0"):
-        _evaluate(models, tmp_path, {"y": mixed}, **{**given, "slices": []})
+    three = np.where(np.arange(ROWS) == 230, 0, 2 * late - 1)  # ratings, of which the first rows have two
+    for labels in (mixed, three):
+        with pytest.raises(DataError, match=r"-1 in some rows and 0.* or give task = 'regression'") as raised:
+            _evaluate(models, tmp_path, {"y": labels}, **{**given, "slices": []})
+        assert raised.value.record == np.flatnonzero(labels == 0)[0]
+    numbers = _evaluate(models, tmp_path, {"y": three}, metrics=["mse"], task="regression")
+    assert numbers.overall["mean_squared_error"] == pytest.approx(
+        np.mean((three - 1 / (1 + np.exp(-x))) ** 2), rel=1e-5
+    )
 
 
 def test_splits_with_other_signs_of_labels_are_not_added_up(models, tmp_path):
@@ -185,6 +192,20 @@ def test_ranking_refuses_gains_below_zero_and_rows_of_no_query(models, tmp_path)
     )
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_queries_are_the_same_in_a_dictionary_and_nan_is_none(dtype):
+    from trainers.evaluation.passes.checked_rows import query_numbers
+
+    plain = pa.array(np.array([2.5, 0.5, 2.5, 1.0], dtype))
+    encoded = pa.DictionaryArray.from_arrays([0, 1, 0, 2], pa.array(np.array([2.5, 0.5, 1.0, np.nan], dtype)))
+    one, other = (query_numbers(pa.record_batch({"q": column}), "q").tolist() for column in (plain, encoded))
+    assert one == other and len(set(one)) == 3
+    nan = pa.DictionaryArray.from_arrays([0, 1, 3, 2], encoded.dictionary)
+    with pytest.raises(DataError, match="query 'q' has no value") as raised:
+        query_numbers(pa.record_batch({"q": nan}), "q")
+    assert raised.value.record == 2
+
+
 def test_row_without_any_class_is_named(models, tmp_path):
     x = np.where(np.arange(ROWS) == 23, 0, _x()).astype(np.float32)
     with pytest.raises(DataError, match="answer is 0 for every class") as raised:
@@ -197,24 +218,43 @@ def test_buckets_are_told_apart_however_near_their_edges_are(models, tmp_path):
     for values in (nanoseconds, pa.array(nanoseconds, pa.timestamp("ns"))):
         result = _evaluate(models, tmp_path, {"t": values}, slices=["t"], buckets={"t": 4})
         assert sorted(s.rows for s in result.slices) == [99, 100, 100, 101]
+    thirds = np.arange(ROWS) / 3  # no more digits than are needed: older evaluations are compared by them
+    found = _evaluate(models, tmp_path, {"t": thirds}, slices=["t"], buckets={"t": [100 / 3]})
+    assert {s.name for s in found.slices} == {"t=(-inf, 33.3333333333)", "t=[33.3333333333, inf)"}
     infinite = np.where(np.arange(ROWS) < 300, np.inf, np.arange(ROWS))
     found = _evaluate(models, tmp_path, {"t": infinite}, slices=["t"], buckets={"t": 4})
     assert {s.name: s.rows for s in found.slices} == {"t=(-inf, 399)": 99, "t=[399, inf)": 301}
 
 
 def test_hostile_values_of_segments_are_shown_as_they_are_and_none_for_another(models, tmp_path):
-    values = ["[red]", "[/x]", "a|b", "a\nb", "a\u2028b", "\u202e", "(missing)", None, "", "x" * 5000]
+    values = ["[red]", "[/x]", "a|b", "a\nb", r"a\nb", "\u202e", "(missing)", None, "", "x" * 5000]
     columns = {"s": values * (ROWS // 10), "a": ["1", "1, b=2"] * (ROWS // 2), "b": ["2, b=3", "3"] * (ROWS // 2)}
     columns["t"] = pa.array([1, 2] * (ROWS // 2), pa.time64("ns"))  # Python's times would be one
     columns["h"] = np.array([1, 2] * (ROWS // 2), np.float16)
     result = _evaluate(models, tmp_path, columns, slices=["s", ["a", "b"], "t", "h"])
     assert [s.rows for s in result.slices] == [40] * 10 + [200] * 6
     names = [s.name for s in result.slices]
-    assert len(set(names)) == 16 and {"s=a\\nb", 's="(missing)"', "s=(missing)", 'a="1, b=2", b=3'} <= set(names)
+    assert len(set(names)) == 16 and {"s=a\\nb", 's="a\\nb"', 's="(missing)"', "s=(missing)", 'a="1, b=2", b=3'} <= set(
+        names
+    )
     text, page = result.table(), result.markdown()
     assert len(text.splitlines()) == 2 + 1 + 16 and "s=[red] " in text and "s=[/x] " in text
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 1 + 16 and all(len(line.replace("\\|", "").split("|")) == 5 for line in rows)
+
+
+def test_verdict_is_whole_in_markdown():
+    line = f"auc of s={'x' * 300} is 0.5000, at least 0.8 is needed"
+    assert f"\n{line}\n" in dataclasses.replace(_result(auc=0.5), failures=[line]).markdown()
+
+
+def test_bounds_may_be_numbers_of_numpy():
+    for value in (np.float32(0.5), np.float64(0.5), np.int64(1)):
+        bound = Threshold(metric="auc", min=value)
+        assert (bound,) == parse_thresholds({"auc": value}) and json.dumps(bound.min)
+    for value in (np.bool_(True), np.float32("nan"), 10**400, "1"):
+        with pytest.raises(ConfigError, match="it must be a number"):
+            Threshold(metric="auc", min=value)
 
 
 def test_answers_of_bfloat16_are_those_of_float32(models, tmp_path):

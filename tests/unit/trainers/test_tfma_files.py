@@ -93,8 +93,16 @@ def test_eval_config_becomes_settings(tmp_path):
             "change_threshold.relative of .* has no counterpart",
         ),
         (
-            "metrics_specs { metrics { class_name: 'AUC' config: '{\"curve\": \"PR\"}' } }",
-            "AUC has the setting 'curve', which has no counterpart",
+            "metrics_specs { metrics { class_name: 'AUC' config: '{\"summation_method\": \"majoring\"}' } }",
+            "AUC has the setting 'summation_method', which has no counterpart",
+        ),
+        (
+            "metrics_specs { metrics { class_name: 'BinaryCrossentropy' config: '{\"label_smoothing\": 0.1}' } }",
+            "BinaryCrossentropy has the setting 'label_smoothing', which has no counterpart",
+        ),
+        (
+            "metrics_specs { metrics { class_name: 'AUC' config: '{\"curve\": \"PR\"}' } aggregate { macro_average: true } }",
+            "AUCPrecisionRecall with aggregate has no counterpart",
         ),
         ("model_specs { label_key: 'y' signature_name: 'scores' }", "model_specs.signature_name is 'scores'"),
         ("model_specs { label_key: 'y' model_type: 'tf_lite' }", "model_specs.model_type is 'tf_lite'"),
@@ -109,15 +117,22 @@ def test_eval_config_becomes_settings(tmp_path):
         ),
         ("metrics_specs { model_names: 'other' }", "model_names ..other.. have no counterpart"),
         (
-            "model_specs { label_key: 'y' example_weight_key: 'w' } metrics_specs { example_weights { unweighted: true } }",
+            "model_specs { label_key: 'y' example_weight_key: 'w' } "
+            "metrics_specs { metrics { class_name: 'AUC' } example_weights { unweighted: true } }",
             "example_weights.unweighted has no counterpart",
         ),
-        ("metrics_specs { example_weights { weighted: true } }", "weighted needs model_specs.example_weight_key"),
         (
-            "model_specs { label_key: 'y' example_weight_key: 'w' } metrics_specs { metrics { class_name: 'WeightedExampleCount' } }",
-            "WeightedExampleCount has no counterpart",
+            "model_specs { label_key: 'y' example_weight_key: 'w' } metrics_specs { metrics { class_name: 'WeightedExampleCount' "
+            "threshold { value_threshold { lower_bound { value: 10 } } } } }",
+            "threshold of WeightedExampleCount has no counterpart here beside example_weight_key",
+        ),
+        (
+            "model_specs { label_key: 'y' example_weight_key: 'w' } metrics_specs { metrics { class_name: 'WeightedExampleCount' "
+            "config: '\"name\": \"w\"' } thresholds { key: 'w' value { value_threshold { lower_bound { value: 10 } } } } }",
+            "threshold of WeightedExampleCount has no counterpart here beside example_weight_key",
         ),
         ("metrics_specs { metrics { class_name: 'AUC' module: 'mine' } }", "AUC of module 'mine' has no counterpart"),
+        ("metrics_specs { metrics { class_name: 'AUC' module: 'mine.metrics' } }", "AUC of module 'mine.metrics'"),
         (
             "metrics_specs { query_key: 'q' metrics { class_name: 'NDCG' config: '\"gain_key\": \"gain\"' } }",
             "NDCG has gain_key 'gain'; the gain is the label here, 'y'",
@@ -153,6 +168,42 @@ def test_eval_config_names_the_output_and_counts_of_rows(tmp_path):
     rows = "metrics { class_name: 'ExampleCount' threshold { value_threshold { lower_bound { value: 10 } } } }"
     (bound,) = _read(tmp_path, f"{LABEL} metrics_specs {{ {rows} }}").thresholds
     assert (bound.metric, bound.min) == ("example_count", 10)
+
+
+@pytest.mark.parametrize("weight", ["", "w"])
+def test_specs_of_tfma_s_own_helpers_are_taken(tmp_path, weight):
+    import tensorflow_model_analysis as tfma
+    import tf_keras
+    from google.protobuf import text_format
+    from tensorflow_model_analysis.proto import config_pb2
+
+    def read(specs):
+        model = config_pb2.ModelSpec(label_key="y", example_weight_key=weight)
+        return _read(
+            tmp_path, text_format.MessageToString(config_pb2.EvalConfig(model_specs=[model], metrics_specs=specs))
+        )
+
+    metrics = [
+        tf_keras.metrics.AUC(),
+        tf_keras.metrics.MeanSquaredLogarithmicError(),
+        tf_keras.losses.BinaryCrossentropy(),
+    ]
+    found = read(tfma.metrics.specs_from_metrics(metrics))
+    assert found.metrics == ("AUC", "MeanSquaredLogarithmicError", "BinaryCrossentropy") and found.weight == weight
+    assert read(tfma.metrics.default_binary_classification_specs()).metrics == (
+        "BinaryAccuracy", "AUC", "AUCPrecisionRecall", "Precision", "Recall", "MeanLabel", "MeanPrediction", "Calibration",
+        "BinaryCrossentropy",
+    )  # fmt: skip
+
+
+def test_bound_is_of_its_own_metric_where_several_are_of_a_class(tmp_path):
+    bound = "threshold { value_threshold { lower_bound { value: %s } } }"
+    metrics = " ".join(
+        f"metrics {{ class_name: 'AUC' config: '\"curve\": \"{curve}\"' {bound % least} }}"
+        for curve, least in (("ROC", 0.9), ("PR", 0.3))
+    )
+    found = _read(tmp_path, f"{LABEL} metrics_specs {{ {metrics} }}")
+    assert [(each.metric, each.min) for each in found.thresholds] == [("AUC", 0.9), ("AUCPrecisionRecall", 0.3)]
 
 
 def test_tfma_reads_the_files_of_a_result(tmp_path):

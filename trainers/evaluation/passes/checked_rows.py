@@ -92,21 +92,28 @@ def from_zero(head: Head, labels: np.ndarray, seen: set[str]) -> np.ndarray:
     """
     if head.task != "binary":
         return labels
-    minus = labels == -1
-    seen.update(["-1"] if minus.any() else [], ["0"] if ((labels >= 0) & (labels < 1)).any() else [])
-    refuse_mixed(seen)
+    minus, zero = labels == -1, (labels >= 0) & (labels < 1)
+    rows = [int(those.argmax()) for name, those in (("-1", minus), ("0", zero)) if name not in seen and those.any()]
+    seen.update(["-1"] if minus.any() else [], ["0"] if zero.any() else [])
+    refuse_mixed(seen, max(rows, default=None))
     return np.where(minus, 0.0, labels) if minus.any() else labels
 
 
-def refuse_mixed(seen: set[str]) -> None:
+def refuse_mixed(seen: set[str], record: int | None = None) -> None:
     """Checks that labels are 0 and 1, or -1 and 1, and not both.
+
+    Args:
+        seen: what stood for negatives.
+        record: the first row that has another than those before it.
 
     Raises:
         DataError: they are.
     """
     if len(seen) > 1:
         raise DataError(
-            "labels are -1 in some rows and 0, or between 0 and 1, in others; make them 0 and 1, or -1 and 1, in all"
+            "labels are -1 in some rows and 0, or between 0 and 1, in others; make them 0 and 1, or -1 and 1, in all, or give "
+            "task = 'regression' where they are numbers",
+            record=record,
         )
 
 
@@ -148,6 +155,10 @@ def query_numbers(batch: pa.RecordBatch, name: str | None) -> np.ndarray | None:
     if name is None:
         return np.zeros(batch.num_rows, np.int64)
     column = one_value(batch.column(name), name)
+    if pa.types.is_dictionary(column.type):  # in which Arrow sees no NaN
+        column = column.dictionary_decode()
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
     nothing = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
     refuse_rows(nothing, f"query {name!r} has no value; leave such rows out of the evaluation")
     if pa.types.is_integer(column.type):

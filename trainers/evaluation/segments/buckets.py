@@ -50,7 +50,8 @@ def parse_buckets(buckets: Mapping[str, Any] | None) -> dict[str, int | tuple[fl
 def bucketed(column: pa.Array, name: str, edges: tuple[float, ...]) -> pa.Array:
     """Returns the bucket of each value as text, e.g. "[500, 1000)"; null where the value is missing or not a number."""
     values = numbers(column, name)
-    texts = [_text(low, high) for low, high in itertools.pairwise([-np.inf, *edges, np.inf])]
+    texts = [f"{low}, {high})" for low, high in itertools.pairwise(["(-inf", *_names(edges), "inf"])]
+    texts = [text if text.startswith("(") else f"[{text}" for text in texts]
     codes = np.searchsorted(edges, values, side="right")
     return pa.DictionaryArray.from_arrays(
         pa.array(codes.astype(np.int32), mask=np.isnan(values)), pa.array(texts, pa.string())
@@ -124,11 +125,7 @@ def numbers(column: pa.Array, name: str) -> np.ndarray:
     return values
 
 
-def _text(low: float, high: float) -> str:
-    return f"{'(-inf' if low == -np.inf else f'[{_edge(low)}'}, {_edge(high)})"
-
-
-def _edge(value: float) -> str:
-    """A number in twelve digits, or in as many as tell it from others: two buckets of one name would be one segment."""
-    short = f"{value:.12g}"
-    return short if float(short) == value else repr(float(value))
+def _names(edges: tuple[float, ...]) -> list[str]:
+    """Edges in twelve digits, by which evaluations are compared; exact where two would read alike and be one segment."""
+    short = [f"{edge:.12g}" for edge in edges]
+    return short if len(set(short)) == len(short) else [repr(float(edge)) for edge in edges]

@@ -9,12 +9,11 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.storage.tree import read_text
-from trainers.evaluation.tfma.eval_metrics import metrics_of
+from trainers.evaluation.tfma.eval_metrics import COUNTS, metrics_of, of_itself
 from trainers.evaluation.thresholds import Threshold
 
 __all__ = ["EvalSettings", "read_eval_config"]
 
-_COUNT = {"ExampleCount": "example_count", "WeightedExampleCount": "example_count"}
 _SIGNATURES = ("serving_default", "raw_features")  # answers are the same
 _MODEL_TYPES = ("tf_keras", "tf_generic")
 
@@ -97,7 +96,7 @@ def _settings(config: Any) -> EvalSettings:
         names = metrics_of(spec, model)
         outputs = list(spec.output_names) or [""]
         prefixes = [f"{output}/" if len(labels) > 1 and output else "" for output in outputs]
-        metrics += [name for each in names.values() for name in each]
+        metrics += [name for each in names.values() for name in each if name != "example_count"]
         queries += [spec.query_key] if spec.query_key else []
         for prefix in prefixes:
             thresholds += _thresholds(spec, names, prefix, options.min_slice_size.value)
@@ -167,12 +166,12 @@ def _refuse_other_rows(spec: Any, model: Any) -> None:
     others = [name for name in spec.model_names if name != model.name]
     if others:
         raise ConfigError(f"eval_config: metrics_specs.model_names {others} have no counterpart here; leave them out")
-    if spec.example_weights.unweighted and model.example_weight_key:
+    # Rows are counted without weights in any case, and without a weight key the weights are all 1, as in TFMA.
+    counts = all(metric.class_name in COUNTS for metric in spec.metrics)
+    if spec.example_weights.unweighted and model.example_weight_key and not counts:
         raise ConfigError(
             "eval_config: metrics_specs.example_weights.unweighted has no counterpart beside example_weight_key; leave one out"
         )
-    if spec.example_weights.weighted and not model.example_weight_key:
-        raise ConfigError("eval_config: metrics_specs.example_weights.weighted needs model_specs.example_weight_key")
 
 
 def _refuse(message: Any, fields: Iterable[str], where: str) -> None:
@@ -216,21 +215,26 @@ def _thresholds(spec: Any, names: Mapping[str, list[str]], prefix: str, min_rows
     found: list[Threshold] = []
 
     def add(metric: str, threshold: Any, slices: tuple[tuple[str, ...], ...], overall: bool) -> None:
-        for name in names.get(metric, [metric]) or [_COUNT.get(metric, metric)]:
+        for name in names.get(metric) or [metric]:
             found.append(_threshold(f"{prefix}{name}", threshold, slices, min_rows, overall))
 
     for metric in spec.metrics:
         _refuse(metric, ("cross_slice_thresholds",), "metrics_specs.metrics.")
         if metric.HasField("threshold"):
-            add(metric.class_name, metric.threshold, (), True)
+            add(_own(metric, names), metric.threshold, (), True)
         for each in metric.per_slice_thresholds:
-            add(metric.class_name, each.threshold, *_judged(each.slicing_specs))
+            add(_own(metric, names), each.threshold, *_judged(each.slicing_specs))
     for metric, threshold in spec.thresholds.items():
         add(metric, threshold, (), True)
     for metric, several in spec.per_slice_thresholds.items():
         for each in several.thresholds:
             add(metric, each.threshold, *_judged(each.slicing_specs))
     return found
+
+
+def _own(metric: Any, names: Mapping[str, list[str]]) -> str:
+    """What `names` calls a metric: by its class alone a bound would hold for others of the class, too."""
+    return of_itself(metric) if of_itself(metric) in names else metric.class_name
 
 
 def _judged(specs: Sequence[Any]) -> tuple[tuple[tuple[str, ...], ...], bool]:

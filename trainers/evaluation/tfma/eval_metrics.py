@@ -9,20 +9,26 @@ from engine.core.errors import ConfigError
 from engine.core.json_text import parse_json
 from trainers.evaluation.metric_names import canonical
 
-__all__ = ["metrics_of"]
+__all__ = ["COUNTS", "metrics_of", "of_itself"]
+
+COUNTS = ("ExampleCount", "WeightedExampleCount")
 
 _RANKING = {"NDCG": "ndcg"}
-_MODULES = (
-    "tensorflow_model_analysis",
-    "tensorflow_model_analysis.metrics",
-    "tensorflow.keras.metrics",
-    "tf_keras.metrics",
-)
+_MODULES = ("tensorflow_model_analysis", "tensorflow_model_analysis.metrics", "tensorflow.keras.metrics")
+# What TFMA's helpers write of a Keras metric whatever it is: these values are what is computed here.
+_WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {
+    "curve": ("ROC",),
+    "summation_method": ("interpolation",),
+    "multi_label": (False,),
+    "axis": (-1,),
+    "label_smoothing": (0,),
+    "reduction": ("auto",),
+}
 _BY_CLASS = ("Precision", "Recall", "F1Score", "AUC")  # what a class, and a mean of classes, has here
 
 
 def metrics_of(spec: Any, model: Any) -> dict[str, list[str]]:
-    """Returns class name, or name in the metric's configuration, to names of results here.
+    """Returns what a bound may call a metric (its class, its name, `of_itself`) to names of results here.
 
     Args:
         spec: MetricsSpec.
@@ -33,14 +39,16 @@ def metrics_of(spec: Any, model: Any) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for metric in spec.metrics:
-        if metric.module and metric.module not in _MODULES:
+        if metric.module and not _is_known(metric.module):
             raise ConfigError(
                 f"eval_config: {metric.class_name} of module {metric.module!r} has no counterpart here; only TFMA's and Keras' metrics"
             )
-        if metric.class_name in ("ExampleCount", "WeightedExampleCount"):
+        if metric.class_name in COUNTS:
+            called = [metric.class_name, *filter(None, [_config(metric).get("name")])]
             if metric.class_name != "ExampleCount" and model.example_weight_key:
-                raise ConfigError("eval_config: WeightedExampleCount has no counterpart here; leave it out")
-            found[metric.class_name] = []  # rows are always counted
+                _refuse_bounds_of_weights(metric, called, spec)
+                continue
+            found.update({name: ["example_count"] for name in (*called, of_itself(metric))})  # rows are always counted
             continue
         if metric.class_name.endswith("Plot") or metric.class_name == "ConfusionMatrixAtThresholds":
             found[metric.class_name] = []  # `curves` of the result are always there
@@ -54,18 +62,45 @@ def metrics_of(spec: Any, model: Any) -> dict[str, list[str]]:
             )
         names = _names(metric.class_name, settings, spec)
         found.setdefault(metric.class_name, []).extend(names)
+        found[of_itself(metric)] = names
         if settings.get("name"):
             found[settings["name"]] = names
     return found
 
 
+def of_itself(metric: Any) -> str:
+    """Returns what `metrics_of` calls this metric alone, where a spec has several of its class."""
+    return f"{metric.class_name}({metric.config})"
+
+
+def _is_known(module: str) -> bool:
+    """Whether TFMA's or Keras' metrics and losses are there; Keras has them in private modules of any depth."""
+    top, *parts = module.split(".")
+    return module in _MODULES or (top in ("keras", "tf_keras") and ("metrics" in parts or "losses" in parts))
+
+
+def _refuse_bounds_of_weights(metric: Any, called: list[str], spec: Any) -> None:
+    judged = metric.HasField("threshold") or len(metric.per_slice_thresholds) > 0
+    if judged or any(name in spec.thresholds or name in spec.per_slice_thresholds for name in called):
+        raise ConfigError(
+            f"eval_config: a threshold of {metric.class_name} has no counterpart here beside example_weight_key; leave it out"
+        )
+
+
 def _config(metric: Any) -> dict[str, Any]:
-    """The settings of a metric: JSON, whose outer braces may be left out, as in TFMA."""
+    """The settings of a metric: JSON, whose outer braces may be left out, as in TFMA; null stands for the default."""
     text = metric.config.strip()
     try:
-        return dict(parse_json(text if text.startswith("{") else f"{{{text}}}"))
+        found = dict(parse_json(text if text.startswith("{") else f"{{{text}}}"))
     except ValueError as error:
         raise ConfigError(f"eval_config: the config of {metric.class_name} is no JSON: {error}") from None
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _has_effect(class_name: str, key: str, value: Any) -> bool:
+    if key == "fn":  # a loss of Keras names its own function
+        return str(value).replace("_", "") != class_name.lower()
+    return value not in _WITHOUT_EFFECT.get(key, ())
 
 
 def _names(class_name: str, settings: Mapping[str, Any], spec: Any) -> list[str]:
@@ -80,7 +115,9 @@ def _names(class_name: str, settings: Mapping[str, Any], spec: Any) -> list[str]
         "from_logits",
         "threshold",
     }
-    unknown = [key for key in settings if key not in known]
+    if class_name == "AUC" and settings.get("curve") == "PR":
+        class_name, settings = "AUCPrecisionRecall", {k: v for k, v in settings.items() if k != "curve"}
+    unknown = [key for key in settings if key not in known and _has_effect(class_name, key, settings[key])]
     if unknown or settings.get("from_logits"):
         raise ConfigError(
             f"eval_config: {class_name} has the setting {unknown[0] if unknown else 'from_logits'!r}, which has no counterpart here"
