@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 __all__ = ["is_list", "is_variable_list", "row_with_null_inside", "valid_rows", "value_lengths"]
 
@@ -28,6 +29,10 @@ def valid_rows(column: pa.Array) -> np.ndarray:
 
 def value_lengths(column: pa.Array) -> np.ndarray:
     """Returns the number of values of each row, int64 [n]: of a list its length, 0 where it is missing; else 1 or 0."""
+    types = pa.types
+    if types.is_list_view(column.type) or types.is_large_list_view(column.type):  # whose offsets need not ascend
+        found: np.ndarray = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        return found.astype(np.int64)
     if is_variable_list(column.type):
         lengths = np.diff(column.offsets.to_numpy(zero_copy_only=False)).astype(np.int64)
         # What lies behind a null is no value, and writers may leave something there.

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.schema.lists import value_lengths
+
 __all__ = ["plain_array"]
 
 
@@ -28,8 +30,7 @@ def plain_array(array: pa.Array) -> pa.Array:
 
 def _lists(array: pa.Array, values: pa.Array, large: bool) -> pa.Array:
     """Lists as long as those of an array, of values that follow one another."""
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = np.concatenate([[0], np.cumsum(value_lengths(array))])
     return (pa.LargeListArray if large else pa.ListArray).from_arrays(
         pa.array(offsets, pa.int64() if large else pa.int32()),
         values,

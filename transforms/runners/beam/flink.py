@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from engine.machine.processes import processors
-from transforms.runners.beam.runner import BeamRunner, option_value
+from transforms.runners.beam.job_server_runner import JobServerRunner
+from transforms.runners.beam.runner import option_value
 
 __all__ = ["FlinkRunner"]
 
 
-class FlinkRunner(BeamRunner):
+class FlinkRunner(JobServerRunner):
     """Runs passes on Flink through Beam's portable runner.
 
     Args:
@@ -21,12 +21,12 @@ class FlinkRunner(BeamRunner):
             "--work_dir=DIR" (shared by this process and all workers; embedded: left out).
     """
 
-    name = "flink"
+    name, beam_name = "flink", "FlinkRunner"
 
     def default_options(self, options: Sequence[str]) -> list[str]:
         """Returns options for what the user left open."""
         defaults = [
-            "--runner=FlinkRunner",
+            f"--runner={self.beam_name}",
             "--flink_version=1.19",
             # Without it Flink starts a Python worker for each stage, and each imports TensorFlow.
             "--environment_cache_millis=300000",
@@ -35,17 +35,3 @@ class FlinkRunner(BeamRunner):
         if option_value(options, "flink_master") is None:
             defaults.append(f"--parallelism={processors()}")
         return defaults
-
-    def pipeline_runner(self) -> Any:
-        """Returns Beam's runner with a job server that all passes of this process share, unless the options name another."""
-        if option_value(self.options, "runner") != "FlinkRunner":
-            return super().pipeline_runner()
-        from transforms.runners.beam.job_servers import SharedFlinkRunner
-
-        return SharedFlinkRunner()
-
-    def after_failure(self) -> None:
-        """Stops the job servers: the next attempt gets a new one."""
-        from transforms.runners.beam.job_servers import stop_job_servers
-
-        stop_job_servers(self.name)

@@ -27,7 +27,7 @@ from apache_beam.runners.portability import flink_runner, job_server, spark_runn
 from engine.machine.own_ports import own_ports_env
 from transforms.runners.beam.loopback_workers import LoopbackWorkers
 
-__all__ = ["SharedFlinkRunner", "SharedSparkRunner", "stop_job_servers"]
+__all__ = ["SHARED_RUNNERS", "SharedFlinkRunner", "SharedSparkRunner", "stop_job_servers"]
 
 _servers: dict[tuple[str, str], _JobServer] = {}  # by what is inside and by its options
 _lock = threading.Lock()
@@ -59,6 +59,9 @@ class SharedSparkRunner(LoopbackWorkers, spark_runner.SparkRunner):
         # With a master elsewhere the job server is the driver, to which executors of other machines connect.
         inside = _LOCAL_SPARK.match(spark.spark_master_url or "") is not None
         return _shared(("spark", f"{spark} {options.view_as(JobServerOptions)}"), _SparkJar(options), inside)
+
+
+SHARED_RUNNERS = {"flink": SharedFlinkRunner, "spark": SharedSparkRunner}
 
 
 def stop_job_servers(kind: str) -> None:

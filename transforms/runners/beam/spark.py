@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from engine.machine.processes import processors
-from transforms.runners.beam.runner import BeamRunner, option_value
+from transforms.runners.beam.job_server_runner import JobServerRunner
+from transforms.runners.beam.runner import option_value
 
 __all__ = ["SparkRunner"]
 
 _TASK_ATTEMPTS = 4  # what a Spark cluster does by default; embedded Spark would give up at the first
 
 
-class SparkRunner(BeamRunner):
+class SparkRunner(JobServerRunner):
     """Runs passes on Spark through Beam's portable runner.
 
     Args:
@@ -23,11 +23,11 @@ class SparkRunner(BeamRunner):
             "--work_dir=DIR" (shared by this process and all workers; embedded: left out).
     """
 
-    name = "spark"
+    name, beam_name = "spark", "SparkRunner"
 
     def default_options(self, options: Sequence[str]) -> list[str]:
         """Returns options for what the user left open."""
-        defaults = ["--runner=SparkRunner", "--job_server_timeout=300"]
+        defaults = [f"--runner={self.beam_name}", "--job_server_timeout=300"]
         master = option_value(options, "spark_master_url")
         if master is None:
             cores = processors()
@@ -37,17 +37,3 @@ class SparkRunner(BeamRunner):
             # Beam chooses this for local[N], but not for local[N,attempts].
             defaults.append("--environment_type=LOOPBACK")
         return defaults
-
-    def pipeline_runner(self) -> Any:
-        """Returns Beam's runner with a job server that all passes of this process share, unless the options name another."""
-        if option_value(self.options, "runner") != "SparkRunner":
-            return super().pipeline_runner()
-        from transforms.runners.beam.job_servers import SharedSparkRunner
-
-        return SharedSparkRunner()
-
-    def after_failure(self) -> None:
-        """Stops the job servers: the next attempt gets a new one."""
-        from transforms.runners.beam.job_servers import stop_job_servers
-
-        stop_job_servers(self.name)
