@@ -6,8 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,23 +115,33 @@ def worker_pids(session_id: int) -> list[int]:
 def killing_a_worker(session_id: int, work_dir: Path) -> Iterator[list[int]]:
     """Kills the Python workers of a server, once, when the first split is done; yields the list of those killed."""
     killed: list[int] = []
-    over = threading.Event()
 
-    def watch() -> None:
-        while not over.is_set() and not killed:
-            if any(work_dir.glob("*/rows-*")):
-                for pid in worker_pids(session_id):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                        killed.append(pid)
-            time.sleep(0.05)
+    def kill() -> None:
+        if not killed and any(work_dir.glob("*/rows-*")):
+            for pid in worker_pids(session_id):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
 
-    thread = threading.Thread(target=watch)
+    with _repeatedly(kill, 0.05):
+        yield killed
+
+
+@contextlib.contextmanager
+def _repeatedly(call: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Calls something again and again in a thread beside the block."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(every_s):
+            call()
+
+    thread = threading.Thread(target=run)
     thread.start()
     try:
-        yield killed
+        yield
     finally:
-        over.set()
+        ended.set()
         thread.join()
 
 
@@ -153,20 +162,10 @@ def check_embedded_analysis(runner: str, options: list[str], data: Dataset, loca
 @contextlib.contextmanager
 def listened_on() -> Iterator[set[tuple[str, int]]]:
     """Gathers what this process and the children that it starts in the block listen on."""
-    earlier, found, ended = {*tree(os.getpid())} - {os.getpid()}, set[tuple[str, int]](), threading.Event()
+    earlier, found = {*tree(os.getpid())} - {os.getpid()}, set[tuple[str, int]]()
     before = listening([os.getpid()])
-
-    def look() -> None:
-        while not ended.wait(0.2):
-            found.update(listening({*tree(os.getpid())} - earlier) - before)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with _repeatedly(lambda: found.update(listening({*tree(os.getpid())} - earlier) - before), 0.2):
         yield found
-    finally:
-        ended.set()
-        thread.join()
 
 
 def check_statistics(runner: str, options: list[str], rows: Dataset) -> None:

@@ -57,17 +57,6 @@ def server(root):
         yield running
 
 
-@pytest.fixture(scope="module")
-def channel(server):
-    with grpc.insecure_channel(f"127.0.0.1:{server.config.grpc_port}") as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def stub(channel):
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-
 def _request(values, signature="", model="m", version=None, label=None):
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, signature

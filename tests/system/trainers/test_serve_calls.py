@@ -18,7 +18,6 @@ from tensorflow_serving.apis import (
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
 )
 
 from tests.support.eventually import eventually
@@ -85,17 +84,6 @@ def core(folder):
     core.load()
     yield core
     asyncio.run(core.drain())
-
-
-@pytest.fixture(scope="module")
-def channel(server):
-    with grpc.insecure_channel(f"127.0.0.1:{server.config.grpc_port}") as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def stub(channel):
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
 def _request(values, model="m", signature="", **tensors):
