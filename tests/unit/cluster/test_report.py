@@ -94,9 +94,9 @@ def test_names_and_values_of_a_run_stay_text(parsed):
 def test_names_of_a_run_are_data_of_charts_and_never_part_of_an_expression(parsed):
     specs = json.loads(parsed.scripts[0])
     names = {v.get("name") for spec in specs for v in spec["data"]["values"]}
-    assert {one_line(value) for value in HOSTILE_VALUES} - {
-        one_line(HOSTILE_VALUES[3])
-    } <= names  # the one whose AUC has no meaning is no point
+    drawn = [v for v in HOSTILE_VALUES if v != HOSTILE_VALUES[3]]  # the one whose AUC has no meaning is no point
+    # In quotes where `one_line` alters it, so that no two segments have one name.
+    assert {one_line(v) if one_line(v) == v else f'"{one_line(v)}"' for v in drawn} <= names
     for spec in specs:
         spec.pop("data")
     assert "window.hit" not in json.dumps(without(specs, "domain"))
