@@ -210,7 +210,8 @@ def _sentence(text: str) -> str:
 def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:
     """Says in one line what went wrong, and returns the exit code; called while the exception is handled."""
     if debug:
-        traceback.print_exc()
+        # Of the libraries' exceptions too, from which ours came: they show URIs as they are.
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
     line = f"{kind}{' '.join(message.split())}"
     log = run_log.log_path()
     run_log.record(line, logging.ERROR, sys.exc_info()[1])

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 __all__ = ["HIDDEN", "is_secret_name", "redact"]
 
 HIDDEN = "***"
 _LEAST = 6  # characters: a shorter word may be anything
-# user:password@ in front of a host. A user's name alone (hdfs://me@host) is not a secret.
-_USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^\s/?#@:'\"]+):(?P<secret>[^\s/?#@'\"]*)@")
-# Of pyarrow's s3:// (access_key, secret_key, session_token), of signed URLs, of HTTP stores.
+# user:password@ in front of a host. A user's name alone (hdfs://me@host) is not a secret. A password ends at the last @ of the
+# authority; one whose / ? # were not escaped, which programs refuse and name, at the first @ behind them. host:8080/a@b has none.
+# Lengths are bounded, or long texts of data would be searched in the square of their length.
+_USER = re.compile(
+    r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)(?P<user>[^\s/?#@:'\"\[]{0,300}):"
+    r"(?P<secret>[^\s/?#'\"]{0,2000}|(?!\d{1,5}[/?#])[^\s'\"@]{0,300}(?:@[^\s/?#'\"@]{0,300})*)@"
+)
+# Of pyarrow's s3:// (access_key, secret_key, session_token), of signed URLs, of HTTP stores, of answers of OAuth (#access_token=).
 _QUERY = re.compile(
-    r"(?P<key>[?&;][\w.%-]*(?:key|secret|token|password|passwd|pwd|signature|sig|credential|auth)[\w.%-]*=)(?P<secret>[^\s&;#'\"]+)",
+    r"(?P<key>[?&;#][\w.%-]{0,60}(?:key|secret|token|password|passwd|pwd|signature|sig|credential|auth)[\w.%-]{0,60}=)"
+    r"(?P<secret>['\"]?[^\s&;#'\"]+)",
     re.I,
 )
 # Of variables: AWS_SECRET_ACCESS_KEY, HF_TOKEN, DB_PASSWORD, KEY; not KEYBOARD or MONKEY.
@@ -31,9 +38,10 @@ def redact(text: str) -> str:
     if "://" not in text:
         return text
     # Clients repeat parts of a URI without its scheme ("Invalid bucket name KEY:SECRET@bucket").
-    repeated = {match["secret"] for pattern in (_USER, _QUERY) for match in pattern.finditer(text)}
+    repeated = {match["secret"].strip("'\"") for pattern in (_USER, _QUERY) for match in pattern.finditer(text)}
+    repeated |= {unquote(secret) for secret in repeated}  # as the store's client was given it
     text = _QUERY.sub(rf"\g<key>{HIDDEN}", _USER.sub(rf"\g<scheme>{HIDDEN}@", text))
-    for secret in repeated:
+    for secret in sorted(repeated, key=len, reverse=True):  # a longer one may contain another
         if len(secret) >= _LEAST:
             text = text.replace(secret, HIDDEN)
     return text

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import stat
 from collections.abc import Mapping
@@ -20,10 +21,11 @@ from pathlib import Path
 from engine.core.environment import GROUP_SECRET_FILE
 from engine.core.errors import ConfigError
 
-__all__ = ["SIDES", "group_secret", "new_nonce", "new_secret", "proof", "proves", "write_secret"]
+__all__ = ["SIDES", "group_secret", "is_nonce", "new_nonce", "new_secret", "proof", "proves", "write_secret"]
 
 SIDES = ("member", "rendezvous")
 _BYTES = 16
+_NONCE = re.compile(f"[0-9a-f]{{{2 * _BYTES}}}", re.ASCII)
 
 
 def new_secret() -> str:
@@ -34,6 +36,11 @@ def new_secret() -> str:
 def new_nonce() -> str:
     """Returns a number that is used once, as text."""
     return secrets.token_hex(_BYTES)
+
+
+def is_nonce(value: object) -> bool:
+    """Returns whether what the other side sent is such a number: what both hash is of one form, and short."""
+    return isinstance(value, str) and _NONCE.fullmatch(value) is not None
 
 
 def write_secret(path: str | os.PathLike[str], secret: str) -> None:

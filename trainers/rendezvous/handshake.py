@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Any
 
-from trainers.rendezvous.group_secret import new_nonce, proof, proves
+from trainers.rendezvous.group_secret import is_nonce, new_nonce, proof, proves
 from trainers.rendezvous.json_lines import BadMessage, LineBuffer, encode
 
 __all__ = ["NoWelcome", "connect"]
@@ -35,7 +35,7 @@ def connect(address: tuple[str, int], secret: bytes, timeout_s: float) -> socket
     try:
         challenge = _line(connection, until)
         theirs, ours = challenge.get("nonce"), new_nonce()
-        if challenge.get("is") != "challenge" or not isinstance(theirs, str):
+        if challenge.get("is") != "challenge" or not isinstance(theirs, str) or not is_nonce(theirs):
             raise NoWelcome(f"it speaks another protocol (its first word is {challenge.get('is')!r:.40})")
         connection.sendall(encode({"is": "hello", "nonce": ours, "proof": proof(secret, "member", theirs, ours)}))
         if not proves(_line(connection, until).get("proof"), secret, "rendezvous", theirs, ours):

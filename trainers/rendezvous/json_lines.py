@@ -32,7 +32,7 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """Returns the object that a line holds.
+    """Returns the object that a line holds; halves of surrogate pairs in its texts are shown as they are written.
 
     Raises:
         BadMessage: the line is not a JSON object.
@@ -43,7 +43,13 @@ def decode(line: bytes) -> dict[str, Any]:
         raise BadMessage(f"no JSON: {type(error).__name__}") from None
     if not isinstance(value, dict):
         raise BadMessage(f"a JSON {type(value).__name__} where an object is expected")
-    return value
+    # JSON may hold halves of surrogate pairs ("\\ud800"; Python puts bytes of a path that are no UTF-8 so, too): no text that
+    # can be encoded, written to a log or hashed.
+    return {key: _whole(text) if isinstance(text, str) else text for key, text in value.items()}
+
+
+def _whole(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class LineBuffer:

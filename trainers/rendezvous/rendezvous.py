@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainers.rendezvous.group_secret import new_nonce, proof, proves
+from trainers.rendezvous.group_secret import is_nonce, new_nonce, proof, proves
 from trainers.rendezvous.group_state import Action, GroupState
 from trainers.rendezvous.json_lines import LIMIT_BYTES, BadMessage, LineBuffer, encode
 from trainers.rendezvous.messages import Exited, Join, Leave, member_message
@@ -206,7 +206,7 @@ class Rendezvous:
 
     def _prove(self, peer: _Peer, value: dict[str, Any]) -> None:
         nonce = value.get("nonce")
-        if value.get("is") != "hello" or not isinstance(nonce, str) or len(nonce) > 64:
+        if value.get("is") != "hello" or not isinstance(nonce, str) or not is_nonce(nonce):
             raise BadMessage("no hello")
         if not proves(value.get("proof"), self._secret, "member", peer.nonce, nonce):
             self._refuse(peer, "does not know the group's secret")
@@ -297,6 +297,9 @@ class Rendezvous:
             )
             self._post(peer, {"do": "failed", "reason": why, "code": 2})
             return []
+        if peer.rank not in (None, rank):
+            # With two seats, only one of them would be seen to be empty when the connection ends.
+            raise BadMessage(f"a join as {rank} after one as {peer.rank}")
         before = self._members.get(rank)
         actions: list[Action] = []
         if before is not None and before is not peer:

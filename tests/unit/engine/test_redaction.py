@@ -22,6 +22,15 @@ SECRET = "SuperSecret123"
         (f"https://h/x?X-Amz-Signature={SECRET}&X-Amz-Credential={SECRET}", "https://h/x?X-Amz-Signature=***&X-Amz-Credential=***"),
         (f"https://h/x?sv=1&sig={SECRET} and s3://a:{SECRET}@c", "https://h/x?sv=1&sig=*** and s3://***@c"),
         (f"https://h/x?access_token={SECRET}#f", "https://h/x?access_token=***#f"),
+        (f"s3://AKIA:a/{SECRET}+b@bucket/x", "s3://***@bucket/x"),
+        (f"http://u:a#{SECRET}@h/x and http://u:a?{SECRET}@h/x", "http://***@h/x and http://***@h/x"),
+        (f"http://u:p@{SECRET}@h/x", "http://***@h/x"),
+        (f"redis://:{SECRET}@h:6379/0", "redis://***@h:6379/0"),
+        (f"s3://k:{SECRET}%2Fx@b: bad key {SECRET}/x", "s3://***@b: bad key ***"),
+        (f"https://h/x?sig={SECRET}%3D refused: {SECRET}=", "https://h/x?sig=*** refused: ***"),
+        (f"https://h/x?sig=a%2B&token={SECRET}&key={SECRET}2 ({SECRET}2)", "https://h/x?sig=***&token=***&key=*** (***)"),
+        (f"https://h/x#access_token={SECRET}", "https://h/x#access_token=***"),
+        ("http://host:8080/a@b/c and http://[::1]:8080/x@y", "http://host:8080/a@b/c and http://[::1]:8080/x@y"),
         ("hdfs://me@host:8020/a", "hdfs://me@host:8020/a"),
         ("gs://bucket/token=3/key=4/a:b@c", "gs://bucket/token=3/key=4/a:b@c"),
         ("file:///a/b?c", "file:///a/b?c"),
@@ -30,6 +39,13 @@ SECRET = "SuperSecret123"
 )  # fmt: skip
 def test_redact_hides_credentials_and_nothing_else(text, shown):
     assert redact(text) == shown
+
+
+@pytest.mark.parametrize("piece", ["a://b:", "a-", "?key", "a://", "&token", "://u:a@", "?key="])
+def test_redact_takes_long_texts_of_data_at_once(piece):
+    """In the square of their length these are minutes."""
+    text = "x://" + piece * 20_000
+    assert len(redact(text)) <= len(text) + 3 * text.count("=") + 3 * text.count("@")
 
 
 def test_errors_show_no_credentials_before_and_after_a_process_boundary():
@@ -52,3 +68,18 @@ def test_command_line_shows_no_credentials(uri, capfd, monkeypatch):
     assert main(["inspect", uri]) != 0
     out, err = capfd.readouterr()
     assert SECRET not in out + err and "bucket" in err
+
+
+def test_debug_shows_the_traceback_of_a_librarys_error_without_credentials(capfd, monkeypatch):
+    uri = f"s3://AKIA:{SECRET}@bucket/a"
+
+    def refuse(*_args: object) -> None:
+        try:
+            raise OSError(f"Invalid bucket name in {uri}")
+        except OSError as error:
+            raise DataError("is gone", path=uri) from error
+
+    monkeypatch.setattr("cluster.cli.commands.inspect.run", refuse)
+    assert main(["inspect", "x", "--debug"]) == 2
+    err = capfd.readouterr().err
+    assert SECRET not in err and "OSError: Invalid bucket name in s3://***@bucket/a" in err

@@ -125,9 +125,14 @@ HOSTILE = {
     "deep nesting": b"[" * 4000 + b"\n",
     "a huge number": b'{"is":"hello","nonce":' + b"9" * 3000 + b"}\n",
     "a line of 600 KB": b"x" * 600_000,
-    "a hello without proof": b'{"is":"hello","nonce":"00"}\n',
-    "a wrong proof": b'{"is":"hello","nonce":"00","proof":"' + b"0" * 64 + b'"}\n',
-    "a proof that is no ASCII": '{"is":"hello","nonce":"00","proof":"\\ud800ä"}\n'.encode(),
+    "a hello without proof": b'{"is":"hello","nonce":"' + b"0" * 32 + b'"}\n',
+    "a wrong proof": b'{"is":"hello","nonce":"' + b"0" * 32 + b'","proof":"' + b"0" * 64 + b'"}\n',
+    "a hello with half a character": b'{"is":"hello","nonce":"\\ud800","proof":"00"}\n',
+    "a hello with half a character in a nonce's length": b'{"is":"hello","nonce":"'
+    + b"\\udfff" * 32
+    + b'","proof":"00"}\n',
+    "a hello with NUL": b'{"is":"hello","nonce":"' + b"\\u0000" * 32 + b'","proof":"00"}\n',
+    "a proof that is no ASCII": ('{"is":"hello","nonce":"%s","proof":"\\ud800ä"}\n' % ("0" * 32)).encode(),
     "empty lines": b"\n" * 10,
 }
 
@@ -168,7 +173,9 @@ def test_rendezvous_old_proof_is_worth_nothing(group):
     """A proof that was heard once does not open another connection: the server's number is new each time."""
     with stranger(group.server.port) as first:
         challenge = json.loads(first.makefile("rb").readline())
-        heard = encode({"is": "hello", "nonce": "aa", "proof": proof(SECRET, "member", challenge["nonce"], "aa")})
+        heard = encode(
+            {"is": "hello", "nonce": "aa" * 16, "proof": proof(SECRET, "member", challenge["nonce"], "aa" * 16)}
+        )
     with stranger(group.server.port) as second:
         second.sendall(heard)
         assert b"welcome" not in everything(second)
@@ -183,7 +190,7 @@ def test_rendezvous_member_does_not_follow_a_server_without_the_secret():
         def lie() -> None:
             connection, _ = server.accept()
             with connection:
-                connection.sendall(encode({"is": "challenge", "nonce": "00"}))
+                connection.sendall(encode({"is": "challenge", "nonce": "00" * 16}))
                 connection.recv(4096)
                 connection.sendall(encode({"is": "welcome", "proof": "0" * 64}))
                 connection.recv(1)
@@ -193,6 +200,41 @@ def test_rendezvous_member_does_not_follow_a_server_without_the_secret():
         with pytest.raises(NoWelcome, match="does not know this group's secret"):
             connect(server.getsockname(), SECRET, EVENTUALLY_S)
         thread.join()
+
+
+def test_rendezvous_member_has_one_seat(group):
+    """With two, the group would take the other for taken long after the connection had ended."""
+    with connect(("127.0.0.1", group.server.port), SECRET, EVENTUALLY_S) as connection:
+        for rank in range(2):
+            join = {"is": "join", "rank": rank, "size": 2, "run_id": RUN_ID, "generation": 0}
+            connection.sendall(encode(join))
+        connection.settimeout(EVENTUALLY_S)
+        everything(connection)  # until it is closed
+    assert any("a join as 1 after one as 0" in text for text in group.log)
+
+
+@pytest.mark.parametrize("nonce", ["\ud800", "\ud800" * 32, "", "0" * 33, "\u0660" * 32], ids=ascii)
+def test_rendezvous_member_refuses_a_challenge_that_is_no_number(nonce):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def lie() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(encode({"is": "challenge", "nonce": nonce}))
+                connection.recv(1)
+
+        thread = threading.Thread(target=lie)
+        thread.start()
+        with pytest.raises(NoWelcome, match="speaks another protocol"):
+            connect(server.getsockname(), SECRET, EVENTUALLY_S)
+        thread.join()
+
+
+def test_messages_half_characters_become_text_that_can_be_written():
+    """A reason with the path of a file whose name is no UTF-8 is an honest one."""
+    reason = os.fsdecode(b"caf\xe9") + " \U0001f600"
+    held = decode(encode({"is": "leave", "reason": reason}))["reason"]
+    assert held.encode() and held == "caf\\udce9 \U0001f600"
 
 
 def test_rendezvous_wrong_run_is_told_so_once_it_has_proved_the_secret(group):
@@ -374,9 +416,9 @@ def test_supervisor_leaves_a_rendezvous_that_says_nothing_and_ends_with_the_reas
                 while True:
                     connection, _ = server.accept()
                     held.append(connection)
-                    connection.sendall(encode({"is": "challenge", "nonce": "00"}))
+                    connection.sendall(encode({"is": "challenge", "nonce": "00" * 16}))
                     hello = json.loads(connection.makefile("rb").readline())
-                    said = proof(SECRET, "rendezvous", "00", hello["nonce"])
+                    said = proof(SECRET, "rendezvous", "00" * 16, hello["nonce"])
                     connection.sendall(encode({"is": "welcome", "proof": said}))
 
         threading.Thread(target=serve, daemon=True).start()

@@ -263,7 +263,9 @@ NUMBERS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_any_dialect_reads_as_python_writes_it(tmp_path, data, monkeypatch_pieces):
     """Random texts, numbers, delimiters, quotes, line ends, cuts: the cells are those that csv.writer was given."""
@@ -329,7 +331,9 @@ def test_a_byte_order_mark_below_the_header_is_data(tmp_path, piece_bytes, monke
     assert (caught.value.path, caught.value.record) == (str(path), 0)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     data=st.one_of(st.binary(max_size=200), st.lists(TOKENS, max_size=60).map(b"".join)).map(
         lambda tail: b"a,b\n" + tail
