@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 from benchmarks.harness.fits import line
+from cluster.benchmarking.pairs import timed
 from cluster.benchmarking.results import note
 
 __all__ = ["grow"]
-
-
-def _processor_seconds() -> float:
-    """Returns what this process and its children that ended have used."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def grow(
@@ -37,9 +30,10 @@ def grow(
     taken: dict[int, list[float]] = {size: [] for size in sizes}
     for _ in range(rounds):
         for size in sizes:
-            start = _processor_seconds()
-            assert work(size) == size * units
-            taken[size].append(_processor_seconds() - start)
+            done: list[int] = []
+            timing = timed(lambda size=size, done=done: done.append(work(size)))  # type: ignore[misc]
+            assert done == [size * units]
+            taken[size].append(timing.cpu_s)
     seconds = [statistics.median(taken[size]) for size in sizes]
     fixed, slope = line(sizes, seconds)
     extra = {

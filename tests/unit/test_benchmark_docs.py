@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from benchmarks.harness.tables import RESULTS, ROOT, ratios_by_hand, rendered, stale
+from benchmarks.harness.figures import figures_by_hand, ratios_by_hand
+from benchmarks.harness.ladder import COPIES, note_ladder
+from benchmarks.harness.tables import RESULTS, ROOT, rendered, stale
 
 
 def test_tables_are_those_of_the_results():
@@ -14,10 +16,9 @@ def test_tables_are_those_of_the_results():
 @pytest.mark.parametrize(
     "page", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
 )
-def test_no_ratio_is_typed_by_hand(page):
-    assert not ratios_by_hand((ROOT / page).read_text()), (
-        "record it with --record, or mark it with its date and machine"
-    )
+def test_no_figure_is_typed_by_hand(page):
+    found = figures_by_hand((ROOT / page).read_text())
+    assert not found, "record it with --record, or mark it with what it was measured by (benchmarks/harness/figures.py)"
 
 
 def test_what_a_hand_typed_ratio_is():
@@ -28,6 +29,34 @@ def test_what_a_hand_typed_ratio_is():
     earlier = "<!-- earlier: 2026, machine A -->\n4.5 (4.2 to 5.2)\n<!-- /earlier -->\n"
     made = "<!-- bench: read -->\n1.9 (1.2 to 2.1)\n<!-- /bench -->\n"
     assert not ratios_by_hand(earlier + made + "20 times kill -9, every 2 days")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "decode gives 1,400,000 records/s here",
+        "2.4 million rows a second",
+        "an epoch of 0.65 s took 1.3 s",
+        "0.33 µs a record, 25 ns a string",
+        "two workers of one machine: each took 3.03 GiB at most",
+        "950,000 segments took 4 GB",
+        "at four to five times the processor time",
+        "1.8 × what one repeated batch gives",
+        "1.45 x pyarrow's",
+        "half its speed",
+    ],
+)
+def test_figures_of_other_kinds_are_found(typed):
+    assert figures_by_hand(f"before\n\n{typed}\n") == [f"3: {typed}"]
+    marked = f"<!-- measured: one run on machine A -->\n{typed}\n<!-- /measured -->\n"
+    assert not figures_by_hand(marked) and not figures_by_hand(f"```\n{typed}\n```\n")
+    assert figures_by_hand(marked.replace("/measured", "/bench")), "a mark ends with its own word"
+    assert figures_by_hand(marked.replace(": one run on machine A", ":")), "it says by what"
+
+
+def test_settings_and_limits_are_no_figures():
+    texts = "at most 64 MiB; after 60 s without renewal; `--rate 1000 rows/s`; Python 3.10 to 3.13; 95 % intervals; 2 % more; every 10 s"
+    assert not figures_by_hand(texts)
 
 
 def test_a_changed_figure_changes_the_page(tmp_path):
@@ -76,3 +105,52 @@ def test_growth_is_a_table_of_its_own(tmp_path):
     made = rendered("<!-- bench: growth -->\nold\n<!-- /bench -->\n", tmp_path)
     row = "| reading by rows | 1: 500 (400 to 600); 10: 1400 (1200 to 1500) | 400 ms | 100000 µs a row | 5 |"
     assert row in made and "old" not in made
+
+
+class Noted:
+    """What `note_ladder` needs of pytest-benchmark's fixture."""
+
+    name = "test_ladder"
+
+    def __init__(self):
+        self.extra_info = {}
+
+
+def test_ladder_is_a_table_with_a_prediction_that_is_called_one(tmp_path):
+    benchmark = Noted()
+    # One core does 100 units a second, four do 300 with 10 µs each; of copies four do 400.
+    shared = {1: [(100.0, 1e-5)] * 3, 2: [(180.0, 1e-5)] * 3, 4: [(300.0, 1e-5), (290.0, 1e-5), (310.0, 1e-5)]}
+    copies = {k: [(100.0 * k, 1e-5)] * 3 for k in (1, 2, 4)}
+    note_ladder(benchmark, "reading", "record", {"threads, strong": shared, COPIES: copies})
+    ladder = benchmark.extra_info["ladder"]
+    assert ladder["efficiency"] == {"threads, strong": [1.0, 0.9, 0.75]}
+    # Amdahl: 4 / 3 = 1 + 3 × share, so the share is 1 / 9 there; through 2 and 4 it lies close to it, and 8 give less than 8 times.
+    assert 400 < ladder["predicted"]["threads, strong"]["amdahl"] < 500
+    entry = {"name": "test_ladder", "fullname": "x/test_threads.py::test_ladder", "extra_info": benchmark.extra_info}
+    plain = {"name": "test_peak", "fullname": "x/test_threads.py::test_peak", "extra_info": {"peak_mib": 73}}
+    entries = [{**each, "stats": {"rounds": 3}} for each in (entry, plain)]
+    (tmp_path / "machine").mkdir()
+    content = json.loads(next(RESULTS.rglob("read.json")).read_text())
+    (tmp_path / "machine" / "threads.json").write_text(json.dumps({**content, "benchmarks": entries}))
+    made = rendered("<!-- bench: threads -->\nold\n<!-- /bench -->\n", tmp_path)
+    assert (
+        "1: 100 (100 to 100); 2: 180 (180 to 180); 4: 300 (290 to 310) | 1.00, 0.90, 0.75 | 10.0, 10.0, 10.0 |" in made
+    )
+    assert "predicted, Amdahl" in made and "| peak | peak mib 73.0 | 3 |" in made
+
+
+def test_serving_within_a_latency_and_rows_a_request_are_tables(tmp_path):
+    rates = {"rate_within_20_ms": 12000, "connections_within_20_ms": 48, "peer_rate_within_20_ms": 1500}
+    rates |= {"peer_connections_within_20_ms": 8, "what": "a request", "peer": "a peer"}
+    each = {"one_process": 9000, "two_processes": 15000, "model_alone": 60000, "growth": 1.667, "share_of_model": 0.25}
+    found = [{"rows": 16, **each, "server_cpu_us": 100.0, "model_cpu_us": 16.0}]
+    entries = [
+        {"name": name, "fullname": f"x/test_serve.py::{name}", "extra_info": extra, "stats": {"rounds": 1}}
+        for name, extra in (("test_a", rates), ("test_b", {"rows_a_request": found}))
+    ]
+    (tmp_path / "machine").mkdir()
+    content = json.loads(next(RESULTS.rglob("read.json")).read_text())
+    (tmp_path / "machine" / "serve.json").write_text(json.dumps({**content, "benchmarks": entries}))
+    made = rendered("<!-- bench: serve -->\nold\n<!-- /bench -->\n", tmp_path)
+    assert "| a request | a peer | 12,000 (48) | 1,500 (8) | 8.00 |" in made
+    assert "| 16 | 9,000 | 15,000 | 60,000 | 1.67 | 0.25 | 100, 16.0 |" in made

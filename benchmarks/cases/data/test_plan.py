@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 
+from cluster.benchmarking.results import note
 from engine.plan import EpochPlan
 
 NUM_FILES, BLOCKS_A_FILE = 1_000_000, 2
@@ -40,7 +41,7 @@ def test_plan_any_position_of_any_epoch_below_a_millisecond(benchmark):
     rng = np.random.default_rng(2)
     seconds = [one_position(plan, rng) for _ in range(300)]
     median, most = statistics.median(seconds), sorted(seconds)[int(0.95 * len(seconds))]
-    benchmark.extra_info.update(median_ms=1e3 * median, p95_ms=1e3 * most, positions=len(seconds))
+    note(benchmark, {"median_ms": 1e3 * median, "p95_ms": 1e3 * most, "positions": len(seconds)})
     print(f"\n{benchmark.name}: median {1e3 * median:.3f} ms, 95 % below {1e3 * most:.3f} ms")
     benchmark.pedantic(one_position, args=(plan, rng), rounds=20)
     assert median < 1e-3
@@ -52,7 +53,7 @@ def test_plan_memory_below_200_mb(benchmark):
         [sys.executable, "-m", "benchmarks.cases.data.test_plan"], capture_output=True, text=True, check=True
     )
     before, peak = map(int, done.stdout.split())
-    benchmark.extra_info.update(peak_mib=peak >> 10, plan_mib=(peak - before) >> 10)
+    note(benchmark, {"peak_mib": peak >> 10, "plan_mib": (peak - before) >> 10})
     print(f"\n{benchmark.name}: peak {peak >> 10} MiB, of which the plan {(peak - before) >> 10} MiB")
     benchmark.pedantic(lambda: None, rounds=1)
     assert peak < 200_000

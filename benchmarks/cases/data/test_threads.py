@@ -1,8 +1,8 @@
-"""Reading and feeding with 1, 2, 4, … threads on as many cores, beside as many independent copies with one thread and one core each.
+"""Reading and feeding by 1, 2, 4, … threads and by as many processes, beside as many independent copies with one thread and one core each.
 
-The copies are what the machine can give (weak scaling: each reads all); one process with k threads shares one pass over the same
-rows (strong scaling). Efficiency is its rate over that of all copies. With three numbers of cores or more, Amdahl's law and the
-universal scalability law go through the rates; what they say of more cores is a prediction.
+The copies are what the machine can give: each reads all. Strong scaling shares one pass over the same rows among the threads of a process,
+or among processes with a core each; weak scaling makes one process with k threads go over them k times. Efficiency is a rate over
+that of the copies. The curves through the rates, and what they say of more cores, are predictions.
 """
 
 from __future__ import annotations
@@ -16,43 +16,52 @@ import sys
 import pytest
 
 from benchmarks.data import transformed
-from benchmarks.harness.fits import scaling
+from benchmarks.harness.ladder import COPIES, CORES, LADDER, Turn, measured, note_ladder
 from cluster.benchmarking.pairs import PairedResult
 from cluster.benchmarking.results import record_pair
 
 pytestmark = pytest.mark.timeout(3600)
 ROWS = 100_000
 ROUNDS = int(os.environ.get("FULLPASS_BENCH_ROUNDS", "5"))
-CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-LADDER = [k for k in (1, 2, 4, 8, 16, 32) if k <= len(CORES)]
+DONE = {"read": "TFRecord to Arrow", "feed": "shuffled training feed"}
 
 
 class Group:
-    """Processes that make a pass at the same time; each on its cores."""
+    """Processes that make a pass at the same time, on the first k cores.
 
-    def __init__(self, cores: list[list[int]], threads: int, what: str, path: str) -> None:
-        worker = [sys.executable, "-m", "benchmarks.cases.data.threads_worker"]
-        self._processes = [
-            subprocess.Popen(
-                [*worker, json.dumps(each), str(threads), what, path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for each in cores
-        ]
-        for process in self._processes:
-            assert int(process.stdout.readline()) == ROWS
+    Args:
+        what: "read" or "feed".
+        path: of the rows.
+        cores: k.
+        threads: of one process on all of them; None has a process for each core.
+        shared: whether the processes share one pass; else each makes its own.
+        times: how often a pass goes over the rows.
+    """
 
-    def turn(self) -> tuple[float, float]:
+    def __init__(
+        self, what: str, path: str, cores: int, threads: int | None, shared: bool = False, times: int = 1
+    ) -> None:
+        places = [CORES[:cores]] if threads else [[core] for core in CORES[:cores]]
+        self._rows, self._shared = times * ROWS * (1 if threads or shared else cores), shared
+        self._processes = []
+        for index, mine in enumerate(places):
+            place = (index, len(places)) if shared else (0, 1)
+            settings = {"cores": mine, "threads": threads or 1, "what": what, "path": path}
+            words = [sys.executable, "-m", "benchmarks.cases.data.threads_worker"]
+            words.append(json.dumps({**settings, "place": place, "times": times}))
+            self._processes.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert sum(int(process.stdout.readline()) for process in self._processes) == self._rows
+
+    def turn(self) -> Turn:
         """Returns rows a second of all together, and their processor seconds a row."""
         for process in self._processes:
             process.stdin.write("\n")
             process.stdin.flush()
         said = [json.loads(process.stdout.readline()) for process in self._processes]
-        assert all(one["rows"] == ROWS for one in said)
-        rows = ROWS * len(said)
-        return sum(ROWS / one["wall_s"] for one in said), sum(one["cpu_s"] for one in said) / rows
+        assert sum(one["rows"] for one in said) == self._rows
+        # A pass that is shared is done when the last one is; of the others each counts for itself.
+        parts = [{"rows": self._rows, "wall_s": max(one["wall_s"] for one in said)}] if self._shared else said
+        return sum(one["rows"] / one["wall_s"] for one in parts), sum(one["cpu_s"] for one in said) / self._rows
 
     def close(self) -> None:
         """Ends all."""
@@ -63,40 +72,33 @@ class Group:
 
 @pytest.mark.skipif(len(LADDER) < 2, reason="needs two cores")
 @pytest.mark.parametrize("what", ["read", "feed"])
-def test_threads_against_independent_copies(benchmark, what):
-    path = transformed.tfrecords(ROWS) if what == "read" else transformed.parquet(ROWS)
-    root = os.path.dirname(path.paths[0])
-    together = {k: Group([CORES[:k]], k, what, root) for k in LADDER}
-    copies = {k: Group([[core] for core in CORES[:k]], 1, what, root) for k in LADDER}
-    turns = {k: [(together[k].turn(), copies[k].turn()) for _ in range(ROUNDS)] for k in LADDER}
-    for group in (*together.values(), *copies.values()):
-        group.close()
+def test_threads_and_processes_against_independent_copies(benchmark, what):
+    rows = transformed.tfrecords(ROWS) if what == "read" else transformed.parquet(ROWS)
+    path = os.path.dirname(rows.paths[0])
+    groups = {
+        "threads, strong": {k: Group(what, path, k, threads=k) for k in LADDER},
+        "threads, weak": {k: Group(what, path, k, threads=k, times=k) for k in LADDER},
+        "processes, strong": {k: Group(what, path, k, threads=None, shared=True) for k in LADDER},
+        COPIES: {k: Group(what, path, k, threads=None) for k in LADDER},
+    }
+    try:
+        turns = measured({name: {k: each.turn for k, each in by.items()} for name, by in groups.items()}, ROUNDS)
+    finally:
+        for by_cores in groups.values():
+            for group in by_cores.values():
+                group.close()
     most = LADDER[-1]
+    pairs = list(zip(turns["threads, strong"][most], turns[COPIES][most]))
     result = PairedResult(
-        wall_ratios=tuple(ours[0] / theirs[0] for ours, theirs in turns[most]),
-        cpu_ratios=tuple(theirs[1] / ours[1] for ours, theirs in turns[most]),
-        ours_s=statistics.median(ROWS / ours[0] for ours, _ in turns[most]),
-        peer_s=statistics.median(ROWS / theirs[0] for _, theirs in turns[most]),
-        ours_cpu_s=statistics.median(ROWS * ours[1] for ours, _ in turns[most]),
-        peer_cpu_s=statistics.median(ROWS * theirs[1] for _, theirs in turns[most]),
+        wall_ratios=tuple(ours[0] / theirs[0] for ours, theirs in pairs),
+        cpu_ratios=tuple(theirs[1] / ours[1] for ours, theirs in pairs),
+        ours_s=statistics.median(ROWS / ours[0] for ours, _ in pairs),
+        peer_s=statistics.median(ROWS / theirs[0] for _, theirs in pairs),
+        ours_cpu_s=statistics.median(ROWS * ours[1] for ours, _ in pairs),
+        peer_cpu_s=statistics.median(ROWS * theirs[1] for _, theirs in pairs),
     )
-    done = {"read": "TFRecord to Arrow", "feed": "shuffled training feed"}[what]
-    record_pair(benchmark, result, f"{most} independent copies, one core each", ROWS, what=f"{done}, {most} threads")
-    rates = [statistics.median(ours[0] for ours, _ in turns[k]) for k in LADDER]
-    ceilings = [statistics.median(theirs[0] for _, theirs in turns[k]) for k in LADDER]
-    benchmark.extra_info.update(
-        threads=LADDER,
-        strong_records_per_s=[round(rate) for rate in rates],
-        weak_records_per_s=[round(rate) for rate in ceilings],
-        efficiency=[round(rate / ceiling, 3) for rate, ceiling in zip(rates, ceilings)],
+    note_ladder(benchmark, DONE[what], "record", turns)
+    record_pair(
+        benchmark, result, f"{most} independent copies, one core each", ROWS, what=f"{DONE[what]}, {most} threads"
     )
-    if len(LADDER) >= 3:
-        amdahl, universal = scaling(LADDER, rates, coherence=False), scaling(LADDER, rates)
-        benchmark.extra_info.update(
-            amdahl_serial_share=round(amdahl.contention, 4),
-            usl_contention=round(universal.contention, 4),
-            usl_coherence=round(universal.coherence, 6),
-            predicted_records_per_s={str(2 * most): round(universal.predicted(2 * most))},
-        )
-    print(f"{benchmark.name}: {benchmark.extra_info['efficiency']} of the copies' rates {ceilings}")
     benchmark.pedantic(lambda: None, rounds=1)

@@ -1,6 +1,7 @@
-"""`python -m benchmarks.cases.data.threads_worker CORES THREADS WHAT PATH`: a process that makes a pass on request.
+"""`python -m benchmarks.cases.data.threads_worker SETTINGS`: a process that makes a pass on request.
 
-CORES is a list in JSON; the process binds itself to them before anything else is imported. WHAT is "read" or "feed". Each line of
+SETTINGS is a mapping in JSON: `cores`, to which the process binds itself before anything else is imported; `threads`; `what`, "read" or
+"feed"; `path`; `place`, which of how many processes it is that share the rows; `times`, how often a pass goes over them. Each line of
 standard input is answered with a line of JSON: rows, wall and processor seconds of a pass.
 """
 
@@ -11,19 +12,22 @@ import os
 import sys
 import time
 
+BATCH = 800  # any power of two up to 32 processes divides it
 
-def main(cores: list[int], threads: int, what: str, path: str) -> None:
+
+def main(cores: list[int], threads: int, what: str, path: str, place: tuple[int, int], times: int) -> None:
     """Makes a pass a line."""
     os.sched_setaffinity(0, cores)
     from engine import Dataset
 
-    dataset = Dataset.open(path)
+    dataset, (which, number) = Dataset.open(path), place
+    mine = Dataset.open(dataset.paths[which::number]) if what == "read" else dataset
 
     def rows() -> int:
         if what == "read":
-            return sum(batch.num_rows for batch in dataset.read_batches(threads=threads))
-        feed = dataset.feed(global_batch_size=1000, num_epochs=1, seed=1, threads=threads)
-        return sum(len(batch["float32"]) for batch in feed)
+            return sum(batch.num_rows for _ in range(times) for batch in mine.read_batches(threads=threads))
+        options = {"host": which, "num_hosts": number, "num_epochs": times, "threads": threads}
+        return sum(len(batch["float32"]) for batch in mine.feed(global_batch_size=BATCH, seed=1, **options))
 
     print(rows(), flush=True)
     for _ in sys.stdin:
@@ -33,4 +37,4 @@ def main(cores: list[int], threads: int, what: str, path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    main(**json.loads(sys.argv[1]))

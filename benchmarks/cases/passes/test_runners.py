@@ -56,7 +56,7 @@ def test_embedded_runner_against_local(runner: str, benchmark: Any, tmp_path: Pa
         assert report.records == ROWS
 
     result = benchmark.pedantic(
-        lambda: paired(lambda: run(runner, options), lambda: run("local", []), rounds=3), rounds=1, iterations=1
+        lambda: paired(lambda: run(runner, options), lambda: run("local", []), rounds=5), rounds=1, iterations=1
     )
     assert vocabularies(tmp_path / runner) == vocabularies(tmp_path / "local") != {}
     record_pair(benchmark, result, "the local runner", ROWS, what=f"analyze on embedded {runner}")

@@ -44,6 +44,29 @@ def test_ratios_are_of_a_unit_of_work():
     assert result.cpu.median == 20.0 and (result.ours_s, result.peer_s) == (2.0, 3.0)
 
 
+def test_processor_time_is_that_of_children_too_that_end_or_go_on():
+    code = "import time\nwhile time.process_time() < 0.3: pass\nprint(time.process_time(), flush=True)\ninput()"
+    children, said = [], []
+
+    def by_a_child(ends):
+        child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        children.append(child)
+        said.append(float(child.stdout.readline()))
+        if ends:
+            child.communicate("\n")
+
+    try:
+        result = paired(lambda: by_a_child(True), lambda: by_a_child(False), 1, warm_up=False)
+        tick = 1 / os.sysconf("SC_CLK_TCK")
+        assert result.ours_cpu_s >= said[0] - tick and result.peer_cpu_s >= said[1] - 2 * tick
+        # The one that goes on had used its time before: it is not counted again.
+        assert paired(lambda: None, lambda: None, 1, warm_up=False).ours_cpu_s < said[1]
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
+
+
 def test_slower_is_beyond_the_spread():
     before = [
         (MACHINE, entry("a", (10, 9, 11))),
