@@ -8,6 +8,7 @@ import sys
 import coverage
 import pytest
 
+from tests.support.line_hits import start
 from tests.support.line_hits.__main__ import prepare, save
 from tests.support.line_hits.instrument import compile_marked
 from tests.support.line_hits.start import DEPRECATIONS, HITS, VARIABLE
@@ -166,3 +167,29 @@ def test_what_others_use_is_no_error_in_children(run):
         "import warnings\nwarnings.warn_explicit('old', FutureWarning, 'their.py', 1, module='theirs.engine')\n"
     )
     assert done.returncode == 0 and "FutureWarning: old" in done.stderr
+
+
+def test_what_keras_only_tries_is_missing_for_it_and_there_for_all_others(tmp_path):
+    text = "try:\n    import IPython\nexcept ImportError as error:\n    IPython = error\n"
+    folder = tmp_path / "keras" / "src" / "saving"
+    folder.mkdir(parents=True)
+    for parent in (folder, *list(folder.parents)[:2]):
+        (parent / "__init__.py").write_text("")
+    for name in ("file_editor", "other"):
+        (folder / f"{name}.py").write_text(text)
+    (tmp_path / "IPython.py").write_text("found = True\n")
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "counted.py").write_text("1\n")
+    program = (
+        "import sys; exec(open(sys.argv[1]).read(), {'__name__': 'line_hits'})\n"
+        "import keras.src.saving.file_editor as first, keras.src.saving.other as second\n"
+        "assert first.IPython.name == 'IPython' and second.IPython.found\n"
+    )
+    for directory in ("nothing is counted", "hits"):
+        (tmp_path / directory).mkdir()
+        if directory == "hits":
+            prepare(tmp_path / directory, tmp_path)
+        environment = {VARIABLE: str(tmp_path / directory), "PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-c", program, start.__file__]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """What each process does first under `make test`: map the file of hits, import our packages with marks, refuse what is deprecated.
 
+It also imports TensorFlow without what TensorFlow and Keras take along only because it is there (under `make test-clusters`, too).
 Run at the start of every interpreter of the environment, by a .pth file: it imports little, and only what interpreters have.
 """
 
@@ -17,6 +18,16 @@ VARIABLE = "LINE_HITS"  # the directory with the bytes and the code, for this pr
 PACKAGES = ("engine", "transforms", "trainers", "cluster")
 OURS = rf"({'|'.join(PACKAGES)})(\.|$)"  # names of our modules, as filters of warnings have them
 DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+# Modules that try to import these and do without them where they are not installed, as in most images. The tests' oracles and TFMA bring
+# them here, and hundreds of processes would spend a third of their import of TensorFlow on wrappers and editors that none uses.
+_OPTIONAL = {
+    "IPython": ("keras.src.saving.file_editor",),
+    "googleapiclient": (
+        "tensorflow.python.distribute.cluster_resolver.gce_cluster_resolver",
+        "tensorflow.python.tpu.client.client",
+    ),
+    "sklearn": ("keras.src.wrappers.fixes", "keras.src.wrappers.sklearn_wrapper", "keras.src.wrappers.utils"),
+}
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -50,14 +61,27 @@ class _Finder:
         return spec
 
 
+class _NotFor:
+    """Tells the modules of `_OPTIONAL` that what they try is not installed; all others find it."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name in _OPTIONAL:
+            frame = sys._getframe(1)
+            while frame.f_back and frame.f_code.co_filename.startswith("<frozen importlib"):
+                frame = frame.f_back
+            if frame.f_globals.get("__name__") in _OPTIONAL[name]:
+                raise ModuleNotFoundError(f"No module named {name!r} for this one", name=name)
+
+
 def start(directory: str) -> None:
-    """Counts the lines of our packages that this process imports from now on."""
+    """Counts the lines of our packages that this process imports from now on, where there is a file of hits."""
+    sys.meta_path.insert(0, _NotFor())  # type: ignore[arg-type]
     try:
         with open(f"{directory}/hits", "r+b") as file:
             setattr(builtins, HITS, mmap.mmap(file.fileno(), 0))
         with open(f"{directory}/root") as text:
             root = text.read()
-    except OSError:  # a process that outlived the directory, or of a user who may not read it
+    except OSError:  # nothing is counted, the process outlived the directory, or its user may not read it
         return
     sys.meta_path.insert(0, _Finder(root, directory))  # type: ignore[arg-type]
     # PYTHONWARNINGS takes whole names of modules alone, and pytest's filters reach no child: what tests start is held to them here.
