@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.steps.train import TrainConfig
 from cluster.tuning.config import SearchConfig
 from cluster.tuning.ray_tune import fit, import_tune
+from cluster.tuning.space import examples_of, settings_of
 from cluster.tuning.trial import TRIAL_FILE
-from engine.core.configs import encode
+from engine.core.configs import decode, encode
 from engine.core.errors import ConfigError, FullpassError
 from engine.core.json_text import parse_json
+from engine.machine.lock import LockHeld, locked
 from engine.storage.atomic import atomic_file
 from trainers.checkpoints.directory import BEST_FILE
 
@@ -67,19 +70,27 @@ def run(config: SearchConfig, job: Mapping[str, Any]) -> SearchResult:
             feature_spec, graph, out (a directory that all of Ray's nodes see).
 
     Raises:
-        ConfigError: another search is in the directory; no evaluation data; Ray or Optuna is not installed.
+        ConfigError: another search is in the directory, or works there now; no evaluation data; a setting or value that
+            no training takes; Ray or Optuna is not installed.
         FullpassError: no trial came to its end.
     """
     if not job["eval"]:
         raise ConfigError("a search compares evaluations: give evaluation data")
-    tune = import_tune(config)
+    for drawn in examples_of(config.search):  # rather than by the first trial, and once for each of its restarts
+        decode(TrainConfig, {**settings_of(job["config"], drawn), "directory": job["out"]}, "search")
     job = {**job, "metric": config.metric, "mode": config.mode, "module": os.path.abspath(job["module"])}
     out = Path(job["out"]).absolute()
     job["out"] = str(out)
-    out.mkdir(parents=True, exist_ok=True)
-    _check_same(out / _SETTINGS, {"search": encode(config), "job": {k: v for k, v in job.items() if k != "out"}})
-    results = fit(tune, config, job)
-    return _judged(config, out, results)
+    try:
+        with locked(out, wait=False):
+            _check_same(
+                out / _SETTINGS, {"search": encode(config), "job": {k: v for k, v in job.items() if k != "out"}}
+            )
+            return _judged(config, out, fit(import_tune(config), config, job))
+    except LockHeld as held:
+        raise ConfigError(
+            f"{out}: process {held.holder} searches there; wait for its end, or give another --out"
+        ) from None
 
 
 def _check_same(path: Path, settings: Mapping[str, Any]) -> None:

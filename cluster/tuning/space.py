@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.core.configs import refusal, require
+from engine.core.errors import ConfigError
 
-__all__ = ["KINDS", "check_space", "settings_of"]
+__all__ = ["KINDS", "check_space", "examples_of", "settings_of"]
 
 # Kind of a draw to (how many values it takes, what they are).
 KINDS: dict[str, tuple[int | None, str]] = {
@@ -53,10 +55,20 @@ def _check_values(key: str, kind: str, values: Any) -> None:
     require(listed and (count is None or len(values) == count), key, values, words)
     if count is None:
         return
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
     require(numbers and values[0] < values[1], key, values, f"{words}, the first less than the second")
     require("log" not in kind or values[0] > 0, key, values, words)
     require("int" not in kind or all(isinstance(v, int) for v in values), key, values, words)
+
+
+def examples_of(space: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns draws in which each value of a list, and both ends of each range, are drawn at least once."""
+    values = {}
+    for name, draw in space.items():
+        ((kind, given),) = draw.items()
+        values[name] = [given[0], given[1] - 1] if "int" in kind else list(given)
+    most = max(len(each) for each in values.values())
+    return [{name: each[i % len(each)] for name, each in values.items()} for i in range(most)]
 
 
 def settings_of(base: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,13 +77,21 @@ def settings_of(base: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, 
     Args:
         base: nested settings as JSON has them.
         drawn: "table.key" to a value.
+
+    Raises:
+        ConfigError: a draw is for a key of what is no table.
     """
     result: dict[str, Any] = {**base}
     for name, value in drawn.items():
         *parents, last = name.split(".")
         table = result
         for parent in parents:
-            table[parent] = {**(table.get(parent) or {})}
+            known = {} if table.get(parent) is None else table[parent]
+            if not isinstance(known, Mapping):
+                raise ConfigError(
+                    f"search.{name}: {parent} is {known!r}, which has no {last!r}; search {parent} itself"
+                )
+            table[parent] = {**known}
             table = table[parent]
         table[last] = value
     return result

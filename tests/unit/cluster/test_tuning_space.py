@@ -3,8 +3,10 @@
 import pytest
 
 from cluster.tuning.config import SearchConfig
+from cluster.tuning.search import run
 from cluster.tuning.space import settings_of
 from engine import ConfigError
+from engine.machine.lock import locked
 
 RATE = {"hyperparameters.rate": {"loguniform": [1e-4, 1e-1]}}
 
@@ -18,6 +20,7 @@ RATE = {"hyperparameters.rate": {"loguniform": [1e-4, 1e-1]}}
         ({"x": {"normal": [0, 1]}}, "search.x: .*expected one of choice"),
         ({"x": {"choice": []}}, r"search.x.choice: got \[\]; expected a list of values"),
         ({"x": {"uniform": [2, 1]}}, r"search.x.uniform: got \[2, 1\]; expected .*first less than the second"),
+        ({"x": {"uniform": [0, float("inf")]}}, "search.x.uniform: .*first less than the second"),
         ({"x": {"loguniform": [0, 1]}}, "search.x.loguniform: .*both more than 0"),
         ({"x": {"randint": [0.5, 2]}}, "search.x.randint: .*whole numbers"),
     ],
@@ -53,3 +56,30 @@ def test_draw_changes_its_setting_and_no_other():
         "learning_rate": {"peak": 0.5},
     }
     assert base == {"global_batch_size": 64, "hyperparameters": {"units": 8}, "learning_rate": None}
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"hyperparameter.rate": {"choice": [1]}}, "hyperparameter: unknown key"),
+        ({"global_batch_size": {"choice": [8, 16, "large"]}}, "global_batch_size: got 'large'"),
+        ({"clip_norm": {"uniform": [-1.0, 1.0]}}, "clip_norm: got -1.0"),
+        ({"precision.kind": {"choice": [1]}}, "search.precision.kind: precision is 'float32'"),
+    ],
+)
+def test_what_no_training_takes_is_refused_before_the_first_trial(tmp_path, space, message):
+    job = {
+        "config": {"precision": "float32", "epochs": 1},
+        "eval": ["e"],
+        "out": str(tmp_path / "out"),
+        "module": "m.py",
+    }
+    with pytest.raises(ConfigError, match=message):
+        run(SearchConfig(search=space), job)
+    assert not (tmp_path / "out").exists()
+
+
+def test_second_search_in_a_directory_waits_for_nobody(tmp_path):
+    job = {"config": {"epochs": 1}, "eval": ["e"], "out": str(tmp_path), "module": "m.py"}
+    with locked(tmp_path), pytest.raises(ConfigError, match=r"process \d+ searches there"):
+        run(SearchConfig(search=RATE), job)
