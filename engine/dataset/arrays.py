@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
+from engine.feed.columns import RESERVED
 from engine.plan import EpochPlan, Remainder, dump_state, load_state
 
 __all__ = ["ArrayDataset", "ArrayFeed"]
@@ -163,9 +164,13 @@ class ArrayFeed:
 
 
 def _checked(name: str, values: Any) -> np.ndarray:
+    if name in RESERVED:
+        raise ConfigError(f"column {name!r} has a name that the feed uses itself: rename it")
     array = np.asarray(values)
     if array.ndim < 1 or array.dtype.kind not in "iufb":
         raise ConfigError(f"column '{name}' is {array.dtype} of shape {array.shape}: give integers or floats [n, ...]")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ConfigError(f"column '{name}' has {array.max()}, which is more than int64 holds: give smaller numbers")
     return array.astype(np.float32 if array.dtype.kind == "f" else np.int64, copy=False)
 
 

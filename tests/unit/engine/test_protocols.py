@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import Dataset, Remainder
+from engine import ConfigError, Dataset, Remainder
 from engine.dataset.arrays import ArrayDataset
 from engine.feed import BlockData, TrainingData, TrainingFeed, mix
 
@@ -36,6 +36,13 @@ def test_data_and_their_feeds_have_what_training_asks_of_them(kind, stored):
     assert not [name for name in _members(TrainingFeed) if not hasattr(feed, name)]
     feed.set_state(feed.get_state(1))
     assert feed.steps_per_epoch in (3, 6)
+
+
+def test_columns_that_a_feed_would_take_for_its_own_are_refused():
+    with pytest.raises(ConfigError, match="column 'mask' has a name that the feed uses itself"):
+        ArrayDataset({"x": np.arange(3), "mask": np.ones((3, 2))})
+    with pytest.raises(ConfigError, match="18446744073709551615, which is more than int64 holds"):
+        ArrayDataset({"x": np.array([1, 2**64 - 1], np.uint64)})
 
 
 def test_a_data_set_has_what_a_feed_asks_of_it(stored):
