@@ -46,22 +46,30 @@ def compare(
     """Returns a change for each benchmark of `after`.
 
     Args:
-        before: (machine_info, entry) of the earlier results, as `results_of` gives them.
+        before: (machine_info, entry) of the earlier results, as `results_of` gives them. Of several of one benchmark, such as of several
+            machines in one directory, the newest that is like the new one counts.
         after: of the new ones.
     """
-    old = {entry["fullname"]: (machine, entry) for machine, entry in before}
+    old: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for found in before:
+        old.setdefault(found[1]["fullname"], []).append(found)
     changes = []
-    for machine, entry in after:
-        name = entry["fullname"].split("::")[-1]
-        if entry["fullname"] not in old:
-            changes.append(Change(name=name, before=None, after=None, reason="not in the earlier results"))
-            continue
-        reason = _difference(old[entry["fullname"]], (machine, entry))
-        if reason:
+    for new in after:
+        name = new[1]["fullname"].split("::")[-1]
+        earlier = sorted(old.get(new[1]["fullname"], []), key=_date)
+        reasons = [_difference(each, new) for each in earlier]
+        if "" in reasons:
+            newest = max(index for index, reason in enumerate(reasons) if not reason)
+            changes.append(Change(name=name, before=_ratio(earlier[newest][1]), after=_ratio(new[1])))
+        else:
+            reason = reasons[-1] if reasons else "not in the earlier results"
             changes.append(Change(name=name, before=None, after=None, reason=reason))
-            continue
-        changes.append(Change(name=name, before=_ratio(old[entry["fullname"]][1]), after=_ratio(entry)))
     return changes
+
+
+def _date(found: tuple[dict[str, Any], dict[str, Any]]) -> str:
+    extra = found[1].get("extra_info")
+    return str(extra.get("date", "")) if isinstance(extra, dict) else ""
 
 
 def lines_of(changes: list[Change]) -> list[str]:

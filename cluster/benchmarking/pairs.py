@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from engine.core.errors import ConfigError
+
 __all__ = ["PairedResult", "Spread", "Timing", "paired", "timed"]
 
 
@@ -91,7 +93,12 @@ def paired(
         ours_size: units of work of one call of `ours`; a slow peer may be given less work than we.
         peer_size: units of work of one call of `peer`.
         warm_up: run each once before, unmeasured.
+
+    Raises:
+        ConfigError: rounds is less than 1.
     """
+    if rounds < 1:
+        raise ConfigError(f"rounds={rounds}: it must be 1 or more")
     if warm_up:
         ours()
         peer()

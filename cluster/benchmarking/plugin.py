@@ -15,6 +15,7 @@ pytest-benchmark's own commands compare.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +83,10 @@ def throughput(benchmark: Any) -> Callable[..., PairedResult | None]:
         files = [path for path in dataset.paths if "://" not in path] if dataset is not None else []
         for each in (action, *([peer] if peer else [])):
             seen = each()  # also warms up
-            if isinstance(seen, int) and not isinstance(seen, bool) and count is not None:
-                assert seen == count, f"{seen:,} records were seen, not {count:,}: it is not the same work"
+            # NumPy's and Arrow's whole numbers are no int.
+            whole = seen.as_py() if hasattr(seen, "as_py") else seen
+            if isinstance(whole, numbers.Integral) and not isinstance(whole, bool) and count is not None:
+                assert whole == count, f"{whole:,} records were seen, not {count:,}: it is not the same work"
         if (
             benchmark.disabled
         ):  # --benchmark-disable, and pytest-benchmark itself in a process of xdist: the work was checked

@@ -79,14 +79,14 @@ def read_results(paths: Sequence[str | os.PathLike[str]]) -> list[Measured]:
 def _read(file: Path) -> Iterator[Measured]:
     try:
         stored = parse_json(file.read_text(encoding="utf-8"))
-        machine, commit = stored["machine_info"], stored.get("commit_info") or {}
+        machine, commit = _mapping(stored["machine_info"]), _mapping(stored.get("commit_info"))
         cpu = machine.get("cpu")
         cpu = cpu.get("brand_raw") if isinstance(cpu, Mapping) else cpu
-        cores = machine.get("cores") or (machine.get("cpu") or {}).get("count")
+        cores = machine.get("cores") or _mapping(machine.get("cpu")).get("count")
         place = ", ".join(str(p) for p in (cpu or machine.get("machine") or "unknown", cores and f"{cores} cores") if p)
         for entry in stored["benchmarks"]:
-            extra = entry.get("extra_info") or {}
-            code = extra.get("code") or {}
+            extra = _mapping(entry.get("extra_info"))
+            code = _mapping(extra.get("code"))
             yield Measured(
                 case=str(entry.get("group") or file.stem),
                 name=str(entry["name"]),

@@ -27,6 +27,9 @@ measures. The speed claims of the README are measured by `make bench`.
 
 __all__ = ["add_arguments", "run"]
 
+_ROUNDS, _RECORDS = 5, 1_000_000
+_OF_DATA = ("rounds", "records", "module", "feature_spec", "filter", "json")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
@@ -36,11 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="TFRecord or Parquet files, globs, directories; or `suite`, or `report RESULTS ...`",
     )
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="interleaved pairs (default 5)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="interleaved pairs (default 5)")
     parser.add_argument(
         "--records",
         type=int,
-        default=1_000_000,
         metavar="N",
         help="files with about so many records (default 1,000,000)",
     )
@@ -62,13 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    if args.paths[0] == "report" and len(args.paths) > 1:
+    # A directory of data that has one of these names is given as ./report, ./suite.
+    if args.paths[0] == "report":
         return _report(args)
     _refuse(args, ("out",), "`fullpass bench report`")
-    if args.paths == ["suite"]:
+    if args.paths[0] == "suite":
         return _suite(args)
     _refuse(args, SUITE_FLAGS, "`fullpass bench suite`")
     _check_against(args)
+    args.rounds = _ROUNDS if args.rounds is None else args.rounds
+    args.records = _RECORDS if args.records is None else args.records
     import dataclasses
     import json
 
@@ -114,15 +119,22 @@ def _check_against(args: argparse.Namespace) -> None:
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], of: str) -> None:
     from engine import ConfigError
 
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name)]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False, [])]
     if given:
         raise ConfigError(f"{', '.join(given)}: of {of} only")
 
 
 def _report(args: argparse.Namespace) -> int:
     from cluster.report import write_bench_report
+    from engine import ConfigError
 
     _refuse(args, SUITE_FLAGS, "`fullpass bench suite`")
+    _refuse(args, _OF_DATA, "`fullpass bench PATH`")
+    _refuse(args, ("against",), "`fullpass bench PATH` and `fullpass bench suite`")
+    if len(args.paths) == 1:
+        raise ConfigError(
+            "report: of which results? `fullpass bench report FILE.json|DIRECTORY ...`; `pytest --benchmark-json` writes them"
+        )
     print(f"report     {write_bench_report(args.paths[1:], args.out or 'bench.html').resolve().as_uri()}")
     return 0
 
@@ -136,6 +148,11 @@ def _suite(args: argparse.Namespace) -> int:
 
     from engine import ConfigError
 
+    _refuse(args, _OF_DATA, "`fullpass bench PATH`")
+    if len(args.paths) > 1:
+        raise ConfigError(
+            f"suite {' '.join(args.paths[1:])}: the suite brings its own data; --case NAME says which benchmarks"
+        )
     sys.path.insert(0, str(Path.cwd()))
     if importlib.util.find_spec("benchmarks") is None or importlib.util.find_spec("benchmarks.harness") is None:
         raise ConfigError(

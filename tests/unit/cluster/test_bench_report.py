@@ -77,6 +77,8 @@ def test_command_writes_the_page(tmp_path, capsys):
     ("where", "changes"),
     [
         ("", {"params": "x"}),
+        ("", {"extra_info": "none"}),
+        ("extra_info", {"code": "x"}),
         ("", {"stats": {"median": "slow", "min": None, "max": float("inf"), "rounds": "many"}}),
         ("extra_info", {"load": "x", "pairs": "five", "records_per_s": "many", "bytes_per_s": "z"}),
         ("extra_info", {"load": ["x"], "peer": ["l"], "peer_version": {"a": 1}, "what": {"b": 2}}),
@@ -103,6 +105,20 @@ def test_file_of_another_format_is_named(tmp_path, content):
         DataError, match=r"not in pytest-benchmark's format.*other\.json|other\.json.*not in pytest-benchmark's format"
     ):
         bench_page([tmp_path / "other.json"])
+
+
+def test_options_of_other_uses_are_refused(tmp_path, capsys):
+    results = str(write_results(tmp_path / "read.json"))
+    for flags, name in (
+        (["--json"], "--json"),
+        (["--rounds", "3"], "--rounds"),
+        (["--against", "last"], "--against"),
+        (["--quick"], "--quick"),
+    ):
+        assert main(["bench", "report", results, *flags]) == 2
+        assert f"{name}: of `fullpass bench" in capsys.readouterr().err
+    assert main(["bench", "report"]) == 2
+    assert "of which results?" in capsys.readouterr().err
 
 
 def test_no_results_are_an_error(tmp_path):

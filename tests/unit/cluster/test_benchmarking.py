@@ -172,11 +172,30 @@ def test_digest_is_of_contents(tmp_path):
     assert data_digest(tmp_path / "a") != data_digest(tmp_path / "b")
 
 
+def test_newest_like_result_of_several_is_compared():
+    """A directory may hold results of several machines and days."""
+    other = {**MACHINE, "cpu": "y"}
+    before = [
+        (MACHINE, entry("a", (20, 19, 21), date="2026-11-20")),
+        (MACHINE, entry("a", (10, 9, 11), date="2026-11-10")),
+        (other, entry("a", (1, 0.9, 1.1), date="2026-11-21")),
+    ]
+    (change,) = compare(before, [(MACHINE, entry("a", (10, 9, 11), date="2026-11-27"))])
+    assert change.before == (20, 19, 21) and change.slower
+    (change,) = compare(before[2:], [(MACHINE, entry("a", (10, 9, 11)))])
+    assert "another machine: cpu y then, x now" in change.reason
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(ConfigError, match="rounds=0: it must be 1 or more"):
+        paired(lambda: None, lambda: None, 0)
+
+
 def test_fixtures_measure_the_users_data(tmp_path):
     pq.write_table(pa.table({"x": list(range(500))}), tmp_path / "rows.parquet")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["cluster.benchmarking.plugin"]\n')
     (tmp_path / "test_mine.py").write_text(
-        "def read(ds):\n    return sum(b.num_rows for b in ds.read_batches())\n\n"
+        "import numpy\n\ndef read(ds):\n    return sum(b.num_rows for b in ds.read_batches())\n\n"
         "def test_read(fullpass_dataset, throughput):\n"
         "    throughput(lambda: read(fullpass_dataset), dataset=fullpass_dataset, rounds=3)\n\n"
         "def test_pair(fullpass_dataset, throughput):\n"
@@ -184,7 +203,7 @@ def test_fixtures_measure_the_users_data(tmp_path):
         "                        peer=lambda: read(fullpass_dataset), peer_name='again')\n"
         "    assert result.rounds == 2\n\n"
         "def test_other_work(fullpass_dataset, throughput):\n"
-        "    throughput(lambda: 499, dataset=fullpass_dataset)\n"
+        "    throughput(lambda: numpy.int64(499), dataset=fullpass_dataset)\n"
     )
     command = [
         sys.executable,
@@ -238,5 +257,9 @@ def test_options_of_the_suite_are_of_the_suite_alone(tmp_path, capsys):
     assert "--case nope: no such case; the cases are feed, growth, ingest" in capsys.readouterr().err
     assert main(["bench", "suite", "--case", "read", "--against", str(tmp_path / "gone.json")]) == 2
     assert "gone.json does not exist" in capsys.readouterr().err
+    assert main(["bench", "suite", "--case", "read", "--rounds", "3", "--json"]) == 2
+    assert "--rounds, --json: of `fullpass bench PATH` only" in capsys.readouterr().err
+    assert main(["bench", "suite", str(tmp_path)]) == 2
+    assert "the suite brings its own data" in capsys.readouterr().err
     assert main(["bench", "suite", "--list"]) == 0
     assert {"read", "write", "feed", "train"} <= {line.split()[0] for line in capsys.readouterr().out.splitlines()}
