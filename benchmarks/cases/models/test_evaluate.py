@@ -9,7 +9,7 @@ from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
 
-ROWS, SEGMENTS = 30_000, 16
+ROWS, PEER_ROWS, SEGMENTS = 30_000, 5_000, 16
 
 
 def rows(count: int):
@@ -55,9 +55,10 @@ def peer(count: int) -> list[dict[str, float]]:
 
 
 def test_binary_metrics_by_segment_faster_than_tfma_row_by_row(benchmark):
-    for mine, theirs in zip(ours(ROWS), peer(ROWS), strict=True):
+    for mine, theirs in zip(ours(PEER_ROWS), peer(PEER_ROWS), strict=True):
         assert mine == pytest.approx({name: theirs[name] for name in mine}, rel=2e-4)
-    result = paired(lambda: ours(ROWS), lambda: peer(ROWS), 5, warm_up=False)
+    sizes = {"ours_size": ROWS, "peer_size": PEER_ROWS}
+    result = paired(lambda: ours(ROWS), lambda: peer(PEER_ROWS), 5, warm_up=False, **sizes)
     benchmark.pedantic(lambda: ours(ROWS), rounds=1)
     record_pair(
         benchmark,
@@ -157,6 +158,8 @@ def beside_tfmas_run(benchmark, count: int, rounds: int) -> None:
     )
 
 
+@pytest.mark.full  # each of TFMA's runs takes long, however few the rows
+@pytest.mark.timeout(7200)
 def test_metrics_of_predictions_by_segment_faster_than_tfmas_own_run(benchmark):
     beside_tfmas_run(benchmark, 2_000, 5)
 
