@@ -52,12 +52,12 @@ def ingest_of_text(data: DataConfig) -> IngestConfig | None:
 
 def _is_csv(source: SourceConfig) -> bool:
     from cluster.pipeline.input_files import source_path
-    from engine.ingestion.open_source import is_csv_file
+    from engine.ingestion.open_source import are_csv_files
     from engine.storage import paths
 
     if source.input_format is not None:
         return source.input_format == "csv"
     try:
-        return is_csv_file(paths.expand(source_path(source.path))[0])
+        return are_csv_files(paths.expand(source_path(source.path)))
     except (DataError, FileNotFoundError):  # whoever reads it says so
         return False

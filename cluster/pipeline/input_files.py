@@ -105,13 +105,13 @@ def open_input(
     Raises:
         DataError: the file is missing, empty or damaged, or a value is not of the declared type.
     """
-    from engine.ingestion.open_source import is_csv_file, open_source
+    from engine.ingestion.open_source import are_csv_files, open_source
 
-    first = (files or files_of(source))[0]
+    is_csv = are_csv_files(files or files_of(source), source.input_format)
     return open_source(
         source_path(source.path) if files is None else files,
         source.feature_spec,
-        source.csv_options(column_types) if is_csv_file(first, source.input_format) else None,
+        source.csv_options(column_types) if is_csv else None,
         input_format=source.input_format,
         filters=(source.filters or ()) if files is None else (),
         spool_directory=spool_directory,
@@ -126,10 +126,10 @@ def csv_columns_of(source: SourceConfig, files: Sequence[str] | None = None) -> 
         files: in place of its path and filters.
 
     Raises:
-        DataError: the file is missing or empty.
+        DataError: a file is missing, or all are empty.
     """
-    from engine.formats.csv.reader import csv_columns
-    from engine.ingestion.open_source import is_csv_file
+    from engine.formats.csv.reader import columns_of_any
+    from engine.ingestion.open_source import are_csv_files
 
-    first = (files or files_of(source))[0]
-    return csv_columns(first, source.csv_options()) if is_csv_file(first, source.input_format) else None
+    names = files or files_of(source)
+    return columns_of_any(names, source.csv_options()) if are_csv_files(names, source.input_format) else None

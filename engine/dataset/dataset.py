@@ -18,7 +18,7 @@ from engine.dataset.manifest import Manifest, is_manifest
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
 from engine.formats.partition_filters import Filter, keep_files
-from engine.formats.partitions import mark_partitions, partition_fields, with_partitions
+from engine.formats.partitions import mark_partitions, partition_fields, refuse_half_stored, with_partitions
 from engine.formats.read import read_split
 from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
@@ -120,7 +120,9 @@ class Dataset:
             names = getattr(module, "column_names", None)
             own = names(self.paths[0]) if names and partitions else ()
             return mark_partitions(self._given_schema, [field for field in partitions if field.name not in own])
-        return with_partitions(module.infer_schema(self.paths, **options), self._everything)
+        inferred = module.infer_schema(self.paths, **options)
+        refuse_half_stored(self.paths, inferred.names, getattr(module, "column_names", None))
+        return with_partitions(inferred, self._everything)
 
     @functools.cached_property
     def manifest(self) -> Manifest:

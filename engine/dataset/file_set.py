@@ -59,6 +59,7 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
     for path in given:
         refuse_pipe(path)
     names = _paths.expand(given, broken_links=not check)
+    _say_same_files(names)
     files = set(names)
     wanted = [NamedFiles(path, path.removeprefix("file://") in files) for path in given]
     manifests = [Manifest.load(path, contained=True) for path in _beside(names, wanted)]
@@ -99,6 +100,24 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
         schema=schema,
         left_out=tuple(left_out),
     )
+
+
+def _say_same_files(names: list[str]) -> None:
+    """Warns of links to one file: it is read once for each, since stores of equal files keep them so, too."""
+    seen: dict[tuple[int, int], str] = {}
+    for name in names:
+        if _paths.is_remote(name):
+            continue
+        try:
+            status = os.stat(name)
+        except OSError:  # whoever reads it says so
+            continue
+        first = seen.setdefault((status.st_dev, status.st_ino), name)
+        if first != name:
+            _LOG.warning(
+                "%s and %s are links to one file: its records are read once for each of such names", first, name
+            )
+            return
 
 
 def check_present(entry: FileEntry) -> None:

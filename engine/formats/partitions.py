@@ -7,7 +7,7 @@ splits, manifests and workers know them without a look at other files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ __all__ = [
     "mark_partitions",
     "partition_fields",
     "partition_keys",
+    "refuse_half_stored",
     "stored_columns",
     "with_partitions",
     "without_marks",
@@ -50,6 +51,31 @@ def with_partitions(schema: pa.Schema, paths: Sequence[str]) -> pa.Schema:
     """Returns the schema of files with the columns that their directories hold behind those of their own."""
     own = set(schema.names)
     return pa.schema([*schema, *(f for f in partition_fields(paths) if f.name not in own)], metadata=schema.metadata)
+
+
+def refuse_half_stored(
+    paths: Sequence[str], names: Sequence[str], column_names: Callable[[str], Sequence[str]] | None
+) -> None:
+    """Checks that a column is either in the files or in the names of their directories: in the other it would be missing.
+
+    Args:
+        paths: files.
+        names: columns that some file has.
+        column_names: of a file; None where files do not say them.
+
+    Raises:
+        DataError: a file without the column that its directory names and that others hold.
+    """
+    stored = set(names)
+    for path in paths if column_names is not None else ():
+        shared = stored.intersection(partition_keys(path))
+        lacking = sorted(shared.difference(column_names(path))) if shared and column_names is not None else []
+        if lacking:
+            raise DataError(
+                f"has column {lacking[0]!r} in the name of its directory alone, and other files hold it themselves: write it into "
+                "all of them, or into none",
+                path=path,
+            )
 
 
 def mark_partitions(schema: pa.Schema, fields: Sequence[pa.Field]) -> pa.Schema:
@@ -130,14 +156,23 @@ def _is_marked(field: pa.Field) -> bool:
 
 
 def partition_keys(path: str) -> dict[str, str | None]:
-    """Returns the keys and values of the `key=value` directories that a file lies in; a missing value is None."""
-    found = []
+    """Returns the keys and values of the `key=value` directories that a file lies in; a missing value is None.
+
+    Raises:
+        DataError: a key that two of them give different values.
+    """
+    found: list[tuple[str, str | None]] = []
     for part in reversed(path.split("/")[:-1]):
         name, equals, value = part.partition("=")
         if not (name and equals):
             break
         found.append((unquote(name), None if value == _NULL else unquote(value)))
-    return dict(reversed(found))
+    keys = dict(reversed(found))
+    if len(keys) < len(found):
+        twice = next((name for name, value in found if keys[name] != value), None)
+        if twice is not None:
+            raise DataError(f"lies in two directories {twice}=VALUE that say different values", path=path)
+    return keys
 
 
 def _fit(values: list[str], kind: pa.DataType) -> bool:

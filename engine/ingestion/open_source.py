@@ -26,7 +26,7 @@ from engine.schema.schema_proto import as_feature_spec
 from engine.storage import paths as _paths
 from engine.storage.pipes import PipedPath, is_pipe, spooled_pipe
 
-__all__ = ["INPUT_FORMATS", "is_csv_file", "open_source", "read_source"]
+__all__ = ["INPUT_FORMATS", "are_csv_files", "is_csv_file", "open_source", "read_source"]
 
 INPUT_FORMATS = ("csv", *FORMATS)
 _OPEN_FILE = re.compile(r"/proc/self/fd/\d+")
@@ -165,6 +165,16 @@ def _kind(path: str, input_format: str | None) -> bool | None:
             if holds_nothing(file.read(HEAD_BYTES) or b""):
                 return None
     return is_csv_file(path, input_format)
+
+
+def are_csv_files(paths: Iterable[str], input_format: str | None = None) -> bool:
+    """Returns whether files of one kind are read as CSV: the first of them tells that is not an empty part file.
+
+    Args:
+        paths: files or URIs.
+        input_format: what the user says they are, or None.
+    """
+    return next((kind for path in paths if (kind := _kind(path, input_format)) is not None), True)
 
 
 def is_csv_file(path: str, input_format: str | None = None) -> bool:

@@ -12,13 +12,19 @@ __all__ = ["plain_array"]
 
 
 def plain_array(array: pa.Array) -> pa.Array:
-    """Returns run-end-encoded values as one each, and list views as lists; any other array as it is.
+    """Returns run-end-encoded values as one each, list views as lists, and nulls that a dictionary holds as missing values.
 
-    pyarrow casts neither: of a list view with a null it makes an array that is not valid.
+    pyarrow casts neither: of a list view with a null it makes an array that is not valid. Nulls of a dictionary it does not
+    count, nor does Parquet take them. Any other array is returned as it is.
     """
     types, kind = pa.types, array.type
     if types.is_run_end_encoded(kind):
         return plain_array(pc.run_end_decode(array))
+    if types.is_dictionary(kind) and array.dictionary.null_count:
+        plain = pc.dictionary_encode(array.dictionary_decode())
+        return pa.DictionaryArray.from_arrays(
+            plain.indices.cast(kind.index_type), plain.dictionary, ordered=kind.ordered
+        )
     if types.is_list_view(kind) or types.is_large_list_view(kind):
         return _lists(array, plain_array(array.flatten()), types.is_large_list_view(kind))
     if types.is_list(kind) or types.is_large_list(kind):

@@ -112,7 +112,7 @@ def plain_schema(schema: pa.Schema, path: str) -> pa.Schema:
     """Returns a file's schema without its metadata, in types that everything here takes.
 
     Raises:
-        DataError: two columns of one name.
+        DataError: two columns of one name, or tensors whose axes are stored in another order.
     """
     places: dict[str, int] = {}
     for index, field in enumerate(schema):
@@ -123,14 +123,21 @@ def plain_schema(schema: pa.Schema, path: str) -> pa.Schema:
                 path=path,
             )
         places[field.name] = index
-    return pa.schema([_plain_field(field) for field in schema])
+    return pa.schema([_plain_field(field, path) for field in schema])
 
 
-def _plain_field(field: pa.Field) -> pa.Field:
+def _plain_field(field: pa.Field, path: str) -> pa.Field:
     kind = plain_type(field.type)
     if kind == field.type:
         return field
     if isinstance(field.type, pa.FixedShapeTensorType):
+        order = field.type.permutation
+        if order is not None and list(order) != sorted(order):
+            raise DataError(
+                f"column {field.name!r} holds tensors whose axes are stored in another order (permutation {list(order)}): write "
+                "them as they lie in memory",
+                path=path,
+            )
         shape = json.dumps(list(field.type.shape)).encode()
         return field.with_type(kind).with_metadata({**(field.metadata or {}), SHAPE: shape})
     return field.with_type(kind)

@@ -67,17 +67,29 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], bro
         DataError: a path that does not exist or a glob that matches nothing.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}  # by where it lies: `data/x` and `data/../data/x` are one
+    places: dict[str, str] = {}
     for path in given:
         names = _expand_one(os.fspath(path), broken_links)
         if not names:
             raise DataError(
                 "no data file is here; give a file, a directory, a glob or a list of those", path=os.fspath(path)
             )
-        found.update(dict.fromkeys(names))
+        for name in names:
+            found.setdefault(_place(name, places) if len(given) > 1 else name, name)
     if not found:
         raise DataError("no input path was given")
-    return list(found)
+    return list(found.values())
+
+
+def _place(name: str, known: dict[str, str]) -> str:
+    """Where a file lies: its directory without links and dots, which is looked for once, and its own name."""
+    if is_remote(name):
+        return name
+    directory, file = os.path.split(name)
+    if directory not in known:
+        known[directory] = os.path.realpath(directory)
+    return os.path.join(known[directory], file)
 
 
 def _expand_one(path: str, broken_links: bool = False) -> list[str]:

@@ -46,7 +46,9 @@ uint64_t cuts(const std::string& bytes) {
   const int quote = below(4) == 0 ? -1 : "\"'"[below(2)];
   const auto data = exact(bytes);
   const CsvCut whole = cut_records(data.get(), bytes.size(), delimiter, quote, false, false);
-  if (whole.stop > bytes.size() || whole.open_quote >= static_cast<int64_t>(bytes.size())) std::abort();
+  if (whole.stop > bytes.size() || whole.open_quote >= static_cast<int64_t>(bytes.size()) ||
+      whole.stray_text >= static_cast<int64_t>(bytes.size()))
+    std::abort();
   size_t at = 0;
   uint64_t records = 0;
   while (at < whole.stop) {

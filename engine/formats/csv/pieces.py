@@ -87,7 +87,12 @@ class CsvPieces:
         size = usual
         while True:
             self._fill(size)
-            stop, open_quote, lines = self._cut()
+            stop, open_quote, lines, stray = self._cut()
+            if stray >= 0:
+                fault, stop = self._stray(stray), self._record_start(stray)
+                if stop:
+                    yield Piece(self._ahead[:stop], self._line)
+                raise fault
             if self._fault or (self._ended and open_quote >= 0):
                 # The records before it come first, so that whoever reads knows which one it is.
                 fault = self._fault or self._unclosed(open_quote)
@@ -118,6 +123,21 @@ class CsvPieces:
             path=self.path,
         )
 
+    def _stray(self, offset: int, record: int | None = None) -> DataError:
+        start = self._record_start(offset)
+        line = self._line + (self._ahead.count(b"\n", 0, offset) or self._ahead.count(b"\r", 0, offset))
+        quote = self._options.quote
+        return DataError(
+            f"text follows the quote that closes a value, at line {line}: {_shown(self._ahead[max(start, offset - 40) : offset + 20])}; "
+            f"a quote inside a value is written twice ({quote * 2}), not behind a backslash; quote='none' takes quotes for text",
+            path=self.path,
+            record=record,
+        )
+
+    def _record_start(self, offset: int) -> int:
+        """Where the record begins of a place behind a closing quote."""
+        return _native.csv_cut(self._ahead[:offset], self.delimiter, self._quote, False, True)[0]
+
     def _fill(self, size: int) -> None:
         parts, missing = [self._ahead], size - len(self._ahead)
         while missing > 0 and not self._ended and self._fault is None:
@@ -131,14 +151,14 @@ class CsvPieces:
             missing -= len(piece)
         self._ahead = b"".join(parts) if len(parts) > 1 else self._ahead
 
-    def _cut(self, first_only: bool = False) -> tuple[int, int, int]:
+    def _cut(self, first_only: bool = False) -> tuple[int, int, int, int]:
         return _native.csv_cut(self._ahead, self.delimiter, self._quote, first_only, self._ended)
 
     def _take_line(self) -> None:
         size = _head_bytes()
         while True:
             self._fill(size)
-            stop, _, lines = _native.csv_cut(self._ahead, self.delimiter, -1, True, self._ended)
+            stop, _, lines, _ = _native.csv_cut(self._ahead, self.delimiter, -1, True, self._ended)
             if not stop and self._fault:
                 raise self._head_fault()
             if stop or self._ended:
@@ -157,11 +177,13 @@ class CsvPieces:
         size = _head_bytes()
         while True:
             self._fill(size)
-            stop, open_quote, lines = self._cut(first_only=True)
+            stop, open_quote, lines, stray = self._cut(first_only=True)
             if not stop and self._fault:
                 raise self._head_fault()
             if self._ended and not stop and open_quote >= 0:
                 raise self._unclosed(open_quote)
+            if stray >= 0:
+                raise self._stray(stray, 0)
             if stop or self._ended or size >= _MOST_BYTES:
                 break
             size *= 2

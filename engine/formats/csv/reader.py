@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import collections
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -16,11 +17,11 @@ import pyarrow.csv as pacsv
 from engine.core.errors import DataError
 from engine.formats.csv.bad_cell import shown
 from engine.formats.csv.options import CsvOptions
-from engine.formats.csv.pieces import CsvPieces, Piece
+from engine.formats.csv.pieces import CsvPieces, NoText, Piece
 from engine.formats.csv.text_stream import not_decodable, open_text
 from engine.machine.processes import processors
 
-__all__ = ["Parsed", "csv_columns", "parse_csv"]
+__all__ = ["Parsed", "columns_of_any", "csv_columns", "parse_csv"]
 
 T = TypeVar("T")
 _BAD_ROW = re.compile(r"Row #(\d+): (Expected (\d+) columns, got \d+): (.*)", re.DOTALL)
@@ -50,6 +51,18 @@ def csv_columns(path: str, options: CsvOptions | None = None) -> list[str]:
     options = options or CsvOptions()
     with open_text(path, options.encoding) as text:
         return CsvPieces(text, options).names
+
+
+def columns_of_any(paths: Sequence[str], options: CsvOptions | None = None) -> list[str]:
+    """Returns the names of the first file's columns that holds anything, not even names of columns being in the others.
+
+    Raises:
+        DataError: all files are empty.
+    """
+    for path in paths:
+        with contextlib.suppress(NoText):
+            return csv_columns(path, options)
+    return csv_columns(paths[0], options)
 
 
 def parse_csv(

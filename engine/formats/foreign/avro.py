@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
+from engine.formats.foreign.avro_schema import arrow_schema
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
@@ -21,28 +23,6 @@ BLOCK_BYTES = 1 << 20
 _MAGIC = b"Obj\x01"
 _ROWS = 16384
 _SYNC_BYTES = 16
-
-_SIMPLE = {
-    "null": pa.null(),
-    "boolean": pa.bool_(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "bytes": pa.binary(),
-    "string": pa.string(),
-    "enum": pa.string(),
-}
-_LOGICAL = {
-    "date": pa.date32(),
-    "time-millis": pa.time32("ms"),
-    "time-micros": pa.time64("us"),
-    "timestamp-millis": pa.timestamp("ms", "UTC"),
-    "timestamp-micros": pa.timestamp("us", "UTC"),
-    "local-timestamp-millis": pa.timestamp("ms"),
-    "local-timestamp-micros": pa.timestamp("us"),
-    "uuid": pa.string(),
-}
 
 
 def _matches(head: bytes) -> bool:
@@ -64,7 +44,7 @@ class _AvroFile(NumberedFile):
             file.seek(0)
             self._header = file.read(end)
             self._bounds, self._counts = _walk(file, end, _paths.stat(path)[0], path)
-        self.schema = plain_schema(_arrow_schema(reader.writer_schema), path)
+        self.schema = plain_schema(arrow_schema(reader.writer_schema, path), path)
         self.sizes = [stop - start for start, stop in itertools.pairwise(self._bounds)]
 
     def count(self, block: int) -> int:
@@ -155,46 +135,13 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
             return value >> 1 ^ -(value & 1), place
 
 
-def _arrow_schema(schema: Any) -> pa.Schema:
-    if not isinstance(schema, dict) or schema.get("type") != "record":
-        raise ValueError("its records are not Avro records with named fields")
-    return pa.schema([_arrow_field(field["name"], field["type"]) for field in schema["fields"]])
-
-
-def _arrow_field(name: str, kind: Any) -> pa.Field:
-    if isinstance(kind, list):
-        others = [one for one in kind if one != "null"]
-        if len(others) > 1:
-            raise ValueError(f"field {name!r} is a union of {others}, which no column is")
-        return pa.field(name, _arrow_type(name, others[0]) if others else pa.null(), "null" in kind)
-    return pa.field(name, _arrow_type(name, kind), kind == "null")
-
-
-def _arrow_type(name: str, kind: Any) -> pa.DataType:
-    if isinstance(kind, str):
-        if kind not in _SIMPLE:
-            raise ValueError(f"field {name!r} is of the named type {kind!r}, which is not read")
-        return _SIMPLE[kind]
-    if isinstance(kind, list):
-        return _arrow_field(name, kind).type
-    logical, base = kind.get("logicalType"), kind["type"]
-    if logical == "decimal":
-        return pa.decimal128(kind["precision"], kind.get("scale", 0))
-    if logical in _LOGICAL:
-        return _LOGICAL[logical]
-    if base == "fixed":
-        return pa.binary(kind["size"])
-    if base == "array":
-        return pa.list_(pa.field("item", _arrow_type(name, kind["items"])))
-    if base == "map":
-        return pa.map_(pa.string(), _arrow_type(name, kind["values"]))
-    if base == "record":
-        return pa.struct([_arrow_field(field["name"], field["type"]) for field in kind["fields"]])
-    return _arrow_type(name, base)
-
-
 def _plain(value: Any) -> Any:
-    return str(value) if type(value).__name__ == "UUID" else value
+    """A value with UUIDs, which Arrow takes for no text, as their text, however deep."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return str(value) if isinstance(value, uuid.UUID) else value
 
 
 FORMAT = NumberedFormat("avro", _AvroFile, _matches, (".avro",), shared=True)

@@ -34,6 +34,8 @@ class _OrcFile(NumberedFile):
         """Yields the rows of a stripe."""
         if columns is not None and not columns:
             columns = self.schema.names[:1]  # pyarrow takes no columns for all
+        if columns is not None and any("." in name for name in self.schema.names):
+            columns = None  # pyarrow takes a.b for b inside of a, too
         yield self._file.read_stripe(block, columns=None if columns is None else list(columns))
 
     def hash(self, block: int) -> bytes:

@@ -6,7 +6,7 @@ import functools
 import io
 import os
 import threading
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +23,7 @@ __all__ = ["ParquetFile", "open_parquet"]
 _WHOLE_COLUMN_BYTES = 16 << 20
 _BUFFER_BYTES, _LEAST_BUFFER_BYTES, _BUFFERS_BYTES = 4 << 20, 64 << 10, 64 << 20
 _SIGNATURE_BYTES = 28  # behind the plain footer of an encrypted file: nonce and tag
-_ParsedFooter: TypeAlias = tuple[pq.FileMetaData, Footer, pa.Schema, bool]
+_ParsedFooter: TypeAlias = tuple[pq.FileMetaData, Footer, pa.Schema, bool, tuple[str, ...]]
 # Reading block after block opens nothing anew. Readers of two threads share the footer alone, which is some megabytes where a
 # file has many row groups and columns.
 _FOOTERS: OpenFiles[_ParsedFooter] = OpenFiles(64)
@@ -35,10 +35,14 @@ class ParquetFile(pq.ParquetFile):
     Attributes:
         declared: its schema in plain types.
         footer: what its row groups and columns are; pyarrow's `metadata` must not be asked (see there).
+        int96: names of the columns with times of 96 bits, which pyarrow reads as nanoseconds of 64.
+        int96_checked: those of each row group that are known to lie within those.
     """
 
     declared: pa.Schema
     footer: Footer
+    int96: tuple[str, ...]
+    int96_checked: dict[int, set[str]]
 
     @functools.cached_property
     def names(self) -> frozenset[str]:
@@ -49,21 +53,32 @@ class ParquetFile(pq.ParquetFile):
 _FILES: OpenFiles[ParquetFile] = OpenFiles(64)
 
 
-def open_parquet(path: str, dictionary_columns: tuple[str, ...] = ()) -> ParquetFile:
+def open_parquet(
+    path: str, dictionary_columns: tuple[str, ...] = (), int96_unit: Literal["ns", "us"] = "ns"
+) -> ParquetFile:
     """Returns the opened file.
+
+    Args:
+        path: file or URI.
+        dictionary_columns: columns that are read dictionary-encoded.
+        int96_unit: in which times of 96 bits are read.
 
     Raises:
         DataError: no whole Parquet file, an encrypted one, one whose footer contradicts itself, or has two columns of one name.
     """
     size_bytes, modified_ns = _paths.stat(path)
-    marks = size_bytes, modified_ns, dictionary_columns, os.getpid(), threading.get_ident()
-    return _FILES.get(path, *marks, opened=lambda: _opened(path, size_bytes, modified_ns, dictionary_columns))
+    marks = size_bytes, modified_ns, dictionary_columns, int96_unit, os.getpid(), threading.get_ident()
+    return _FILES.get(
+        path, *marks, opened=lambda: _opened(path, size_bytes, modified_ns, dictionary_columns, int96_unit)
+    )
 
 
-def _opened(path: str, size_bytes: int, modified_ns: int, dictionary_columns: tuple[str, ...]) -> ParquetFile:
+def _opened(
+    path: str, size_bytes: int, modified_ns: int, dictionary_columns: tuple[str, ...], int96_unit: str
+) -> ParquetFile:
     try:
         marks = size_bytes, modified_ns, os.getpid()
-        metadata, footer, declared, as_stored = _FOOTERS.get(
+        metadata, footer, declared, as_stored, int96 = _FOOTERS.get(
             path, *marks, opened=lambda: _parsed_footer(path, size_bytes)
         )
         file = ParquetFile(
@@ -74,10 +89,11 @@ def _opened(path: str, size_bytes: int, modified_ns: int, dictionary_columns: tu
             pre_buffer=_paths.is_remote(path),  # kept by the reader for good: worth it only where latency is
             buffer_size=_buffer_bytes(path, footer),
             page_checksum_verification=True,
+            coerce_int96_timestamp_unit=int96_unit,
         )
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _not_parquet(path, size_bytes, error) from error
-    file.declared, file.footer = declared, footer
+    file.declared, file.footer, file.int96, file.int96_checked = declared, footer, int96, {}
     return file
 
 
@@ -90,7 +106,8 @@ def _buffer_bytes(path: str, footer: Footer) -> int:
 
 
 def _parsed_footer(path: str, size_bytes: int) -> _ParsedFooter:
-    """Returns (footer as pyarrow has it, as numbers, schema in plain types, whether the first has lost its note of Arrow types)."""
+    """Returns (footer as pyarrow has it, as numbers, schema in plain types, whether the first has lost its note of Arrow types,
+    columns with times of 96 bits)."""
     with _paths.open_input(path) as file:  # one reader for both: behind a URI each would fetch the end of the file
         metadata = pq.read_metadata(file)
         stored_footer = _footer_bytes(file, size_bytes)
@@ -100,8 +117,25 @@ def _parsed_footer(path: str, size_bytes: int) -> _ParsedFooter:
     stored = metadata.schema.to_arrow_schema()
     declared = plain_schema(stored, path)
     if not any(_misread(field) for field in stored):
-        return metadata, footer, declared, False
-    return pq.read_metadata(io.BytesIO(_without_arrow_schema(stored_footer))), footer, declared, True
+        return metadata, footer, declared, False, _int96(metadata.schema, declared)
+    changed = pq.read_metadata(io.BytesIO(_without_arrow_schema(stored_footer)))
+    return changed, footer, declared, True, _int96(metadata.schema, declared)
+
+
+def _int96(stored: pq.ParquetSchema, declared: pa.Schema) -> tuple[str, ...]:
+    """Names of the columns with a leaf of 96 bits, however deep."""
+    leaves = [stored.column(index) for index in range(len(stored))] if _may_be_int96(declared) else []
+    paths = [leaf.path for leaf in leaves if leaf.physical_type == "INT96"]
+    return tuple(name for name in declared.names if any(path == name or path.startswith(f"{name}.") for path in paths))
+
+
+def _may_be_int96(declared: pa.Schema) -> bool:
+    """Whether some type has nanoseconds in it: to look at thousands of leaves takes longer."""
+    return any(
+        "timestamp[ns" in str(kind)
+        for kind in declared.types
+        if pa.types.is_timestamp(kind) or pa.types.is_nested(kind)
+    )
 
 
 def _misread(field: pa.Field) -> bool:

@@ -17,6 +17,7 @@ from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.parquet.checks import unchecked
 from engine.formats.parquet.footer import Footer
+from engine.formats.parquet.int96 import refuse_beyond_nanoseconds
 from engine.formats.parquet.open_file import ParquetFile, open_parquet
 from engine.formats.parquet.writer import COMPRESSIONS, Writer
 from engine.formats.partitions import without_marks
@@ -198,6 +199,7 @@ def _iterate(
         for group in groups:
             yield _all_missing(lacking, file.footer.group_rows[group])
         return
+    refuse_beyond_nanoseconds(file, groups, stored, path)
     rows = _rows_at_once(file, groups, stored, options.batch_rows)
     for batch in file.iter_batches(rows, groups, stored, use_threads=options.threads > 1):
         for field in lacking:

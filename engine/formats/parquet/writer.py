@@ -45,8 +45,16 @@ class Writer:
         self.records = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Adds the batch's rows."""
+        """Adds the batch's rows.
+
+        Raises:
+            ConfigError: rows without a column.
+        """
         self.records += batch.num_rows
+        if batch.num_rows and not self._schema.names:  # pyarrow would write no row, and say nothing
+            raise ConfigError(
+                "the records have no column, and Parquet counts rows by their values: take format 'tfrecord', or leave them out"
+            )
         batch = conform(batch, self._schema, None, self.records - batch.num_rows)
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
@@ -55,10 +63,16 @@ class Writer:
         if self._pending_rows >= rows:
             table = pa.Table.from_batches(self._pending, self._schema)
             whole = self._pending_rows // rows * rows
-            self._writer.write_table(table.slice(0, whole), row_group_size=rows)
+            self._write(table.slice(0, whole), rows)
             self._pending = table.slice(whole).to_batches()
             self._pending_rows -= whole
             self._pending_bytes = sum(batch.nbytes for batch in self._pending)
+
+    def _write(self, table: pa.Table, group_rows: int) -> None:
+        try:
+            self._writer.write_table(table, row_group_size=group_rows)
+        except pa.ArrowNotImplementedError as error:  # of values: a dictionary within a struct that holds a null
+            raise ConfigError(f"Parquet cannot hold these records: {error}") from error
 
     def _rows_of_a_group(self) -> int:
         """Rows that a group takes: fewer where they are wide, since a reader holds a group at a time."""
@@ -68,9 +82,7 @@ class Writer:
     def close(self) -> tuple[Block, ...]:
         """Writes what is pending and the footer; returns no blocks: they are in the footer."""
         if self._pending_rows:
-            self._writer.write_table(
-                pa.Table.from_batches(self._pending, self._schema), row_group_size=self._rows_of_a_group()
-            )
+            self._write(pa.Table.from_batches(self._pending, self._schema), self._rows_of_a_group())
             self._pending, self._pending_rows = [], 0
         self._writer.close()
         return ()
@@ -96,14 +108,27 @@ def _not_written(schema: pa.Schema, error: Exception) -> ConfigError:
 
 
 def _writable(schema: pa.Schema) -> pa.Schema:
-    """A fixed-size list with missing values as a plain one: pyarrow writes what its own reader then refuses.
+    """A fixed-size list with missing values, or of none, as a plain one: pyarrow writes what its own reader then refuses.
 
-    https://github.com/apache/arrow/issues/35692
+    https://github.com/apache/arrow/issues/35692. Parquet has no bytes of the fixed size 0 either.
     """
-    fields = [
-        field.with_type(pa.list_(field.type.value_type))
-        if field.nullable and pa.types.is_fixed_size_list(field.type)
-        else field
-        for field in schema
-    ]
-    return pa.schema(fields, metadata=schema.metadata)
+    return pa.schema([_writable_field(field) for field in schema], metadata=schema.metadata)
+
+
+def _writable_field(field: pa.Field) -> pa.Field:
+    types, kind = pa.types, field.type
+    if types.is_fixed_size_list(kind):
+        item = _writable_field(kind.value_field)
+        loose = field.nullable or not kind.list_size
+        return field.with_type(pa.list_(item) if loose else pa.list_(item, kind.list_size))
+    if types.is_list(kind):
+        return field.with_type(pa.list_(_writable_field(kind.value_field)))
+    if types.is_large_list(kind):
+        return field.with_type(pa.large_list(_writable_field(kind.value_field)))
+    if types.is_struct(kind):
+        return field.with_type(pa.struct([_writable_field(inner) for inner in kind]))
+    if types.is_map(kind):
+        return field.with_type(
+            pa.map_(_writable_field(kind.key_field), _writable_field(kind.item_field), kind.keys_sorted)
+        )
+    return field.with_type(pa.binary()) if types.is_fixed_size_binary(kind) and not kind.byte_width else field

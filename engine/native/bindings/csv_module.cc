@@ -25,7 +25,7 @@ py::tuple cut(const py::buffer& source, char delimiter, int quote, bool first_on
     found = cut_records(static_cast<const uint8_t*>(info.ptr), static_cast<size_t>(info.size * info.itemsize),
                         static_cast<uint8_t>(delimiter), quote, first_only, at_end);
   }
-  return py::make_tuple(found.stop, found.open_quote, found.lines);
+  return py::make_tuple(found.stop, found.open_quote, found.lines, found.stray_text);
 }
 
 // What is done to a column: nothing, its numbers looked for, or those of a column of floats.

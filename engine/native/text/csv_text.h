@@ -11,10 +11,12 @@ namespace fullpass {
 
 // What a cut of a piece of CSV found. `stop`: one past the last record end (or the first one, where that was asked for), 0 where
 // no record ends. `open_quote`: where a quoted value begins that does not end in the piece, or -1. `lines`: line ends before `stop`.
+// `stray_text`: the first place behind a closing quote at which neither the next value nor the next line begins, or -1.
 struct CsvCut {
   size_t stop = 0;
   int64_t open_quote = -1;
   int64_t lines = 0;
+  int64_t stray_text = -1;
 };
 
 // Finds the end of the last (or first) whole record of bytes that begin with a record. A quote opens a value only at its very

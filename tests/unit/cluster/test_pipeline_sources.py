@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gzip
 import json
 
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pytest
 
 from cluster.cli.main import build_parser, main
 from cluster.pipeline import DataConfig, IngestConfig, PipelineError, SourceConfig, load_pipeline, run_pipeline
+from cluster.pipeline.data_config import ingest_of_text
+from cluster.pipeline.input_files import csv_columns_of, open_input
 from engine import ConfigError, Dataset, ingest
 from engine.formats.csv.options import CsvOptions
 
@@ -71,6 +74,33 @@ def test_data_of_csv_are_ingested_first(tmp_path, capsys):
     assert rows(latest / "train") == [{"k": "007", "x": 1.5}]
     assert run(tmp_path, text, "--dry-run") == 0
     assert "ingest     skip" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "content"),
+    [
+        ("part-00000", "part-00001", b""),
+        ("part-00000.gz", "part-00001", gzip.compress(b"")),
+        ("a.csv", "b.csv", b""),
+        ("a.csv", "b.csv", b"k;x\n"),
+    ],
+    ids=["nothing", "packed nothing", "empty", "names alone"],
+)
+def test_a_first_part_that_is_empty_says_nothing_of_the_others(tmp_path, first, other, content):
+    """The table's dialect and types hold for what is in the others; [data] takes them for CSV, too."""
+    for part in ("train", "eval"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / first).write_bytes(content)
+        (tmp_path / part / other).write_text("k;x\n" + "".join(f"{i:03};{i}\n" for i in range(3)))
+    table = DataConfig(train=str(tmp_path / "train"), eval=str(tmp_path / "eval"), delimiter=";")
+    source = table.source("train")
+    assert csv_columns_of(source) == ["k", "x"]
+    opened = open_input(source, None, {"k": "string", "x": "float32"})
+    found = pa.Table.from_batches(opened.batches(), opened.schema)
+    assert found.to_pylist() == [{"k": f"{i:03}", "x": float(i)} for i in range(3)]
+    assert found.schema.types == [pa.string(), pa.float32()]
+    made = ingest_of_text(table)
+    assert made is not None and made.delimiter == ";" and set(made.parts) == {"train", "eval"}
 
 
 def test_data_are_chosen_by_their_directories_and_read_by_a_schema(tmp_path):

@@ -185,3 +185,23 @@ def test_verify_says_on_the_command_line_what_it_held_the_files_against(out, cap
     os.unlink(sorted(glob.glob(f"{out}/*.parquet"))[1])
     assert main(["verify", f"{out}/*.parquet"]) == 3
     assert "is listed in the manifest with 25 records, but is not there" in capsys.readouterr().out
+
+
+def test_a_file_that_is_spelled_in_two_ways_is_read_once(tmp_path):
+    (tmp_path / "d").mkdir()
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "d" / "a.parquet")
+    (tmp_path / "link").symlink_to(tmp_path / "d")
+    for other in ("d/a.parquet", "d/../d/a.parquet", "./d//a.parquet", "d", "d/*.parquet", "link/a.parquet"):
+        ds = Dataset.open([tmp_path / "d" / "a.parquet", f"{tmp_path}/{other}"])
+        assert [b.to_pydict() for b in ds.read_batches()] == [{"x": [1, 2]}]
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_links_to_one_file_are_said(tmp_path, link, caplog):
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
+    assert Dataset.open(tmp_path).num_records == 2 and not caplog.messages
+    link(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    assert Dataset.open(tmp_path).num_records == 4  # as pyarrow reads the directory
+    assert caplog.messages == [
+        f"{tmp_path}/a.parquet and {tmp_path}/b.parquet are links to one file: its records are read once for each of such names"
+    ]

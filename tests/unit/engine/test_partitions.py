@@ -187,3 +187,24 @@ def test_a_column_that_the_file_has_is_read_from_it(tmp_path):
     pq.write_table(pa.table({"x": [1], "year": pa.array([2024], pa.int64())}), tmp_path / "year=2024" / "a.parquet")
     assert table(Dataset.open(str(tmp_path))).to_pylist() == [{"x": 1, "year": 2024}]
     assert Dataset.open(str(tmp_path)).schema.field("year").type == pa.int64()
+
+
+def test_a_column_that_only_some_files_hold_themselves_is_refused(years):
+    """It would be missing where the directory names it."""
+    pq.write_table(pa.table({"x": [9], "year": [2030]}), f"{years}/year=2025/more.parquet")
+    with pytest.raises(
+        DataError, match="has column 'year' in the name of its directory alone, and other files hold it"
+    ) as caught:
+        Dataset.open(years).schema  # noqa: B018
+    assert "year=20" in caught.value.path and "more" not in caught.value.path
+
+
+def test_two_directories_of_one_key_are_refused_where_they_differ(tmp_path):
+    for keys in ("k=1/k=1", "k=1/k=2"):
+        os.makedirs(tmp_path / keys)
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "k=1/k=1/a.parquet")
+    assert table(Dataset.open(tmp_path)).to_pylist() == [{"x": 1, "k": 1}]
+    pq.write_table(pa.table({"x": [2]}), tmp_path / "k=1/k=2/a.parquet")
+    with pytest.raises(DataError, match="lies in two directories k=VALUE that say different values") as caught:
+        Dataset.open(tmp_path).schema  # noqa: B018
+    assert caught.value.path == str(tmp_path / "k=1/k=2/a.parquet")

@@ -182,6 +182,8 @@ def _quotas(total: int, shares: np.ndarray) -> np.ndarray:
 def _count_labels(column: pa.Array, parts: np.ndarray, seen: list[collections.Counter[str]]) -> None:
     if pa.types.is_nested(column.type) or any(len(each) > _MOST_LABELS for each in seen):
         return
+    if pa.types.is_float16(column.type):  # which Arrow does not count
+        column = column.cast(pa.float32())
     for index, each in enumerate(seen):
         for entry in pc.value_counts(column.filter(pa.array(parts == index))).to_pylist():
             value = entry["values"]

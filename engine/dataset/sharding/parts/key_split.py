@@ -43,8 +43,9 @@ def texts_of(column: pa.Array, name: str) -> pa.Array:
         column = column.cast(pa.int32() if types.is_time32(kind) else pa.int64())
     elif types.is_duration(kind):
         column = column.cast(pa.int64())
-    elif types.is_float32(kind) or types.is_float64(kind):  # -0.0 equals 0.0, and its text would not
-        column = pc.if_else(pc.equal(column, pa.scalar(0.0, kind)), pa.scalar(0.0, kind), column)
+    elif types.is_floating(kind):  # -0.0 equals 0.0, and its text would not; of 16 bits Arrow compares none
+        wide = column.cast(pa.float32()) if types.is_float16(kind) else column
+        column = pc.if_else(pc.equal(wide, pa.scalar(0.0, wide.type)), pa.scalar(0.0).cast(kind), column)
     if not is_text_or_bytes(kind):
         try:
             column = column.cast(pa.string())

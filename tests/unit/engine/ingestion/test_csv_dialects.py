@@ -296,6 +296,43 @@ def monkeypatch_pieces(monkeypatch):
     return lambda size: monkeypatch.setattr("engine.formats.csv.pieces.PIECE_BYTES", size)
 
 
+STRAY = [
+    (b'"x"y,1', 5), (b'"x" ,1', 5), (b'"x\\"y",1', 5), (b'"x"y"z",1', 5), (b'1,"x"y', 5), (b'"p\nq"r,2', 6), (b'"x""y"z,1', 5),
+    (b'"x\\"",1\n"y",2', 6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "line"), STRAY)
+@pytest.mark.parametrize("piece_bytes", [4, 1 << 20])
+def test_text_behind_a_closing_quote_is_refused_with_its_line(tmp_path, row, line, piece_bytes, monkeypatch_pieces):
+    """What Python, pandas and pyarrow make of it is nobody's text; polars, and Python where it is strict, refuse it."""
+    monkeypatch_pieces(piece_bytes)
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'a,b\n"1\n2",2\n3,4\n' + row + b"\n5,6\n")
+    with pytest.raises(csv.Error, match="',' expected after '\"'"):
+        list(csv.reader(io.StringIO(path.read_text(), newline=""), strict=True))
+    with pytest.raises(
+        DataError, match=f"text follows the quote that closes a value, at line {line}: .* twice"
+    ) as caught:
+        read(path)
+    assert (caught.value.path, caught.value.record) == (str(path), 2)
+
+
+@pytest.mark.parametrize("header", [None, False])
+def test_text_behind_a_closing_quote_of_the_first_row_is_refused(tmp_path, header):
+    (tmp_path / "a.csv").write_text('"a"x,b\n1,2\n')
+    with pytest.raises(DataError, match=r"text follows the quote that closes a value, at line 1: '\"a\"x,b") as caught:
+        read(tmp_path / "a.csv", header=header)
+    assert caught.value.record == 0
+    assert read(tmp_path / "a.csv", quote="none").to_pydict() == {'"a"x': [1], "b": [2]}
+
+
+def test_quotes_inside_a_value_that_no_quote_opens_are_text(tmp_path):
+    (tmp_path / "a.csv").write_text('a,b\nx"y",5\' 6"\n "z",\\N\n"q\\",""\n')
+    rows = list(csv.reader(io.StringIO((tmp_path / "a.csv").read_text()), strict=True))
+    assert [list(row.values()) for row in read(tmp_path / "a.csv").to_pylist()] == rows[1:]
+
+
 # Bytes that mean something to a reader of CSV, often beside each other, which random bytes seldom are.
 TOKENS = st.sampled_from(
     [

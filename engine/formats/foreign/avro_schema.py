@@ -1,0 +1,125 @@
+"""Avro's types as Arrow's: records as structs, named types wherever they are used again, unions of numbers as what holds all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from engine.core.errors import DataError
+
+__all__ = ["arrow_schema"]
+
+_SIMPLE = {
+    "null": pa.null(),
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "bytes": pa.binary(),
+    "string": pa.string(),
+}
+_LOGICAL: dict[tuple[str, Any], pa.DataType] = {
+    ("int", "date"): pa.date32(),
+    ("int", "time-millis"): pa.time32("ms"),
+    ("long", "time-micros"): pa.time64("us"),
+    ("long", "timestamp-millis"): pa.timestamp("ms", "UTC"),
+    ("long", "timestamp-micros"): pa.timestamp("us", "UTC"),
+    ("long", "local-timestamp-millis"): pa.timestamp("ms"),
+    ("long", "local-timestamp-micros"): pa.timestamp("us"),
+    ("string", "uuid"): pa.string(),
+    ("fixed", "uuid"): pa.string(),
+}
+_NUMBERS = {"int", "long", "float", "double"}
+_LEAST_DIGITS_OF_256, _MOST_DIGITS = 39, 76
+
+
+def arrow_schema(schema: Any, path: str) -> pa.Schema:
+    """Returns the columns of a file's records.
+
+    Args:
+        schema: of whoever wrote the file, as fastavro parsed it: names of types are whole.
+        path: of the file, for errors.
+
+    Raises:
+        DataError: what is written is no record, or a field is of no type that a column can have.
+    """
+    if not isinstance(schema, dict) or schema.get("type") not in ("record", "error"):
+        raise DataError("its records are not Avro records with named fields", path=path)
+    types = _Types(path)
+    types.open.add(schema["name"])
+    return pa.schema([types.field(field["name"], field["type"]) for field in schema["fields"]])
+
+
+class _Types:
+    """The types of one file; those with a name are kept for where the name stands."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._named: dict[str, pa.DataType] = {}
+        self.open: set[str] = set()  # records whose fields are being looked at
+
+    def field(self, name: str, kind: Any) -> pa.Field:
+        if not isinstance(kind, list):
+            return pa.field(name, self._type(name, kind), kind == "null")
+        others = [one for one in kind if one != "null"]
+        if len(others) > 1 and set(map(str, others)) <= _NUMBERS:
+            whole = set(others) <= {"int", "long"}
+            return pa.field(name, pa.int64() if whole else pa.float64(), "null" in kind)
+        if len(others) > 1:
+            said = ", ".join(_called(one) for one in others)
+            raise self._refused(name, f"a union of {said}, and no column holds both")
+        return pa.field(name, self._type(name, others[0]) if others else pa.null(), "null" in kind)
+
+    def _type(self, name: str, kind: Any) -> pa.DataType:
+        if isinstance(kind, list):
+            return self.field(name, kind).type
+        if isinstance(kind, str):
+            if kind in self.open:
+                raise self._refused(name, f"a {kind!r} within a {kind!r}, and no column's type holds itself")
+            found = _SIMPLE.get(kind, self._named.get(kind))
+            if found is None:
+                raise self._refused(name, f"the named type {kind!r}, which is nowhere said")
+            return found
+        found = self._complex(name, kind)
+        if "name" in kind:
+            self._named[kind["name"]] = found
+        return found
+
+    def _complex(self, name: str, kind: dict[str, Any]) -> pa.DataType:
+        logical, base = kind.get("logicalType"), kind["type"]
+        if logical == "decimal" and base in ("bytes", "fixed"):
+            return self._decimal(name, kind["precision"], kind.get("scale", 0))
+        if isinstance(base, str) and (base, logical) in _LOGICAL:
+            return _LOGICAL[base, logical]
+        if base == "enum":
+            return pa.string()
+        if base == "fixed":
+            return pa.binary(kind["size"])
+        if base == "array":
+            return pa.list_(pa.field("item", self._type(name, kind["items"])))
+        if base == "map":
+            return pa.map_(pa.string(), self._type(name, kind["values"]))
+        if base in ("record", "error"):
+            self.open.add(kind["name"])
+            fields = [self.field(field["name"], field["type"]) for field in kind["fields"]]
+            self.open.discard(kind["name"])
+            return pa.struct(fields)
+        return self._type(name, base)
+
+    def _decimal(self, name: str, precision: int, scale: int) -> pa.DataType:
+        if precision > _MOST_DIGITS:
+            raise self._refused(name, f"decimals of {precision} digits, and Arrow's have up to {_MOST_DIGITS}")
+        return (pa.decimal128 if precision < _LEAST_DIGITS_OF_256 else pa.decimal256)(precision, scale)
+
+    def _refused(self, name: str, what: str) -> DataError:
+        return DataError(
+            f"field {name!r} is {what}: give each type a field of its own where the file is written", path=self._path
+        )
+
+
+def _called(kind: Any) -> str:
+    if isinstance(kind, dict):
+        return str(kind.get("logicalType") or kind.get("name") or kind["type"])
+    return str(kind)
