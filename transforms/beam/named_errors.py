@@ -30,7 +30,7 @@ class NamingRunGraph(RunGraph):
             saved_model_dir: directory of the transform graph, which also says which line made which operation.
 
         Raises:
-            ConfigError: the graph fails on the batch, or gives an output another number of rows than the batch has.
+            ConfigError: the graph fails on the batch, or gives its outputs different numbers of rows.
         """
         try:
             (outputs,) = super().process(batch, saved_model_dir)
@@ -67,12 +67,14 @@ def name_errors(transformed: Any) -> None:
 
 
 def _check_rows(outputs: Any, rows: int, model: str) -> None:
-    for name, value in outputs.items():
-        if not hasattr(value, "get_shape"):
-            continue  # passed through from the batch
-        found = rows_of(value)
-        if found != rows:
-            raise ConfigError(
-                f"transform: {place_of_output(model, name)} returned output {name!r} with {found} rows for {rows} records: each output "
-                "needs one row a record; drop records before the analysis, or mark them with a weight of 0"
-            )
+    """Refuses outputs of different numbers of rows; where all have another one than the records, TFT takes it, and so do its users."""
+    found = {
+        name: rows_of(value) for name, value in outputs.items() if hasattr(value, "get_shape")
+    }  # others are passed through
+    if len(set(found.values())) < 2:
+        return
+    name, count = next((name, count) for name, count in found.items() if count != rows)
+    raise ConfigError(
+        f"transform: {place_of_output(model, name)} returned output {name!r} with {count} rows for {rows} records: each output "
+        "needs one row a record; drop records before the analysis, or mark them with a weight of 0"
+    )

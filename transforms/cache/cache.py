@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.progress import Progress
-from engine.storage.paths import stat
+from engine.storage.paths import is_remote, local_path, stat
 from transforms.accumulators.base import Accumulator, Part
 from transforms.cache.cache_file import SpanCache, read_span, write_span
 from transforms.cache.state_keys import analyzer_key
@@ -81,19 +81,22 @@ class CachingRunner:
         self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress
     ) -> PassResult:
         """Returns the merged parts of a pass over all splits, those of known spans out of the cache."""
-        # A key that nobody can have again, where what a state depends on is unknown.
-        keys = [analyzer_key(plan, each, reader.schema) or secrets.token_hex(20) for each in plan.analyzers]
+        known_keys = [analyzer_key(plan, each, reader.schema) for each in plan.analyzers]
+        # A key that nobody can have again, where what a state depends on is unknown: such a state is merged, and not kept.
+        keys = [key or secrets.token_hex(20) for key in known_keys]
+        lasting = frozenset(key for key in known_keys if key is not None)
         rows: dict[int, int] = {}
         blobs: dict[tuple[int, int], list[bytes | memoryview]] = {}
         for span, paths in self._spans.items():
             indices = [index for index, split in enumerate(splits) if split.path in set(paths)]
-            known = self._known(span, keys)
+            mark = files_mark(paths)  # before they are read: files that change meanwhile have another one afterwards
+            known = self._known(span, mark, keys)
             if known is None:
                 result = self._read(plan, reader, [splits[index] for index in indices], progress)
                 rows.update((indices[at], count) for at, count in result.split_rows.items())
                 records = sum(result.split_rows.values())
                 self.records_read += records
-                known = self._store(span, records, keys, result)
+                known = self._store(span, mark, records, keys, lasting, result)
             else:
                 rows.update(_rows_of_splits(splits, indices, known.records))
                 progress.advance(known.records)
@@ -106,21 +109,24 @@ class CachingRunner:
     def _path(self, span: str) -> Path:
         return self._directory / f"{span}.fpac"
 
-    def _known(self, span: str, keys: Sequence[str]) -> SpanCache | None:
+    def _known(self, span: str, mark: str, keys: Sequence[str]) -> SpanCache | None:
         cached = read_span(self._path(span))
-        if cached is None or cached.mark != files_mark(self._spans[span]):
+        if cached is None or cached.mark != mark:
             return None
         return cached if all(key in cached.parts for key in keys) else None
 
-    def _store(self, span: str, records: int, keys: Sequence[str], result: PassResult) -> SpanCache:
-        mark = files_mark(self._spans[span])
+    def _store(
+        self, span: str, mark: str, records: int, keys: Sequence[str], lasting: frozenset[str], result: PassResult
+    ) -> SpanCache:
         parts: dict[str, dict[int, Any]] = {key: {} for key in keys}
         for (index, number), blob in result.parts.items():
             parts[keys[index]][number] = blob
-        old = read_span(self._path(span))
-        kept = dict(old.parts) if old is not None and old.mark == mark else {}
-        # What later phases of the same analysis asked for stays beside what the first asked for.
-        write_span(self._path(span), SpanCache(span=span, mark=mark, records=records, parts={**kept, **parts}))
+        new = {key: blobs for key, blobs in parts.items() if key in lasting}
+        if new:
+            old = read_span(self._path(span))
+            kept = dict(old.parts) if old is not None and old.mark == mark else {}
+            # What later phases of the same analysis asked for stays beside what the first asked for.
+            write_span(self._path(span), SpanCache(span=span, mark=mark, records=records, parts={**kept, **new}))
         return SpanCache(span=span, mark=mark, records=records, parts=parts)
 
     def _read(self, plan: AnalysisPass, reader: SplitReader, splits: Sequence[Any], progress: Progress) -> PassResult:
@@ -129,10 +135,16 @@ class CachingRunner:
 
 
 def files_mark(paths: Sequence[str]) -> str:
-    """Returns a hash of the files' names, sizes and times of change: what must be the same for a span to be the same."""
+    """Returns a hash of the files' names, sizes and times of change: what must be the same for a span to be the same.
+
+    Of local files also the time that no program can set: `cp -p`, `rsync -t` and `tar` give new content the old time and, often
+    enough, the old size.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
-        digest.update(repr((os.path.basename(path), *stat(path))).encode())
+        size, modified_ns = stat(path)
+        changed_ns = 0 if is_remote(path) else os.stat(local_path(path)).st_ctime_ns
+        digest.update(repr((os.path.basename(path), size, modified_ns, changed_ns)).encode())
     return digest.hexdigest()
 
 

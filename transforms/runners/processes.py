@@ -26,9 +26,12 @@ from transforms.runners.base import BatchReader
 from transforms.runners.exchange import write_parts
 from transforms.runners.process_worker import split_directory
 
-__all__ = ["WorkerProcesses"]
+__all__ = ["WorkerProcesses", "shared_memory"]
 
 _SHARED_MEMORY = "/dev/shm"
+_LEAST_SHARED_BYTES = (
+    1 << 30
+)  # a container has 64 MiB there where nobody asked for more, which states of many keys fill
 _START_S = 120  # workers import TensorFlow first, all at once, which a busy machine takes its time for
 
 
@@ -47,8 +50,7 @@ class WorkerProcesses:
 
     def __enter__(self) -> WorkerProcesses:
         with contextlib.ExitStack() as stack:
-            shared = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-            self._directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fullpass-", dir=shared))
+            self._directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fullpass-", dir=shared_memory()))
             key, address = secrets.token_bytes(32), os.path.join(self._directory, "socket")
             listener = stack.enter_context(Listener(address, "AF_UNIX", backlog=self._count, authkey=key))
             process = subprocess.Popen(
@@ -121,6 +123,18 @@ class WorkerProcesses:
 
         with ThreadPoolExecutor(self._count) as pool:
             return list(pool.map(ask, requests))
+
+
+def shared_memory(least_bytes: int = _LEAST_SHARED_BYTES) -> str | None:
+    """Returns the directory of shared memory, or None (for the directory of temporary files) where it is missing or too small.
+
+    Args:
+        least_bytes: that must be free there.
+    """
+    if not os.access(_SHARED_MEMORY, os.W_OK):
+        return None
+    room = os.statvfs(_SHARED_MEMORY)
+    return _SHARED_MEMORY if room.f_bavail * room.f_frsize >= least_bytes else None
 
 
 def _ask(connection: Connection, request: tuple[Any, ...], count: Callable[[int], None]) -> Any:

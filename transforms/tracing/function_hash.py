@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import sys
-import sysconfig
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
 
+from transforms.tracing.code_reach import imports_of, in_library, installed, names_of, reads_outside
+from transforms.tracing.hidden_fields import is_native, pickled, slots_of
+
 __all__ = ["function_hash"]
 
-_LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
+_EXACT = (tuple, list, dict, types.MappingProxyType, set, frozenset, np.ndarray)
+_HEAP, _IMMUTABLE = (
+    1 << 9,
+    1 << 8,
+)  # flags of types: made while Python runs, as classes are; never changed, as those in C are
 
 
 class _Unknown(Exception):
@@ -45,11 +52,14 @@ class _Visit:
         self.digest = hashlib.blake2b(digest_size=20)
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # alive, so that no id is given twice
+        self._attributes: set[tuple[int, str]] = set()
 
     def value(self, value: Any) -> None:
         """Adds a value of any kind."""
-        if isinstance(value, _PLAIN):
+        if type(value) in _PLAIN:
             self._text(type(value).__name__, repr(value))
+        elif isinstance(value, types.ModuleType):
+            self._module(value, frozenset())
         elif id(value) in self._seen:
             self._text("seen", self._seen[id(value)])
         else:
@@ -62,22 +72,14 @@ class _Visit:
             self._function(value)
         elif isinstance(value, types.CodeType):
             self._code(value)
-        elif isinstance(value, types.ModuleType):
-            self._module(value)
         elif isinstance(value, types.MethodType):
             self._items("method", (value.__func__, value.__self__))
+        elif isinstance(value, (staticmethod, classmethod)):
+            self._items(type(value).__name__, (value.__func__,))
+        elif isinstance(value, property):
+            self._items("property", (value.fget, value.fset, value.fdel))
         elif isinstance(value, functools.partial):
             self._items("partial", (value.func, value.args, value.keywords))
-        elif isinstance(value, (tuple, list)):
-            self._items(type(value).__name__, value)
-        elif isinstance(value, Mapping):
-            self._items("mapping", (part for item in value.items() for part in item))
-        elif isinstance(value, (set, frozenset)):
-            self._text("set", sorted(repr(each) for each in value))
-            if not all(isinstance(each, _PLAIN) for each in value):
-                raise _Unknown
-        elif isinstance(value, (np.ndarray, np.generic)):
-            self._array(np.asarray(value))
         elif isinstance(value, type):
             self._class(value)
         elif isinstance(value, types.BuiltinFunctionType):
@@ -86,8 +88,30 @@ class _Visit:
             self.value(None if isinstance(bound, types.ModuleType) else bound)
         elif isinstance(value, (np.ufunc, np.dtype)):
             self._text("numpy", repr(value))
-        else:
+        elif isinstance(value, logging.Logger):
+            self._text("logger", value.name)
+        elif not self._content(value):
             self._instance(value)
+        elif type(value) not in _EXACT and not isinstance(value, np.generic):
+            self._instance(value)  # more than its content: the default of a defaultdict, the mask of an array
+
+    def _content(self, value: Any) -> bool:
+        """Adds what a container, an array or a kind of number or text holds; returns False for anything else."""
+        if isinstance(value, (np.ndarray, np.generic)):  # before numbers: a float64 of numpy is a float, too
+            self._array(np.asarray(value))
+        elif isinstance(value, (tuple, list)):
+            self._items("tuple" if isinstance(value, tuple) else "list", value)
+        elif isinstance(value, Mapping):
+            self._items("mapping", (part for item in value.items() for part in item))
+        elif isinstance(value, (set, frozenset)):
+            self._text("set", sorted(repr(each) for each in value))
+            if not all(type(each) in _PLAIN for each in value):
+                raise _Unknown
+        elif base := next((each for each in _PLAIN if isinstance(value, each)), None):
+            self._text(base.__name__, base.__repr__(value))  # type: ignore[call-arg]  # of the base: classes may have one of their own
+        else:
+            return False
+        return True
 
     def _text(self, kind: str, value: Any) -> None:
         text = f"{kind}:{value}".encode("utf-8", "surrogatepass")
@@ -106,26 +130,60 @@ class _Visit:
             self._text("array", (array.dtype.str, array.shape, hashlib.blake2b(array.tobytes()).hexdigest()))
 
     def _function(self, function: types.FunctionType) -> None:
-        self._items("defaults", (function.__defaults__, function.__kwdefaults__))
+        self._items("defaults", (function.__defaults__, function.__kwdefaults__, vars(function)))
         cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-        if _in_library(function.__code__.co_filename):
+        if in_library(function.__code__.co_filename):
             self._text("library", f"{function.__module__}.{function.__qualname__} {_version(function.__module__)}")
             self._items("closure", cells)  # a library's wrapper holds the user's function there
             return
+        names = names_of(function.__code__)
+        self._imports(function.__code__, function.__globals__.get("__package__"), names)
         self._items("function", (function.__code__, cells))
-        for name in sorted(_names(function.__code__) & function.__globals__.keys()):
+        for name in sorted(names & function.__globals__.keys()):
             self._text("global", name)
-            self.value(function.__globals__[name])
+            self._used(function.__globals__[name], names)
+
+    def _imports(self, code: types.CodeType, package: str | None, names: Set[str]) -> None:
+        try:
+            for module in imports_of(code, package):
+                self._module(module, names)
+        except Exception as error:  # what a module raises that cannot be imported now
+            raise _Unknown from error
+        for inner in code.co_consts:
+            if isinstance(inner, types.CodeType):
+                self._imports(inner, package, names)
 
     def _code(self, code: types.CodeType) -> None:
+        if reads_outside(code):
+            raise _Unknown
         self._text("code", (code.co_code, code.co_names, code.co_varnames, code.co_argcount, code.co_flags))
+        self._text("arguments", (code.co_posonlyargcount, code.co_kwonlyargcount, code.co_cellvars, code.co_freevars))
+        self._text("handlers", getattr(code, "co_exceptiontable", b""))  # since Python 3.11
         self._items("constants", code.co_consts)
 
-    def _module(self, module: types.ModuleType) -> None:
+    def _used(self, value: Any, names: Set[str]) -> None:
+        if isinstance(value, types.ModuleType):
+            self._module(value, names)
+        else:
+            self.value(value)
+
+    def _module(self, module: types.ModuleType, names: Set[str]) -> None:
+        """Adds the source of a user's module and the values that `names` have in it: anybody may set them, or read them from a file."""
+        self._text("module", module.__name__)
         file = getattr(module, "__file__", None)
-        if file is None or _in_library(file):
-            self._text("module", f"{module.__name__} {_version(module.__name__)}")
+        if file is None or in_library(file):
+            self._text("version", _version(module.__name__))
             return
+        if id(module) not in self._seen:
+            self._seen[id(module)] = len(self._seen)
+            self._source(module, file)
+        for name in sorted(names & vars(module).keys()):
+            if (id(module), name) not in self._attributes:
+                self._attributes.add((id(module), name))
+                self._text("attribute", name)
+                self._used(vars(module)[name], names)
+
+    def _source(self, module: types.ModuleType, file: str) -> None:
         try:
             with open(file, "rb") as source:
                 self._text("source", source.read())
@@ -141,27 +199,25 @@ class _Visit:
     def _class(self, kind: type) -> None:
         module = sys.modules.get(kind.__module__)
         file = getattr(module, "__file__", None)
-        known = module is not None and kind.__module__ != "__main__" and (file is None or _in_library(file))
+        known = module is not None and kind.__module__ != "__main__" and (file is None or in_library(file))
         self._text("class", f"{kind.__module__}.{kind.__qualname__} {_version(kind.__module__)}")
         if not known:
             members = {name: each for name, each in vars(kind).items() if _is_content(name, each)}
             self._items("members", (part for item in sorted(members.items()) for part in item))
-            self._items("bases", kind.__bases__)
+            self._items("bases", (*kind.__bases__, *([type(kind)] if type(kind) is not type else [])))
 
     def _instance(self, value: Any) -> None:
         if hasattr(value, "as_datatype_enum"):  # a TensorFlow type
             self._text("dtype", value.as_datatype_enum)
             return
-        try:
-            state = vars(value)
-        except TypeError as error:
-            raise _Unknown from error
-        self._items("instance", (type(value), state))
-
-
-def _names(code: types.CodeType) -> set[str]:
-    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+        kind = type(value)
+        slots = {name: getattr(value, name, None) for name in slots_of(kind)}
+        self._items("instance", (kind, getattr(value, "__dict__", None), slots))
+        if any(map(is_native, kind.__mro__[:-1])):
+            state = pickled(value)
+            if state is None:
+                raise _Unknown
+            self._items("state", state)
 
 
 def _is_filled(cell: Any) -> bool:
@@ -172,14 +228,11 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _is_content(name: str, member: Any) -> bool:
-    return name not in ("__dict__", "__weakref__", "__doc__", "__module__") and not isinstance(
+    return name not in ("__dict__", "__weakref__", "__doc__", "__module__", "_abc_impl") and not isinstance(
         member, (types.GetSetDescriptorType, types.MemberDescriptorType)
     )
 
 
-def _in_library(file: str) -> bool:
-    return file.startswith(_LIBRARIES) or file.startswith("<frozen")
-
-
 def _version(module: str) -> str:
-    return str(getattr(sys.modules.get((module or "").partition(".")[0]), "__version__", sys.version))
+    top = (module or "").partition(".")[0]
+    return str(getattr(sys.modules.get(top), "__version__", "")) + str(installed(top) or "")

@@ -180,6 +180,66 @@ def test_another_body_of_a_python_function_is_read_again(tmp_path: Path, operati
     assert read == [1, 1, 0, 0]
 
 
+def _fixed_size_rows(path: Path, value: float) -> None:
+    """Rows whose file has the same size and time whatever they hold."""
+    table = pa.table({"x": pa.array([value] * 10, pa.float32())})
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(table, path, use_dictionary=False, compression="none")
+    os.utime(path, ns=(1, 1))
+
+
+def _mean(inputs: dict[str, Any]) -> dict[str, Any]:
+    import tensorflow_transform as tft
+
+    return {"x": 0 * inputs["x"] + tft.mean(inputs["x"])}
+
+
+def test_new_content_of_old_size_and_time_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "rows" / "day.parquet"
+
+    class Overtaken(Reading):
+        """Something writes the file anew while it is read."""
+
+        def accumulate(self, *args: Any) -> Any:
+            result = super().accumulate(*args)
+            _fixed_size_rows(path, 3.0)
+            return result
+
+    def mean(runner: Any) -> float:
+        spans = {"day": Dataset.open(str(path))}
+        analyze_spans(spans, _mean, str(tmp_path / "graph"), tmp_path / "cache", runner=runner)
+        one = pa.table({"x": pa.array([0.0], pa.float32())})
+        return float(parity.outputs(str(tmp_path / "graph"), one, spans["day"].feature_spec())["x"][0])
+
+    found = []
+    for value in (1.0, 2.0):
+        _fixed_size_rows(path, value)
+        found.append(mean(Reading()))
+    _fixed_size_rows(path, 1.0)
+    found += [mean(Overtaken()), mean(Reading()), mean(Reading())]
+    assert found == [1.0, 2.0, 1.0, 3.0, 3.0]
+
+
+def test_states_that_nobody_can_find_again_are_not_kept(tmp_path: Path) -> None:
+    import threading
+
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    lock = threading.Lock()
+
+    def unknown(inputs: dict[str, Any]) -> dict[str, Any]:
+        same = tf.numpy_function(lambda values: (lock, values)[1], [inputs["x"]], tf.float32)
+        return {"x": 0 * inputs["x"] + tft.max(tf.ensure_shape(same, [None]))}
+
+    spans = {"day": write_span_rows(tmp_path / "rows", 0)}
+    for _ in range(2):
+        reading = Reading()
+        analyze_spans(spans, unknown, str(tmp_path / "graph"), tmp_path / "cache", runner=reading)
+        assert reading.paths == ["span-0.parquet"]
+    assert not list(tmp_path.glob("cache/*.fpac"))
+
+
 def test_the_file_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "day.fpac"
     write_span(path, SpanCache(span="day", mark="m", records=3, parts={"k": {0: b"abc", 2: b"defg"}, "empty": {}}))

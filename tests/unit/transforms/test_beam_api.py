@@ -86,7 +86,7 @@ def _numbers(inputs):
 
 
 def _some_rows(inputs):
-    return {"n": tf.boolean_mask(inputs["s"], inputs["s"] != "a")}
+    return {"n": tf.boolean_mask(inputs["s"], inputs["s"] != "a"), "all": inputs["s"]}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,17 @@ def test_transform_dataset_names_the_line_that_fails_in_one_line(function, messa
     text = re.sub(r" \[while running .*", "", str(caught.value), flags=re.S)
     assert re.search(message.format(line=inspect.getsourcelines(function)[1] + 1), text), text
     assert "\n" not in text
+
+
+def test_transform_dataset_takes_other_numbers_of_rows_as_tft_does(tmp_path):
+    metadata = tft.DatasetMetadata.from_feature_spec({"s": tf.io.FixedLenFeature([], tf.string)})
+    twice = lambda inputs: {
+        "n": tf.repeat(inputs["s"], 2),
+        "number": tf.repeat(tf.cast(tf.strings.length(inputs["s"]), tf.int64), 2),
+    }
+    with fullpass_beam.Context(temp_dir=str(tmp_path)):
+        (rows, _), _ = ([{"s": b"a"}, {"s": b"bc"}], metadata) | fullpass_beam.AnalyzeAndTransformDataset(twice)
+    assert [(row["n"], row["number"]) for row in rows] == [(b"a", 1), (b"a", 1), (b"bc", 2), (b"bc", 2)]
 
 
 class _Count(beam.PTransform):

@@ -78,6 +78,84 @@ def test_closures_and_partials_are_hashed(change: Any) -> None:
     assert function_hash(change(1)) != function_hash(change(2))
 
 
+_FIXED = (
+    "def function(x):\n    import hash_helper\n    from hash_helper import more\n    return more(x) + hash_helper.K\n"
+)
+_CLASS = """
+class A:
+    @staticmethod
+    def a():
+        return 1
+    @classmethod
+    def b(cls):
+        return 3
+    @property
+    def c(self):
+        return 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new"),
+    [
+        (_CLASS + "def function(x):\n    return A.a()", "return 1", "return 2"),
+        (_CLASS + "def function(x):\n    return A.b()", "return 3", "return 4"),
+        (_CLASS + "def function(x):\n    return A().c", "return 5", "return 6"),
+        ("class M(type):\n  def w(cls): return 1\nclass A(metaclass=M): pass\ndef function(x):\n    return A.w()", "1", "2"),
+        ("class B: pass\nclass C(B):\n  __slots__ = ('v',)\nc = C()\nc.v = 1\ndef function(x):\n    return c.v", "c.v = 1", "c.v = 2"),
+        ("import collections\nd = collections.defaultdict(lambda: 1)\ndef function(x):\n    return d[x]", "1", "2"),
+        ("class L(list):\n    pass\nk = L()\nk.v = 1\ndef function(x):\n    return k.v", "k.v = 1", "k.v = 2"),
+        ("import random\nr = random.Random(1)\ndef function(x):\n    return r.random()", "Random(1)", "Random(2)"),
+        ("import re\np = re.compile('a')\ndef function(x):\n    return p.sub('', x)", "'a'", "'b'"),
+        ("import numpy as np\nm = np.ma.array([1, 2], mask=[0, 0])\ndef function(x):\n    return m", "[0, 0]", "[0, 1]"),
+        ("def function(x):\n    return x\nfunction.k = 1", "k = 1", "k = 2"),
+        ("K = 1\ndef function(x):\n    return globals()['K']", "K = 1", "K = 2"),
+        ("import dataclasses\n@dataclasses.dataclass\nclass D:\n  k: int = 1\ndef function(x):\n  return D().k", "= 1", "= 2"),
+        ("import hash_helper\nhash_helper.K = 1\ndef function(x):\n    return x * hash_helper.K", "K = 1", "K = 2"),
+    ],
+)  # fmt: skip
+def test_what_python_hides_is_hashed(tmp_path: Path, source: str, old: str, new: str) -> None:
+    first = function_hash(load(tmp_path, source))
+    assert first is not None and first == function_hash(load(tmp_path, source))
+    assert function_hash(load(tmp_path, source.replace(old, new))) not in (None, first)
+
+
+def test_what_a_function_imports_while_it_runs_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = function_hash(load(tmp_path, _FIXED, "K = 1\n" + _HELPER))
+    assert first is not None and first == function_hash(load(tmp_path, _FIXED, "K = 1\n" + _HELPER))
+    assert function_hash(load(tmp_path, _FIXED, "K = 1\n" + _HELPER.replace("+ 1", "+ 2"))) not in (None, first)
+    # The module's file says where its value comes from, not what it is today.
+    file = tmp_path / "settings.txt"
+    of_file = f"K = float(open({str(file)!r}).read())\n" + _HELPER
+    found = []
+    for text in ("1", "1", "2"):
+        file.write_text(text)
+        found.append(function_hash(load(tmp_path, _FIXED, of_file)))
+    assert found[0] == found[1] != found[2] and None not in found
+
+
+def test_an_installed_package_is_its_files_own_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transforms.tracing import code_reach
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    notes = tmp_path / "hash_installed-1.0.dist-info"
+    notes.mkdir()
+    (notes / "METADATA").write_text("Metadata-Version: 2.1\nName: hash_installed\nVersion: 1.0\n")
+    found = []
+    for digest in ("a", "a", "b"):
+        (notes / "RECORD").write_text(f"hash_installed/__init__.py,sha256={digest},3\n")
+        code_reach.installed.cache_clear()
+        found.append(code_reach.installed("hash_installed"))
+    code_reach.installed.cache_clear()
+    assert found[0] == found[1] != found[2] and None not in found
+    assert code_reach.installed("no_such_package") is None
+
+
+@pytest.mark.parametrize("body", ["float(open('a').read())", "float(os.environ['A'])", "eval('x + 1')"])
+def test_code_that_reads_what_is_in_no_code_is_unknown(tmp_path: Path, body: str) -> None:
+    assert function_hash(load(tmp_path, f"import os\ndef function(x):\n    return {body}\n")) is None
+
+
 def test_what_cannot_be_told_is_unknown() -> None:
     lock = threading.Lock()
     assert function_hash(lambda x: (lock, x)) is None

@@ -17,7 +17,7 @@ from engine.core.errors import ConfigError, FullpassError
 from transforms import analyze
 from transforms.passes.analysis import AnalysisPass
 from transforms.runners.local import LocalRunner
-from transforms.runners.processes import WorkerProcesses
+from transforms.runners.processes import WorkerProcesses, shared_memory
 
 OPTIONS = ["--workers=2", "--processes=always"]
 
@@ -77,3 +77,8 @@ def test_options_of_the_local_runner_are_checked():
     for option in ("--workers=0", "--processes=perhaps", "--other=1"):
         with pytest.raises(ConfigError, match="--processes=auto, always or never"):
             LocalRunner([option])
+
+
+def test_a_small_shared_memory_is_left_alone():
+    assert shared_memory(least_bytes=1 << 62) is None
+    assert shared_memory(least_bytes=0) == ("/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
