@@ -44,7 +44,7 @@ def function_hash(function: Callable[..., Any]) -> bytes | None:
         visit.value(function)
     except (_Unknown, RecursionError):
         return None
-    return visit.digest.digest()
+    return visit.digest.digest() if visit.mentioned.isdisjoint(visit.reading) else None
 
 
 class _Visit:
@@ -53,6 +53,10 @@ class _Visit:
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # alive, so that no id is given twice
         self._attributes: set[tuple[int, str]] = set()
+        self.mentioned: set[str] = set()  # names in all code
+        self.reading: set[str] = (
+            set()
+        )  # methods that read files: how an object was loaded does not matter, unless the code does it
 
     def value(self, value: Any) -> None:
         """Adds a value of any kind."""
@@ -137,6 +141,7 @@ class _Visit:
             self._items("closure", cells)  # a library's wrapper holds the user's function there
             return
         names = names_of(function.__code__)
+        self.mentioned |= names
         self._imports(function.__code__, function.__globals__.get("__package__"), names)
         self._items("function", (function.__code__, cells))
         for name in sorted(names & function.__globals__.keys()):
@@ -203,6 +208,9 @@ class _Visit:
         self._text("class", f"{kind.__module__}.{kind.__qualname__} {_version(kind.__module__)}")
         if not known:
             members = {name: each for name, each in vars(kind).items() if _is_content(name, each)}
+            reading = {name for name, each in members.items() if _reads_when_called(name, each)}
+            self.reading |= reading
+            members = {name: each for name, each in members.items() if name not in reading}
             self._items("members", (part for item in sorted(members.items()) for part in item))
             self._items("bases", (*kind.__bases__, *([type(kind)] if type(kind) is not type else [])))
 
@@ -225,6 +233,11 @@ def _is_filled(cell: Any) -> bool:
         return cell.cell_contents is not cell
     except ValueError:  # a name that has no value yet
         return False
+
+
+def _reads_when_called(name: str, member: Any) -> bool:
+    code = getattr(getattr(member, "__func__", member), "__code__", None)
+    return isinstance(code, types.CodeType) and not name.startswith("__") and reads_outside(code)
 
 
 def _is_content(name: str, member: Any) -> bool:

@@ -156,6 +156,13 @@ def test_code_that_reads_what_is_in_no_code_is_unknown(tmp_path: Path, body: str
     assert function_hash(load(tmp_path, f"import os\ndef function(x):\n    return {body}\n")) is None
 
 
+def test_a_method_that_reads_files_matters_where_it_is_called(tmp_path: Path) -> None:
+    reading = _CLASS + "    @classmethod\n    def read(cls, path):\n        return open(path)\n"
+    assert function_hash(load(tmp_path, reading + "def function(x):\n    return A.a()\n")) is not None
+    assert function_hash(load(tmp_path, reading + "def function(x):\n    return A.read(x)\n")) is None
+    assert function_hash(load(tmp_path, reading + "def function(x):\n    return getattr(A, 'read')(x)\n")) is None
+
+
 def test_what_cannot_be_told_is_unknown() -> None:
     lock = threading.Lock()
     assert function_hash(lambda x: (lock, x)) is None
