@@ -9,10 +9,9 @@ from typing import Any
 
 __all__ = ["is_native", "pickled", "slots_of"]
 
-_HEAP, _IMMUTABLE = (
-    1 << 9,
-    1 << 8,
-)  # flags of types: made while Python runs, as classes are; never changed, as those in C are
+_HEAP = 1 << 9  # flag of a type that was made while Python runs, as classes are
+_IMMUTABLE = 1 << 8  # of one that nobody can change, as many in C are
+_WORD_BYTES = 8
 
 
 def is_native(kind: type) -> bool:
@@ -20,7 +19,9 @@ def is_native(kind: type) -> bool:
     module = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
     compiled = kind.__module__ != "__main__" and (file is None or not file.endswith((".py", ".pyc")))
-    return compiled or not kind.__flags__ & _HEAP or bool(kind.__flags__ & _IMMUTABLE)
+    # Python's own classes are an object with a dictionary, weak references and slots, of a word each. TensorFlow's tensors are larger.
+    room = object.__basicsize__ + _WORD_BYTES * (len(slots_of(kind)) + 2)
+    return compiled or not kind.__flags__ & _HEAP or bool(kind.__flags__ & _IMMUTABLE) or kind.__basicsize__ > room
 
 
 def pickled(value: Any) -> list[Any] | None:

@@ -163,6 +163,18 @@ def test_a_method_that_reads_files_matters_where_it_is_called(tmp_path: Path) ->
     assert function_hash(load(tmp_path, reading + "def function(x):\n    return getattr(A, 'read')(x)\n")) is None
 
 
+def test_tensors_are_hashed_by_their_values() -> None:
+    import tensorflow as tf
+
+    def of(tensor: Any) -> Any:
+        return function_hash(lambda x: (x, tensor))
+
+    for make in (tf.constant, tf.ragged.constant, lambda rows: tf.sparse.from_dense(rows)):
+        first = of(make([[1.0], [2.0]]))
+        assert first is not None and first == of(make([[1.0], [2.0]]))
+        assert of(make([[1.0], [3.0]])) != first
+
+
 def test_what_cannot_be_told_is_unknown() -> None:
     lock = threading.Lock()
     assert function_hash(lambda x: (lock, x)) is None
