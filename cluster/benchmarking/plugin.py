@@ -21,14 +21,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cluster.benchmarking.machine import circumstances
 from cluster.benchmarking.machine import machine_info as describe
 from cluster.benchmarking.pairs import PairedResult, paired
 from cluster.benchmarking.results import note, record_pair
+from engine.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from engine.dataset.dataset import Dataset
 
-__all__ = ["fullpass_dataset", "pytest_addoption", "pytest_benchmark_update_machine_info", "throughput"]
+__all__ = [
+    "fullpass_dataset",
+    "pytest_addoption",
+    "pytest_benchmark_generate_json",
+    "pytest_benchmark_update_machine_info",
+    "throughput",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,6 +55,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """Adds the cores and the libraries to pytest-benchmark's account of the machine."""
     machine_info["fullpass"] = describe()
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_benchmark_generate_json(benchmarks: list[Any]) -> None:
+    """Leaves out what failed before its first round: pytest-benchmark takes the least of no figures and writes nothing at all.
+
+    A benchmark that noted no date, load and version of the code gets those of the end of the run.
+    """
+    benchmarks[:] = [each for each in benchmarks if each.stats.data]
+    for each in benchmarks:
+        each.extra_info = {**circumstances(), **each.extra_info}
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +99,8 @@ def throughput(benchmark: Any) -> Callable[..., PairedResult | None]:
         rounds: int = 5,
     ) -> PairedResult | None:
         count = records if records is not None else dataset.num_records if dataset is not None else None
+        if rounds < 1 or (count is not None and count < 0):
+            raise ConfigError(f"rounds={rounds}, records={count}: at least 1 round and 0 records")
         files = [path for path in dataset.paths if "://" not in path] if dataset is not None else []
         for each in (action, *([peer] if peer else [])):
             seen = each()  # also warms up

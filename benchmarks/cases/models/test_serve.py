@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from cluster.benchmarking.results import note, record_pair
 from tests.support.eventually import eventually
 from tests.support.served_model import example, rows
 
-STREAMS, SECONDS, PAIRS = 64, 2.0, 5
+STREAMS, PAIRS = 64, 5
+SECONDS = float(os.environ.get("FULLPASS_BENCH_SERVE_SECONDS", "2"))  # of one run of load
 ROWS = (1, 16, 64, 256)  # a request
 LIMIT_MS = 20.0
 QUICK = ("starlette", "ray serve")  # the quick suite's peers: the fastest of the plain ones, and the one that batches

@@ -203,7 +203,12 @@ def test_fixtures_measure_the_users_data(tmp_path):
         "                        peer=lambda: read(fullpass_dataset), peer_name='again')\n"
         "    assert result.rounds == 2\n\n"
         "def test_other_work(fullpass_dataset, throughput):\n"
-        "    throughput(lambda: numpy.int64(499), dataset=fullpass_dataset)\n"
+        "    throughput(lambda: numpy.int64(499), dataset=fullpass_dataset)\n\n"
+        "def test_ends_in_its_first_round(fullpass_dataset, throughput):\n"
+        "    warm_up = iter([500])\n"
+        "    throughput(lambda: next(warm_up), dataset=fullpass_dataset)\n\n"
+        "def test_less_than_nothing(fullpass_dataset, throughput):\n"
+        "    throughput(lambda: -1, records=-1)\n"
     )
     command = [
         sys.executable,
@@ -226,7 +231,8 @@ def test_fixtures_measure_the_users_data(tmp_path):
         text=True,
         check=False,
     )
-    assert "1 failed, 2 passed" in done.stdout and "499 records were seen, not 500" in done.stdout, done.stdout
+    assert "3 failed, 2 passed" in done.stdout and "499 records were seen, not 500" in done.stdout, done.stdout
+    assert "rounds=5, records=-1: at least 1 round and 0 records" in done.stdout
     found = {
         each["name"]: each["extra_info"]
         for machine, each in results_of(tmp_path / "out.json")
@@ -236,7 +242,7 @@ def test_fixtures_measure_the_users_data(tmp_path):
     assert found["test_read"]["bytes"] == (tmp_path / "rows.parquet").stat().st_size
     assert found["test_pair"]["peer"] == "again" and found["test_pair"]["pairs"] == 2
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert "3 skipped" in done.stdout, done.stdout
+    assert "5 skipped" in done.stdout, done.stdout
     disabled = [
         *command[:-2],
         "--benchmark-disable",
