@@ -1,6 +1,7 @@
 """Figures of README and docs come from files of results: tables are made of them, and no ratio is typed by hand beside them."""
 
 import json
+import re
 
 import pytest
 
@@ -154,3 +155,22 @@ def test_serving_within_a_latency_and_rows_a_request_are_tables(tmp_path):
     made = rendered("<!-- bench: serve -->\nold\n<!-- /bench -->\n", tmp_path)
     assert "| a request | a peer | 12,000 (48) | 1,500 (8) | 8.00 |" in made
     assert "| 16 | 9,000 | 15,000 | 60,000 | 1.67 | 0.25 | 100, 16.0 |" in made
+
+
+def test_instructions_a_record_are_those_of_the_guard():
+    """docs/performance.md has the guard's counts by what each workload is of."""
+    driver = (ROOT / "benchmarks/guard/driver.cc").read_text()
+    of = {name: int(re.search(rf"{name} = (\d+)", driver)[1]) for name in ("kRecords", "kRows")}
+    tokens = int(re.search(r"guarded_count\(texts\((\d+)", driver)[1])
+    units = {
+        "decode (": ("decode", of["kRecords"]),
+        "a window's": ("feed", of["kRows"]),
+        "pack (": ("pack", of["kRows"]),
+    }
+    units["count tokens"] = ("count", tokens)
+    counts = json.loads((ROOT / "benchmarks/guard/baselines.json").read_text())["native"]["counts"].values()
+    page = (ROOT / "docs/performance.md").read_text()
+    for begin, (workload, size) in units.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {begin}")]
+        typed = int(row.split("|")[2].replace(",", ""))
+        assert any(typed == pytest.approx(each[workload] / size, rel=0.01) for each in counts), row
