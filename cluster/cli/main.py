@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import difflib
 import importlib
-import io
 import logging
 import os
 import sys
@@ -20,10 +19,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
+from cluster.cli.terminal import harmless_terminal, print_anywhere
 from engine.core import environment, exit_codes, run_log
 from engine.core.errors import FullpassError, NotMet
 from engine.core.own_packages import check_path
 from engine.core.redaction import redact
+from engine.core.text_encoding import visible
 from engine.version import __version__
 
 __all__ = ["COMMANDS", "build_parser", "main", "parse_words"]
@@ -75,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `fullpass`; those of this process where None.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    with _own_environment():
+    print_anywhere()
+    with _own_environment(), harmless_terminal():
         return _main(words)
 
 
@@ -95,7 +97,6 @@ def _own_environment() -> Iterator[None]:
 
 
 def _main(words: list[str]) -> int:
-    _print_anywhere()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     debug = "--debug" in words
     if debug:
@@ -136,13 +137,6 @@ def _work(words: list[str], debug: bool) -> int:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         hint = "" if run_log.log_path() else " (run it again with --debug for the traceback)"
         return _fail(f"{text}{hint}", 1, debug, kind="internal error: ")
-
-
-def _print_anywhere() -> None:
-    """Lets a terminal without a letter (LC_ALL=C, an ASCII log) show its code point: a name must not end the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def build_parser(command: str | None = None) -> tuple[argparse.ArgumentParser, ModuleType | None]:
@@ -211,11 +205,11 @@ def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:
     """Says in one line what went wrong, and returns the exit code; called while the exception is handled."""
     if debug:
         # Of the libraries' exceptions too, from which ours came: they show URIs as they are.
-        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        print(visible(redact(traceback.format_exc())), end="", file=sys.stderr)
     line = f"{kind}{' '.join(message.split())}"
     log = run_log.log_path()
     run_log.record(line, logging.ERROR, sys.exc_info()[1])
-    print(redact(f"fullpass: {line}{f'; log {log}' if log else ''}"), file=sys.stderr, flush=True)
+    print(visible(redact(f"fullpass: {line}{f'; log {log}' if log else ''}")), file=sys.stderr, flush=True)
     return code
 
 

@@ -211,6 +211,13 @@ class JobSpec:
                 raise ConfigError(
                     f"env.{name}: got a value that is not shown ({type(value).__name__}); expected a text"
                 )
+            if not _is_passable(value):
+                raise ConfigError(
+                    f"env.{name}: its value has a NUL, or half a character, which no program can be given"
+                )
+        for word in (*self.command, *self.args):
+            if not _is_passable(word):
+                raise ConfigError(f"the word {word!r} has a NUL, or half a character, which no program can be given")
         names = [*self.env, *(s.name for s in self.secrets)]
         for name in names:
             if name in _OWN_VARIABLES:
@@ -362,3 +369,11 @@ def _beam_runner(words: list[str]) -> str | None:
         if word.startswith("--runner") and name in _BEAM_RUNNERS:
             return name
     return None
+
+
+def _is_passable(text: str) -> bool:
+    """Returns whether a system takes the text as a word or value of a program; bytes that are no UTF-8 are not of JSON."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

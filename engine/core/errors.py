@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.core import exit_codes
 from engine.core.redaction import redact
+from engine.core.text_encoding import visible
 
 __all__ = ["ConfigError", "DataError", "FullpassError", "NoRoom", "NotMet", "column_not_found", "listed"]
 
@@ -16,7 +17,8 @@ _LISTED = 20
 class FullpassError(Exception):
     """Base of every error that the command line shows as one line (a traceback only with `--debug`).
 
-    Its text shows no credentials of URIs: errors end up in logs, in a job's state, in a cluster's events.
+    Its text shows no credentials of URIs, and characters that order a terminal about as code points: errors end up in logs, in
+    a job's state, in a cluster's events, and names of files and columns may be anybody's.
 
     Attributes:
         exit_code: with which it ends a command or a worker; one of `exit_codes.FINAL` unless starting again may help.
@@ -25,7 +27,7 @@ class FullpassError(Exception):
     exit_code: int = exit_codes.WRONG_INPUT
 
     def __str__(self) -> str:
-        return redact(super().__str__())
+        return visible(redact(super().__str__()))
 
 
 class DataError(FullpassError):
@@ -50,7 +52,7 @@ class DataError(FullpassError):
         where = [str(self.path)] if self.path is not None else []
         where += [f"record {self.record}"] if self.record is not None else []
         where += [f"byte {self.offset_bytes}"] if self.offset_bytes is not None else []
-        return redact(f"{', '.join(where)}: {self.message}" if where else self.message)
+        return visible(redact(f"{', '.join(where)}: {self.message}" if where else self.message))
 
     def __reduce__(self) -> tuple[Any, ...]:  # crosses process boundaries with its location
         return _rebuild, (type(self), self.message, self.path, self.record, self.offset_bytes)

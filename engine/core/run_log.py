@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from engine.core.redaction import redact
+from engine.core.text_encoding import visible
 
 __all__ = ["KEPT", "begin", "in_step", "log_path", "record", "recording", "tell"]
 
@@ -30,7 +31,7 @@ class _Lines(logging.Formatter):
     """`2026-11-26T15:36:02.123Z WARNING train  text`, the credentials of URIs hidden; a traceback follows on lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return visible(redact(super().format(record)))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         moment = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
@@ -134,7 +135,7 @@ def in_step(name: str) -> Iterator[None]:
 
 def tell(text: str) -> None:
     """Prints a line to stderr, with credentials hidden, and keeps it in the log file."""
-    print(redact(text), file=sys.stderr, flush=True)
+    print(visible(redact(text)), file=sys.stderr, flush=True)
     for line in text.splitlines():
         record(line)
 

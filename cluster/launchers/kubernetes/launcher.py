@@ -16,10 +16,12 @@ from cluster.launchers.kubernetes.api.logs import follow_logs, read_logs
 from cluster.launchers.kubernetes.diagnose import creation_trouble, pod_state, pod_trouble
 from cluster.launchers.kubernetes.isolation import UNSET_SECRET
 from cluster.launchers.kubernetes.kinds.kind import kind as kind_named
+from cluster.launchers.kubernetes.pod_rights import rights_beyond
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import ROLES
 from engine.core.errors import ConfigError
+from engine.core.run_log import tell
 from trainers.rendezvous.group_secret import new_secret
 
 __all__ = ["KubernetesLauncher"]
@@ -62,9 +64,9 @@ class KubernetesLauncher(Launcher):
 
     def submit(self, spec: JobSpec, *, dry_run: bool = False) -> JobHandle:
         # A run's id keeps what is left of an earlier run of this name out of the group.
-        self._check_host_volumes(spec)
         run_id = f"{spec.name}-{secrets.token_hex(4)}"
         main, *owned = self._kind.objects(spec, run_id=run_id, secret=new_secret())
+        self._check_rights(spec)  # by then its patch has a pod's shape
         before = [obj for obj in owned if obj["kind"] in self._kind.before]
         after = [obj for obj in owned if obj["kind"] not in self._kind.before]
         with contextlib.ExitStack() as undo:
@@ -139,14 +141,28 @@ class KubernetesLauncher(Launcher):
         newest = sorted(found, key=lambda obj: obj["metadata"]["creationTimestamp"], reverse=True)
         return [self._status(obj) for obj in newest]
 
-    def _check_host_volumes(self, spec: JobSpec) -> None:
-        """Refuses at once what the namespace would refuse pod by pod, long after the job was accepted."""
+    def _check_rights(self, spec: JobSpec) -> None:
+        """Refuses at once what the namespace would refuse pod by pod, long after the job was accepted; says what it would not."""
         paths = [volume.mount_path for volume in spec.volumes if volume.host_path]
-        level = self.api.pod_security() if paths else None
-        if level in ("baseline", "restricted"):
+        patched = rights_beyond(spec.pod_patch)
+        level = self.api.pod_security() if paths or patched else None
+        if paths and level in ("baseline", "restricted"):
             raise ConfigError(
                 f"volume at {paths[0]}: namespace {self.api.namespace} enforces pod security {level!r}, which forbids "
                 "directories of nodes (host=); use a claim, or a namespace that is 'privileged'"
+            )
+        if level in ("baseline", "restricted") and (refused := rights_beyond(spec.pod_patch, level)):
+            raise ConfigError(
+                f"pod_patch.{refused[0]}: namespace {self.api.namespace} enforces pod security {level!r}, which forbids it; leave "
+                "it out, or use a namespace that is 'privileged'"
+            )
+        if patched:
+            outside = "; no NetworkPolicy holds for it, so whoever reaches the node owns the run" * any(
+                text.startswith("spec.hostNetwork") for text in patched
+            )
+            tell(
+                f"{spec.name}: pod_patch gives its pods more than pod security 'restricted' allows, and namespace {self.api.namespace} "
+                f"does not forbid it: {', '.join(patched)}{outside}"
             )
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -168,8 +169,8 @@ def _env(spec: JobSpec, resources: Resources) -> list[Object]:
 
 
 def _literal(text: str) -> str:
-    # Kubernetes would put the value of a variable in place of $(NAME).
-    return text.replace("$(", "$$(")
+    # Kubernetes would put the value of a variable in place of $(NAME), and one $ in place of two ("pa$$word", a shell's $$).
+    return re.sub(r"\$(?=[$(])", "$$", text)
 
 
 def _resources(resources: Resources) -> Object:

@@ -1,14 +1,18 @@
 """What clients send that no client of ours would: over REST, each answered as TensorFlow Serving answers it, or refused by name."""
 
 import base64
+import contextlib
 import gzip
 import json
+import os
+import resource
 import socket
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.eventually import eventually
 from tests.support.served_model import PREDICT, answers, asked, example, rows, save_version
 from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
 from trainers.serving.server.processes import started
@@ -18,7 +22,7 @@ GOOD = json.dumps({"instances": [{"b64": base64.b64encode(example(VALUES[0])).de
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory):
+def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "m"
     folder.mkdir()
     save_version(folder, 1)
@@ -43,10 +47,16 @@ def port(tmp_path_factory):
         ModelConfig(name="m", directory=str(folder), labels={"stable": 1}),
         ModelConfig(name="total", directory=str(folder.parent / "total")),
     )
-    limits, batching = Limits(request_bytes=1 << 20, request_rows=2000), BatchingConfig(max_batch_size=64)
+    limits = Limits(request_bytes=1 << 20, request_rows=2000, idle_s=3)
+    batching = BatchingConfig(max_batch_size=64)
     config = ServeConfig(models=models, grpc_port=None, rest_port=0, limits=limits, batching=batching)
     with started(config) as running:
-        yield running.config.rest_port
+        yield running
+
+
+@pytest.fixture(scope="module")
+def port(server):
+    return server.config.rest_port
 
 
 def _raw(port, data):
@@ -86,6 +96,8 @@ def _features(x, word='"a"'):
         (b'{"instances": []}', "instances"),
         (_features("[1, 2, 3]", '"a", "word": "b"'), "'word' stands twice"),
         (b'{"instances": [{"b64": ""}], "instances": [{"b64": ""}]}', "'instances' stands twice"),
+        (b'{"signature_name": "raw_features", "instances": [{"\\ud800": 1}]}', "surrogates not allowed"),
+        (b'{"inputs": {"\\udfff": 1}}', "surrogates not allowed"),
         (b"", "JSON"),
     ],
 )  # fmt: skip
@@ -102,6 +114,16 @@ def test_features_of_an_example_that_do_not_fit_are_refused_by_name(port, exampl
     body = json.dumps({"signature_name": "classes", "examples": [example_row]})
     status, answer = asked(port, body, path="/v1/models/m:classify")
     assert status == 400 and text in answer["error"], answer
+
+
+def test_half_of_a_character_in_the_name_of_a_feature_is_refused(port):
+    status, answer = asked(port, b'{"examples": [{"\\ud800": 1}]}', path="/v1/models/m:classify")
+    assert status == 400 and "surrogates not allowed" in answer["error"], answer
+
+
+def test_a_body_that_says_to_be_too_large_is_refused_before_it_comes(port):
+    head = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {1 << 60}\r\n\r\n"
+    assert b"larger than 1048576 bytes" in _raw(port, head.encode())
 
 
 def test_integers_keep_all_their_bits_and_huge_ones_are_near(port):
@@ -191,3 +213,58 @@ def test_a_deadline_that_is_no_number_is_none_and_one_that_passed_is_named(port)
     assert asked(port, GOOD, {"x-request-timeout-ms": "soon"})[0] == 200
     status, answer = asked(port, GOOD, {"x-request-timeout-ms": "-1"})
     assert status == 504 and "deadline" in answer["error"]
+
+
+HEAD = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\n".encode()
+MANY = json.dumps({"signature_name": "raw_features", "instances": [{"x": [1, 2, 3], "word": "a"}] * 2000}).encode()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b"", b""),
+        (HEAD, b""),
+        (HEAD, b"x: y\r\n"),  # each half second: silent it is not
+        (HEAD + b"content-length: 1000\r\n\r\n{", b" "),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n", b"1\r\n \r\n"),
+    ],
+    ids=["silent", "half a head", "a slow head", "a slow body", "slow chunks"],
+)  # fmt: skip
+def test_who_sends_slowly_or_nothing_is_not_waited_for(port, first, then):
+    with socket.create_connection(("127.0.0.1", port), timeout=0.5) as connection:
+        connection.sendall(first)
+
+        def is_closed():
+            try:
+                connection.sendall(then)
+                return connection.recv(100) == b""
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        eventually(is_closed, "it is hung up on", timeout_s=100)
+
+
+def test_who_reads_no_answers_is_not_waited_for(port):
+    request = HEAD + f"content-length: {len(MANY)}\r\n\r\n".encode() + MANY
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(100)
+        connection.connect(("127.0.0.1", port))
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):  # of which the first ones fill what lies between
+                connection.sendall(request)
+
+
+def test_silent_connections_do_not_take_the_descriptors_of_others(server, port):
+    """Those that never asked go first; without a bound the process had none left, for REST, gRPC or a model's files."""
+    (pid,) = server.pids
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE, (300, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.prlimit, pid, resource.RLIMIT_NOFILE, before)
+        for _ in range(400):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+            stack.callback(connection.close)
+        eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")) < 300, "they are hung up on", timeout_s=100)
+        assert asked(port, GOOD)[0] == 200

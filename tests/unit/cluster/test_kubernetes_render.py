@@ -196,3 +196,37 @@ def test_unknown_kinds_and_options_are_refused():
         launcher("kubernetes", colour="red")
     with pytest.raises(ConfigError, match="expected one of local"):
         launcher("slurm")
+
+
+def _expanded(text):
+    """What a container gets of a word or value, by the rules of Kubernetes' documentation (third_party/forked/golang/expansion)."""
+    out, at = "", 0
+    while at < len(text):
+        if text[at] == "$" and at + 1 < len(text):
+            if text[at + 1] == "$":
+                out, at = out + "$", at + 2
+                continue
+            if text[at + 1] == "(" and (end := text.find(")", at)) > 0:
+                out, at = out + f"<{text[at + 2 : end]}>", end + 1
+                continue
+        out, at = out + text[at], at + 1
+    return out
+
+
+@pytest.mark.parametrize(
+    "text", ["pa$$word", "$$", "$", "$$$", "$(A)", "$$(A)", "$$$(A)", "kill $$", "a$b$(", "x$", "$(A)$$"]
+)
+def test_words_and_values_reach_the_program_as_they_were_given(text):
+    spec = JobSpec(name="a", image="b", command=("echo", text), env={"A": text})
+    pod = launcher("kubernetes").render(spec)[0]["spec"]["template"]
+    assert _expanded(pod["spec"]["containers"][0]["command"][-1]) == text
+    assert _expanded(variables(pod)["A"]) == text
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_what_no_program_can_be_given_is_refused_and_a_value_is_not_shown(text):
+    with pytest.raises(ConfigError, match=r"env\.A: its value has a NUL") as error:
+        JobSpec(name="a", image="b", command=("c",), env={"A": "secret" + text})
+    assert "secret" not in str(error.value)
+    with pytest.raises(ConfigError, match="which no program can be given"):
+        JobSpec(name="a", image="b", command=("c", text))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from trainers.serving.server.config import ServeConfig
 
 __all__ = ["bound_socket", "main", "run_worker"]
 
+_MOST_FILES = 1 << 20  # where the machine has no limit
 _LOG = logging.getLogger("fullpass.serve")
 
 
@@ -86,6 +88,9 @@ async def _start_grpc(config: ServeConfig, core: Any) -> Any:
         ("grpc.max_receive_message_length", limit),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_connection_idle_ms", config.limits.idle_s * 1000),
+        ("grpc.server_handshake_timeout_ms", min(config.limits.idle_s * 1000, 60_000)),
+        # Or silent ones would take the descriptors that REST and the models need.
+        ("grpc.max_allowed_incoming_connections", resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4),
     ]
     interceptors = [TokenCheck(config.token)] if config.token else []
     server = grpc.aio.server(
@@ -120,7 +125,7 @@ async def _start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task
         application(core),
         http=predict_protocol(core),  # type: ignore[arg-type]
         ws="none",
-        log_level="warning",
+        log_level="error",  # what a stranger sends is answered, and must not fill a log
         access_log=False,
         lifespan="off",
         timeout_keep_alive=config.limits.idle_s,
@@ -147,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = (sys.argv[1:] if argv is None else list(argv))[0]
     logging.basicConfig(level=logging.WARNING, format="fullpass serve: %(message)s")
     config = ServeConfig.from_json(Path(path).read_text())
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES if most == resource.RLIM_INFINITY else most, most))
 
     def ready() -> None:
         sys.stdout.write("ready\n")

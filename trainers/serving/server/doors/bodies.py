@@ -32,12 +32,14 @@ def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns an object of JSON; for its parser.
 
     Raises:
-        ValueError: a key stands twice, and which of the two was meant nobody can say.
+        ValueError: a key stands twice, and which of the two was meant nobody can say; or it is no text that can be encoded.
     """
     out: dict[str, Any] = {}
     for name, value in pairs:
         if name in out:
             raise ValueError(f"key {name!r} stands twice in an object")
+        if not name.isascii():
+            name.encode()  # half of a surrogate pair is a UnicodeEncodeError here, and not where the name is used
         out[name] = value
     return out
 

@@ -6,6 +6,7 @@ uvicorn's own protocol and the application, as if this were not here.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import hmac
@@ -21,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trainers.serving.server.batcher import Waiting
 from trainers.serving.server.core import Core
+from trainers.serving.server.doors.patience import Patience
 from trainers.serving.server.doors.tensors import to_json
 from trainers.serving.server.errors import RequestError
 from trainers.serving.server.packed import Spans, predictions_json
@@ -45,6 +47,7 @@ class _Door:
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self.patience = Patience(core.config.limits.idle_s)
         self.most_rows = min(core.config.limits.request_rows, core.config.batching.max_batch_size)
         token = core.config.token
         self._token = None if token is None else f"Bearer {token}".encode()
@@ -148,15 +151,39 @@ class _PredictProtocol(HttpToolsProtocol):
         self._short: _Request | None = None  # whose body comes in
         self._came = 0  # heads, parts of bodies and ends of requests that came in
         self._head_bytes = 0  # since the last of them: of a head or of trailers, which the parser keeps
+        self.waiting_since: float | None = None  # these three are what `Patience` looks at
+        self.heard = 0
+        self.answered = 0
+
+    @property
+    def reading_paused(self) -> bool:
+        """Whether the client's next bytes wait for this server."""
+        return self.flow.read_paused
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.door.patience.arrived(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.door.patience.gone(self)
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        self.answered += 1
+        if self.waiting_since is None:
+            self.waiting_since, self.heard = self.loop.time(), 0
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         came = self._came
+        self.heard += len(data)
         super().data_received(data)
         self._head_bytes = self._head_bytes + len(data) if self._came == came else 0
         if self._head_bytes > _MOST_HEAD and not self.transport.is_closing():
             self.send_400_response(f"The request's line and headers are larger than {_MOST_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
+        self.waiting_since, self.heard = self.loop.time(), 0
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
@@ -189,6 +216,7 @@ class _PredictProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._came += 1
+        self.waiting_since = None
         request, self._short = self._short, None
         if request is None:
             super().on_message_complete()

@@ -25,7 +25,7 @@ from trainers.serving.server.versions import LoadedVersion
 __all__ = ["application"]
 
 _PATH = re.compile(
-    r"(?P<name>[^/:]+)(?:/versions/(?P<number>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?/?"
+    r"(?P<name>[^/:]+)(?:/versions/(?P<number>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?/?"
 )
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
@@ -75,7 +75,7 @@ class _Handler:
             return await self._answer(request, match)
         except RequestError as error:
             self._core.failed(match["name"] if match else "", error)
-            return JSONResponse({"error": str(error)}, error.http)
+            return _json({"error": str(error)}, error.http)
         except ClientDisconnect:
             return Response(status_code=499)
 
@@ -120,6 +120,8 @@ class _Handler:
     async def _body(self, request: Request) -> dict[str, Any]:
         limit = self._core.config.limits.request_bytes
         chunks, size = [], 0
+        if int(request.headers.get("content-length", 0)) > limit:  # the parser has looked at it
+            raise InvalidRequest(f"the body is larger than {limit} bytes")
         async for chunk in request.stream():
             size += len(chunk)
             if size > limit:
@@ -167,9 +169,9 @@ class _Unauthorized(RequestError, code="UNAUTHENTICATED", http=401):
     """The token is missing or not the right one."""
 
 
-def _json(value: Any) -> Response:
-    # Not JSONResponse, which refuses NaN: TensorFlow Serving writes NaN and Infinity as they are.
-    return Response(json.dumps(value), media_type="application/json")
+def _json(value: Any, status: int = 200) -> Response:
+    # Not JSONResponse, which refuses NaN: TensorFlow Serving writes NaN and Infinity as they are. Nor halves of characters.
+    return Response(json.dumps(value), status, media_type="application/json")
 
 
 def _text(value: Any) -> Response:
