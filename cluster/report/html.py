@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.report.model import Chart, Page
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, DataError
 from engine.core.text_encoding import visible
 from engine.storage.atomic import atomic_file
 
@@ -94,7 +94,7 @@ def _vega() -> str:
         place.mkdir(parents=True, exist_ok=True)
         with atomic_file(file) as temporary:
             temporary.write_text(script, encoding="utf-8")
-    except OSError:
+    except (OSError, DataError):  # of atomic_file's, where the disk is full or read-only
         pass  # a home that cannot be written to costs the next page its seconds, no more
     return script
 

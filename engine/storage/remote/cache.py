@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import threading
 import zlib
 from pathlib import Path
 
+from engine.core.errors import DataError
+from engine.machine.private_files import PRIVATE
 from engine.storage.atomic import atomic_file
 
 __all__ = ["BlockCache"]
@@ -25,14 +28,15 @@ class BlockCache:
     """Blocks of remote objects in a local directory.
 
     Args:
-        directory: made where missing; several processes may share it.
+        directory: made where missing, for its owner alone; several processes of a user may share it. What another user wrote there is
+            not believed.
         limit_bytes: bound on the size of all blocks; kept after each write (it may be passed by the blocks being written).
     """
 
     def __init__(self, directory: str | os.PathLike[str], limit_bytes: int) -> None:
         self.directory = Path(directory)
         self.limit_bytes = limit_bytes
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._written_bytes = limit_bytes  # forces a first count
 
@@ -45,14 +49,14 @@ class BlockCache:
     def get(self, key: str) -> bytes | None:
         """Returns a block, or None where it is absent or damaged. Marks it as used now."""
         path = self.directory / (key + _SUFFIX)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
+        data = _own_bytes(path)
+        if data is None:
             return None
         if len(data) < 4 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
             return None
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.utime(path)
         return data[:-4]
 
@@ -60,7 +64,9 @@ class BlockCache:
         """Stores a block unless it alone is over the bound. A full disk only means that nothing is stored."""
         if len(block) + 4 > self.limit_bytes:
             return
-        with contextlib.suppress(OSError), atomic_file(self.directory / (key + _SUFFIX)) as temporary:
+        name = self.directory / (key + _SUFFIX)
+        # A full or read-only disk is a DataError of atomic_file's.
+        with contextlib.suppress(OSError, DataError), atomic_file(name, mode=PRIVATE) as temporary:
             temporary.write_bytes(block + zlib.crc32(block).to_bytes(4, "little"))
         with self._lock:
             self._written_bytes += len(block) + 4
@@ -74,17 +80,36 @@ class BlockCache:
         for entry in os.scandir(self.directory):
             if entry.name.endswith(_SUFFIX) and not entry.name.startswith("."):
                 with contextlib.suppress(FileNotFoundError):
-                    status = entry.stat()
-                    files.append((status.st_mtime_ns, status.st_size, entry.path))
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        files.append((status.st_mtime_ns, status.st_size, entry.path))
         # Room for what may be written before the next count.
         excess = sum(size for _, size, _ in files) - (self.limit_bytes - self.limit_bytes // 16)
         for _, size, path in sorted(files):
             if excess <= 0:
                 break
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # gone, or of another user
                 os.unlink(path)
             excess -= size
 
     def size_bytes(self) -> int:
         """Returns the size of all blocks on disk."""
         return sum(entry.stat().st_size for entry in os.scandir(self.directory) if entry.name.endswith(_SUFFIX))
+
+
+def _own_bytes(path: Path) -> bytes | None:
+    """Returns what a file of this user's holds; None where there is none.
+
+    A block's checksum finds damage, no intent: whoever may write to the directory could give any bytes as those of the store, or
+    put a pipe there that never ends.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(descriptor)
+        return None
+    with open(descriptor, "rb") as file:
+        return file.read()

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -389,6 +391,30 @@ def test_killed_process_is_replaced_and_the_other_answers_meanwhile(root):
         eventually(lambda: _rest(server, "/readyz")[0] == 200, "it is ready")
         for _ in range(20):
             assert _rest(server, "/v1/models/m")[0] == 200
+
+
+def test_processes_end_with_a_server_that_is_killed(root):
+    """Or they would share the ports with the next one, and answer a part of its requests by their own configuration."""
+    program = (
+        "import sys, time; from trainers.serving.server import ModelConfig, ServeConfig; "
+        "from trainers.serving.server.processes import started\n"
+        "models = (ModelConfig(name='m', directory=sys.argv[1]),)\n"
+        "with started(ServeConfig(models=models, grpc_port=None, rest_port=0)) as server:\n"
+        "    print(server.config.rest_port, flush=True); time.sleep(1000)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(root)], stdout=subprocess.PIPE, text=True) as parent:
+        address = ("127.0.0.1", int(parent.stdout.readline()))
+        socket.create_connection(address, timeout=60).close()
+        parent.kill()
+
+    def is_gone():
+        try:
+            socket.create_connection(address, timeout=60).close()
+        except ConnectionError:
+            return True
+        return False
+
+    eventually(is_gone, "nobody answers on its port")
 
 
 def test_token_is_asked_for_on_both_doors(root, tmp_path):

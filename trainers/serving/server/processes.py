@@ -20,7 +20,7 @@ from engine.core.errors import FullpassError
 from engine.machine.private_files import private
 from trainers.serving.server.config import ServeConfig
 from trainers.serving.server.observe.metrics import multiprocess_directory
-from trainers.serving.server.worker import bound_socket
+from trainers.serving.server.worker import UNTIL_EOF, bound_socket
 
 __all__ = ["RunningServer", "serve", "started"]
 
@@ -74,6 +74,7 @@ class RunningServer:
                     sys.stderr.write(
                         f"fullpass serve: process {process.pid} ended with {process.returncode}; another starts\n"
                     )
+                    _close_pipes(process)
                     self._processes[position] = self._spawn()
                     with contextlib.suppress(FullpassError):  # it is looked at again at the next turn
                         self._await_ready(self._processes[position])
@@ -91,8 +92,7 @@ class RunningServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            _close_pipes(process)
         self._stack.close()
 
     def _hold(self, config: ServeConfig, port: int | None) -> int | None:
@@ -102,8 +102,9 @@ class RunningServer:
         return int(held.getsockname()[1])
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-c", _WORKER, str(self._file)]
-        return subprocess.Popen(words, env=self._environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        words = [sys.executable, "-c", _WORKER, str(self._file), UNTIL_EOF]
+        # Nothing is written to the standard input: it ends when this process does, however that happens.
+        return subprocess.Popen(words, env=self._environment, stdout=subprocess.PIPE, stdin=subprocess.PIPE)
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -119,6 +120,12 @@ class RunningServer:
                 f"a process of the server did not answer within {_START_S:g} s of its start, and was ended"
             )
         raise FullpassError(f"a process of the server ended before it answered (exit code {process.wait()}); see above")
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""One process of a server: `python -m trainers.serving.server.worker CONFIG.json`."""
+"""One process of a server: `python -m trainers.serving.server.worker CONFIG.json [--until-eof]`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from typing import Any
 from engine.machine.quiet import import_tensorflow
 from trainers.serving.server.config import ServeConfig
 
-__all__ = ["bound_socket", "main", "run_worker"]
+__all__ = ["UNTIL_EOF", "bound_socket", "main", "run_worker"]
 
+UNTIL_EOF = "--until-eof"  # of standard input, a pipe of the process that started this one
 _MOST_FILES = 1 << 20  # where the machine has no limit
 _LOG = logging.getLogger("fullpass.serve")
 
@@ -40,12 +41,14 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return out
 
 
-async def run_worker(config: ServeConfig, ready: Any = None) -> None:
+async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then answers what is in flight and returns.
 
     Args:
         config: with ports that are not 0.
         ready: called with no arguments once requests are answered.
+        parent: descriptor of a pipe whose other end is its starter's: when that has died, the process stops as on SIGTERM. Or it
+            would share its ports with the next server there, and answer a part of the requests by another configuration.
     """
     from trainers.serving.server.core import Core
     from trainers.serving.server.observe.metrics import Metrics
@@ -54,6 +57,8 @@ async def run_worker(config: ServeConfig, ready: Any = None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if parent is not None:
+        loop.add_reader(parent, stop.set)
     core = Core(config, Metrics())
     # In a thread like the load: a signal meanwhile stops the server in order.
     await loop.run_in_executor(None, import_tensorflow)
@@ -64,6 +69,8 @@ async def run_worker(config: ServeConfig, ready: Any = None) -> None:
     if ready is not None:
         ready()
     await stop.wait()
+    if parent is not None:
+        loop.remove_reader(parent)
     # New connections go to the other processes from now on; those in flight are answered.
     core.draining = True
     stops = []
@@ -149,7 +156,7 @@ async def _start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one process of a server; says `ready` on its standard output once it answers."""
-    path = (sys.argv[1:] if argv is None else list(argv))[0]
+    path, *rest = sys.argv[1:] if argv is None else argv
     logging.basicConfig(level=logging.WARNING, format="fullpass serve: %(message)s")
     config = ServeConfig.from_json(Path(path).read_text())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -160,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    _event_loop_runner()(run_worker(config, ready))
+    _event_loop_runner()(run_worker(config, ready, sys.stdin.fileno() if rest == [UNTIL_EOF] else None))
     return 0
 
 

@@ -110,7 +110,10 @@ class AccumulateSplit(beam.DoFn):
         grouped: dict[int, list[tuple[int, int, int, bytes]]] = {0: [(_ROWS, state.rows, index, b"")]}
         for (analyzer, part), blob in self._opened.encode(state).items():
             grouped.setdefault(key_of(analyzer, part), []).append((analyzer, part, index, bytes(blob)))
-        with contextlib.suppress(OSError), atomic_file(os.path.join(self._directory, f"rows-{index}")) as path:
+        with (
+            contextlib.suppress(OSError, DataError),
+            atomic_file(os.path.join(self._directory, f"rows-{index}")) as path,
+        ):
             path.write_text(str(state.rows))
         yield from grouped.items()
 
@@ -179,7 +182,10 @@ class WriteShard(beam.DoFn):
             result = self._opened.run(task, self._reader)
         with atomic_file(os.path.join(self._directory, f"task-{task.index}")) as path:
             path.write_text(json.dumps(result.to_json()))
-        with contextlib.suppress(OSError), atomic_file(os.path.join(self._directory, f"rows-{task.index}")) as path:
+        with (
+            contextlib.suppress(OSError, DataError),
+            atomic_file(os.path.join(self._directory, f"rows-{task.index}")) as path,
+        ):
             path.write_text(str(result.read))
         yield task.index
 
