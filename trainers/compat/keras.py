@@ -19,6 +19,7 @@ __all__ = [
     "declared_inputs",
     "input_structure",
     "is_idle_loss_tracker",
+    "layer_metrics_of",
     "losses_of",
     "mask_of",
     "outputs_with_loss",
@@ -97,6 +98,12 @@ def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, tr
 def trackers_of(model: Any, own_steps: bool) -> list[Any]:
     """Returns the metrics of a compiled model; the mean of the loss only where the model makes its own steps."""
     return [m for m in model.metrics if own_steps or m is not model._loss_tracker]
+
+
+def layer_metrics_of(model: Any) -> list[Any]:
+    """Returns the metrics of a compiled model that are none of its compiled ones: its layers update them in their calls."""
+    compiled = [model._loss_tracker, model._compile_metrics, *getattr(model._compile_loss, "metrics", ())]
+    return [m for m in model.metrics if not any(m is known for known in compiled)]
 
 
 def is_idle_loss_tracker(model: Any, metric: Any, state: Sequence[Any]) -> bool:

@@ -9,12 +9,22 @@ import tf_keras
 
 from trainers.compat.require import require, require_assigned
 
-__all__ = ["average_variables", "create_weights", "input_structure", "losses_of", "outputs_with_loss"]
+__all__ = [
+    "adds_losses_of_rows",
+    "average_variables",
+    "create_weights",
+    "input_structure",
+    "layer_metrics_of",
+    "losses_of",
+    "outputs_with_loss",
+]
 
 _USE = ">=2.21,<2.22"
 _here = ("tf-keras", tf_keras.__version__)
 require(*_here, tf_keras.optimizers.legacy.Optimizer, "_create_all_weights", use=_USE)
+require(*_here, tf_keras.layers.Layer, "_flatten_layers", use=_USE)
 require_assigned(*_here, tf_keras.Sequential, "_nested_inputs", use=_USE)
+require_assigned(*_here, tf_keras.layers.Layer, "_eager_losses", "_losses", use=_USE)
 require_assigned(*_here, tf_keras.optimizers.Optimizer, "_model_variables_moving_average", use=_USE)
 
 
@@ -34,6 +44,18 @@ def losses_of(model: Any) -> list[Any]:
     if model.compiled_loss is None:
         return []
     return [loss for loss in model.compiled_loss._losses or [] if isinstance(loss, tf_keras.losses.Loss)]
+
+
+def adds_losses_of_rows(model: Any) -> bool:
+    """Returns whether the last call of a model added losses; those of weights alone are functions that its layers keep."""
+    return any(layer._losses or layer._eager_losses for layer in model._flatten_layers())
+
+
+def layer_metrics_of(model: Any) -> list[Any]:
+    """Returns the metrics of a compiled model that are none of its compiled ones: its layers update them in their calls."""
+    parts = [part for part in (model.compiled_loss, model.compiled_metrics) if part is not None]
+    compiled = [metric for part in parts for metric in part.metrics]
+    return [m for m in model.metrics if not any(m is known for known in compiled)]
 
 
 def outputs_with_loss(model: Any, predictions: Any) -> list[Any]:

@@ -39,29 +39,30 @@ class TableGradients:
 
 
 def multiplied(gradients: Sequence[Any], factor: Any) -> list[Any]:
-    """Returns dense gradients times a number, None for None."""
-    return [None if g is None else g * tf.cast(factor, g.dtype) for g in gradients]
+    """Returns gradients times a number, None for None; 0 times what is not finite is 0: a part of which nothing counts."""
+    return [None if g is None else _multiplied(g, factor) for g in gradients]
 
 
-def refuse_uneven_slices(size_of_mean: Any, tables: bool) -> None:
+def _multiplied(gradient: Any, factor: Any) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(_multiplied(gradient.values, factor), gradient.indices, gradient.dense_shape)
+    return tf.math.multiply_no_nan(gradient, tf.cast(factor, gradient.dtype))
+
+
+def refuse_uneven_slices(size_of_mean: Any) -> None:
     """Refuses to add up slices whose masks cannot be made one.
 
     Args:
         size_of_mean: of the adapter, after the loss of a slice; a text says what has no such size.
-        tables: the model looks rows of tables up.
 
     Raises:
-        ConfigError: the masks of a batch are not one whose size is known, or there are tables beside a masked output.
+        ConfigError: the masks of a batch are not one whose size is known.
     """
-    if size_of_mean is None or (isinstance(size_of_mean, tf.Tensor) and not tables):
-        return
-    what = (
-        "the model's output is masked, and the rows of tables" if isinstance(size_of_mean, tf.Tensor) else size_of_mean
-    )
-    raise ConfigError(
-        f"accumulate_steps: {what} cannot be added up over slices by what their masks leave; "
-        "use accumulate_steps=1, or give the mask as a sample weight"
-    )
+    if isinstance(size_of_mean, str):
+        raise ConfigError(
+            f"accumulate_steps: {size_of_mean} cannot be added up over slices by what their masks leave; "
+            "use accumulate_steps=1, or give the mask as a sample weight"
+        )
 
 
 def clipped(

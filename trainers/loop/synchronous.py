@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from engine.core.run_log import tell
 from trainers.config.config import TrainerConfig
 from trainers.data.targets import row_count, rows_of_part, split_example
 from trainers.loop.faults.step_guard import StepGuard
@@ -143,6 +144,10 @@ class SynchronousLoop:
         if self._placement.num_replicas > 1 and self._statistics is None:
             traced = self._call.get_concrete_function(*arguments)  # traced by the call above
             self._statistics = written_variables(traced, self._adapter.statistics, self._local)
+            if isinstance(self._adapter.size_of_mean, str) and self._placement.is_chief:
+                tell(
+                    f"{self._adapter.size_of_mean}: each replica's mean counts alike, whatever is left of its examples"
+                )
 
         def read() -> CallResult:
             if ids is not None:
@@ -228,10 +233,14 @@ class SynchronousLoop:
         if adapter.own_train_step:
             return self._sum([adapter.train_step(*example, reduce=self._reduced)])[0]
         self._of_tables = TableGradients()
-        gradients, loss = differentiate(*example, self._sum_of_weights(example))
-        *gradients, loss = self._summed([*gradients, loss])
+        gradients, loss, size = differentiate(*example, self._sum_of_weights(example))
+        *gradients, loss, size = self._summed([*gradients, loss, size])
         gradients = adapter.unscaled(gradients)
         tables = [(t, n, adapter.unscaled([g])[0]) for t, n, g in self._of_tables.summed()]
+        if size is not None:
+            share = tf.math.divide_no_nan(1.0, size)
+            gradients, loss = multiplied(gradients, share), loss * share
+            tables = [(t, n, g * share) for t, n, g in tables]
         if config.clip_norm is not None:
             square = self._sum([tf.add_n([tf.nn.l2_loss(g) * 2 for _, _, g in tables])])[0] if tables else 0.0
             gradients, factor = clipped(gradients, config.clip_norm, compiled, square)
@@ -266,7 +275,8 @@ class SynchronousLoop:
         sums: list[Any] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
         return sums
 
-    def _gradients(self, features: Any, labels: Any, weights: Any, all_weights: Any) -> tuple[list[Any], Any]:
+    def _gradients(self, features: Any, labels: Any, weights: Any, all_weights: Any) -> tuple[list[Any], Any, Any]:
+        """Returns gradients, loss and None; where a mask says how much each part of the batch counts, sums and their size."""
         parts = self._config.accumulate_steps
         if parts == 1:
             return self._gradients_of(features, labels, weights, all_weights)
@@ -275,20 +285,14 @@ class SynchronousLoop:
         loss = tf.constant(0.0)
         for part in range(parts):
             piece = tf.nest.map_structure(lambda t, p=part: rows_of_part(t, p, parts), (features, labels, weights))
-            gradients, part_loss = self._gradients_of(piece[0], piece[1], piece[2], all_weights)
+            gradients, part_loss, size = self._gradients_of(piece[0], piece[1], piece[2], all_weights)
             dense = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
-            size = self._adapter.size_of_mean
-            if size is not None:  # a masked mean counts with what the mask leaves of the slice
-                sizes.append(size)
-                dense, part_loss = multiplied(dense, size), part_loss * size
+            sizes += [] if size is None else [size]
             total = dense if not total else [None if a is None else a + b for a, b in zip(total, dense)]
             loss += part_loss
-        if sizes:
-            share = tf.math.divide_no_nan(1.0, tf.add_n(sizes))
-            total, loss = multiplied(total, share), loss * share
-        return total, loss
+        return total, loss, tf.add_n(sizes) if sizes else None
 
-    def _gradients_of(self, features: Any, labels: Any, weights: Any, all_weights: Any) -> tuple[list[Any], Any]:
+    def _gradients_of(self, features: Any, labels: Any, weights: Any, all_weights: Any) -> tuple[list[Any], Any, Any]:
         adapter = self._adapter
         variables = adapter.trainable
         with tf.GradientTape() as tape, reads_of(tape) as reads:
@@ -296,16 +300,28 @@ class SynchronousLoop:
             loss = self._share_of_slice(loss, labels, weights, all_weights)
             scaled = adapter.scale_loss(loss)
         if self._config.accumulate_steps > 1:
-            refuse_uneven_slices(adapter.size_of_mean, bool(reads))
-        gradients = tape.gradient(scaled, [*variables, *(read.rows for read in reads)])
+            refuse_uneven_slices(adapter.size_of_mean)
+        gradients, loss = tape.gradient(scaled, [*variables, *(read.rows for read in reads)]), tf.cast(loss, tf.float32)
+        size = self._size_of_part()
+        if size is not None:  # a masked mean counts with what the mask leaves of the part
+            # Of the gradients, not of the loss: what lies between may be float16.
+            *gradients, loss = multiplied([*gradients, loss], size * self._placement.num_replicas)
         self._of_tables.add(reads, gradients[len(variables) :])
-        return gradients[: len(variables)], tf.cast(loss, tf.float32)
+        return gradients[: len(variables)], loss, size
+
+    def _size_of_part(self) -> Any:
+        """Returns the size of the mean that was just computed, where the batch is cut and a mask says it; else None."""
+        cut = self._config.accumulate_steps > 1 or self._placement.num_replicas > 1
+        size = self._adapter.size_of_mean
+        return size if cut and isinstance(size, tf.Tensor) else None
 
     def _share_of_slice(self, loss: Any, labels: Any, weights: Any, all_weights: Any) -> Any:
         """Returns what the loss of one slice adds to the loss of the global batch, by the way the loss is reduced."""
         adapter, slices = self._adapter, self._config.accumulate_steps
+        if self._size_of_part() is not None:
+            return loss
         if adapter.reduction in ("mean", "mixed"):
-            return loss if slices == 1 or adapter.size_of_mean is not None else loss / slices
+            return loss if slices == 1 else loss / slices
         if adapter.reduction == "sum" and slices == 1:
             return loss
         penalty = tf.cast(adapter.penalty(), loss.dtype)

@@ -118,7 +118,7 @@ class Validation:
             features, labels, weights, mask, weighted=self._config.weight is not None
         )
         # A penalty may be of the batch (an activity regularizer, add_loss): each counts with its rows, as Keras counts it.
-        total = self._share_of_batch(rows, real, weights) * loss + real * penalty
+        total = tf.math.multiply_no_nan(loss, self._share_of_batch(rows, real, weights)) + real * penalty
         total = tf.where(rows > 0, total, 0.0)
         return tuple(self._sum([total, real]))
 
@@ -128,6 +128,10 @@ class Validation:
         Keras reports the mean of the batches' losses, each weighted by its rows: with "sum" the loss of a batch is the
         sum of those of the replicas, with "weighted_mean" their mean weighted by the sums of weights.
         """
+        size = None if self._adapter.own_test_step else self._adapter.size_of_mean
+        if isinstance(size, tf.Tensor):
+            all_rows, all_sizes = self._sum([real, size])
+            return all_rows * tf.math.divide_no_nan(size, all_sizes)
         if self._adapter.own_test_step or self._adapter.reduction in ("mean", "mixed"):
             return rows
         weight = size_of_weights(weights, real)

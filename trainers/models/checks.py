@@ -45,7 +45,13 @@ def check_model(
             f"the losses of {name} differ in their reduction (mean, sum, mean_with_sample_weight): a batch that is cut over "
             "replicas or accumulate_steps then has no loss of its own; give all of them the same reduction"
         )
-    return [*_notes_on_steps(adapter, name), *_notes_on_slices(config, adapter.model)]
+    notes = [*_notes_on_steps(adapter, name), *_notes_on_slices(config, adapter.model)]
+    if cut and adapter.losses_of_whole_batches:
+        notes.append(
+            f"loss {adapter.losses_of_whole_batches[0]!r} makes one number of all examples: each replica and slice has its "
+            "own, and their mean is taken, which is that of the batch only where the loss is a mean over the examples"
+        )
+    return notes
 
 
 def _check_tables(config: TrainerConfig, placement: Placement, adapter: ModelAdapter, table: str) -> None:

@@ -93,6 +93,30 @@ def embedding(keras):
     return model
 
 
+def masked(keras, reduction="sum_over_batch_size"):
+    keras.utils.set_random_seed(1)
+    inputs = {"words": keras.layers.Input((6,), name="words", dtype="int64")}
+    hidden = keras.layers.Embedding(20, 4, mask_zero=True, embeddings_regularizer="l2")(inputs["words"])
+    model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(hidden))
+    model.compile(keras.optimizers.SGD(1.0), keras.losses.BinaryCrossentropy(reduction=reduction))
+    return model
+
+
+def one_number(keras):
+    """A loss function that takes the mean itself."""
+    import tensorflow as tf
+
+    return functional(keras, loss=lambda y, p: tf.reduce_mean(tf.square(tf.cast(y, tf.float32) - p)))
+
+
+def masked_in_slices(keras):
+    return masked(keras)
+
+
+def masked_by_weights(keras):
+    return masked(keras, "mean_with_sample_weight")
+
+
 CASES = {
     "compute_loss that is a plain mean": (own_mean, {}),
     "train_step of its own": (own_step, {}),
@@ -103,6 +127,10 @@ CASES = {
     "metric that is a mean over replicas": (counting, {}),
     "clipped embedding": (embedding, {"clip_norm": 0.01}),
     "skipped step": (functional, {"on_nan": "skip"}),
+    "loss that is one number": (one_number, {}),
+    "mask": (masked, {"label": "tags"}),
+    "mask in slices": (masked_in_slices, {"label": "tags", "accumulate_steps": 2}),
+    "mask, mean_with_sample_weight": (masked_by_weights, {"label": "tags"}),
 }
 
 
@@ -115,6 +143,11 @@ def compare(directory: str, name: str, library: str) -> None:
     build, changes = CASES[name]
     columns = classification_columns()
     weight = np.random.default_rng(3).uniform(0.5, 2.0, 640).astype(np.float32)
+    words = np.random.default_rng(4).integers(1, 20, (640, 6))
+    words[np.arange(6) >= np.arange(640)[:, None] % 32 // 5] = (
+        0  # the halves of a batch differ in how much the mask leaves
+    )
+    columns |= {"words": words, "tags": (words % 3 == 0).astype(np.float32)[:, :, None]}
     data = {**columns, "x": columns["x"].copy(), "w": weight}
     if "on_nan" in changes:
         data["x"][17] = np.nan
@@ -144,7 +177,7 @@ def run_all(directory: str, library: str) -> None:
 
     for module in (library, "tensorflow", "trainers.loop.session", "trainers.models.adapters.keras3"):
         importlib.import_module(module)
-    only = (own_mean, own_step, summed, averaging, functional) if library == "tf_keras" else None
+    only = (own_mean, own_step, summed, averaging, functional, masked) if library == "tf_keras" else None
     failed = []
     for name in [n for n, (build, _) in CASES.items() if only is None or build in only]:
         process = multiprocessing.get_context("fork").Process(

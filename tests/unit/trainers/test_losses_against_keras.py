@@ -178,16 +178,28 @@ def test_several_masked_losses_refuse_to_be_cut(tokens, tmp_path):
         ours(ArrayDataset(columns), tmp_path, build, accumulate_steps=2, **settings)
 
 
-def test_mean_by_weights_of_a_masked_output_refuses_to_be_cut(tokens, tmp_path):
+@pytest.mark.parametrize("reduction", ["mean_with_sample_weight", "sum_over_batch_size"])
+def test_masked_mean_in_slices_is_that_of_the_whole_batch(tokens, tmp_path, reduction):
     def build(context=None):
         import keras
 
         model = masked()()
-        model.compile("sgd", keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight"))
+        model.compile(keras.optimizers.SGD(1.0), keras.losses.BinaryCrossentropy(reduction=reduction))
         return model
 
-    with pytest.raises(ConfigError, match="masked, and a mean by weights"):
-        ours(tokens, tmp_path, build, label="tags", global_batch_size=40, accumulate_steps=2)
+    words, tags = tokens.columns["words"].copy(), tokens.columns["tags"]
+    feed = tokens.feed(global_batch_size=40)
+    words[:160] = 0  # of some slices nothing is left
+    sparse = ArrayDataset({"words": words, "tags": tags})
+    feed = sparse.feed(global_batch_size=40)
+    keras_model = build()
+    for batch in feed.dataset().take(STEPS).map(feed.unpack):
+        keras_model.train_on_batch({"words": batch["words"].numpy()}, batch["tags"].numpy())
+    expected = keras_model.evaluate({"words": words}, tags, batch_size=64, verbose=0)
+    settings = {"label": "tags", "global_batch_size": 40, "eval_batch_size": 64}
+    result = ours(sparse, tmp_path, build, accumulate_steps=20, **settings)
+    assert apart(result.model, keras_model) < 2e-6
+    assert result.eval_metrics["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_only_the_mask_of_an_output_with_a_loss_counts(tokens, tmp_path):
@@ -263,3 +275,71 @@ def test_replica_that_has_padding_alone_counts_nothing(data):
     expected = adapter.model.evaluate(x, labels, batch_size=64, verbose=0, return_dict=True)
     assert found[0]["y_loss"] == found[1]["y_loss"] == pytest.approx(expected["y_loss"], rel=1e-5)
     assert found[0] == found[1]
+
+
+def root_of_mean(kit):
+    """A loss function that makes one number of all the rows that it is shown."""
+    import tensorflow as tf
+
+    def rmse(y, p):
+        return tf.sqrt(tf.reduce_mean(tf.square(tf.cast(y, tf.float32) - p)))
+
+    return {"loss": rmse}
+
+
+def metrics_of_layers(kit):
+    import tensorflow as tf
+
+    class Largest(kit.metrics.Metric):
+        """Has state, a result of two numbers, and no get_config that makes it again."""
+
+        def __init__(self, limit, name="largest"):
+            super().__init__(name=name)
+            self.limit = limit
+            self.rows = self.add_weight(name="rows", initializer="zeros")
+
+        def update_state(self, y, p, sample_weight=None):
+            self.rows.assign_add(tf.reduce_sum(tf.cast(p > self.limit, tf.float32)))
+
+        def result(self):
+            return {"above": self.rows + 0.0, "double": self.rows * 2}
+
+    return {"loss": "mse", "metrics": [Largest(0.5)]}
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@pytest.mark.parametrize("compiled", [root_of_mean, metrics_of_layers])
+def test_evaluation_counts_no_padding_in_what_knows_no_weights(data, tmp_path, library, compiled):
+    import tensorflow as tf
+
+    kit = importlib.import_module(library)
+
+    class Spread(kit.layers.Layer):
+        """Counts the mean of what it is called with."""
+
+        def __init__(self):
+            super().__init__()
+            self.mean = kit.metrics.Mean(name="spread")
+
+        def call(self, x):
+            self.mean.update_state(x[:, 0] + 3.0)
+            return x
+
+    def build(context=None):
+        kit.utils.set_random_seed(1)
+        inputs = {"x": kit.Input((8,), name="x")}
+        hidden = Spread()(inputs["x"]) if compiled is metrics_of_layers else inputs["x"]
+        model = kit.Model(inputs, kit.layers.Dense(1, "sigmoid")(hidden))
+        model.compile(kit.optimizers.SGD(0.1), **compiled(kit))
+        return model
+
+    # 192 does not divide 640: the last batch of the evaluation is padded.
+    result = ours(data, tmp_path, build, eval_batch_size=192)
+    model, x = result.model, {"x": data.columns["x"]}
+    expected = model.evaluate(x, data.columns["y"], batch_size=192, verbose=0, return_dict=True)
+    expected = {
+        k: v for name, part in expected.items() for k, v in (part if isinstance(part, dict) else {name: part}).items()
+    }
+    assert {name: result.eval_metrics[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert ("spread" in expected) == (compiled is metrics_of_layers)
+    assert tf.math.is_finite(expected["loss"])

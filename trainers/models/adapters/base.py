@@ -25,6 +25,9 @@ class ModelAdapter(abc.ABC):
     # "mixed" (several losses that differ in it).
     reduction: str = "mean"
 
+    # Names of losses that return one number for all the examples they are shown: that of a batch is not made of its parts'.
+    losses_of_whole_batches: Sequence[str] = ()
+
     # Of the `loss` that was just computed, where it is the mean over the steps that a mask leaves: how many those are;
     # a text where that cannot be said, what it is of.
     size_of_mean: Any = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from engine.core.errors import ConfigError
 from trainers.compat import tf_keras as inside
-from trainers.models.adapters.keras_base import KerasAdapter
+from trainers.models.adapters.keras_base import KerasAdapter, flat_result
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
@@ -46,9 +47,13 @@ class Keras2Adapter(KerasAdapter):
                 self.model.compiled_metrics.build(predictions, labels)
             self._build(self.optimizer, self.model.trainable_variables)
         own_steps = self.own_train_step or self.own_test_step
-        compiled = self.model.compiled_metrics
-        self._metrics = list(self.model.metrics if own_steps else compiled.metrics if compiled is not None else [])
-        self._look_at_losses(inside.losses_of(self.model))
+        compiled, of_layers = self.model.compiled_metrics, inside.layer_metrics_of(self.model)
+        ours = [*(compiled.metrics if compiled is not None else ()), *of_layers]
+        self._metrics = list(self.model.metrics if own_steps else ours)
+        self._metrics_of_layers = bool(of_layers)
+        for metric in of_layers:
+            metric.reset_state()  # the batch of zeros counted
+        self._look_at_losses(inside.losses_of(self.model), (inputs, labels, weights))
 
     def _build(self, optimizer: Any, variables: list[Any]) -> None:
         inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -80,7 +85,7 @@ class Keras2Adapter(KerasAdapter):
         return inside.outputs_with_loss(self.model, predictions)
 
     def _has_losses_of_rows(self) -> bool:
-        return bool(self.model.losses)  # which of them are of weights alone is nowhere said
+        return inside.adds_losses_of_rows(self.model)
 
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
         self.model.compiled_metrics.update_state(labels, predictions, weights)
@@ -129,14 +134,7 @@ class Keras2Adapter(KerasAdapter):
         results, at = {}, 0
         for metric in self._metrics:
             count = len(metric.variables)
-            copy = _copy_of(metric)
-            if len(copy.variables) != count:
-                raise ConfigError(
-                    f"metric {metric.name!r} cannot be rebuilt from its configuration, use a plain metric"
-                )
-            for variable, value in zip(copy.variables, values[at : at + count]):
-                variable.assign(value)
-            results[metric.name] = float(copy.result())
+            results.update(flat_result(metric.name, _result_of(metric, values[at : at + count])))
             at += count
         return results
 
@@ -150,8 +148,27 @@ class Keras2Adapter(KerasAdapter):
         return float(rate(self.optimizer.iterations) if callable(rate) else tf.convert_to_tensor(rate))
 
 
-def _copy_of(metric: Any) -> Any:
+def _result_of(metric: Any, values: Sequence[Any]) -> Any:
+    """Returns the result of a metric whose variables have these values, from a copy; of one that is on one replica, itself."""
     try:
-        return type(metric).from_config(metric.get_config())
+        copy = type(metric).from_config(metric.get_config())
     except TypeError as error:
-        raise ConfigError(f"metric {metric.name!r} cannot be rebuilt: give it get_config() ({error})") from None
+        copy, why = metric, f"give it get_config() ({error})"
+    else:
+        if len(copy.variables) != len(values):
+            copy, why = metric, "its variables are not made by its configuration"
+    if copy is not metric:
+        return _with_values(copy, values)
+    if any(isinstance(v, tf.distribute.DistributedValues) for v in metric.variables):
+        raise ConfigError(f"metric {metric.name!r} cannot be rebuilt on several replicas: {why}")
+    before = [tf.identity(v) for v in metric.variables]
+    result = _with_values(metric, values)
+    for variable, value in zip(metric.variables, before):
+        variable.assign(value)
+    return result
+
+
+def _with_values(metric: Any, values: Sequence[Any]) -> Any:
+    for variable, value in zip(metric.variables, values):
+        variable.assign(value)
+    return tf.nest.map_structure(np.asarray, metric.result())

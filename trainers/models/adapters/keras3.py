@@ -16,7 +16,8 @@ import tensorflow as tf
 from engine.core.errors import ConfigError
 from trainers.compat import keras as inside
 from trainers.compat.keras import tf_variable
-from trainers.models.adapters.keras_base import KerasAdapter
+from trainers.models.adapters.keras_base import KerasAdapter, flat_result
+from trainers.models.adapters.loss_reduction import returning_a_vector
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
@@ -56,7 +57,11 @@ class Keras3Adapter(KerasAdapter):
             if not self.optimizer.built:
                 self.optimizer.build(self.model.trainable_variables)
         self._metrics = inside.trackers_of(self.model, self.own_train_step or self.own_test_step)
-        self._look_at_losses(inside.losses_of(self.model))
+        self._metrics_of_layers = bool(inside.layer_metrics_of(self.model))
+        whole = self._look_at_losses(inside.losses_of(self.model), (inputs, labels, weights))
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            for loss in whole:
+                loss.call = returning_a_vector(loss.call)
 
     def _prepare_own_step(self, batch: tuple[Any, Any, Any]) -> None:
         if overrides(self.model, keras.Model, "call") or inside.input_structure(self.model) is not None:
@@ -145,7 +150,7 @@ class Keras3Adapter(KerasAdapter):
             # A result may be the variable itself: outside of the scope it would be read as what is on this replica.
             with keras.StatelessScope(state_mapping=list(zip(metric.variables, state))):
                 result = tf.nest.map_structure(lambda part: np.asarray(tf.convert_to_tensor(part)), metric.result())
-            results.update(_flat(metric.name, result))
+            results.update(flat_result(metric.name, result))
         return results
 
     @property
@@ -161,10 +166,3 @@ def _times(gradient: Any, factor: Any) -> Any:
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(_times(gradient.values, factor), gradient.indices, gradient.dense_shape)
     return gradient * tf.cast(factor, gradient.dtype)
-
-
-def _flat(name: str, result: Any) -> dict[str, float]:
-    if isinstance(result, dict):
-        return {key: value for k, v in result.items() for key, value in _flat(k, v).items()}
-    array = np.asarray(result)
-    return {name: float(array)} if array.ndim == 0 else {f"{name}_{i}": float(v) for i, v in enumerate(array.ravel())}

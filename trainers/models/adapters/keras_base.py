@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
 from trainers.compat.keras import mask_of
 from trainers.data.targets import row_count, rows_where
 from trainers.models.adapters.base import ModelAdapter
-from trainers.models.adapters.loss_reduction import is_divided_by_replicas, leaves_steps_out, reduction_of
-from trainers.models.adapters.own_steps import OwnSteps, overrides
+from trainers.models.adapters.loss_reduction import (
+    is_divided_by_replicas,
+    is_keras_own,
+    leaves_steps_out,
+    reduction_of,
+)
+from trainers.models.adapters.own_steps import OwnSteps, overrides, watched
 from trainers.models.inputs import model_inputs
 
-__all__ = ["KerasAdapter"]
+__all__ = ["KerasAdapter", "flat_result"]
 
-# What cannot be added up over slices: the means of ...
+# What cannot be added up over slices and replicas by what is left: the means of ...
 _SEVERAL = "the model's output is masked, and several losses"
-_WEIGHTED = "the model's output is masked, and a mean by weights (mean_with_sample_weight)"
 _OF_THE_LOSS = "a loss leaves steps out itself (ignore_class, CircleLoss), and its means"
 
 
@@ -41,6 +47,7 @@ class KerasAdapter(ModelAdapter):
         self.own_train_step = overrides(model, library.Model, "train_step")
         self.own_test_step = overrides(model, library.Model, "test_step")
         self._own_loss = overrides(model, library.Model, "compute_loss")
+        self._metrics_of_layers = False  # some metrics are updated by the forward pass, once it is prepared
         self._num_losses = 0  # that are compiled, once it is prepared
         self._leaves_out = False  # some of them leave steps out by what the labels are, once it is prepared
         self._masked: bool | None = None  # whether predictions carry a mask, once a step was traced
@@ -81,13 +88,13 @@ class KerasAdapter(ModelAdapter):
     def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
         inputs = model_inputs(self.model, features)
         predictions = self._forward(inputs, True)
-        self._look_at_masks(predictions)
+        self._look_at_masks(predictions, weights)
         loss = self._model_loss(inputs, labels, predictions, weights, True)
         if update_metrics:
             self._update_metrics(inputs, labels, predictions, weights)
         return loss / _replicas() if self._divides else loss
 
-    def _look_at_masks(self, predictions: Any) -> None:
+    def _look_at_masks(self, predictions: Any, weights: Any) -> None:
         """Notes by what a masked mean is divided: not by the number of examples, on which everything else relies."""
         outputs = self._outputs_with_loss(predictions)
         masks = [mask for mask in map(mask_of, outputs) if mask is not None]
@@ -97,10 +104,9 @@ class KerasAdapter(ModelAdapter):
             return
         if self.reduction in ("mean", "weighted_mean") and self._leaves_out:
             self.size_of_mean = _OF_THE_LOSS
-        elif self.reduction == "weighted_mean":
-            self.size_of_mean = _WEIGHTED
-        elif self.reduction == "mean":
-            self.size_of_mean = tf.reduce_sum(tf.cast(masks[0], tf.float32)) if len(outputs) == 1 else _SEVERAL
+        elif self.reduction in ("mean", "weighted_mean"):
+            divisor = weights if self.reduction == "weighted_mean" else None
+            self.size_of_mean = _size_of_mask(masks[0], divisor) if len(outputs) == 1 else _SEVERAL
 
     def penalty(self) -> Any:
         return self._penalty() / _replicas()
@@ -146,6 +152,7 @@ class KerasAdapter(ModelAdapter):
             return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
         before = [tf.identity(v) for v in self._counting_variables()]
         predictions = self._forward(inputs, False)
+        self._look_at_masks(predictions, weights)
         loss = tf.cast(self._model_loss(inputs, labels, predictions, weights, False), tf.float32)
         penalty, size = self._penalty(), _rows(predictions)
         # Keras divides means and penalties by the number of replicas, sums not.
@@ -167,19 +174,56 @@ class KerasAdapter(ModelAdapter):
     def _takes_padding(self, features: Any) -> bool:
         """Whether rows of padding change nothing, since the loss is a mean over the examples in which they weigh 0.
 
-        With several losses Keras keeps a mean of each over the rows that it was shown, whatever they weigh.
+        With several losses Keras keeps a mean of each over the rows that it was shown, whatever they weigh. A metric that a layer
+        updates, and a loss that makes one number of all rows, know no weights.
         """
         if self._own_loss or self.own_test_step or self.reduction != "mean" or self._num_losses > 1:
             return False
+        if self._metrics_of_layers or self.losses_of_whole_batches:
+            return False
         if self._masked is None:  # a run that goes on at its end evaluates without a step
-            self._look_at_masks(self._forward(model_inputs(self.model, features), False))
+            self._look_at_masks(self._forward(model_inputs(self.model, features), False), None)
         return not (self._masked or self._has_losses_of_rows())
 
-    def _look_at_losses(self, losses: Sequence[Any]) -> None:
-        """Notes how the compiled losses make one number of a batch."""
+    def _look_at_losses(self, losses: Sequence[Any], batch: tuple[Any, Any, Any]) -> list[Any]:
+        """Notes how the compiled losses make one number of a batch; returns those whose function does it itself."""
         self.reduction = "mean" if self._own_loss else reduction_of(losses)
         self._num_losses = len(losses)
         self._leaves_out = any(map(leaves_steps_out, losses))
+        written = [] if self._own_loss or self.own_train_step else [loss for loss in losses if not is_keras_own(loss)]
+        whole = self._of_whole_batches(written, batch)
+        self.losses_of_whole_batches = [str(loss.name) for loss in whole]
+        return whole
+
+    def _of_whole_batches(self, losses: Sequence[Any], batch: tuple[Any, Any, Any]) -> list[Any]:
+        """Returns the losses whose function makes one number of a batch; the graph that shows it is thrown away."""
+        found: dict[int, Any] = {}
+
+        def noting(loss: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+            def noted(*args: Any, **options: Any) -> Any:
+                value = call(*args, **options)
+                if tf.TensorShape(getattr(value, "shape", ())).rank == 0:
+                    found[id(loss)] = loss
+                return value
+
+            return noted
+
+        def traced() -> None:
+            inputs, labels, weights = batch
+            self._model_loss(inputs, labels, self._forward(inputs, False), weights, False)
+
+        if losses:
+            with contextlib.ExitStack() as stack:
+                for loss in losses:
+                    stack.enter_context(watched(loss, "call", noting(loss, loss.call)))
+                # What fails here (a loss that asks for its replica) fails in a step, where the cause is explained, or not at all.
+                with contextlib.suppress(Exception):
+                    strategy = tf.distribute.get_strategy()
+                    alone = strategy.num_replicas_in_sync == 1 or self._library.__name__ == "keras"
+                    # The loss of tf_keras counts in its metrics, which on several replicas only a replica can.
+                    step: Callable[[], Any] = traced if alone else lambda: strategy.run(traced)
+                    tf.function(step, autograph=False).get_concrete_function()
+        return list(found.values())
 
     def reset_metrics(self) -> None:
         for metric in self._metrics:
@@ -189,8 +233,24 @@ class KerasAdapter(ModelAdapter):
         return self._library.utils.pack_x_y_sample_weight(inputs, labels, weights)
 
 
+def flat_result(name: str, result: Any) -> dict[str, float]:
+    """Returns name to number of a metric's result: a number, an array (name_0, name_1, ...), or a dict of those."""
+    if isinstance(result, dict):
+        return {key: value for k, v in result.items() for key, value in flat_result(k, v).items()}
+    array = np.asarray(result)
+    return {name: float(array)} if array.ndim == 0 else {f"{name}_{i}": float(v) for i, v in enumerate(array.ravel())}
+
+
 def _replicas() -> float:
     return float(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _size_of_mask(mask: Any, weights: Any) -> Any:
+    """Returns the sum of the weights of the steps that a mask leaves; how many they are where there are no weights."""
+    left = tf.cast(mask, tf.float32)
+    if weights is not None:
+        left *= tf.reshape(tf.cast(weights, tf.float32), [-1, *[1] * (left.shape.rank - 1)])
+    return tf.reduce_sum(left)
 
 
 def _rows(nested: Any) -> Any:

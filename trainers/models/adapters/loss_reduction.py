@@ -10,7 +10,14 @@ import tensorflow as tf
 
 from engine.core.errors import ConfigError
 
-__all__ = ["is_divided_by_replicas", "leaves_steps_out", "reduction_of", "size_of_weights"]
+__all__ = [
+    "is_divided_by_replicas",
+    "is_keras_own",
+    "leaves_steps_out",
+    "reduction_of",
+    "returning_a_vector",
+    "size_of_weights",
+]
 
 _KINDS = {
     "sum_over_batch_size": "mean",
@@ -44,6 +51,26 @@ def leaves_steps_out(loss: Any) -> bool:
     kinds = {kind.__name__ for kind in type(loss).__mro__} | {getattr(getattr(loss, "fn", None), "__name__", "")}
     named = getattr(loss, "ignore_class", None), getattr(loss, "_fn_kwargs", {}).get("ignore_class")
     return any(each is not None for each in named) or not kinds.isdisjoint({"CircleLoss", "circle"})
+
+
+def is_keras_own(loss: Any) -> bool:
+    """Returns whether a compiled loss is one that Keras, of either generation, wrote: it returns a number for each example."""
+    function = getattr(loss, "fn", None) or type(loss)
+    homes = {str(getattr(part, "__module__", "")).partition(".")[0] for part in (type(loss), function)}
+    return homes <= {"keras", "tf_keras"}
+
+
+def returning_a_vector(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a loss function whose one number for a batch is a vector of length 1.
+
+    Keras 3 divides the mean of a vector by the number of replicas, and a number that a function reduced itself not.
+    """
+
+    def call(*args: Any, **options: Any) -> Any:
+        value = tf.convert_to_tensor(loss(*args, **options))
+        return tf.reshape(value, [1]) if value.shape.rank == 0 else value
+
+    return call
 
 
 def size_of_weights(weights: Any, rows: Any) -> Any:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from engine.core.errors import ConfigError
 
-__all__ = ["OwnSteps", "overrides"]
+__all__ = ["OwnSteps", "overrides", "watched"]
 
 
 def overrides(model: Any, base: type, name: str) -> bool:
@@ -47,10 +47,10 @@ class OwnSteps:
         losses: list[str] = []
         with contextlib.ExitStack() as stack:
             for optimizer in self._optimizers():
-                stack.enter_context(_watched(optimizer, "apply", _note_use(optimizer, used, pairs=False)))
-                stack.enter_context(_watched(optimizer, "apply_gradients", _note_use(optimizer, used, pairs=True)))
+                stack.enter_context(watched(optimizer, "apply", _note_use(optimizer, used, pairs=False)))
+                stack.enter_context(watched(optimizer, "apply_gradients", _note_use(optimizer, used, pairs=True)))
             compute_loss = self._model.compute_loss
-            stack.enter_context(_watched(self._model, "compute_loss", _noted(compute_loss, losses)))
+            stack.enter_context(watched(self._model, "compute_loss", _noted(compute_loss, losses)))
             # The graph is thrown away: tracing alone changes no variable.
             tf.function(
                 lambda: strategy.run(self._model.train_step, args=(data,)), autograph=False
@@ -116,7 +116,7 @@ def _noted(function: Callable[..., Any], calls: list[str]) -> Callable[..., Any]
 
 
 @contextlib.contextmanager
-def _watched(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+def watched(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
     """The method of this one object is another function within the context; nobody else's object is touched."""
     if not hasattr(owner, name):
         yield
