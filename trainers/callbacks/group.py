@@ -46,19 +46,27 @@ class CallbackGroup:
         """Returns name and state of each callback, for the checkpoint."""
         return [[type(callback).__name__, callback.get_state()] for callback in self._callbacks]
 
+    def tensors(self) -> dict[str, list[tuple[str, Any]]]:
+        """Returns group to (name, tensor) of the weights that Keras's callbacks keep, for the checkpoint; {} where they keep none."""
+        theirs = [callback for callback in self._callbacks if isinstance(callback, KerasCallbacks)]
+        kept = [(name, tf.constant(array)) for callback in theirs for name, array in callback.get_weights()]
+        return {"callbacks": kept} if kept else {}
+
     @property
     def present(self) -> bool:
         """Whether the run has callbacks; the same on every host."""
         return self._any
 
-    def start(self, states: Sequence[Any]) -> None:
-        """Begins; `states` are those of the checkpoint that the run goes on from."""
+    def start(self, states: Sequence[Any], tensors: Mapping[str, Any]) -> None:
+        """Begins; `states` are those of the checkpoint that the run goes on from, `tensors` its group "callbacks"."""
         waiting = [(name, state) for name, state in states]
         for callback in self._callbacks:
             found = next((one for one in waiting if one[0] == type(callback).__name__), None)
             if found is not None:
                 waiting.remove(found)
                 callback.set_state(found[1])
+                if isinstance(callback, KerasCallbacks):
+                    callback.set_weights([(name.partition(":")[2], tensor.numpy()) for name, tensor in tensors.items()])
         for callback in self._callbacks:
             callback.on_start(self._run)
 

@@ -58,8 +58,10 @@ class KerasCallbacks(Callback):
         self._model = model
         self._list = home.callbacks.CallbackList(self._callbacks, add_history=False, add_progbar=False, model=model)
         self._epoch = self._batch = 0
+        self._begun = False  # whether the callbacks know of the epoch's begin
         self._train: dict[str, float] = {}
         self._restored: Mapping[str, Any] | None = None
+        self._restored_weights: Mapping[str, list[Any]] = {}
 
     def on_start(self, run: TrainingRun) -> None:
         """Begins the training and its first epoch; the numbers that callbacks keep are those of the checkpoint."""
@@ -68,13 +70,27 @@ class KerasCallbacks(Callback):
         self._list.on_train_begin()
         if self._restored is not None:
             self._epoch = int(self._restored.get("epoch", 0))
-            for callback, (name, numbers) in zip(self._callbacks, self._restored.get("callbacks", ())):
+            for i, (callback, (name, numbers)) in enumerate(zip(self._callbacks, self._restored.get("callbacks", ()))):
                 if type(callback).__name__ == name:
                     vars(callback).update(numbers)
+                    if str(i) in self._restored_weights:
+                        callback.best_weights = self._restored_weights[str(i)]
+        rate = self._rate()
         self._begin_epoch()
+        # LearningRateScheduler made the rate of an epoch that had begun out of the one before: not once more.
+        begun = self._restored is not None and self._restored.get("begun", True)
+        if begun and rate is not None and rate != self._rate():
+            self._model.optimizer.learning_rate = rate
+
+    def _rate(self) -> float | None:
+        """Returns the optimizer's rate, None where it is a schedule of tf_keras, which no callback can change."""
+        import tensorflow as tf
+
+        rate = getattr(self._model.optimizer, "learning_rate", None)
+        return None if rate is None or callable(rate) else float(tf.convert_to_tensor(rate))
 
     def _begin_epoch(self) -> None:
-        self._batch = 0
+        self._batch, self._begun = 0, True
         self._list.on_epoch_begin(self._epoch)
 
     def on_call(self, run: TrainingRun, loss: float) -> None:
@@ -94,9 +110,9 @@ class KerasCallbacks(Callback):
             self._list.on_test_begin()
             self._list.on_test_end(dict(metrics))
         self._list.on_epoch_end(self._epoch, {**self._train, **{f"val_{k}": v for k, v in metrics.items()}})
-        self._epoch += 1
+        self._epoch, self._begun = self._epoch + 1, False
         self._look(run)
-        if not run.stopping:
+        if not run.stopping and run.step < run.total_steps:
             self._begin_epoch()
 
     def on_end(self, run: TrainingRun) -> None:
@@ -113,7 +129,20 @@ class KerasCallbacks(Callback):
             [type(callback).__name__, {k: float(vars(callback)[k]) for k in _COUNTERS if _is_number(callback, k)}]
             for callback in self._callbacks
         ]
-        return {"epoch": self._epoch, "callbacks": kept}
+        return {"epoch": self._epoch, "begun": self._begun, "callbacks": kept}
+
+    def get_weights(self) -> list[tuple[str, Any]]:
+        """Returns (name, array) of the best weights that EarlyStopping keeps for the end (restore_best_weights)."""
+        kinds = tuple(one.callbacks.EarlyStopping for one in _generations())
+        kept = [(i, c.best_weights or ()) for i, c in enumerate(self._callbacks) if isinstance(c, kinds)]
+        return [(f"{i}/{at}", array) for i, weights in kept for at, array in enumerate(weights)]
+
+    def set_weights(self, named: Sequence[tuple[str, Any]]) -> None:
+        """Takes over the weights of `get_weights` when training begins."""
+        found: dict[str, list[Any]] = {}
+        for name, array in named:
+            found.setdefault(name.partition("/")[0], []).append(array)
+        self._restored_weights = found
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Is taken over when training begins: Keras's callbacks forget everything there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,24 @@ class TrainingState:
     def from_json(cls, value: dict[str, Any]) -> TrainingState:
         """Returns the state of `as_json`."""
         return cls(**{f.name: value[f.name] for f in dataclasses.fields(cls) if f.name in value})
+
+    @classmethod
+    def resumed(cls, saved: Mapping[str, Any], stopping: EarlyStopping | None) -> TrainingState:
+        """Returns the state of a checkpoint for a run whose early stopping may be another one now.
+
+        Args:
+            saved: state of the checkpoint.
+            stopping: of this run.
+        """
+        state = cls.from_json(saved["training"])
+        before, now = saved["config"].get("early_stopping"), None if stopping is None else dataclasses.asdict(stopping)
+        if before == now:
+            return state
+        if before is None or now is None or (before["metric"], before["mode"]) != (now["metric"], now["mode"]):
+            state.best = state.best_step = None  # the values of two metrics do not compare
+            state.evaluations_since_best = 0
+        state.stopped_early = stopping is not None and state.evaluations_since_best >= stopping.patience
+        return state
 
     def judge(self, metrics: dict[str, float], stopping: EarlyStopping) -> bool:
         """Takes an evaluation in and returns whether it is the best so far; sets `stopped_early` when patience ends.

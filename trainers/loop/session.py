@@ -157,7 +157,7 @@ class Session:
             else:
                 files.assign_group(saved, group, named, built.assign)
         renew_constants(built.adapter.model)
-        self.state = TrainingState.from_json(saved.state["training"])
+        self.state = TrainingState.resumed(saved.state, self.config.early_stopping)
         set_random_state(saved.state["random"])
         self.resumed_from = saved.step
         self._saver.restored(saved.step, saved.path)
@@ -194,10 +194,10 @@ class Session:
             say(opening_line(config, self.placement, self.state.step, self.total_steps, self.steps_per_epoch))
 
     def _start_callbacks(self, callbacks: Sequence[Any], saved: files.Checkpoint | None) -> None:
-        model, state = self.adapter.model, self.state
-        run = TrainingRun(model, self.config, self.total_steps, self.steps_per_epoch, state.step)
+        run = TrainingRun(self.adapter.model, self.config, self.total_steps, self.steps_per_epoch, self.state.step)
         self._callbacks = CallbackGroup(callbacks, run, self.placement, self.adapter)
-        self._callbacks.start(saved.state.get("callbacks", ()) if saved is not None else ())
+        states = saved.state.get("callbacks", ()) if saved is not None else ()
+        self._callbacks.start(states, saved.tensors("callbacks") if saved is not None else {})
 
     def call(self, num_steps: int, stop_requested: bool) -> bool:
         """Makes steps in one call and returns whether some worker was asked to stop.
@@ -328,7 +328,7 @@ class Session:
         if not self.placement.is_chief:
             return
         self._lock.check()
-        tensors = self._built.tensors()
+        tensors = self._built.tensors() | self._callbacks.tensors()
         state = {
             "finite": self._watch.look_at_weights(tensors, self._built.trained_names),
             "optimizer": self._optimizer,

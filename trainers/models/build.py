@@ -86,13 +86,14 @@ def context_of(
         total_steps: optimizer steps of the training.
 
     Raises:
-        ConfigError: the data has no field of a label's, the weight's or a chosen feature's name.
+        ConfigError: the data has no field of a label's, the weight's or a chosen feature's name, or the weight is no number.
     """
     spec = dict(data.feature_spec())
     others = {*config.labels, *([config.weight] if config.weight else [])}
     missing = sorted(others - set(spec))
     if missing:
         raise ConfigError(f"label or weight {missing[0]!r} not found; the data has {', '.join(sorted(spec))}")
+    _check_weight(config.weight, spec)
     chosen = feature_names(spec, config.as_json())
     return ModelContext(
         feature_spec={k: spec[k] for k in chosen},
@@ -102,6 +103,20 @@ def context_of(
         steps=total_steps,
         pad=config.pad,
     )
+
+
+def _check_weight(name: str | None, spec: Mapping[str, Any]) -> None:
+    """Raises a ConfigError for weights that are not one number a record."""
+    if name is None:
+        return
+    feature = spec[name]
+    shape, kind = tuple(getattr(feature, "shape", ())), feature.dtype.name
+    one = type(feature).__name__ == "FixedLenFeature" and all(size == 1 for size in shape)
+    if not one or kind == "string":
+        raise ConfigError(
+            f"weight {name!r} is {type(feature).__name__} of {kind} {list(shape)}: give a column with one number in every record; "
+            "weights of the steps of a list are given by a mask or in the model's own compute_loss"
+        )
 
 
 def build(

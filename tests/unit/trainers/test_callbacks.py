@@ -43,6 +43,32 @@ def keras_fit(data, callbacks, epochs=6):
     )
 
 
+class Fails(Callback):
+    def on_call(self, run, loss):
+        if run.step == 50:
+            raise RuntimeError("the machine is gone")
+
+
+def test_best_weights_and_rates_of_keras_survive_a_restart(data, tmp_path):
+    import keras
+
+    def go_on(name, *more):
+        stopping = keras.callbacks.EarlyStopping("val_loss", mode="max", patience=3, restore_best_weights=True)
+        every = CheckpointConfig(every_steps=20, asynchronous=False)
+        halving = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+        return fit(data, tmp_path / name, [stopping, halving, *more], checkpoint=every)
+
+    whole = go_on("whole")
+    with pytest.raises(RuntimeError, match="the machine is gone"):
+        go_on("cut", Fails())
+    resumed = go_on("cut")
+    assert resumed.resumed_from == 40 and resumed.steps == whole.steps == 80  # the first of four epochs was the best
+    for mine, theirs in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    rates = [float(each.model.optimizer.learning_rate) for each in (whole, resumed)]
+    assert rates == pytest.approx([0.1 / 2**4] * 2)
+
+
 def test_keras_callbacks_stop_and_lower_the_rate_where_keras_does(data, tmp_path):
     import keras
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -140,3 +141,15 @@ def test_an_evaluation_that_is_no_number_is_never_the_best():
     for state.step, value in ((1, float("nan")), (2, 0.5), (3, float("-inf")), (4, 0.4)):
         best.append(state.judge({"loss": value}, stopping))
     assert best == [False, True, False, True] and state.best == 0.4 and not state.stopped_early
+
+
+def test_another_early_stopping_is_judged_by_what_was_counted():
+    stopping = EarlyStopping(metric="loss", patience=2)
+    state = TrainingState(step=4, best=0.5, best_step=2, evaluations_since_best=2, stopped_early=True)
+    saved = {"training": state.as_json(), "config": {"early_stopping": dataclasses.asdict(stopping)}}
+    assert TrainingState.resumed(saved, stopping) == state
+    patient = TrainingState.resumed(saved, EarlyStopping(metric="loss", patience=3))
+    assert not patient.stopped_early and patient.best == 0.5 and patient.best_step == 2
+    other = TrainingState.resumed(saved, EarlyStopping(metric="auc", mode="max", patience=2))
+    assert not other.stopped_early and other.best is None and other.best_step is None
+    assert not TrainingState.resumed(saved, None).stopped_early

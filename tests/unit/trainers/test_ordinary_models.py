@@ -365,3 +365,9 @@ def test_export_of_columns_with_spaces_slashes_and_unicode_answers_and_is_evalua
     assert names[:4] == ["a_b", "citric_acid", "citric_acid_2", "f1st"] and "gr__e" in names
     found = evaluate(version, data, "y", metrics=["MeanSquaredError"])
     assert found.overall["mean_squared_error"] == pytest.approx(result.eval_metrics["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("weight", "said"), [("seq", "VarLenFeature of int64"), ("word", "FixedLenFeature of string")])
+def test_weight_that_is_not_a_number_a_record_is_refused_by_name(data, tmp_path, weight, said):
+    with pytest.raises(ConfigError, match=f"weight '{weight}' is {said}"):
+        fit(lambda context: pytest.fail("a model was built"), data, tmp_path, weight=weight)
