@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.core.errors import ConfigError
+from trainers.evaluation.metric_names import canonical
 
 __all__ = ["Threshold", "lower_is_better", "parse_thresholds"]
 _LOWER = (
     "loss",
     "crossentropy",
+    "cross_entropy",
     "error",
-    "false_positive_rate",
-    "false_negative_rate",
+    "false_positive",
+    "false_negative",
     "fpr",
     "fnr",
     "mse",
@@ -24,14 +27,31 @@ _LOWER = (
     "rmse",
     "false_discovery_rate",
     "false_omission_rate",
+    "hinge",
+    "divergence",
+    "poisson",
+    "fall_out",
+    "miss_rate",
+    "flip_rate",
+    "prediction_difference",
+    "label_position",
+    "negative_likelihood",
 )
 _BOUNDS = ("min", "max", "min_change", "max_change", "max_gap")
 _KEYS = ("min", "max", "min_change", "max_change", "slices", "min_rows", "max_gap", "confident", "overall")
 
 
 def lower_is_better(metric: str) -> bool:
-    """Returns whether a smaller value of the metric is the better one, by its name."""
-    return any(part in metric.lower() for part in _LOWER)
+    """Returns whether a smaller value of the metric is the better one, by its name.
+
+    Args:
+        metric: its name in results, a short one, or its class in TFMA; with "OUTPUT/" before it, whatever the output is called.
+    """
+    name = canonical(metric.rpartition("/")[2].partition("@")[0])
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    # Of recall at a false positive rate the recall is asked for.
+    wanted = name.partition("_at_")[0]
+    return wanted in ("fp", "fn") or any(part in wanted for part in _LOWER)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

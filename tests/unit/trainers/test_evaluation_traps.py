@@ -140,6 +140,25 @@ def test_metric_of_probabilities_is_refused_for_logits_and_other_labels(models, 
         _evaluate(models, tmp_path, {"y": [1, 2] * (ROWS // 2)})
 
 
+@pytest.mark.parametrize("two", [(1, 2), (0, 2), (0, 255), (-1, 0), (-1.0, 2.0)])
+def test_two_labels_of_which_none_is_said_to_be_positive_are_refused_as_in_scikit_learn(models, tmp_path, two):
+    from sklearn.metrics import average_precision_score, brier_score_loss
+
+    labels = np.array(two * (ROWS // 2))
+    for metric in (brier_score_loss, average_precision_score):
+        with pytest.raises(ValueError, match="pos_label"):
+            metric(labels, 1 / (1 + np.exp(-_x())))
+    with pytest.raises((ConfigError, DataError), match=r"make them 0 and 1|labels of two classes are 0 and 1"):
+        _evaluate(models, tmp_path, {"y": labels}, metrics=None)
+    named = _evaluate(models, tmp_path, {"y": labels}, metrics=None, task="regression")
+    assert named.overall["mean_label"] == pytest.approx(labels.mean())
+    if -1 not in two:  # metrics of numbers were asked for
+        assert _evaluate(models, tmp_path, {"y": labels}, metrics=["mse"]).overall.keys() == {
+            "mean_squared_error",
+            "example_count",
+        }
+
+
 def test_labels_of_minus_one_and_one_are_those_of_zero_and_one(models, tmp_path):
     x = _x()
     late = (np.random.default_rng(2).uniform(size=ROWS) < 1 / (1 + np.exp(-x))).astype(int)
@@ -246,6 +265,26 @@ def test_hostile_values_of_segments_are_shown_as_they_are_and_none_for_another(m
 def test_verdict_is_whole_in_markdown():
     line = f"auc of s={'x' * 300} is 0.5000, at least 0.8 is needed"
     assert f"\n{line}\n" in dataclasses.replace(_result(auc=0.5), failures=[line]).markdown()
+
+
+@pytest.mark.parametrize(
+    "metric", ["ece", "FalseDiscoveryRate", "FalsePositives", "CategoricalCrossEntropy", "late/fpr@0.3", "Hinge"]
+)
+def test_number_is_the_most_of_what_is_better_when_less_by_whatever_name(metric):
+    (threshold,) = parse_thresholds({metric: 0.2})
+    assert (threshold.min, threshold.max) == (None, 0.2)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["loss_given_default/auc", "error/recall@0.3", "recall_at_false_positive_rate", "RecallAtFalsePositiveRate"],
+)
+def test_number_is_the_least_of_a_metric_whatever_its_output_is_called(metric):
+    (threshold,) = parse_thresholds({metric: 0.2})
+    assert (threshold.min, threshold.max) == (0.2, None)
+    before, after = _result(**{metric: 0.9}), dataclasses.replace(_result(**{metric: 0.5}), judged=True)
+    assert any("is worse" in reason for reason in compare(before, after).reasons)
+    assert not any("is worse" in reason for reason in compare(after, before).reasons)
 
 
 def test_bounds_may_be_numbers_of_numpy():

@@ -147,3 +147,83 @@ def test_poisson_counts_have_mean_and_variance_one_and_depend_on_the_row_alone()
     assert counts.mean() == pytest.approx(1, abs=0.01) and counts.var() == pytest.approx(1, abs=0.02)
     np.testing.assert_array_equal(poisson_counts(np.array([199_999, 5]), 4), counts[[199_999, 5]])
     assert (poisson_counts(np.arange(1000), 5) != counts[:1000]).any()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("binary", ["auc", "recall@0.3", "expected_calibration_error", "absolute_error_p90", "pinball_loss@0.9"]),
+        ("regression", ["median_absolute_error"]),
+        ("multiclass", ["macro_auc", "top_2_accuracy"]),
+        ("multilabel", ["macro_auc"]),
+    ],
+)
+def test_each_bootstrap_sample_is_the_metric_of_its_rows_counted_so_often(task, names, weighted):
+    rng, rows = np.random.default_rng(8), 900
+    several = task in ("multiclass", "multilabel")
+    predictions = rng.dirichlet([1, 1, 1], rows) if several else rng.uniform(size=rows).round(2)
+    labels = (
+        rng.integers(0, 3, rows).astype(float)
+        if task == "multiclass"
+        else (rng.uniform(size=predictions.shape) < 0.4) * 1.0
+    )
+    groups, weights = rng.integers(0, 3, rows), rng.uniform(0, 2, rows) if weighted else np.ones(rows)
+    ids = np.arange(rows) + (1 << 40)
+    halves = []
+    for mine in (slice(0, 400), slice(400, rows)):  # as workers have them, sent and merged
+        table, sent = (_table(task, Intervals.BOOTSTRAP, classes=3, names=names) for _ in range(2))
+        table.update(groups[mine], labels[mine], predictions[mine], weights[mine], ids[mine])
+        sent.load(table.arrays())
+        halves.append(sent)
+    halves[0].merge(halves[1], np.arange(3))
+    renamed = np.array([2, 0, 1])
+    found, moved = halves[0].replicates(3), halves[0].regrouped(renamed).replicates(3)
+    for sample in (0, PARTS - 1):
+        plain = _table(task, classes=3, names=names)
+        plain.update(groups, labels, predictions, weights * poisson_counts(ids, sample), ids)
+        for name, expected in plain.results(3).items():
+            for values in (found[name], moved[name][renamed]):
+                np.testing.assert_allclose(values[:, sample], expected, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_counts_of_rows_are_held_in_the_narrowest_type_that_is_exact():
+    from trainers.evaluation.accumulators.score_histogram import ScoreHistogram
+
+    for often, weight, dtype in (
+        (3, 1.0, np.uint8),
+        (300, 1.0, np.uint16),
+        (70_000, 1.0, np.float64),
+        (3, 0.5, np.float64),
+    ):
+        table, zeros = ScoreHistogram(), np.zeros(often, np.int64)
+        table.update(zeros, zeros + 1.0, zeros + 0.25, zeros + weight)
+        keys, sums = table.whole()
+        assert sums.dtype == dtype and sums.tolist() == [[often * weight], [0]] and len(keys) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_score_that_is_the_threshold_is_not_above_it_as_in_keras(dtype):
+    import keras
+
+    from trainers.evaluation.passes.head_sums import HeadSums
+    from trainers.evaluation.passes.plan import Head
+
+    scores = np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.9], dtype)
+    names = [f"recall@{score:.1f}" for score in scores]
+    sums = HeadSums(Head(output=None, label="y", task="binary", classes=2, names=tuple(names)), Intervals.NONE, True)
+    ones = np.ones(len(scores))
+    sums.add(np.zeros(len(scores), np.int64), ones, scores, ones, np.arange(len(scores)), None)
+    found, curves = sums.results(1)[0], sums.curves()["confusion"]
+    at = {point["threshold"]: point["tp"] for point in curves}
+    for place, name in enumerate(names):
+        threshold = float(name.partition("@")[2])
+        keras_recall = keras.metrics.Recall(thresholds=threshold, dtype=np.dtype(dtype).name)
+        keras_recall.update_state(ones[:, None].astype(dtype), scores[:, None])
+        above = len(scores) - 1 - place
+        assert (
+            found[name][0]
+            == pytest.approx(above / len(scores))
+            == pytest.approx(float(keras_recall.result()), abs=1e-3)
+        )
+        assert at[threshold] == above

@@ -22,8 +22,18 @@ class Accumulator(Protocol):
         Args:
             groups: int64 [n], each at least 0.
             labels: float64 [n], or [n, k] of k labels.
-            predictions: float64 [n], or [n, k] of k classes.
+            predictions: [n], or [n, k] of k classes, of the model's own float type, in which thresholds are taken.
             weights: float64 [n].
+        """
+
+    def update_samples(
+        self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, counts: np.ndarray
+    ) -> None:
+        """Adds rows to bootstrap samples, which are the parts of a group; what rows are worth is computed once for all of them.
+
+        Args:
+            groups, labels, predictions, weights: as for `update`.
+            counts: float64 [samples, n], how often each row is in each sample.
         """
 
     def merge(self, other: Any) -> None:

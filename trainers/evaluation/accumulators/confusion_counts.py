@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainers.evaluation.accumulators.grouped_sums import summed_by_group
+from trainers.evaluation.accumulators.row_sums import threshold_of
 
 __all__ = ["THRESHOLDS", "ClassConfusion", "ConfusionCounts"]
 
@@ -27,7 +28,7 @@ class ConfusionCounts:
     def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
         """Adds rows: probabilities [n] and labels in [0, 1]."""
         width = len(self.thresholds) + 1
-        between = np.searchsorted(self.thresholds, predictions, side="left")
+        between = np.searchsorted(threshold_of(predictions, self.thresholds), predictions, side="left")
         values = np.stack([weights * labels, weights * (1 - labels)])
         self.sums = summed_by_group(self.sums, groups * width + between, values)
 

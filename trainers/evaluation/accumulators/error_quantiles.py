@@ -24,22 +24,25 @@ class ErrorQuantiles(SparseSums):
 
     Args:
         percents: a quantile is the least error that so many percent of the weight do not exceed.
+        samples: bootstrap samples of each group.
     """
 
     width, slots = 1, 1 << (31 - _DROPPED)
 
-    def __init__(self, percents: Sequence[int] = (50,)) -> None:
-        super().__init__()
+    def __init__(self, percents: Sequence[int] = (50,), samples: int = 1) -> None:
+        super().__init__(samples)
         self.percents = tuple(percents)
 
     def _empty(self) -> Self:
-        return type(self)(self.percents)
+        return type(self)(self.percents, self._samples)
 
-    def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
-        """Adds rows."""
+    def slot_values(
+        self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the bucket of each row's error, and its weight."""
         error = np.abs(labels - predictions).astype(np.float32)
         # Floats that are not negative have the order of their bits.
-        self.add(groups, error.view(np.int32).astype(np.int64) >> _DROPPED, weights[None, :])
+        return error.view(np.int32).astype(np.int64) >> _DROPPED, weights[None, :]
 
     def without(self, size: int, parts: int) -> _LeftOut:
         """Returns what gives for each group here the quantiles of its whole without it."""
@@ -48,7 +51,7 @@ class ErrorQuantiles(SparseSums):
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns the quantiles of each group."""
         out = {_name(percent): np.full(size, np.nan) for percent in self.percents}
-        for group, (slots, _, _, sums) in enumerate(self.segments(size, 1)):
+        for group, slots, sums in self.samples_of(size):
             errors, below = _distribution(slots, sums[0])
             for percent in self.percents if len(errors) else ():
                 out[_name(percent)][group] = errors[_place(below, percent / 100)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,9 +47,26 @@ def _grown(sums: np.ndarray, size: int) -> np.ndarray:
 
 
 def summed_by_key(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct keys, ascending, and the sums of `values` [k, n] over the rows of each."""
+    """Returns the distinct keys, ascending, and the sums of `values` [k, n] over the rows of each.
+
+    The sums are of the narrowest type that holds them exactly: of rows without weights they are counts, mostly of one byte, and of
+    many samples all else that is done is to move them.
+    """
     distinct, inverse = np.unique(keys, return_inverse=True)
-    return distinct, np.stack([np.bincount(inverse, row, len(distinct)) for row in values])
+    sums = np.zeros((len(values), len(distinct)), np.uint8)
+    for place, row in enumerate(values):
+        found = np.bincount(inverse, row, len(distinct))
+        sums = sums.astype(np.promote_types(sums.dtype, _narrowest(found)), copy=False)
+        sums[place] = found
+    return distinct, sums
+
+
+def _narrowest(values: np.ndarray) -> np.dtype[Any]:
+    """uint8 or uint16 where it holds all values exactly, else float64."""
+    top = values.max(initial=0)
+    if top > np.iinfo(np.uint16).max or values.min(initial=0) < 0 or (values != np.rint(values)).any():
+        return np.dtype(np.float64)
+    return np.min_scalar_type(int(top))
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -65,6 +82,22 @@ class DenseSums:
 
     def __init__(self) -> None:
         self.sums = np.zeros((self.width, 0))
+
+    def row_values(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Returns the values [width, n] of rows, each in proportion to the row's weight."""
+        raise NotImplementedError
+
+    def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
+        """Adds rows."""
+        self.sums = summed_by_group(self.sums, groups, self.row_values(labels, predictions, weights))
+
+    def update_samples(
+        self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, counts: np.ndarray
+    ) -> None:
+        """Adds rows to samples: counts [samples, n] say how often each is in each of them."""
+        values = self.row_values(labels, predictions, weights)
+        for sample, times in enumerate(counts):
+            self.sums = summed_by_group(self.sums, groups * len(counts) + sample, values * times)
 
     def merge(self, other: DenseSums) -> None:
         """Adds the other's sums."""
@@ -131,15 +164,38 @@ class DenseSums:
 
 
 class SparseSums:
-    """Sums of `width` values of each row by group and by one of `slots` slots; empty slots take no memory."""
+    """Sums of `width` values of each row by group and by one of `slots` slots; empty slots take no memory.
+
+    Args:
+        samples: bootstrap samples of each group, whose sums lie side by side under one key: a row is in most of them, and keys
+            for each would be sorted as many times over.
+    """
 
     width: int
     slots: int
 
-    def __init__(self) -> None:
+    def __init__(self, samples: int = 1) -> None:
+        self._samples = samples
         self._keys: list[np.ndarray] = [np.zeros(0, np.int64)]  # group * slots + slot
-        self._sums: list[np.ndarray] = [np.zeros((self.width, 0))]
+        self._sums: list[np.ndarray] = [np.zeros((self.width * samples, 0), np.uint8)]
         self._pending = 0
+
+    def slot_values(
+        self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the slot [n] of each row, and its values [width, n], in proportion to its weight."""
+        raise NotImplementedError
+
+    def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
+        """Adds rows."""
+        self.add(groups, *self.slot_values(labels, predictions, weights))
+
+    def update_samples(
+        self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, counts: np.ndarray
+    ) -> None:
+        """Adds rows to samples: counts [samples, n] say how often each is in each of them."""
+        slots, values = self.slot_values(labels, predictions, weights)
+        self.add(groups, slots, (values[:, None, :] * counts).reshape(len(values) * len(counts), -1))
 
     def add(self, groups: np.ndarray, slots: np.ndarray, values: np.ndarray) -> None:
         """Adds values [width, n] to the sums of their rows' groups and slots."""
@@ -154,6 +210,20 @@ class SparseSums:
         keys, sums = self.whole()
         return self._with(keys // (self.slots * parts) * self.slots + keys % self.slots, sums)
 
+    def samples_of(self, size: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yields (group, slots, sums) of each of `size` groups, which are samples of segments where there are samples.
+
+        Slots are distinct and ascend; those of sums [width, n] that are all 0 are left out.
+        """
+        keys, sums = self.whole()
+        starts = np.searchsorted(keys, np.arange(size // self._samples + 1) * self.slots)
+        for group in range(size):
+            segment, sample = divmod(group, self._samples)
+            mine = slice(starts[segment], starts[segment + 1])
+            slots, found = keys[mine] % self.slots, sums[sample :: self._samples, mine]
+            there = found.any(axis=0)
+            yield group, slots[there], found[:, there].astype(np.float64)
+
     def segments(self, size: int, parts: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
         """Yields (slots, places, part, sums) of each of `size` segments that are `parts` groups each.
 
@@ -165,12 +235,13 @@ class SparseSums:
         for segment in range(size):
             mine = slice(starts[segment], starts[segment + 1])
             slots, places = np.unique(keys[mine] % self.slots, return_inverse=True)
-            yield slots, places, keys[mine] // self.slots - segment * parts, sums[:, mine]
+            yield slots, places, keys[mine] // self.slots - segment * parts, sums[:, mine].astype(np.float64)
 
     def regrouped(self, mapping: np.ndarray, parts: int) -> Self:
         """Returns the sums by other numbers of groups."""
         keys, sums = self.whole()
         groups: np.ndarray = keys // self.slots
+        parts //= self._samples  # samples have no keys of their own
         renamed = mapping[groups // parts] * parts + groups % parts
         return self._with(renamed * self.slots + keys % self.slots, sums)
 
@@ -184,7 +255,7 @@ class SparseSums:
         self._keys, self._sums, self._pending = [arrays["keys"]], [arrays["sums"]], 0
 
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the keys, ascending, and their sums [width, n]."""
+        """Returns the keys, ascending, and their sums [width, n], of the narrowest type that holds them."""
         if len(self._keys) > 1:
             keys, sums = summed_by_key(np.concatenate(self._keys), np.concatenate(self._sums, axis=1))
             self._keys, self._sums, self._pending = [keys], [sums], 0
@@ -196,7 +267,7 @@ class SparseSums:
         self._sums.append(sums)
         self._pending += len(keys)
         # Half of what is there, too: to sort all of it again after each million would cost the square of the rows.
-        if self._pending > max(_PENDING, len(self._keys[0]) // 2):
+        if self._pending > max(_PENDING // self._samples, len(self._keys[0]) // 2):
             self.whole()
 
     def _empty(self) -> Self:

@@ -49,7 +49,7 @@ class MetricTable:
         wanted = task, classes, names, histogram
         self.plain = _accumulators(*wanted, PARTS if intervals is Intervals.JACKKNIFE else 1)
         # Samples overlap: totals are exact in sums of their own.
-        self.parted = _accumulators(*wanted, PARTS) if intervals is Intervals.BOOTSTRAP else self.plain
+        self.parted = _accumulators(*wanted, samples=PARTS) if intervals is Intervals.BOOTSTRAP else self.plain
         ranking = [name for name in names if RANKING.fullmatch(name)]
         self.ranking = RankedRows(ranking) if ranking else None
 
@@ -66,7 +66,7 @@ class MetricTable:
 
         Args:
             groups: int64 [n], the segment of each row.
-            labels, predictions, weights: float64, as `Accumulator.update` takes them.
+            labels, predictions, weights: as `Accumulator.update` takes them.
             ids: int64 [n], the number of each row in the data: the interval depends on nothing else.
             queries: int64 [n], the query of each row, where rankings are measured.
         """
@@ -80,12 +80,9 @@ class MetricTable:
         for each in self.plain:
             each.update(groups, labels, predictions, weights)
         if self._intervals is Intervals.BOOTSTRAP:
-            for sample in range(PARTS):
-                counts = poisson_counts(ids, sample)
-                rows = np.flatnonzero(counts)
-                drawn = groups[rows] * PARTS + sample, labels[rows], predictions[rows], weights[rows] * counts[rows]
-                for each in self.parted:
-                    each.update(*drawn)
+            counts = np.stack([poisson_counts(ids, sample) for sample in range(PARTS)])
+            for each in self.parted:
+                each.update_samples(groups, labels, predictions, weights, counts)
 
     def merge(self, other: MetricTable, mapping: np.ndarray) -> None:
         """Adds another table of the same settings; `mapping` has the number here of each of its groups."""
@@ -158,9 +155,11 @@ class MetricTable:
         return PARTS if any(each is parted for parted in self.parted) else 1
 
 
-def _accumulators(task: str, classes: int, names: Sequence[str], histogram: bool, parts: int) -> list[Accumulator]:
-    """The first that gives a result decides about it; `parts` groups are of one segment."""
-    areas: list[Accumulator] = [ClassAreas(classes, parts)] if any("auc" in name for name in names) else []
+def _accumulators(
+    task: str, classes: int, names: Sequence[str], histogram: bool, parts: int = 1, samples: int = 1
+) -> list[Accumulator]:
+    """The first that gives a result decides about it; `parts` groups are of one segment, or each has so many samples."""
+    areas: list[Accumulator] = [ClassAreas(classes, parts, samples)] if any("auc" in name for name in names) else []
     if task == "multilabel":
         return [MultilabelSums(classes), *areas]
     if task == "multiclass":
@@ -168,13 +167,13 @@ def _accumulators(task: str, classes: int, names: Sequence[str], histogram: bool
         return [MulticlassSums(classes, top or [_DEFAULT_TOP]), *areas]
     percents = [50] if "median_absolute_error" in names else []
     percents += [int(name.removeprefix("absolute_error_p")) for name in names if name.startswith("absolute_error_p")]
-    errors = [ErrorQuantiles(percents)] if percents else []
+    errors = [ErrorQuantiles(percents, samples)] if percents else []
     pinball = [PinballSums(float(name.partition("@")[2])) for name in names if name.startswith("pinball_loss@")]
     if task == "regression":
         return [RegressionSums(), *errors, *pinball]
     others = [name for name in names if not name.startswith("pinball_loss@")]
     at = dict.fromkeys(float(match[1]) for name in others if (match := re.fullmatch(r"[a-z_0-9]+@([\d.]+)", name)))
-    scores = [ScoreHistogram(parts)] if histogram or _SCORES.intersection(names) else []
+    scores = [ScoreHistogram(parts, samples)] if histogram or _SCORES.intersection(names) else []
     bins = [CalibrationBins()] if "expected_calibration_error" in names else []
     return [BinarySums(), *scores, *bins, *errors, *pinball, *(_AtThreshold(each) for each in at)]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.evaluation.accumulators.grouped_sums import DenseSums, ratio, summed_by_group
+from trainers.evaluation.accumulators.grouped_sums import DenseSums, ratio
 from trainers.evaluation.accumulators.row_sums import clipped_probability
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ class MulticlassSums(DenseSums):
     def _empty(self) -> Self:
         return type(self)(self.classes, self.top)
 
-    def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
-        """Adds rows; labels are whole numbers from 0 on, below the number of classes."""
+    def row_values(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Returns what is added up of each row; labels are whole numbers from 0 on, below the number of classes."""
         truth: np.ndarray = labels.astype(np.int64)
+        predictions = predictions.astype(np.float64)
         chosen = predictions.argmax(axis=1)
         own = predictions[np.arange(len(truth)), truth]
         share = clipped_probability(own / predictions.sum(axis=1))
@@ -49,7 +50,7 @@ class MulticlassSums(DenseSums):
         values[first + truth, rows] = weights  # of the class
         values[first + self.classes + chosen, rows] = weights  # said to be of the class
         values[first + 2 * self.classes + truth[hit], rows[hit]] = weights[hit]  # both
-        self.sums = summed_by_group(self.sums, groups, values)
+        return values
 
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns the metrics of each group; `precision@classId:2` is that of one class."""

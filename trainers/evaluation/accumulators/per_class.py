@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.evaluation.accumulators.grouped_sums import DenseSums, ratio, summed_by_group
+from trainers.evaluation.accumulators.grouped_sums import DenseSums, ratio
 from trainers.evaluation.accumulators.multiclass_sums import mean_of_classes, weighted_mean
 from trainers.evaluation.accumulators.row_sums import BinarySums
 from trainers.evaluation.accumulators.score_histogram import ScoreHistogram
@@ -23,6 +23,11 @@ class _ExactMatches(DenseSums):
 
     width = 2
 
+    def row_values(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Returns what is added up of each row."""
+        exact = ((predictions > 0.5) == (labels > 0.5)).all(axis=1)
+        return np.stack([weights, weights * exact])
+
 
 class MultilabelSums:
     """Confusion and log loss of each class at 0.5, for labels and probabilities [n, k]; a row may have any number of labels.
@@ -37,10 +42,17 @@ class MultilabelSums:
 
     def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
         """Adds rows."""
-        exact = ((predictions > 0.5) == (labels > 0.5)).all(axis=1)
-        self._rows.sums = summed_by_group(self._rows.sums, groups, np.stack([weights, weights * exact]))
+        self._rows.update(groups, labels, predictions, weights)
         for index, each in enumerate(self.classes):
             each.update(groups, labels[:, index], predictions[:, index], weights)
+
+    def update_samples(
+        self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, counts: np.ndarray
+    ) -> None:
+        """Adds rows to samples: counts [samples, n] say how often each is in each of them."""
+        self._rows.update_samples(groups, labels, predictions, weights, counts)
+        for index, each in enumerate(self.classes):
+            each.update_samples(groups, labels[:, index], predictions[:, index], weights, counts)
 
     def merge(self, other: MultilabelSums) -> None:
         """Adds the other's sums."""
@@ -111,16 +123,23 @@ class ClassAreas:
     Args:
         classes: number of classes.
         parts: so many groups are of one segment.
+        samples: bootstrap samples of each group.
     """
 
-    def __init__(self, classes: int, parts: int = 1) -> None:
-        self.classes = [ScoreHistogram(parts) for _ in range(classes)]
+    def __init__(self, classes: int, parts: int = 1, samples: int = 1) -> None:
+        self.classes = [ScoreHistogram(parts, samples) for _ in range(classes)]
 
     def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
         """Adds rows: labels [n, k], or the class of each row [n]."""
         for index, each in enumerate(self.classes):
-            mine = labels[:, index] if labels.ndim == 2 else (labels == index).astype(np.float64)
-            each.update(groups, mine, predictions[:, index], weights)
+            each.update(groups, _of_class(labels, index), predictions[:, index], weights)
+
+    def update_samples(
+        self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, counts: np.ndarray
+    ) -> None:
+        """Adds rows to samples: counts [samples, n] say how often each is in each of them."""
+        for index, each in enumerate(self.classes):
+            each.update_samples(groups, _of_class(labels, index), predictions[:, index], weights, counts)
 
     def merge(self, other: ClassAreas) -> None:
         """Adds the other's weights."""
@@ -168,3 +187,8 @@ class ClassAreas:
         out = type(self)(0)
         out.classes = classes
         return out
+
+
+def _of_class(labels: np.ndarray, index: int) -> np.ndarray:
+    """Whether each row is of a class, as 1.0 and 0.0."""
+    return labels[:, index] if labels.ndim == 2 else (labels == index).astype(np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from trainers.evaluation.accumulators.grouped_sums import DenseSums, ratio, summ
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
-__all__ = ["BinarySums", "CalibrationBins", "PinballSums", "RegressionSums", "clipped_probability"]
+__all__ = ["BinarySums", "CalibrationBins", "PinballSums", "RegressionSums", "clipped_probability", "threshold_of"]
 
 _EPSILON = 1e-7  # a probability of exactly 0 or 1 counts in the log loss as this far away from it, as in Keras
 
@@ -22,16 +22,21 @@ def clipped_probability(values: np.ndarray) -> np.ndarray:
     return clipped
 
 
+def threshold_of(predictions: np.ndarray, thresholds: Any) -> Any:
+    """Returns thresholds as the predictions' own type has them, as in Keras: of two float32 that are 0.3, none is above the other."""
+    return np.asarray(thresholds, predictions.dtype if predictions.dtype.kind == "f" else np.float64)
+
+
 class RegressionSums(DenseSums):
     """Errors, and the means of labels and predictions."""
 
     width = 5
 
-    def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
-        """Adds rows."""
+    def row_values(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Returns what is added up of each row."""
         error = labels - predictions
         values = [weights, weights * labels, weights * predictions, weights * error * error, weights * np.abs(error)]
-        self.sums = summed_by_group(self.sums, groups, np.stack(values))
+        return np.stack(values)
 
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns the metrics of each group."""
@@ -63,9 +68,10 @@ class BinarySums(DenseSums):
     def _empty(self) -> Self:
         return type(self)(self.threshold)
 
-    def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
-        """Adds rows."""
-        positive = predictions > self.threshold
+    def row_values(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Returns what is added up of each row."""
+        positive = predictions > threshold_of(predictions, self.threshold)
+        predictions = predictions.astype(np.float64)
         yes, no = weights * labels, weights * (1 - labels)
         clipped = clipped_probability(predictions)
         loss = -(yes * np.log(clipped) + no * np.log1p(-clipped))
@@ -74,7 +80,7 @@ class BinarySums(DenseSums):
             yes * positive, no * positive, yes * ~positive, no * ~positive, loss,
             weights, weights * predictions, weights * error * error, weights * np.abs(error),
         ]  # fmt: skip
-        self.sums = summed_by_group(self.sums, groups, np.stack(values))
+        return np.stack(values)
 
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns the metrics of each group, rates by TFMA's names."""
@@ -120,12 +126,21 @@ class CalibrationBins(DenseSums):
 
     def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
         """Adds rows."""
-        places = np.minimum((predictions * self.bins).astype(np.int64), self.bins - 1)
+        self._add(groups, predictions, np.stack([weights, weights * labels, weights * predictions]))
+
+    def update_samples(
+        self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, counts: np.ndarray
+    ) -> None:
+        """Adds rows to samples: counts [samples, n] say how often each is in each of them."""
+        values = np.stack([weights, weights * labels, weights * predictions])
+        for sample, times in enumerate(counts):
+            self._add(groups * len(counts) + sample, predictions, values * times)
+
+    def _add(self, groups: np.ndarray, predictions: np.ndarray, values: np.ndarray) -> None:
+        places = np.minimum((predictions.astype(np.float64) * self.bins).astype(np.int64), self.bins - 1)
         size = max(self.sums.shape[1], int(groups.max(initial=-1)) + 1)
         found = np.zeros((3, size * self.bins))
-        found = summed_by_group(
-            found, groups * self.bins + places, np.stack([weights, weights * labels, weights * predictions])
-        )
+        found = summed_by_group(found, groups * self.bins + places, values)
         self.sums = self.padded(size) + found.reshape(3, size, self.bins).transpose(0, 2, 1).reshape(self.width, size)
 
     def of_group(self, group: int) -> np.ndarray:
@@ -154,11 +169,11 @@ class PinballSums(DenseSums):
     def _empty(self) -> Self:
         return type(self)(self.quantile)
 
-    def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
-        """Adds rows."""
+    def row_values(self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Returns what is added up of each row."""
         error = labels - predictions
         loss = np.maximum(self.quantile * error, (self.quantile - 1) * error)
-        self.sums = summed_by_group(self.sums, groups, np.stack([weights, weights * loss]))
+        return np.stack([weights, weights * loss])
 
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns the loss of each group."""

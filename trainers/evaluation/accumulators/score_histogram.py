@@ -38,26 +38,29 @@ class ScoreHistogram(SparseSums):
 
     Args:
         parts: so many groups, one after the other, are of one segment and have the same slots.
+        samples: bootstrap samples of each group.
     """
 
     width, slots = 2, 1 << 31
 
-    def __init__(self, parts: int = 1) -> None:
-        super().__init__()
+    def __init__(self, parts: int = 1, samples: int = 1) -> None:
+        super().__init__(samples)
         self._parts = parts
         self._levels = np.zeros(0, np.int64)  # of each segment
         self._rounded = False  # a score between two float32
         self._changed = False
 
     def _empty(self) -> Self:
-        return type(self)(self._parts)
+        return type(self)(self._parts, self._samples)
 
-    def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
-        """Adds rows: probabilities; what is above 1 counts as 1, within the bound on the error."""
+    def slot_values(
+        self, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the slots of probabilities, and their weights; what is above 1 counts as 1, within the bound on the error."""
         slots, exact = _slots_of(predictions)
         self._rounded |= not exact
-        self.add(groups, slots, np.stack([weights * labels, weights * (1 - labels)]))
         self._changed = True
+        return slots, np.stack([weights * labels, weights * (1 - labels)])
 
     def merge(self, other: SparseSums) -> None:
         """Adds the weights of another histogram."""
@@ -95,7 +98,7 @@ class ScoreHistogram(SparseSums):
         self._levels, self._rounded = arrays["levels"], bool(arrays["rounded"])
 
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the keys, ascending, and their sums [2, n]."""
+        """Returns the keys, ascending, and their sums [2, n], of the narrowest type that holds them."""
         if not self._changed and len(self._keys) == 1:
             return self._keys[0], self._sums[0]
         keys, sums = np.concatenate(self._keys), np.concatenate(self._sums, axis=1)
@@ -114,12 +117,9 @@ class ScoreHistogram(SparseSums):
         """Returns the areas of each group, and how far the exact ones may be away."""
         names = ("auc", "auc_precision_recall", "auc_error_bound", "auc_precision_recall_error_bound")
         out = {name: np.full(size, np.nan) for name in names}
-        keys, sums = self.whole()
-        starts = np.searchsorted(keys, np.arange(size + 1) * self.slots)
-        for group in range(size):
-            part = sums[:, starts[group] : starts[group + 1]]
+        for group, _, part in self.samples_of(size):
             out["auc"][group], out["auc_precision_recall"][group] = _areas(part)
-            exact = self.exact(group // self._parts)
+            exact = self.exact(group // self._parts // self._samples)
             out["auc_error_bound"][group] = 0.0 if exact else _roc_bound(part)
             out["auc_precision_recall_error_bound"][group] = 0.0 if exact else _pr_bound(part)
         for name in ("auc", "auc_precision_recall"):  # no bound of what has no meaning
@@ -171,7 +171,10 @@ class ScoreHistogram(SparseSums):
         span = self._parts * self.slots
         starts = np.searchsorted(keys, np.arange(int(keys[-1] // span) + 2) * span)
         for segment in np.flatnonzero(np.diff(starts) > MOST_SLOTS).tolist():
-            slots = np.unique(keys[starts[segment] : starts[segment + 1]] % self.slots)
+            slots = keys[starts[segment] : starts[segment + 1]] % self.slots
+            if self._parts > 1:  # which have slots in common; sorted, since NumPy's hashing is slower on so many
+                slots = np.sort(slots)
+                slots = slots[np.diff(slots, prepend=-1) > 0]
             if len(slots) > MOST_SLOTS:
                 yield segment, slots
 
@@ -199,6 +202,7 @@ class _LeftOut:
 
 def _slots_of(scores: np.ndarray) -> tuple[np.ndarray, bool]:
     """Returns the slot of each score, and whether none shares its slot with another number."""
+    scores = scores.astype(np.float64)
     inside = np.minimum(scores, 1.0) + 0.0  # a softmax may round to more than 1; -0.0 has other bits than 0.0
     low = inside <= 0.5
     near = np.where(low, inside, 1 - inside)  # exact: above 0.5 nothing is rounded

@@ -78,7 +78,7 @@ class Curves:
         if histogram is not None:
             keys, sums = histogram.whole()
             first = slice(0, int(np.searchsorted(keys, histogram.slots)))
-            out.update(_areas(histogram.scores(keys[first]), sums[:, first]))
+            out.update(_areas(histogram.scores(keys[first]), sums[:, first].astype(np.float64)))
         if self._confusion is not None:
             out["calibration"] = _calibration(self._calibration.of_group(0))
             out["confusion"] = [

@@ -48,7 +48,8 @@ class HeadSums:
         queries: np.ndarray | None,
     ) -> None:
         """Adds rows, as `MetricTable.update` takes them."""
-        values = predictions.astype(np.float64)
+        # Not float64 for all: a score of 0.3 in float32 would be above a threshold of 0.3, and one of 0.7 below.
+        values = predictions if predictions.dtype.kind == "f" else predictions.astype(np.float64)
         self._table.update(groups, labels, values, weights, ids, queries)
         if self._curves is not None:
             self._curves.update(labels, values, weights)

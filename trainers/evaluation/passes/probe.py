@@ -44,7 +44,8 @@ def find_heads(
         labels: output (None for the only one) to label.
         metrics: names, for every output or by output; None for those that fit.
         task: one of `TASKS`, or None where the rows decide: labels of several values a row are "multilabel", several answers
-            are "multiclass", an answer between 0 and 1 and labels there, or of -1 and 1, are "binary", others "regression".
+            are "multiclass", an answer between 0 and 1 and labels there, or of -1 and 1, are "binary", others "regression", but
+            for two other whole numbers beside such an answer, which are refused where no metrics are named.
         label_vocabulary: file with the names of classes, for labels that are text.
 
     Raises:
@@ -83,6 +84,8 @@ def find_heads(
         names, others = own_results(wanted or default_metrics(found), found, classes)
         if found == "regression":
             _refuse_metrics_of_probabilities(others, truth, values)
+            if task is None and not wanted:
+                _refuse_two_labels(label, truth, values)
         heads.append(
             Head(
                 output=output,
@@ -101,9 +104,24 @@ def find_heads(
 def _task(labels: Any, answers: Any) -> str:
     if answers.ndim > 1:
         return "multilabel" if labels.ndim > 1 else "multiclass"
-    inside = answers.min() >= 0 and answers.max() <= 1
-    two = (labels.min() >= 0 and labels.max() <= 1) or np.isin(labels, (-1, 1)).all()
-    return "binary" if inside and two else "regression"
+    # Of -1 and 0 in one data set the pass names the row.
+    two = (labels.min() >= 0 and labels.max() <= 1) or np.isin(labels, (-1, 0, 1)).all()
+    return "binary" if _between_0_and_1(answers) and two else "regression"
+
+
+def _between_0_and_1(answers: Any) -> bool:
+    return bool(answers.min() >= 0 and answers.max() <= 1)
+
+
+def _refuse_two_labels(label: str, labels: Any, answers: Any) -> None:
+    """Errors of a probability against classes 1 and 2 would be numbers that mean nothing; which is positive nobody has said."""
+    values = np.unique(labels)
+    if len(values) == 2 and (values == np.rint(values)).all() and _between_0_and_1(answers):
+        one, other = values
+        raise ConfigError(
+            f"label {label!r} is {one:g} or {other:g} in the first rows, and the answers are between 0 and 1; labels of two classes "
+            "are 0 and 1, or -1 and 1, the greater one positive. Make them so, or give task = 'regression' where they are numbers"
+        )
 
 
 def _refuse_metrics_of_probabilities(others: Sequence[str], labels: Any, answers: Any) -> None:
