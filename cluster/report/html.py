@@ -103,7 +103,7 @@ def _code(text: str) -> Any:
     """Returns a line of text with `words` between backticks set as code."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  escaped before
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704  escaped before
 
 
 def _sketch(bars: tuple[float, ...]) -> list[tuple[float, float, float, float]]:

@@ -7,7 +7,10 @@ import re
 
 __all__ = ["in_markdown", "is_encoding", "is_utf8", "one_line", "visible"]
 
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Surrogates stand for bytes of a path that are no text, and cannot be written.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~!&@])")
 _AS_HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
 

@@ -111,6 +111,8 @@ def cast_array(column: pa.Array, target: pa.DataType) -> pa.Array:
 def as_numbers(column: pa.Array) -> pa.Array | None:
     """Returns a column as numbers, times in their unit and decimals as float64, as features have them; None where it holds others."""
     types = pa.types
+    if types.is_dictionary(column.type):
+        return as_numbers(column.dictionary_decode())
     if types.is_boolean(column.type) or types.is_temporal(column.type):
         return cast_array(column, pa.int64())
     if types.is_decimal(column.type):

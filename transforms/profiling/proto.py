@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from transforms.profiling.texts import LARGE, UNIQUE_HASHES, TextState, is_utf8
 
 __all__ = ["statistics_proto"]
 
+_HALF = Fraction(1, 2)
 _TOP_VALUES, _RANKS = 20, 1000
 _NOT_UTF8 = b"__BYTES_VALUE__"
 _TYPES = {
@@ -102,14 +104,14 @@ def _numbers(stats: Any, numbers: NumberState, weighted: bool) -> None:
     nothing = float("nan")
     stats.min = nothing if numbers.low is None else numbers.low
     stats.max = nothing if numbers.high is None else numbers.high
-    stats.median = points.quantile(0.5)
+    stats.median = points.quantile(_HALF)
     stats.histograms.append(standard_histogram(points, numbers.nan))
     stats.histograms.append(quantile_histogram(points, numbers.nan))
     if weighted:
         mine = stats.weighted_numeric_stats
         heavy = points_of(numbers.values, weighted=True)
         mine.mean, mine.std_dev = numbers.weighted_moments()
-        mine.median = heavy.quantile(0.5)
+        mine.median = heavy.quantile(_HALF)
         mine.histograms.append(standard_histogram(heavy, numbers.nan_weight))
         mine.histograms.append(quantile_histogram(heavy, numbers.nan_weight))
 

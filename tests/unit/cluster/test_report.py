@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from cluster.cli.comparison_text import as_markdown, as_text
 from cluster.cli.main import main
 from cluster.report import write_report, write_run_report
-from cluster.report.model import number, shown
+from cluster.report.model import Block, Cell, Column, Page, Section, Table, Verdict, number, shown
 from cluster.report.page import page_of, verdict_of
 from cluster.report.runs import open_run, open_runs
 from cluster.report.sections.training import curves
+from cluster.report.write import render, write_page
 from engine.core.errors import ConfigError, DataError
 from engine.core.exit_codes import NOT_MET
 from engine.core.text_encoding import one_line
@@ -193,6 +195,20 @@ def test_evaluation_of_earlier_results_is_no_verdict_on_the_new_ones(tmp_path):
     assert verdict.state == "open" and "earlier results" in verdict.reasons[0]
     (chain,) = [b for b in section(page_of([open_run(run)]), "lineage").blocks if b.kind == "chain"]
     assert [name for name, _, remark in chain.lines if remark.startswith("made from earlier")] == ["export", "evaluate"]
+
+
+@pytest.mark.parametrize("format", ["html", "md"])
+def test_page_can_be_written_whatever_bytes_a_path_has_and_nothing_turns_or_hides_its_text(tmp_path, format):
+    name = os.fsdecode(b"run\xff") + "\u202e\u200b`x`"
+    table = Table(caption=name, columns=[Column(name, hint=name)], rows=[[Cell(name)]])
+    blocks = [table, Block(kind="text", lines=(name,)), Block(kind="chain", lines=[(name, name, name)])]
+    section = Section(name="data", title=name, blocks=blocks, missing=(name,))
+    verdict = Verdict(run=name, state="good", text=name, reasons=(name,))
+    page = Page(
+        title=name, subtitle=name, verdicts=[verdict], tiles=[(name, name, name)], sections=[section], footer=name
+    )
+    text = write_page(render(page, format), tmp_path / "page").read_text(encoding="utf-8")
+    assert "udcff" in text and not {"\u202e", "\u200b"} & set(text)
 
 
 def test_a_comparison_in_markdown_cuts_nothing_that_the_text_says():

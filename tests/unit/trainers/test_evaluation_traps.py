@@ -211,6 +211,20 @@ def test_ranking_refuses_gains_below_zero_and_rows_of_no_query(models, tmp_path)
     )
 
 
+def test_dictionaries_of_numbers_are_labels_weights_and_buckets_as_those_numbers_are():
+    from trainers.evaluation.passes.labels import numbers_of
+    from trainers.evaluation.segments.buckets import bucketed
+
+    plain = pa.array([2.5, 0.5, 2.5, 1.0])
+    encoded = plain.dictionary_encode()
+    assert numbers_of(encoded, "y", "label").tolist() == plain.to_pylist()
+    assert bucketed(encoded, "y", (1.0,)).to_pylist() == bucketed(plain, "y", (1.0,)).to_pylist()
+    with_null = pa.DictionaryArray.from_arrays([0, 1, 1], pa.array([2.5, None]))
+    with pytest.raises(DataError, match="label 'y' has no value") as raised:
+        numbers_of(with_null, "y", "label")
+    assert raised.value.record == 1
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 def test_queries_are_the_same_in_a_dictionary_and_nan_is_none(dtype):
     from trainers.evaluation.passes.checked_rows import query_numbers

@@ -253,6 +253,15 @@ def test_weights_weigh(tmp_path):
     assert [(each.label, each.sample_count) for each in ranks] == [("b", 5), ("a", 1)]
 
 
+@pytest.mark.parametrize("rows", [10, 29, 90, 170, 180, 330, 1001])
+def test_each_end_of_the_quantiles_is_the_value_at_its_place(tmp_path, rows):
+    pq.write_table(pa.table({"x": pa.array(np.random.default_rng(1).permutation(rows))}), tmp_path / "a.parquet")
+    stats = statistics(str(tmp_path / "a.parquet")).statistics.datasets[0].features[0].num_stats
+    found = histogram_of(stats, QUANTILES).buckets
+    assert [each.low_value for each in found] == [tenth * rows // 10 for tenth in range(10)]
+    assert (found[-1].high_value, stats.median) == (rows - 1, rows // 2)
+
+
 def test_beyond_the_limit_the_error_is_stated_and_held(tmp_path):
     rng = np.random.default_rng(5)
     numbers, words = rng.normal(size=60_000), [f"w{int(each)}" for each in rng.zipf(1.3, 60_000) % 30_000]

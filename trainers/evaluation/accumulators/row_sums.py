@@ -23,7 +23,7 @@ def clipped_probability(values: np.ndarray) -> np.ndarray:
 
 
 def threshold_of(predictions: np.ndarray, thresholds: Any) -> Any:
-    """Returns thresholds as the predictions' own type has them, as in Keras: of two float32 that are 0.3, none is above the other."""
+    """Returns thresholds as the predictions' own type has them, as NumPy does: of two float32 that are 0.3, none is above the other."""
     return np.asarray(thresholds, predictions.dtype if predictions.dtype.kind == "f" else np.float64)
 
 

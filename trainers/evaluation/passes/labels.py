@@ -65,7 +65,7 @@ def numbers_of(column: pa.Array, name: str, role: str) -> np.ndarray:
     """Returns the numbers of a column without missing values.
 
     Args:
-        column: of numbers, booleans, decimals or times.
+        column: of numbers, booleans, decimals or times, or a dictionary of them.
         name: of the column.
         role: what it is for, in messages.
 
@@ -77,6 +77,7 @@ def numbers_of(column: pa.Array, name: str, role: str) -> np.ndarray:
     numbers = as_numbers(column)
     if numbers is None:
         raise ConfigError(f"{role} {name!r} is {column.type}; evaluation takes a column of numbers")
+    _refuse_missing(numbers, name, role)  # a dictionary's own values may be missing
     values: np.ndarray = numbers.to_numpy(zero_copy_only=False)
     return values
 
