@@ -95,6 +95,13 @@ class Comparison:
         for name in shared:
             if math.isfinite(self.before.overall[name]) and not math.isfinite(self.after.overall[name]):
                 found.append(f"{name} of all rows was {self.before.overall[name]:.4f} and is no number any more")
+        # On other rows a segment may have lost a class of its labels; on the same ones it is the model's answers that did.
+        found += [
+            f"{each.metric} of {each.segment} was {each.before:.4f} and is no number any more, on the same rows"
+            for each in self.changes
+            if self.paired and each.segment != "all rows" and each.rows >= LEAST_ROWS
+            if math.isfinite(each.before) and not math.isfinite(each.after)
+        ]
         if not self.after.judged:
             found.append("it was held to no thresholds")
         found += list(self.after.failures)

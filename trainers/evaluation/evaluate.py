@@ -84,7 +84,7 @@ def evaluate(
         out: JSON file to write the result to; a Markdown file goes beside it.
         batch_rows: rows a call of the model.
         intervals: how 95 % intervals are estimated in the same pass: "jackknife" (20 parts of the rows, each left out),
-            "bootstrap" (20 samples; costs some six times the metrics' time) or "none".
+            "bootstrap" (20 samples; costs several times the metrics' time) or "none".
         runner: "local" (all cores), "flink", "spark" or the name of a Beam runner, whose workers read the model and the data.
         runner_options: of the runner, each "--KEY=VALUE".
 

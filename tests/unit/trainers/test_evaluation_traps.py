@@ -142,12 +142,11 @@ def test_metric_of_probabilities_is_refused_for_logits_and_other_labels(models, 
 
 @pytest.mark.parametrize("two", [(1, 2), (0, 2), (0, 255), (-1, 0), (-1.0, 2.0)])
 def test_two_labels_of_which_none_is_said_to_be_positive_are_refused_as_in_scikit_learn(models, tmp_path, two):
-    from sklearn.metrics import average_precision_score, brier_score_loss
+    from sklearn.metrics import roc_curve
 
     labels = np.array(two * (ROWS // 2))
-    for metric in (brier_score_loss, average_precision_score):
-        with pytest.raises(ValueError, match="pos_label"):
-            metric(labels, 1 / (1 + np.exp(-_x())))
+    with pytest.raises(ValueError, match="pos_label is not specified"):
+        roc_curve(labels, 1 / (1 + np.exp(-_x())))
     with pytest.raises((ConfigError, DataError), match=r"make them 0 and 1|labels of two classes are 0 and 1"):
         _evaluate(models, tmp_path, {"y": labels}, metrics=None)
     named = _evaluate(models, tmp_path, {"y": labels}, metrics=None, task="regression")
@@ -340,6 +339,20 @@ def test_model_may_not_replace_another_that_it_was_not_compared_with():
     lost = compare(before, _result(auc=float("nan"), example_count=300.0))
     assert lost.reasons == ["auc of all rows was 0.9000 and is no number any more"] and not lost.may_replace
     assert compare(before, _result(auc=0.91, example_count=300.0)).may_replace
+
+
+def test_model_that_finds_nothing_in_a_segment_any_more_may_not_replace_one_that_did(models, tmp_path):
+    group = np.where(_x() < 0, "low", "high")
+    settings = {"metrics": ["precision"], "slices": ["g"], "thresholds": {"precision": 0.01}}
+    found = _evaluate(models, tmp_path, {"g": group}, **settings)
+    high, low = found.slices if found.slices[0].key["g"] == "high" else found.slices[::-1]
+    assert min(high.rows, low.rows) >= 100 and np.isnan(low.metrics["precision"]) and high.metrics["precision"] > 0
+    once = dataclasses.replace(low, metrics={**low.metrics, "precision": 0.9})
+    before = dataclasses.replace(found, slices=[high, once])
+    (reason,) = compare(before, found).reasons
+    assert reason == "precision of g=low was 0.9000 and is no number any more, on the same rows"
+    assert compare(dataclasses.replace(before, data="of another month"), found).may_replace
+    assert compare(found, found).may_replace and compare(found, before).may_replace
 
 
 def test_comparison_says_what_its_values_are_not_of():
