@@ -103,7 +103,7 @@ def begun(groups: list[Group]):
 @pytest.mark.benchmark
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(len(CORES) < 2, reason="needs one core for each of two workers")
-@pytest.mark.parametrize("batch", [pytest.param(1024, marks=pytest.mark.full), 4096])
+@pytest.mark.parametrize("batch", [1024, pytest.param(4096, marks=pytest.mark.full)])
 def test_scaling_two_workers_against_two_independent(benchmark, tmp_path, batch):
     rounds = []
     with begun([Group(tmp_path, 2, together, batch) for together in (False, True)]) as pairs:
