@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 __all__ = ["RefusedJsonError", "parse_json"]
 
 
 class RefusedJsonError(ValueError):
-    """JSON in form that is not taken: nested too deeply, a number too long, or a key given twice."""
+    """JSON in form that is not taken: nested too deeply, a number too long or too large, or a key given twice."""
 
 
-def parse_json(text: str | bytes, unique: bool = False) -> Any:
+def parse_json(text: str | bytes, unique: bool = False, finite: bool = False) -> Any:
     """Returns the value of a JSON text.
 
     Args:
         text: the text; bytes are UTF-8.
-        unique: refuse a key that an object has twice, of which Python takes the last without a word. For what people write.
+        unique: refuse a key that an object has twice, of which Python takes the last without a word, and one that is half of a
+            surrogate pair. For what people write.
+        finite: refuse a number beyond the range of float64, of which Python makes infinity. `Infinity` itself is read.
 
     Raises:
-        RefusedJsonError: it is nested too deeply, holds a number of thousands of digits, or a key twice.
+        RefusedJsonError: it is nested too deeply, holds a number of thousands of digits, or what those two refuse.
         ValueError: it is not JSON.
     """
     try:
-        return json.loads(text, object_pairs_hook=_once if unique else None)
+        return json.loads(
+            text, object_pairs_hook=_once if unique else None, parse_float=_within_float64 if finite else None
+        )
     except RecursionError:
         raise RefusedJsonError("it is nested too deeply") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RefusedJsonError):
@@ -35,6 +40,9 @@ def parse_json(text: str | bytes, unique: bool = False) -> Any:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
+    for key in found:
+        if not key.isascii():
+            key.encode()  # half of a surrogate pair is an error here, and not where the key is used
     if len(found) < len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
@@ -42,3 +50,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise RefusedJsonError(f"key {key!r} is given twice")
             seen.add(key)
     return found
+
+
+def _within_float64(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise RefusedJsonError(f"{text[:20]} is beyond the range of numbers")
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 from collections.abc import Mapping
@@ -11,11 +12,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["PREDICT", "answers", "asked", "example", "rows", "save_version"]
+from trainers.serving.server.observe.metrics import Metrics
 
+__all__ = ["CRASH", "PREDICT", "answers", "asked", "example", "metrics", "rows", "save_version"]
+
+CRASH = bytes.fromhex("0a130a110a0178120c0a0affffffff0f0000000000")  # ends TensorFlow 2.21's own parser
 PREDICT = "/v1/models/m:predict"
 
 WEIGHTS = np.array([0.5, -1.5, 2.0], np.float32)
+
+
+@functools.cache
+def metrics() -> Metrics:
+    """Counts of a server in this process: Prometheus' registry is one for the process."""
+    return Metrics()
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:

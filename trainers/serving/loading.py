@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.storage import tree
+from trainers.serving.parsed_inputs import parsed_inputs
 
 __all__ = ["files_of", "load_model"]
 
@@ -28,8 +29,8 @@ def files_of(version: str | os.PathLike[str]) -> tuple[tuple[Any, ...], ...]:
     return tuple(sorted(found))
 
 
-def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
-    """Returns what `tf.saved_model.load` gives, and the definitions of the signatures by name.
+def load_model(path: Path) -> tuple[Any, dict[str, Any], dict[str, frozenset[str]]]:
+    """Returns what `tf.saved_model.load` gives, and of each signature its definition and the inputs that are parsed as tf.Examples.
 
     Raises:
         FileNotFoundError: no `saved_model.pb` is there (yet).
@@ -40,7 +41,10 @@ def load_model(path: Path) -> tuple[Any, dict[str, Any]]:
 
     message = saved_model_pb2.SavedModel()
     message.ParseFromString((path / "saved_model.pb").read_bytes())
-    definitions = {
-        name: each for name, each in message.meta_graphs[0].signature_def.items() if not name.startswith("__")
-    }
-    return tf.saved_model.load(str(path)), definitions
+    # One for training or for a TPU may lie beside it, as TensorFlow 1 exports them.
+    graphs = message.meta_graphs
+    serving = [each for each in graphs if list(each.meta_info_def.tags) == ["serve"]]
+    graph, tags = (serving[0], ["serve"]) if serving else (graphs[0], None)
+    definitions = {name: each for name, each in graph.signature_def.items() if not name.startswith("__")}
+    parsed = {name: parsed_inputs(graph, each) for name, each in definitions.items()}
+    return tf.saved_model.load(str(path), tags=tags), definitions, parsed

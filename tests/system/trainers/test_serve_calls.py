@@ -1,6 +1,7 @@
-"""What clients of gRPC may do to a server: break calls off, send what is no message, and give it another list of models."""
+"""What clients of gRPC may ask and send: what is no message, values of every type, a model that fails, and states of versions."""
 
 import asyncio
+import base64
 import json
 import threading
 import time
@@ -14,20 +15,19 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
-    model_management_pb2,
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    regression_pb2,
 )
 
 from tests.support.eventually import eventually
-from tests.support.served_model import answers, asked, example, rows, save_version
+from tests.support.served_model import CRASH, answers, asked, example, metrics, rows, save_version
 from trainers.serving.server import Limits, ModelConfig, ServeConfig
 from trainers.serving.server.core import Core
 from trainers.serving.server.doors.grpc_service import PredictionService
 from trainers.serving.server.doors.predict_calls import PredictCalls
 from trainers.serving.server.doors.predict_protocol import predict_protocol
-from trainers.serving.server.observe.metrics import Metrics
 from trainers.serving.server.processes import started
 from trainers.serving.server.versions import ServedModel
 
@@ -52,8 +52,25 @@ def folder(tmp_path_factory):
         def scalars(self, x):
             return {"count": tf.size(x), "word_bytes": tf.constant(b"a\0")}
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+        def text(self, text):
+            return {"text_bytes": text, "length": tf.strings.length(text)}
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.string, name="text"),
+                tf.TensorSpec([None], tf.string, name="row"),
+            ]
+        )
+        def both(self, text, row):
+            def parsed():
+                return tf.io.parse_example(row, {"x": tf.io.FixedLenFeature([3], tf.float32)})["x"]
+
+            return {"text_bytes": text, "x": tf.cond(tf.size(row) > 0, parsed, lambda: tf.zeros([0, 3]))}
+
     model = Odd()
     signatures = {"serving_default": model.kinds, "fails": model.fails, "scalars": model.scalars}
+    signatures |= {"text": model.text, "both": model.both}
     tf.saved_model.save(model, str(folder / "odd" / "1"), signatures=signatures)
     return folder
 
@@ -69,7 +86,6 @@ def server(folder):
         grpc_port=0,
         rest_port=0,
         poll_s=0.1,
-        allow_reload=True,
         limits=Limits(request_bytes=1 << 20),
     )
     with started(config) as running:
@@ -80,7 +96,7 @@ def server(folder):
 def core(folder):
     """A server's inside, in this process, without its doors."""
     models = tuple(ModelConfig(name=name, directory=str(folder / name)) for name in ("m", "odd"))
-    core = Core(ServeConfig(models=models, poll_s=0.02), Metrics())
+    core = Core(ServeConfig(models=models, poll_s=0.02), metrics())
     core.load()
     yield core
     asyncio.run(core.drain())
@@ -105,20 +121,6 @@ def test_bytes_that_are_no_message_are_refused(channel, stub):
     code, text = _refused(raw, b"\x0a\xff\xff")
     assert code == "INVALID_ARGUMENT" and "PredictRequest" in text
     assert _refused(raw, b"")[0] == "NOT_FOUND"  # a message that says nothing
-
-
-def test_calls_that_are_broken_off_leave_nothing_behind(server, stub):
-    values = rows(2)
-    for _ in range(5):
-        calls = [stub.Predict.future(_request(values)) for _ in range(100)]
-        for position, call in enumerate(calls):
-            if position % 2:
-                call.cancel()
-        for position, call in enumerate(calls):
-            if not position % 2:
-                np.testing.assert_allclose(call.result().outputs["outputs"].float_val, answers(values, 2.0), rtol=1e-5)
-    code, _ = _refused(lambda: stub.Predict(_request(values), timeout=1e-9))
-    assert code == "DEADLINE_EXCEEDED"
 
 
 def test_both_doors_answer_from_one_batch(server, stub):
@@ -159,6 +161,46 @@ def test_scalars_are_answered_whole(server, stub):
     assert status == 200 and answer["outputs"] == {"count": 1, "word_bytes": {"b64": "YQA="}}
 
 
+def test_strings_that_the_model_does_not_parse_reach_it_as_they_are(server, stub):
+    texts = [
+        b"ha",
+        b"hello world",
+        b"\xff\xd8\xff",
+        b"",
+        example(rows(1)[0]),
+    ]  # "ha" reads as a message of unknown fields
+    found = stub.Predict(_request(None, "odd", "text", text=texts)).outputs
+    assert list(found["text_bytes"].string_val) == texts
+    body = {"signature_name": "text", "instances": [{"b64": base64.b64encode(text).decode()} for text in texts]}
+    status, answer = asked(server.config.rest_port, json.dumps(body).encode(), path="/v1/models/odd:predict")
+    assert [base64.b64decode(each["text_bytes"]["b64"]) for each in answer["predictions"]] == texts
+    assert [each["length"] for each in answer["predictions"]] == [len(text) for text in texts]
+    body = json.dumps({"signature_name": "text", "examples": [{"a": "b"}]}).encode()
+    status, answer = asked(server.config.rest_port, body, path="/v1/models/odd:classify")
+    assert status == 400 and "takes no examples" in answer["error"]
+
+
+def test_an_example_that_ends_with_zeros_is_whole(stub):
+    request = regression_pb2.RegressionRequest()
+    request.model_spec.name = "m"
+    row = np.array([0, 1, 0], np.float32)
+    message = request.input.example_list.examples.add()
+    message.ParseFromString(example(row, b"\0"))
+    assert message.SerializeToString().endswith(b"\0")
+    (found,) = stub.Regress(request).result.regressions
+    np.testing.assert_allclose(found.value, answers(row[None], 2.0)[0], rtol=1e-5)
+
+
+def test_examples_beside_another_input_are_looked_into(stub):
+    values = rows(2)
+    found = stub.Predict(_request(None, "odd", "both", text=[b"ha"] * 2, row=[example(row) for row in values])).outputs
+    assert list(found["text_bytes"].string_val) == [b"ha"] * 2
+    np.testing.assert_array_equal(found["x"].float_val, values.reshape(-1))
+    code, _ = _refused(stub.Predict, _request(None, "odd", "both", text=[b"ha"], row=[CRASH]))
+    assert code == "INVALID_ARGUMENT"
+    assert list(stub.Predict(_request(None, "odd", "text", text=[b"a"])).outputs["length"].int_val) == [1]
+
+
 def test_a_value_that_its_type_cannot_hold_is_the_clients_fault(stub):
     request = _request(None, "odd", x=np.zeros(1, np.int8))
     request.inputs["x"].ClearField("tensor_content")
@@ -169,11 +211,15 @@ def test_a_value_that_its_type_cannot_hold_is_the_clients_fault(stub):
 
 def test_a_long_spec_or_path_is_not_remembered(core):
     calls, door = PredictCalls(core, PredictionService(core)), predict_protocol(core).args[0]
-    short, long = (model_pb2.ModelSpec(name=name).SerializeToString() for name in ("m", "m" * 2000))
-    assert calls._route(long)[0] == "m" * 2000 and not calls._routes
-    assert calls._route(short)[0] == "m" and list(calls._routes) == [short]
-    assert door._route(b"/v1/models/" + b"m" * 2000 + b":predict") is None and not door._routes
-    assert door._route(b"/v1/models/m:predict")[0] == "m" and len(door._routes) == 1
+    for routes, form in (
+        (calls._routes, lambda name: model_pb2.ModelSpec(name=name).SerializeToString()),
+        (door._routes, lambda name: f"/v1/models/{name}:predict".encode()),
+    ):
+        assert routes.find(form("m" * 2000))[0] == "m" * 2000 and len(routes) == 0
+        assert routes.find(form("m"))[0] == routes.find(form("m"))[0] == "m" and len(routes) == 1
+        for number in range(3000):
+            routes.find(form(str(number)))
+        assert 0 < len(routes) <= 1024
 
 
 def test_looks_for_versions_come_one_after_another_and_one_that_fails_is_not_the_last(core, monkeypatch):
@@ -203,6 +249,23 @@ def test_looks_for_versions_come_one_after_another_and_one_that_fails_is_not_the
         thread.join()
     eventually(lambda: len(looks) > 6, "the thread looks again")
     assert set(most) == {1}
+
+
+def test_of_several_graphs_the_one_for_serving_answers(tmp_path):
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(tmp_path / "1"))
+    for number, tags in enumerate((["train"], ["serve"], ["serve", "tpu"])):
+        with v1.Session(graph=tf.Graph()) as session:
+            x = v1.placeholder(tf.float32, [None], name=f"x{number}")
+            signature = v1.saved_model.predict_signature_def({"x": x}, {"y": x + number})
+            add = builder.add_meta_graph if number else builder.add_meta_graph_and_variables
+            arguments = (tags,) if number else (session, tags)
+            add(*arguments, signature_def_map={"serving_default": signature})
+    builder.save()
+    model = ServedModel(ModelConfig(name="m", directory=str(tmp_path)), Limits())
+    model.reload()
+    signature = model.find().signature("")
+    assert signature.run({"x": np.zeros(2, np.float32)})["y"].tolist() == [1, 1]
 
 
 def test_a_model_that_fails_by_itself_is_internal_on_both_doors(server, stub):
@@ -243,52 +306,3 @@ def test_a_model_whose_directory_comes_later_is_served_then(server, folder):
         (folder / "late").mkdir()
         save_version(folder / "late", 1)
     eventually(lambda: asked(server.config.rest_port, body, path=path)[0] == 200, "the late model answers")
-
-
-def _reload(channel, *models):
-    request = model_management_pb2.ReloadConfigRequest()
-    for name, path, labels, versions in models:
-        config = request.config.model_config_list.config.add(
-            name=name, base_path=str(path), model_platform="tensorflow"
-        )
-        config.version_labels.update(labels)
-        config.model_version_policy.specific.versions.extend(versions)
-    return model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(request, timeout=120)
-
-
-def test_another_list_of_models_holds_up_no_request_of_those_that_stay(channel, stub, folder):
-    values, wrong, stop = rows(1), [], threading.Event()
-
-    def ask():
-        while not stop.is_set():
-            try:
-                stub.Predict(_request(values))
-            except grpc.RpcError as error:
-                wrong.append(error)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    for _ in range(3):
-        _reload(channel, ("m", folder / "m", {"stable": 1, "new": 2}, (1, 2)), ("odd", folder / "odd", {}, (1,)))
-        request = _request(values)
-        request.model_spec.version_label = "stable"
-        np.testing.assert_allclose(stub.Predict(request).outputs["outputs"].float_val, answers(values, 1.0), rtol=1e-5)
-        _reload(channel, ("m", folder / "m", {"stable": 2}, (2,)), ("odd", folder / "odd", {}, (1,)))
-        assert _refused(stub.Predict, request.FromString(b"\x0a\x03\x0a\x01x"))[0] == "NOT_FOUND"
-    stop.set()
-    thread.join()
-    assert not wrong
-
-
-def test_a_list_of_models_that_cannot_be_is_refused_and_changes_nothing(channel, stub, folder):
-    for models, text in [
-        ((), "model_config_list"),
-        ((("m", folder / "m", {}, (1,)), ("m", folder / "m", {}, (2,))), "each name once"),
-        ((("a/b", folder / "m", {}, (1,)),), "name of a model"),
-        ((("m", "", {}, ()),), "base_path"),
-    ]:
-        code, why = _refused(_reload, channel, *models)
-        assert code == "INVALID_ARGUMENT" and text in why
-    code, why = _refused(_reload, channel, ("m", folder / "m", {}, (2,)), ("x", folder / "none", {}, (1,)))
-    assert code == "UNAVAILABLE" and "none" in why
-    assert stub.Predict(_request(rows(1))).model_spec.version.value == 2

@@ -8,7 +8,6 @@ import base64
 import collections
 import concurrent.futures
 import contextlib
-import functools
 import gc
 import http.client
 import json
@@ -28,20 +27,17 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.support.eventually import eventually
-from tests.support.served_model import PREDICT, answers, asked, example, rows, save_version
+from tests.support.served_model import CRASH, PREDICT, answers, asked, example, metrics, rows, save_version
 from trainers.serving.push import push, rollback
 from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
 from trainers.serving.server.batcher import Waiting
 from trainers.serving.server.core import Core
 from trainers.serving.server.errors import Overloaded, Unavailable
-from trainers.serving.server.observe.metrics import Metrics
 from trainers.serving.server.processes import started
 from trainers.serving.server.versions import ServedModel, State
 
 HOSTILE = int(os.environ.get("FULLPASS_HOSTILE", "1500"))
 IDLE = int(os.environ.get("FULLPASS_IDLE", "200"))
-_metrics = functools.cache(Metrics)  # Prometheus' registry is one for the process
-CRASH = bytes.fromhex("0a130a110a0178120c0a0affffffff0f0000000000")  # ends TensorFlow 2.21's own parser
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +233,7 @@ def test_full_queue_refuses_at_once_and_answers_the_rest(root):
     batching = BatchingConfig(max_batch_size=4, num_batch_threads=1, max_enqueued_batches=2, batch_timeout_micros=0)
 
     async def flood():
-        core = Core(_config(root, batching=batching), _metrics())
+        core = Core(_config(root, batching=batching), metrics())
         core.load()
         values = rows(400)
         asked = [core.predict("m", {"examples": np.array([example(row), None], object)[:1]}) for row in values]
@@ -267,7 +263,7 @@ def test_a_body_that_came_in_while_its_version_was_let_go_is_answered_and_does_n
             found.append(answer)
 
     async def swapped():
-        core = Core(_config(tmp_path), _metrics())
+        core = Core(_config(tmp_path), metrics())
         core.load()
         old = core.version("m")
         save_version(tmp_path, 2, bias=2.0)
@@ -290,7 +286,7 @@ def test_a_body_that_came_in_while_its_version_was_let_go_is_answered_and_does_n
 
 def test_a_body_that_came_in_while_the_server_began_to_stop_is_refused_and_not_forgotten(root):
     async def stopped():
-        core = Core(_config(root), _metrics())
+        core = Core(_config(root), metrics())
         core.load()
         version = core.version("m")
         row = base64.b64encode(example(rows(1)[0])).decode()

@@ -27,7 +27,9 @@ def _spec(dtype, *dims):
 
 KINDS = {"f": ("float32",), "d": ("float64", 2), "i": ("int32",), "l": ("int64", None), "s": ("string", 1)}
 SIGNATURES = {
-    "serving_default": Signature("serving_default", {"examples": _spec("string")}, {"y": _spec("float32")}, None),
+    "serving_default": Signature(
+        "serving_default", {"examples": _spec("string")}, {"y": _spec("float32")}, None, parsed=frozenset({"examples"})
+    ),
     "many": Signature("many", {name: _spec(*kind) for name, kind in KINDS.items()}, {"y": _spec("float32")}, None),
 }
 READER = request_reader(SIGNATURES)

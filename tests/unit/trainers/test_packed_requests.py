@@ -26,7 +26,8 @@ def _spec(dtype, *dims):
 
 
 def _signature(name, inputs, outputs=None):
-    return Signature(name, inputs, outputs or {"y": _spec("float32")}, None)
+    parsed = frozenset(inputs) & {"examples"}
+    return Signature(name, inputs, outputs or {"y": _spec("float32")}, None, parsed=parsed)
 
 
 SIGNATURES = {

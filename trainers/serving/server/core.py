@@ -16,12 +16,19 @@ import numpy as np
 from engine.core.errors import DataError
 from trainers.serving.server.batcher import Batcher, Waiting
 from trainers.serving.server.config import ModelConfig, ServeConfig
-from trainers.serving.server.errors import InvalidRequest, NotFound, Overloaded, RequestError, Unavailable
+from trainers.serving.server.errors import (
+    FailedPrecondition,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    RequestError,
+    Unavailable,
+)
 from trainers.serving.server.observe.access_log import AccessLog
 from trainers.serving.server.observe.metrics import Metrics
 from trainers.serving.server.observe.recording import Recorder
 from trainers.serving.server.observe.tracing import Tracing
-from trainers.serving.server.versions import LoadedVersion, ServedModel
+from trainers.serving.server.versions import LoadedVersion, ServedModel, State
 
 __all__ = ["Answer", "Core"]
 
@@ -49,11 +56,11 @@ class Core:
         self._recorder = Recorder(config, metrics.count_left_out) if config.record_share else None
         self._access_log, self._tracing = AccessLog(config.access_log_share), Tracing(config.trace)
         self._stop = threading.Event()
-        self._models: dict[str, ServedModel] = {}
-        self._leaving: list[ServedModel] = []  # that are served no longer; `load` lets their versions go
+        self._leaving: list[ServedModel] = []  # whose names are served no longer; `load` lets their versions go
         self._loading = threading.Lock()
         self._unread: dict[ServedModel, str] = {}  # what was wrong with the directory of each at the last look
-        self.set_models(config.models)
+        # Those of the start have their labels at once: a version may come later.
+        self._models = {each.name: ServedModel(each, config.limits, self._changed) for each in config.models}
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="versions")
 
     @property
@@ -66,36 +73,68 @@ class Core:
         """Whether every model has a version, and the server is not stopping."""
         return not self.draining and all(model.live for model in self._models.values())
 
-    def set_models(self, models: tuple[ModelConfig, ...]) -> None:
-        """Serves these models from now on; one whose directory stays keeps the versions that it has until `load`."""
-        old = self._models
-        new = {}
-        for config in models:
-            known = old.get(config.name)
-            if known is not None and known.config.directory == config.directory:
-                known.config = config
-                new[config.name] = known
-            else:
-                new[config.name] = ServedModel(config, self.config.limits, self._changed)
-        self._models = new
-        self._leaving += [model for name, model in old.items() if new.get(name) is not model]
+    def reload(self, models: tuple[ModelConfig, ...]) -> None:
+        """Serves these models from now on; blocks until they were looked for.
+
+        One that is served already keeps its versions and labels until those that it is to have answer.
+
+        Raises:
+            Unavailable: a model has no version that can be served; it is waited for.
+            FailedPrecondition: a label is for a version that is not served; the labels of its model stay as they were.
+        """
+        with self._loading:
+            self._set_models(models)
+            self._load()
+            missing = [(name, model.settle()) for name, model in self._models.items()]
+            for name, model in self._models.items():
+                why = model.why_empty()
+                if why is not None:
+                    place = model.config.directory
+                    raise Unavailable(f"model {name!r}: {place} has no version that can be served yet; {why}")
+            for name, labels in missing:
+                for label, number in labels.items():
+                    _, text = self._models[name].states.get(number, (State.END, ""))
+                    raise FailedPrecondition(
+                        f"label {label!r} of model {name!r}: version {number} is not available for inference; "
+                        f"{text or 'it is not served'}. The labels of the model stay as they were: load the version first"
+                    )
 
     def load(self) -> None:
         """Looks for versions once; blocks. A directory that cannot be read, or is not there yet, holds up no other model."""
         with self._loading:  # a client's reload comes while the thread that follows the directories looks
-            for model in list(self._models.values()):
-                said, text = self._unread.get(model), ""
-                try:
-                    model.reload()
-                except Exception as error:
-                    text = f"{type(error).__name__}: {error}"
-                self._unread[model] = text
-                if text not in ("", said):  # said once, not at each look
-                    self.metrics.warn(f"{model.config.directory} cannot be read: {text}")
-            while self._leaving:
-                left = self._leaving.pop()
-                left.close()
-                self._unread.pop(left, None)
+            self._load()
+
+    def _set_models(self, models: tuple[ModelConfig, ...]) -> None:
+        old = self._models
+        new = {}
+        for config in models:
+            known = old.get(config.name)
+            if known is not None and known.config.directory.rstrip("/") == config.directory.rstrip("/"):
+                new[config.name] = known
+            else:
+                bare = dataclasses.replace(config, labels={}, canary_share=0.0)
+                new[config.name] = ServedModel(bare, self.config.limits, self._changed, before=known)
+            new[config.name].change(config)
+        self._models = new
+        self._leaving += [model for name, model in old.items() if name not in new]
+
+    def _load(self) -> None:
+        models = list(self._models.values())
+        for model in models:
+            said, text = self._unread.get(model), ""
+            try:
+                model.reload()
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+            self._unread[model] = text
+            if text not in ("", said):  # said once, not at each look
+                self.metrics.warn(f"{model.config.directory} cannot be read: {text}")
+        while self._leaving:
+            self._leaving.pop().close()
+        self._unread = {model: text for model, text in self._unread.items() if model in models}
+        # A batcher holds its version, and that the model.
+        for key in [each for each in list(self._batchers) if not self._is_live(each[0])]:
+            self._batchers.pop(key, None)
 
     def start_watching(self) -> None:
         """Follows the directories of the models from now on."""
@@ -117,7 +156,7 @@ class Core:
 
         Args:
             model: its name.
-            tensors: inputs by name; a single unnamed input has the name "".
+            tensors: inputs by name; serialized examples, of a signature that takes nothing else, have the name "".
             signature: its name; `serving_default` where empty.
             number, label: of the version.
             deadline: on `time.monotonic`'s clock.
@@ -130,8 +169,10 @@ class Core:
         with self._tracing.request(model, signature, carrier) as span:
             version = at or self.version(model, number, label)
             wanted = version.signature(signature)
-            if list(tensors) == [""] and len(wanted.inputs) == 1:
-                tensors = {next(iter(wanted.inputs)): tensors[""]}
+            if list(tensors) == [""]:
+                if wanted.examples_input is None:
+                    raise InvalidRequest(f"signature {wanted.name!r} takes no examples; use Predict")
+                tensors = {wanted.examples_input: tensors[""]}
             self._check_in_flight()
             start = time.perf_counter()
             self._in_flight += 1
@@ -188,6 +229,13 @@ class Core:
         _LOG.error("model %s version %d", version.model, version.number, exc_info=failure)
         return RequestError("the model failed; the server's log says why")
 
+    def failed_itself(self, model: str, failure: Exception) -> RequestError:
+        """Returns what a client is told where the server did something that nobody foresaw; the log says what."""
+        _LOG.error("a request for model %s", model if model in self._models else "?", exc_info=failure)
+        error = RequestError("the server failed; its log says why")
+        self.failed(model, error)
+        return error
+
     def _check_in_flight(self) -> None:
         if self._in_flight >= self.config.limits.in_flight:
             raise Overloaded(f"{self._in_flight} requests are in flight already; try again later")
@@ -218,6 +266,23 @@ class Core:
             )
         return self._models[name]
 
+    def states(self, name: str, number: int | None = None, label: str | None = None) -> list[tuple[int, int, str]]:
+        """Returns number, state and error text of the versions of a model, the highest first, or of the one that was asked for.
+
+        Raises:
+            NotFound: no such model, version or label, or a model of which no version was ever found.
+        """
+        model = self.model(name)
+        if label:
+            number = model.numbered(label)
+        states = sorted(model.states.items(), reverse=True)
+        found = [(each, *state) for each, state in states if number in (None, each)]
+        if not found:
+            raise NotFound(
+                f"Could not find {'any versions' if number is None else f'version {number}'} of model {name}"
+            )
+        return found
+
     def failed(self, model: str, error: RequestError) -> None:
         """Counts a request that was refused."""
         model = model if model in self._models else ""  # a stranger's words are no label and no line of a log
@@ -239,13 +304,13 @@ class Core:
     def _batcher(self, version: LoadedVersion, signature: str) -> Batcher:
         key = (version, signature)
         if key not in self._batchers:
-            # Those of versions that were let go meanwhile go too, and with them the last that holds the model.
-            self._batchers = {k: b for k, b in self._batchers.items() if self._is_live(k[0])}
             batcher = Batcher(
                 version.signatures[signature], self.config.batching, self._executor, self.metrics.observe_batch
             )
-            if not self._is_live(version):
-                return batcher  # a body that came in while its version was let go: kept, it would hold the model
+            if not self._is_live(
+                version
+            ):  # a body came in while its version was let go: only the next `load` would take it out
+                return batcher
             self._batchers[key] = batcher
         return self._batchers[key]
 
@@ -254,7 +319,10 @@ class Core:
         return model is not None and model.serves(version)
 
     def _changed(self, version: LoadedVersion, loaded: bool) -> None:
-        self.metrics.set_version(version.model, version.number, loaded)
+        # A version of this number may be served from another directory by now.
+        served = self._models.get(version.model)
+        still = served is not None and version.number in served.live
+        self.metrics.set_version(version.model, version.number, loaded or still)
         if loaded:
             _LOG.warning("model %s: version %d is served", version.model, version.number)
 

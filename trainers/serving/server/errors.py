@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "DeadlineExceeded",
     "Denied",
+    "FailedPrecondition",
     "InvalidRequest",
     "NotFound",
     "Overloaded",
@@ -34,6 +35,10 @@ class NotFound(RequestError, code="NOT_FOUND", http=404):
 
 class Denied(RequestError, code="PERMISSION_DENIED", http=403):
     """The client may not ask for this."""
+
+
+class FailedPrecondition(RequestError, code="FAILED_PRECONDITION", http=400):
+    """What must be so before is not: a label for a version that is not served."""
 
 
 class Overloaded(RequestError, code="RESOURCE_EXHAUSTED", http=429):

@@ -37,6 +37,8 @@ def request_reader(signatures: Mapping[str, Signature]) -> _serving.RequestReade
         # An input of this name looks like a value in base64.
         if not signature.batches or not signature.pads or not signature.inputs or "b64" in signature.inputs:
             continue
+        if signature.parsed and signature.examples_input is None:
+            continue  # examples beside other inputs: looked into the other way
         inputs = [(key, _kind(spec), _dims(spec)) for key, spec in signature.inputs.items()]
         if all(kind and len(dims) <= _MOST_DIMS for _, kind, dims in inputs):
             reader.add(name, inputs, signature.examples_input is not None)

@@ -38,6 +38,7 @@ class Signature:
         inputs, outputs: by name.
         function: what TensorFlow calls.
         method: its method name, as `tensorflow/serving/predict`.
+        parsed: the inputs whose strings the model parses as tf.Examples, which must not meet its parser unseen; any other goes on as it is.
     """
 
     name: str
@@ -45,13 +46,14 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     function: Any
     method: str = ""
+    parsed: frozenset[str] = frozenset()
 
     @property
     def examples_input(self) -> str | None:
         """The one input of serialized examples, or None."""
         if len(self.inputs) == 1:
             (name, spec), *_ = self.inputs.items()
-            if spec.is_string and spec.shape is not None and len(spec.shape) == 1:
+            if name in self.parsed and spec.shape is not None and len(spec.shape) == 1:
                 return name
         return None
 
@@ -83,16 +85,17 @@ class Signature:
         rows = self._rows(arrays)
         if rows > max_rows:
             raise InvalidRequest(f"the request has {rows} rows; expected at most {max_rows}")
-        name = self.examples_input
-        if name is not None:
-            safe: np.ndarray = np.empty(rows, object)
-            safe[:] = well_formed([_as_bytes(value) for value in arrays[name]])
-            arrays[name] = safe
+        for name in self.parsed:
+            safe: np.ndarray = np.empty(arrays[name].size, object)
+            safe[:] = well_formed([_as_bytes(value) for value in arrays[name].reshape(-1)])
+            arrays[name] = safe.reshape(arrays[name].shape)
         return arrays, rows
 
     def _array(self, name: str, value: Any) -> np.ndarray:
         spec = self.inputs[name]
-        array: np.ndarray = np.asarray(value)
+        # Of a list of bytes NumPy would cut the zeros at their ends.
+        listed = spec.is_string and not isinstance(value, np.ndarray)
+        array: np.ndarray = np.asarray(value, object if listed else None)
         if spec.is_string:
             if array.dtype.kind not in "OSU":
                 raise InvalidRequest(f"input {name!r}: got {array.dtype.name}; expected strings")
@@ -166,12 +169,15 @@ def _as_bytes(value: Any) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
-def signatures_of(loaded: Any, methods: Mapping[str, str]) -> dict[str, Signature]:
+def signatures_of(
+    loaded: Any, methods: Mapping[str, str], parsed: Mapping[str, frozenset[str]]
+) -> dict[str, Signature]:
     """Returns the signatures of what `tf.saved_model.load` returned, by name.
 
     Args:
         loaded: the model.
         methods: method name by signature, from the model's protocol buffer.
+        parsed: by signature the inputs that are parsed as tf.Examples.
     """
     found = {}
     for name, function in loaded.signatures.items():
@@ -179,7 +185,7 @@ def signatures_of(loaded: Any, methods: Mapping[str, str]) -> dict[str, Signatur
             continue
         inputs = {key: _spec(spec) for key, spec in function.structured_input_signature[1].items()}
         outputs = {key: _spec(spec) for key, spec in function.structured_outputs.items()}
-        found[name] = Signature(name, inputs, outputs, function, methods.get(name, ""))
+        found[name] = Signature(name, inputs, outputs, function, methods.get(name, ""), parsed.get(name, frozenset()))
     return found
 
 

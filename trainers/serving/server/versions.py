@@ -11,7 +11,7 @@ import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +84,19 @@ class ServedModel:
         config: of the model.
         limits: of the server; a version that would not fit into memory is not loaded.
         on_change: called with a version that was loaded or let go.
+        before: the model of another directory that had the name: it answers until a version of this one does, and is closed then.
     """
 
     def __init__(
-        self, config: ModelConfig, limits: Limits, on_change: Callable[[LoadedVersion, bool], None] | None = None
+        self,
+        config: ModelConfig,
+        limits: Limits,
+        on_change: Callable[[LoadedVersion, bool], None] | None = None,
+        before: ServedModel | None = None,
     ) -> None:
         self.config = config
+        self._before = before
+        self._asked: ModelConfig | None = None  # with labels that are set once every version of them answers
         self._limits = limits
         self._on_change = on_change or (lambda version, loaded: None)
         self._reloading = threading.Lock()
@@ -103,16 +110,44 @@ class ServedModel:
     @property
     def states(self) -> dict[int, tuple[int, str]]:
         """State and error text of each version that was ever looked at, by number."""
-        return dict(self._states)
+        before = self._before
+        return {**(before.states if before is not None else {}), **self._states}
 
     @property
     def live(self) -> list[int]:
         """Numbers of the versions that answer, ascending."""
-        return sorted(self._live)
+        live, before = self._live, self._before
+        return sorted(live) if live or before is None else before.live
+
+    def why_empty(self) -> str | None:
+        """Returns why no version of the directory is served; None where one is."""
+        if self._live:
+            return None
+        return next((text for _, (_, text) in sorted(self._states.items(), reverse=True) if text), "none was found")
 
     def serves(self, version: LoadedVersion) -> bool:
         """Whether this very version answers: not one that was let go, and loaded anew since."""
-        return self._live.get(version.number) is version
+        before = self._before
+        return self._live.get(version.number) is version or (before is not None and before.serves(version))
+
+    def change(self, config: ModelConfig) -> None:
+        """Takes another policy and other labels; the labels that it has stay until a look finds every version of the new ones served."""
+        kept = self.config
+        self._asked = config
+        self.config = dataclasses.replace(config, labels=kept.labels, canary_share=kept.canary_share)
+
+    def settle(self) -> dict[str, int]:
+        """Returns the version by each label of the last `change` that is not served: none, or the labels stay as they were before."""
+        with self._reloading:
+            if not self._live:
+                return {}  # it is waited for, and its labels with it
+            self._set_labels(self._live)
+            asked, self._asked = self._asked or self.config, None
+            return {label: number for label, number in asked.labels.items() if number not in self._live}
+
+    def _set_labels(self, kept: Collection[int]) -> None:
+        if self._asked is not None and all(number in kept for number in self._asked.labels.values()):
+            self.config, self._asked = self._asked, None
 
     def find(self, number: int | None = None, label: str | None = None) -> LoadedVersion:
         """Returns the version that a request is for.
@@ -121,15 +156,18 @@ class ServedModel:
             NotFound: no such version or label.
             Unavailable: nothing is loaded yet.
         """
+        before = self._before
+        if before is not None and not self._live:
+            try:
+                return before.find(number, label)
+            except (NotFound, Unavailable):
+                if not self._live:  # else it was closed between the two looks
+                    raise
         live, config = self._live, self.config  # a client's reload may change either meanwhile
-        if label is None and number is None and config.canary_share:
+        if label is None and number is None and config.canary_share and config.labels["canary"] in live:
             label = "canary" if random.random() < config.canary_share else None  # noqa: S311 - a share of requests
         if label:
-            if label not in config.labels:
-                raise NotFound(
-                    f"model {config.name!r} has no label {label!r}; expected one of {', '.join(config.labels) or 'none'}"
-                )
-            number = config.labels[label]
+            number = _numbered(config, label)
         if number is not None:
             if number not in live:
                 shown = ", ".join(map(str, sorted(live))) or "none"
@@ -139,6 +177,15 @@ class ServedModel:
             raise Unavailable(f"no version of model {config.name!r} is loaded yet")
         canary = config.labels.get("canary") if config.canary_share else None
         return live[max(each for each in live if each != canary or len(live) == 1)]
+
+    def numbered(self, label: str) -> int:
+        """Returns the number of the version that has a label, whatever its state.
+
+        Raises:
+            NotFound: no version has it.
+        """
+        before = self._before
+        return before.numbered(label) if before is not None and not self._live else _numbered(self.config, label)
 
     def reload(self) -> None:
         """Loads the versions that the policy wants and are not served, then lets go those that it does not want."""
@@ -150,10 +197,14 @@ class ServedModel:
             for number in reversed(wanted):
                 if number not in self._live:
                     self._load(number)
-            # What is served stays until what replaces it answers.
-            if any(number in self._live for number in wanted):
-                for number in [each for each in self._live if each not in wanted]:
-                    self._unload(number)
+            # What is served stays until what replaces it answers, and labels point to that.
+            kept = [number for number in wanted if number in self._live] or list(self._live)
+            self._set_labels(kept)
+            for number in [each for each in self._live if each not in kept]:
+                self._unload(number)
+            if self._live and self._before is not None:
+                before, self._before = self._before, None
+                before.close()
 
     def close(self) -> None:
         """Lets every version go, for good."""
@@ -161,6 +212,8 @@ class ServedModel:
             self._closed = True
             for number in list(self._live):
                 self._unload(number)
+            if self._before is not None:
+                self._before.close()
 
     def follow(self, there: Sequence[int]) -> None:
         """Loads the highest version that can be served, where it is above the one that is, then lets that one go.
@@ -197,9 +250,11 @@ class ServedModel:
             self._states[number] = (State.LOADING, "")
             path = self._local(source, files)
             self._check_memory(path)
-            loaded, definitions = load_model(path)
+            loaded, definitions, parsed = load_model(path)
             methods = {name: each.method_name for name, each in definitions.items()}
-            version = LoadedVersion(self.config.name, number, signatures_of(loaded, methods), definitions, loaded)
+            version = LoadedVersion(
+                self.config.name, number, signatures_of(loaded, methods, parsed), definitions, loaded
+            )
             check_golden(loaded, path, self.config.golden)
             warm_up(version.signatures, path)
         except Exception as error:  # whatever is wrong with it, the versions before must go on serving
@@ -254,6 +309,14 @@ class ServedModel:
                 f"{path} takes at least {size >> 20} MiB, and a version may take {self._limits.memory_share:g} of the {free >> 20} MiB "
                 "of memory that are free: it is not loaded; give the server more memory, or serve fewer versions"
             )
+
+
+def _numbered(config: ModelConfig, label: str) -> int:
+    if label not in config.labels:
+        raise NotFound(
+            f"model {config.name!r} has no label {label!r}; expected one of {', '.join(config.labels) or 'none'}"
+        )
+    return config.labels[label]
 
 
 def _check_copy(copy: Path) -> None:

@@ -64,8 +64,8 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
     await loop.run_in_executor(None, import_tensorflow)
     await loop.run_in_executor(None, core.load)
     core.start_watching()
-    grpc_server = await _start_grpc(config, core) if config.grpc_port is not None else None
-    rest_server, rest_task = await _start_rest(config, core) if config.rest_port is not None else (None, None)
+    grpc_server = await start_grpc(config, core) if config.grpc_port is not None else None
+    rest_server, rest_task = await start_rest(config, core) if config.rest_port is not None else (None, None)
     if ready is not None:
         ready()
     await stop.wait()
@@ -82,7 +82,8 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
     await asyncio.gather(core.drain(), *stops)
 
 
-async def _start_grpc(config: ServeConfig, core: Any) -> Any:
+async def start_grpc(config: ServeConfig, core: Any) -> Any:
+    """Returns a server of gRPC that answers from the core."""
     import grpc
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
@@ -119,7 +120,8 @@ async def _start_grpc(config: ServeConfig, core: Any) -> Any:
     return server
 
 
-async def _start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[None]]:
+async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[None]]:
+    """Returns a server of REST that answers from the core, and the task that it runs in."""
     import ssl
 
     import uvicorn

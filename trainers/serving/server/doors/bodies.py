@@ -9,39 +9,12 @@ from typing import Any
 import numpy as np
 from starlette.requests import Request
 
+from trainers.serving.server.doors.tensors import is_base64
 from trainers.serving.server.errors import InvalidRequest
 
-__all__ = ["each_once", "examples_of", "finite", "unpacked", "word_of"]
+__all__ = ["examples_of", "unpacked", "word_of"]
 
 _MOST_FLOAT = float(np.finfo(np.float32).max)
-
-
-def finite(text: str) -> float:
-    """Returns a number of JSON; for its parser.
-
-    Raises:
-        ValueError: it is beyond the range of float64, which would read it as infinity.
-    """
-    value = float(text)
-    if math.isinf(value):  # Infinity itself is no number to the parser
-        raise ValueError(f"{text[:20]} is beyond the range of numbers")
-    return value
-
-
-def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns an object of JSON; for its parser.
-
-    Raises:
-        ValueError: a key stands twice, and which of the two was meant nobody can say; or it is no text that can be encoded.
-    """
-    out: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in out:
-            raise ValueError(f"key {name!r} stands twice in an object")
-        if not name.isascii():
-            name.encode()  # half of a surrogate pair is a UnicodeEncodeError here, and not where the name is used
-        out[name] = value
-    return out
 
 
 def unpacked(body: bytes, request: Request, limit: int) -> bytes:
@@ -119,7 +92,7 @@ def _add_feature(feature: Any, name: str, value: Any, position: int) -> None:
 def _as_bytes(value: Any) -> bytes:
     import base64
 
-    if isinstance(value, dict):
+    if is_base64(value):
         return base64.b64decode(value["b64"], validate=True)
     if isinstance(value, str):
         return value.encode()

@@ -26,10 +26,10 @@ from trainers.serving.server.config import ModelConfig, VersionPolicy
 from trainers.serving.server.core import Answer, Core
 from trainers.serving.server.doors.scores import classes_of, examples_of, regressions_of
 from trainers.serving.server.doors.tensors import from_proto, to_proto
-from trainers.serving.server.errors import Denied, InvalidRequest, RequestError, Unavailable
+from trainers.serving.server.errors import Denied, InvalidRequest, RequestError
 from trainers.serving.server.versions import LoadedVersion
 
-__all__ = ["ModelService", "PredictionService", "model_spec_of"]
+__all__ = ["ModelService", "PredictionService", "asked_of", "model_spec_of"]
 
 
 class _Service:
@@ -39,13 +39,17 @@ class _Service:
     async def _answered(self, context: Any, model: str, work: Callable[[], Awaitable[Any]]) -> Any:
         try:
             return await work()
-        except RequestError as error:
+        except RequestError as refused:
+            error = refused
             self._core.failed(model, error)
-            await context.abort(getattr(grpc.StatusCode, error.code), str(error))
+        except Exception as failure:
+            error = self._core.failed_itself(model, failure)
+        await context.abort(getattr(grpc.StatusCode, error.code), str(error))
 
-    async def _predict(self, spec: Any, tensors: Mapping[str, Any], context: Any) -> Answer:
-        label = spec.version_label or None
-        number = spec.version.value if spec.HasField("version") else None
+    async def _predict(
+        self, spec: Any, tensors: Mapping[str, Any], context: Any, at: LoadedVersion | None = None
+    ) -> Answer:
+        _, number, label = asked_of(spec)
         left = context.time_remaining()
         deadline = None if left is None else time.monotonic() + left
         carrier = None
@@ -59,6 +63,7 @@ class _Service:
             label=label,
             deadline=deadline,
             carrier=carrier,
+            at=at,
         )
 
 
@@ -110,8 +115,11 @@ class PredictionService(_Service):
         async def work() -> Any:
             examples = examples_of(request.input)
             response = inference_pb2.MultiInferenceResponse()
+            held: dict[Any, LoadedVersion] = {}  # one version answers all tasks, though another takes over meanwhile
             for task in request.tasks:
-                answer = await self._predict(task.model_spec, {"": examples}, context)
+                asked = asked_of(task.model_spec)
+                held[asked] = held.get(asked) or self._core.version(*asked)
+                answer = await self._predict(task.model_spec, {"": examples}, context, held[asked])
                 result = response.results.add(model_spec=_spec(answer))
                 if task.method_name == "tensorflow/serving/classify":
                     result.classification_result.CopyFrom(_classes(answer))
@@ -136,8 +144,7 @@ class PredictionService(_Service):
                     f"metadata_field: got {', '.join(request.metadata_field) or 'none'}; expected signature_def"
                 )
             spec = request.model_spec
-            number = spec.version.value if spec.HasField("version") else None
-            version = self._core.version(spec.name, number, spec.version_label or None)
+            version = self._core.version(*asked_of(spec))
             signatures = get_model_metadata_pb2.SignatureDefMap()
             for name, definition in version.definitions.items():
                 signatures.signature_def[name].CopyFrom(definition)
@@ -157,20 +164,12 @@ class ModelService(_Service):
         """Answers the state of a model's versions."""
 
         async def work() -> Any:
-            spec = request.model_spec
-            model = self._core.model(spec.name)
-            wanted = spec.version.value if spec.HasField("version") else None
-            if spec.version_label:
-                wanted = model.find(label=spec.version_label).number
             response = get_model_status_pb2.GetModelStatusResponse()
-            for number, (state, text) in sorted(model.states.items(), reverse=True):
-                if wanted in (None, number):
-                    status = response.model_version_status.add(version=number, state=state)
-                    # 2 is UNKNOWN: what was wrong with the version is in the text.
-                    status.status.error_code = 2 if text else 0
-                    status.status.error_message = text
-            if wanted is not None and not response.model_version_status:
-                model.find(wanted)  # says that it is not there
+            for number, state, text in self._core.states(*asked_of(request.model_spec)):
+                status = response.model_version_status.add(version=number, state=state)
+                # 2 is UNKNOWN: what was wrong with the version is in the text.
+                status.status.error_code = 2 if text else 0
+                status.status.error_message = text
             return response
 
         return await self._answered(context, request.model_spec.name, work)
@@ -181,14 +180,8 @@ class ModelService(_Service):
         async def work() -> Any:
             if not self._core.config.allow_reload:
                 raise Denied("models are fixed when the server starts; start it with --allow-reload to change them")
-            self._core.set_models(self._models_of(request.config))
-            await asyncio.get_running_loop().run_in_executor(None, self._core.load)
-            for name, model in self._core.models.items():
-                if not model.live:
-                    why = next((text for _, (_, text) in sorted(model.states.items(), reverse=True) if text), "")
-                    raise Unavailable(
-                        f"model {name!r}: {model.config.directory} has no version that can be served yet; {why or 'none was found'}"
-                    )
+            models = self._models_of(request.config)
+            await asyncio.get_running_loop().run_in_executor(None, self._core.reload, models)
             return model_management_pb2.ReloadConfigResponse()
 
         return await self._answered(context, "", work)
@@ -202,9 +195,9 @@ class ModelService(_Service):
             raise InvalidRequest(
                 f"model_config_list: got {', '.join(names) or 'none'}; expected one or more models, each name once, with base_path"
             )
-        known = self._core.models
+        known = {model.name: model for model in self._core.config.models}
         try:
-            return tuple(_model(each, known[each.name].config if each.name in known else None) for each in given)
+            return tuple(_model(each, known.get(each.name)) for each in given)
         except ConfigError as error:
             raise InvalidRequest(str(error)) from None
 
@@ -219,7 +212,15 @@ def _model(config: Any, known: ModelConfig | None) -> ModelConfig:
         "labels": dict(config.version_labels),
     }
     # What TensorFlow Serving's configuration has no words for stays as the server was started.
-    return ModelConfig(name=config.name, **changes) if known is None else dataclasses.replace(known, **changes)
+    if known is None:
+        return ModelConfig(name=config.name, **changes)
+    share = known.canary_share if "canary" in config.version_labels else 0.0
+    return dataclasses.replace(known, canary_share=share, **changes)
+
+
+def asked_of(spec: Any) -> tuple[str, int | None, str | None]:
+    """Returns name, number and label that a ModelSpec asks for."""
+    return spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label or None
 
 
 def model_spec_of(version: LoadedVersion, signature: str) -> Any:

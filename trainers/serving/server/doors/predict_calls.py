@@ -17,7 +17,8 @@ from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from trainers.serving.server.batcher import Waiting
 from trainers.serving.server.core import Core
-from trainers.serving.server.doors.grpc_service import PredictionService, model_spec_of
+from trainers.serving.server.doors.grpc_service import PredictionService, asked_of, model_spec_of
+from trainers.serving.server.doors.routes import Routes
 from trainers.serving.server.doors.tensors import to_proto
 from trainers.serving.server.errors import InvalidRequest, RequestError
 from trainers.serving.server.packed import Spans, message_spec, outputs_message
@@ -25,8 +26,6 @@ from trainers.serving.server.versions import LoadedVersion
 
 __all__ = ["PredictCalls"]
 
-_MOST_SPECS = 1024  # that are remembered
-_MOST_SPEC_BYTES = 1024  # of one that is: clients choose them, up to the size of a message
 _Route = tuple[str, int | None, str | None, str]
 
 
@@ -36,7 +35,7 @@ class PredictCalls:
     def __init__(self, core: Core, service: PredictionService) -> None:
         self._core, self._service = core, service
         self._most_rows = min(core.config.limits.request_rows, core.config.batching.max_batch_size)
-        self._routes: dict[bytes, _Route | None] = {}
+        self._routes = Routes(_route_of)
 
     async def answer(self, body: bytes, context: Any) -> bytes:
         """Returns the bytes of a PredictResponse."""
@@ -60,7 +59,7 @@ class PredictCalls:
         if self._core.keeps_requests:
             return None
         spec = message_spec(body)
-        route = None if spec is None else self._route(spec)
+        route = None if spec is None else self._routes.find(spec)
         if route is None:
             return None
         name, number, label, signature = route
@@ -80,23 +79,13 @@ class PredictCalls:
             raise
         return call
 
-    def _route(self, spec: bytes) -> _Route | None:
-        if len(spec) > _MOST_SPEC_BYTES:
-            return _route_of(spec)
-        if spec not in self._routes:
-            if len(self._routes) >= _MOST_SPECS:
-                self._routes.clear()
-            self._routes[spec] = _route_of(spec)
-        return self._routes[spec]
-
 
 def _route_of(spec: bytes) -> _Route | None:
     try:
         message = model_pb2.ModelSpec.FromString(spec)
     except DecodeError:
         return None
-    number = message.version.value if message.HasField("version") else None
-    return message.name, number, message.version_label or None, message.signature_name or "serving_default"
+    return *asked_of(message), message.signature_name or "serving_default"
 
 
 class _Call(Waiting):

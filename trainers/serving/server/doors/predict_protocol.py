@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from trainers.serving.server.batcher import Waiting
 from trainers.serving.server.core import Core
 from trainers.serving.server.doors.patience import Patience
+from trainers.serving.server.doors.routes import Routes
 from trainers.serving.server.doors.tensors import to_json
 from trainers.serving.server.errors import RequestError
 from trainers.serving.server.packed import Spans, predictions_json
@@ -31,8 +32,6 @@ from trainers.serving.server.versions import LoadedVersion
 __all__ = ["predict_protocol"]
 
 _PATH = re.compile(rb"/v1/models/([^/:%?]+)(?:/versions/(\d{1,18})|/labels/([^/:%?]+))?:predict")
-_MOST_PATHS = 1024  # that are remembered
-_MOST_PATH_BYTES = 1024  # of one that is; a longer one is answered the other way
 _MOST_HEAD = 1 << 16  # bytes of a request's line and headers, or trailers: neither llhttp nor uvicorn has a limit
 _Route = tuple[str, int | None, str | None]
 
@@ -51,7 +50,7 @@ class _Door:
         self.most_rows = min(core.config.limits.request_rows, core.config.batching.max_batch_size)
         token = core.config.token
         self._token = None if token is None else f"Bearer {token}".encode()
-        self._routes: dict[bytes, _Route | None] = {}
+        self._routes = Routes(_route_of)
         self._default_headers: Any = None
         self._heads: dict[int, bytes] = {}
 
@@ -73,27 +72,13 @@ class _Door:
             return None, None
         if self._token is not None and not hmac.compare_digest(given, self._token):
             return None, None
-        route = self._route(url)
+        route = self._routes.find(url)
         if route is None:
             return None, None
         try:
             return self.core.version(*route), deadline
         except RequestError:
             return None, None
-
-    def _route(self, url: bytes) -> _Route | None:
-        if len(url) > _MOST_PATH_BYTES:
-            return None
-        if url not in self._routes:
-            if len(self._routes) >= _MOST_PATHS:
-                self._routes.clear()
-            match = _PATH.fullmatch(url)
-            self._routes[url] = match and (
-                match[1].decode("latin-1"),
-                int(match[2]) if match[2] else None,
-                match[3].decode("latin-1") if match[3] else None,
-            )
-        return self._routes[url]
 
     def head(self, status: int, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """Returns the head of an answer up to its length; uvicorn makes the headers of all answers anew each second."""
@@ -104,6 +89,15 @@ class _Door:
             lines += [name + b": " + value for name, value in default_headers]
             self._heads[status] = b"\r\n".join([*lines, b"content-type: application/json", b"content-length: "])
         return self._heads[status]
+
+
+def _route_of(url: bytes) -> _Route | None:
+    match = _PATH.fullmatch(url)
+    return match and (
+        match[1].decode("latin-1"),
+        int(match[2]) if match[2] else None,
+        match[3].decode("latin-1") if match[3] else None,
+    )
 
 
 class _Nothing:
@@ -243,7 +237,9 @@ class _PredictProtocol(HttpToolsProtocol):
 
     def answer(self, request: _Request, answer: bytes | RequestError) -> None:
         """Writes the answer to a request, or its error."""
-        request.response_complete, request.inputs = True, {}  # the connection holds the request until the next one
+        request.response_complete = True
+        if self.cycle is request:  # type: ignore[comparison-overlap]
+            self.cycle = None  # type: ignore[assignment]  # a connection that is kept would hold the request's version
         if request.disconnected or self.transport.is_closing():
             return
         status = 200

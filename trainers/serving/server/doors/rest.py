@@ -15,8 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from engine.core.json_text import parse_json
 from trainers.serving.server.core import Core
-from trainers.serving.server.doors.bodies import each_once, examples_of, finite, unpacked, word_of
+from trainers.serving.server.doors.bodies import examples_of, unpacked, word_of
 from trainers.serving.server.doors.scores import classes_of, regressions_of
 from trainers.serving.server.doors.tensors import from_json, to_json
 from trainers.serving.server.errors import InvalidRequest, RequestError
@@ -78,6 +79,9 @@ class _Handler:
             return _json({"error": str(error)}, error.http)
         except ClientDisconnect:
             return Response(status_code=499)
+        except Exception as failure:
+            told = self._core.failed_itself(match["name"] if match else "", failure)
+            return _json({"error": str(told)}, told.http)
 
     def _check_token(self, request: Request) -> None:
         token = self._core.config.token
@@ -107,9 +111,7 @@ class _Handler:
                 name, tensors, signature=wanted.name, at=version, deadline=deadline, carrier=request.headers
             )
             return _json(to_json(answer.outputs, rows))
-        if wanted.examples_input is None:
-            raise InvalidRequest(f"signature {wanted.name!r} takes no examples; use :predict")
-        tensors = {wanted.examples_input: np.array([*examples_of(body), None], object)[:-1]}
+        tensors = {"": np.array([*examples_of(body), None], object)[:-1]}
         answer = await self._core.predict(
             name, tensors, signature=wanted.name, at=version, deadline=deadline, carrier=request.headers
         )
@@ -129,24 +131,21 @@ class _Handler:
             chunks.append(chunk)
         try:
             text = unpacked(b"".join(chunks), request, limit)
-            body = json.loads(text, parse_float=finite, object_pairs_hook=each_once)
-        except (ValueError, RecursionError) as error:
+            body = parse_json(text, unique=True, finite=True)
+        except ValueError as error:
             raise InvalidRequest(f"JSON Parse error: {error}") from None
         if not isinstance(body, dict):
             raise InvalidRequest("JSON Value is not an object; expected {'instances': [...]} or {'inputs': ...}")
         return body
 
     def _status(self, name: str, number: int | None, label: str | None) -> Response:
-        model = self._core.model(name)
-        wanted = model.find(number, label).number if number is not None or label else None
         states = [
             {
                 "version": str(each),
                 "state": _STATES[state],
                 "status": {"error_code": "UNKNOWN" if text else "OK", "error_message": text},
             }
-            for each, (state, text) in sorted(model.states.items(), reverse=True)
-            if wanted in (None, each)
+            for each, state, text in self._core.states(name, number, label)
         ]
         return _text({"model_version_status": states})
 

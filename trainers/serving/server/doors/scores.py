@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trainers.serving.server.doors.tensors import text_of
 from trainers.serving.server.errors import InvalidRequest
 
 __all__ = ["classes_of", "examples_of", "regressions_of"]
@@ -40,15 +41,19 @@ def classes_of(outputs: Mapping[str, np.ndarray]) -> list[list[tuple[str, float]
     """
     scores = outputs.get("scores", next(iter(outputs.values())) if len(outputs) == 1 else None)
     labels = outputs.get("classes")
-    if scores is None or scores.dtype.kind != "f":
+    if scores is None or scores.dtype.kind != "f" or not scores.ndim:
         raise InvalidRequest(
             f"the signature answers {', '.join(sorted(outputs))}; Classify expects `scores` (and `classes`), or one output"
         )
     rows = scores.reshape(scores.shape[0], -1) if scores.shape[0] else scores.reshape(0, 0)
     if labels is None:
         return [[(str(index), float(score)) for index, score in enumerate(row)] for row in rows]
+    if labels.size != rows.size or labels.shape[:1] != scores.shape[:1]:
+        raise InvalidRequest(
+            f"classes {list(labels.shape)} and scores {list(scores.shape)} differ; Classify expects a class for each score"
+        )
     names = labels.reshape(rows.shape)
-    return [[(_text(name), float(score)) for name, score in zip(*pair)] for pair in zip(names, rows)]
+    return [[(text_of("classes", name), float(score)) for name, score in zip(*pair)] for pair in zip(names, rows)]
 
 
 def regressions_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -58,12 +63,8 @@ def regressions_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
         InvalidRequest: there is no such output, or it has several numbers a row.
     """
     value = outputs.get("outputs", next(iter(outputs.values())) if len(outputs) == 1 else None)
-    if value is None or value.dtype.kind != "f" or value.size != value.shape[0]:
+    if value is None or value.dtype.kind != "f" or value.shape[:1] != (value.size,):
         raise InvalidRequest(
             f"the signature answers {', '.join(sorted(outputs))}; Regress expects one floating-point number a row"
         )
     return value.reshape(-1)
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

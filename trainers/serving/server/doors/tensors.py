@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from trainers.serving.server.errors import InvalidRequest
 from trainers.serving.server.signatures import Signature, TensorSpec
 
-__all__ = ["from_json", "from_proto", "to_json", "to_proto"]
+__all__ = ["from_json", "from_proto", "is_base64", "text_of", "to_json", "to_proto"]
 
 _MOST_DIMS = 64  # NumPy's limit; the product of many more sizes would take hours
 _REPEATED_BYTES = 1 << 20  # of an array whose values were not all sent
@@ -119,7 +118,7 @@ def from_json(body: Any, signature: Signature) -> tuple[dict[str, np.ndarray], b
     names = list(signature.inputs)
     if columns:
         value = body["inputs"]
-        single = len(names) == 1 and not (isinstance(value, Mapping) and "b64" not in value)
+        single = len(names) == 1 and (is_base64(value) or not isinstance(value, Mapping))
         by_name = {names[0]: value} if single else value
         if not isinstance(by_name, Mapping):
             raise InvalidRequest(f"'inputs': expected an object with {', '.join(names)}")
@@ -138,7 +137,7 @@ def _columns(instances: Any, names: list[str]) -> dict[str, list[Any]]:
             "an empty list" if isinstance(instances, list) else f"a {type(instances).__name__}"
         )  # its text may be large
         raise InvalidRequest(f"'instances': got {seen}; expected a list of one or more rows")
-    named = isinstance(instances[0], Mapping) and "b64" not in instances[0]
+    named = isinstance(instances[0], Mapping) and not is_base64(instances[0])
     if not named:
         if len(names) != 1:
             raise InvalidRequest(f"'instances': rows must be objects with {', '.join(names)}")
@@ -150,6 +149,11 @@ def _columns(instances: Any, names: list[str]) -> dict[str, list[Any]]:
         for name, value in row.items():
             columns[name].append(value)
     return columns
+
+
+def is_base64(value: Any) -> bool:
+    """As to TensorFlow Serving: a string under `b64`, and nothing beside it; else it is an object of tensors."""
+    return isinstance(value, Mapping) and set(value) == {"b64"} and isinstance(value["b64"], str)
 
 
 def _from_value(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
@@ -164,13 +168,15 @@ def _from_value(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
         flat: np.ndarray = np.empty(math.prod(shape), object)
         flat[:] = list(_leaves(value))
         return flat.reshape(shape)
-    wanted = spec.dtype.kind
+    wanted = "f" if spec.dtype.name == "bfloat16" else spec.dtype.kind  # which NumPy itself does not know
     if wanted != "b" and any(isinstance(each, bool) for each in _leaves(value)):  # 1 and 0 to NumPy
         raise InvalidRequest(f"input {name!r}: got true or false; expected {spec.dtype.name}")
     try:
         array = np.array(value)
         if wanted == "f" and array.dtype == object and all(isinstance(each, int | float) for each in _leaves(value)):
             array = np.array(value, np.float64)  # integers beyond 64 bits
+        elif wanted in "iu" and array.dtype.kind in "fO" and all(isinstance(each, int) for each in _leaves(value)):
+            array = np.array(value, spec.dtype)  # some below and some above 2^63, of which NumPy makes float64
     except ValueError:
         raise InvalidRequest(f"input {name!r}: rows differ in their lengths") from None
     except OverflowError:
@@ -194,8 +200,10 @@ def _decoded(name: str, value: Any) -> Any:
         return [_decoded(name, each) for each in value]
     if isinstance(value, Mapping):
         try:
+            if not is_base64(value):
+                raise TypeError
             return base64.b64decode(value["b64"], validate=True)
-        except (KeyError, TypeError, binascii.Error):
+        except (TypeError, ValueError):
             raise InvalidRequest(f"input {name!r}: an object must be {{'b64': BASE64}}") from None
     if isinstance(value, str):
         try:
@@ -217,21 +225,32 @@ def _sized(value: Any) -> Any:
     return [_sized(each) for each in value] if isinstance(value, list) else 0
 
 
+def text_of(name: str, value: Any) -> str:
+    """Returns a string of an output as text.
+
+    Raises:
+        InvalidRequest: it is not UTF-8: any text would be another value than the model's.
+    """
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise InvalidRequest(
+            f"output {name!r} has bytes that are not UTF-8; ask for it over gRPC, or export it under a name that ends with _bytes"
+        ) from None
+
+
 def to_json(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
     """Returns the body of an answer: `predictions` row by row, or `outputs` by column.
 
     Values of outputs whose name ends with `_bytes` are base64; a lone output has no name.
 
     Raises:
-        InvalidRequest: rows are asked for, and the outputs have not equally many.
+        InvalidRequest: rows are asked for, and the outputs have none or not equally many; JSON has no form for a value.
     """
-    if (
-        rows
-        and len({value.shape[:1] for value in outputs.values()} - {()}) + any(v.ndim == 0 for v in outputs.values()) > 1
-    ):
+    if rows and (len({value.shape[:1] for value in outputs.values()}) > 1 or any(not v.ndim for v in outputs.values())):
         sizes = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
         raise InvalidRequest(
-            f"outputs differ in their number of rows: {sizes}; ask with 'inputs' in place of 'instances'"
+            f"outputs have no rows, or differ in their number: {sizes}; ask with 'inputs' in place of 'instances'"
         )
     columns = {name: _to_value(name, value) for name, value in outputs.items()}
     if not rows:
@@ -242,6 +261,8 @@ def to_json(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
 
 
 def _to_value(name: str, array: np.ndarray) -> Any:
+    if array.dtype.kind == "c":
+        raise InvalidRequest(f"output {name!r} is of {array.dtype.name}, which JSON has no form for; ask over gRPC")
     if array.dtype != object:
         return array.tolist()
     encode = name.endswith("_bytes")
@@ -251,6 +272,6 @@ def _to_value(name: str, array: np.ndarray) -> Any:
             return [value(inner) for inner in each]
         if encode:
             return {"b64": base64.b64encode(each).decode()}
-        return each.decode(errors="replace") if isinstance(each, bytes) else str(each)
+        return text_of(name, each)
 
     return value(array.tolist())

@@ -1,0 +1,74 @@
+"""Tensors in JSON: values that a reader would take for others, and outputs that JSON has no form for."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from trainers.serving.server.doors.scores import classes_of, regressions_of
+from trainers.serving.server.doors.tensors import from_json, to_json
+from trainers.serving.server.errors import InvalidRequest
+from trainers.serving.server.signatures import Signature, TensorSpec
+
+
+def _read(dtype, instances, **others):
+    kinds = {"x": dtype, **others}
+    specs = {
+        name: TensorSpec(np.dtype(object if kind is bytes else kind), None, (None,)) for name, kind in kinds.items()
+    }
+    arrays, _ = from_json({"instances": instances}, Signature("s", specs, {}, None))
+    return {name: array.tolist() for name, array in arrays.items()}
+
+
+def test_integers_on_both_sides_of_two_to_the_63_are_exact():
+    numbers = [1, (1 << 63) + 1, (1 << 64) - 1]
+    assert _read(np.uint64, numbers) == {"x": numbers}
+    for dtype, wrong in ((np.uint64, [1, 1 << 64]), (np.uint64, [-1, 1 << 63]), (np.int64, [1, 1 << 63])):
+        with pytest.raises(InvalidRequest, match="'x': a number does not fit"):
+            _read(dtype, wrong)
+    with pytest.raises(InvalidRequest, match="got float64; expected int64"):
+        _read(np.int64, [(1 << 53) + 1, 2.0])
+
+
+def test_bfloat16_goes_in_and_comes_out():
+    assert _read(ml_dtypes.bfloat16, [1.5, 2]) == {"x": [1.5, 2.0]}
+    with pytest.raises(InvalidRequest, match="does not fit bfloat16"):
+        _read(ml_dtypes.bfloat16, [1e39])
+    assert to_json({"y": np.array([1.5], ml_dtypes.bfloat16)}, rows=True) == {"predictions": [1.5]}
+
+
+def test_an_object_is_base64_only_where_nothing_stands_beside_it():
+    assert _read(bytes, [{"b64": "aGk="}, "hi"]) == {"x": [b"hi", b"hi"]}
+    assert _read(bytes, [{"b64": "a", "x": "b"}], b64=bytes) == {"x": [b"b"], "b64": [b"a"]}
+    assert _read(np.float32, [{"b64": 1, "x": 2}], b64=np.float32) == {"x": [2.0], "b64": [1.0]}
+    for instances in ([{"b64": "aGk=", "z": 1}], [{"x": {"b64": "aGk=", "z": 1}}], [{"x": {"b64": "é"}}]):
+        with pytest.raises(InvalidRequest, match="b64"):
+            _read(bytes, instances)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "text"),
+    [
+        ({"y": np.array([b"\xff"], object)}, "'y' has bytes that are not UTF-8"),
+        ({"y": np.array([1 + 2j])}, "'y' is of complex128"),
+        ({"y": np.array(1.0)}, "no rows"),
+        ({"y": np.array(1.0), "z": np.array(2.0)}, "no rows"),
+    ],
+)
+def test_outputs_without_a_form_are_refused_by_name(outputs, text):
+    with pytest.raises(InvalidRequest, match=text):
+        to_json(outputs, rows=True)
+    assert to_json({"y_bytes": np.array([b"\xff"], object)}, rows=True) == {"predictions": [{"b64": "/w=="}]}
+
+
+def test_classes_and_numbers_that_are_not_one_a_score_or_row_are_refused():
+    scores = np.zeros((2, 2), np.float32)
+    for outputs in (
+        {"scores": scores, "classes": np.array([[b"a", b"b"]], object)},
+        {"scores": scores, "classes": np.array([[b"a", b"\xff"]] * 2, object)},
+        {"scores": np.array(1.0)},
+    ):
+        with pytest.raises(InvalidRequest):
+            classes_of(outputs)
+    for value in (np.array(1.0), scores):
+        with pytest.raises(InvalidRequest, match="one floating-point number a row"):
+            regressions_of({"outputs": value})
