@@ -19,7 +19,10 @@ ACCUMULATORS: dict[tuple[str, str | None], tuple[str, ...]] = {
     ("CacheableCombineAccumulate", "WeightedMeanAndVarCombiner"): (
         "transforms.accumulators.numeric.moments:MomentsAccumulator",
     ),
-    ("CacheableCombineAccumulate", "NumPyCombiner"): ("transforms.accumulators.numeric.sums:SumAccumulator",),
+    ("CacheableCombineAccumulate", "NumPyCombiner"): (
+        "transforms.accumulators.numeric.sums:SumAccumulator",
+        "transforms.accumulators.numeric.sums:ElementSumAccumulator",
+    ),
     ("CacheableCombinePerKeyAccumulate", "NumPyCombiner"): (
         "transforms.accumulators.numeric.counts_per_key:CountsPerKeyAccumulator",
     ),

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
 from tensorflow_transform import analyzer_nodes, graph_tools
 
 from transforms.accumulators import Accumulator, Reduction, SourceInfo, accumulator_for
@@ -151,19 +153,25 @@ def _source_info(trace: Trace, source: Any) -> SourceInfo | None:
 def _noted(trace: Trace, source: Any) -> Any:
     """The reduction that made the source's tensors, when the first two of them come from the same one."""
     if len(source.tensors) == 1 and source.tensors[0].name not in trace.reductions:
-        return _full_sum(source.tensors[0])
+        return _sum_of(source.tensors[0])
     notes = [trace.reductions.get(tensor.name) for tensor in source.tensors[:2]]
     return notes[0] if all(note is notes[0] for note in notes) else None
 
 
-def _full_sum(tensor: Any) -> NotedReduction | None:
-    """The sum over all dimensions that a scalar tensor is, or None."""
-    if tensor.op.type != "Sum" or tensor.shape.rank != 0:
+def _sum_of(tensor: Any) -> NotedReduction | None:
+    """The sum over all dimensions, or over the first alone, that a tensor is; None for any other tensor."""
+    if tensor.op.type != "Sum" or tensor.shape.rank is None:
         return None
-    raw = tensor.op.inputs[0]
+    raw, axes = tensor.op.inputs
+    if tensor.shape.rank == 0:
+        name = "reduce_sum"
+    elif np.array_equal(tf.get_static_value(axes), 0) and raw.shape.rank == tensor.shape.rank + 1:
+        name = "reduce_sum_of_rows"
+    else:
+        return None
     shape = None if raw.shape.rank is None else tuple(raw.shape.as_list())
     dtype = raw.dtype.as_numpy_dtype.__name__
-    reduction = Reduction(name="reduce_sum", arguments={}, kinds=("dense",), dtypes=(dtype,), shapes=(shape,))
+    reduction = Reduction(name=name, arguments={}, kinds=("dense",), dtypes=(dtype,), shapes=(shape,))
     return NotedReduction(reduction=reduction, raw=(raw,))
 
 

@@ -171,3 +171,35 @@ def test_a_column_of_the_least_integer_alone_has_it_as_its_maximum(tmp_path, spa
     ds = Dataset.open(parity.write_table(tmp_path / "data", table), spec)
     found = parity.outputs(analyze(ds, preprocessing_fn, str(tmp_path / "graph")).path, table, spec)
     assert found["max"][0] == least and found["min"][0] == least + 1
+
+
+def test_sums_of_narrow_types_are_those_of_the_values_for_any_batches(tmp_path):
+    """TFT adds a batch in the values' own type: 200 + 100 of uint8 is 44 there."""
+    values = np.random.default_rng(3).integers(1, 120, 300)
+    table, spec = pa.table({"x": values}), {"x": tf.io.FixedLenFeature([], tf.int64)}
+    data = parity.write_table(tmp_path / "data", table, files=1)
+    types = ("int8", "int16", "int32", "uint8", "uint16", "float16")
+
+    def preprocessing_fn(inputs):
+        scaled = {each: inputs["x"] * (1 << 24 if each == "int32" else 1) for each in types}
+        outputs = {}
+        for each, x in scaled.items():
+            narrow = tf.cast(x, each)
+            rows = tf.stack([narrow, narrow], axis=1)
+            kind = tf.float32 if each == "float16" else tf.int64
+            outputs[each] = tf.fill(tf.shape(x), tf.cast(tft.sum(narrow), kind))
+            by_element = tf.cast(tft.sum(rows, reduce_instance_dims=False), kind)
+            outputs[f"{each} by element"] = by_element + tf.cast(0 * rows, kind)
+            outputs[f"{each} mean"] = tf.fill(tf.shape(x), tf.cast(tft.mean(narrow), tf.float32))
+        return outputs
+
+    for rows in (1, 7, 300):
+        graph = str(tmp_path / f"graph-{rows}")
+        analyze(Dataset.open(data, spec), preprocessing_fn, graph, batch_rows=rows)
+        found = parity.outputs(graph, table, spec)
+        for each in types:
+            scale = 1 << 24 if each == "int32" else 1
+            total = int(values.sum()) * scale
+            assert found[each][0] == total, (rows, each)
+            assert found[f"{each} by element"][0].tolist() == [total, total], (rows, each)
+            np.testing.assert_allclose(found[f"{each} mean"][0], total / 300, rtol=1e-3)
