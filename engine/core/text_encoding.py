@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import re
 
-__all__ = ["in_markdown", "is_encoding", "is_utf8", "one_line", "visible"]
+__all__ = ["as_text", "in_markdown", "is_encoding", "is_utf8", "one_line", "visible"]
 
 # Surrogates stand for bytes of a path that are no text, and cannot be written.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+_ESCAPED_BYTE = re.compile(r"\\x[89a-f][0-9a-f]")  # as "backslashreplace" writes bytes that are no UTF-8
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~!&@])")
 _AS_HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
 
@@ -27,6 +28,18 @@ def is_encoding(name: str) -> bool:
 def is_utf8(name: str) -> bool:
     """Returns whether an encoding is UTF-8, whatever it is called."""
     return codecs.lookup(name).name == "utf-8"
+
+
+def as_text(value: bytes | str) -> str:
+    """Returns bytes that may be no UTF-8 as text, such bytes as escapes: of different values different texts.
+
+    Where a value has such bytes, or reads like one, its backslashes are doubled, as in programs.
+    """
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+    if not _ESCAPED_BYTE.search(text):
+        return text
+    data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+    return data.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 def visible(text: str) -> str:

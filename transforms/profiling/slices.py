@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError, column_not_found, listed
+from engine.core.text_encoding import as_text
 from engine.schema.lists import is_list
 
 __all__ = ["ALL_EXAMPLES", "MOST_SLICES", "check_slices", "slices_of"]
@@ -37,14 +39,16 @@ def slices_of(batch: pa.RecordBatch, slices: Sequence[Sequence[str]]) -> Iterato
     """Yields (name, indices of the records) of each slice that a batch has records of.
 
     A slice of column carrier with value UA is named carrier_UA, as in TFDV; several are joined by "_".
+    A value that would make two slices of one name is in quotes.
     """
+    everywhere = sorted({column for columns in slices for column in columns})
     for columns in slices:
         ids = np.zeros(batch.num_rows, np.int64)
         names = [""]
         for column in columns:
             encoded = _encoded(batch.column(column))
             found = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-            values = [f"{column}_{_shown(each)}" for each in encoded.dictionary.to_pylist()]
+            values = [f"{column}_{_shown(each, everywhere)}" for each in encoded.dictionary.to_pylist()]
             # Renumbered after each column: the product of all columns' values may be larger than the number of records.
             used, ids = np.unique(ids * max(len(values), 1) + found, return_inverse=True)
             names = [
@@ -73,7 +77,10 @@ def _encoded(array: pa.Array) -> pa.DictionaryArray:
     return pc.dictionary_encode(array, null_encoding="encode")
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, columns: Sequence[str]) -> str:
+    """A value in the name of a slice; in quotes where it would read as another: as the missing one, or as several columns' values."""
     if value is None:
         return MISSING
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+    text = as_text(value) if isinstance(value, (bytes, str)) else str(value)
+    alike = text == MISSING or text[:1] == text[-1:] == '"' or any(f"_{column}_" in text for column in columns)
+    return json.dumps(text, ensure_ascii=False) if alike else text

@@ -199,6 +199,15 @@ def test_whole_numbers_are_exact(odd):
     assert odd["flag"].num_stats.mean == 4 / 7 and odd["when"].num_stats.max == 6
 
 
+def test_values_that_read_alike_have_slices_of_their_own(tmp_path):
+    a = pa.array([None, b"<missing>", b"\xff", rb"\xff", b"x_b_1", b"x"], pa.binary())
+    pq.write_table(pa.table({"a": a, "b": ["2", "2", "2", "2", "2", "1"]}), tmp_path / "a.parquet")
+    datasets = statistics(Dataset.open(str(tmp_path / "a.parquet")), slices=["a", ("a", "b")]).statistics.datasets
+    found = {each.name: each.num_examples for each in datasets if each.name.startswith("a_")}
+    assert len(found) == 12 and set(found.values()) == {1}
+    assert {"a_<missing>", 'a_"<missing>"', "a_\\xff", "a_\\\\xff"} <= found.keys()
+
+
 def test_empty_data_set(tmp_path):
     pq.write_table(odd_table().slice(0, 0), tmp_path / "a.parquet")
     report = statistics(Dataset.open(str(tmp_path / "a.parquet")), slices=["flag"])

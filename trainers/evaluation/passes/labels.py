@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
+from engine.core.text_encoding import as_text
 from engine.schema.conform import as_numbers
 from engine.schema.kinds import is_text_or_bytes, value_kind
 from engine.schema.lists import is_list, value_lengths
@@ -113,7 +114,8 @@ def read_vocabulary(model_path: str | os.PathLike[str], name: str | None, classe
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_bytes().decode("utf-8", "backslashreplace").splitlines()
+    # Of the bytes, which end lines as TensorFlow does: Python's text has ends of lines that may stand in a name.
+    return [as_text(line) for line in path.read_bytes().splitlines()]
 
 
 def _listed(files: Sequence[Path]) -> str:
@@ -134,7 +136,7 @@ def _looked_up(values: Sequence[Any], label: str, vocabulary: Sequence[str] | No
     codes = {name: index for index, name in enumerate(vocabulary)}
     found: np.ndarray = np.empty(len(values))
     for row, value in enumerate(values):
-        text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+        text = as_text(value) if isinstance(value, (bytes, str)) else value
         code = codes.get(text)
         if code is None:
             raise DataError(

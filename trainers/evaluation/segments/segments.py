@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import ConfigError
+from engine.core.text_encoding import as_text
 from engine.schema.lists import is_list, value_lengths
 
 __all__ = ["MOST_SEGMENTS", "SegmentCodes", "encoded_values", "one_a_row", "one_value"]
@@ -139,8 +140,8 @@ def _codes(column: pa.Array, name: str) -> tuple[np.ndarray, list[Any]]:
 
 def _plain(value: Any) -> Any:
     """A value of JSON: bytes as text, and what JSON has no form for, dates for one, as its text."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")  # different bytes stay different segments
+    if isinstance(value, (bytes, str)):
+        return as_text(value)  # different bytes stay different segments
     if isinstance(value, float):
         return None if math.isnan(value) else value + 0.0  # 0.0 and -0.0 are one segment, of the first name
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+    return value if value is None or isinstance(value, (int, float, bool)) else str(value)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
+from engine.core.text_encoding import as_text
 from engine.dataset.sharding.parts.grouped_strata import GroupedStrata
 from engine.dataset.sharding.parts.key_split import column_of, hash_positions, key_hashes, texts_of
 from engine.dataset.sharding.parts.part_options import PartOptions
@@ -187,6 +188,6 @@ def _count_labels(column: pa.Array, parts: np.ndarray, seen: list[collections.Co
     for index, each in enumerate(seen):
         for entry in pc.value_counts(column.filter(pa.array(parts == index))).to_pylist():
             value = entry["values"]
-            each[value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)] += entry["counts"]
+            each[as_text(value) if isinstance(value, (bytes, str)) else str(value)] += entry["counts"]
             if len(each) > _MOST_LABELS:
                 return
