@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainers.evaluation.accumulators.sampling import PARTS, Intervals, half_width
+from trainers.evaluation.metric_names import canonical
 from trainers.evaluation.result import EvaluationResult
 from trainers.evaluation.thresholds import lower_is_better
 
@@ -62,9 +63,10 @@ class Comparison:
 
     Attributes:
         before, after: the evaluations.
-        paired: both were of the same rows, so that the intervals are of the difference row by row.
+        paired: both were of the same rows, with the same kind of intervals, which are of the difference row by row.
         changes: all rows first, then the segments of the second evaluation, the largest first.
         only_before, only_after: names of segments that one of them has.
+        same_rows: both were of the same rows, whatever their intervals.
     """
 
     before: EvaluationResult
@@ -73,6 +75,7 @@ class Comparison:
     changes: Sequence[Change]
     only_before: Sequence[str]
     only_after: Sequence[str]
+    same_rows: bool = False
 
     @property
     def worse(self) -> list[Change]:
@@ -93,14 +96,14 @@ class Comparison:
         if not shared:
             found.append("they have no metric in common")
         for name in shared:
-            if math.isfinite(self.before.overall[name]) and not math.isfinite(self.after.overall[name]):
+            if _is_lost(name, self.before.overall[name], self.after.overall[name]):
                 found.append(f"{name} of all rows was {self.before.overall[name]:.4f} and is no number any more")
         # On other rows a segment may have lost a class of its labels; on the same ones it is the model's answers that did.
         found += [
             f"{each.metric} of {each.segment} was {each.before:.4f} and is no number any more, on the same rows"
             for each in self.changes
-            if self.paired and each.segment != "all rows" and each.rows >= LEAST_ROWS
-            if math.isfinite(each.before) and not math.isfinite(each.after)
+            if self.same_rows and each.segment != "all rows" and each.rows >= LEAST_ROWS
+            if _is_lost(each.metric, each.before, each.after)
         ]
         if not self.after.judged:
             found.append("it was held to no thresholds")
@@ -163,6 +166,14 @@ def _direction(metric: str, change: float) -> str:
     return "better" if (change < 0) == lower_is_better(metric) else "worse"
 
 
+def _is_lost(metric: str, before: float, after: float) -> bool:
+    """Whether a metric is no number any more that was one, other than the worst: a model without false alarms has no precision of 0."""
+    worst = 0.0
+    if lower_is_better(metric):
+        worst = 1.0 if "rate" in canonical(metric.rpartition("/")[2]) else math.inf
+    return math.isfinite(before) and not math.isfinite(after) and before != worst
+
+
 def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
     """Returns the second evaluation against the first.
 
@@ -192,6 +203,7 @@ def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
         changes=changes,
         only_before=[s.name for key, s in old.items() if key not in new],
         only_after=[s.name for key, s in new.items() if key not in old],
+        same_rows=same,
     )
 
 

@@ -353,6 +353,24 @@ def test_model_that_finds_nothing_in_a_segment_any_more_may_not_replace_one_that
     assert reason == "precision of g=low was 0.9000 and is no number any more, on the same rows"
     assert compare(dataclasses.replace(before, data="of another month"), found).may_replace
     assert compare(found, found).may_replace and compare(found, before).may_replace
+    for one, other in (("none", "none"), ("jackknife", "bootstrap")):  # the same rows, without paired intervals
+        old, new = dataclasses.replace(before, intervals=one), dataclasses.replace(found, intervals=other)
+        assert not compare(old, new).paired and compare(old, new).reasons == [reason]
+
+
+def test_model_without_false_alarms_may_replace_one_of_which_all_were_false(models, tmp_path):
+    nan, names = float("nan"), ("precision", "f1_score", "false_discovery_rate")
+    settings = {"metrics": ["precision"], "slices": ["g"], "thresholds": {"precision": 0.01}}
+    found = _evaluate(models, tmp_path, {"g": ["a", "b"] * (ROWS // 2)}, **settings)
+
+    def with_values(*values):
+        first = dataclasses.replace(found.slices[0], metrics={**found.slices[0].metrics, **dict(zip(names, values))})
+        return dataclasses.replace(found, slices=[first, *found.slices[1:]])
+
+    assert compare(with_values(0.0, 0.0, 1.0), with_values(nan, nan, nan)).may_replace
+    for some in ((0.1, 0.0, 1.0), (0.0, 0.1, 1.0), (0.0, 0.0, 0.9)):
+        assert len(compare(with_values(*some), with_values(nan, nan, nan)).reasons) == 1
+    assert compare(_result(precision=0.0, auc=0.9), _result(precision=nan, auc=0.9)).may_replace
 
 
 def test_comparison_says_what_its_values_are_not_of():
