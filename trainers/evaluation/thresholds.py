@@ -36,7 +36,17 @@ _LOWER = (
     "prediction_difference",
     "label_position",
     "negative_likelihood",
+    "brier_score",
+    "cosh",
+    "fallout",
+    "huber",
+    "kld",
+    "mape",
+    "msle",
+    "nll",
+    "perplexity",
 )
+_LOWER_ALONE = ("fp", "fn", "fdr", "for", "brier")
 _BOUNDS = ("min", "max", "min_change", "max_change", "max_gap")
 _KEYS = ("min", "max", "min_change", "max_change", "slices", "min_rows", "max_gap", "confident", "overall")
 
@@ -51,7 +61,7 @@ def lower_is_better(metric: str) -> bool:
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     # Of recall at a false positive rate the recall is asked for.
     wanted = name.partition("_at_")[0]
-    return wanted in ("fp", "fn") or any(part in wanted for part in _LOWER)
+    return wanted in _LOWER_ALONE or any(part in wanted for part in _LOWER)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -281,7 +281,12 @@ def test_verdict_is_whole_in_markdown():
 
 
 @pytest.mark.parametrize(
-    "metric", ["ece", "FalseDiscoveryRate", "FalsePositives", "CategoricalCrossEntropy", "late/fpr@0.3", "Hinge"]
+    "metric",
+    [
+        *("ece", "FalseDiscoveryRate", "FalsePositives", "CategoricalCrossEntropy", "late/fpr@0.3", "Hinge"),
+        *("FDR", "FOR", "late/brier", "BrierScore", "logcosh", "log_cosh", "LogCosh", "mape", "MAPE", "rmsle", "MSLE"),
+        *("nll", "perplexity", "Fallout", "FallOut", "Huber", "kld"),
+    ],
 )
 def test_number_is_the_most_of_what_is_better_when_less_by_whatever_name(metric):
     (threshold,) = parse_thresholds({metric: 0.2})
@@ -290,7 +295,10 @@ def test_number_is_the_most_of_what_is_better_when_less_by_whatever_name(metric)
 
 @pytest.mark.parametrize(
     "metric",
-    ["loss_given_default/auc", "error/recall@0.3", "recall_at_false_positive_rate", "RecallAtFalsePositiveRate"],
+    [
+        *("loss_given_default/auc", "error/recall@0.3", "recall_at_false_positive_rate", "RecallAtFalsePositiveRate"),
+        *("brier_skill_score", "for/auc", "recall_for_new_users"),
+    ],
 )
 def test_number_is_the_least_of_a_metric_whatever_its_output_is_called(metric):
     (threshold,) = parse_thresholds({metric: 0.2})
