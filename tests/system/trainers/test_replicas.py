@@ -109,6 +109,26 @@ def one_number(keras):
     return functional(keras, loss=lambda y, p: tf.reduce_mean(tf.square(tf.cast(y, tf.float32) - p)))
 
 
+def counting_layer(keras):
+    """A layer that counts a mean of its rows, which is no number where there are none: 1 where there are."""
+    import tensorflow as tf
+
+    class Counting(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.ones = keras.metrics.Mean(name="ones")
+
+        def call(self, x):
+            self.ones.update_state(0 * tf.reduce_mean(x) + 1)
+            return x
+
+    keras.utils.set_random_seed(1)
+    inputs = {"x": keras.layers.Input((8,), name="x")}
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(Counting()(inputs["x"])))
+    model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+    return model
+
+
 def masked_in_slices(keras):
     return masked(keras)
 
@@ -128,6 +148,7 @@ CASES = {
     "clipped embedding": (embedding, {"clip_norm": 0.01}),
     "skipped step": (functional, {"on_nan": "skip"}),
     "loss that is one number": (one_number, {}),
+    "metric of a layer": (counting_layer, {}),
     "mask": (masked, {"label": "tags"}),
     "mask in slices": (masked_in_slices, {"label": "tags", "accumulate_steps": 2}),
     "mask, mean_with_sample_weight": (masked_by_weights, {"label": "tags"}),

@@ -258,14 +258,44 @@ def test_the_loss_of_each_output_is_a_mean_without_the_padding(data, tmp_path):
     assert "y_loss" in expected
 
 
-def test_replica_that_has_padding_alone_counts_nothing(data):
+def layer_that_counts_a_mean(library):
+    import tensorflow as tf
+
+    kit = importlib.import_module(library)
+
+    class Mean(kit.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mean = kit.metrics.Mean(name="mean")
+
+        def call(self, x):
+            self.mean.update_state(tf.reduce_mean(x))
+            return x
+
+    inputs = {"x": kit.Input((8,), name="x")}
+    model = kit.Model(inputs, kit.layers.Dense(1, "sigmoid")(Mean()(inputs["x"])))
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (two_heads, ["y", "w"]),
+        (lambda: layer_that_counts_a_mean("keras"), ["y"]),
+        (lambda: layer_that_counts_a_mean("tf_keras"), ["y"]),
+    ],
+    ids=["losses of two outputs", "mean in a layer", "mean in a layer of tf_keras"],
+)
+def test_replica_that_has_padding_alone_counts_nothing(data, model, names):
     import tensorflow as tf
 
     from trainers.models.adapters import adapt
 
-    adapter = adapt(two_heads())
+    adapter = adapt(model())
     x = {"x": tf.constant(data.columns["x"][:64])}
-    labels = {name: tf.constant(data.columns[name][:64]) for name in ("y", "w")}
+    labels = {name: tf.constant(data.columns[name][:64]) for name in names}
+    labels = labels if len(names) > 1 else labels[names[0]]
     adapter.prepare(x, labels, None)
     evaluate = tf.function(lambda mask: adapter.evaluate(x, labels, None, mask), autograph=False)
     found = []
@@ -273,7 +303,8 @@ def test_replica_that_has_padding_alone_counts_nothing(data):
         evaluate(tf.fill([64], real))
         found.append(adapter.metric_results([v.numpy() for v in adapter.metric_variables]))
     expected = adapter.model.evaluate(x, labels, batch_size=64, verbose=0, return_dict=True)
-    assert found[0]["y_loss"] == found[1]["y_loss"] == pytest.approx(expected["y_loss"], rel=1e-5)
+    name = "y_loss" if len(names) > 1 else "mean"
+    assert found[0][name] == found[1][name] == pytest.approx(expected[name], rel=1e-5)
     assert found[0] == found[1]
 
 
@@ -285,6 +316,27 @@ def root_of_mean(kit):
         return tf.sqrt(tf.reduce_mean(tf.square(tf.cast(y, tf.float32) - p)))
 
     return {"loss": rmse}
+
+
+def test_loss_that_makes_one_number_is_known_again_in_another_model(data):
+    import keras
+    import tensorflow as tf
+
+    from trainers.models.adapters import adapt
+    from trainers.models.adapters.loss_reduction import returning_a_vector
+
+    class Rmse(keras.losses.Loss):
+        def call(self, y, p):
+            return tf.sqrt(tf.reduce_mean(tf.square(tf.cast(y, tf.float32) - p)))
+
+    loss = Rmse(name="rmse")
+    loss.call = returning_a_vector(loss.call)  # as on several replicas
+    model = model_with("sum")()
+    model.compile("sgd", loss)
+    adapter = adapt(model)
+    adapter.prepare({"x": tf.constant(data.columns["x"][:8])}, tf.constant(data.columns["y"][:8]), None)
+    assert adapter.losses_of_whole_batches == ["rmse"]
+    assert loss.call(tf.zeros([4, 1]), tf.ones([4, 1])).shape.rank == 0
 
 
 def metrics_of_layers(kit):

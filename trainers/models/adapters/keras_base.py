@@ -164,12 +164,14 @@ class KerasAdapter(ModelAdapter):
         return loss, size, penalty
 
     def _counting_variables(self) -> list[Any]:
-        """Those of the metrics that are set back after a batch without rows: Keras counts the loss of each output there as one of 0.
+        """Those of the metrics that are set back after a batch without rows: Keras counts the loss of each output there as one of 0,
+        and a layer that counts a mean itself counts no number.
 
         None where workers share them: what others counted meanwhile would be lost.
         """
         shared = isinstance(tf.distribute.get_strategy(), tf.distribute.experimental.ParameterServerStrategy)
-        return self.metric_variables if self._num_losses > 1 and not shared else []
+        counting = self._num_losses > 1 or self._metrics_of_layers
+        return self.metric_variables if counting and not shared else []
 
     def _takes_padding(self, features: Any) -> bool:
         """Whether rows of padding change nothing, since the loss is a mean over the examples in which they weigh 0.
@@ -207,6 +209,10 @@ class KerasAdapter(ModelAdapter):
                 return value
 
             return noted
+
+        for loss in losses:  # one that the model of a run before had, too, is as it was written again
+            if hasattr(vars(loss).get("call"), "of_whole_batch"):
+                del loss.call
 
         def traced() -> None:
             inputs, labels, weights = batch
