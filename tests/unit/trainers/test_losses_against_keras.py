@@ -339,6 +339,26 @@ def test_loss_that_makes_one_number_is_known_again_in_another_model(data):
     assert loss.call(tf.zeros([4, 1]), tf.ones([4, 1])).shape.rank == 0
 
 
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_one_loss_may_be_that_of_two_outputs(data, tmp_path, library):
+    import tensorflow as tf
+
+    kit = importlib.import_module(library)
+
+    class Squares(kit.losses.Loss):
+        def call(self, y, p):
+            return tf.reduce_mean(tf.square(tf.cast(tf.reshape(y, (-1, 1)), tf.float32) - p), axis=-1)
+
+    def build(context):
+        loss, inputs = Squares(), {"x": kit.Input((8,), name="x")}
+        heads = {name: kit.layers.Dense(1, name=name)(inputs["x"]) for name in ("y", "w")}
+        model = kit.Model(inputs, heads)
+        model.compile("sgd", {"y": loss, "w": loss})
+        return model
+
+    assert ours(data, tmp_path, build, label=["y", "w"]).steps == STEPS
+
+
 def metrics_of_layers(kit):
     import tensorflow as tf
 

@@ -210,6 +210,7 @@ class KerasAdapter(ModelAdapter):
 
             return noted
 
+        losses = list({id(loss): loss for loss in losses}.values())  # several outputs may have the same
         for loss in losses:  # one that the model of a run before had, too, is as it was written again
             if hasattr(vars(loss).get("call"), "of_whole_batch"):
                 del loss.call

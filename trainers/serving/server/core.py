@@ -303,16 +303,15 @@ class Core:
 
     def _batcher(self, version: LoadedVersion, signature: str) -> Batcher:
         key = (version, signature)
-        if key not in self._batchers:
+        batcher = self._batchers.get(key)  # once: the thread that loads versions may take it out at any time
+        if batcher is None:
             batcher = Batcher(
                 version.signatures[signature], self.config.batching, self._executor, self.metrics.observe_batch
             )
-            if not self._is_live(
-                version
-            ):  # a body came in while its version was let go: only the next `load` would take it out
-                return batcher
-            self._batchers[key] = batcher
-        return self._batchers[key]
+            # A body may come in while its version is let go: only the next `load` would take the batcher out.
+            if self._is_live(version):
+                self._batchers[key] = batcher
+        return batcher
 
     def _is_live(self, version: LoadedVersion) -> bool:
         model = self._models.get(version.model)
