@@ -7,24 +7,29 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import sysconfig
 import types
+from collections.abc import Set
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["imports_of", "in_library", "installed", "names_of", "reads_outside"]
+__all__ = ["changes_path", "imports_of", "in_library", "installed", "is_reader", "names_of", "reads_outside"]
 
-_STANDARD = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib")})
-_PACKAGES = tuple({sysconfig.get_paths()[name] for name in ("purelib", "platlib")})
+_STANDARD = tuple({sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib")})
+_PACKAGES = tuple({sysconfig.get_paths()[name] + os.sep for name in ("purelib", "platlib")})
 # Code that calls these depends on what is in no code: files, the environment, text that is run.
 _OUTSIDE = frozenset(
     {
         *("open", "fopen", "urlopen", "GFile", "read_text", "read_bytes", "read_file", "memmap", "fromfile"),
         *("loadtxt", "genfromtxt", "load", "load_model", "read_csv", "read_json", "read_parquet", "read_table"),
+        *("read_pickle", "read_feather", "read_excel", "read_orc", "ParquetFile", "ZipFile", "GzipFile"),
+        *("listdir", "scandir", "glob", "iterdir", "connect"),
         *("environ", "getenv", "eval", "exec", "__import__", "import_module"),
     }
 )
+_PATHS = frozenset({"path", "meta_path", "path_hooks", "path_importer_cache", "addsitedir", "syspath"})
 
 
 def names_of(code: types.CodeType) -> set[str]:
@@ -38,8 +43,18 @@ def reads_outside(code: types.CodeType) -> bool:
     return not _OUTSIDE.isdisjoint(code.co_names)
 
 
-def imports_of(code: types.CodeType, package: str | None) -> list[types.ModuleType]:
-    """Returns the modules that a code imports when it runs.
+def is_reader(name: str) -> bool:
+    """Returns whether a library's function or class of this name reads files, the environment or text that it runs."""
+    return name in _OUTSIDE
+
+
+def changes_path(names: Set[str]) -> bool:
+    """Returns whether code with these names may change where modules are found: what is absent now may be there when it runs."""
+    return not _PATHS.isdisjoint(names)
+
+
+def imports_of(code: types.CodeType, package: str | None) -> list[types.ModuleType | str]:
+    """Returns the modules that a code imports when it runs, and the names of those whose package is not installed.
 
     Args:
         code: without its inner functions.
@@ -48,7 +63,7 @@ def imports_of(code: types.CodeType, package: str | None) -> list[types.ModuleTy
     Raises:
         ImportError: one cannot be imported.
     """
-    found: list[types.ModuleType] = []
+    found: list[types.ModuleType | str] = []
     constants: list[object] = []
     for each in dis.get_instructions(code):
         if each.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
@@ -56,6 +71,10 @@ def imports_of(code: types.CodeType, package: str | None) -> list[types.ModuleTy
         elif each.opname == "IMPORT_NAME":
             level, members = constants[-2:]
             name = importlib.util.resolve_name("." * int(level) + each.argval, package) if level else each.argval  # type: ignore[call-overload]
+            top = name.partition(".")[0]
+            if top not in sys.modules and importlib.util.find_spec(top) is None:
+                found.append(name)
+                continue
             module = importlib.import_module(name)
             found.append(module)
             for member in members if isinstance(members, tuple) else ():
@@ -85,12 +104,13 @@ def installed(top: str) -> str | None:
     if top in sys.stdlib_module_names:
         return sys.version
     try:
-        distribution = metadata.distribution(top)
+        return _described(metadata.distribution(top), top)
     except (metadata.PackageNotFoundError, ValueError):
-        names = metadata.packages_distributions().get(top)
-        if not names:
-            return None
-        distribution = metadata.distribution(names[0])
+        names = sorted(set(metadata.packages_distributions().get(top, ())))  # several share a namespace (`google`)
+        return "; ".join(_described(metadata.distribution(name), top) for name in names) or None
+
+
+def _described(distribution: metadata.Distribution, top: str) -> str:
     lines = (distribution.read_text("RECORD") or "").splitlines()
     own = sorted(line for line in lines if line.startswith((f"{top}/", f"{top}.")) and "__pycache__" not in line)
     return f"{distribution.version} {hashlib.blake2b(repr(own).encode(), digest_size=16).hexdigest()}"

@@ -16,17 +16,28 @@ from typing import Any
 
 import numpy as np
 
-from transforms.tracing.code_reach import imports_of, in_library, installed, names_of, reads_outside
+from transforms.tracing.code_reach import (
+    changes_path,
+    imports_of,
+    in_library,
+    installed,
+    is_reader,
+    names_of,
+    reads_outside,
+)
 from transforms.tracing.hidden_fields import is_native, pickled, slots_of
 
 __all__ = ["function_hash"]
 
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
 _EXACT = (tuple, list, dict, types.MappingProxyType, set, frozenset, np.ndarray)
-_HEAP, _IMMUTABLE = (
-    1 << 9,
-    1 << 8,
-)  # flags of types: made while Python runs, as classes are; never changed, as those in C are
+# Of a class: what it is called and where it stands; since Python 3.13 the line, and names that its methods assign in any order.
+_NO_CONTENT = frozenset(
+    {
+        *("__dict__", "__weakref__", "__doc__", "__module__", "_abc_impl"),
+        *("__firstlineno__", "__static_attributes__"),
+    }
+)
 
 
 class _Unknown(Exception):
@@ -44,7 +55,8 @@ def function_hash(function: Callable[..., Any]) -> bytes | None:
         visit.value(function)
     except (_Unknown, RecursionError):
         return None
-    return visit.digest.digest() if visit.mentioned.isdisjoint(visit.reading) else None
+    known = visit.mentioned.isdisjoint(visit.reading) and not (visit.absent and changes_path(visit.mentioned))
+    return visit.digest.digest() if known else None
 
 
 class _Visit:
@@ -54,6 +66,7 @@ class _Visit:
         self._kept: list[Any] = []  # alive, so that no id is given twice
         self._attributes: set[tuple[int, str]] = set()
         self.mentioned: set[str] = set()  # names in all code
+        self.absent: set[str] = set()  # modules that code would import, were they installed
         self.reading: set[str] = (
             set()
         )  # methods that read files: how an object was loaded does not matter, unless the code does it
@@ -87,6 +100,8 @@ class _Visit:
         elif isinstance(value, type):
             self._class(value)
         elif isinstance(value, types.BuiltinFunctionType):
+            if is_reader(value.__name__):
+                raise _Unknown
             bound = value.__self__
             self._text("built in", f"{value.__module__}.{value.__qualname__}")
             self.value(None if isinstance(bound, types.ModuleType) else bound)
@@ -137,6 +152,8 @@ class _Visit:
         self._items("defaults", (function.__defaults__, function.__kwdefaults__, vars(function)))
         cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
         if in_library(function.__code__.co_filename):
+            if is_reader(function.__name__):  # under another name, or as an argument: the user's code does not show it
+                raise _Unknown
             self._text("library", f"{function.__module__}.{function.__qualname__} {_version(function.__module__)}")
             self._items("closure", cells)  # a library's wrapper holds the user's function there
             return
@@ -151,8 +168,12 @@ class _Visit:
     def _imports(self, code: types.CodeType, package: str | None, names: Set[str]) -> None:
         try:
             for module in imports_of(code, package):
-                self._module(module, names)
-        except Exception as error:  # what a module raises that cannot be imported now
+                if isinstance(module, str):
+                    self.absent.add(module)
+                    self._text("absent", module)
+                else:
+                    self._module(module, names)
+        except (Exception, SystemExit) as error:  # what a module raises that cannot be imported now; a script ends
             raise _Unknown from error
         for inner in code.co_consts:
             if isinstance(inner, types.CodeType):
@@ -206,6 +227,8 @@ class _Visit:
         file = getattr(module, "__file__", None)
         known = module is not None and kind.__module__ != "__main__" and (file is None or in_library(file))
         self._text("class", f"{kind.__module__}.{kind.__qualname__} {_version(kind.__module__)}")
+        if known and is_reader(kind.__name__):
+            raise _Unknown
         if not known:
             members = {name: each for name, each in vars(kind).items() if _is_content(name, each)}
             reading = {name for name, each in members.items() if _reads_when_called(name, each)}
@@ -241,9 +264,7 @@ def _reads_when_called(name: str, member: Any) -> bool:
 
 
 def _is_content(name: str, member: Any) -> bool:
-    return name not in ("__dict__", "__weakref__", "__doc__", "__module__", "_abc_impl") and not isinstance(
-        member, (types.GetSetDescriptorType, types.MemberDescriptorType)
-    )
+    return name not in _NO_CONTENT and not isinstance(member, (types.GetSetDescriptorType, types.MemberDescriptorType))
 
 
 def _version(module: str) -> str:

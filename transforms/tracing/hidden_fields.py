@@ -37,10 +37,13 @@ def pickled(value: Any) -> list[Any] | None:
 
 
 def slots_of(kind: type) -> list[str]:
-    """Returns the names of the slots of a class and its bases."""
+    """Returns the names of the slots of a class and its bases.
+
+    Types in C publish places within them (`__dictoffset__`) as members, too; what stands there is an address.
+    """
     return sorted(
         name
         for base in kind.__mro__
         for name, member in vars(base).items()
-        if isinstance(member, types.MemberDescriptorType)
+        if isinstance(member, types.MemberDescriptorType) and not (name.startswith("__") and name.endswith("offset__"))
     )

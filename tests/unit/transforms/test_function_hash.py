@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import subprocess
 import sys
+import sysconfig
 import threading
 from pathlib import Path
 from typing import Any
@@ -149,6 +152,113 @@ def test_an_installed_package_is_its_files_own_hashes(tmp_path: Path, monkeypatc
     code_reach.installed.cache_clear()
     assert found[0] == found[1] != found[2] and None not in found
     assert code_reach.installed("no_such_package") is None
+
+
+def test_a_namespace_is_all_packages_that_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transforms.tracing import code_reach
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("hash-one", "hash-two"):
+        notes = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
+        notes.mkdir()
+        (notes / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    found = []
+    for digests in ("aa", "aa", "ab", "ba"):
+        for name, digest in zip(("one", "two"), digests):
+            record = f"hash_shared/{name}/__init__.py,sha256={digest},3\n"
+            (tmp_path / f"hash_{name}-1.0.dist-info" / "RECORD").write_text(record)
+        code_reach.installed.cache_clear()
+        found.append(code_reach.installed("hash_shared"))
+    code_reach.installed.cache_clear()
+    assert found[0] == found[1] and len({*found}) == 3 and None not in found
+
+
+def test_a_directory_beside_that_of_packages_is_none_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transforms.tracing import code_reach
+
+    monkeypatch.setattr(code_reach, "_STANDARD", ("/none/",))  # some installations have all in one directory
+    packages = sysconfig.get_paths()["purelib"]
+    assert code_reach.in_library(f"{packages}/numpy/__init__.py")
+    assert not code_reach.in_library(f"{packages}-extra/numpy/__init__.py")
+
+
+def test_a_module_that_is_not_installed_is_known_to_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "def function(x):\n    try:\n        import hash_absent.more\n    except ImportError:\n        pass\n    return x\n"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first = function_hash(load(tmp_path, source))
+    assert first is not None and first == function_hash(load(tmp_path, source))
+    looks_elsewhere = source.replace("try:", "sys.path.append('d')\n    try:")
+    assert function_hash(load(tmp_path, f"import sys\n{looks_elsewhere}")) is None
+    (tmp_path / "hash_absent").mkdir()
+    (tmp_path / "hash_absent" / "__init__.py").write_text("")
+    (tmp_path / "hash_absent" / "more.py").write_text("K = 1\n")
+    importlib.invalidate_caches()
+    try:
+        assert function_hash(load(tmp_path, source)) not in (None, first)
+    finally:
+        for name in ("hash_absent", "hash_absent.more"):
+            sys.modules.pop(name, None)
+
+
+def test_a_script_that_ends_when_it_is_imported_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "hash_script.py").write_text("import sys\nsys.exit(3)\n")
+    assert function_hash(load(tmp_path, "def function(x):\n    import hash_script\n    return x\n")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from numpy import load as ld\ndef function(x):\n    return ld(x)",
+        "o = open\ndef function(x):\n    return o(x)",
+        "import functools, numpy\nfunction = functools.partial(map, numpy.load)",
+        "from gzip import GzipFile as G\ndef function(x):\n    return G(x)",
+        "from os import listdir as ls\ndef function(x):\n    return ls(x)",
+        "import pathlib\nr = pathlib.Path.read_text\ndef function(x):\n    return r(x)",
+        "import pandas as pd\ndef function(x):\n    return pd.read_pickle(x)",
+        "import os\ndef function(x):\n    return os.listdir(x)",
+    ],
+)
+def test_readers_under_other_names_are_unknown(tmp_path: Path, text: str) -> None:
+    assert function_hash(load(tmp_path, text)) is None
+
+
+def test_lines_of_classes_do_not_count(tmp_path: Path) -> None:
+    source = _CLASS + "    __firstlineno__, __static_attributes__ = 1, ('a', 'b')\ndef function(x):\n    return A.a()\n"
+    first = function_hash(load(tmp_path, source))
+    assert (
+        first is not None and function_hash(load(tmp_path, source.replace("1, ('a', 'b')", "2, ('b', 'a')"))) == first
+    )
+
+
+_IN_C = """
+import operator
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from transforms.tracing.function_hash import function_hash
+
+values = [
+    operator.itemgetter(1), operator.attrgetter("a"), operator.methodcaller("b"), pa.int64(), pa.array([1]),
+    pd.Timestamp("2026-01-01"), np.random.default_rng(1),
+]
+print([(type(value).__name__, function_hash(lambda x, value=value: value)) for value in values])
+"""
+
+
+def test_values_of_types_in_c_have_one_hash_in_all_processes() -> None:
+    # PYTHONHASHSEED moves names about; addresses differ by themselves
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", _IN_C],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert found[0] == found[1] and "('itemgetter', b" in found[0]
 
 
 @pytest.mark.parametrize("body", ["float(open('a').read())", "float(os.environ['A'])", "eval('x + 1')"])
