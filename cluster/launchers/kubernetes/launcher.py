@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dataclasses
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -65,8 +66,9 @@ class KubernetesLauncher(Launcher):
     def submit(self, spec: JobSpec, *, dry_run: bool = False) -> JobHandle:
         # A run's id keeps what is left of an earlier run of this name out of the group.
         run_id = f"{spec.name}-{secrets.token_hex(4)}"
-        main, *owned = self._kind.objects(spec, run_id=run_id, secret=new_secret())
-        self._check_rights(spec)  # by then its patch has a pod's shape
+        objects = self._kind.objects(spec, run_id=run_id, secret=new_secret())
+        self._check_rights(spec, objects)
+        main, *owned = objects
         before = [obj for obj in owned if obj["kind"] in self._kind.before]
         after = [obj for obj in owned if obj["kind"] not in self._kind.before]
         with contextlib.ExitStack() as undo:
@@ -141,17 +143,18 @@ class KubernetesLauncher(Launcher):
         newest = sorted(found, key=lambda obj: obj["metadata"]["creationTimestamp"], reverse=True)
         return [self._status(obj) for obj in newest]
 
-    def _check_rights(self, spec: JobSpec) -> None:
+    def _check_rights(self, spec: JobSpec, objects: builtins.list[dict[str, Any]]) -> None:
         """Refuses at once what the namespace would refuse pod by pod, long after the job was accepted; says what it would not."""
+        plain = self.render(dataclasses.replace(spec, pod_patch={})) if spec.pod_patch else objects
         paths = [volume.mount_path for volume in spec.volumes if volume.host_path]
-        patched = rights_beyond(spec.pod_patch)
+        patched = rights_beyond(plain, objects)
         level = self.api.pod_security() if paths or patched else None
         if paths and level in ("baseline", "restricted"):
             raise ConfigError(
                 f"volume at {paths[0]}: namespace {self.api.namespace} enforces pod security {level!r}, which forbids "
                 "directories of nodes (host=); use a claim, or a namespace that is 'privileged'"
             )
-        if level in ("baseline", "restricted") and (refused := rights_beyond(spec.pod_patch, level)):
+        if level in ("baseline", "restricted") and (refused := rights_beyond(plain, objects, level)):
             raise ConfigError(
                 f"pod_patch.{refused[0]}: namespace {self.api.namespace} enforces pod security {level!r}, which forbids it; leave "
                 "it out, or use a namespace that is 'privileged'"

@@ -6,7 +6,7 @@ pods one by one, long after the job was accepted; another takes them without a w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = ["rights_beyond"]
@@ -17,58 +17,84 @@ _ADDED = (
     "NET_BIND_SERVICE", "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETPCAP",
     "SETUID", "SYS_CHROOT",
 )  # fmt: skip
-_KEPT = ("allowPrivilegeEscalation", "capabilities", "runAsNonRoot", "seccompProfile")  # what restricted asks for
+_Found = Iterator[tuple[str, str]]  # (the weakest level that forbids it, what)
 
 
-def rights_beyond(patch: Mapping[str, Any], level: str = "restricted") -> list[str]:
-    """Returns where a patch asks for what a pod security level forbids, e.g. "spec.hostNetwork = True".
+def rights_beyond(
+    plain: Sequence[Mapping[str, Any]], patched: Sequence[Mapping[str, Any]], level: str = "restricted"
+) -> list[str]:
+    """Returns where a patch leaves pods with what a pod security level forbids, e.g. "spec.hostNetwork = True".
+
+    The result of the patch counts, not its words: a directive takes away what it does not name, and a container of its own
+    has no security context unless it brings one.
 
     Args:
-        patch: of a pod template; its shape is checked.
+        plain: objects of a job without its patch.
+        patched: the same objects with it.
         level: "restricted" or "baseline".
     """
-    spec = patch.get("spec") or {}
-    found = [("baseline", f"spec.{name} = True") for name in _HOST if spec.get(name)]
-    for number, volume in enumerate(spec.get("volumes") or ()):
+    before, after = [list(_pod_specs(objects)) for objects in (plain, patched)]
+    found = (each for was, now in zip(before, after, strict=True) for each in sorted({*_rights(now)} - {*_rights(was)}))
+    return list(dict.fromkeys(text for weakest, text in found if level == "restricted" or weakest == "baseline"))
+
+
+def _pod_specs(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        if isinstance(value.get("containers"), list):
+            yield value
+        else:
+            for each in value.values():
+                yield from _pod_specs(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _pod_specs(each)
+
+
+def _rights(spec: Mapping[str, Any]) -> _Found:
+    """Yields what the levels forbid of a pod."""
+    for name in _HOST:
+        if spec.get(name):
+            yield "baseline", f"spec.{name} = True"
+    for volume in spec.get("volumes") or ():
         if volume.get("hostPath"):
-            found.append(("baseline", f"spec.volumes[{number}].hostPath = {volume['hostPath'].get('path')!r}"))
-    found += _of_context(spec, "spec")
+            yield "baseline", f"spec.volumes[{volume['name']}].hostPath = {volume['hostPath'].get('path')!r}"
+    context = spec.get("securityContext") or {}
+    yield from _of_context(context, "spec.securityContext")
     for kind in ("containers", "initContainers", "ephemeralContainers"):
-        for number, container in enumerate(spec.get(kind) or ()):
-            where = f"spec.{kind}[{number}]"
-            found += _of_context(container, where)
+        for container in spec.get(kind) or ():
+            where = f"spec.{kind}[{container.get('name')}]"
+            yield from _of_container(container.get("securityContext") or {}, f"{where}.securityContext", context)
             for port in container.get("ports") or ():
                 if port.get("hostPort"):
-                    found.append(("baseline", f"{where}.ports: hostPort = {port['hostPort']}"))
-    return [text for forbidden_by, text in found if level == "restricted" or forbidden_by == "baseline"]
+                    yield "baseline", f"{where}.ports: hostPort = {port['hostPort']}"
 
 
-def _of_context(owner: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
-    """Yields (the weakest level that forbids it, what) of a pod's or container's security context."""
-    where += ".securityContext"
-    if "securityContext" not in owner:
-        return
-    context = owner["securityContext"]
-    if not context or "$patch" in context:
-        yield "restricted", f"{where} is taken away"
-    context = context or {}
-    for name in _KEPT:
-        if name in context and (context[name] is None or (context[name] is False and name == "runAsNonRoot")):
-            yield "restricted", f"{where}.{name} = {context[name]}"
-    if context.get("privileged"):
-        yield "baseline", f"{where}.privileged = True"
-    if context.get("allowPrivilegeEscalation"):
-        yield "restricted", f"{where}.allowPrivilegeEscalation = True"
+def _of_context(context: Mapping[str, Any], where: str) -> _Found:
+    """Yields what is forbidden of a security context of a pod or a container."""
+    if context.get("runAsNonRoot") is False:
+        yield "restricted", f"{where}.runAsNonRoot = False"
     if context.get("runAsUser") == 0:
         yield "restricted", f"{where}.runAsUser = 0"
-    if context.get("procMount") not in (None, "Default"):
-        yield "baseline", f"{where}.procMount = {context['procMount']!r}"
     for profile in ("seccompProfile", "appArmorProfile"):
         if (context.get(profile) or {}).get("type") == "Unconfined":
             yield "baseline", f"{where}.{profile}.type = 'Unconfined'"
+
+
+def _of_container(context: Mapping[str, Any], where: str, of_pod: Mapping[str, Any]) -> _Found:
+    """Yields what is forbidden of a container's security context, and what it must have and does not."""
+    yield from _of_context(context, where)
+    if context.get("privileged"):
+        yield "baseline", f"{where}.privileged = True"
+    if context.get("procMount") not in (None, "Default"):
+        yield "baseline", f"{where}.procMount = {context['procMount']!r}"
+    for name in ("runAsNonRoot", "seccompProfile"):  # the pod's are its containers', too
+        if context.get(name) in (None, {}) and of_pod.get(name) in (None, {}):
+            yield "restricted", f"{where}.{name} is not set, nor is the pod's"
+    if context.get("allowPrivilegeEscalation") is not False:
+        yield "restricted", f"{where}.allowPrivilegeEscalation is not False"
     capabilities = context.get("capabilities") or {}
-    if "drop" in capabilities and "ALL" not in (capabilities["drop"] or ()):
-        yield "restricted", f"{where}.capabilities.drop = {capabilities['drop']}"
+    if "ALL" not in (capabilities.get("drop") or ()):
+        yield "restricted", f"{where}.capabilities.drop is without 'ALL'"
     for name in capabilities.get("add") or ():
         if name != _ADDED[0]:
             yield "restricted" if name in _ADDED else "baseline", f"{where}.capabilities.add = {name!r}"

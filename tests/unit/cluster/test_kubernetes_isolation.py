@@ -14,7 +14,6 @@ from cluster.cli.main import build_parser
 from cluster.cli.submit_flags import spec_from_args
 from cluster.launchers.kubernetes.kinds.kind import KINDS
 from cluster.launchers.kubernetes.pod_patch import check_object, check_patch, merge_patch
-from cluster.launchers.kubernetes.pod_rights import rights_beyond
 from engine import ConfigError
 from engine.core.environment import GROUP_SECRET_FILE
 from tests.support.kubernetes_api import recording_api
@@ -369,65 +368,3 @@ def test_host_volumes_are_refused_where_the_namespace_forbids_them(tmp_path, lev
         else:
             place.submit(spec)
             assert created
-
-
-def _main(**context):
-    return {"spec": {"containers": [{"name": "main", "securityContext": context}]}}
-
-
-@pytest.mark.parametrize(
-    ("patch", "weakest", "said"),
-    [
-        ({"spec": {"hostNetwork": True}}, "baseline", "spec.hostNetwork = True"),
-        ({"spec": {"hostPID": True}}, "baseline", "spec.hostPID"),
-        ({"spec": {"volumes": [{"name": "n", "hostPath": {"path": "/"}}]}}, "baseline", "hostPath = '/'"),
-        ({"spec": {"securityContext": {"runAsUser": 0}}}, "restricted", "spec.securityContext.runAsUser = 0"),
-        ({"spec": {"securityContext": {"runAsNonRoot": False}}}, "restricted", "runAsNonRoot = False"),
-        ({"spec": {"securityContext": None}}, "restricted", "spec.securityContext is taken away"),
-        ({"spec": {"securityContext": {"$patch": "replace"}}}, "restricted", "is taken away"),
-        (_main(privileged=True), "baseline", "containers[0].securityContext.privileged = True"),
-        (_main(allowPrivilegeEscalation=True), "restricted", "allowPrivilegeEscalation = True"),
-        (_main(capabilities={"add": ["SYS_ADMIN"]}), "baseline", "capabilities.add = 'SYS_ADMIN'"),
-        (_main(capabilities={"add": ["CHOWN"]}), "restricted", "capabilities.add = 'CHOWN'"),
-        (_main(capabilities={"drop": []}), "restricted", "capabilities.drop"),
-        (_main(seccompProfile={"type": "Unconfined"}), "baseline", "seccompProfile.type = 'Unconfined'"),
-        (_main(seccompProfile=None), "restricted", "seccompProfile = None"),
-        (_main(procMount="Unmasked"), "baseline", "procMount = 'Unmasked'"),
-        ({"spec": {"initContainers": [{"name": "i", "ports": [{"containerPort": 1, "hostPort": 1}]}]}}, "baseline", "hostPort = 1"),
-    ],
-)  # fmt: skip
-def test_patch_that_asks_for_more_than_restricted_is_named(patch, weakest, said):
-    check_patch(patch)
-    (found,) = rights_beyond(patch)
-    assert said in found and rights_beyond(patch, "baseline") == ([found] if weakest == "baseline" else [])
-
-
-@pytest.mark.parametrize(
-    "patch",
-    [
-        {},
-        {"metadata": {"annotations": {"a": "b"}}},
-        {"spec": {"hostNetwork": False, "containers": [{"name": "sidecar", "image": "proxy"}], "volumes": [{"name": "v"}]}},
-        _main(capabilities={"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]}, runAsUser=7, runAsNonRoot=True),
-    ],
-)  # fmt: skip
-def test_patch_within_restricted_is_not_named(patch):
-    assert rights_beyond(patch) == []
-
-
-@pytest.mark.parametrize("level", ["baseline", "restricted", "privileged", None])
-def test_patch_beyond_its_namespace_is_refused_and_beyond_restricted_is_said(tmp_path, level, capsys):
-    labels = {"pod-security.kubernetes.io/enforce": level} if level else {}
-    spec = JobSpec(**BASE, pod_patch={"spec": {"hostNetwork": True}})
-    with recording_api(tmp_path, labels) as (kubeconfig, created):
-        place = launcher("kubernetes", kubeconfig=kubeconfig)
-        if level in ("baseline", "restricted"):
-            with pytest.raises(
-                ConfigError, match=f"pod_patch.spec.hostNetwork = True: namespace team enforces .*'{level}'"
-            ):
-                place.submit(spec)
-            assert created == []
-        else:
-            place.submit(spec)
-            said = capsys.readouterr().err
-            assert created and "spec.hostNetwork = True; no NetworkPolicy holds for it" in said
