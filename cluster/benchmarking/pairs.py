@@ -127,7 +127,8 @@ def timed(action: Callable[[], Any]) -> Timing:
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     if isinstance(reported, Timing):
         return reported
-    return Timing(wall_s=wall, cpu_s=cpu + _seconds_below() - below)  # looking for processes is not in it
+    # Looking for processes is not in it. What a process used whose parent ended, too, is no longer below this one.
+    return Timing(wall_s=wall, cpu_s=max(cpu + _seconds_below() - below, cpu))
 
 
 def _seconds_below() -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import sys
-from collections.abc import Iterator
+import types
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO, cast
 
+from engine.core.own_packages import PACKAGES
 from engine.core.text_encoding import visible
 
 __all__ = ["harmless_terminal", "print_anywhere"]
@@ -24,7 +27,8 @@ def print_anywhere() -> None:
 def harmless_terminal() -> Iterator[None]:
     """Shows control characters of names and values as code points: on a terminal they would move, hide or answer things.
 
-    What goes to a file or a program stays as it is. Errors and notes, on standard error, show none wherever they go.
+    What goes to a file or a program stays as it is, and so does what a user's code and its libraries write, colours and bars of
+    their own. Errors and notes, on standard error, show none wherever they go.
     """
     if sys.stdout is None or not sys.stdout.isatty():
         yield
@@ -34,15 +38,25 @@ def harmless_terminal() -> Iterator[None]:
 
 
 class _Visible:
-    """A stream of text that is a terminal."""
+    """A stream of text that is a terminal; what Fullpass itself writes there is made visible."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes what can be seen of the text."""
-        self._stream.write(visible(text))
+        """Writes a text, of ours what can be seen of it."""
+        self._stream.write(visible(text) if _is_ours(cast("types.FrameType", inspect.currentframe()).f_back) else text)
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes texts as `write` does."""
+        ours = _is_ours(cast("types.FrameType", inspect.currentframe()).f_back)
+        self._stream.writelines(map(visible, lines) if ours else lines)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _is_ours(caller: types.FrameType | None) -> bool:
+    """Returns whether code of Fullpass writes: `print`, which is no Python code, counts as the code that calls it."""
+    return caller is None or str(caller.f_globals.get("__name__")).partition(".")[0] in PACKAGES

@@ -62,13 +62,17 @@ def _check_values(key: str, kind: str, values: Any) -> None:
 
 
 def examples_of(space: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns draws in which each value of a list, and both ends of each range, are drawn at least once."""
+    """Returns draws in which each value of a list, and the least and the greatest of each range, are drawn at least once."""
     values = {}
     for name, draw in space.items():
         ((kind, given),) = draw.items()
-        values[name] = [given[0], given[1] - 1] if "int" in kind else list(given)
+        values[name] = _ends(kind, *given) if KINDS[kind][0] else list(given)
     most = max(len(each) for each in values.values())
     return [{name: each[i % len(each)] for name, each in values.items()} for i in range(most)]
+
+
+def _ends(kind: str, low: float, high: float) -> list[float]:
+    return [low, high - 1 if "int" in kind else math.nextafter(high, low)]  # the high end itself is never drawn
 
 
 def settings_of(base: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.core.run_log import tell
+
 __all__ = ["LockHeld", "hold_directory", "locked", "unheld"]
 
 _NAME = ".lock"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what file systems without locks answer
 
 
 class LockHeld(Exception):
@@ -29,7 +33,8 @@ class LockHeld(Exception):
 def locked(directory: str | os.PathLike[str], *, wait: bool = True) -> Iterator[Path]:
     """Yields the directory, made where missing, while this process alone works in it.
 
-    Advisory (flock): all who write there must ask. On NFS it holds between machines where the server supports it.
+    Advisory (flock): all who write there must ask. On NFS it holds between machines where the server supports it. On a file system
+    without locks the work goes on without one, which is said.
 
     Args:
         directory: local.
@@ -47,6 +52,10 @@ def locked(directory: str | os.PathLike[str], *, wait: bool = True) -> Iterator[
         except BlockingIOError:
             file.seek(0)
             raise LockHeld(file.read().strip() or "unknown") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            tell(f"{path}: its file system has no locks, so nothing keeps a second process from working there")
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

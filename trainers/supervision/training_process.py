@@ -9,34 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from typing import Any
 
 from engine.core.environment import SUPERVISOR
-from engine.core.errors import ConfigError
 from engine.machine.cgroup import read_group_memory
+from engine.machine.short_directory import short_directory
 from trainers.rendezvous.json_lines import LineConnection
 
 __all__ = ["Child"]
-
-
-_ADDRESS_BYTES = 100  # sun_path holds 108, unix(7); "/link" and the directory's own name are in them
-
-
-def _short_directory() -> tempfile.TemporaryDirectory[str]:
-    """Returns a new directory of this user alone whose path leaves room for the name of a socket: $TMPDIR may be too long."""
-    for parent in (None, "/tmp", "/var/tmp", "/dev/shm"):
-        with contextlib.suppress(OSError):
-            made = tempfile.TemporaryDirectory(prefix="fullpass-", dir=parent)
-            if len(os.fsencode(made.name)) + len("/link") <= _ADDRESS_BYTES:
-                return made
-            made.cleanup()
-    raise ConfigError(
-        f"TMPDIR={tempfile.gettempdir()}: too long for the address of a socket, and /tmp, /var/tmp and /dev/shm cannot be "
-        "written; set TMPDIR to a directory with a short name"
-    )
 
 
 class Child:
@@ -51,7 +33,7 @@ class Child:
 
     def __init__(self, target: list[str], log: str | None, events: queue.Queue[tuple[str, Any]], preload: list[str]):
         self._target, self._log, self._events, self._preload = target, log, events, preload
-        self._folder = _short_directory()
+        self._folder = short_directory("link")
         self._address = os.path.join(self._folder.name, "link")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self._address)

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, Listener
 from typing import Any
 
 from engine.core.errors import FullpassError
+from engine.machine.short_directory import short_directory
 from transforms.passes.protocols import AccumulatePass
 from transforms.runners.base import BatchReader
 from transforms.runners.exchange import write_parts
@@ -51,7 +52,8 @@ class WorkerProcesses:
     def __enter__(self) -> WorkerProcesses:
         with contextlib.ExitStack() as stack:
             self._directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fullpass-", dir=shared_memory()))
-            key, address = secrets.token_bytes(32), os.path.join(self._directory, "socket")
+            place = stack.enter_context(short_directory("socket"))
+            key, address = secrets.token_bytes(32), os.path.join(place, "socket")
             listener = stack.enter_context(Listener(address, "AF_UNIX", backlog=self._count, authkey=key))
             process = subprocess.Popen(
                 [sys.executable, "-m", "transforms.runners.process_worker", address, str(self._count)],

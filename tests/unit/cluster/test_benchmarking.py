@@ -13,7 +13,7 @@ import pytest
 
 from cluster.benchmarking.compare import compare, lines_of
 from cluster.benchmarking.machine import data_digest
-from cluster.benchmarking.pairs import Timing, paired
+from cluster.benchmarking.pairs import Timing, paired, timed
 from cluster.benchmarking.results import keep, note, record_pair, results_of
 from cluster.cli.main import main
 from engine import ConfigError
@@ -269,3 +269,9 @@ def test_options_of_the_suite_are_of_the_suite_alone(tmp_path, capsys):
     assert "the suite brings its own data" in capsys.readouterr().err
     assert main(["bench", "suite", "--list"]) == 0
     assert {"read", "write", "feed", "train"} <= {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+
+
+def test_processor_time_is_never_less_than_this_process_itself_used(monkeypatch):
+    seen = iter([100.0, 1.0])  # the parent of those below ended in between
+    monkeypatch.setattr("cluster.benchmarking.pairs._seconds_below", lambda: next(seen))
+    assert timed(lambda: None).cpu_s >= 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cluster.cli.main import main
+from cluster.cli.terminal import harmless_terminal
 from engine import DataError
 from engine.core import run_log
 
@@ -38,6 +40,19 @@ def test_names_of_columns_order_no_terminal_about_and_reach_files_as_they_are(tm
     assert main(["inspect", str(tmp_path / "a.parquet")]) == 0
     assert (SHOWN if terminal else ORDERS) in stream.text()
     assert terminal is (RAW.search(stream.text()) is None)
+
+
+def test_what_a_users_code_writes_reaches_the_terminal_as_it_is(monkeypatch):
+    stream = Stream(terminal=True)
+    monkeypatch.setattr("sys.stdout", stream)
+    code = f"import sys\nprint({ORDERS!r})\nsys.stdout.writelines([{ORDERS!r}])"
+    with harmless_terminal():
+        assert sys.stdout.isatty()
+        exec(code, {"__name__": "user_module"})
+    assert stream.text() == f"{ORDERS}\n{ORDERS}"
+    with harmless_terminal():
+        exec(code, {"__name__": "cluster.cli.commands.inspect"})
+    assert stream.text() == f"{ORDERS}\n{ORDERS}{SHOWN}\n{SHOWN}"
 
 
 def test_names_of_files_order_no_terminal_about(tmp_path, capfd):

@@ -4,7 +4,7 @@ import pytest
 
 from cluster.tuning.config import SearchConfig
 from cluster.tuning.search import run
-from cluster.tuning.space import settings_of
+from cluster.tuning.space import examples_of, settings_of
 from engine import ConfigError
 from engine.machine.lock import locked
 
@@ -77,6 +77,13 @@ def test_what_no_training_takes_is_refused_before_the_first_trial(tmp_path, spac
     with pytest.raises(ConfigError, match=message):
         run(SearchConfig(search=space), job)
     assert not (tmp_path / "out").exists()
+
+
+def test_ends_that_are_never_drawn_are_no_examples():
+    (low, high) = [draw["rate"] for draw in examples_of({"rate": {"uniform": [0, 1]}})]
+    assert low == 0 and 0.999 < high < 1
+    assert [draw["n"] for draw in examples_of({"n": {"lograndint": [1, 8]}})] == [1, 7]
+    assert [draw["n"] for draw in examples_of({"n": {"choice": [1, 8]}})] == [1, 8]
 
 
 def test_second_search_in_a_directory_waits_for_nobody(tmp_path):

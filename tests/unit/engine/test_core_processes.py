@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -89,6 +90,19 @@ with locked({str(tmp_path)!r}):
     process.wait()
     with locked(tmp_path, wait=False) as directory:
         assert directory == tmp_path and (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_work_goes_on_where_the_file_system_has_no_locks(tmp_path, monkeypatch, capsys):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with locked(tmp_path, wait=False) as directory:
+        assert directory == tmp_path
+    assert "has no locks" in capsys.readouterr().err
+    monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(OSError, match="broken"), locked(tmp_path):
+        pass
 
 
 def test_free_ports_are_distinct_and_can_be_bound():

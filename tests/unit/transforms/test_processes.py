@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +60,17 @@ def test_what_goes_wrong_in_a_worker_is_raised_here(reader, error, message):
     plan = AnalysisPass(analyzers=(), function=None, source=None)
     with pytest.raises(error, match=message), WorkerProcesses(plan, reader, 1) as workers:
         workers.accumulate([(0, "s0")], lambda rows: None)
+
+
+def test_a_long_tmpdir_has_room_for_states_and_the_socket_is_elsewhere(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr("transforms.runners.processes.shared_memory", lambda: None)
+    plan = AnalysisPass(analyzers=(), function=None, source=None)
+    with WorkerProcesses(plan, _Fails(), 1) as workers:
+        assert workers._directory.startswith(str(long))
+    assert os.listdir(long) == []
 
 
 def test_long_passes_of_python_go_to_processes_after_the_first_split(data, tmp_path, monkeypatch):
