@@ -10,11 +10,13 @@ __all__ = ["HIDDEN", "is_secret_name", "redact"]
 HIDDEN = "***"
 _LEAST = 6  # characters: a shorter word may be anything
 # user:password@ in front of a host. A user's name alone (hdfs://me@host) is not a secret. A password ends at the last @ of the
-# authority; one whose / ? # were not escaped, which programs refuse and name, at the first @ behind them. host:8080/a@b has none.
+# authority; one whose / ? # were not escaped, which programs refuse and name, at the first @ behind them. host:8080/a@b has none,
+# but the buckets of stores have no ports.
 # Lengths are bounded, or long texts of data would be searched in the square of their length.
 _USER = re.compile(
-    r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)(?P<user>[^\s/?#@:'\"\[]{0,300}):"
-    r"(?P<secret>[^\s/?#'\"]{0,2000}|(?!\d{1,5}[/?#])[^\s'\"@]{0,300}(?:@[^\s/?#'\"@]{0,300})*)@"
+    r"(?P<scheme>\b(?:(?P<store>(?i:s3[an]?|gs|gcs|abfss?|adl|az|wasbs?))|[a-zA-Z][a-zA-Z0-9+.-]{0,30})://)"
+    r"(?P<user>[^\s/?#@:'\"\[]{0,300}):"
+    r"(?P<secret>[^\s/?#'\"]{0,2000}|(?(store)|(?!\d{1,5}[/?#]))[^\s'\"@]{0,300}(?:@[^\s/?#'\"@]{0,300})*)@"
 )
 # Of pyarrow's s3:// (access_key, secret_key, session_token), of signed URLs, of HTTP stores, of answers of OAuth (#access_token=).
 _QUERY = re.compile(
@@ -38,7 +40,9 @@ def redact(text: str) -> str:
     if "://" not in text:
         return text
     # Clients repeat parts of a URI without its scheme ("Invalid bucket name KEY:SECRET@bucket").
-    repeated = {match["secret"].strip("'\"") for pattern in (_USER, _QUERY) for match in pattern.finditer(text)}
+    # What follows host:/ is rather a path, which other words of a message may name.
+    users = [match["secret"] for match in _USER.finditer(text) if match["store"] or not match["secret"].startswith("/")]
+    repeated = {secret.strip("'\"") for secret in (*users, *(match["secret"] for match in _QUERY.finditer(text)))}
     repeated |= {unquote(secret) for secret in repeated}  # as the store's client was given it
     text = _QUERY.sub(rf"\g<key>{HIDDEN}", _USER.sub(rf"\g<scheme>{HIDDEN}@", text))
     for secret in sorted(repeated, key=len, reverse=True):  # a longer one may contain another

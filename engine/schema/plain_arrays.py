@@ -21,10 +21,7 @@ def plain_array(array: pa.Array) -> pa.Array:
     if types.is_run_end_encoded(kind):
         return plain_array(pc.run_end_decode(array))
     if types.is_dictionary(kind) and array.dictionary.null_count:
-        plain = pc.dictionary_encode(array.dictionary_decode())
-        return pa.DictionaryArray.from_arrays(
-            plain.indices.cast(kind.index_type), plain.dictionary, ordered=kind.ordered
-        )
+        return _dictionary(array)
     if types.is_list_view(kind) or types.is_large_list_view(kind):
         return _lists(array, plain_array(array.flatten()), types.is_large_list_view(kind))
     if types.is_list(kind) or types.is_large_list(kind):
@@ -32,6 +29,14 @@ def plain_array(array: pa.Array) -> pa.Array:
         plain = plain_array(values)
         return array if plain is values else _lists(array, plain, types.is_large_list(kind))
     return array
+
+
+def _dictionary(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The values of an array, with a dictionary without the nulls of its own, in the same order."""
+    missing = array.dictionary.is_null().to_numpy(zero_copy_only=False)
+    places = pa.array(np.cumsum(~missing) - 1, mask=missing).cast(array.type.index_type)
+    values = array.dictionary.filter(pa.array(~missing))
+    return pa.DictionaryArray.from_arrays(places.take(array.indices), values, ordered=array.type.ordered)
 
 
 def _lists(array: pa.Array, values: pa.Array, large: bool) -> pa.Array:

@@ -129,7 +129,8 @@ class CsvPieces:
         quote = self._options.quote
         return DataError(
             f"text follows the quote that closes a value, at line {line}: {_shown(self._ahead[max(start, offset - 40) : offset + 20])}; "
-            f"a quote inside a value is written twice ({quote * 2}), not behind a backslash; quote='none' takes quotes for text",
+            f"a quote inside a value is written twice ({quote * 2}), not behind a backslash; where another character than "
+            f"{self.delimiter!r} separates the values, give it (delimiter=...); quote='none' takes quotes for text",
             path=self.path,
             record=record,
         )

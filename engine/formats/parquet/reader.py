@@ -199,12 +199,15 @@ def _iterate(
         for group in groups:
             yield _all_missing(lacking, file.footer.group_rows[group])
         return
-    refuse_beyond_nanoseconds(file, groups, stored, path)
-    rows = _rows_at_once(file, groups, stored, options.batch_rows)
-    for batch in file.iter_batches(rows, groups, stored, use_threads=options.threads > 1):
-        for field in lacking:
-            batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
-        yield batch
+    # Times of 96 bits are looked at before they are read: a row group at a time, or the first row waits for all of them.
+    alone = any(name in file.int96 for name in stored)
+    for part in [[group] for group in groups] if alone else [groups]:
+        refuse_beyond_nanoseconds(file, part, stored, path)
+        rows = _rows_at_once(file, part, stored, options.batch_rows)
+        for batch in file.iter_batches(rows, part, stored, use_threads=options.threads > 1):
+            for field in lacking:
+                batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
+            yield batch
 
 
 def _all_missing(fields: list[pa.Field], rows: int) -> pa.RecordBatch:

@@ -60,7 +60,10 @@ CsvCut cut_records(const uint8_t* data, size_t size, uint8_t delimiter, int quot
       break;
     }
     at = close + 1;
-    if (cut.stray_text < 0 && at < end && *at != delimiter && *at != '\n' && *at != '\r') cut.stray_text = at - data;
+    if (cut.stray_text >= 0) continue;
+    const uint8_t* next = at;  // blanks are part of the value, as in pandas and pyarrow
+    while (next < end && *next != delimiter && (*next == ' ' || *next == '\t')) ++next;
+    if (next < end && *next != delimiter && *next != '\n' && *next != '\r') cut.stray_text = at - data;
   }
   if (line_end) cut.stop = line_end - data + 1;
   const auto line_ends = std::count(data, data + cut.stop, '\n');

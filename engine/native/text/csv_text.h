@@ -11,7 +11,8 @@ namespace fullpass {
 
 // What a cut of a piece of CSV found. `stop`: one past the last record end (or the first one, where that was asked for), 0 where
 // no record ends. `open_quote`: where a quoted value begins that does not end in the piece, or -1. `lines`: line ends before `stop`.
-// `stray_text`: the first place behind a closing quote at which neither the next value nor the next line begins, or -1.
+// `stray_text`: the first place behind a closing quote at which neither the next value nor the next line begins, nor blanks before one
+// of them, or -1.
 struct CsvCut {
   size_t stop = 0;
   int64_t open_quote = -1;

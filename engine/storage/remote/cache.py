@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import stat
 import threading
@@ -22,6 +23,8 @@ from engine.storage.atomic import atomic_file
 __all__ = ["BlockCache"]
 
 _SUFFIX = ".block"
+_LOG = logging.getLogger("fullpass.engine")
+_SAID: set[Path] = set()  # directories whose blocks are of another user, which is said once a process
 
 
 class BlockCache:
@@ -77,9 +80,13 @@ class BlockCache:
 
     def _evict(self) -> None:
         files = []
-        for entry in os.scandir(self.directory):
+        try:
+            entries = list(os.scandir(self.directory))
+        except OSError:  # gone, or of another user: nothing was stored
+            return
+        for entry in entries:
             if entry.name.endswith(_SUFFIX) and not entry.name.startswith("."):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     status = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
                         files.append((status.st_mtime_ns, status.st_size, entry.path))
@@ -110,6 +117,20 @@ def _own_bytes(path: Path) -> bytes | None:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
         os.close(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            _say_not_ours(path.parent, found.st_uid)
         return None
     with open(descriptor, "rb") as file:
         return file.read()
+
+
+def _say_not_ours(directory: Path, owner: int) -> None:
+    if directory not in _SAID:
+        _SAID.add(directory)
+        _LOG.warning(
+            "blocks in the cache %s are not used: they belong to user %d, this process to user %d; give a directory of your own "
+            "(cache_dir), on a disk that keeps the owners of files",
+            directory,
+            owner,
+            os.geteuid(),
+        )

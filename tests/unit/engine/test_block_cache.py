@@ -59,3 +59,27 @@ def test_a_disk_that_takes_nothing_ends_no_reading(tmp_path, monkeypatch, code):
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
     cache.put(KEY, b"lost")
     assert cache.get(KEY) is None and list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_listed_ends_no_reading(tmp_path, monkeypatch):
+    """That of another user, which is for its owner alone."""
+    cache = BlockCache(tmp_path, 1000)
+
+    def refused(*_args: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("engine.storage.remote.cache.os.scandir", refused)
+    cache.put(KEY, b"block")
+    assert cache.get(KEY) == b"block"
+
+
+def test_that_blocks_are_of_another_user_is_said_once(tmp_path, monkeypatch, caplog):
+    """Or on a disk that shows one owner for all files: nothing there is ever believed."""
+    cache = BlockCache(tmp_path, 1000)
+    cache.put(KEY, b"block")
+    owner = os.geteuid()
+    monkeypatch.setattr("engine.storage.remote.cache.os.geteuid", lambda: owner + 1)
+    with caplog.at_level("WARNING", logger="fullpass.engine"):
+        assert [each.get(KEY) for each in (cache, cache, BlockCache(tmp_path, 1000))] == [None, None, None]
+    (said,) = caplog.messages
+    assert f"the cache {tmp_path} are not used: they belong to user {owner}, this process to user {owner + 1}" in said

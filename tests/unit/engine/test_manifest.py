@@ -51,7 +51,9 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_no_json_makes_anything_but_a_manifest_or_a_data_error(out, data):
     value = json.loads((out / MANIFEST_NAME).read_text())

@@ -16,6 +16,7 @@ import pytest
 
 from cluster.cli.main import main
 from engine import ConfigError, DataError, Dataset, ingest
+from engine.schema.plain_arrays import plain_array
 
 UTC = dt.timezone.utc
 INNER = {"type": "record", "name": "Inner", "fields": [{"name": "a", "type": "int"}]}
@@ -138,6 +139,29 @@ def test_values_that_parquet_cannot_hold_are_refused_in_one_line(tmp_path, capsy
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([0.5, None, 1.5], pa.float16()),
+        pa.array([[1], None, [2, 3]]),
+        pa.array([{"a": 1}, None, {"a": 2}]),
+    ],
+)
+def test_a_null_that_a_dictionary_of_any_values_holds_is_missing(tmp_path, values):
+    column = pa.DictionaryArray.from_arrays(pa.array([1, 0, None, 2], pa.int8()), values)
+    with pa.ipc.new_file(tmp_path / "a.arrow", pa.schema([("x", column.type)])) as file:
+        file.write_batch(pa.record_batch([column], ["x"]))
+    first, _, last = values.to_pylist()
+    assert [row["x"] for row in rows(tmp_path / "a.arrow")] == [None, first, None, last]
+
+
+def test_an_ordered_dictionary_with_a_null_keeps_its_order():
+    sizes = pa.DictionaryArray.from_arrays(pa.array([3, 1, 2, None, 0]), pa.array(["s", None, "m", "l"]), ordered=True)
+    found = plain_array(sizes.slice(1))
+    assert found.type.ordered and found.dictionary.to_pylist() == ["s", "m", "l"]
+    assert found.to_pylist() == [None, "m", None, "s"] and found.null_count == 2
+
+
 def test_a_null_that_a_dictionary_holds_is_missing(tmp_path):
     with pa.ipc.new_file(tmp_path / "a.arrow", pa.schema([("x", NULL_IN_DICTIONARY.type)])) as file:
         file.write_batch(pa.record_batch([NULL_IN_DICTIONARY.slice(0, 2)], ["x"]))
@@ -190,6 +214,8 @@ def test_times_of_96_bits_that_64_do_not_reach_are_refused(tmp_path, column):
     with pytest.raises(DataError, match=r"column 't' holds a time of 96 bits.* reach from 1677 to 2262") as caught:
         rows(path)
     assert (caught.value.path, caught.value.record) == (str(path), 3)
+    first = Dataset.open(path).read_batches(batch_rows=2)
+    assert next(iter(first)).to_pylist() == table.slice(0, 2).to_pylist()
     assert rows(path, columns=["x"]) == table.select(["x"]).to_pylist()
     assert main(["-q", "verify", str(path)]) == 3
     pq.write_table(table.slice(0, 3), path, use_deprecated_int96_timestamps=True)

@@ -17,10 +17,10 @@ from typing import Any
 from engine.machine.quiet import import_tensorflow
 from trainers.serving.server.config import ServeConfig
 
-__all__ = ["UNTIL_EOF", "bound_socket", "main", "run_worker"]
+__all__ = ["UNTIL_EOF", "bound_socket", "main", "most_files", "run_worker"]
 
 UNTIL_EOF = "--until-eof"  # of standard input, a pipe of the process that started this one
-_MOST_FILES = 1 << 20  # where the machine has no limit
+_MOST_FILES = 1 << 20  # where the machine has no limit, or one that is none: containers say 1 << 30
 _LOG = logging.getLogger("fullpass.serve")
 
 
@@ -156,13 +156,18 @@ async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[
     return server, task
 
 
+def most_files(limit: int) -> int:
+    """Returns how many descriptors a process takes of those that it may have: `Patience` counts its connections by them."""
+    return _MOST_FILES if limit == resource.RLIM_INFINITY else min(limit, _MOST_FILES)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one process of a server; says `ready` on its standard output once it answers."""
     path, *rest = sys.argv[1:] if argv is None else argv
     logging.basicConfig(level=logging.WARNING, format="fullpass serve: %(message)s")
     config = ServeConfig.from_json(Path(path).read_text())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES if most == resource.RLIM_INFINITY else most, most))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files(most), most))
 
     def ready() -> None:
         sys.stdout.write("ready\n")

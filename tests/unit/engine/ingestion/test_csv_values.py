@@ -229,3 +229,28 @@ def test_keys_of_directories_are_columns(tmp_path):
     )
     report = ingest(tmp_path / "d", tmp_path / "split", num_shards=1, split_time="year", eval_from=2024)
     assert {name: manifest.num_records for name, manifest in report.parts.items()} == {"train": 1, "eval": 2}
+
+
+@pytest.mark.parametrize("piece_bytes", [4, 1 << 20])
+def test_blanks_behind_a_closing_quote_are_part_of_the_value(tmp_path, piece_bytes, monkeypatch):
+    """As pandas, pyarrow and Python's csv have it, in files that are padded to columns."""
+    monkeypatch.setattr("engine.formats.csv.pieces.PIECE_BYTES", piece_bytes)
+    source = files(tmp_path / "d", a='"a" ,"n","b"\n"x" ,"1"  ,"p\nq"\t\n"y"\t ,"2","" \n"z""",3,"r" ')
+    found = open_source(source)
+    table = pa.Table.from_batches(found.batches(), found.schema)
+    assert table.to_pydict() == pd.read_csv(source / "a.csv", keep_default_na=False).to_dict("list")
+    with open(source / "a.csv", newline="") as file:
+        assert [[a, n.strip(), b] for a, n, b in list(csv.reader(file))[1:]] == [
+            [row["a "], str(row["n"]), row["b"]] for row in table.to_pylist()
+        ]
+
+
+def test_text_behind_a_closing_quote_may_be_another_delimiter(tmp_path):
+    source = files(tmp_path / "d", a='"a";"b"\n"1";"2"\n')
+    with pytest.raises(
+        DataError, match=r"where another character than ',' separates the values, give it \(delimiter="
+    ) as caught:
+        open_source(source)
+    assert caught.value.record == 0
+    found = open_source(source, csv_options=CsvOptions(delimiter=";"))
+    assert pa.Table.from_batches(found.batches(), found.schema).to_pydict() == {"a": [1], "b": [2]}

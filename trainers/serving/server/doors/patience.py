@@ -78,8 +78,9 @@ class Patience:
             self._end(client)  # it reads nothing
             return
         if client.waiting_since is not None:
-            if client.reading_paused:
-                client.waiting_since = now
+            # Who still takes an answer, or has only now taken the last of it, has the whole time from here on.
+            if left or unsent > 0 or client.reading_paused:
+                client.waiting_since, client.heard = now, 0
             again = client.waiting_since + self._idle_s + client.heard / _LEAST_BYTES_PER_S - now
             if again <= 0:
                 self._end(client)

@@ -164,7 +164,7 @@ class _PredictProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.answered += 1
-        if self.waiting_since is None:
+        if self.waiting_since is None and not self.pipeline:
             self.waiting_since, self.heard = self.loop.time(), 0
         super().on_response_complete()
 
@@ -210,8 +210,11 @@ class _PredictProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._came += 1
-        self.waiting_since = None
         request, self._short = self._short, None
+        if request is None and self.cycle is not None and self.cycle.response_complete:  # answered before its body came
+            self.waiting_since, self.heard = self.loop.time(), 0
+        else:
+            self.waiting_since = None
         if request is None:
             super().on_message_complete()
             return
