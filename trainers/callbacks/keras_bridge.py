@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.run_log import tell
 from trainers.callbacks.base import Callback, TrainingRun
 
 __all__ = ["KerasCallbacks", "is_keras_callback"]
@@ -69,18 +70,33 @@ class KerasCallbacks(Callback):
         self._model.stop_training = False
         self._list.on_train_begin()
         if self._restored is not None:
-            self._epoch = int(self._restored.get("epoch", 0))
-            for i, (callback, (name, numbers)) in enumerate(zip(self._callbacks, self._restored.get("callbacks", ()))):
-                if type(callback).__name__ == name:
-                    vars(callback).update(numbers)
-                    if str(i) in self._restored_weights:
-                        callback.best_weights = self._restored_weights[str(i)]
+            self._take_over(self._restored)
         rate = self._rate()
         self._begin_epoch()
         # LearningRateScheduler made the rate of an epoch that had begun out of the one before: not once more.
-        begun = self._restored is not None and self._restored.get("begun", True)
-        if begun and rate is not None and rate != self._rate():
+        if self._had_begun() and rate is not None and rate != self._rate():
             self._model.optimizer.learning_rate = rate
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
+        self._epoch = int(state.get("epoch", 0))
+        for i, (callback, (name, numbers)) in enumerate(zip(self._callbacks, state.get("callbacks", ()))):
+            if type(callback).__name__ != name:
+                continue
+            weights = self._restored_weights.get(str(i))
+            if weights is not None:
+                callback.best_weights = weights
+            elif getattr(callback, "restore_best_weights", False) and "best" in numbers:
+                # Keras would take those of the next epoch for the best ones.
+                numbers = {k: v for k, v in numbers.items() if k not in ("best", "best_epoch", "wait")}
+                tell(f"{name}: the checkpoint has no weights of the best epoch; the best one is counted from here on")
+            vars(callback).update(numbers)
+
+    def _had_begun(self) -> bool:
+        """Whether the epoch had begun in the run before, for the same callbacks."""
+        if self._restored is None or not self._restored.get("begun", True):
+            return False
+        names = [name for name, _ in self._restored.get("callbacks", ())]
+        return names == [type(callback).__name__ for callback in self._callbacks]
 
     def _rate(self) -> float | None:
         """Returns the optimizer's rate, None where it is a schedule of tf_keras, which no callback can change."""

@@ -29,6 +29,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from engine.machine.processes import alive, process_mark
 from tests.support.eventually import eventually
 from tests.support.ports import listening, tree
 from tests.support.served_model import answers, example, rows, save_version
@@ -396,25 +397,23 @@ def test_killed_process_is_replaced_and_the_other_answers_meanwhile(root):
 def test_processes_end_with_a_server_that_is_killed(root):
     """Or they would share the ports with the next one, and answer a part of its requests by their own configuration."""
     program = (
-        "import sys, time; from trainers.serving.server import ModelConfig, ServeConfig; "
+        "import sys; from trainers.serving.server import ModelConfig, ServeConfig; "
         "from trainers.serving.server.processes import started\n"
         "models = (ModelConfig(name='m', directory=sys.argv[1]),)\n"
-        "with started(ServeConfig(models=models, grpc_port=None, rest_port=0)) as server:\n"
-        "    print(server.config.rest_port, flush=True); time.sleep(1000)\n"
+        "with started(ServeConfig(models=models, grpc_port=None, rest_port=0, processes=2)) as server:\n"
+        "    print(*server.pids, flush=True); sys.stdin.read()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program, str(root)], stdout=subprocess.PIPE, text=True) as parent:
-        address = ("127.0.0.1", int(parent.stdout.readline()))
-        socket.create_connection(address, timeout=60).close()
-        parent.kill()
-
-    def is_gone():
+    words, workers = [sys.executable, "-c", program, str(root)], []
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         try:
-            socket.create_connection(address, timeout=60).close()
-        except ConnectionError:
-            return True
-        return False
-
-    eventually(is_gone, "nobody answers on its port")
+            workers = [process_mark(int(pid)) for pid in parent.stdout.readline().split()]
+            assert len(workers) == 2 and all(map(alive, workers))
+            parent.kill()
+            eventually(lambda: not any(map(alive, workers)), "they have ended")
+        finally:
+            parent.kill()
+            for worker in filter(alive, workers):
+                os.kill(int(worker.partition(":")[0]), signal.SIGKILL)
 
 
 def test_token_is_asked_for_on_both_doors(root, tmp_path):

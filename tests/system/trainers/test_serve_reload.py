@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import gc
 import http.client
 import json
@@ -56,14 +57,17 @@ def server(folder):
         canary_share=0.25,
         golden="off",
     )
-    ports = free_ports(2)
-    config = ServeConfig(
-        models=(model,), grpc_port=ports[0], rest_port=ports[1], allow_reload=True, drain_s=5,
-        batching=BatchingConfig(max_batch_size=64, max_enqueued_batches=4),
+    core = Core(
+        ServeConfig(
+            models=(model,), grpc_port=None, rest_port=0, allow_reload=True, drain_s=5,
+            batching=BatchingConfig(max_batch_size=64, max_enqueued_batches=4),
+        ),
+        metrics(),
     )  # fmt: skip
-    core, ready, loop = Core(config, metrics()), threading.Event(), asyncio.new_event_loop()
     core.load()
-    stop = asyncio.Event()
+    ready, failed, loop, stop = threading.Event(), [], asyncio.new_event_loop(), asyncio.Event()
+    ports = free_ports(2)  # taken at once: they are not held
+    config = dataclasses.replace(core.config, grpc_port=ports[0], rest_port=ports[1])
 
     async def serve():
         grpc_server = await start_grpc(config, core)
@@ -73,13 +77,24 @@ def server(folder):
         rest_server.should_exit = True
         await asyncio.gather(grpc_server.stop(1), task, core.drain())
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    def run():
+        try:
+            loop.run_until_complete(serve())
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run)
     thread.start()
     assert ready.wait(120)
+    if failed:
+        raise failed[0]
     yield SimpleNamespace(config=config, core=core)
     loop.call_soon_threadsafe(stop.set)
     thread.join()
     loop.close()
+    assert not failed
 
 
 def _request(label="", model="m"):

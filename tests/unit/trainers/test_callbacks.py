@@ -69,6 +69,48 @@ def test_best_weights_and_rates_of_keras_survive_a_restart(data, tmp_path):
     assert rates == pytest.approx([0.1 / 2**4] * 2)
 
 
+def _started(callbacks, state, weights=(), rate=0.1):
+    """Keras's callbacks once a run went on from this state."""
+    from trainers.callbacks import TrainingRun
+    from trainers.callbacks.keras_bridge import KerasCallbacks
+
+    model = build_dense(None)
+    model.optimizer.learning_rate = rate
+    bridge = KerasCallbacks(callbacks, model, 1)
+    bridge.set_weights(weights)
+    bridge.set_state(state)
+    bridge.on_start(TrainingRun(model, None, 100, 20, 40))
+    return model
+
+
+@pytest.mark.parametrize("begun", [{"begun": True}, {}], ids=["now", "by an earlier version"])
+def test_rate_of_a_scheduler_that_is_new_in_a_run_that_goes_on_is_kept(begun):
+    import keras
+
+    plateau, scheduler = keras.callbacks.ReduceLROnPlateau(), keras.callbacks.LearningRateScheduler(lambda epoch: 0.03)
+    state = {"epoch": 2, **begun, "callbacks": [["ReduceLROnPlateau", {"wait": 1.0}]]}
+    assert float(_started([plateau, scheduler], state).optimizer.learning_rate) == pytest.approx(0.03)
+    assert plateau.wait == 1
+    known = {**state, "callbacks": [*state["callbacks"], ["LearningRateScheduler", {}]]}
+    assert float(_started([plateau, scheduler], known).optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_best_value_of_keras_without_its_weights_is_counted_anew_and_said(capfd):
+    import keras
+
+    numbers = {"best": 0.1, "best_epoch": 1.0, "stopped_epoch": 0.0, "wait": 2.0}
+    state = {"epoch": 4, "callbacks": [["EarlyStopping", numbers]]}
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True)
+    _started([stopping], state)
+    assert (stopping.best != 0.1, stopping.wait, stopping.best_weights) == (True, 0, None)
+    assert "EarlyStopping: the checkpoint has no weights of the best epoch" in capfd.readouterr().err
+    _started([stopping], state, weights=[("0/0", np.zeros(3))])
+    assert (stopping.best, stopping.wait, len(stopping.best_weights)) == (0.1, 2, 1)
+    plain = keras.callbacks.EarlyStopping("val_loss", patience=3)
+    _started([plain], state)
+    assert (plain.best, plain.wait) == (0.1, 2) and "no weights" not in capfd.readouterr().err
+
+
 def test_keras_callbacks_stop_and_lower_the_rate_where_keras_does(data, tmp_path):
     import keras
 

@@ -58,7 +58,14 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if parent is not None:
-        loop.add_reader(parent, stop.set)
+
+        def orphaned() -> None:
+            loop.remove_reader(
+                parent
+            )  # or a pipe that has ended would be looked at again and again while a model loads
+            stop.set()
+
+        loop.add_reader(parent, orphaned)
     core = Core(config, Metrics())
     # In a thread like the load: a signal meanwhile stops the server in order.
     await loop.run_in_executor(None, import_tensorflow)
