@@ -112,6 +112,23 @@ def test_who_reads_nothing_of_an_answer_goes_after_the_whole_time(clock, at):
     assert client.transport.is_closing()
 
 
+@pytest.mark.parametrize(
+    ("asked", "busy", "gone"),
+    [((), (), 0), ((0, 1), (), 2), ((0,), (1,), 2), (range(10), (), 0)],
+    ids=["who waits longest", "those that asked stay", "so do those that are answered", "where all have asked"],
+)
+def test_silent_connections_do_not_take_the_descriptors_of_others(clock, monkeypatch, asked, busy, gone):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (20, 20))  # one in two is a connection's
+    patience, clients = Patience(1000), [Client() for _ in range(11)]
+    for position, client in enumerate(clients):
+        assert not any(each.transport.is_closing() for each in clients)
+        clock.run_until(position)
+        patience.arrived(client)
+        client.answered = int(position in asked)
+        client.waiting_since = None if position in busy else clock.now
+    assert [position for position, client in enumerate(clients) if client.transport.is_closing()] == [gone]
+
+
 class Connection:
     """A connection of the server's protocol, before an application that the test answers for."""
 
