@@ -60,9 +60,8 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
     if parent is not None:
 
         def orphaned() -> None:
-            loop.remove_reader(
-                parent
-            )  # or a pipe that has ended would be looked at again and again while a model loads
+            # Once: a pipe that has ended is there to be read at every turn, while a model loads as well.
+            loop.remove_reader(parent)
             stop.set()
 
         loop.add_reader(parent, orphaned)
