@@ -95,8 +95,9 @@ class KerasCallbacks(Callback):
         """Whether the epoch had begun in the run before, for the same callbacks."""
         if self._restored is None or not self._restored.get("begun", True):
             return False
-        names = [name for name, _ in self._restored.get("callbacks", ())]
-        return names == [type(callback).__name__ for callback in self._callbacks]
+        names = {name for name, _ in self._restored.get("callbacks", ())}
+        # A scheduler that is new sets the rate; other callbacks that came or went have nothing to do with it.
+        return all(type(each).__name__ in names for each in self._callbacks if hasattr(each, "schedule"))
 
     def _rate(self) -> float | None:
         """Returns the optimizer's rate, None where it is a schedule of tf_keras, which no callback can change."""

@@ -82,5 +82,5 @@ def _shown(value: object, columns: Sequence[str]) -> str:
     if value is None:
         return MISSING
     text = as_text(value) if isinstance(value, (bytes, str)) else str(value)
-    alike = text == MISSING or text[:1] == text[-1:] == '"' or any(f"_{column}_" in text for column in columns)
+    alike = text == MISSING or text[:1] == text[-1:] == '"' or any(f"_{column}_" in f"_{text}_" for column in columns)
     return json.dumps(text, ensure_ascii=False) if alike else text

@@ -57,7 +57,7 @@ def _rights(spec: Mapping[str, Any]) -> _Found:
             yield "baseline", f"spec.{name} = True"
     for volume in spec.get("volumes") or ():
         if volume.get("hostPath"):
-            yield "baseline", f"spec.volumes[{volume['name']}].hostPath = {volume['hostPath'].get('path')!r}"
+            yield "baseline", f"spec.volumes[{volume.get('name')}].hostPath = {volume['hostPath'].get('path')!r}"
     context = spec.get("securityContext") or {}
     yield from _of_context(context, "spec.securityContext")
     for kind in ("containers", "initContainers", "ephemeralContainers"):

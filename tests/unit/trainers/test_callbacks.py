@@ -93,6 +93,8 @@ def test_rate_of_a_scheduler_that_is_new_in_a_run_that_goes_on_is_kept(begun):
     assert plateau.wait == 1
     known = {**state, "callbacks": [*state["callbacks"], ["LearningRateScheduler", {}]]}
     assert float(_started([plateau, scheduler], known).optimizer.learning_rate) == pytest.approx(0.1)
+    more = [plateau, scheduler, keras.callbacks.TerminateOnNaN()]  # which has nothing to do with the rate
+    assert float(_started(more, known).optimizer.learning_rate) == pytest.approx(0.1)
 
 
 def test_best_value_of_keras_without_its_weights_is_counted_anew_and_said(capfd):

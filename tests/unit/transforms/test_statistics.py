@@ -200,11 +200,11 @@ def test_whole_numbers_are_exact(odd):
 
 
 def test_values_that_read_alike_have_slices_of_their_own(tmp_path):
-    a = pa.array([None, b"<missing>", b"\xff", rb"\xff", b"x_b_1", b"x"], pa.binary())
-    pq.write_table(pa.table({"a": a, "b": ["2", "2", "2", "2", "2", "1"]}), tmp_path / "a.parquet")
+    a = pa.array([None, b"<missing>", b"\xff", rb"\xff", b"x_b_1", b"x", b"y_b", b"y"], pa.binary())
+    pq.write_table(pa.table({"a": a, "b": ["2", "2", "2", "2", "2", "1", "1", "b_1"]}), tmp_path / "a.parquet")
     datasets = statistics(Dataset.open(str(tmp_path / "a.parquet")), slices=["a", ("a", "b")]).statistics.datasets
     found = {each.name: each.num_examples for each in datasets if each.name.startswith("a_")}
-    assert len(found) == 12 and set(found.values()) == {1}
+    assert len(found) == 16 and set(found.values()) == {1}
     assert {"a_<missing>", 'a_"<missing>"', "a_\\xff", "a_\\\\xff"} <= found.keys()
 
 

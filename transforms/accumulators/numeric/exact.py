@@ -82,8 +82,10 @@ def exact_ratio(numerator: int, denominator: int) -> float:
 
 def _integer_sum(flat: np.ndarray) -> int:
     wide = flat.astype(np.int64) if flat.dtype != np.uint64 else flat
-    low = int((wide & type(wide[0])(0xFFFFFFFF)).astype(np.float64).sum()) if len(wide) else 0
-    high = int((wide >> type(wide[0])(32)).astype(np.float64).sum()) if len(wide) else 0
+    # By halves of 32 bits, whose sums 64 bits hold for 2³¹ values. Not as float64: low halves of negative values are nearly 2³², and 2²¹
+    # of them are more than its 53 bits hold.
+    low = int((wide & type(wide[0])(0xFFFFFFFF)).sum()) if len(wide) else 0
+    high = int((wide >> type(wide[0])(32)).sum()) if len(wide) else 0
     return (high << 32) + low
 
 
