@@ -30,6 +30,7 @@ QUICK = {
     "FULLPASS_BENCH_TFT_ANALYZERS": "6",
     "FULLPASS_BENCH_SERVE_SECONDS": "1",
 }
+_NOTHING_SELECTED = 5  # pytest's exit code
 
 
 def cases() -> dict[str, Path]:
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
         0; 1 where a benchmark failed; 3 where `--fail-if-slower` found one.
 
     Raises:
-        ConfigError: there is no such case, nothing to compare with, or nothing that is comparable where `--fail-if-slower` asks.
+        ConfigError: there is no such case, none that runs without `--full`, nothing to compare with, or nothing that is comparable where
+            `--fail-if-slower` asks.
     """
     known = cases()
     if args.list:
@@ -66,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="fullpass-bench-") as directory:
         measured = Path(directory) / "measured.json"
         code = _pytest([str(known[name]) for name in args.case] or ["benchmarks"], measured, args.full)
+        if code == _NOTHING_SELECTED:
+            raise ConfigError(f"{' '.join(f'--case {name}' for name in args.case)}: these run with --full alone")
         if not measured.exists():
             return 1
         after = list(results_of(measured))

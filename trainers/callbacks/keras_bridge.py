@@ -92,7 +92,7 @@ class KerasCallbacks(Callback):
             vars(callback).update(numbers)
 
     def _had_begun(self) -> bool:
-        """Whether the epoch had begun in the run before, for the same callbacks."""
+        """Whether the epoch had begun in the run before, under each scheduler of this one."""
         if self._restored is None or not self._restored.get("begun", True):
             return False
         names = {name for name, _ in self._restored.get("callbacks", ())}

@@ -261,6 +261,8 @@ def test_options_of_the_suite_are_of_the_suite_alone(tmp_path, capsys):
     assert "--record: of `fullpass bench suite` only" in capsys.readouterr().err
     assert main(["bench", "suite", "--case", "nope"]) == 2
     assert "--case nope: no such case; the cases are feed, growth, ingest" in capsys.readouterr().err
+    assert main(["bench", "suite", "--case", "recover"]) == 2
+    assert "--case recover: these run with --full alone" in capsys.readouterr().err
     assert main(["bench", "suite", "--case", "read", "--against", str(tmp_path / "gone.json")]) == 2
     assert "gone.json does not exist" in capsys.readouterr().err
     assert main(["bench", "suite", "--case", "read", "--rounds", "3", "--json"]) == 2
