@@ -140,6 +140,15 @@ def test_a_body_that_says_to_be_too_large_is_refused_before_it_comes(port):
     assert b"larger than 1048576 bytes" in _raw(port, head.encode())
 
 
+def test_who_sends_too_much_gets_the_answer_and_no_broken_pipe(port):
+    for _ in range(5):
+        assert asked(port, b"a" * (20 << 20), {"connection": "close"})[0] == 400
+    head = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
+    assert b"larger than 1048576 bytes" in _raw(
+        port, f"{head}expect: 100-continue\r\ncontent-length: {2 << 20}\r\n\r\n".encode()
+    )
+
+
 def test_integers_keep_all_their_bits_and_huge_ones_are_near(port):
     numbers = [(1 << 53) + 1, -(1 << 63), (1 << 63) - 1]
     body = json.dumps({"signature_name": "exact", "instances": numbers})
