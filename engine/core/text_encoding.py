@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 
-__all__ = ["as_text", "in_markdown", "is_encoding", "is_utf8", "one_line", "visible"]
+__all__ = ["as_text", "in_markdown", "in_quotes_if_alike", "is_encoding", "is_utf8", "one_line", "visible"]
 
 # Surrogates stand for bytes of a path that are no text, and cannot be written.
 _UNSEEN = re.compile(
@@ -40,6 +41,18 @@ def as_text(value: bytes | str) -> str:
         return text
     data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
     return data.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+
+
+def in_quotes_if_alike(text: str, taken: str, alike: bool) -> str:
+    """Returns a value as a part of a name; in quotes where it would read as another.
+
+    Args:
+        text: of the value.
+        taken: what stands for a value that is missing.
+        alike: it reads as another for a reason of the caller's, as several values that are joined, say.
+    """
+    alike = alike or text == taken or text[:1] == text[-1:] == '"'
+    return json.dumps(text, ensure_ascii=False) if alike else text
 
 
 def visible(text: str) -> str:

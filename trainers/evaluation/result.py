@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.core.errors import DataError
 from engine.core.json_text import parse_json
-from engine.core.text_encoding import one_line
+from engine.core.text_encoding import in_quotes_if_alike, one_line
 from engine.storage.paths import open_output
 from engine.storage.tree import read_text
 
@@ -66,8 +66,8 @@ class SliceResult:
         if value is None:
             return MISSING
         text = str(value)
-        alike = text == MISSING or (text[:1] == text[-1:] == '"') or any(f", {column}=" in text for column in self.key)
-        return json.dumps(text, ensure_ascii=False) if alike or one_line(text) != text else text
+        joined = any(f", {column}=" in text for column in self.key)
+        return in_quotes_if_alike(text, MISSING, joined or one_line(text) != text)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from engine.core.environment import GROUP_SECRET_FILE
 from engine.core.errors import ConfigError
@@ -38,7 +39,7 @@ def new_nonce() -> str:
     return secrets.token_hex(_BYTES)
 
 
-def is_nonce(value: object) -> bool:
+def is_nonce(value: object) -> TypeGuard[str]:
     """Returns whether what the other side sent is such a number: what both hash is of one form, and short."""
     return isinstance(value, str) and _NONCE.fullmatch(value) is not None
 

@@ -35,7 +35,7 @@ def connect(address: tuple[str, int], secret: bytes, timeout_s: float) -> socket
     try:
         challenge = _line(connection, until)
         theirs, ours = challenge.get("nonce"), new_nonce()
-        if challenge.get("is") != "challenge" or not isinstance(theirs, str) or not is_nonce(theirs):
+        if challenge.get("is") != "challenge" or not is_nonce(theirs):
             raise NoWelcome(f"it speaks another protocol (its first word is {challenge.get('is')!r:.40})")
         connection.sendall(encode({"is": "hello", "nonce": ours, "proof": proof(secret, "member", theirs, ours)}))
         if not proves(_line(connection, until).get("proof"), secret, "rendezvous", theirs, ours):

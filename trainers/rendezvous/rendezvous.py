@@ -206,7 +206,7 @@ class Rendezvous:
 
     def _prove(self, peer: _Peer, value: dict[str, Any]) -> None:
         nonce = value.get("nonce")
-        if value.get("is") != "hello" or not isinstance(nonce, str) or not is_nonce(nonce):
+        if value.get("is") != "hello" or not is_nonce(nonce):
             raise BadMessage("no hello")
         if not proves(value.get("proof"), self._secret, "member", peer.nonce, nonce):
             self._refuse(peer, "does not know the group's secret")

@@ -68,9 +68,8 @@ def name_errors(transformed: Any) -> None:
 
 def _check_rows(outputs: Any, rows: int, model: str) -> None:
     """Refuses outputs of different numbers of rows; where all have another one than the records, TFT takes it, and so do its users."""
-    found = {
-        name: rows_of(value) for name, value in outputs.items() if hasattr(value, "get_shape")
-    }  # others are passed through
+    # Those without a shape of TensorFlow's are passed through from the batch.
+    found = {name: rows_of(value) for name, value in outputs.items() if hasattr(value, "get_shape")}
     if len(set(found.values())) < 2:
         return
     name, count = next((name, count) for name, count in found.items() if count != rows)

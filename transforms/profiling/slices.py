@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError, column_not_found, listed
-from engine.core.text_encoding import as_text
+from engine.core.text_encoding import as_text, in_quotes_if_alike
 from engine.schema.lists import is_list
 
 __all__ = ["ALL_EXAMPLES", "MOST_SLICES", "check_slices", "slices_of"]
@@ -82,5 +81,4 @@ def _shown(value: object, columns: Sequence[str]) -> str:
     if value is None:
         return MISSING
     text = as_text(value) if isinstance(value, (bytes, str)) else str(value)
-    alike = text == MISSING or text[:1] == text[-1:] == '"' or any(f"_{column}_" in f"_{text}_" for column in columns)
-    return json.dumps(text, ensure_ascii=False) if alike else text
+    return in_quotes_if_alike(text, MISSING, any(f"_{column}_" in f"_{text}_" for column in columns))

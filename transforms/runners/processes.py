@@ -30,9 +30,8 @@ from transforms.runners.process_worker import split_directory
 __all__ = ["WorkerProcesses", "shared_memory"]
 
 _SHARED_MEMORY = "/dev/shm"
-_LEAST_SHARED_BYTES = (
-    1 << 30
-)  # a container has 64 MiB there where nobody asked for more, which states of many keys fill
+# A container has 64 MiB there where nobody asked for more, which states of many keys fill.
+_LEAST_SHARED_BYTES = 1 << 30
 _START_S = 120  # workers import TensorFlow first, all at once, which a busy machine takes its time for
 
 

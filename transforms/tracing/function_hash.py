@@ -67,9 +67,8 @@ class _Visit:
         self._attributes: set[tuple[int, str]] = set()
         self.mentioned: set[str] = set()  # names in all code
         self.absent: set[str] = set()  # modules that code would import, were they installed
-        self.reading: set[str] = (
-            set()
-        )  # methods that read files: how an object was loaded does not matter, unless the code does it
+        # Methods that read files: how an object was loaded does not matter, unless the code does it.
+        self.reading: set[str] = set()
 
     def value(self, value: Any) -> None:
         """Adds a value of any kind."""

@@ -184,22 +184,28 @@ def test_rendezvous_old_proof_is_worth_nothing(group):
     group.check()
 
 
-def test_rendezvous_member_does_not_follow_a_server_without_the_secret():
+@contextlib.contextmanager
+def liar(*messages: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """The address of a server that says these messages, each but the first after whatever it hears."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def lie() -> None:
             connection, _ = server.accept()
             with connection:
-                connection.sendall(encode({"is": "challenge", "nonce": "00" * 16}))
-                connection.recv(4096)
-                connection.sendall(encode({"is": "welcome", "proof": "0" * 64}))
-                connection.recv(1)
+                for message in messages:
+                    connection.sendall(encode(message))
+                    connection.recv(4096)
 
         thread = threading.Thread(target=lie)
         thread.start()
-        with pytest.raises(NoWelcome, match="does not know this group's secret"):
-            connect(server.getsockname(), SECRET, EVENTUALLY_S)
+        yield server.getsockname()
         thread.join()
+
+
+def test_rendezvous_member_does_not_follow_a_server_without_the_secret():
+    lies = {"is": "challenge", "nonce": "00" * 16}, {"is": "welcome", "proof": "0" * 64}
+    with liar(*lies) as address, pytest.raises(NoWelcome, match="does not know this group's secret"):
+        connect(address, SECRET, EVENTUALLY_S)
 
 
 def test_rendezvous_member_has_one_seat(group):
@@ -215,19 +221,9 @@ def test_rendezvous_member_has_one_seat(group):
 
 @pytest.mark.parametrize("nonce", ["\ud800", "\ud800" * 32, "", "0" * 33, "\u0660" * 32], ids=ascii)
 def test_rendezvous_member_refuses_a_challenge_that_is_no_number(nonce):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def lie() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.sendall(encode({"is": "challenge", "nonce": nonce}))
-                connection.recv(1)
-
-        thread = threading.Thread(target=lie)
-        thread.start()
-        with pytest.raises(NoWelcome, match="speaks another protocol"):
-            connect(server.getsockname(), SECRET, EVENTUALLY_S)
-        thread.join()
+    lie = {"is": "challenge", "nonce": nonce}
+    with liar(lie) as address, pytest.raises(NoWelcome, match="speaks another protocol"):
+        connect(address, SECRET, EVENTUALLY_S)
 
 
 def test_messages_half_characters_become_text_that_can_be_written():

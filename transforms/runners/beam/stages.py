@@ -39,6 +39,12 @@ def rows_done(directory: str) -> int:
     return total
 
 
+def _note_rows(directory: str, index: int, rows: int) -> None:
+    """Adds to `rows_done`, for a progress bar: a disk that is full or read-only (a DataError of atomic_file's) ends no pass."""
+    with contextlib.suppress(OSError, DataError), atomic_file(os.path.join(directory, f"rows-{index}")) as path:
+        path.write_text(str(rows))
+
+
 @contextlib.contextmanager
 def noting_errors(directory: str) -> Iterator[None]:
     """Keeps what a worker raised for the driver: runners wrap it in pages of Java, or lose it."""
@@ -110,11 +116,7 @@ class AccumulateSplit(beam.DoFn):
         grouped: dict[int, list[tuple[int, int, int, bytes]]] = {0: [(_ROWS, state.rows, index, b"")]}
         for (analyzer, part), blob in self._opened.encode(state).items():
             grouped.setdefault(key_of(analyzer, part), []).append((analyzer, part, index, bytes(blob)))
-        with (
-            contextlib.suppress(OSError, DataError),
-            atomic_file(os.path.join(self._directory, f"rows-{index}")) as path,
-        ):
-            path.write_text(str(state.rows))
+        _note_rows(self._directory, index, state.rows)
         yield from grouped.items()
 
     def teardown(self) -> None:
@@ -182,11 +184,7 @@ class WriteShard(beam.DoFn):
             result = self._opened.run(task, self._reader)
         with atomic_file(os.path.join(self._directory, f"task-{task.index}")) as path:
             path.write_text(json.dumps(result.to_json()))
-        with (
-            contextlib.suppress(OSError, DataError),
-            atomic_file(os.path.join(self._directory, f"rows-{task.index}")) as path,
-        ):
-            path.write_text(str(result.read))
+        _note_rows(self._directory, task.index, result.read)
         yield task.index
 
     def teardown(self) -> None:

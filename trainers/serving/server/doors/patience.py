@@ -15,9 +15,8 @@ __all__ = ["Client", "Patience"]
 
 _LEAST_BYTES_PER_S = 1000  # of a request, after the first `idle_s`
 _SHARE = 2  # one in so many descriptors is a connection; the others are for gRPC, models and what TensorFlow opens
-_AT_ONCE = (
-    20  # one in so many connections goes when there are too many: looking for the oldest costs as much as one does
-)
+# One in so many connections goes when there are too many: looking for the oldest costs as much as one does.
+_AT_ONCE = 20
 
 
 class Client(Protocol):
