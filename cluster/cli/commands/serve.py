@@ -60,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     batches.add_argument("--num-batch-threads", type=int, default=2, metavar="N", help="default: 2")
     batches.add_argument("--max-enqueued-batches", type=int, default=100, metavar="N", help="default: 100")
     batches.add_argument("--allowed-batch-sizes", metavar="N,N", help="sizes to pad to (default: powers of two)")
+    batches.add_argument(
+        "--enable-batching",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="join requests (default); without it each is run as it came, for models that look at several rows for the answer to one",
+    )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the ports (default: 1)")
     parser.add_argument(
         "--drain", type=float, default=30.0, metavar="S", help="seconds for requests in flight at the end"
@@ -129,6 +135,7 @@ def _config(args: argparse.Namespace) -> Any:
         num_batch_threads=args.num_batch_threads,
         max_enqueued_batches=args.max_enqueued_batches,
         allowed_batch_sizes=_numbers("--allowed-batch-sizes", args.allowed_batch_sizes),
+        enable_batching=args.enable_batching,
     )
     return ServeConfig(
         models=tuple(models),

@@ -157,7 +157,17 @@ def test_metadata_and_status(stub, channel):
     [
         (lambda r: setattr(r.model_spec, "name", "other"), grpc.StatusCode.NOT_FOUND, "other"),
         (lambda r: setattr(r.model_spec.version, "value", 9), grpc.StatusCode.NOT_FOUND, "9"),
-        (lambda r: setattr(r.model_spec, "signature_name", "no"), grpc.StatusCode.NOT_FOUND, "serving_default"),
+        (
+            lambda r: setattr(r.model_spec, "signature_name", "no"),
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "Serving signature key \"no\" not found. Model 'm' version 1 has classes, raw_features, serving_default",
+        ),
+        (lambda r: setattr(r.model_spec, "name", ""), grpc.StatusCode.INVALID_ARGUMENT, "no name specified"),
+        (
+            lambda r: setattr(r.model_spec, "version_label", "no"),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "Unrecognized servable version label: no",
+        ),
         (lambda r: r.inputs.clear(), grpc.StatusCode.INVALID_ARGUMENT, "examples"),
         (
             lambda r: r.inputs["examples"].CopyFrom(tf.make_tensor_proto([1.0])),
@@ -259,6 +269,20 @@ def test_rest_classify_regress_status_and_metadata(server):
         ("/v1/models/m:predict", {"instances": [1]}, 400, "string"),
         ("/v1/models/m:predict", {"signature_name": "raw_features", "instances": [{"x": [1, 2]}]}, 400, "word"),
         ("/v1/models/other:predict", {"instances": ["a"]}, 404, "other"),
+        ("/v1/models/m/labels/no:predict", {"instances": ["a"]}, 400, "Unrecognized servable version label: no"),
+        (
+            "/v1/models/m:predict",
+            {"signature_name": "no"},
+            400,
+            'Serving signature name: "no" not found in signature def',
+        ),
+        (
+            "/v1/models/m:regress",
+            {"signature_name": "no", "examples": [{"x": 1.0}]},
+            400,
+            "No signature was found with the name: no",
+        ),
+        ("/v1/model/m", None, 400, "Malformed request: GET /v1/model/m"),
         ("/v1/models/m:explain", {}, 400, "Malformed request: POST /v1/models/m:explain"),
         (
             "/v1/models/m/versions/" + "9" * 5000 + ":predict",

@@ -120,7 +120,7 @@ def test_bytes_that_are_no_message_are_refused(channel, stub):
     raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     code, text = _refused(raw, b"\x0a\xff\xff")
     assert code == "INVALID_ARGUMENT" and "PredictRequest" in text
-    assert _refused(raw, b"")[0] == "NOT_FOUND"  # a message that says nothing
+    assert _refused(raw, b"") == ("INVALID_ARGUMENT", "ModelSpec has no name specified.")  # a message that says nothing
 
 
 def test_both_doors_answer_from_one_batch(server, stub):

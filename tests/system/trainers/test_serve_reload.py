@@ -1,9 +1,7 @@
 """Other lists of models while a server runs (HandleReloadConfigRequest), and what it lets go: its inside is in this process."""
 
-import asyncio
 import base64
 import contextlib
-import dataclasses
 import gc
 import http.client
 import json
@@ -12,7 +10,6 @@ import threading
 import urllib.error
 import urllib.request
 import weakref
-from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -26,12 +23,11 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from engine.machine.ports import free_ports
 from tests.support.eventually import eventually
 from tests.support.served_model import PREDICT, answers, example, metrics, rows, save_version
+from tests.support.serving_here import serving_here
 from trainers.serving.server import BatchingConfig, ModelConfig, ServeConfig, VersionPolicy
 from trainers.serving.server.core import Core
-from trainers.serving.server.worker import start_grpc, start_rest
 
 VALUES = rows(1)
 
@@ -65,36 +61,8 @@ def server(folder):
         metrics(),
     )  # fmt: skip
     core.load()
-    ready, failed, loop, stop = threading.Event(), [], asyncio.new_event_loop(), asyncio.Event()
-    ports = free_ports(2)  # taken at once: they are not held
-    config = dataclasses.replace(core.config, grpc_port=ports[0], rest_port=ports[1])
-
-    async def serve():
-        grpc_server = await start_grpc(config, core)
-        rest_server, task = await start_rest(config, core)
-        ready.set()
-        await stop.wait()
-        rest_server.should_exit = True
-        await asyncio.gather(grpc_server.stop(1), task, core.drain())
-
-    def run():
-        try:
-            loop.run_until_complete(serve())
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert ready.wait(120)
-    if failed:
-        raise failed[0]
-    yield SimpleNamespace(config=config, core=core)
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-    loop.close()
-    assert not failed
+    with serving_here(core) as running:
+        yield running
 
 
 def _request(label="", model="m"):
@@ -182,7 +150,7 @@ def test_labels_move_without_a_failed_request_and_only_to_versions_that_are_serv
             code, why = _refused(_reload, channel, ("m", folder / "m", labels, (1,)))
             assert code == "FAILED_PRECONDITION" and f"version {list(labels.values())[-1]} is not available" in why
             assert _bias(stub, "stable") == 1
-    assert _refused(stub.Predict, _request("other"))[0] == "NOT_FOUND"
+    assert _refused(stub.Predict, _request("other"))[0] == "INVALID_ARGUMENT"
     code, _ = _refused(_reload, channel, ("m", folder / "m", {"stable": 1, "old": 1}, (2,)))  # it is let go
     assert code == "FAILED_PRECONDITION" and "old" not in server.core.models["m"].config.labels
 

@@ -101,7 +101,7 @@ def _features(x, word='"a"'):
         (_features("[1, 2, 3]", '"\\ud800"'), "'word': got half of a surrogate pair"),
         (_features("[1, 2, 3]", "5"), "'word'"),
         (_features("[1, 2, 3]", "[" * 700 + '"a"' + "]" * 700), "'word'"),
-        (_features("[1, 2, 3]", '{"b64": "AAA"}'), "b64"),
+        (_features("[1, 2, 3]", '{"b64": "AAAAA"}'), "b64"),
         (_features("[1, 2, 3]", '["a"], "word": ["b", ["c"]]'), "'word'"),
         (_features("[1, 2, 3]", '"a", "z": 1'), "z"),
         (b'{"signature_name": "raw_features", "instances": [{"x": [1, 2, 3]}]}', "word"),

@@ -1,5 +1,7 @@
 """Tensors in JSON: values that a reader would take for others, and outputs that JSON has no form for."""
 
+import json
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -34,6 +36,44 @@ def test_bfloat16_goes_in_and_comes_out():
     with pytest.raises(InvalidRequest, match="does not fit bfloat16"):
         _read(ml_dtypes.bfloat16, [1e39])
     assert to_json({"y": np.array([1.5], ml_dtypes.bfloat16)}, rows=True) == {"predictions": [1.5]}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("aGk=", b"hi"), ("aGk", b"hi"), ("aGk.", b"hi"), (" aG\nk = ", b"hi"), ("YQ", b"a"), ("YQ=.", b"a"), ("", b""),
+        ("YWJj", b"abc"), ("aGl", b"hi"),
+        ("a", None), ("aGk==", None), ("YQ=", None), ("YWJj=", None), ("=", None), ("a=Gk", None), ("a-_k", None), ("aGk\u00a0", None),
+    ],
+)  # fmt: skip
+def test_base64_is_taken_as_tensorflow_serving_takes_it(text, wanted):
+    """Its reader skips white space, needs no padding, takes `.` for `=`, and looks at no bits behind the last byte."""
+    if wanted is not None:
+        assert _read(bytes, [{"b64": text}]) == {"x": [wanted]}
+    else:
+        with pytest.raises(InvalidRequest, match="b64"):
+            _read(bytes, [{"b64": text}])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
+def test_numbers_are_written_with_the_digits_that_their_type_has(dtype):
+    values = np.array([0.1, -0.0, 1e-7, 3.0, 1 / 3, np.inf, np.nan, -np.inf, 2049.5], dtype)
+    for rows, key in ((True, "predictions"), (False, "outputs")):
+        text = json.dumps(to_json({"y": values}, rows))
+        written = text.removeprefix(f'{{"{key}": [').removesuffix("]}").split(", ")
+        single = values if dtype == np.float64 else values.astype(np.float32)
+        for each, value in zip(written, single, strict=True):
+            assert np.array(each, single.dtype).tobytes() == np.array(value).tobytes() or np.isnan(value)
+            shown = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}.get(str(value), str(value))
+            assert each == shown or float(each) == float(shown), "NumPy writes the fewest digits"
+    assert to_json({"y": np.array(0.1, np.float32)}, rows=False) == {"outputs": 0.1}
+    assert to_json({"y": np.zeros((0, 2), dtype)}, rows=True) == {"predictions": []}
+
+
+def test_a_class_without_label_or_score_has_none():
+    scores = np.array([[0.1, 0.9]], np.float32)
+    assert classes_of({"scores": scores}) == classes_of({"outputs": scores}) == [[("", 0.1), ("", 0.9)]]
+    assert classes_of({"classes": np.array([[b"a", b"b"]], object)}) == [[("a", 0.0), ("b", 0.0)]]
 
 
 def test_an_object_is_base64_only_where_nothing_stands_beside_it():

@@ -136,7 +136,7 @@ class Connection:
         self.requests = asyncio.Queue()
         core = types.SimpleNamespace(
             config=types.SimpleNamespace(limits=Limits(idle_s=idle_s), batching=BatchingConfig(), token="t"),
-            keeps_requests=False,
+            submits=True,
         )
         config = uvicorn.Config(self._answer, http=predict_protocol(core), interface="asgi3", log_level="critical")
         config.load()

@@ -23,6 +23,7 @@ from trainers.serving.server.signatures import Signature
 __all__ = ["Batcher", "Waiting"]
 
 _Arrays = Mapping[str, Any]
+_LATE = "the deadline passed while the request waited"
 
 
 class Waiting:
@@ -117,8 +118,8 @@ class Batcher:
             InvalidRequest: the inputs do not fit the model.
         """
         limit = self._config.max_batch_size
-        if not self._signature.batches or rows == 0:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._signature.run, arrays)
+        if not self._config.enable_batching or not self._signature.batches or rows == 0:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._run_alone, arrays, deadline)
         self._check_room(rows)
         if rows <= limit or not self._signature.pads:
             parts = [_Awaited(arrays, rows, deadline)]
@@ -133,6 +134,11 @@ class Batcher:
         if len(answers) == 1:
             return answers[0]  # type: ignore[no-any-return]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+    def _run_alone(self, arrays: _Arrays, deadline: float | None) -> dict[str, np.ndarray]:
+        if deadline is not None and time.monotonic() > deadline:
+            raise DeadlineExceeded(_LATE)
+        return self._signature.run(arrays)
 
     def submit(self, waiting: Waiting) -> None:
         """Takes a request of at most `max_batch_size` rows of a signature that batches; its `finish` is called with the answer.
@@ -182,7 +188,7 @@ class Batcher:
             waiting = self._queue.popleft()
             self._queued_rows -= waiting.rows
             if waiting.expired(now):
-                waiting.finish(DeadlineExceeded("the deadline passed while the request waited"))
+                waiting.finish(DeadlineExceeded(_LATE))
                 continue
             batch.append(waiting)
             rows += waiting.rows

@@ -52,6 +52,7 @@ class BatchingConfig:
         max_enqueued_batches: batches that wait for a thread; a request beyond them is refused at once.
         allowed_batch_sizes: a batch is padded to the next of these, so that few shapes are ever run; empty pads to
             the next power of two.
+        enable_batching: False runs each request as it came: for models whose answer to a row depends on the rows beside it.
     """
 
     max_batch_size: int = 1024
@@ -59,6 +60,7 @@ class BatchingConfig:
     num_batch_threads: int = 2
     max_enqueued_batches: int = 100
     allowed_batch_sizes: tuple[int, ...] = ()
+    enable_batching: bool = True
 
     def __post_init__(self) -> None:
         for name in ("max_batch_size", "num_batch_threads", "max_enqueued_batches"):

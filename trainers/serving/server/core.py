@@ -168,8 +168,10 @@ class Core:
         """
         with self._tracing.request(model, signature, carrier) as span:
             version = at or self.version(model, number, label)
-            wanted = version.signature(signature)
-            if list(tensors) == [""]:
+            if list(tensors) != [""]:
+                wanted = version.signature(signature)
+            else:
+                wanted = version.signature(signature, "No signature was found with the name: {}.", InvalidRequest)
                 if wanted.examples_input is None:
                     raise InvalidRequest(f"signature {wanted.name!r} takes no examples; use Predict")
                 tensors = {wanted.examples_input: tensors[""]}
@@ -196,9 +198,9 @@ class Core:
             return Answer(version, wanted.name, outputs)
 
     @property
-    def keeps_requests(self) -> bool:
-        """Whether what comes in is recorded or traced, which `submit` does not do."""
-        return self._recorder is not None or self.config.trace is not None
+    def submits(self) -> bool:
+        """Whether `submit` is for the requests of this server: it neither records nor traces them, nor runs one alone."""
+        return self._recorder is None and self.config.trace is None and self.config.batching.enable_batching
 
     def submit(self, version: LoadedVersion, signature: str, waiting: Waiting) -> None:
         """Takes a request that was read natively; `answered` must be called when its `finish` was.
@@ -258,8 +260,11 @@ class Core:
         """Returns a model.
 
         Raises:
+            InvalidRequest: no name.
             NotFound: none of this name.
         """
+        if not name:
+            raise InvalidRequest("ModelSpec has no name specified.")
         if name not in self._models:
             raise NotFound(
                 f"Servable not found for request: Latest({name}); the models are {', '.join(sorted(self._models))}"

@@ -39,6 +39,7 @@ class Signature:
         function: what TensorFlow calls.
         method: its method name, as `tensorflow/serving/predict`.
         parsed: the inputs whose strings the model parses as tf.Examples, which must not meet its parser unseen; any other goes on as it is.
+        defaults: values of inputs that a request may leave out.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Signature:
     function: Any
     method: str = ""
     parsed: frozenset[str] = frozenset()
+    defaults: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def examples_input(self) -> str | None:
@@ -59,9 +61,13 @@ class Signature:
 
     @property
     def batches(self) -> bool:
-        """Whether rows of several requests may be run together: every tensor has a first dimension of any size."""
+        """Whether rows of several requests may be run together: every tensor has a first dimension of any size.
+
+        A default has rows of its own: each request of a signature with one is run as it came.
+        """
         specs = [*self.inputs.values(), *self.outputs.values()]
-        return bool(specs) and all(spec.shape and spec.shape[0] is None for spec in specs)
+        rows = all(spec.shape and spec.shape[0] is None for spec in specs)
+        return bool(self.inputs) and not self.defaults and rows
 
     @property
     def pads(self) -> bool:
@@ -75,6 +81,8 @@ class Signature:
             InvalidRequest: an input is missing or unknown, or its type, shape or number of rows does not fit.
             DataError: an element of serialized examples is not a tf.Example.
         """
+        left_out = {name: value for name, value in self.defaults.items() if name not in tensors}
+        tensors = {**tensors, **left_out}
         if set(tensors) != set(self.inputs):
             missing, unknown = sorted(set(self.inputs) - set(tensors)), sorted(set(tensors) - set(self.inputs))
             raise InvalidRequest(
@@ -170,22 +178,27 @@ def _as_bytes(value: Any) -> bytes:
 
 
 def signatures_of(
-    loaded: Any, methods: Mapping[str, str], parsed: Mapping[str, frozenset[str]]
+    loaded: Any, definitions: Mapping[str, Any], parsed: Mapping[str, frozenset[str]]
 ) -> dict[str, Signature]:
     """Returns the signatures of what `tf.saved_model.load` returned, by name.
 
     Args:
         loaded: the model.
-        methods: method name by signature, from the model's protocol buffer.
+        definitions: `SignatureDef` by signature, from the model's protocol buffer.
         parsed: by signature the inputs that are parsed as tf.Examples.
     """
+    import tensorflow as tf
+
     found = {}
     for name, function in loaded.signatures.items():
         if name.startswith("__"):
             continue
         inputs = {key: _spec(spec) for key, spec in function.structured_input_signature[1].items()}
         outputs = {key: _spec(spec) for key, spec in function.structured_outputs.items()}
-        found[name] = Signature(name, inputs, outputs, function, methods.get(name, ""), parsed.get(name, frozenset()))
+        definition = definitions[name]
+        defaults = {key: np.asarray(tf.make_ndarray(value)) for key, value in definition.defaults.items()}
+        method, examples = definition.method_name, parsed.get(name, frozenset())
+        found[name] = Signature(name, inputs, outputs, function, method, examples, defaults)
     return found
 
 

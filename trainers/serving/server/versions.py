@@ -23,7 +23,7 @@ from trainers.export.digest import model_digest
 from trainers.serving.golden import check_golden
 from trainers.serving.loading import files_of, load_model
 from trainers.serving.server.config import Limits, ModelConfig
-from trainers.serving.server.errors import NotFound, Unavailable
+from trainers.serving.server.errors import FailedPrecondition, InvalidRequest, NotFound, RequestError, Unavailable
 from trainers.serving.server.packed import request_reader
 from trainers.serving.server.signatures import Signature, signatures_of
 from trainers.serving.server.warmup import warm_up
@@ -62,19 +62,28 @@ class LoadedVersion:
         """Reads requests of its signatures natively."""
         return request_reader(self.signatures)
 
-    def signature(self, name: str) -> Signature:
+    def signature(
+        self,
+        name: str,
+        unknown: str = 'Serving signature key "{}" not found.',
+        kind: type[RequestError] = FailedPrecondition,
+    ) -> Signature:
         """Returns a signature; the empty name is `serving_default`.
 
+        Args:
+            name: of it.
+            unknown: what TensorFlow Serving says of one that is not there, which differs by what is asked.
+            kind: of the error that it says it with.
+
         Raises:
-            NotFound: the version has none of this name.
+            RequestError: the version has none of this name.
         """
-        try:
-            return self.signatures[name or "serving_default"]
-        except KeyError:
-            raise NotFound(
-                f"model {self.model!r} version {self.number} has no signature {name!r}; expected one of "
-                f"{', '.join(sorted(self.signatures))}"
-            ) from None
+        name = name or "serving_default"
+        if name not in self.signatures:
+            raise kind(
+                f"{unknown.format(name)} Model {self.model!r} version {self.number} has {', '.join(sorted(self.signatures))}"
+            )
+        return self.signatures[name]
 
 
 class ServedModel:
@@ -153,14 +162,15 @@ class ServedModel:
         """Returns the version that a request is for.
 
         Raises:
-            NotFound: no such version or label.
+            NotFound: no such version.
+            InvalidRequest: no such label.
             Unavailable: nothing is loaded yet.
         """
         before = self._before
         if before is not None and not self._live:
             try:
                 return before.find(number, label)
-            except (NotFound, Unavailable):
+            except (InvalidRequest, NotFound, Unavailable):
                 if not self._live:  # else it was closed between the two looks
                     raise
         live, config = self._live, self.config  # a client's reload may change either meanwhile
@@ -182,7 +192,7 @@ class ServedModel:
         """Returns the number of the version that has a label, whatever its state.
 
         Raises:
-            NotFound: no version has it.
+            InvalidRequest: no version has it.
         """
         before = self._before
         return before.numbered(label) if before is not None and not self._live else _numbered(self.config, label)
@@ -234,8 +244,9 @@ class ServedModel:
         directory = self.config.directory
         names = os.listdir(directory) if tree.is_local(directory) else tree.list_tree(directory)
         folders = {name.split("/")[0] for name in names}
-        # 007 is version 7, as to TensorFlow Serving; where 7 is there too, that one is.
-        numbered = sorted((each for each in folders if each.isascii() and each.isdecimal()), key=len, reverse=True)
+        # 007 is version 7, as to TensorFlow Serving; where 7 is there too, that one is. A version has 64 bits.
+        numbers = (each for each in folders if each.isascii() and each.isdecimal() and int(each) < 1 << 63)
+        numbered = sorted(numbers, key=len, reverse=True)
         self._folders = {int(folder): folder for folder in numbered}
         return sorted(self._folders)
 
@@ -251,10 +262,8 @@ class ServedModel:
             path = self._local(source, files)
             self._check_memory(path)
             loaded, definitions, parsed = load_model(path)
-            methods = {name: each.method_name for name, each in definitions.items()}
-            version = LoadedVersion(
-                self.config.name, number, signatures_of(loaded, methods, parsed), definitions, loaded
-            )
+            signatures = signatures_of(loaded, definitions, parsed)
+            version = LoadedVersion(self.config.name, number, signatures, definitions, loaded)
             check_golden(loaded, path, self.config.golden)
             warm_up(version.signatures, path)
         except Exception as error:  # whatever is wrong with it, the versions before must go on serving
@@ -313,8 +322,8 @@ class ServedModel:
 
 def _numbered(config: ModelConfig, label: str) -> int:
     if label not in config.labels:
-        raise NotFound(
-            f"model {config.name!r} has no label {label!r}; expected one of {', '.join(config.labels) or 'none'}"
+        raise InvalidRequest(
+            f"Unrecognized servable version label: {label}; model {config.name!r} has {', '.join(config.labels) or 'none'}"
         )
     return config.labels[label]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from starlette.requests import Request
 
-from trainers.serving.server.doors.tensors import is_base64
+from trainers.serving.server.doors.tensors import decoded_base64, is_base64
 from trainers.serving.server.errors import InvalidRequest
 
 __all__ = ["examples_of", "unpacked", "word_of"]
@@ -90,10 +90,8 @@ def _add_feature(feature: Any, name: str, value: Any, position: int) -> None:
 
 
 def _as_bytes(value: Any) -> bytes:
-    import base64
-
     if is_base64(value):
-        return base64.b64decode(value["b64"], validate=True)
+        return decoded_base64(value["b64"])
     if isinstance(value, str):
         return value.encode()
     raise TypeError

@@ -56,7 +56,7 @@ class PredictCalls:
 
     def _begun(self, body: bytes, context: Any) -> _Call | None:
         """Returns the call that waits for its answer; None where the request is not for the short way, if only since it is wrong."""
-        if self._core.keeps_requests:
+        if not self._core.submits:
             return None
         spec = message_spec(body)
         route = None if spec is None else self._routes.find(spec)

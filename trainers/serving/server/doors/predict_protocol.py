@@ -31,7 +31,7 @@ from trainers.serving.server.versions import LoadedVersion
 
 __all__ = ["predict_protocol"]
 
-_PATH = re.compile(rb"/v1/models/([^/:%?]+)(?:/versions/(\d{1,18})|/labels/([^/:%?]+))?:predict")
+_PATH = re.compile(rb"/v1/models/([^/:%?]+)(?:/versions/(\d{1,19})|/labels/([^/:%?]+))?:predict")
 _MOST_HEAD = 1 << 16  # bytes of a request's line and headers, or trailers: neither llhttp nor uvicorn has a limit
 _Route = tuple[str, int | None, str | None]
 
@@ -68,7 +68,7 @@ class _Door:
                     deadline = time.monotonic() + float(value) / 1000
             elif name in (b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"):
                 return None, None
-        if not 0 < length <= self.core.config.limits.request_bytes or self.core.keeps_requests:
+        if not 0 < length <= self.core.config.limits.request_bytes or not self.core.submits:
             return None, None
         if self._token is not None and not hmac.compare_digest(given, self._token):
             return None, None

@@ -19,18 +19,21 @@ from engine.core.json_text import parse_json
 from trainers.serving.server.core import Core
 from trainers.serving.server.doors.bodies import examples_of, unpacked, word_of
 from trainers.serving.server.doors.scores import classes_of, regressions_of
-from trainers.serving.server.doors.tensors import from_json, to_json
+from trainers.serving.server.doors.tensors import as_written, from_json, to_json
 from trainers.serving.server.errors import InvalidRequest, RequestError
 from trainers.serving.server.versions import LoadedVersion
 
 __all__ = ["application"]
 
 _PATH = re.compile(
-    r"(?P<name>[^/:]+)(?:/versions/(?P<number>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?/?"
+    r"(?P<name>[^/:]+)(?:/versions/(?P<number>[0-9]{1,19})|/labels/(?P<label>[^/:]+))?(?P<verb>:\w+|/metadata)?/?"
 )
 # Bytes beyond the limit that are taken and thrown away: most clients read no answer before they have sent all, and have a broken pipe for
 # an answer where the connection is closed under them.
 _MOST_DISCARDED = 64 << 20
+# All that a client may say: a verb that is not answered is a malformed request to TensorFlow Serving.
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_NO_SIGNATURE = "No signature was found with the name: {}."
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
 
@@ -39,7 +42,8 @@ def application(core: Core) -> Starlette:
     handler = _Handler(core)
     return Starlette(
         routes=[
-            Route("/v1/models/{path:path}", handler.models, methods=["GET", "POST"]),
+            Route("/v1/models/{path:path}", handler.models, methods=_METHODS),
+            Route("/v1/{path:path}", handler.malformed, methods=_METHODS),
             Route("/healthz", handler.health),
             Route("/readyz", handler.ready),
             Route("/metrics", handler.metrics),
@@ -72,10 +76,7 @@ class _Handler:
         try:
             self._check_token(request)
             if match is None:
-                raise InvalidRequest(
-                    f"Malformed request: {request.method} {request.url.path}; expected "
-                    "/v1/models/NAME[/versions/N|/labels/L][:VERB]"
-                )
+                raise _malformed(request)
             return await self._answer(request, match)
         except RequestError as error:
             self._core.failed(match["name"] if match else "", error)
@@ -85,6 +86,12 @@ class _Handler:
         except Exception as failure:
             told = self._core.failed_itself(match["name"] if match else "", failure)
             return _json({"error": str(told)}, told.http)
+
+    async def malformed(self, request: Request) -> Response:
+        """All else below `/v1`."""
+        error = _malformed(request)
+        self._core.failed("", error)
+        return _json({"error": str(error)}, error.http)
 
     def _check_token(self, request: Request) -> None:
         token = self._core.config.token
@@ -106,7 +113,8 @@ class _Handler:
             )
         body = await self._body(request)
         version = self._core.version(name, number, match["label"])
-        wanted = version.signature(word_of(body, "signature_name"))
+        unknown = 'Serving signature name: "{}" not found in signature def.' if verb == ":predict" else _NO_SIGNATURE
+        wanted = version.signature(word_of(body, "signature_name"), unknown, InvalidRequest)
         deadline = _deadline(request)
         if verb == ":predict":
             tensors, rows = from_json(body, wanted)
@@ -119,7 +127,7 @@ class _Handler:
             name, tensors, signature=wanted.name, at=version, deadline=deadline, carrier=request.headers
         )
         if verb == ":regress":
-            return _json({"results": regressions_of(answer.outputs).tolist()})
+            return _json({"results": as_written(regressions_of(answer.outputs))})
         return _json({"results": [[[label, score] for label, score in row] for row in classes_of(answer.outputs)]})
 
     async def _body(self, request: Request) -> dict[str, Any]:
@@ -175,6 +183,12 @@ class _Handler:
 
 class _Unauthorized(RequestError, code="UNAUTHENTICATED", http=401):
     """The token is missing or not the right one."""
+
+
+def _malformed(request: Request) -> InvalidRequest:
+    return InvalidRequest(
+        f"Malformed request: {request.method} {request.url.path}; expected /v1/models/NAME[/versions/N|/labels/L][:VERB]"
+    )
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.serving.server.doors.tensors import text_of
+from trainers.serving.server.doors.tensors import as_written, text_of
 from trainers.serving.server.errors import InvalidRequest
 
 __all__ = ["classes_of", "examples_of", "regressions_of"]
@@ -20,40 +20,45 @@ def examples_of(message: Any) -> list[bytes]:
         InvalidRequest: it has no examples.
     """
     kind = message.WhichOneof("kind")
+    if kind is None or not getattr(message, kind).examples:
+        raise InvalidRequest(
+            "Input is empty. Expected one or more examples in example_list or example_list_with_context"
+        )
     if kind == "example_list":
         return [example.SerializeToString() for example in message.example_list.examples]
-    if kind == "example_list_with_context":
-        out = []
-        for example in message.example_list_with_context.examples:
-            joined = type(example)()
-            joined.CopyFrom(message.example_list_with_context.context)
-            joined.MergeFrom(example)  # a feature of the example's own wins: map entries replace
-            out.append(joined.SerializeToString())
-        return out
-    raise InvalidRequest("input: got no examples; expected example_list or example_list_with_context")
+    out = []
+    for example in message.example_list_with_context.examples:
+        joined = type(example)()
+        joined.CopyFrom(message.example_list_with_context.context)
+        joined.MergeFrom(example)  # a feature of the example's own wins: map entries replace
+        out.append(joined.SerializeToString())
+    return out
 
 
 def classes_of(outputs: Mapping[str, np.ndarray]) -> list[list[tuple[str, float]]]:
-    """Returns (label, score) of each class of each row: outputs `classes` and `scores`, or the only output as scores.
+    """Returns (label, score) of each class of each row: outputs `classes` and `scores`, one of the two, or the only output as scores.
+
+    A label that there is none of is empty, a score 0, as to TensorFlow Serving.
 
     Raises:
         InvalidRequest: the outputs are not classes.
     """
-    scores = outputs.get("scores", next(iter(outputs.values())) if len(outputs) == 1 else None)
     labels = outputs.get("classes")
+    alone = next(iter(outputs.values())) if len(outputs) == 1 else None
+    scores = outputs.get("scores", alone if labels is None else np.zeros(labels.shape, np.float32))
     if scores is None or scores.dtype.kind != "f" or not scores.ndim:
         raise InvalidRequest(
             f"the signature answers {', '.join(sorted(outputs))}; Classify expects `scores` (and `classes`), or one output"
         )
-    rows = scores.reshape(scores.shape[0], -1) if scores.shape[0] else scores.reshape(0, 0)
+    rows = as_written(scores.reshape(scores.shape[0], -1) if scores.shape[0] else scores.reshape(0, 0))
     if labels is None:
-        return [[(str(index), float(score)) for index, score in enumerate(row)] for row in rows]
-    if labels.size != rows.size or labels.shape[:1] != scores.shape[:1]:
+        return [[("", score) for score in row] for row in rows]
+    if labels.size != scores.size or labels.shape[:1] != scores.shape[:1]:
         raise InvalidRequest(
             f"classes {list(labels.shape)} and scores {list(scores.shape)} differ; Classify expects a class for each score"
         )
-    names = labels.reshape(rows.shape)
-    return [[(text_of("classes", name), float(score)) for name, score in zip(*pair)] for pair in zip(names, rows)]
+    names = labels.reshape(len(rows), -1) if len(rows) else labels.reshape(0, 0)
+    return [[(text_of("classes", name), score) for name, score in zip(*pair)] for pair in zip(names, rows)]
 
 
 def regressions_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:

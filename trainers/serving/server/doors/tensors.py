@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from trainers.serving.server.errors import InvalidRequest
+from trainers.serving.server.packed import predictions_json
 from trainers.serving.server.signatures import Signature, TensorSpec
 
-__all__ = ["from_json", "from_proto", "is_base64", "text_of", "to_json", "to_proto"]
+__all__ = ["as_written", "decoded_base64", "from_json", "from_proto", "is_base64", "text_of", "to_json", "to_proto"]
 
 _MOST_DIMS = 64  # NumPy's limit; the product of many more sizes would take hours
 _REPEATED_BYTES = 1 << 20  # of an array whose values were not all sent
@@ -65,6 +67,7 @@ def _check_size(name: str, proto: Any, sizes: list[int], max_bytes: int) -> None
         )
 
 
+_WHITE_SPACE = dict.fromkeys(map(ord, " \t\n\v\f\r"))
 _FIELDS = {
     "float32": "float_val",
     "float64": "double_val",
@@ -156,6 +159,20 @@ def is_base64(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"b64"} and isinstance(value["b64"], str)
 
 
+def decoded_base64(text: str) -> bytes:
+    """Returns what a text of base64 says; as to TensorFlow Serving white space is nothing, `.` pads as `=` does, and no padding is needed.
+
+    Raises:
+        ValueError: it is no base64, or its padding is of another length.
+    """
+    text = text.translate(_WHITE_SPACE)
+    digits = text.rstrip("=.")
+    missing = -len(digits) % 4
+    if len(text) - len(digits) not in (0, missing):
+        raise ValueError
+    return base64.b64decode(digits + "=" * missing, validate=True)
+
+
 def _from_value(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
     if spec.is_string:
         try:
@@ -202,7 +219,7 @@ def _decoded(name: str, value: Any) -> Any:
         try:
             if not is_base64(value):
                 raise TypeError
-            return base64.b64decode(value["b64"], validate=True)
+            return decoded_base64(value["b64"])
         except (TypeError, ValueError):
             raise InvalidRequest(f"input {name!r}: an object must be {{'b64': BASE64}}") from None
     if isinstance(value, str):
@@ -260,11 +277,20 @@ def to_json(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
     return {"predictions": [dict(zip(columns, row)) for row in zip(*columns.values())]}
 
 
+def as_written(array: np.ndarray) -> Any:
+    """Returns the numbers of a tensor in nested lists, those of float32 as what its fewest digits say: 0.1, not 0.10000000149011612."""
+    if array.dtype == np.float64 or array.dtype.kind in "biu":
+        return array.tolist()
+    texts = predictions_json({"": array.astype(np.float32)[None]}, [(0, 1)])
+    assert texts is not None, "it writes numbers"
+    return json.loads(texts[0])["predictions"][0]
+
+
 def _to_value(name: str, array: np.ndarray) -> Any:
     if array.dtype.kind == "c":
         raise InvalidRequest(f"output {name!r} is of {array.dtype.name}, which JSON has no form for; ask over gRPC")
     if array.dtype != object:
-        return array.tolist()
+        return as_written(array)
     encode = name.endswith("_bytes")
 
     def value(each: Any) -> Any:
