@@ -28,18 +28,21 @@ def grow(
     """
     assert [work(size) for size in sizes] == [size * units for size in sizes]
     taken: dict[int, list[float]] = {size: [] for size in sizes}
+    clock: dict[int, list[float]] = {size: [] for size in sizes}
     for _ in range(rounds):
         for size in sizes:
             done: list[int] = []
             timing = timed(lambda size=size, done=done: done.append(work(size)))  # type: ignore[misc]
             assert done == [size * units]
             taken[size].append(timing.cpu_s)
+            clock[size].append(timing.wall_s)
     seconds = [statistics.median(taken[size]) for size in sizes]
     fixed, slope = line(sizes, seconds)
     extra = {
         "unit": unit,
         "sizes": list(sizes),
         "cpu_s": [round(each, 6) for each in seconds],
+        "wall_s": [round(statistics.median(clock[size]), 6) for size in sizes],
         "spread_cpu_s": [[round(min(each), 6), round(max(each), 6)] for each in taken.values()],
         "fixed_cpu_s": round(fixed, 6),
         "slope_cpu_us": round(1e6 * slope, 4),

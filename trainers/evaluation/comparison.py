@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +12,25 @@ import numpy as np
 
 from trainers.evaluation.accumulators.sampling import PARTS, Intervals, half_width
 from trainers.evaluation.metric_names import canonical
+from trainers.evaluation.metrics import TASKS, own_results
 from trainers.evaluation.result import EvaluationResult
 from trainers.evaluation.thresholds import lower_is_better
 
 __all__ = ["Change", "Comparison", "compare"]
 
 LEAST_ROWS = 100  # segments of fewer decide nothing
+_FROM_ZERO = (
+    "accuracy",
+    "auc",
+    "precision",
+    "recall",
+    "f1_score",
+    "sensitivity",
+    "specificity",
+    "predictive_value",
+    "ppv",
+    "npv",
+)
 _NEITHER = ("calibration", "mean_label", "mean_prediction", "example_count", "predicted_positive_rate")
 
 
@@ -168,10 +182,21 @@ def _direction(metric: str, change: float) -> str:
 
 def _is_lost(metric: str, before: float, after: float) -> bool:
     """Whether a metric is no number any more that was one, other than the worst: a model without false alarms has no precision of 0."""
-    worst = 0.0
+    if not math.isfinite(before) or math.isfinite(after):
+        return False
+    name = metric.rpartition("/")[2]
     if lower_is_better(metric):
-        worst = 1.0 if "rate" in canonical(metric.rpartition("/")[2]) else math.inf
-    return math.isfinite(before) and not math.isfinite(after) and before != worst
+        worst = 1.0 if "rate" in canonical(name) else math.inf
+    else:  # what may be below 0, such as a correlation, is not at its worst there
+        worst = 0.0 if _is_from_zero(name) else -math.inf
+    return before != worst
+
+
+def _is_from_zero(name: str) -> bool:
+    """Whether a metric of which more is better has 0 as its least value: our own have; of others those known to."""
+    if any(own_results([name], task, sys.maxsize)[0] for task in TASKS):
+        return True
+    return any(part in canonical(name).lower() for part in _FROM_ZERO)
 
 
 def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:

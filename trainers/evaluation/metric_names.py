@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping
 
-__all__ = ["CLASSES", "FAIRNESS_RATES", "RESULT_NAMES", "canonical", "result_name"]
+import numpy as np
+
+__all__ = ["CLASSES", "FAIRNESS_RATES", "RESULT_NAMES", "canonical", "is_number_text", "result_name", "threshold_text"]
 
 _NAMES = {
     "auc": ("AUC", "auc"),
@@ -63,6 +65,16 @@ def canonical(name: str) -> str:
     return re.sub(r"^(macro|micro|weighted)_f1$", r"\1_f1_score", found)
 
 
+def is_number_text(text: str) -> bool:
+    """Whether what stands after "@" in a metric's name is a threshold: digits with a point somewhere, or an exponent."""
+    return re.fullmatch(r"(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", text) is not None
+
+
+def threshold_text(threshold: float | str) -> str:
+    """Returns a threshold as names of results have it: every digit that tells it from another number, and no more."""
+    return np.format_float_positional(float(threshold), trim="-")
+
+
 def result_name(metric: str, computed: Container[str]) -> str:
     """Returns the name in results of a metric, by whatever name it is asked for; one that was not computed is left as it is.
 
@@ -76,8 +88,8 @@ def result_name(metric: str, computed: Container[str]) -> str:
     output, slash, rest = metric.rpartition("/")
     base, at, threshold = rest.partition("@")
     name = canonical(base)
-    if re.fullmatch(r"[\d.]+", threshold):
-        threshold = f"{float(threshold):g}" if threshold.count(".") <= 1 and threshold != "." else threshold
+    if is_number_text(threshold):
+        threshold = threshold_text(threshold)
     for each in (name, *_OF_CLASSES.get(name, ())):
         if f"{output}{slash}{each}{at}{threshold}" in computed:
             return f"{output}{slash}{each}{at}{threshold}"

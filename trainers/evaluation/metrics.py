@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from engine.core.errors import ConfigError
-from trainers.evaluation.metric_names import FAIRNESS_RATES, canonical, result_name
+from trainers.evaluation.metric_names import FAIRNESS_RATES, canonical, is_number_text, result_name, threshold_text
 
 __all__ = ["TASKS", "check_judged", "default_metrics", "own_results"]
 
@@ -92,8 +92,8 @@ def own_results(metrics: Sequence[str], task: str, classes: int = 2) -> tuple[li
             base = canonical(base)
             if not at:
                 base = _ALIASES.get(task, {}).get(base, base)
-            if at and re.fullmatch(r"\d*\.?\d+", rest):
-                rest = f"{float(rest):g}"
+            if at and is_number_text(rest):
+                rest = threshold_text(rest)
             found = f"{base}{at}{rest}"
             if found not in names and not re.fullmatch(pattern, found):
                 others.append(name)

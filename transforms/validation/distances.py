@@ -81,5 +81,6 @@ def _cut(buckets: np.ndarray, edges: np.ndarray) -> np.ndarray:
     found = np.zeros(len(edges) - 1)
     for low, high, count in buckets.tolist():
         inside = (edges[:-1] >= low) & (edges[1:] <= high)
-        found[inside] += count * (np.diff(edges)[inside] / (high - low))
+        part = 1.0 if np.isfinite(high - low) else 0.5  # a width may be more than the largest float
+        found[inside] += count * (np.diff(edges * part)[inside] / (high * part - low * part))
     return found

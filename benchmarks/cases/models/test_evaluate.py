@@ -1,10 +1,17 @@
-"""Metrics by segment from whole batches, beside TFMA's own combiners row by row, on the same rows in the same run."""
+"""Metrics by segment from whole batches, beside TFMA's own combiners row by row, on the same rows in the same run; whole evaluations.
+
+FULLPASS_BENCH_EVALUATE_ROWS (300,000) sets the rows of a whole evaluation, which is also made of ten times as many, and
+FULLPASS_BENCH_ROUNDS (3) how often.
+"""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import pytest
 
+from benchmarks.harness.growth import grow
 from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
@@ -177,3 +184,56 @@ def test_metrics_of_larger_predictions_by_segment_faster_than_tfmas_own_run(benc
 def test_growth_with_rows_and_cost_of_intervals(benchmark, count, intervals):
     benchmark.pedantic(lambda: ours(count, intervals), rounds=1)
     benchmark.extra_info["records_per_s"] = round(count / benchmark.stats["mean"])
+
+
+SIZE = int(os.environ.get("FULLPASS_BENCH_EVALUATE_ROWS", "300000"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """An exported model of flights with its transform graph, and the directories of `SIZE` and of ten times as many raw rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tests.support.flights import LABEL, flights_table, make_flights
+    from trainers.export.export import export_saved_model
+
+    folder = tmp_path_factory.mktemp("flights")
+    made = make_flights(folder)
+    export_saved_model(
+        made.model, folder / "models", transform_graph=made.graph, raw_feature_spec=made.spec, label=LABEL
+    )
+    table = flights_table(min(SIZE, 300_000))
+    rng = np.random.default_rng(11)
+    for times in (1, 10):
+        out = folder / f"rows-{times * SIZE}"
+        out.mkdir()
+        for part in range(times):
+            drawn = table.take(pa.array(rng.permutation(SIZE) % table.num_rows))
+            segments = pa.array(rng.integers(0, SLICES, SIZE))
+            pq.write_table(drawn.append_column("segment", segments), out / f"{part:02d}.parquet", row_group_size=16384)
+    return folder
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("intervals", ["jackknife", "bootstrap"])
+@pytest.mark.timeout(7200)
+def test_whole_evaluation_of_nine_metrics_in_20_segments(benchmark, trained, intervals):
+    from tests.support.flights import LABEL
+    from trainers.evaluation.evaluate import evaluate
+    from trainers.evaluation.metrics import default_metrics
+
+    def evaluated(rows: int) -> int:
+        result = evaluate(
+            trained / "models",
+            trained / f"rows-{rows}",
+            LABEL,
+            slices=["segment"],
+            metrics=default_metrics("binary"),
+            intervals=intervals,
+        )
+        assert len(result.slices) == SLICES and len(result.overall) == 10  # nine, and the number of rows
+        assert all(np.isfinite(each.half_widths["auc"]) for each in result.slices)
+        return result.rows
+
+    grow(benchmark, "row", (SIZE, 10 * SIZE), evaluated, int(os.environ.get("FULLPASS_BENCH_ROUNDS", "3")))

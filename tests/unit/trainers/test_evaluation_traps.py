@@ -107,7 +107,7 @@ def test_different_bytes_are_different_segments_and_minus_zero_is_zero(models, t
 
 
 def test_segments_by_what_is_not_one_value_are_refused_by_name(models, tmp_path):
-    for values in ([{"a": 1}] * ROWS, [[1, 2]] * ROWS):
+    for values in ([{"a": 1}] * ROWS, [[1, 2]] * ROWS, [[[1]]] * ROWS):
         with pytest.raises(ConfigError, match=r"slices: column 's' .*one"):
             _evaluate(models, tmp_path, {"s": values}, slices=["s"])
 
@@ -379,6 +379,16 @@ def test_model_without_false_alarms_may_replace_one_of_which_all_were_false(mode
     for some in ((0.1, 0.0, 1.0), (0.0, 0.1, 1.0), (0.0, 0.0, 0.9)):
         assert len(compare(with_values(*some), with_values(nan, nan, nan)).reasons) == 1
     assert compare(_result(precision=0.0, auc=0.9), _result(precision=nan, auc=0.9)).may_replace
+
+
+@pytest.mark.parametrize(
+    ("metric", "worst"),
+    [("precision", True), ("recall@0.3", True), ("negative_predictive_value", True), ("r2_score", False)],
+)
+def test_zero_is_the_worst_of_what_is_never_below_it_alone(metric, worst):
+    before, after = ({"auc": 0.9, metric: value} for value in (0.0, float("nan")))
+    assert compare(_result(**before), _result(**after)).may_replace == worst
+    assert not compare(_result(**{**before, metric: -0.5}), _result(**after)).may_replace
 
 
 def test_comparison_says_what_its_values_are_not_of():

@@ -58,6 +58,53 @@ def test_intervals_hold_the_truth_at_their_rate(truth, intervals):
             assert np.median(paired) < 0.8 * np.median(alone), name  # that is what pairing is for
 
 
+def _classes(rows, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 4))
+    weights = np.exp(x)
+    return (x + rng.gumbel(size=x.shape)).argmax(1).astype(float), weights / weights.sum(1, keepdims=True), None
+
+
+def _labels(rows, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 3))
+    return (rng.uniform(size=x.shape) < 1 / (1 + np.exp(np.arange(3) - x))).astype(float), 1 / (1 + np.exp(-x)), None
+
+
+def _queries(rows, seed):
+    rng = np.random.default_rng(seed)
+    queries, x = np.arange(rows) // 8, rng.normal(size=rows)
+    gains = np.minimum(rng.poisson(np.exp(0.7 * x + 0.5 * rng.normal(size=rows // 8)[queries] - 1)), 4)
+    return gains.astype(float), x + rng.normal(size=rows), queries
+
+
+_RANKING = ["ndcg_at_5", "mrr", "map", "recall_at_3"]
+
+
+@pytest.mark.parametrize(
+    ("task", "draw", "names", "intervals"),
+    [
+        ("multiclass", _classes, ["macro_f1_score", "balanced_accuracy", "macro_auc"], Intervals.JACKKNIFE),
+        ("multilabel", _labels, ["macro_f1_score", "micro_f1_score", "subset_accuracy"], Intervals.BOOTSTRAP),
+        ("regression", _queries, _RANKING, Intervals.JACKKNIFE),
+        ("regression", _queries, _RANKING, Intervals.BOOTSTRAP),
+    ],
+)
+def test_intervals_of_classes_and_rankings_hold_the_truth_at_their_rate(task, draw, names, intervals):
+    def table(rows, seed, groups, how):
+        labels, predictions, queries = draw(rows, seed)
+        found = MetricTable(task, how, 4 if task == "multiclass" else 3, names)
+        found.update(groups, labels, predictions, np.ones(rows), np.arange(rows), queries)
+        return found
+
+    true = table(200_000, 1, np.zeros(200_000, np.int64), Intervals.NONE).results(1)
+    of_sets = table(SETS * ROWS, 2, np.repeat(np.arange(SETS), ROWS), intervals)
+    values, halves = of_sets.results(SETS), of_sets.half_widths(SETS)
+    for name in names:
+        covered = (np.abs(values[name] - true[name][0]) <= halves[name]).sum()
+        assert 176 <= covered <= 200, (name, covered)  # the interval of a mean of 20 samples is a little too narrow
+
+
 def _result(labels, predictions, data="d", **facts):
     table = _table(labels, predictions, np.zeros(len(labels), np.int64), Intervals.JACKKNIFE)
     overall = {

@@ -5,6 +5,7 @@ import pytest
 
 sklearn = pytest.importorskip("sklearn.metrics")
 
+from engine import DataError  # noqa: E402
 from trainers.evaluation.accumulators.metric_table import Intervals, MetricTable  # noqa: E402
 from trainers.evaluation.metrics import own_results  # noqa: E402
 
@@ -138,6 +139,33 @@ def test_rankings_whose_queries_lie_anywhere(intervals):
             assert found[group][name] == pytest.approx(np.mean(values[name]), abs=within), name
             spread = np.std(values[name], ddof=1) / np.sqrt(len(values[name]))
             assert 0.3 * 1.96 * spread < widths[name][group] < 3 * 1.96 * spread, name
+
+
+def test_query_counts_by_the_one_weight_that_its_rows_have():
+    rng = np.random.default_rng(7)
+    queries, labels, predictions = rng.permutation(300) % 40, rng.choice([0.0, 1.0], 300), rng.uniform(size=300)
+    each, zeros = rng.uniform(0.5, 2, 40), np.zeros(300, np.int64)
+    ((found, *_), _), (alone, _) = (
+        _found("regression", ["map"], labels, predictions, each[queries], groups, queries)
+        for groups in (zeros, queries % GROUPS)
+    )
+    values = []
+    for query in range(40):
+        mine = queries == query
+        relevant = labels[mine] > 0
+        values.append(sklearn.label_ranking_average_precision_score([relevant], [predictions[mine]]))
+    assert all(labels[queries == query].any() for query in range(40)) and len(alone) == GROUPS
+    assert found["map"] == pytest.approx(np.average(values, weights=each), rel=1e-9)
+    mixed = each[queries]
+    mixed[37] = 9.0
+    with pytest.raises(DataError, match=r"1 of 40 queries have rows of different weights, one of them from .* to 9;"):
+        _found("regression", ["map"], labels, predictions, mixed, zeros, queries)
+    one = _found("regression", ["map"], labels, predictions, mixed, zeros, zeros)[0][
+        0
+    ]  # its weight is that of nothing else
+    assert one["map"] == pytest.approx(
+        sklearn.label_ranking_average_precision_score([labels > 0], [predictions]), rel=1e-9
+    )
 
 
 def test_ndcg_by_hand():

@@ -75,6 +75,8 @@ def test_eval_config_becomes_settings(tmp_path):
     assert found.reports(SliceResult(key={"day": 1, "hour": 3}, rows=60, metrics={}))
     assert not found.reports(SliceResult(key={"day": 1, "hour": 4}, rows=60, metrics={}))
     assert not found.reports(SliceResult(key={"hour": 4}, rows=49, metrics={}))
+    for value in (3.0, "3", True, None):  # a number is the value, however it is written; a text is its letters
+        assert found.reports(SliceResult(key={"day": 1, "hour": value}, rows=60, metrics={})) == (value in (3.0, "3"))
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,11 @@ def test_distances_worked_by_hand():
     points = jensen_shannon_of_histograms(histogram((7, 7, 3)), histogram((7, 7, 1), (8, 8, 1)))
     assert points == pytest.approx(jensenshannon([1, 0], [0.5, 0.5], base=2) ** 2)
     assert jensen_shannon_of_histograms(histogram(), histogram((0, 1, 1))) is None
+    huge = histogram((-1.5e308, 1.5e308, 4))  # its width is no float
+    assert jensen_shannon_of_histograms(huge, huge) == 0
+    assert jensen_shannon_of_histograms(huge, histogram((0, 1.5e308, 7))) == pytest.approx(
+        jensenshannon([0.5, 0.5], [0, 1], base=2) ** 2
+    )
 
 
 @pytest.fixture(scope="module")

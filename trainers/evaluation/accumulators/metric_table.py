@@ -17,6 +17,7 @@ from trainers.evaluation.accumulators.ranking import RankedRows
 from trainers.evaluation.accumulators.row_sums import BinarySums, CalibrationBins, PinballSums, RegressionSums
 from trainers.evaluation.accumulators.sampling import PARTS, Intervals, half_width, part_of, poisson_counts
 from trainers.evaluation.accumulators.score_histogram import ScoreHistogram
+from trainers.evaluation.metric_names import threshold_text
 
 __all__ = ["PARTS", "RANKING", "Intervals", "MetricTable", "poisson_counts"]
 
@@ -183,4 +184,4 @@ class _AtThreshold(BinarySums):
 
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns the metrics of each group."""
-        return {f"{name}@{self.threshold:g}": values for name, values in super().results(size).items()}
+        return {f"{name}@{threshold_text(self.threshold)}": values for name, values in super().results(size).items()}

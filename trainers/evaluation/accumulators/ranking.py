@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.core.errors import DataError
 from trainers.evaluation.accumulators.grouped_sums import ratio
 from trainers.evaluation.accumulators.sampling import PARTS, Intervals, part_of, poisson_counts
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RankedRows"]
 
+_SAME = 1e-5  # part by which weights may differ that are meant to be one: those of float32 do, as TFMA allows
 _FIELDS = ("groups", "queries", "labels", "predictions", "weights")
 
 
 class RankedRows:
-    """Rows by group and query; a metric of a group is the mean of its queries, by the weight of each one's first row.
+    """Rows by group and query; a metric of a group is the mean of its queries, by the weight that all rows of one have.
 
     Args:
         names: results wanted: "ndcg", "ndcg_at_10", "mrr", "map", "precision_at_5", "recall_at_5".
@@ -66,7 +68,11 @@ class RankedRows:
         self.rows = [{name: arrays[name] for name in _FIELDS}]
 
     def results(self, size: int) -> dict[str, np.ndarray]:
-        """Returns float64 [size] for each metric; NaN for a group none of whose queries has a relevant row."""
+        """Returns float64 [size] for each metric; NaN for a group none of whose queries has a relevant row.
+
+        Raises:
+            DataError: rows of a query have different weights.
+        """
         groups, _, weights, values = self._queries()
         return {name: _means(groups, weights, value, size) for name, value in values.items()}
 
@@ -92,8 +98,23 @@ class RankedRows:
         new = np.ones(len(groups), bool)
         new[1:] = (groups[1:] != groups[:-1]) | (queries[1:] != queries[:-1])
         starts = np.flatnonzero(new)
+        if len(starts) > len(np.unique(groups[starts])):  # the weight of a group's only query has no effect
+            _refuse_mixed_weights(weights, starts)
         values = _of_queries(self.names, starts, gains, scores)
         return groups[starts], queries[starts], weights[starts], values
+
+
+def _refuse_mixed_weights(weights: np.ndarray, starts: np.ndarray) -> None:
+    """One row's weight for all would let the model's order, or the data's, decide what a query counts; TFMA refuses them, too."""
+    low, high = np.minimum.reduceat(weights, starts), np.maximum.reduceat(weights, starts)
+    differ = np.flatnonzero(high - low > _SAME * high)
+    if len(differ):
+        first = differ[0]
+        raise DataError(
+            f"{len(differ):,} of {len(starts):,} queries have rows of different weights, one of them from {low[first]:g} to "
+            f"{high[first]:g}; a metric of rankings counts a query as a whole: give all rows of a query one weight, or evaluate "
+            "rankings without weight"
+        )
 
 
 def _means(groups: np.ndarray, weights: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:

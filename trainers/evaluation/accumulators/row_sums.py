@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.evaluation.accumulators.grouped_sums import DenseSums, ratio, summed_by_group
+from trainers.evaluation.metric_names import threshold_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -178,4 +179,4 @@ class PinballSums(DenseSums):
     def results(self, size: int) -> dict[str, np.ndarray]:
         """Returns the loss of each group."""
         total, loss = self.padded(size)
-        return {f"pinball_loss@{self.quantile:g}": ratio(loss, total)}
+        return {f"pinball_loss@{threshold_text(self.quantile)}": ratio(loss, total)}

@@ -87,7 +87,9 @@ def one_value(column: pa.Array, name: str) -> pa.Array:
     Raises:
         ConfigError: a row has several.
     """
-    if pa.types.is_nested(column.type) and not is_list(column.type):
+    if isinstance(column, pa.ExtensionArray):  # a UUID, for one: its bytes
+        column = column.storage
+    if pa.types.is_nested(column.type) and (not is_list(column.type) or pa.types.is_nested(column.type.value_type)):
         raise ConfigError(f"slices: column {name!r} is {column.type}; segments need one value a row")
     if pa.types.is_dictionary(column.type) or not is_list(column.type):
         return column
@@ -126,7 +128,12 @@ def encoded_values(column: pa.Array, name: str) -> pa.DictionaryArray:
         column = column.cast(pa.float32())
     if column.type == pa.time64("ns"):  # Python's times end at microseconds: different ones would be one
         column = column.cast(pa.string())
-    return column.dictionary_encode()
+    try:
+        return column.dictionary_encode()
+    except pa.ArrowNotImplementedError:  # runs of values, for one
+        raise ConfigError(
+            f"slices: column {name!r} is {column.type}, which makes no segments; write it as another type"
+        ) from None
 
 
 def _codes(column: pa.Array, name: str) -> tuple[np.ndarray, list[Any]]:

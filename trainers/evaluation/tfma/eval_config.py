@@ -50,7 +50,7 @@ class EvalSettings:
         if segment.rows < self.min_rows:
             return False
         wanted = [values for columns, values in self.only if columns == tuple(segment.key)]
-        return not wanted or any(all(str(segment.key[c]) == v for c, v in values.items()) for values in wanted)
+        return not wanted or any(all(_is_value(segment.key[c], v) for c, v in values.items()) for values in wanted)
 
 
 def read_eval_config(path: str | os.PathLike[str]) -> EvalSettings:
@@ -202,6 +202,16 @@ def _slices(
         else:
             every.add(columns)
     return slices, [each for each in only if each[0] not in every]
+
+
+def _is_value(value: Any, text: str) -> bool:
+    """Whether a segment's value is what feature_values says in text: "1" and "1.0" are the number 1, as in TFMA."""
+    if str(value) == text:
+        return True
+    try:
+        return isinstance(value, (int, float)) and value == (float(text) if "." in text else int(text))
+    except ValueError:
+        return False
 
 
 def _intervals(options: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.core.json_text import parse_json
-from trainers.evaluation.metric_names import canonical
+from trainers.evaluation.metric_names import canonical, threshold_text
 
 __all__ = ["COUNTS", "metrics_of", "of_itself"]
 
@@ -163,5 +164,7 @@ def _aggregate(spec: Any) -> str:
     )
 
 
-def _number(value: float) -> str:
-    return f"{float(value):g}"
+def _number(value: Any) -> str:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigError(f"eval_config: a threshold of a metric is {value!r}; it must be a number")
+    return threshold_text(value)
