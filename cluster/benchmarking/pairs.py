@@ -114,24 +114,29 @@ def paired(
     )
 
 
-def timed(action: Callable[[], Any]) -> Timing:
+def timed(action: Callable[[], Any], below: Callable[[], float] | None = None) -> Timing:
     """Runs an action and returns its seconds; what it returns itself where it returns a `Timing`.
 
     Processor time is that of all threads of this process and of all processes below it, whether they end in the run or go on:
     `time.process_time` leaves children out, and a run whose work they do (workers of a pass, a job server, a whole pipeline) would
     seem to cost next to nothing.
+
+    Args:
+        action: what is timed.
+        below: gives the processor seconds of the processes below this one so far (`seconds_below`).
     """
-    below = _seconds_below()
+    seconds = below or seconds_below
+    before = seconds()
     start, cpu_start = time.perf_counter(), time.process_time()
     reported = action()
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     if isinstance(reported, Timing):
         return reported
     # Looking for processes is not in it. What a process used whose parent ended, too, is no longer below this one.
-    return Timing(wall_s=wall, cpu_s=max(cpu + _seconds_below() - below, cpu))
+    return Timing(wall_s=wall, cpu_s=max(cpu + seconds() - before, cpu))
 
 
-def _seconds_below() -> float:
+def seconds_below() -> float:
     """Returns what the processes below this one have used so far; those that ended count by what was left to who waited for them."""
     import psutil
 

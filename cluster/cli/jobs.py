@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterable
 
 from cluster.launchers import JobState, JobStatus, Launcher, launcher
+from cluster.launchers.log_query import LogQuery
 from cluster.launchers.state import recall
 from engine.core.errors import ConfigError
 from engine.core.exit_codes import INTERRUPTED
 
 __all__ = ["add_launcher_arguments", "chosen_launcher", "follow", "launcher_options", "show"]
 
+_TO_THE_END = LogQuery(follow=True)
 _OPTIONS = {
     "kubernetes": ("kind", "namespace", "context", "kubeconfig"),
     "ray": ("address", "placement"),
@@ -76,15 +78,13 @@ def show(statuses: Iterable[JobStatus], *, as_json: bool) -> None:
             print(f"  {task.role}-{task.index}  {task.state.value}{where}{restarts}")
 
 
-def follow(
-    place: Launcher, job: str, *, role: str | None = None, index: int | None = None, tail: int | None = None
-) -> int:
+def follow(place: Launcher, job: str, query: LogQuery = _TO_THE_END) -> int:
     """Prints a job's lines until it has finished and returns the exit code: 0 where it succeeded.
 
     Ctrl-C leaves the job running and says how to cancel it.
     """
     try:
-        for line in place.logs(job, follow=True, role=role, index=index, tail=tail):
+        for line in place.lines(job, query):
             print(line, flush=True)
         status = place.wait(job)
     except KeyboardInterrupt:

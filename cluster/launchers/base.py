@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.launchers.log_query import LogQuery
 from cluster.launchers.status import JobStatus, LogLine
 from cluster.spec import JobSpec
 from engine.core.errors import FullpassError
@@ -64,7 +65,6 @@ class Launcher(abc.ABC):
             JobNotFound: there is none of that name.
         """
 
-    @abc.abstractmethod
     def logs(
         self,
         name: str,
@@ -82,7 +82,16 @@ class Launcher(abc.ABC):
             role: only members of this role.
             index: only the member with this index.
             tail: only the last lines of each member.
+
+        Raises:
+            ConfigError: `tail` is negative, or the job has no such member (Kubernetes: its pods may be yet to come).
+            JobNotFound: there is no job of that name.
         """
+        return self.lines(name, LogQuery(follow=follow, role=role, index=index, tail=tail))
+
+    @abc.abstractmethod
+    def lines(self, name: str, query: LogQuery) -> Iterator[LogLine]:
+        """Yields the lines that are asked for; as `logs`, with its options as one object."""
 
     @abc.abstractmethod
     def cancel(self, name: str) -> None:

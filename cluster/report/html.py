@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster.report.model import Chart, Page
-from engine.core.errors import ConfigError, DataError
+from engine.core.errors import ConfigError
 from engine.core.text_encoding import visible
-from engine.storage.atomic import atomic_file
+from engine.storage.atomic import write_if_room
 
 __all__ = ["check_extra", "render_html"]
 
@@ -90,12 +90,7 @@ def _vega() -> str:
     script = vl_convert.javascript_bundle(_EMBED)
     script = script if script.endswith(";") else f"{script};"
     script += "" if script.endswith(_EMBED) else _EMBED.replace("vegaEmbed", "window.fullpassEmbed")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with atomic_file(file) as temporary:
-            temporary.write_text(script, encoding="utf-8")
-    except (OSError, DataError):  # of atomic_file's, where the disk is full or read-only
-        pass  # a home that cannot be written to costs the next page its seconds, no more
+    write_if_room(file, script.encode())  # a home that cannot be written to costs the next page its seconds, no more
     return script
 
 

@@ -11,8 +11,6 @@ from engine.core import environment, run_log
 
 __all__ = ["Progress"]
 
-_LINE_EVERY_S = 10.0  # lines stay in a log, where a bar would not
-
 
 class Progress:
     """Shows how far a piece of work has come: done of total, rate, time left.
@@ -24,7 +22,12 @@ class Progress:
         label: what is being done, e.g. "analyze".
         total: units in all, or None where unknown.
         unit: name of the unit, e.g. "rows".
+
+    Attributes:
+        line_every_s: seconds between two lines; lines stay in a log, where a bar would not.
     """
+
+    line_every_s: float = 10.0
 
     def __init__(self, label: str, total: int | None, unit: str = "rows") -> None:
         self.label, self.total, self.unit = label, total, unit
@@ -67,7 +70,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=note)
         now = time.monotonic()
-        if now - self._last_line >= _LINE_EVERY_S:
+        if now - self._last_line >= self.line_every_s:
             self._last_line = now
             line = self._line(now, note)
             run_log.record(line)

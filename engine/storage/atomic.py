@@ -21,7 +21,14 @@ from pathlib import Path
 from engine.core.errors import DataError, NoRoom
 from engine.machine.lock import hold_directory, unheld
 
-__all__ = ["atomic_directory", "atomic_file", "fsync_directory", "remove_abandoned", "remove_leftovers"]
+__all__ = [
+    "atomic_directory",
+    "atomic_file",
+    "fsync_directory",
+    "remove_abandoned",
+    "remove_leftovers",
+    "write_if_room",
+]
 
 
 def fsync_directory(path: str | os.PathLike[str]) -> None:
@@ -92,6 +99,22 @@ def atomic_file(path: str | os.PathLike[str], mode: int | None = None) -> Iterat
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def write_if_room(path: str | os.PathLike[str], data: bytes, mode: int | None = None) -> bool:
+    """Writes a file that nobody must have, as of a cache or for a progress bar; returns whether it could be written.
+
+    Args:
+        path: final local path.
+        data: its content.
+        mode: as of `atomic_file`.
+    """
+    try:
+        with atomic_file(path, mode) as temporary:
+            temporary.write_bytes(data)
+    except (OSError, DataError):  # a full or read-only disk is a DataError of atomic_file's
+        return False
+    return True
 
 
 @contextlib.contextmanager

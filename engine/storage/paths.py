@@ -118,15 +118,27 @@ def stat(path: str) -> tuple[int, int]:
     Raises:
         DataError: the file is not there.
     """
+    return change_mark(path)[:2]
+
+
+def change_mark(path: str) -> tuple[int, int, int]:
+    """Returns (size in bytes, modification time in ns, time of the last change in ns) of a file: another one, another content.
+
+    Of local files the last is the time that no program can set: `cp -p`, `rsync -t` and `tar` give new content the old time and,
+    often enough, the old size. A remote file has none: 0.
+
+    Raises:
+        DataError: the file is not there.
+    """
     if is_remote(path):
         from engine.storage import remote
 
-        return remote.stat(path)
+        return *remote.stat(path), 0
     try:
         status = os.stat(local_path(path))
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", path=path) from error
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def exists(path: str) -> bool:

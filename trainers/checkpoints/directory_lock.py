@@ -27,7 +27,7 @@ from engine.storage import tree as storage
 __all__ = ["DirectoryLock", "lock_directory"]
 
 LEASE_S = 60.0
-_RENEW_S = 10.0
+RENEW_S = 10.0
 _WAIT_S = 20.0
 _SETTLE_S = 0.5
 _NAME = "training.lock"
@@ -43,19 +43,22 @@ class DirectoryLock:
         """Gives the directory free."""
 
 
-def lock_directory(directory: str, run_id: str = "", wait_s: float = _WAIT_S) -> DirectoryLock:
+def lock_directory(
+    directory: str, run_id: str = "", wait_s: float = _WAIT_S, lease_s: float = LEASE_S, renew_s: float = RENEW_S
+) -> DirectoryLock:
     """Returns the lock of a training directory.
 
     Args:
         directory: local, or a URI.
         run_id: of the group that this process belongs to: a member that was restarted takes over from the one before.
         wait_s: seconds to wait for another run that may just be ending.
+        lease_s: on a store without locks, a lease that was not renewed for as long is free.
+        renew_s: seconds between two renewals of such a lease.
 
     Raises:
         ConfigError: another training run uses it.
     """
-    kind: type[_FileLock | _Lease] = _FileLock if storage.is_local(directory) else _Lease
-    lock = kind(directory, run_id)
+    lock = _FileLock(directory) if storage.is_local(directory) else _Lease(directory, run_id, lease_s, renew_s)
     until, said = time.monotonic() + wait_s, False
     while True:
         holder = lock.take()
@@ -90,7 +93,7 @@ def _who(holder: dict[str, Any]) -> str:
 
 
 class _FileLock(DirectoryLock):
-    def __init__(self, directory: str, run_id: str) -> None:
+    def __init__(self, directory: str) -> None:
         self._directory, self._held = directory, contextlib.ExitStack()
 
     def take(self) -> dict[str, Any] | None:
@@ -132,7 +135,8 @@ def _is_gone(mark: str) -> bool:
 
 
 class _Lease(DirectoryLock):
-    def __init__(self, directory: str, run_id: str) -> None:
+    def __init__(self, directory: str, run_id: str, lease_s: float, renew_s: float) -> None:
+        self._lease_s, self._renew_s = lease_s, renew_s
         self._path, self._me = posixpath.join(directory, _NAME), _me(run_id)
         self._ended = threading.Event()
         self._taken_by: dict[str, Any] = {}
@@ -152,7 +156,7 @@ class _Lease(DirectoryLock):
         return None
 
     def _is_free(self, holder: dict[str, Any]) -> bool:
-        if time.time() - float(holder.get("renewed_at", 0.0)) > LEASE_S:
+        if time.time() - float(holder.get("renewed_at", 0.0)) > self._lease_s:
             return True
         if holder.get("run_id") and holder["run_id"] == self._me["run_id"]:
             return True
@@ -164,7 +168,7 @@ class _Lease(DirectoryLock):
         storage.write_text(self._path, json.dumps({**self._me, "renewed_at": time.time()}))
 
     def _renew(self) -> None:
-        while not self._ended.wait(_RENEW_S):
+        while not self._ended.wait(self._renew_s):
             with contextlib.suppress(Exception):  # a store that is away for a moment stops no training
                 holder = _parsed(storage.read_text(self._path))
                 if holder.get("token") not in (None, self._me["token"]):
@@ -177,7 +181,7 @@ class _Lease(DirectoryLock):
         if self._taken_by:
             raise ConfigError(
                 f"{posixpath.dirname(self._path)}: {_who(self._taken_by)} took this directory over, since the lease was not renewed "
-                f"for {LEASE_S:g} s; this run ends, that one goes on"
+                f"for {self._lease_s:g} s; this run ends, that one goes on"
             )
 
     def release(self) -> None:

@@ -1,11 +1,10 @@
 """Encoding of accumulator states: numpy arrays and JSON values as bytes, versioned, without pickle.
 
-Layout: 4 bytes magic, uint32 length of a JSON header, the header, then the arrays' raw bytes one after another.
+A frame (`engine.storage.frames`) whose blobs are the arrays' raw bytes. What carries a state has checksums of its own.
 """
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +13,15 @@ import numpy as np
 
 from engine.core.errors import DataError
 from engine.core.json_text import parse_json
+from engine.storage.frames import Frame
 
 __all__ = ["decode_state", "encode_state"]
 
-_MAGIC = b"FPA1"
+_FRAME = Frame(
+    magic=b"FPAS", version=2, name="an accumulator state", remedy="run the analysis again", checks_blobs=False
+)
+_FIRST = b"FPA1"  # of states in caches of earlier versions: then uint32 length of a JSON header, the header, the arrays
+_Arrays = list[tuple[list[Any], memoryview]]
 
 
 def encode_state(name: str, version: int, arrays: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> bytes:
@@ -29,20 +33,18 @@ def encode_state(name: str, version: int, arrays: Mapping[str, Any], values: Map
         arrays: numpy arrays by key; object arrays hold bytes.
         values: anything that JSON holds, by key.
     """
-    entries, buffers = [], []
+    blobs = []
     for key, value in arrays.items():
         array = np.asarray(value)
         if array.dtype == object:
             flat = [bytes(item) for item in array.reshape(-1)]
             lengths = np.fromiter(map(len, flat), np.int64, len(flat))
             data = lengths.tobytes() + b"".join(flat)
-            entries.append([key, "bytes", list(array.shape), len(data)])
+            blobs.append(([key, "bytes", list(array.shape)], data))
         else:
             data = np.ascontiguousarray(array).tobytes()
-            entries.append([key, array.dtype.str, list(array.shape), len(data)])
-        buffers.append(data)
-    header = json.dumps({"name": name, "version": version, "arrays": entries, "values": dict(values or {})}).encode()
-    return b"".join([_MAGIC, struct.pack("<I", len(header)), header, *buffers])
+            blobs.append(([key, array.dtype.str, list(array.shape)], data))
+    return b"".join(_FRAME.pack({"name": name, "version": version, "values": dict(values or {})}, blobs))
 
 
 def decode_state(name: str, version: int, blob: bytes | memoryview) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -52,22 +54,26 @@ def decode_state(name: str, version: int, blob: bytes | memoryview) -> tuple[dic
         DataError: when the bytes are damaged or of another accumulator or version.
     """
     try:
-        if blob[:4] != _MAGIC:
-            raise ValueError(f"they begin with {blob[:4]!r}, not {_MAGIC!r}")
-        (length,) = struct.unpack_from("<I", blob, 4)
-        header = parse_json(bytes(blob[8 : 8 + length]))
-        arrays, offset = {}, 8 + length
-        for key, dtype, shape, size in header["arrays"]:
-            arrays[key] = _decode_array(blob[offset : offset + size], dtype, shape)
-            offset += size
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+        facts, blobs = _first_layout(blob) if blob[:4] == _FIRST else _FRAME.unpack(blob)
+        arrays = {key: _decode_array(data, dtype, shape) for (key, dtype, shape), data in blobs}
+    except (DataError, ValueError, KeyError, TypeError, struct.error) as error:
         raise DataError(f"these {len(blob)} bytes are not an accumulator state: {error}") from error
-    if (header["name"], header["version"]) != (name, version):
+    if (facts["name"], facts["version"]) != (name, version):
         raise DataError(
-            f"expected a state of accumulator {name!r} version {version}, got {header['name']!r} version "
-            f"{header['version']}: it was written by another version of Fullpass; run the analysis again"
+            f"expected a state of accumulator {name!r} version {version}, got {facts['name']!r} version "
+            f"{facts['version']}: it was written by another version of Fullpass; run the analysis again"
         )
-    return arrays, header["values"]
+    return arrays, facts["values"]
+
+
+def _first_layout(blob: bytes | memoryview) -> tuple[dict[str, Any], _Arrays]:
+    (length,) = struct.unpack_from("<I", blob, 4)
+    facts, view, at = parse_json(bytes(blob[8 : 8 + length])), memoryview(blob), 8 + length
+    arrays: _Arrays = []
+    for *label, size in facts.pop("arrays"):
+        arrays.append((label, view[at : at + size]))
+        at += size
+    return facts, arrays
 
 
 def _decode_array(data: bytes | memoryview, dtype: str, shape: list[int]) -> np.ndarray:

@@ -23,7 +23,15 @@ import pyarrow as pa
 from engine.core.errors import ConfigError, DataError
 from transforms.batches.graph_strings import StringsTooLarge
 
-__all__ = ["DEFAULT_MEMORY", "DEFAULT_MEMORY_BYTES", "BatchCutter", "memory_bytes", "reader_rows", "rows_within"]
+__all__ = [
+    "DEFAULT_MEMORY",
+    "DEFAULT_MEMORY_BYTES",
+    "BatchCutter",
+    "memory_bytes",
+    "peak_of_process",
+    "reader_rows",
+    "rows_within",
+]
 
 _log = logging.getLogger(__name__)
 DEFAULT_MEMORY = "2Gi"  # of a worker
@@ -42,13 +50,19 @@ class BatchCutter:
     Args:
         run: what is done with a batch. It has no effect but its result: slices are run again.
         memory_bytes: what a worker may hold; a fourth of it is for one batch in the graph.
+        peak_of: calls what it is given and returns the most bytes that the call took.
 
     Attributes:
         on_measured: called whenever the memory of a batch's records is known, before the batch is run.
     """
 
-    def __init__(self, run: Callable[[pa.RecordBatch], Any], memory_bytes: int) -> None:
-        self._run = run
+    def __init__(
+        self,
+        run: Callable[[pa.RecordBatch], Any],
+        memory_bytes: int,
+        peak_of: Callable[[Callable[[], object]], int] | None = None,
+    ) -> None:
+        self._run, self._peak_of = run, peak_of or peak_of_process
         self.on_measured: Callable[[], None] = lambda: None
         self._bound_bytes = max(memory_bytes // _SHARE, 1 << 20)
         self._lock = threading.Lock()
@@ -117,14 +131,19 @@ class BatchCutter:
         )
 
     def _peak(self, piece: pa.RecordBatch) -> int:
-        with _watching() as watch:
+        too_much = False
+
+        def run() -> None:
+            nonlocal too_much
             try:
                 self._run(piece)
             except Exception as error:
                 if not _out_of_memory(error):
                     raise
-                watch.least = self._bound_bytes
-        return watch.peak_bytes
+                too_much = True
+
+        peak = self._peak_of(run)
+        return max(peak, self._bound_bytes) if too_much else peak
 
 
 def memory_bytes(memory: int | str) -> int:
@@ -179,10 +198,15 @@ def _out_of_memory(error: Exception) -> bool:
     return tf is not None and isinstance(error, tf.errors.ResourceExhaustedError)
 
 
+def peak_of_process(call: Callable[[], object]) -> int:
+    """Returns by how many bytes the memory of this process rose at most while it made a call."""
+    with _watching() as watch:
+        call()
+    return watch.peak_bytes
+
+
 class _Watch:
     """The highest memory of the process since it was made, beyond what it held then."""
-
-    least = 0
 
     def __init__(self) -> None:
         self._resets = _reset_peak()
@@ -191,7 +215,7 @@ class _Watch:
 
     def stop(self) -> None:
         highest = _status_bytes("VmHWM:") if self._resets else _highest_bytes()
-        self.peak_bytes = max(highest - self._before, self.least, 0)
+        self.peak_bytes = max(highest - self._before, 0)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import struct
-import zlib
 from collections.abc import Iterator
 
-from engine.core.errors import DataError
+from engine.storage.frames import Frame
 from transforms.cache.cache import Unsealed
 from transforms.cache.state_keys import analyzer_key
 from transforms.passes.phases import PhasePlan
@@ -20,9 +18,8 @@ from transforms.runners.beam.stages import key_of
 
 __all__ = ["decode_state", "encode_states", "entry_key", "unsealed"]
 
-_PREFIX = b"__fullpass_v1__"
-_MAGIC = b"FPS1"
-_HEAD = struct.Struct("<4sIII")  # magic, analyzer, part, CRC-32 of what follows
+_PREFIX = b"__fullpass_v2__"  # entries of version 1, whose analyzer and part had no checksum, are not looked for
+_FRAME = Frame(magic=b"FPBS", version=2, name="an element of the analyzer cache", remedy="delete the cache")
 _Parts = list[tuple[int, int, bytes]]
 
 
@@ -55,7 +52,7 @@ def unsealed(plan: PhasePlan) -> PhasePlan:
 def encode_states(parts: _Parts) -> Iterator[bytes]:
     """Yields one element a part: [(analyzer, part, blob)]."""
     for analyzer, part, blob in parts:
-        yield _HEAD.pack(_MAGIC, analyzer, part, zlib.crc32(blob)) + blob
+        yield b"".join(_FRAME.pack({}, [((analyzer, part), blob)]))
 
 
 def decode_state(element: bytes) -> tuple[int, _Parts]:
@@ -64,14 +61,6 @@ def decode_state(element: bytes) -> tuple[int, _Parts]:
     Raises:
         DataError: for an element that is not a state, or a damaged one.
     """
-    if len(element) < _HEAD.size or not element.startswith(_MAGIC):
-        raise DataError(
-            f"an element of the analyzer cache begins with {element[:4]!r}, not {_MAGIC!r}: delete the cache"
-        )
-    _, analyzer, part, checksum = _HEAD.unpack_from(element)
-    blob = element[_HEAD.size :]
-    if zlib.crc32(blob) != checksum:
-        raise DataError(
-            f"part {part} of analyzer {analyzer} in the analyzer cache has another checksum: delete the cache"
-        )
-    return key_of(analyzer, part), [(analyzer, part, blob)]
+    _, blobs = _FRAME.unpack(element)
+    ((analyzer, part), blob) = blobs[0]
+    return key_of(analyzer, part), [(analyzer, part, bytes(blob))]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.progress import Progress
-from engine.storage.paths import is_remote, local_path, stat
+from engine.storage.paths import change_mark
 from transforms.accumulators.base import Accumulator, Part
 from transforms.cache.cache_file import SpanCache, read_span, write_span
 from transforms.cache.state_keys import analyzer_key
@@ -135,16 +135,10 @@ class CachingRunner:
 
 
 def files_mark(paths: Sequence[str]) -> str:
-    """Returns a hash of the files' names, sizes and times of change: what must be the same for a span to be the same.
-
-    Of local files also the time that no program can set: `cp -p`, `rsync -t` and `tar` give new content the old time and, often
-    enough, the old size.
-    """
+    """Returns a hash of the files' names, sizes and times of change: what must be the same for a span to be the same."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
-        size, modified_ns = stat(path)
-        changed_ns = 0 if is_remote(path) else os.stat(local_path(path)).st_ctime_ns
-        digest.update(repr((os.path.basename(path), size, modified_ns, changed_ns)).encode())
+        digest.update(repr((os.path.basename(path), *change_mark(path))).encode())
     return digest.hexdigest()
 
 

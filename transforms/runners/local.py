@@ -31,7 +31,6 @@ __all__ = ["LocalRunner"]
 
 
 _MOST_THREADS = 4  # of a process: beyond, they wait for Python's lock
-_LONG_PASS_S = 30.0  # of one core: half of it is saved by two processes, whose imports cost about six
 _PROCESSES = ("auto", "always", "never")
 
 
@@ -41,9 +40,14 @@ class LocalRunner:
     Args:
         options: "--workers=N" for another number of workers than cores, of which at most four are threads; "--processes=always"
             or "never" to choose between processes and threads ("auto": as the plan needs).
+
+    Attributes:
+        long_pass_s: a pass that is expected to take longer on one core is left to processes, where the plan needs them: half of
+            it is saved by two, whose imports cost about six seconds.
     """
 
     name = "local"
+    long_pass_s: float = 30.0
 
     def __init__(self, options: Sequence[str] = ()) -> None:
         self.num_workers = processors()
@@ -98,7 +102,7 @@ class LocalRunner:
                 start = time.thread_time()
                 results.append(run(0))
                 expected_s = (time.thread_time() - start) * (len(splits) - 1)
-                if expected_s > _LONG_PASS_S:
+                if expected_s > self.long_pass_s:
                     index, rows, parts = results[0]
                     for encode in carried():
                         parts = {**parts, **encode()}

@@ -83,13 +83,18 @@ def imports_of(code: types.CodeType, package: str | None) -> list[types.ModuleTy
     return found
 
 
-def in_library(file: str) -> bool:
-    """Returns whether a source file is of Python's standard library or of an installed package: its version stands for it."""
+def in_library(file: str, standard: tuple[str, ...] = _STANDARD) -> bool:
+    """Returns whether a source file is of Python's standard library or of an installed package: its version stands for it.
+
+    Args:
+        file: path of the source.
+        standard: directories of the standard library, each with a separator at its end; some installations have all in one.
+    """
     for root in _PACKAGES:
         if file.startswith(root):
             top = Path(file).relative_to(root).parts[0].partition(".")[0]
             return installed(top) is not None
-    return file.startswith(_STANDARD) or file.startswith("<frozen")
+    return file.startswith(standard) or file.startswith("<frozen")
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cluster.cli.jobs import add_launcher_arguments, chosen_launcher, follow
+from cluster.launchers.log_query import LogQuery
 from engine.core.errors import ConfigError
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
@@ -33,12 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     role, index = _member(args.member)
-    if args.tail is not None and args.tail < 0:
-        raise ConfigError(f"--tail {args.tail}: expected a whole number from 0")
+    query = LogQuery(follow=args.follow, role=role, index=index, tail=args.tail)
     place = chosen_launcher(args, args.name)
     if args.follow:
-        return follow(place, args.name, role=role, index=index, tail=args.tail)
-    for line in place.logs(args.name, role=role, index=index, tail=args.tail):
+        return follow(place, args.name, query)
+    for line in place.lines(args.name, query):
         print(line)
     return 0
 

@@ -17,7 +17,8 @@ from cluster.launchers.kubernetes.api.logs import follow_logs, read_logs
 from cluster.launchers.kubernetes.diagnose import creation_trouble, pod_state, pod_trouble
 from cluster.launchers.kubernetes.isolation import UNSET_SECRET
 from cluster.launchers.kubernetes.kinds.kind import kind as kind_named
-from cluster.launchers.kubernetes.pod_rights import rights_beyond
+from cluster.launchers.kubernetes.pod_rights import refused_at, rights_beyond
+from cluster.launchers.log_query import LogQuery
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import ROLES
@@ -39,7 +40,12 @@ class KubernetesLauncher(Launcher):
         namespace: where None, that of the context.
         context: of the kubeconfig; where None, its current one.
         kubeconfig: file; where None, as kubectl finds it.
+
+    Attributes:
+        poll_s: seconds between two looks at the pods whose logs are followed.
     """
+
+    poll_s: float = 1.0
 
     def __init__(
         self,
@@ -110,23 +116,11 @@ class KubernetesLauncher(Launcher):
     def status(self, name: str) -> JobStatus:
         return self._status(self.api.get(self._kind, name))
 
-    def logs(
-        self,
-        name: str,
-        *,
-        follow: bool = False,
-        role: str | None = None,
-        index: int | None = None,
-        tail: int | None = None,
-    ) -> Iterator[LogLine]:
+    def lines(self, name: str, query: LogQuery) -> Iterator[LogLine]:
         self.api.get(self._kind, name)  # no job: said at once
-
-        def wanted(a_role: str, an_index: int) -> bool:
-            return role in (None, a_role) and index in (None, an_index)
-
-        if follow:
-            return follow_logs(self.api, self._kind, name, wanted=wanted, tail=tail, patience_s=self.patience_s)
-        return read_logs(self.api, self._kind, name, wanted=wanted, tail=tail)
+        if query.follow:
+            return follow_logs(self.api, self._kind, name, query, patience_s=self.patience_s, poll_s=self.poll_s)
+        return read_logs(self.api, self._kind, name, query)
 
     def cancel(self, name: str) -> None:
         self.api.delete(self._kind, name)
@@ -154,7 +148,7 @@ class KubernetesLauncher(Launcher):
                 f"volume at {paths[0]}: namespace {self.api.namespace} enforces pod security {level!r}, which forbids "
                 "directories of nodes (host=); use a claim, or a namespace that is 'privileged'"
             )
-        if level in ("baseline", "restricted") and (refused := rights_beyond(plain, objects, level)):
+        if refused := refused_at(patched, level):
             raise ConfigError(
                 f"pod_patch.{refused[0]}: namespace {self.api.namespace} enforces pod security {level!r}, which forbids it; leave "
                 "it out, or use a namespace that is 'privileged'"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["rights_beyond"]
+__all__ = ["refused_at", "rights_beyond"]
 
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
 # Of capabilities: baseline allows to add these, restricted the first alone.
@@ -20,10 +20,8 @@ _ADDED = (
 _Found = Iterator[tuple[str, str]]  # (the weakest level that forbids it, what)
 
 
-def rights_beyond(
-    plain: Sequence[Mapping[str, Any]], patched: Sequence[Mapping[str, Any]], level: str = "restricted"
-) -> list[str]:
-    """Returns where a patch leaves pods with what a pod security level forbids, e.g. "spec.hostNetwork = True".
+def rights_beyond(plain: Sequence[Mapping[str, Any]], patched: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Returns where a patch leaves pods with what 'restricted' forbids, as {"spec.hostNetwork = True": weakest level that forbids it}.
 
     The result of the patch counts, not its words: a directive takes away what it does not name, and a container of its own
     has no security context unless it brings one.
@@ -31,11 +29,20 @@ def rights_beyond(
     Args:
         plain: objects of a job without its patch.
         patched: the same objects with it.
-        level: "restricted" or "baseline".
     """
     before, after = [list(_pod_specs(objects)) for objects in (plain, patched)]
     found = (each for was, now in zip(before, after, strict=True) for each in sorted({*_rights(now)} - {*_rights(was)}))
-    return list(dict.fromkeys(text for weakest, text in found if level == "restricted" or weakest == "baseline"))
+    return {text: weakest for weakest, text in found}
+
+
+def refused_at(rights: Mapping[str, str], level: str | None) -> list[str]:
+    """Returns which of the rights a namespace refuses.
+
+    Args:
+        rights: of `rights_beyond`.
+        level: of pod security that the namespace enforces; None, "privileged" and ones of another project refuse none.
+    """
+    return [text for text, weakest in rights.items() if level == "restricted" or level == weakest == "baseline"]
 
 
 def _pod_specs(value: Any) -> Iterator[Mapping[str, Any]]:

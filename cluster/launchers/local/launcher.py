@@ -24,6 +24,7 @@ from cluster.launchers.local.record import (
     write_runner,
     write_status,
 )
+from cluster.launchers.log_query import LogQuery, split_log
 from cluster.launchers.state import state_directory
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
@@ -107,18 +108,8 @@ class LocalLauncher(Launcher):
                 return dataclasses.replace(status, state=JobState.FAILED, message=message)
         return status
 
-    def logs(
-        self,
-        name: str,
-        *,
-        follow: bool = False,
-        role: str | None = None,
-        index: int | None = None,
-        tail: int | None = None,
-    ) -> Iterator[LogLine]:
-        status = self.status(name)
-        members = [(t.role, t.index) for t in status.tasks if role in (None, t.role) and index in (None, t.index)]
-        return self._lines(name, members, follow, tail)
+    def lines(self, name: str, query: LogQuery) -> Iterator[LogLine]:
+        return self._lines(name, query.members(name, self.status(name).tasks), query)
 
     def cancel(self, name: str) -> None:
         self._read(name)
@@ -163,13 +154,11 @@ class LocalLauncher(Launcher):
                     f"volume at {volume.mount_path}: a local job sees this machine's paths as they are; leave it out"
                 )
 
-    def _lines(
-        self, name: str, members: builtins.list[tuple[str, int]], follow: bool, tail: int | None
-    ) -> Iterator[LogLine]:
+    def _lines(self, name: str, members: builtins.list[tuple[str, int]], query: LogQuery) -> Iterator[LogLine]:
         offsets = dict.fromkeys(members, 0)
         first = True
         while True:
-            finished = not follow or not self._running(name)
+            finished = not query.follow or not self._running(name)
             for role, index in members:
                 path = self._log(name, role, index)
                 with contextlib.suppress(FileNotFoundError), open(path, "rb") as log:
@@ -177,8 +166,8 @@ class LocalLauncher(Launcher):
                     data = log.read()
                     whole = data if finished else data[: data.rfind(b"\n") + 1]
                     offsets[role, index] += len(whole)
-                    lines = whole.decode(errors="replace").splitlines()
-                    for line in lines[-tail:] if first and tail is not None and tail > 0 else lines:
+                    lines = split_log(whole)
+                    for line in query.last(lines) if first else lines:
                         yield LogLine(role=role, index=index, text=line)
             if finished:
                 return

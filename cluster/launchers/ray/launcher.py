@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
+from cluster.launchers.log_query import LogQuery, split_log
 from cluster.launchers.ray.requirements import PLACEMENTS, bundles, check_supported
 from cluster.launchers.status import JobStatus, LogLine
 from cluster.spec import JobSpec
@@ -101,36 +102,21 @@ class RayLauncher(Launcher):
         status: JobStatus = self._ask(name, "status")
         return status
 
-    def logs(
-        self,
-        name: str,
-        *,
-        follow: bool = False,
-        role: str | None = None,
-        index: int | None = None,
-        tail: int | None = None,
-    ) -> Iterator[LogLine]:
+    def lines(self, name: str, query: LogQuery) -> Iterator[LogLine]:
         """Yields the lines of the chosen members; with `follow` until the job has ended.
 
         Raises:
             ConfigError: the job has no such member.
         """
-        tasks = [
-            task
-            for task in self.status(name).tasks
-            if (role is None or task.role == role) and (index is None or task.index == index)
-        ]
-        if not tasks:
-            raise ConfigError(f"{name} has no member {role or '*'}-{'*' if index is None else index}")
-        offsets = dict.fromkeys(((t.role, t.index) for t in tasks), 0)
+        offsets = dict.fromkeys(query.members(name, self.status(name).tasks), 0)
         rest = dict.fromkeys(offsets, b"")
         first = True
         while True:
             # The state is asked for before the logs: what was written before the end is then surely read.
-            finished = self.status(name).state.finished or not follow
+            finished = self.status(name).state.finished or not query.follow
             for key in offsets:
                 lines = self._new_lines(name, key, offsets, rest, finished)
-                for line in lines[-tail:] if first and tail is not None else lines:
+                for line in query.last(lines) if first else lines:
                     yield LogLine(role=key[0], index=key[1], text=line)
             if finished:
                 return
@@ -153,7 +139,7 @@ class RayLauncher(Launcher):
             whole, rest[key] = text, b""
         else:
             whole, _, rest[key] = text.rpartition(b"\n")
-        return whole.decode(errors="replace").splitlines()
+        return split_log(whole)
 
     def cancel(self, name: str) -> None:
         """Ends the members and then the coordinator."""

@@ -15,9 +15,9 @@ from engine.core.errors import DataError
 from engine.dataset.sharding.source import Source, SourcePart
 from engine.storage import paths as _paths
 
-__all__ = ["Spool", "spool_directory", "spooled_source"]
+__all__ = ["MEMORY_BYTES", "Spool", "spool_directory", "spooled_source"]
 
-_MEMORY_BYTES = 64 << 20  # up to so much, parsed data never touch a disk
+MEMORY_BYTES = 64 << 20  # up to so much, parsed data never touch a disk
 _SHARE_OF_FREE_DISK = 0.5  # the shards may be written to the same disk
 
 
@@ -26,11 +26,12 @@ class Spool:
 
     Args:
         directory: where its file goes; None takes the directory for temporary files.
-        memory_bytes: bytes of batches that are kept in memory before there is a file.
+        memory_bytes: bytes of batches that are kept in memory before there is a file; None takes MEMORY_BYTES.
     """
 
-    def __init__(self, directory: str | None = None, memory_bytes: int = _MEMORY_BYTES) -> None:
-        self._directory, self._memory_bytes = directory, memory_bytes
+    def __init__(self, directory: str | None = None, memory_bytes: int | None = None) -> None:
+        self._directory = directory
+        self._memory_bytes = MEMORY_BYTES if memory_bytes is None else memory_bytes
         self._batches: list[pa.RecordBatch | tuple[int, int]] = []
         self._schemas: list[pa.Schema] = []
         self._in_memory = self._in_file = 0

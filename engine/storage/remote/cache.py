@@ -16,9 +16,8 @@ import threading
 import zlib
 from pathlib import Path
 
-from engine.core.errors import DataError
 from engine.machine.private_files import PRIVATE
-from engine.storage.atomic import atomic_file
+from engine.storage.atomic import write_if_room
 
 __all__ = ["BlockCache"]
 
@@ -68,9 +67,7 @@ class BlockCache:
         if len(block) + 4 > self.limit_bytes:
             return
         name = self.directory / (key + _SUFFIX)
-        # A full or read-only disk is a DataError of atomic_file's.
-        with contextlib.suppress(OSError, DataError), atomic_file(name, mode=PRIVATE) as temporary:
-            temporary.write_bytes(block + zlib.crc32(block).to_bytes(4, "little"))
+        write_if_room(name, block + zlib.crc32(block).to_bytes(4, "little"), mode=PRIVATE)
         with self._lock:
             self._written_bytes += len(block) + 4
             # Counting the directory costs a stat a file: once for every sixteenth of the bound that is written.

@@ -142,6 +142,9 @@ def test_files_reach_the_members_under_the_path_of_a_pod(place):
     spec = JobSpec(name="files", command=("cat", "/fullpass/files/a.txt"), files={"a.txt": "text\n"})
     handle = place.submit(spec)
     assert [line.text for line in handle.logs(follow=True)] == ["text"]
+    assert list(handle.logs(tail=0)) == []
+    with pytest.raises(ConfigError, match="files has no member ps-0; its members: worker-0"):
+        handle.logs(role="ps", index=0)
 
 
 def test_what_only_a_cluster_has_is_refused(place, monkeypatch):

@@ -137,18 +137,16 @@ def test_two_trainings_at_once_on_s3_make_the_steps_once(quiet):
     assert weights_of(directory) == quiet and not any(name.endswith(".lock") for name in list_tree(directory))
 
 
-def test_lease_that_another_run_took_over_ends_this_one(monkeypatch):
-    from trainers.checkpoints import directory_lock
+def test_lease_that_another_run_took_over_ends_this_one():
+    from trainers.checkpoints.directory_lock import lock_directory
 
-    monkeypatch.setattr(directory_lock, "_RENEW_S", 0.2)
     directory = "s3://data/runs/lost"
-    mine = directory_lock.lock_directory(directory)
+    mine = lock_directory(directory, renew_s=0.2)
     mine.check()
     with pytest.raises(ConfigError, match=r"another training run uses it \(process \d+"):
-        directory_lock.lock_directory(directory, wait_s=0.5)
+        lock_directory(directory, wait_s=0.5)
     # As if this machine had stood still: to the next one the lease looks old.
-    monkeypatch.setattr(directory_lock, "LEASE_S", -1.0)
-    theirs = directory_lock.lock_directory(directory)
+    theirs = lock_directory(directory, lease_s=-1.0)
     eventually(lambda: raises_taken_over(mine), "the loss is noticed")
     theirs.check()
     mine.release()  # leaves the lease of the other

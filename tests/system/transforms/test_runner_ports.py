@@ -84,7 +84,7 @@ def test_where_the_system_does_not_say_whose_a_connection_is_workers_start_and_a
     tmp_path, monkeypatch, capsys
 ):
     assert users_are_shown() == sys.platform.startswith("linux")
-    monkeypatch.setattr(connections, "_TABLES", tmp_path)
+    monkeypatch.setattr(connections, "TABLES", tmp_path)
     loopback_workers._warn_once.cache_clear()
     for _ in range(2):
         address, stop = start_worker_pool(PipelineOptions([]))
@@ -104,7 +104,7 @@ def test_a_row_that_one_reading_of_the_table_left_out_is_found_by_the_next(tmp_p
         def read_text(self):
             return "header\n" + rows.pop(0)
 
-    monkeypatch.setattr(connections, "_TABLES", Table())
+    monkeypatch.setattr(connections, "TABLES", Table())
     assert user_of_connection(("127.0.0.1", 1), ("127.0.0.1", 2)) == 77
 
 
@@ -152,8 +152,8 @@ def test_a_failure_of_flink_leaves_sparks_job_server_alone(monkeypatch):
             self.stopped = True
 
     flink, spark = Server(), Server()
-    monkeypatch.setattr(job_servers, "_servers", {("flink", "a"): flink, ("spark", "a"): spark})
+    monkeypatch.setattr(job_servers, "RUNNING", {("flink", "a"): flink, ("spark", "a"): spark})
     make_runner("flink").after_failure()
     assert flink.stopped and not spark.stopped
     make_runner("spark").after_failure()
-    assert spark.stopped and not job_servers._servers
+    assert spark.stopped and not job_servers.RUNNING

@@ -9,7 +9,6 @@ import pytest
 
 from cluster.launchers import JobNotFound, JobState, LauncherError, launcher
 from cluster.launchers.base import ConnectionLost
-from cluster.launchers.kubernetes.api import logs as logs_module
 from cluster.spec import JobSpec, Volume
 from engine import ConfigError
 from tests.support.fake_kubernetes import FakeKubernetes
@@ -24,10 +23,9 @@ def fake():
 
 
 @pytest.fixture
-def place(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr(logs_module, "_POLL_S", 0.05)
+def place(fake, tmp_path):
     made = launcher("kubernetes", kubeconfig=fake.kubeconfig(tmp_path))
-    made.patience_s = 5.0
+    made.patience_s, made.poll_s = 5.0, 0.05
     return made
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from cluster import JobSpec, launcher
 from cluster.launchers.kubernetes.kinds.kind import KINDS
-from cluster.launchers.kubernetes.pod_rights import rights_beyond
+from cluster.launchers.kubernetes.pod_rights import refused_at, rights_beyond
 from engine import ConfigError
 from tests.support.kubernetes_api import recording_api
 from tests.unit.cluster.test_kubernetes_render import BASE, render
@@ -19,7 +19,7 @@ def _main(**context):
 
 
 def _beyond(patch, level="restricted"):
-    return rights_beyond(render("job"), render("job", pod_patch=patch), level)
+    return refused_at(rights_beyond(render("job"), render("job", pod_patch=patch)), level)
 
 
 _WITHIN = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -77,7 +77,7 @@ def test_what_a_patch_takes_away_or_adds_without_is_named(patch, gone):
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"rayjob"}))
 def test_rights_are_those_of_pods_of_every_kind(kind):
     plain, patched = (render(kind, **GROUP, pod_patch=patch) for patch in ({}, {"spec": {"hostIPC": True}}))
-    assert rights_beyond(plain, patched) == ["spec.hostIPC = True"]
+    assert rights_beyond(plain, patched) == {"spec.hostIPC = True": "baseline"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from engine import DataError, write_batches
 from engine.core import exit_codes
 from engine.core.errors import NoRoom
-from engine.storage.atomic import atomic_directory, atomic_file
+from engine.storage.atomic import atomic_directory, atomic_file, write_if_room
 
 
 @contextlib.contextmanager
@@ -34,6 +34,16 @@ def test_atomic_file_without_room_names_it_and_leaves_nothing(tmp_path):
     assert found.value.path == str(tmp_path / "a") and os.strerror(errno.EFBIG) in str(found.value)
     assert found.value.exit_code == exit_codes.FAILED, "no fault of the input: what is restarted may succeed"
     assert os.listdir(tmp_path) == []
+
+
+def test_file_that_nobody_must_have_ends_nothing_where_there_is_no_room(tmp_path):
+    with no_room():
+        assert not write_if_room(tmp_path / "a", bytes(10_000))
+    (tmp_path / "file").write_text("")
+    assert not write_if_room(tmp_path / "file" / "a", b"a"), "no directory to write to"
+    assert sorted(os.listdir(tmp_path)) == ["file"]
+    assert write_if_room(tmp_path / "new" / "a", b"a", mode=0o600)
+    assert (tmp_path / "new" / "a").read_bytes() == b"a" and (tmp_path / "new" / "a").stat().st_mode & 0o777 == 0o600
 
 
 def test_atomic_directory_without_room_names_it_and_leaves_nothing(tmp_path):

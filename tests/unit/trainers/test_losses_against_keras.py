@@ -258,22 +258,28 @@ def test_the_loss_of_each_output_is_a_mean_without_the_padding(data, tmp_path):
     assert "y_loss" in expected
 
 
+def counts_a_mean(kit, name, counted):
+    """Returns a layer with a metric of its own: the mean of `counted` of what it is called with."""
+
+    class Counts(kit.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mean = kit.metrics.Mean(name=name)
+
+        def call(self, x):
+            self.mean.update_state(counted(x))
+            return x
+
+    return Counts()
+
+
 def layer_that_counts_a_mean(library):
     import tensorflow as tf
 
     kit = importlib.import_module(library)
-
-    class Mean(kit.layers.Layer):
-        def __init__(self):
-            super().__init__()
-            self.mean = kit.metrics.Mean(name="mean")
-
-        def call(self, x):
-            self.mean.update_state(tf.reduce_mean(x))
-            return x
-
     inputs = {"x": kit.Input((8,), name="x")}
-    model = kit.Model(inputs, kit.layers.Dense(1, "sigmoid")(Mean()(inputs["x"])))
+    layer = counts_a_mean(kit, "mean", tf.reduce_mean)
+    model = kit.Model(inputs, kit.layers.Dense(1, "sigmoid")(layer(inputs["x"])))
     model.compile("sgd", "mse")
     return model
 
@@ -386,21 +392,11 @@ def test_evaluation_counts_no_padding_in_what_knows_no_weights(data, tmp_path, l
 
     kit = importlib.import_module(library)
 
-    class Spread(kit.layers.Layer):
-        """Counts the mean of what it is called with."""
-
-        def __init__(self):
-            super().__init__()
-            self.mean = kit.metrics.Mean(name="spread")
-
-        def call(self, x):
-            self.mean.update_state(x[:, 0] + 3.0)
-            return x
-
     def build(context=None):
         kit.utils.set_random_seed(1)
         inputs = {"x": kit.Input((8,), name="x")}
-        hidden = Spread()(inputs["x"]) if compiled is metrics_of_layers else inputs["x"]
+        layer = counts_a_mean(kit, "spread", lambda x: x[:, 0] + 3.0) if compiled is metrics_of_layers else lambda x: x
+        hidden = layer(inputs["x"])
         model = kit.Model(inputs, kit.layers.Dense(1, "sigmoid")(hidden))
         model.compile(kit.optimizers.SGD(0.1), **compiled(kit))
         return model

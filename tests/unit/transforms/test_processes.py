@@ -80,7 +80,7 @@ def test_long_passes_of_python_go_to_processes_after_the_first_split(data, tmp_p
     begun = []
     enter = WorkerProcesses.__enter__
     monkeypatch.setattr(WorkerProcesses, "__enter__", lambda self: begun.append(self._count) or enter(self))
-    monkeypatch.setattr("transforms.runners.local._LONG_PASS_S", 0.0)
+    monkeypatch.setattr(LocalRunner, "long_pass_s", 0.0)
     report = analyze(data, by_key, str(tmp_path / "graph"), runner_options=["--workers=2"], target_split_bytes=1)
     assert report.records == 600 and begun == [2]
 

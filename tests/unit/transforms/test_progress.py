@@ -10,8 +10,8 @@ from transforms.passes.progress import PassProgress
 
 def test_lines_tell_rows_bytes_and_what_follows(capsys: pytest.CaptureFixture, monkeypatch) -> None:
     monkeypatch.setenv("FULLPASS_PROGRESS", "1")
-    monkeypatch.setattr("engine.core.progress._LINE_EVERY_S", 0.0)
     with PassProgress("analyze, pass 1", 1000, 2_000_000, "merging") as progress:
+        progress.line_every_s = 0.0
         progress.advance(250)
         progress.advance(750)
     first, second = capsys.readouterr().err.splitlines()

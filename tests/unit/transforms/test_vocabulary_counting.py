@@ -16,7 +16,6 @@ import pytest
 from engine import DataError
 from engine.core.environment import VOCABULARY_MEMORY_BYTES
 from transforms.accumulators.base import Part
-from transforms.accumulators.vocabulary import state as vocabulary_state
 from transforms.accumulators.vocabulary.count_codec import decode_counts, encode_counts
 from transforms.accumulators.vocabulary.counts import as_tokens, count_tokens, merge_counts, partition_counts
 from transforms.accumulators.vocabulary.runs import Run, merged_blocks, sort_run
@@ -30,7 +29,6 @@ def tight_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """So little memory that states go to disk every few batches."""
     gc.collect()
     monkeypatch.setenv(VOCABULARY_MEMORY_BYTES.name, "200000")
-    monkeypatch.setattr(vocabulary_state, "_MIN_PENDING_TOKENS", 1000)
     yield
     gc.collect()
 
@@ -180,4 +178,6 @@ def test_encoding_is_held() -> None:
     with pytest.raises(DataError, match="cut off"):
         decode_counts(blob[:-1])
     with pytest.raises(DataError, match="another version"):
+        decode_counts(blob[:4] + b"\x63" + blob[5:])
+    with pytest.raises(DataError, match="begins with b'XXXX'"):
         decode_counts(b"XXXX" + blob[4:])

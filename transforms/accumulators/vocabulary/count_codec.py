@@ -9,17 +9,19 @@ import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import DataError
+from engine.storage.frames import Frame
 from transforms.accumulators.vocabulary.counts import TokenCounts, value_buffers
 
 __all__ = ["decode_counts", "encode_counts"]
 
-_MAGIC = b"FPV1"
-_HEADER = struct.Struct("<4sBBHqqq")  # magic, kind of token, flags, number of measures, tokens, data bytes, distinct
+_FRAME = Frame(magic=b"FPVC", version=2, name="vocabulary counts", remedy="run the analysis again", checks_blobs=False)
+_INDEX = struct.Struct("<BBHqqq")  # kind of token, flags, number of measures, tokens, data bytes, distinct
+_FIRST = b"FPV1"  # which the same numbers follow, in caches of earlier versions
 _KINDS: tuple[Any, ...] = (pa.large_binary(), pa.int64(), pa.uint64())
 
 
 def encode_counts(counts: TokenCounts) -> bytes:
-    """Returns the counts as bytes: a header, then measures, offsets and data as they lie in memory (little endian)."""
+    """Returns the counts as bytes: a frame of measures, offsets and data as they lie in memory (little endian)."""
     kind = _KINDS.index(counts.tokens.type)
     measures = np.ascontiguousarray(counts.measures, np.int64)
     if kind == 0:
@@ -28,8 +30,8 @@ def encode_counts(counts: TokenCounts) -> bytes:
     else:
         data = counts.tokens.to_numpy(zero_copy_only=False)
         body = [measures.tobytes(), data.tobytes()]
-    header = _HEADER.pack(_MAGIC, kind, counts.ordered, len(measures), len(counts), data.nbytes, counts.distinct)
-    return b"".join([header, *body])
+    index = _INDEX.pack(kind, counts.ordered, len(measures), len(counts), data.nbytes, counts.distinct)
+    return b"".join([_FRAME.head(index), *body])
 
 
 def decode_counts(blob: Any) -> TokenCounts:
@@ -42,19 +44,21 @@ def decode_counts(blob: Any) -> TokenCounts:
         DataError: when the bytes are damaged or of another version.
     """
     buffer = pa.py_buffer(blob)
-    if buffer.size < _HEADER.size:
-        raise DataError(f"expected vocabulary counts, got {buffer.size} bytes: fewer than a header")
-    magic, kind, flags, rows, tokens, data_bytes, distinct = _HEADER.unpack(buffer[: _HEADER.size].to_pybytes())
-    if magic != _MAGIC or kind >= len(_KINDS):
+    view = memoryview(buffer)
+    if buffer.size >= len(_FIRST) + _INDEX.size and bytes(view[: len(_FIRST)]) == _FIRST:
+        index, at = bytes(view[len(_FIRST) : len(_FIRST) + _INDEX.size]), len(_FIRST) + _INDEX.size
+    else:
+        index, at = _FRAME.open(view)
+    kind, flags, rows, tokens, data_bytes, distinct = _INDEX.unpack(index)
+    if kind >= len(_KINDS):
         raise DataError(
-            f"expected vocabulary counts of version {_MAGIC!r}, got {magic!r}: they were written by another version of "
-            "Fullpass; run the analysis again"
+            f"expected vocabulary counts of a kind below {len(_KINDS)}, got {kind}: they are damaged; run the analysis again"
         )
-    start = _HEADER.size + 8 * rows * tokens
+    start = at + 8 * rows * tokens
     end = start + data_bytes + (8 * (tokens + 1) if kind == 0 else 0)
     if end != buffer.size:
         raise DataError(f"expected {end} bytes of vocabulary counts, got {buffer.size}: they were cut off")
-    measures = np.frombuffer(buffer, np.int64, rows * tokens, _HEADER.size).reshape(rows, tokens)
+    measures = np.frombuffer(buffer, np.int64, rows * tokens, at).reshape(rows, tokens)
     if kind == 0:
         data = start + 8 * (tokens + 1)
         buffers = [None, buffer.slice(start, data - start), buffer.slice(data)]

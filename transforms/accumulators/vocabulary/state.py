@@ -22,13 +22,19 @@ from transforms.accumulators.vocabulary.token_counter import TokenCounter, is_co
 
 __all__ = ["CountingState", "memory_limit_bytes"]
 
-_MIN_PENDING_TOKENS = 1 << 18
+_MOST_PENDING_TOKENS = 1 << 18  # that wait to be merged while little is merged
+_BYTES_A_PENDING_TOKEN = 1 << 10
 _MAPPED_BYTES = 1 << 20  # a smaller one is not worth a file
 
 
 def memory_limit_bytes() -> int:
     """Returns the bytes that all vocabularies of this process may hold before they go to disk."""
     return VOCABULARY_MEMORY_BYTES.read()
+
+
+def _most_pending_tokens() -> int:
+    """Returns how many tokens may wait: fewer where memory is bounded below its default, or what waits would be all it holds."""
+    return min(_MOST_PENDING_TOKENS, memory_limit_bytes() // _BYTES_A_PENDING_TOKEN)
 
 
 def out_of_memory_blob(blob: bytes) -> bytes | memoryview:
@@ -128,7 +134,7 @@ class CountingState:
         self._pending_tokens += len(counts)
         self._held_bytes += counts.nbytes
         # Merging when as much waits as there is costs each token a bounded number of passes.
-        if self._pending_tokens > max(_MIN_PENDING_TOKENS, 2 * self._merged_tokens):
+        if self._pending_tokens > 2 * self._merged_tokens and self._pending_tokens > _most_pending_tokens():
             self._merge()
         self._shrink()
 

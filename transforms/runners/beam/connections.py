@@ -7,15 +7,15 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["user_of_connection", "users_are_shown"]
+__all__ = ["TABLES", "user_of_connection", "users_are_shown"]
 
 _READS = 3  # the kernel writes the table piece by piece, and may leave a row out where others come and go meanwhile
-_TABLES = Path("/proc/net")
+TABLES = Path("/proc/net")  # where Linux says whose connections are
 
 
 def users_are_shown() -> bool:
     """Returns whether the system says whose connections are: not outside Linux, nor where its table is hidden."""
-    table = _TABLES / "tcp"
+    table = TABLES / "tcp"
     return table.is_file() and os.access(table, os.R_OK)
 
 
@@ -28,7 +28,7 @@ def user_of_connection(theirs: tuple[str, int], ours: tuple[str, int]) -> int | 
     for name, version in (("tcp", 4), ("tcp6", 6)) * _READS:
         ends = [_row(*end, version) for end in (theirs, ours)]
         try:
-            lines = (_TABLES / name).read_text().splitlines()[1:]
+            lines = (TABLES / name).read_text().splitlines()[1:]
         except OSError:
             continue
         for fields in map(str.split, lines):

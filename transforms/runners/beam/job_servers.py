@@ -27,9 +27,9 @@ from apache_beam.runners.portability import flink_runner, job_server, spark_runn
 from engine.machine.own_ports import own_ports_env
 from transforms.runners.beam.loopback_workers import LoopbackWorkers
 
-__all__ = ["SHARED_RUNNERS", "SharedFlinkRunner", "SharedSparkRunner", "stop_job_servers"]
+__all__ = ["RUNNING", "SHARED_RUNNERS", "SharedFlinkRunner", "SharedSparkRunner", "stop_job_servers"]
 
-_servers: dict[tuple[str, str], _JobServer] = {}  # by what is inside and by its options
+RUNNING: dict[tuple[str, str], _JobServer] = {}  # of this process, by what is inside and by its options
 _lock = threading.Lock()
 _LOCAL_SPARK = re.compile(r"local(\[.*\])?$")
 
@@ -71,7 +71,7 @@ def stop_job_servers(kind: str) -> None:
         kind: "flink" or "spark".
     """
     with _lock:
-        servers = [_servers.pop(key) for key in [*_servers] if key[0] == kind]
+        servers = [RUNNING.pop(key) for key in [*RUNNING] if key[0] == kind]
     for server in servers:
         _stop(server)
 
@@ -79,11 +79,11 @@ def stop_job_servers(kind: str) -> None:
 def _shared(key: tuple[str, str], jar: _Jar, inside: bool) -> _JobServer:
     """Returns the running job server of that key, or one to be started from the jar, with Flink or Spark `inside` or elsewhere."""
     with _lock:
-        server = _servers.get(key)
+        server = RUNNING.get(key)
         if server is not None and not server.answers():  # Beam would wait for it until its time-out
-            _stop(_servers.pop(key))
+            _stop(RUNNING.pop(key))
         jar.inside = inside
-        return _servers.setdefault(key, _JobServer(jar))
+        return RUNNING.setdefault(key, _JobServer(jar))
 
 
 def _stop(server: job_server.JobServer) -> None:

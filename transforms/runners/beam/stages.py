@@ -11,7 +11,7 @@ from typing import Any
 import apache_beam as beam
 
 from engine.core.errors import ConfigError, DataError, FullpassError
-from engine.storage.atomic import atomic_file
+from engine.storage.atomic import atomic_file, write_if_room
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.transformation import ShardTask
 from transforms.runners.base import BatchReader
@@ -40,9 +40,8 @@ def rows_done(directory: str) -> int:
 
 
 def _note_rows(directory: str, index: int, rows: int) -> None:
-    """Adds to `rows_done`, for a progress bar: a disk that is full or read-only (a DataError of atomic_file's) ends no pass."""
-    with contextlib.suppress(OSError, DataError), atomic_file(os.path.join(directory, f"rows-{index}")) as path:
-        path.write_text(str(rows))
+    """Adds to `rows_done`, for a progress bar: a disk that is full or read-only ends no pass."""
+    write_if_room(os.path.join(directory, f"rows-{index}"), str(rows).encode())
 
 
 @contextlib.contextmanager

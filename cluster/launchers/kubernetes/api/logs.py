@@ -6,33 +6,32 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from cluster.launchers.base import ConnectionLost, JobNotFound, LauncherError
 from cluster.launchers.kubernetes.api.client import Api
 from cluster.launchers.kubernetes.kinds.kind import Kind
+from cluster.launchers.log_query import LogQuery
 from cluster.launchers.status import LogLine
 
 __all__ = ["follow_logs", "read_logs"]
 
-_POLL_S = 1.0
 _ENDED = ("Succeeded", "Failed")
 
 
-def read_logs(
-    api: Api, kind: Kind, job: str, *, wanted: Callable[[str, int], bool], tail: int | None
-) -> Iterator[LogLine]:
+def read_logs(api: Api, kind: Kind, job: str, query: LogQuery) -> Iterator[LogLine]:
     """Yields what pods have written so far, pod by pod; arguments as of `follow_logs`."""
+    tail = query.tail
     pods = api.pods(kind, job)
     for (role, index), pod in zip(kind.members(pods), pods):
         relay = kind.relays(role)
-        if not (relay or wanted(role, index)):
+        if not (relay or query.wants(role, index)):
             continue
         try:
             texts = api.log_lines(pod["metadata"]["name"], follow=False, since=None, tail=None if relay else tail)
             lines = (kind.line(role, index, text.partition(" ")[2]) for text in texts)
             # The last lines of a pod that prints what all members write are not the last of each.
-            yield from _last((line for line in lines if wanted(line.role, line.index)), tail if relay else None)
+            yield from _last((line for line in lines if query.wants(line.role, line.index)), tail if relay else None)
         except LauncherError as error:
             if isinstance(error, ConnectionLost) or not _not_started(error):
                 raise
@@ -51,7 +50,7 @@ def _last(lines: Iterable[LogLine], tail: int | None) -> Iterator[LogLine]:
 
 
 def follow_logs(
-    api: Api, kind: Kind, job: str, *, wanted: Callable[[str, int], bool], tail: int | None, patience_s: float
+    api: Api, kind: Kind, job: str, query: LogQuery, *, patience_s: float, poll_s: float
 ) -> Iterator[LogLine]:
     """Yields lines until the job has finished and every log has been read to its end.
 
@@ -59,9 +58,9 @@ def follow_logs(
         api: connection.
         kind: of the job.
         job: its name.
-        wanted: (role, index) → whether that member's lines are wanted.
-        tail: start with the last lines of each pod only.
+        query: which members' lines, and how many of each to start with.
         patience_s: how long the API may be out of reach.
+        poll_s: seconds between two looks at the pods.
 
     Raises:
         ConnectionLost: it was out of reach for longer.
@@ -83,24 +82,24 @@ def follow_logs(
                 pods = []
             for member, pod in zip(kind.members(pods), pods):
                 name = pod["metadata"]["name"]
-                if name not in readers and (wanted(*member) or kind.relays(member[0])):
+                if name not in readers and (query.wants(*member) or kind.relays(member[0])):
                     reader = _Reader(
                         api,
                         kind,
                         name,
                         *member,
-                        wanted=wanted,
+                        query=query,
                         lines=lines,
                         stop=stop,
-                        tail=tail,
                         patience_s=patience_s,
+                        poll_s=poll_s,
                     )
                     readers[name] = threading.Thread(target=reader.run, daemon=True, name=f"log-{name}")
                     readers[name].start()
             ended = finished and not any(thread.is_alive() for thread in readers.values())
             if ended and lines.empty():
                 return
-            look_again = time.monotonic() + _POLL_S
+            look_again = time.monotonic() + poll_s
             while (left := look_again - time.monotonic()) > 0 and not (ended and lines.empty()):
                 try:
                     yield lines.get(timeout=left)
@@ -121,15 +120,15 @@ class _Reader:
         role: str,
         index: int,
         *,
-        wanted: Callable[[str, int], bool],
+        query: LogQuery,
         lines: queue.Queue[LogLine],
         stop: threading.Event,
-        tail: int | None,
         patience_s: float,
+        poll_s: float,
     ) -> None:
         self._api, self._kind, self._pod, self._role, self._index = api, kind, pod, role, index
-        self._wanted = wanted
-        self._lines, self._stop, self._tail, self._patience_s = lines, stop, tail, patience_s
+        self._query, self._lines, self._stop = query, lines, stop
+        self._patience_s, self._poll_s = patience_s, poll_s
         self._last = ""  # time of the last line passed on
         self._of_last = 0  # lines of that time that were passed on
 
@@ -152,10 +151,10 @@ class _Reader:
                 ended = ended or not _not_started(error)
             if ended:
                 return
-            self._stop.wait(_POLL_S)
+            self._stop.wait(self._poll_s)
 
     def _read(self) -> None:
-        tail = self._tail if not self._last else None
+        tail = self._query.tail if not self._last else None
         # Opened anew, the log starts again at a whole second: what was passed on is left out. Lines can share a moment, so
         # those of the last one are counted.
         reopened, repeated = self._last, self._of_last
@@ -170,7 +169,7 @@ class _Reader:
                 repeated -= 1
                 continue
             line = self._kind.line(self._role, self._index, text)
-            if self._wanted(line.role, line.index):
+            if self._query.wants(line.role, line.index):
                 self._lines.put(line)
             self._of_last = self._of_last + 1 if moment == self._last else 1
             self._last = moment
