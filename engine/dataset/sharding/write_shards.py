@@ -23,8 +23,9 @@ from engine.machine.processes import processors
 from engine.storage import paths as _paths
 
 __all__ = ["write_parts"]
-# How often a record may be read so that shards are written side by side: writing costs some ten times of what reading does.
-_MOST_READS = 4.0
+# How often the mean record may be read so that shards are written side by side. To keep it costs less than half a reading more,
+# and where there is no room for that, writing costs more than what is read again.
+_MOST_READS, _MOST_READS_WITHOUT_ROOM = 1.5, 4.0
 _PIECES_OF_A_SHARD = 4
 _LEAST_PIECE_ROWS, _MOST_PIECE_ROWS = 1024, 65536
 
@@ -90,17 +91,19 @@ def _reachable(
     source: Source, assignment: Assignment, directories: Sequence[str], num_shards: int, threads: int
 ) -> ShardPlan | None:
     """How each shard's records are read by themselves, if need be after all were read once; None where they cannot be."""
-    if source.parts:
-        plan = ShardPlan(source, assignment, num_shards)
-        if plan.reads() <= _MOST_READS:
-            return plan
+    plan = ShardPlan(source, assignment, num_shards) if source.parts else None
+    reads = plan.reads() if plan is not None else float("inf")
+    if reads <= _MOST_READS:
+        return plan
     shards = num_shards * len(directories)
     if threads == 1 or shards == 1 or not source.num_records:
         return None  # nothing to be had from it
     # Pieces of a part of a shard: each shard reads at most one piece too much at either end.
     piece_rows = max(min(source.num_records // (shards * _PIECES_OF_A_SHARD), _MOST_PIECE_ROWS), _LEAST_PIECE_ROWS)
     again = read_once(source, spool_directory(directories[0]), piece_rows, threads)
-    return None if again is None else ShardPlan(again, assignment, num_shards)
+    if again is None:
+        return plan if reads <= _MOST_READS_WITHOUT_ROOM else None
+    return ShardPlan(again, assignment, num_shards)
 
 
 class _Stopped(Exception):
