@@ -34,7 +34,7 @@ class IngestConfig(SourceOptions, PartKeys):
         formats: what is written; the first is what the later steps read.
         num_shards: files of each part and format.
         compression: of the shards of every format that takes it; a format that does not is written plain.
-        input_format, feature_spec, filters, delimiter, encoding, header, column_names, skip_rows, quote, null_values, types: how
+        input_format, feature_spec, filters, delimiter, encoding, header, column_names, skip_rows, quote, escape, null_values, types: how
             sources are read; see `cluster.pipeline.source_config.SourceOptions`.
     """
 

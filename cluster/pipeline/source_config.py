@@ -23,7 +23,7 @@ class SourceOptions(CsvDialect):
         input_format: what the sources are, whatever they are called; found out where empty.
         feature_spec: path of a Schema of TensorFlow Metadata (`schema.pbtxt`) with their columns; found out where empty.
         filters: on the keys of their directories, such as "year>=2024": files that do not pass all are not read.
-        delimiter, encoding, header, column_names, skip_rows, quote, null_values: how CSV sources are written; see
+        delimiter, encoding, header, column_names, skip_rows, quote, escape, null_values: how CSV sources are written; see
             `engine.formats.csv.options.CsvDialect`.
         types: COLUMN or SOURCE.COLUMN → "int64", "float32" or "string", for CSV; a value that does not fit is an error. The
             type of every other column is inferred from all its values.
@@ -45,7 +45,7 @@ class SourceConfig:
 
     Attributes:
         path: file, directory or glob; `package:NAME/FILE` lies in an installed Python package.
-        input_format, feature_spec, filters, delimiter, encoding, header, column_names, skip_rows, quote, null_values: see
+        input_format, feature_spec, filters, delimiter, encoding, header, column_names, skip_rows, quote, escape, null_values: see
             `SourceOptions`.
     """
 
@@ -59,6 +59,7 @@ class SourceConfig:
     column_names: tuple[str, ...] | None = None
     skip_rows: int | None = None
     quote: str | None = None
+    escape: str | None = None
     null_values: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:

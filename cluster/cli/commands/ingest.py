@@ -130,6 +130,12 @@ def _add_csv(group: Any) -> None:
         help="around CSV values: a character, or double, single, none (default: double)",
     )
     group.add_argument(
+        "--escape",
+        default="",
+        metavar="CHAR",
+        help="makes the next character a part of a CSV value: a character, or backslash, none (default: none)",
+    )
+    group.add_argument(
         "--null-values",
         metavar="TEXT,...",
         help="unquoted texts that mean missing in every CSV column (default: NA, null, nan and the like in columns of numbers)",
@@ -162,6 +168,7 @@ def run(args: argparse.Namespace) -> int:
         column_names=_words(args.column_names),
         skip_rows=args.skip_rows,
         quote=args.quote,
+        escape=args.escape,
         null_values=_words(args.null_values),
         column_types=_types(args.type),
     )

@@ -34,6 +34,7 @@ MISSING_MARKERS = frozenset(
 )
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 _QUOTES = {"double": '"', "single": "'", "none": "", "": ""}
+_ESCAPES = {"backslash": "\\", "none": "", "": ""}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class CsvDialect:
             they are f0, f1, ...
         skip_rows: lines before the header (or before the first record) that are left out.
         quote: character around values: one ASCII character, or "double", "single", "none".
+        escape: character that makes the next one a part of the value, whatever that is: one ASCII character, or "backslash", "none".
+            Two quotes inside quotes stay one. Text of null_values such as "\\N" is compared as it is written.
         null_values: texts, unquoted, that mean "missing" in every column, and no others do. None: NA, NULL, nan and the like
             mean it in columns of numbers and are text in columns of text. An empty value is always missing.
     """
@@ -59,6 +62,7 @@ class CsvDialect:
     column_names: tuple[str, ...] | None = None
     skip_rows: int = 0
     quote: str = '"'
+    escape: str = ""
     null_values: tuple[str, ...] | None = None
 
 
@@ -67,7 +71,7 @@ class CsvOptions(CsvDialect):
     """How CSV is written and read: the keys of a dialect, which `[ingest]` has too, and declared types.
 
     Args:
-        delimiter, encoding, header, column_names, skip_rows, quote, null_values: see `CsvDialect`.
+        delimiter, encoding, header, column_names, skip_rows, quote, escape, null_values: see `CsvDialect`.
         column_types: name to "int64", "float32" or "string": a value that does not fit is an error. The type of every other
             column is inferred from all its values.
 
@@ -81,6 +85,7 @@ class CsvOptions(CsvDialect):
         if self.delimiter is not None:
             object.__setattr__(self, "delimiter", _character("delimiter", self.delimiter, _DELIMITERS))
         object.__setattr__(self, "quote", _character("quote", self.quote, _QUOTES))
+        object.__setattr__(self, "escape", _character("escape", self.escape, _ESCAPES))
         for key in ("column_names", "null_values"):
             value = getattr(self, key)
             if isinstance(value, str):
@@ -93,6 +98,10 @@ class CsvOptions(CsvDialect):
             )
         if self.quote and self.quote == self.delimiter:
             raise ConfigError(f"quote and delimiter are both {self.quote!r}; they must differ")
+        if self.escape and self.escape in (self.delimiter, self.quote):
+            other = "quote" if self.escape == self.quote else "delimiter"
+            advice = "; two quotes inside quotes are one without it" if other == "quote" else ""
+            raise ConfigError(f"escape and {other} are both {self.escape!r}; they must differ{advice}")
         if self.skip_rows < 0:
             raise ConfigError(f"skip_rows is {self.skip_rows}; it takes 0 or more lines")
         if self.column_names is not None:

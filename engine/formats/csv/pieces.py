@@ -13,6 +13,7 @@ from engine import _native
 from engine.core.errors import DataError
 from engine.core.text_encoding import is_utf8
 from engine.formats.beginnings import has_no_names, said_of
+from engine.formats.csv.escaped_text import EscapedText
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.text_stream import TextStream, default_delimiter, not_decodable
 
@@ -51,6 +52,7 @@ class CsvPieces:
     Attributes:
         names: of the columns.
         delimiter: that is used.
+        quote: around values of the pieces; those of a file with escape characters have others than the file.
         renamed: whether the names are not those of the file.
 
     Raises:
@@ -62,8 +64,10 @@ class CsvPieces:
         self._text, self._options = text, options
         self.path = text.path
         self.delimiter = options.delimiter or default_delimiter(text.path)
+        self.quote = options.quote
         self._quote = ord(options.quote) if options.quote else -1
         self._ahead = b""
+        self._escaped: EscapedText | None = None
         self._ended = False
         self._fault: DataError | None = None  # of what comes behind `_ahead`
         self._line = 1
@@ -72,6 +76,7 @@ class CsvPieces:
         for _ in range(options.skip_rows):
             self._take_line()
         self._skip_blank_lines()
+        self._begin_escapes()
         first = self._first_row() if options.has_header else None
         if first is None and not options.column_names:
             first = [f"f{index}" for index in range(len(self._parsed(self._record(keep=True)) or ()))]
@@ -126,10 +131,11 @@ class CsvPieces:
     def _stray(self, offset: int, record: int | None = None) -> DataError:
         start = self._record_start(offset)
         line = self._line + (self._ahead.count(b"\n", 0, offset) or self._ahead.count(b"\r", 0, offset))
-        quote = self._options.quote
+        quote = self.quote
         return DataError(
             f"text follows the quote that closes a value, at line {line}: {_shown(self._ahead[max(start, offset - 40) : offset + 20])}; "
-            f"a quote inside a value is written twice ({quote * 2}), not behind a backslash; where another character than "
+            f"a quote inside a value is written twice ({quote * 2}), not behind a backslash (or say "
+            f"escape='backslash'); where another character than "
             f"{self.delimiter!r} separates the values, give it (delimiter=...); quote='none' takes quotes for text",
             path=self.path,
             record=record,
@@ -140,6 +146,9 @@ class CsvPieces:
         return _native.csv_cut(self._ahead[:offset], self.delimiter, self._quote, False, True)[0]
 
     def _fill(self, size: int) -> None:
+        if self._escaped is not None:
+            self._fill_rewritten(self._escaped, size)
+            return
         parts, missing = [self._ahead], size - len(self._ahead)
         while missing > 0 and not self._ended and self._fault is None:
             try:
@@ -151,6 +160,20 @@ class CsvPieces:
             parts.append(piece)
             missing -= len(piece)
         self._ahead = b"".join(parts) if len(parts) > 1 else self._ahead
+
+    def _begin_escapes(self) -> None:
+        """What follows the lines that are left out is rewritten: values with escape characters as quoted ones."""
+        if not self._options.escape:
+            return
+        self._escaped = EscapedText(self._text, self._options, self.delimiter, self._ahead, self._ended, self._fault)
+        self._ahead, self._ended, self._fault = b"", False, None
+        self.quote = self._escaped.written_quote
+        self._quote = ord(self.quote)
+
+    def _fill_rewritten(self, escaped: EscapedText, size: int) -> None:
+        if len(self._ahead) < size and not self._ended and self._fault is None:
+            found, self._ended, self._fault = escaped.read(size - len(self._ahead))
+            self._ahead += found
 
     def _cut(self, first_only: bool = False) -> tuple[int, int, int, int]:
         return _native.csv_cut(self._ahead, self.delimiter, self._quote, first_only, self._ended)

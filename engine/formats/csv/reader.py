@@ -149,7 +149,7 @@ def _convert_options(names: list[str], options: CsvOptions) -> pacsv.ConvertOpti
 
 
 def _texts(piece: Piece, pieces: CsvPieces, options: CsvOptions, convert: pacsv.ConvertOptions) -> pa.RecordBatch:
-    parse = pacsv.ParseOptions(delimiter=pieces.delimiter, quote_char=options.quote or False, newlines_in_values=True)
+    parse = pacsv.ParseOptions(delimiter=pieces.delimiter, quote_char=pieces.quote or False, newlines_in_values=True)
     read = pacsv.ReadOptions(column_names=pieces.names, use_threads=False, block_size=max(len(piece.data) + 4, 1 << 16))
     try:
         table = pacsv.read_csv(_buffer(piece), read, parse, convert)

@@ -10,6 +10,7 @@
 #include <new>
 
 #include "encoder/arrow_abi.h"
+#include "text/csv_escapes.h"
 #include "text/csv_text.h"
 
 namespace py = pybind11;
@@ -26,6 +27,23 @@ py::tuple cut(const py::buffer& source, char delimiter, int quote, bool first_on
                         static_cast<uint8_t>(delimiter), quote, first_only, at_end);
   }
   return py::make_tuple(found.stop, found.open_quote, found.lines, found.stray_text);
+}
+
+// Returns (bytes taken, the bytes rewritten, whether the file ends in an escape character).
+py::tuple unescape(const py::buffer& source, char delimiter, int quote, char escape, char written_quote,
+                   std::unordered_set<std::string> kept, bool at_end) {
+  const py::buffer_info info = source.request();
+  const std::string_view data(static_cast<const char*>(info.ptr), static_cast<size_t>(info.size * info.itemsize));
+  std::string out;
+  bool dangling = false;
+  size_t taken = 0;
+  {
+    py::gil_scoped_release release;
+    const EscapedDialect dialect{static_cast<uint8_t>(delimiter), quote, static_cast<uint8_t>(escape),
+                                 static_cast<uint8_t>(written_quote), std::move(kept)};
+    taken = rewrite_escapes(data, dialect, at_end, out, dangling);
+  }
+  return py::make_tuple(taken, py::bytes(out), dangling);
 }
 
 // What is done to a column: nothing, its numbers looked for, or those of a column of floats.
@@ -106,5 +124,7 @@ py::tuple numbers(const py::capsule& capsule, const std::vector<int>& looks, std
 
 void register_csv(py::module_& module) {
   module.def("csv_cut", &cut, py::arg("data"), py::arg("delimiter"), py::arg("quote"), py::arg("first_only"), py::arg("at_end"));
+  module.def("csv_unescape", &unescape, py::arg("data"), py::arg("delimiter"), py::arg("quote"), py::arg("escape"),
+             py::arg("written_quote"), py::arg("kept"), py::arg("at_end"));
   module.def("csv_numbers", &numbers, py::arg("batch"), py::arg("looks"), py::arg("markers"));
 }

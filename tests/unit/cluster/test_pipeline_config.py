@@ -192,7 +192,7 @@ def test_ingest_options_have_the_names_and_defaults_of_the_engine():
         "num_shards",
         "input_format",
     ]
-    same += ["delimiter", "encoding", "header", "column_names", "skip_rows", "quote", "null_values"]
+    same += ["delimiter", "encoding", "header", "column_names", "skip_rows", "quote", "escape", "null_values"]
     for name in same:
         assert config[name] == engine[name] == words[name], name
     assert (config["compression"], engine["compression"], words["compression"]) == ("none", None, "none")
