@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
+from engine.formats.foreign.avro_codecs import SYNC_BYTES, plain_header, refuse_unknown, unpacked_blocks, varint
 from engine.formats.foreign.avro_schema import arrow_schema
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.unify import plain_schema
@@ -22,7 +23,6 @@ __all__ = ["FORMAT"]
 BLOCK_BYTES = 1 << 20
 _MAGIC = b"Obj\x01"
 _ROWS = 16384
-_SYNC_BYTES = 16
 
 
 def _matches(head: bytes) -> bool:
@@ -38,11 +38,11 @@ class _AvroFile(NumberedFile):
             file: Any = io.BufferedReader(raw)  # type: ignore[arg-type]
             with _one_error():
                 reader = fastavro.block_reader(file)
-                # The header ends where the first block begins, which only its reader knows.
-                first = next(reader, None)
-            end = _paths.stat(path)[0] if first is None else first.offset
+            self._codec = reader.codec
+            refuse_unknown(self._codec, path)
+            end = file.tell()  # the header alone was read
             file.seek(0)
-            self._header = file.read(end)
+            self._header = plain_header(file.read(end), reader.metadata, self._codec)
             self._bounds, self._counts = _walk(file, end, _paths.stat(path)[0], path)
         self.schema = plain_schema(arrow_schema(reader.writer_schema, path), path)
         self.sizes = [stop - start for start, stop in itertools.pairwise(self._bounds)]
@@ -55,7 +55,9 @@ class _AvroFile(NumberedFile):
         """Yields the rows of a block."""
         chosen = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         with _one_error():
-            records = iter(_fastavro().reader(io.BytesIO(self._header + self._bytes(block))))
+            records = iter(
+                _fastavro().reader(io.BytesIO(self._header + unpacked_blocks(self._bytes(block), self._codec)))
+            )
         while rows := _next_rows(records):
             arrays = [pa.array([_plain(row[field.name]) for row in rows], field.type) for field in chosen]
             if arrays:
@@ -108,9 +110,9 @@ def _walk(file: Any, start: int, size_bytes: int, path: str) -> tuple[list[int],
         begin = place
         file.seek(place)
         head = file.read(20)
-        records, used = _varint(head, 0)
-        size, used = _varint(head, used)
-        place += used + size + _SYNC_BYTES
+        records, used = varint(head, 0)
+        size, used = varint(head, used)
+        place += used + size + SYNC_BYTES
         if records < 0 or size < 0 or place > size_bytes:
             raise DataError(
                 "the block that begins here ends behind the file: it was cut, or is damaged",
@@ -123,16 +125,6 @@ def _walk(file: Any, start: int, size_bytes: int, path: str) -> tuple[list[int],
             bounds.append(place)
             counts.append(0)
     return ([*bounds, size_bytes], counts) if size_bytes > start else ([start], [])
-
-
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if not byte & 0x80:
-            return value >> 1 ^ -(value & 1), place
 
 
 def _plain(value: Any) -> Any:

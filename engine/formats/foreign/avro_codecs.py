@@ -1,0 +1,108 @@
+"""Blocks of Avro that fastavro unpacks only with packages of their own: pyarrow, which is here anyhow, has the same codecs."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import Any
+
+import pyarrow as pa
+
+from engine.core.errors import DataError
+
+__all__ = ["SYNC_BYTES", "plain_header", "refuse_unknown", "unpacked_blocks", "varint"]
+
+SYNC_BYTES = 16
+_OURS = ("snappy", "zstandard")
+_FASTAVROS = ("null", "deflate", "bzip2", "xz")
+_MOST_TIMES = 64  # what Snappy packs at most: three bytes for 64
+
+
+def refuse_unknown(codec: str, path: str) -> None:
+    """Checks that blocks of a codec are read here.
+
+    Raises:
+        DataError: they are not.
+    """
+    if codec not in _OURS + _FASTAVROS:
+        known = ", ".join(_FASTAVROS + _OURS)
+        raise DataError(
+            f"is packed by the Avro codec {codec!r}; those that are read are {known}: write it anew", path=path
+        )
+
+
+def plain_header(header: bytes, metadata: dict[str, Any], codec: str) -> bytes:
+    """Returns the header of the file that `unpacked_blocks` makes the blocks of."""
+    if codec not in _OURS:
+        return header
+    parts = [_long(1)]
+    for text in ("avro.schema", metadata["avro.schema"]):
+        data = text.encode()
+        parts += [_long(len(data)), data]
+    return b"".join([b"Obj\x01", *parts, _long(0), header[-SYNC_BYTES:]])
+
+
+def unpacked_blocks(data: bytes, codec: str) -> bytes:
+    """Returns blocks as fastavro reads them.
+
+    Args:
+        data: whole blocks.
+        codec: of the file.
+
+    Raises:
+        ValueError: a damaged block.
+    """
+    if codec not in _OURS:
+        return data
+    parts, place = [], 0
+    while place < len(data):
+        records, begin = varint(data, place)
+        size, begin = varint(data, begin)
+        found = _unpacked(data[begin : begin + size], codec)
+        place = begin + size + SYNC_BYTES
+        parts += [_long(records), _long(len(found)), found, data[place - SYNC_BYTES : place]]
+    return b"".join(parts)
+
+
+def _unpacked(data: bytes, codec: str) -> bytes:
+    if codec == "zstandard":  # whose frames need not say how long they are
+        with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
+            return bytes(stream.read())
+    packed, checksum = data[:-4], int.from_bytes(data[-4:], "big")
+    size = _snappy_size(packed)
+    if size > max(len(packed), 1) * _MOST_TIMES:
+        raise ValueError(f"a block of {len(packed)} bytes says that it holds {size}")
+    found: bytes = pa.Codec("snappy").decompress(packed, size, asbytes=True)
+    if zlib.crc32(found) != checksum:
+        raise ValueError("the checksum of a block does not hold")
+    return found
+
+
+def _snappy_size(data: bytes) -> int:
+    size = shift = 0
+    for byte in data[:5]:
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            return size
+    raise ValueError("a block does not begin with its length")
+
+
+def varint(data: bytes, place: int) -> tuple[int, int]:
+    """Returns (a number of Avro, where it ends)."""
+    value = shift = 0
+    while True:
+        byte = data[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if not byte & 0x80:
+            return value >> 1 ^ -(value & 1), place
+
+
+def _long(value: int) -> bytes:
+    value, out = value << 1, io.BytesIO()
+    while value > 0x7F:
+        out.write(bytes([value & 0x7F | 0x80]))
+        value >>= 7
+    out.write(bytes([value]))
+    return out.getvalue()
