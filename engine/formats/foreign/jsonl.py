@@ -6,10 +6,11 @@ A plain file is read in runs of whole lines, which are its blocks; a compressed 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.json
@@ -20,6 +21,8 @@ from engine.formats.beginnings import is_bzip2, unpacked_head
 from engine.formats.foreign.json_integers import rounded_column
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.formats.tfrecord.stream import HEAD_BYTES, header_holds
+from engine.machine.ahead import map_in_order
+from engine.machine.processes import processors
 from engine.schema.unify import unify_schemas
 from engine.storage import paths as _paths
 
@@ -53,6 +56,20 @@ def _matches(head: bytes) -> bool:
     return _JSON.match(head.removeprefix(_BOM)) is not None and not header_holds(head)
 
 
+class _Facts(NamedTuple):
+    """What is kept of a parsed batch when its file is opened."""
+
+    block: int
+    rows: int
+    schema: pa.Schema
+    nulls: set[str]
+
+    @staticmethod
+    def of(block: int, batch: pa.RecordBatch) -> _Facts:
+        nulls = {name for name, column in zip(batch.schema.names, batch.columns) if column.null_count}
+        return _Facts(block, batch.num_rows, batch.schema, nulls)
+
+
 class _JsonFile(NumberedFile):
     def __init__(self, path: str) -> None:
         self._path = path
@@ -78,19 +95,27 @@ class _JsonFile(NumberedFile):
         timed: set[str] = set()
         everywhere: set[str] | None = None
 
-        def found() -> Iterator[tuple[str, pa.Schema]]:
-            nonlocal everywhere
+        def texts() -> Iterator[tuple[int, bytes]]:
             for index in range(len(self.sizes)):
                 digest = hashlib.blake2b(digest_size=16)
-                for batch in self._batches(index, digest):
-                    self._counts[index] += batch.num_rows
-                    names = batch.schema.names
-                    everywhere = set(names) if everywhere is None else everywhere.intersection(names)
-                    self.nulls.update(name for name, column in zip(names, batch.columns) if column.null_count)
-                    schema = pa.schema([field.with_type(_without_times(field.type)) for field in batch.schema])
-                    timed.update(field.name for field in batch.schema if schema.field(field.name) != field)
-                    yield self._path, schema
+                for text in self._texts(index):
+                    digest.update(text)
+                    yield index, text
                 self._hashes.append(digest.digest())
+
+        def looked_at(text: tuple[int, bytes]) -> list[_Facts]:
+            return [_Facts.of(text[0], batch) for batch in self._parsed(text[1])]
+
+        def found() -> Iterator[tuple[str, pa.Schema]]:
+            nonlocal everywhere
+            for facts in itertools.chain.from_iterable(map_in_order(looked_at, texts(), processors())):
+                self._counts[facts.block] += facts.rows
+                names = facts.schema.names
+                everywhere = set(names) if everywhere is None else everywhere.intersection(names)
+                self.nulls.update(facts.nulls)
+                schema = pa.schema([field.with_type(_without_times(field.type)) for field in facts.schema])
+                timed.update(field.name for field in facts.schema if schema.field(field.name) != field)
+                yield self._path, schema
 
         try:
             self.schema = unify_schemas(found()).schema
@@ -127,26 +152,33 @@ class _JsonFile(NumberedFile):
         """Returns the hash of the block's bytes."""
         return self._hashes[block]
 
-    def _batches(self, block: int, digest: Any = None) -> Iterator[pa.RecordBatch]:
+    def _batches(self, block: int) -> Iterator[pa.RecordBatch]:
+        # Pieces of a packed file are unpacked while those before them are parsed; plain blocks are one piece each.
+        if self._packed:
+            return itertools.chain.from_iterable(map_in_order(self._parsed, self._texts(block), 1))
+        return itertools.chain.from_iterable(map(self._parsed, self._texts(block)))
+
+    def _texts(self, block: int) -> Iterator[bytes]:
         first = block == 0
         for text in self._pieces(block):
-            text = text.removeprefix(_BOM) if first else text
+            yield text.removeprefix(_BOM) if first else text
             first = False
-            if digest is not None:
-                digest.update(text)
-            if not text.strip():
-                continue
-            _refuse_other_text(text)
-            try:
-                table = pyarrow.json.read_json(
-                    pa.BufferReader(text),
-                    read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
-                    parse_options=pyarrow.json.ParseOptions(explicit_schema=self._explicit),
-                )
-            except pa.ArrowInvalid as error:
-                raise _BadLine(error) from error
-            self._refuse_rounded(table, text)
-            yield from table.combine_chunks().to_batches()
+
+    def _parsed(self, text: bytes) -> list[pa.RecordBatch]:
+        if not text.strip():
+            return []
+        _refuse_other_text(text)
+        try:
+            table = pyarrow.json.read_json(
+                pa.BufferReader(text),
+                read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+                parse_options=pyarrow.json.ParseOptions(explicit_schema=self._explicit),
+            )
+        except pa.ArrowInvalid as error:
+            raise _BadLine(error) from error
+        self._refuse_rounded(table, text)
+        found: list[pa.RecordBatch] = table.combine_chunks().to_batches()
+        return found
 
     def _pieces(self, block: int) -> Iterator[bytes]:
         """Yields the block's bytes: of a compressed file in pieces of whole lines."""
