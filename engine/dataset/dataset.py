@@ -18,10 +18,11 @@ from engine.dataset.manifest import Manifest, is_manifest
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
 from engine.formats.partition_filters import Filter, keep_files
-from engine.formats.partitions import mark_partitions, partition_fields, refuse_half_stored, with_partitions
+from engine.formats.partitions import mark_partitions, partition_fields, with_partitions
 from engine.formats.read import read_split
 from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
+from engine.formats.stored_keys import refuse_half_stored
 from engine.schema.feature_spec import feature_spec_from_schema, schema_from_feature_spec
 from engine.schema.schema_proto import as_feature_spec
 from engine.schema.sequence import sequence_schema, sequence_spec_from_schema

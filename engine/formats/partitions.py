@@ -1,13 +1,13 @@
 """Columns that the names of directories hold: `year=2024/month=1/part-0.parquet`, as Spark, Hive, Ray and pyarrow write them.
 
 The keys of a file are those of the unbroken run of `key=value` directories that it lies in. A column that the files
-themselves have is read from them; the other keys are columns marked with field metadata `fullpass.partition`, so that
-splits, manifests and workers know them without a look at other files.
+themselves have is read from them (see `stored_keys`); the other keys are columns marked with field metadata
+`fullpass.partition`, so that splits, manifests and workers know them without a look at other files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -17,17 +17,17 @@ from engine.formats.options import ReadOptions
 from engine.schema.metadata_keys import PARTITION
 
 __all__ = [
+    "NO_VALUE",
     "add_partitions",
     "mark_partitions",
     "partition_fields",
     "partition_keys",
-    "refuse_half_stored",
     "stored_columns",
     "with_partitions",
     "without_marks",
 ]
 
-_NULL = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark and pyarrow name the directory of missing values
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark and pyarrow name the directory of missing values
 _MOST_KNOWN = 64
 _KNOWN: dict[int, tuple[pa.Schema, frozenset[str]]] = {}  # by id: to hash a schema takes longer than to look through it
 
@@ -51,31 +51,6 @@ def with_partitions(schema: pa.Schema, paths: Sequence[str]) -> pa.Schema:
     """Returns the schema of files with the columns that their directories hold behind those of their own."""
     own = set(schema.names)
     return pa.schema([*schema, *(f for f in partition_fields(paths) if f.name not in own)], metadata=schema.metadata)
-
-
-def refuse_half_stored(
-    paths: Sequence[str], names: Sequence[str], column_names: Callable[[str], Sequence[str]] | None
-) -> None:
-    """Checks that a column is either in the files or in the names of their directories: in the other it would be missing.
-
-    Args:
-        paths: files.
-        names: columns that some file has.
-        column_names: of a file; None where files do not say them.
-
-    Raises:
-        DataError: a file without the column that its directory names and that others hold.
-    """
-    stored = set(names)
-    for path in paths if column_names is not None else ():
-        shared = stored.intersection(partition_keys(path))
-        lacking = sorted(shared.difference(column_names(path))) if shared and column_names is not None else []
-        if lacking:
-            raise DataError(
-                f"has column {lacking[0]!r} in the name of its directory alone, and other files hold it themselves: write it into "
-                "all of them, or into none",
-                path=path,
-            )
 
 
 def mark_partitions(schema: pa.Schema, fields: Sequence[pa.Field]) -> pa.Schema:
@@ -159,20 +134,33 @@ def partition_keys(path: str) -> dict[str, str | None]:
     """Returns the keys and values of the `key=value` directories that a file lies in; a missing value is None.
 
     Raises:
-        DataError: a key that two of them give different values.
+        DataError: a key that two of them give different values, or one that is no text.
     """
     found: list[tuple[str, str | None]] = []
     for part in reversed(path.split("/")[:-1]):
         name, equals, value = part.partition("=")
         if not (name and equals):
             break
-        found.append((unquote(name), None if value == _NULL else unquote(value)))
+        found.append((_text(name, path), None if value == NO_VALUE else _text(value, path)))
     keys = dict(reversed(found))
     if len(keys) < len(found):
         twice = next((name for name, value in found if keys[name] != value), None)
         if twice is not None:
             raise DataError(f"lies in two directories {twice}=VALUE that say different values", path=path)
     return keys
+
+
+def _text(part: str, path: str) -> str:
+    """A part of a directory's name as text; one that is no UTF-8 would be other text, or none that a column takes."""
+    try:
+        found = unquote(part, errors="strict")
+        found.encode()
+    except UnicodeError as error:
+        raise DataError(
+            f"lies in a directory whose name says {part!r} of a column, which is no text of UTF-8: rename the directory",
+            path=path,
+        ) from error
+    return found
 
 
 def _fit(values: list[str], kind: pa.DataType) -> bool:

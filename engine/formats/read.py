@@ -11,9 +11,10 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
-from engine.formats.partitions import add_partitions, stored_columns
+from engine.formats.partitions import add_partitions, partition_keys, stored_columns
 from engine.formats.registry import format_module
 from engine.formats.split import Split
+from engine.formats.stored_keys import refuse_contradicted
 
 __all__ = ["read_split"]
 
@@ -40,14 +41,19 @@ def read_split(
         **options: the rest of `engine.formats.options.ReadOptions`.
 
     Raises:
-        DataError: a damaged record, or a count that is not the split's.
+        DataError: a damaged record, a column that is not what the file's directory says, or a count that is not the split's.
     """
     chosen = ReadOptions(batch_rows=batch_rows, columns=tuple(columns) if columns is not None else None, **options)
     damage = damage if damage is not None else DamageLog(chosen)
     before, rows = damage.records, 0
     own, names = stored_columns(schema, chosen)
     stored = chosen if names == chosen.columns else dataclasses.replace(chosen, columns=names)
+    keys = partition_keys(split.path)
+    first = 0 if not split.start else split.first_record
     for batch in format_module(split.format).read(split, own, stored, damage):
+        if keys:
+            row = None if first is None or damage.records > before else first + rows
+            refuse_contradicted(batch, keys, split.path, row)
         rows += batch.num_rows
         yield add_partitions(batch, schema, chosen, split.path)
     skipped = damage.records - before

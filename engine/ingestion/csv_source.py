@@ -22,10 +22,12 @@ from engine.formats.partitions import (
     add_partitions,
     mark_partitions,
     partition_fields,
+    partition_keys,
     stored_columns,
     with_partitions,
     without_marks,
 )
+from engine.formats.stored_keys import refuse_contradicted
 from engine.schema.conform import conform
 
 __all__ = ["open_csv"]
@@ -201,7 +203,9 @@ class _CsvFiles:
     def _conformed(self, batch: pa.RecordBatch, schema: pa.Schema, path: str, first_record: int) -> pa.RecordBatch:
         options = ReadOptions()
         own, _ = stored_columns(self._located, options)
-        batch = add_partitions(conform(batch, own, path, first_record), self._located, options, path)
+        batch = conform(batch, own, path, first_record)
+        refuse_contradicted(batch, partition_keys(path), path, first_record)
+        batch = add_partitions(batch, self._located, options, path)
         return conform(batch, schema, path, first_record)
 
     def _wrong_delimiter(self) -> list[str]:

@@ -12,7 +12,8 @@ __all__ = ["plain_array"]
 
 
 def plain_array(array: pa.Array) -> pa.Array:
-    """Returns run-end-encoded values as one each, list views as lists, and nulls that a dictionary holds as missing values.
+    """Returns run-end-encoded values as one each, list views as lists, dictionaries of views as what they view, and nulls that a
+    dictionary holds as missing values.
 
     pyarrow casts neither: of a list view with a null it makes an array that is not valid. Nulls of a dictionary it does not
     count, nor does Parquet take them. Any other array is returned as it is.
@@ -20,6 +21,9 @@ def plain_array(array: pa.Array) -> pa.Array:
     types, kind = pa.types, array.type
     if types.is_run_end_encoded(kind):
         return plain_array(pc.run_end_decode(array))
+    if types.is_dictionary(kind) and (types.is_string_view(kind.value_type) or types.is_binary_view(kind.value_type)):
+        plain = pa.string() if types.is_string_view(kind.value_type) else pa.binary()
+        return array.dictionary.cast(plain).take(array.indices)  # which Arrow does not decode
     if types.is_dictionary(kind) and array.dictionary.null_count:
         return _dictionary(array)
     if types.is_list_view(kind) or types.is_large_list_view(kind):

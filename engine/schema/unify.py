@@ -14,6 +14,8 @@ from engine.schema.metadata_keys import SHAPE
 __all__ = ["Unified", "plain_schema", "plain_type", "unify_schemas"]
 
 _SAID = 5  # columns that are named before the rest is counted
+# Values of dictionaries that lie inside of others and are left so: Arrow casts text to a dictionary alone, and decodes none of views.
+_LEFT = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary(), pa.string_view(), pa.binary_view())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +146,10 @@ def _plain_field(field: pa.Field, path: str) -> pa.Field:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Returns the type that we use for one of Arrow's newer layouts: views as what they view, extensions as stored."""
+    """Returns the type that we use for one of Arrow's newer layouts: views as what they view, extensions as stored.
+
+    A dictionary that pyarrow cannot make again of its values is read as those, which it writes without a word.
+    """
     types = pa.types
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
@@ -158,8 +163,34 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.large_list(plain_type(kind.value_type))
     if types.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
-    if types.is_list(kind) and plain_type(kind.value_type) != kind.value_type:
-        return pa.list_(plain_type(kind.value_type))
-    if types.is_large_list(kind) and plain_type(kind.value_type) != kind.value_type:
-        return pa.large_list(plain_type(kind.value_type))
+    if types.is_dictionary(kind):
+        values = plain_type(kind.value_type)
+        return kind if values == kind.value_type and not types.is_float16(values) else values
+    if not types.is_nested(kind):
+        return kind
+    if types.is_list(kind) or types.is_large_list(kind):
+        inside = _without_dictionaries(plain_type(kind.value_type))
+        return kind if inside == kind.value_type else (pa.list_ if types.is_list(kind) else pa.large_list)(inside)
+    return _without_dictionaries(kind)
+
+
+def _without_dictionaries(kind: pa.DataType) -> pa.DataType:
+    """The type of what lies inside of another, with dictionaries as their values where pyarrow makes none again."""
+    types = pa.types
+
+    def inside(field: pa.Field) -> pa.Field:
+        return field.with_type(_without_dictionaries(field.type))
+
+    if types.is_dictionary(kind):
+        return kind if kind.value_type in _LEFT else plain_type(kind.value_type)
+    if types.is_list(kind):
+        return pa.list_(inside(kind.value_field))
+    if types.is_large_list(kind):
+        return pa.large_list(inside(kind.value_field))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(inside(kind.value_field), kind.list_size)
+    if types.is_struct(kind):
+        return pa.struct([inside(field) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(inside(kind.key_field), inside(kind.item_field), kind.keys_sorted)
     return kind

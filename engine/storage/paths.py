@@ -14,6 +14,7 @@ from engine.storage import atomic
 from engine.storage.listing import broken_link, walk_data
 
 __all__ = [
+    "arrow_name",
     "common_parent",
     "exists",
     "expand",
@@ -164,6 +165,12 @@ def open_input(path: str) -> BinaryIO:
         return open(local_path(path), "rb", buffering=0)  # type: ignore[return-value]
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror}", path=path) from error
+
+
+def arrow_name(path: str) -> str | bytes:
+    """Returns a local path as Arrow's own files take it: as bytes where it is no UTF-8, which a name may be."""
+    name = str(local_path(path))
+    return os.fsencode(name) if any("\udc80" <= letter <= "\udcff" for letter in name) else name
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ def _matches(head: bytes) -> bool:
 class _IpcFile(NumberedFile):
     def __init__(self, path: str) -> None:
         self._path = path
-        source = _paths.open_input(path) if _paths.is_remote(path) else pa.memory_map(path)
+        source = _paths.open_input(path) if _paths.is_remote(path) else pa.memory_map(_paths.arrow_name(path))
         head = source.read(8)
         source.seek(0)
         if head.startswith(_FEATHER_1):

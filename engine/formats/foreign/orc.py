@@ -26,7 +26,9 @@ class _OrcFile(NumberedFile):
         from pyarrow import orc
 
         self._path = path
-        self._file = orc.ORCFile(_paths.open_input(path) if _paths.is_remote(path) else path)
+        self._file = orc.ORCFile(
+            _paths.open_input(path) if _paths.is_remote(path) else pa.OSFile(_paths.arrow_name(path))
+        )
         self.schema = plain_schema(self._file.schema, path)
         self.sizes = [self._file.content_length // max(self._file.nstripes, 1)] * self._file.nstripes
 

@@ -14,11 +14,15 @@ from engine.core.errors import DataError
 from engine.formats.parquet.open_file import ParquetFile, open_parquet
 from engine.schema.lists import is_list
 
-__all__ = ["refuse_beyond_nanoseconds"]
+__all__ = ["BeyondNanoseconds", "refuse_beyond_nanoseconds"]
 
 _MOST_MICROSECONDS = (2**63 - 1) // 1000
 _ROWS = 65536
 _SPARK = "Spark: spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS"
+
+
+class BeyondNanoseconds(DataError):
+    """A time of 96 bits that nanoseconds of 64 do not reach: its row group cannot be read, as if it were damaged."""
 
 
 def refuse_beyond_nanoseconds(file: ParquetFile, groups: Sequence[int], names: Sequence[str], path: str) -> None:
@@ -31,7 +35,7 @@ def refuse_beyond_nanoseconds(file: ParquetFile, groups: Sequence[int], names: S
         path: of the file.
 
     Raises:
-        DataError: a time before 1677-09-21 or after 2262-04-11, with its record.
+        BeyondNanoseconds: a time before 1677-09-21 or after 2262-04-11, with its record.
     """
     times = {name for name in file.int96 if name in names}
     if not times:
@@ -46,7 +50,7 @@ def refuse_beyond_nanoseconds(file: ParquetFile, groups: Sequence[int], names: S
                 if name in times and _beyond(column):
                     at = next(index for index in range(len(column)) if _beyond(column.slice(index, 1)))
                     value = f" {column.slice(at, 1).cast(pa.string())[0]}" if pa.types.is_timestamp(column.type) else ""
-                    raise DataError(
+                    raise BeyondNanoseconds(
                         f"column {name!r} holds a time of 96 bits{value} here, and nanoseconds of 64 bits reach from 1677 to 2262: "
                         f"write it anew in microseconds ({_SPARK})",
                         path=path,

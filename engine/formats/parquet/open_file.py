@@ -154,7 +154,10 @@ def _without_arrow_schema(footer: bytes) -> bytes:
 
 
 def _source(path: str) -> Any:
-    return _paths.open_input(path) if _paths.is_remote(path) else path
+    if _paths.is_remote(path):
+        return _paths.open_input(path)
+    name = _paths.arrow_name(path)
+    return pa.OSFile(name) if isinstance(name, bytes) else path
 
 
 def _footer_bytes(file: Any, size_bytes: int) -> bytes:

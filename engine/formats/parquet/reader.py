@@ -17,7 +17,7 @@ from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.parquet.checks import unchecked
 from engine.formats.parquet.footer import Footer
-from engine.formats.parquet.int96 import refuse_beyond_nanoseconds
+from engine.formats.parquet.int96 import BeyondNanoseconds, refuse_beyond_nanoseconds
 from engine.formats.parquet.open_file import ParquetFile, open_parquet
 from engine.formats.parquet.writer import COMPRESSIONS, Writer
 from engine.formats.partitions import without_marks
@@ -163,12 +163,14 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
             for batch in _batches(file, run, wanted, options, split.path):
                 yield conform(batch, wanted, split.path, row)
                 row += batch.num_rows
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, BeyondNanoseconds) as error:
             if isinstance(error, FileNotFoundError):
                 raise DataError("is gone", path=split.path) from error
             rows = sum(group_rows[i] for i in run)
+            fault = error if isinstance(error, BeyondNanoseconds) else None
             damage.report(
-                DataError(f"row groups {run[0]}..{run[-1]} cannot be decoded: {error}", path=split.path, record=row),
+                fault
+                or DataError(f"row groups {run[0]}..{run[-1]} cannot be decoded: {error}", path=split.path, record=row),
                 rows,
             )
             row += rows

@@ -6,11 +6,13 @@ import glob
 import os
 
 import pyarrow as pa
+import pyarrow.feather
+import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 
 from cluster.cli.main import main
-from engine import DataError, Dataset, ingest
+from engine import DataError, Dataset, ingest, write_batches
 
 FORMS = {
     "directory": lambda out: out,
@@ -205,3 +207,44 @@ def test_links_to_one_file_are_said(tmp_path, link, caplog):
     assert caplog.messages == [
         f"{tmp_path}/a.parquet and {tmp_path}/b.parquet are links to one file: its records are read once for each of such names"
     ]
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow", "orc", "csv", "jsonl", "tfrecord"])
+def test_names_that_are_no_utf8_are_names(tmp_path, format):
+    """The library that reads the file may take no such name; the bytes in it are whole."""
+    table = pa.table({"x": [1, 2]})
+    place = os.fsdecode(os.fsencode(tmp_path) + b"/d\xff")
+    os.makedirs(place)
+    write = {
+        "parquet": lambda file: pq.write_table(table, file),
+        "arrow": lambda file: pyarrow.feather.write_feather(table, file),
+        "orc": lambda file: pyarrow.orc.write_table(table, file),
+        "csv": lambda file: file.write(b"x\n1\n2\n"),
+        "jsonl": lambda file: file.write(b'{"x":1}\n{"x":2}\n'),
+        "tfrecord": lambda file: file.write(_tfrecord(tmp_path, table)),
+    }
+    path = os.path.join(place, os.fsdecode(b"a\xff." + format.encode()))
+    with open(path, "wb") as file:
+        write[format](file)
+    out = f"{place}-out"
+    ingest(place, out, num_shards=1)
+    assert pa.Table.from_batches(Dataset.open(out).read_batches()).to_pydict() == {"x": [1, 2]}
+    if format != "csv":
+        assert pa.Table.from_batches(Dataset.open(path).read_batches()).to_pydict() == {"x": [1, 2]}
+
+
+def _tfrecord(directory, table):
+    write_batches(table.to_batches(), pa.schema([pa.field("x", pa.int64(), False)]), str(directory / "t"), "tfrecord")
+    return (directory / "t").read_bytes()
+
+
+@pytest.mark.parametrize("name", [b"k=\xff", b"k=%FF", b"\xff=1"])
+def test_a_directory_that_names_a_column_and_is_no_text_is_refused(tmp_path, name):
+    place = os.path.join(os.fsencode(tmp_path), name)
+    os.makedirs(place)
+    with open(place + b"/a.parquet", "wb") as file:
+        pq.write_table(pa.table({"x": [1]}), file)
+    with pytest.raises(
+        DataError, match=r"lies in a directory whose name says .* of a column, which is no text of UTF-8"
+    ):
+        list(Dataset.open(str(tmp_path)).read_batches())

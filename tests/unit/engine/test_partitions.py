@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import os
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
@@ -208,3 +211,71 @@ def test_two_directories_of_one_key_are_refused_where_they_differ(tmp_path):
     with pytest.raises(DataError, match="lies in two directories k=VALUE that say different values") as caught:
         Dataset.open(tmp_path).schema  # noqa: B018
     assert caught.value.path == str(tmp_path / "k=1/k=2/a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("values", "directory"),
+    [
+        (pa.array([2024, 2025]), "k=2024"),
+        (pa.array([2024, None]), "k=2024"),
+        (pa.array(["a", "b"]), "k=a"),
+        (pa.array([0.5, 0.25]), "k=0.5"),
+        (pa.array([1, 2]), "k=__HIVE_DEFAULT_PARTITION__"),
+        (pa.array([1, 2]), "k=one"),
+        (pa.array([[7], [7, 7]]), "k=7"),
+        (pa.array(["x", "y"]).dictionary_encode(), "k=x"),
+    ],
+    ids=["numbers", "null", "text", "fractions", "missing", "other type", "lists", "dictionary"],
+)
+def test_a_value_that_is_not_its_directorys_is_refused_with_both(tmp_path, values, directory):
+    """pyarrow and Spark take the directory's, polars the file's: neither says so."""
+    rows = pa.table({"k": values, "x": [1, 2]})
+    for format in (
+        ("parquet",) if pa.types.is_nested(values.type) or pa.types.is_dictionary(values.type) else ("parquet", "csv")
+    ):
+        source = tmp_path / format
+        os.makedirs(source / directory)
+        path = str(source / directory / f"a.{format}")
+        pq.write_table(rows, path) if format == "parquet" else pyarrow.csv.write_csv(rows, path)
+        with pytest.raises(
+            DataError, match=f"column 'k' is .* in the file, and its directory says {directory}"
+        ) as caught:
+            ingest(str(source), tmp_path / "out", num_shards=1)
+        assert caught.value.path == path and not (tmp_path / "out").exists()
+    left = table(Dataset.open(str(tmp_path / "parquet")), columns=["x"])
+    assert left.to_pylist() == [{"x": 1}, {"x": 2}], "who does not read the column is not asked which of both is meant"
+
+
+@pytest.mark.parametrize(
+    ("values", "directory"),
+    [
+        (pa.array(["a/b", "a/b"]), "k=a%2Fb"),
+        (pa.array([7, 7]), "k=007"),
+        (pa.array([0.5, 0.5], pa.float32()), "k=0.50"),
+        (pa.array([float("nan")] * 2), "k=nan"),
+        (pa.array([None, None], pa.string()), "k=__HIVE_DEFAULT_PARTITION__"),
+        (pa.array([True, True]), "k=True"),
+        (pa.array([datetime.date(2024, 1, 2)] * 2), "k=2024-01-02"),
+        (pa.array([decimal.Decimal("1.50")] * 2), "k=1.5"),
+        (pa.array([[7], [7]]), "k=7"),
+    ],
+    ids=["text", "padded", "fractions", "nan", "missing", "bool", "day", "decimal", "lists of one"],
+)
+def test_a_value_that_its_directory_spells_in_another_way_is_read(tmp_path, values, directory):
+    os.makedirs(tmp_path / directory)
+    pq.write_table(pa.table({"k": values, "x": [1, 2]}), tmp_path / directory / "a.parquet")
+    assert str(table(Dataset.open(str(tmp_path)))["k"].to_pylist()) == str(values.to_pylist())
+
+
+def test_the_record_of_a_value_that_is_not_its_directorys_is_named(tmp_path):
+    os.makedirs(tmp_path / "k=1")
+    pq.write_table(pa.table({"k": [1, 1, 1, 2], "x": range(4)}), tmp_path / "k=1/a.parquet", row_group_size=2)
+    with pytest.raises(DataError, match="column 'k' is 2 in the file") as caught:
+        table(Dataset.open(str(tmp_path)))
+    assert caught.value.record == 3
+    second = Dataset.open(str(tmp_path)).splits(1)[1]
+    with pytest.raises(DataError, match="column 'k' is 2 in the file") as caught:
+        list(read_split(second, Dataset.open(str(tmp_path)).schema))
+    assert caught.value.record is None, (
+        "where a split does not know its first record, no number is better than a wrong one"
+    )

@@ -16,6 +16,8 @@ import pytest
 
 from cluster.cli.main import main
 from engine import ConfigError, DataError, Dataset, ingest
+from engine.formats.damage import DamageLog
+from engine.formats.options import ReadOptions
 from engine.schema.plain_arrays import plain_array
 
 UTC = dt.timezone.utc
@@ -103,7 +105,22 @@ def test_a_union_of_whole_numbers_and_fractions_is_refused_where_a_double_would_
 
 PAIRS = pa.list_(pa.int64(), 2)
 NULL_IN_DICTIONARY = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array(["a", None]))
+CODES = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array([1, 2]))
+HALVES = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array([1, 2.5], pa.float16()))
+VIEWS = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array(["a", "b"], pa.string_view()))
+TWO_BY_TWO = pa.array([0, 2, 4])
 ARROW = {
+    "dictionary of float16": HALVES,
+    "dictionary of views": VIEWS,
+    "lists of dictionaries of numbers": pa.ListArray.from_arrays(TWO_BY_TWO, CODES),
+    "lists of dictionaries of float16": pa.ListArray.from_arrays(TWO_BY_TWO, HALVES),
+    "lists of dictionaries of views": pa.ListArray.from_arrays(TWO_BY_TWO, VIEWS),
+    "pairs of dictionaries": pa.FixedSizeListArray.from_arrays(CODES, 2),
+    "struct with dictionaries": pa.StructArray.from_arrays([CODES, HALVES], ["c", "h"]),
+    "map to dictionaries": pa.MapArray.from_arrays(TWO_BY_TWO, pa.array(["a", "b", "c", "d"]), HALVES),
+    "lists of structs with dictionaries": pa.ListArray.from_arrays(
+        TWO_BY_TWO, pa.StructArray.from_arrays([CODES, HALVES], ["c", "h"])
+    ),
     "dictionary with a null": NULL_IN_DICTIONARY,
     "lists of dictionaries with a null": pa.ListArray.from_arrays(pa.array([0, 2, 2, 4]), NULL_IN_DICTIONARY),
     "lists of pairs": pa.array([[[1, 2], None], [], None], pa.list_(PAIRS)),
@@ -218,6 +235,14 @@ def test_times_of_96_bits_that_64_do_not_reach_are_refused(tmp_path, column):
     assert next(iter(first)).to_pylist() == table.slice(0, 2).to_pylist()
     assert rows(path, columns=["x"]) == table.select(["x"]).to_pylist()
     assert main(["-q", "verify", str(path)]) == 3
+    damage = DamageLog(ReadOptions(on_damage="skip"), quiet=True)
+    left = rows(path, on_damage="skip", damage=damage)
+    assert left == table.slice(0, 2).to_pylist() and damage.records == 2
+    assert [fault.record for fault in damage.faults] == [3]
+    with pytest.raises(
+        DataError, match=r"2 damaged records, more than skip_budget=1 allows; the last: .*time of 96 bits"
+    ):
+        rows(path, on_damage="skip", skip_budget=1)
     pq.write_table(table.slice(0, 3), path, use_deprecated_int96_timestamps=True)
     assert rows(path) == pq.read_table(path).to_pylist()
 
