@@ -87,8 +87,11 @@ class CachingRunner:
         lasting = frozenset(key for key in known_keys if key is not None)
         rows: dict[int, int] = {}
         blobs: dict[tuple[int, int], list[bytes | memoryview]] = {}
+        at_path: dict[str, list[int]] = {}
+        for index, split in enumerate(splits):
+            at_path.setdefault(split.path, []).append(index)
         for span, paths in self._spans.items():
-            indices = [index for index, split in enumerate(splits) if split.path in set(paths)]
+            indices = sorted(index for path in {*paths} for index in at_path.get(path, ()))
             mark = files_mark(paths)  # before they are read: files that change meanwhile have another one afterwards
             known = self._known(span, mark, keys)
             if known is None:

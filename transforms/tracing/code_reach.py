@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import dis
 import functools
 import hashlib
-import importlib
 import importlib.util
 import os
 import sys
@@ -15,7 +15,16 @@ from collections.abc import Set
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["changes_path", "imports_of", "in_library", "installed", "is_reader", "names_of", "reads_outside"]
+__all__ = [
+    "NotImported",
+    "changes_path",
+    "imports_of",
+    "in_library",
+    "installed",
+    "is_reader",
+    "names_of",
+    "reads_outside",
+]
 
 _STANDARD = tuple({sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib")})
 _PACKAGES = tuple({sysconfig.get_paths()[name] + os.sep for name in ("purelib", "platlib")})
@@ -30,6 +39,21 @@ _OUTSIDE = frozenset(
     }
 )
 _PATHS = frozenset({"path", "meta_path", "path_hooks", "path_importer_cache", "addsitedir", "syspath"})
+
+
+@dataclasses.dataclass(frozen=True)
+class NotImported:
+    """A module that is there and was not imported.
+
+    Attributes:
+        name: in full.
+        file: of its source or code; None where it has none.
+        package: that its relative imports start from.
+    """
+
+    name: str
+    file: str | None
+    package: str
 
 
 def names_of(code: types.CodeType) -> set[str]:
@@ -53,17 +77,19 @@ def changes_path(names: Set[str]) -> bool:
     return not _PATHS.isdisjoint(names)
 
 
-def imports_of(code: types.CodeType, package: str | None) -> list[types.ModuleType | str]:
+def imports_of(code: types.CodeType, package: str | None) -> list[types.ModuleType | NotImported | str]:
     """Returns the modules that a code imports when it runs, and the names of those whose package is not installed.
+
+    Nothing is imported for that: what a user's module does when it is imported is not for a hash to do.
 
     Args:
         code: without its inner functions.
         package: that relative imports start from.
 
     Raises:
-        ImportError: one cannot be imported.
+        ImportError: one of an installed package is not there.
     """
-    found: list[types.ModuleType | str] = []
+    found: list[types.ModuleType | NotImported | str] = []
     constants: list[object] = []
     for each in dis.get_instructions(code):
         if each.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
@@ -71,15 +97,37 @@ def imports_of(code: types.CodeType, package: str | None) -> list[types.ModuleTy
         elif each.opname == "IMPORT_NAME":
             level, members = constants[-2:]
             name = importlib.util.resolve_name("." * int(level) + each.argval, package) if level else each.argval  # type: ignore[call-overload]
-            top = name.partition(".")[0]
-            if top not in sys.modules and importlib.util.find_spec(top) is None:
-                found.append(name)
-                continue
-            module = importlib.import_module(name)
-            found.append(module)
-            for member in members if isinstance(members, tuple) else ():
-                if not hasattr(module, member):
-                    found.append(importlib.import_module(f"{name}.{member}"))
+            modules = _located(name)
+            if modules is None and "." in name and _located(name.partition(".")[0]) is not None:
+                raise ImportError(f"no module {name}")
+            found += [name] if modules is None else modules[-1:] if name in sys.modules else modules
+            for member in members if modules is not None and isinstance(members, tuple) else ():
+                if not hasattr(sys.modules.get(name), member):  # a module of the package, or what it sets when it is imported
+                    found += (_located(f"{name}.{member}") or [])[-1:]
+    return found
+
+
+def _located(name: str) -> list[types.ModuleType | NotImported] | None:
+    """Returns a module after the packages around it, of which none is imported for that; None where it is not there."""
+    found: list[types.ModuleType | NotImported] = []
+    parts, path = name.split("."), None
+    for end in range(1, len(parts) + 1):
+        full = ".".join(parts[:end])
+        if end > 1 and path is None:
+            return None  # in a module that is no package
+        if full in sys.modules:
+            if sys.modules[full] is None:  # somebody forbids it
+                return None
+            found.append(sys.modules[full])
+            path = getattr(sys.modules[full], "__path__", None)
+            continue
+        finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
+        spec = next(filter(None, (find(full, path) for find in finders if find is not None)), None)
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+        around = full if path is not None else full.rpartition(".")[0]
+        found.append(NotImported(full, spec.origin if spec.has_location else None, around))
     return found
 
 

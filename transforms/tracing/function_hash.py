@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from transforms.tracing.code_reach import (
+    NotImported,
     changes_path,
     imports_of,
     in_library,
@@ -65,6 +66,7 @@ class _Visit:
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # alive, so that no id is given twice
         self._attributes: set[tuple[int, str]] = set()
+        self._located: set[NotImported] = set()
         self.mentioned: set[str] = set()  # names in all code
         self.absent: set[str] = set()  # modules that code would import, were they installed
         # Methods that read files: how an object was loaded does not matter, unless the code does it.
@@ -170,13 +172,34 @@ class _Visit:
                 if isinstance(module, str):
                     self.absent.add(module)
                     self._text("absent", module)
+                elif isinstance(module, NotImported):
+                    self._not_imported(module)
                 else:
                     self._module(module, names)
-        except (Exception, SystemExit) as error:  # what a module raises that cannot be imported now; a script ends
+        except Exception as error:  # not there, no Python, no text; a finder of somebody else's
             raise _Unknown from error
         for inner in code.co_consts:
             if isinstance(inner, types.CodeType):
                 self._imports(inner, package, names)
+
+    def _not_imported(self, module: NotImported) -> None:
+        """Adds a module by its source, as it will be when the code imports it: that of a user may do anything then."""
+        if module in self._located:
+            return
+        self._located.add(module)
+        self._text("module", module.name)
+        if module.file is None or in_library(module.file):
+            self._text("version", _version(module.name))
+            return
+        with open(module.file, "rb") as file:
+            source = file.read()
+        self._text("source", source)
+        if module.file.endswith(".py"):
+            code = compile(source, module.file, "exec", dont_inherit=True)
+            if _anywhere(code, reads_outside):
+                raise _Unknown
+            self.mentioned |= names_of(code)
+            self._imports(code, module.package, frozenset())
 
     def _code(self, code: types.CodeType) -> None:
         if reads_outside(code):
@@ -250,6 +273,11 @@ class _Visit:
             self._items("state", state)
 
 
+def _anywhere(code: types.CodeType, holds: Callable[[types.CodeType], bool]) -> bool:
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return holds(code) or any(_anywhere(each, holds) for each in inner)
+
+
 def _is_filled(cell: Any) -> bool:
     try:
         return cell.cell_contents is not cell
@@ -268,4 +296,5 @@ def _is_content(name: str, member: Any) -> bool:
 
 def _version(module: str) -> str:
     top = (module or "").partition(".")[0]
-    return str(getattr(sys.modules.get(top), "__version__", "")) + str(installed(top) or "")
+    # The same whether it is imported already or not.
+    return installed(top) or str(getattr(sys.modules.get(top), "__version__", ""))

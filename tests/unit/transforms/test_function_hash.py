@@ -199,10 +199,29 @@ def test_a_module_that_is_not_installed_is_known_to_be_absent(tmp_path: Path, mo
             sys.modules.pop(name, None)
 
 
-def test_a_script_that_ends_when_it_is_imported_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_function_would_import_is_hashed_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "hash_script.py").write_text("import sys\nsys.exit(3)\n")
-    assert function_hash(load(tmp_path, "def function(x):\n    import hash_script\n    return x\n")) is None
+    package, ran = tmp_path / "hash_lazy", tmp_path / "ran"
+    package.mkdir()
+    text = f"import sys\ntouch = type(sys)('x')\nimport pathlib\npathlib.Path({str(ran)!r}).touch()\nsys.exit(3)\n"
+    (package / "__init__.py").write_text(text)
+    (package / "deep.py").write_text("from .deeper import K\nK = K\n")
+    (package / "deeper.py").write_text("K = 1\n")
+    source = "def function(x):\n    from hash_lazy.deep import K\n    return x + K\n"
+    first = function_hash(load(tmp_path, source))
+    assert first is not None and first == function_hash(load(tmp_path, source))
+    for name, new in (("__init__.py", text + "\n"), ("deep.py", "K = 3\n"), ("deeper.py", "K = 2\n")):
+        old = (package / name).read_text()
+        (package / name).write_text(new)
+        assert function_hash(load(tmp_path, source)) not in (None, first), name
+        (package / name).write_text(old)
+    assert function_hash(load(tmp_path, source)) == first
+    for name, new in (("deeper.py", "K = float(open('k').read())\n"), ("deep.py", "def\n"), ("deep.py", None)):
+        old = (package / name).read_text()
+        (package / name).write_text(new) if new is not None else (package / name).unlink()
+        assert function_hash(load(tmp_path, source)) is None, new
+        (package / name).write_text(old)
+    assert not ran.exists() and not any(name.startswith("hash_lazy") for name in sys.modules)
 
 
 @pytest.mark.parametrize(

@@ -203,3 +203,27 @@ def test_sums_of_narrow_types_are_those_of_the_values_for_any_batches(tmp_path):
             assert found[each][0] == total, (rows, each)
             assert found[f"{each} by element"][0].tolist() == [total, total], (rows, each)
             np.testing.assert_allclose(found[f"{each} mean"][0], total / 300, rtol=1e-3)
+
+
+def test_means_of_more_values_than_float16_counts_are_exact(tmp_path):
+    """TFT sums and counts a batch in float16, which holds no more than 65,504."""
+    rng = np.random.default_rng(8)
+    values = rng.normal(3.0, 1.5, 70_000).astype(np.float32)
+    table = pa.table({"x": values, "key": pa.array([b"a", b"b"] * 35_000, pa.binary())})
+    spec = {"x": tf.io.FixedLenFeature([], tf.float32), "key": tf.io.FixedLenFeature([], tf.string)}
+
+    def preprocessing_fn(inputs):
+        x = tf.cast(inputs["x"], tf.float16)
+        outputs = {"mean": tf.fill(tf.shape(x), tft.mean(x)), "var": tf.fill(tf.shape(x), tft.var(x))}
+        outputs["by_key"] = tft.scale_to_z_score_per_key(x, inputs["key"])
+        return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+
+    ds = Dataset.open(parity.write_table(tmp_path / "data", table, files=1), spec)
+    graph = analyze(ds, preprocessing_fn, str(tmp_path / "graph"), batch_rows=100_000).path
+    found = parity.outputs(graph, table.slice(0, 2), spec)
+    halves = values.astype(np.float16)
+    exact = halves.astype(np.float64)  # sums of 70,000 float16 values have few enough bits for float64
+    assert found["mean"][0] == np.float16(exact.mean()) and found["var"][0] == np.float16(exact.var())
+    for row in (0, 1):
+        mine = exact[row::2]
+        np.testing.assert_allclose(found["by_key"][row], (exact[row] - mine.mean()) / mine.std(), atol=4e-3)

@@ -1,6 +1,7 @@
 """Mean and variance of all values, exact until the last rounding.
 
-TFT reduces each batch in float32 and combines the batches' means, so its last bits depend on how the data was batched.
+TFT reduces each batch in float32 and combines the batches' means, so its last bits depend on how the data was batched; and in
+float16, where sums and counts beyond 65,504 are infinite.
 Here count, sum and sum of squares are exact integers; mean and variance are each rounded once. The result lies within
 TFT's own rounding error of TFT's, and is the same for any batches, splits, workers and runners.
 """
@@ -60,8 +61,6 @@ class MomentsAccumulator(Accumulator):
         if not facts.plain_variance:
             return None
         dtype = facts.dtype
-        if dtype == "float16":
-            return None
         if reduction.arguments["reduce_instance_dims"]:
             return cls(dtype)
         shape = reduction.shapes[0]

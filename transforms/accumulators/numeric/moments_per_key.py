@@ -21,7 +21,7 @@ _State = dict[bytes, tuple[int, ...]]
 
 
 class MomentsPerKeyAccumulator(Accumulator):
-    """Does TFT's mean and variance by key of a dense scalar float32 feature.
+    """Does TFT's mean and variance by key of a dense scalar float32 or float16 feature.
 
     Args:
         dtype: numpy dtype name of the outputs.
@@ -43,7 +43,7 @@ class MomentsPerKeyAccumulator(Accumulator):
         if reduction is None or reduction.name != "reduce_batch_count_mean_and_var_per_key":
             return None
         scalar = all(shape is not None and len(shape) == 1 for shape in reduction.shapes)
-        if reduction.kinds != ("dense", "dense") or not scalar or reduction.dtypes[0] != "float32":
+        if reduction.kinds != ("dense", "dense") or not scalar or reduction.dtypes[0] not in ("float32", "float16"):
             return None
         facts = moment_facts(operation.combiner)
         return cls(facts.dtype) if facts.plain_variance else None
@@ -57,6 +57,7 @@ class MomentsPerKeyAccumulator(Accumulator):
         values = arrays[0].to_numpy(zero_copy_only=False) if isinstance(arrays[0], pa.Array) else arrays[0]
         keys = arrays[1] if isinstance(arrays[1], pa.Array) else pa.array(arrays[1], pa.binary())
         encoded = keys if pa.types.is_dictionary(keys.type) else keys.dictionary_encode()
+        values = values.astype(np.float32, copy=False)
         groups, names = encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
         present = np.bincount(groups, minlength=len(names)) > 0
         finite = np.isfinite(values)
