@@ -11,8 +11,8 @@ from engine.core.errors import ConfigError, listed
 from engine.storage.destination import Destination
 from transforms.validation.anomalies import DATASET, Reason, anomalies_proto, anomalies_text
 from transforms.validation.comparison import check_thresholds, compare
-from transforms.validation.feature_checks import expected_here, feature_reasons, is_required
-from transforms.validation.feature_view import dataset_of, views
+from transforms.validation.feature_checks import feature_reasons, in_environment, is_checked, is_required
+from transforms.validation.feature_view import dataset_of, is_weighted, views
 from transforms.validation.files import ANOMALIES, load_statistics, write_anomalies
 from transforms.validation.infer import infer_schema
 from transforms.validation.schema_file import as_schema, environments
@@ -87,6 +87,12 @@ def validate(
     if environment is not None and environment not in environments(held):
         known = listed(sorted(environments(held))) or "none"
         raise ConfigError(f"environment: {environment!r} is not in the schema; its environments are {known}")
+    if environment is not None and environment not in held.default_environment:
+        known = listed(held.default_environment) or "none"
+        raise ConfigError(
+            f"environment: {environment!r} is none of the schema's default_environment ({known}), so that only features that name it are "
+            f"in it; add default_environment: {environment!r}, or validate without an environment"
+        )
     reasons = list(_schema_reasons(held, dataset_of(now), environment, ignore)) if schema is not None else []
     judged = held if comparators else _without_comparators(held)
     found = []
@@ -131,14 +137,18 @@ def _schema_reasons(schema: Any, dataset: Any, environment: str | None, ignore: 
     yield from _dataset_reasons(schema, dataset)
     if not dataset.num_examples:
         return
-    found = {view.name: view for view in views(dataset)}
+    found = {view.name: view for view in views(dataset, is_weighted(dataset))}
     features = {feature.name: feature for feature in schema.feature}
     for name, feature in features.items():
-        if not expected_here(schema, feature, environment):
+        if not is_checked(feature):
             continue
+        here = in_environment(schema, feature, environment)
         if name in found:
-            yield from feature_reasons(schema, feature, found[name], dataset.num_examples)
-        elif is_required(feature) and name not in ignore:
+            if not here and name not in ignore:
+                text = f"The schema has no such column in the environment {environment!r}."
+                yield Reason(name, "SCHEMA_NEW_COLUMN", "New column", text)
+            yield from feature_reasons(schema, feature, found[name])
+        elif here and is_required(feature) and name not in ignore:
             yield Reason(
                 name, "SCHEMA_MISSING_COLUMN", "Missing column", "The data have no such column, which is required."
             )

@@ -41,7 +41,7 @@ def code_hash(path: str | Path, function: str) -> str | None:
     digest = hashlib.sha256()
     for node in reached:
         digest.update(ast.dump(node).encode())
-    for beside in _imported_files(reached, file.parent):
+    for beside in _imported_files(reached, file.parent.resolve()):
         digest.update(beside.name.encode() + ast.dump(_parse(beside)).encode())
     return digest.hexdigest()
 
@@ -96,18 +96,32 @@ def _has_star(tree: ast.Module) -> bool:
 
 
 def _imported_files(nodes: list[ast.AST], folder: Path) -> list[Path]:
-    """Returns the Python files in `folder` that the code imports, and those that these import in turn."""
-    waiting, found = list(nodes), set()
+    """Returns the Python files below `folder` that the code imports, packages around them too, and those that these import in turn."""
+    waiting, found = [(node, folder) for node in nodes], set()
     while waiting:
-        for part in ast.walk(waiting.pop()):
-            names: list[str] = []
-            if isinstance(part, ast.Import):
-                names = [alias.name for alias in part.names]
-            elif isinstance(part, ast.ImportFrom) and part.module:
-                names = [part.module, *(f"{part.module}.{alias.name}" for alias in part.names)]
-            for name in names:
-                file = folder / (name.replace(".", "/") + ".py")
-                if file.is_file() and file not in found:
-                    found.add(file)
-                    waiting.append(_parse(file))
+        node, here = waiting.pop()
+        for part in ast.walk(node):
+            for start, name in _imports(part, here, folder):
+                new = [file for file in _files_of(start, name) if file not in found]
+                found.update(new)
+                waiting += [(_parse(file), file.parent) for file in new]
     return sorted(found)
+
+
+def _imports(part: ast.AST, here: Path, folder: Path) -> list[tuple[Path, str]]:
+    """Returns (directory to start from, module) of each module that a statement may import; "" is the directory's own."""
+    if isinstance(part, ast.Import):
+        return [(folder, alias.name) for alias in part.names]
+    if not isinstance(part, ast.ImportFrom):
+        return []
+    start = here.joinpath(*[".."] * (part.level - 1)).resolve() if part.level else folder
+    module = part.module or ""
+    around = [(start, "")] if part.level else []  # the package that the statement is in
+    return [*around, (start, module), *((start, f"{module}.{alias.name}".strip(".")) for alias in part.names)]
+
+
+def _files_of(start: Path, name: str) -> list[Path]:
+    parts = name.split(".") if name else []
+    packages = [start.joinpath(*parts[:end], "__init__.py") for end in range(1 if parts else 0, len(parts) + 1)]
+    modules = [start.joinpath(*parts[:-1], f"{parts[-1]}.py")] if parts else []
+    return [file for file in [*packages, *modules] if file.is_file()]

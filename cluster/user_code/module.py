@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import sys
@@ -11,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from engine.core.errors import ConfigError
-from engine.core.own_packages import check_beside
+from engine.core.own_packages import PACKAGES, check_beside
 
 __all__ = ["load_user_module", "user_function"]
 
@@ -19,7 +20,8 @@ __all__ = ["load_user_module", "user_function"]
 def load_user_module(path: str | Path) -> ModuleType:
     """Returns the module in the Python file `path`, the same object each time while the file is unchanged.
 
-    The file's directory is put on `sys.path`, so that it can import the modules beside it.
+    The file's directory is put on `sys.path`, so that it can import the modules beside it. Where it imports relatively (`from . import x`),
+    it is loaded as a module of the package that its `__init__.py` files say.
 
     Raises:
         ConfigError: the file is missing, is not Python, or fails while it is imported.
@@ -31,25 +33,56 @@ def load_user_module(path: str | Path) -> ModuleType:
         raise ConfigError(f"module: {path} is not a .py file")
     source = file.read_bytes()
     name = f"fullpass_user_{file.stem}_{hashlib.sha256(bytes(file) + source).hexdigest()[:12]}"
+    package, above = _package_of(file, source)
+    name = f"{package}.{name}" if package else name
     if name in sys.modules:
         return sys.modules[name]
     check_beside(file.parent)
+    if package:
+        check_beside(above)
+        _check_package(file, above / package.partition(".")[0])
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))
+    if package and str(above) not in sys.path:
+        sys.path.insert(1, str(above))
     try:
         # Not the loader's exec_module: its byte-code cache takes a file changed within a second, at equal length, for the old one.
         exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # nosec B102 - the user's own module
     except BaseException as error:
         del sys.modules[name]
-        if not isinstance(error, Exception):
+        if not isinstance(error, (Exception, SystemExit)):
             raise
-        raise ConfigError(f"{path}{_line_in(error, file)}: {type(error).__name__}: {error}") from error
+        hint = "; an __init__.py beside it makes a package of its directory" if "no known parent" in str(error) else ""
+        raise ConfigError(f"{path}{_line_in(error, file)}: {type(error).__name__}: {error}{hint}") from error
     _pickle_by_value(module)
     return module
+
+
+def _package_of(file: Path, source: bytes) -> tuple[str, Path]:
+    """Returns the package that a file with relative imports is in, and the directory that holds it; no name for other files."""
+    names: list[str] = []
+    above = file.parent
+    while (above / "__init__.py").is_file():
+        names.insert(0, above.name)
+        above = above.parent
+    try:
+        relative = any(isinstance(each, ast.ImportFrom) and each.level for each in ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):  # what it is says whoever compiles it
+        relative = False
+    return (".".join(names), above) if relative and names and names[0] not in PACKAGES else ("", above)
+
+
+def _check_package(file: Path, directory: Path) -> None:
+    loaded = sys.modules.get(directory.name)
+    if loaded is not None and directory not in [Path(each).resolve() for each in getattr(loaded, "__path__", ())]:
+        raise ConfigError(
+            f"module: {file} imports from its package {directory.name!r}, and another of that name is imported already "
+            f"({getattr(loaded, '__file__', None)}); rename the directory {directory}"
+        )
 
 
 def user_function(path: str | Path, name: str) -> Callable[..., Any]:

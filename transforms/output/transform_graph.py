@@ -104,16 +104,24 @@ def write_transform_output(
         sample: gives the first records, which the graph is run on before it is written.
 
     Raises:
-        ConfigError: an output with another number of rows than the sample has records.
+        ConfigError: an output with another number of rows than the sample has records, or a table from outside of the function.
     """
     model = os.path.join(trace.temp_dir, "transform_fn")
     try:
         metadata = _write_first_trace(trace, known, model, sample)
     except Unfit as reason:
         _log.debug("the preprocessing_fn is traced again: %s", reason)
-        metadata = write_transform_fn(
-            trace.preprocessing_fn, trace.specs, trace.temp_dir, trace.fingerprint, known, model
-        )
+        try:
+            metadata = write_transform_fn(
+                trace.preprocessing_fn, trace.specs, trace.temp_dir, trace.fingerprint, known, model
+            )
+        except AssertionError as error:
+            if "captured by functions must be 'tracked'" not in str(error):
+                raise
+            raise trace.preprocessing_fn.refuse(
+                "uses a lookup table that was made outside of it, which its saved graph cannot hold: make it inside, or by "
+                "tft.make_and_track_object inside"
+            ) from error
         records = sample()
         if records is not None:  # its own tables and objects are ready in a loaded graph only
             outputs = saved_transform_io_v2.SavedModelLoader(model).apply_transform_model(dict(records[0]))

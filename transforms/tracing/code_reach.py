@@ -102,7 +102,8 @@ def imports_of(code: types.CodeType, package: str | None) -> list[types.ModuleTy
                 raise ImportError(f"no module {name}")
             found += [name] if modules is None else modules[-1:] if name in sys.modules else modules
             for member in members if modules is not None and isinstance(members, tuple) else ():
-                if not hasattr(sys.modules.get(name), member):  # a module of the package, or what it sets when it is imported
+                # A module of the package, or what it sets when it is imported.
+                if not hasattr(sys.modules.get(name), member):
                     found += (_located(f"{name}.{member}") or [])[-1:]
     return found
 

@@ -25,6 +25,7 @@ from tensorflow_transform import (
 from transforms.tft.annotations import RANGED_TENSORS, tensor_keys
 from transforms.tft.skip_token_filter import lean_reductions
 from transforms.tracing.annotations import annotations_of
+from transforms.tracing.inner_graphs import refusing_inner_analyzers
 from transforms.tracing.made_beside import MadeBeside, TableSize
 from transforms.tracing.reductions import NotedReduction, noting_reductions
 from transforms.tracing.user_function import UserFunction
@@ -91,8 +92,8 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
         temp_dir: existing directory for temporary assets.
 
     Raises:
-        ConfigError: when the function raises, returns anything but a dict of tensors with one row a record, or makes trainable
-            variables; it names the user's file and line.
+        ConfigError: when the function raises, returns anything but a dict of tensors with one row a record, makes trainable
+            variables, or calls an analyzer in an inner graph; it names the user's file and line.
     """
     function = preprocessing_fn if isinstance(preprocessing_fn, UserFunction) else UserFunction(preprocessing_fn)
     noted: dict[str, NotedReduction] = {}
@@ -101,6 +102,7 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
     tables = MadeBeside()
 
     def recording(features: Any) -> Any:
+        begin()
         result = function(features)
         ranged.extend(_ranged_features(result))
         annotations.update(annotations_of(result))
@@ -108,7 +110,7 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
 
     module = tf.Module()
     context = graph_context.TFGraphContext(module_to_export=module, temp_dir=temp_dir, evaluated_replacements=None)
-    with lean_reductions(), noting_reductions(noted), tables.watching():
+    with refusing_inner_analyzers(function) as begin, lean_reductions(), noting_reductions(noted), tables.watching():
         traced = impl_helper.get_traced_transform_fn(recording, specs, context)
         concrete = traced.get_concrete_function()
     graph, outputs = concrete.graph, concrete.structured_outputs

@@ -56,10 +56,15 @@ def _python_line(text: str) -> str | None:
 
 
 def _line(node: str, lines: Mapping[str, str]) -> str | None:
-    """The operation itself, or the longest of which the failing one ends with the name (a function's body is prefixed)."""
+    """The operation itself, or the longest of which the failing one ends with the name (a function's body is prefixed).
+
+    Else the longest whose name is a part of its: what is in a branch of a tf.cond or an assertion is named below the whole.
+    """
     if node in lines:
         return lines[node]
-    ends = [name for name in lines if node.endswith(f"/{name}")]
+    ends = [name for name in lines if node.endswith(f"/{name}")] or [
+        name for name in lines if f"/{name}/" in f"/{node}/"
+    ]
     return lines[max(ends, key=len)] if ends else None
 
 

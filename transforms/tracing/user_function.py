@@ -25,6 +25,7 @@ __all__ = ["UserFunction", "place_in", "place_of_output", "read_lines", "with_cu
 
 # Beside the SavedModel's own files, where TensorFlow leaves room for others; so it goes wherever the graph is copied to.
 _FILE = os.path.join("assets.extra", "source_lines.json")
+_FEATURE_TYPES = ("float32", "int64", "string")
 _ROOT = Path(__file__).resolve().parents[2]
 _NOT_THE_USERS = (
     *(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -54,7 +55,7 @@ class UserFunction:
             result = self.function(inputs)
         except FullpassError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit(0) would end the command as if all were done
             where = place_in(traceback.extract_tb(error.__traceback__)) or self.place
             text = " ".join(str(error).split())
             raise ConfigError(f"{where}: {self.name} raised {type(error).__name__}: {text}") from error
@@ -72,14 +73,15 @@ class UserFunction:
         code = getattr(inspect.unwrap(function), "__code__", None)
         return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}" if code is not None else self.name
 
-    def refuse(self, problem: str, tensor: Any = None) -> ConfigError:
+    def refuse(self, problem: str, tensor: Any = None, place: str | None = None) -> ConfigError:
         """Returns the error of an output that cannot be.
 
         Args:
             problem: what is wrong, and what to do.
             tensor: the output, for the line that made it.
+            place: "FILE:LINE", where it is known.
         """
-        where = None if tensor is None else _line_of(_operation(tensor))
+        where = place if tensor is None else _line_of(_operation(tensor))
         return ConfigError(f"{where or self.place}: {self.name} {problem}")
 
     def _check(self, result: Any) -> None:
@@ -103,13 +105,19 @@ class UserFunction:
                 )
 
     def check_shapes(self, outputs: Mapping[str, Any]) -> None:
-        """Refuses traced outputs that are not features: scalars, and dense tensors of unknown inner size.
+        """Refuses traced outputs that are not features: scalars, dense tensors of unknown inner size, and other types.
 
         Raises:
             ConfigError: with the line that made the output.
         """
         for name, value in outputs.items():
             shape = value.shape
+            if value.dtype.name not in _FEATURE_TYPES:
+                raise self.refuse(
+                    f"returned output {name!r} of type {value.dtype.name}: a feature is float32, int64 or string; "
+                    f"tf.cast(value, tf.{'float32' if value.dtype.is_floating else 'int64'}) makes one",
+                    value,
+                )
             if shape.rank == 0:
                 raise self.refuse(
                     f"returned a scalar as output {name!r}: a feature has one row a record, tf.fill(tf.shape(x)[:1], value)",

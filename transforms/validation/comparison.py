@@ -17,7 +17,8 @@ from transforms.validation.distances import (
     l_infinity,
     normalized_difference,
 )
-from transforms.validation.feature_view import FeatureView, dataset_of, views
+from transforms.validation.feature_checks import is_checked
+from transforms.validation.feature_view import FeatureView, dataset_of, is_weighted, views
 
 __all__ = ["Compared", "check_thresholds", "compare"]
 
@@ -47,7 +48,12 @@ def check_thresholds(name: str, thresholds: Mapping[str, Any]) -> None:
 
 
 def compare(
-    schema: Any, now: Any, other: Any, kind: Literal["drift", "skew"], thresholds: Mapping[str, float], against: str
+    schema: Any,
+    now: Any,
+    other: Any,
+    kind: Literal["drift", "skew"],
+    thresholds: Mapping[str, float],
+    against: str,
 ) -> Compared:
     """Returns how far features are from those of another data set.
 
@@ -63,8 +69,9 @@ def compare(
     Raises:
         ConfigError: a threshold for a feature that neither has.
     """
-    mine = {each.name: each for each in views(dataset_of(now))}
-    theirs = {each.name: each for each in views(dataset_of(other))}
+    by_weight = is_weighted(dataset_of(now)) and is_weighted(dataset_of(other))
+    mine = {each.name: each for each in views(dataset_of(now), by_weight)}
+    theirs = {each.name: each for each in views(dataset_of(other), by_weight)}
     known = {*mine, *theirs, *(feature.name for feature in schema.feature)}
     unknown = [name for name in thresholds if name != EVERY and name not in known]
     if unknown:
@@ -78,7 +85,7 @@ def compare(
     for feature in schema.feature:
         comparator = feature.skew_comparator if kind == "skew" else feature.drift_comparator
         found = list(_of_schema(comparator))
-        if found:
+        if found and is_checked(feature):
             wanted[feature.name] = found
     wanted.update({name: [("", value, None)] for name, value in thresholds.items() if name != EVERY})
     reasons: list[Reason] = []
@@ -96,12 +103,13 @@ def compare(
 
 
 def _of_schema(comparator: Any) -> Iterator[tuple[str, float, Any]]:
-    if comparator.HasField("infinity_norm"):
+    # One without a threshold asks for nothing, as in TFDV.
+    if comparator.infinity_norm.HasField("threshold"):
         yield "L_INFTY", comparator.infinity_norm.threshold, None
-    if comparator.HasField("jensen_shannon_divergence"):
+    if comparator.jensen_shannon_divergence.HasField("threshold"):
         divergence = comparator.jensen_shannon_divergence
         yield "JENSEN_SHANNON_DIVERGENCE", divergence.threshold, divergence.source
-    if comparator.HasField("normalized_abs_difference"):
+    if comparator.normalized_abs_difference.HasField("threshold"):
         yield "NORMALIZED_ABSOLUTE_DIFFERENCE", comparator.normalized_abs_difference.threshold, None
 
 

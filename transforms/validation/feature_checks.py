@@ -12,7 +12,7 @@ from transforms.validation.anomalies import Reason
 from transforms.validation.domain_checks import domain_reasons
 from transforms.validation.feature_view import FeatureView
 
-__all__ = ["expected_here", "feature_reasons", "is_required"]
+__all__ = ["feature_reasons", "in_environment", "is_checked", "is_required"]
 
 _STAGES = schema_pb2.LifecycleStage
 _NOT_CHECKED = (_STAGES.PLANNED, _STAGES.ALPHA, _STAGES.DEPRECATED, _STAGES.DEBUG_ONLY)
@@ -24,13 +24,16 @@ _TYPES = {
 }
 
 
-def expected_here(schema: Any, feature: Any, environment: str | None) -> bool:
-    """Returns whether a feature is checked in an environment: by its life cycle, and by the environments that it is in.
+def is_checked(feature: Any) -> bool:
+    """Returns whether a feature is held to anything at its stage of life."""
+    return not feature.deprecated and feature.lifecycle_stage not in _NOT_CHECKED
+
+
+def in_environment(schema: Any, feature: Any, environment: str | None) -> bool:
+    """Returns whether a feature is in an environment; in no environment all are.
 
     A feature is in the schema's default environments, and in those that it names itself, less those that it says it is not in.
     """
-    if feature.deprecated or feature.lifecycle_stage in _NOT_CHECKED:
-        return False
     if environment is None:
         return True
     if environment in feature.not_in_environment:
@@ -43,16 +46,15 @@ def is_required(feature: Any) -> bool:
     return bool(feature.presence.min_count > 0 or feature.presence.min_fraction > 0)
 
 
-def feature_reasons(schema: Any, feature: Any, view: FeatureView, examples: int) -> Iterator[Reason]:
+def feature_reasons(schema: Any, feature: Any, view: FeatureView) -> Iterator[Reason]:
     """Yields what of a feature does not fit the schema.
 
     Args:
         schema: the whole, for its domains.
         feature: what the schema says of it.
         view: its statistics.
-        examples: records in all.
     """
-    yield from _presence(feature, view, examples)
+    yield from _presence(feature, view)
     if not view.common.num_non_missing:
         return
     wanted = _TYPES.get(feature.type)
@@ -66,16 +68,17 @@ def feature_reasons(schema: Any, feature: Any, view: FeatureView, examples: int)
         yield from _unique(feature, view)
 
 
-def _presence(feature: Any, view: FeatureView, examples: int) -> Iterator[Reason]:
-    present, wanted = view.common.num_non_missing, feature.presence
+def _presence(feature: Any, view: FeatureView) -> Iterator[Reason]:
+    present, missing, wanted = view.common.num_non_missing, view.common.num_missing, feature.presence
     name = feature.name
     if is_required(feature) and not present:
         yield Reason(
             name, "FEATURE_TYPE_NOT_PRESENT", "Missing everywhere", "No record has the feature, which is required."
         )
         return
-    if examples and present / examples < wanted.min_fraction:
-        text = f"{present / examples:.4%} of the records have it ({present:,} of {examples:,}); at least {wanted.min_fraction:.4%} must."
+    if present + missing and view.share_present < wanted.min_fraction:
+        counted = f"{present:,} of {present + missing:,}{', by their weights' if view.by_weight else ''}"
+        text = f"{view.share_present:.4%} of the records have it ({counted}); at least {wanted.min_fraction:.4%} must."
         yield Reason(name, "FEATURE_TYPE_LOW_FRACTION_PRESENT", "Missing too often", text)
     if present < wanted.min_count:
         text = f"{present:,} records have it; at least {wanted.min_count:,} must."
@@ -88,7 +91,10 @@ def _numbers_of_values(feature: Any, view: FeatureView) -> Iterator[Reason]:
     kind = feature.WhichOneof("shape_type")
     if kind == "shape":
         wanted = math.prod(each.size for each in feature.shape.dim)
-        if (low, high) != (wanted, wanted):
+        if view.common.num_missing:
+            text = f"{view.common.num_missing:,} records lack it; a feature with a shape has {wanted} values in every record."
+            yield Reason(name, "INVALID_FEATURE_SHAPE", "Missing values", text)
+        elif (low, high) != (wanted, wanted):
             text = f"The records have {seen} values; the shape takes {wanted} each."
             yield Reason(name, "INVALID_FEATURE_SHAPE", "Another number of values", text)
         return

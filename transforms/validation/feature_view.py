@@ -7,9 +7,10 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-__all__ = ["FeatureView", "dataset_of", "views"]
+__all__ = ["NOT_UTF8", "PLACEHOLDERS", "FeatureView", "dataset_of", "is_weighted", "views"]
 
-PLACEHOLDERS = ("__BYTES_VALUE__", "__LARGE_BYTES__")
+NOT_UTF8 = "__BYTES_VALUE__"
+PLACEHOLDERS = (NOT_UTF8, "__LARGE_BYTES__")
 _KINDS = statistics_pb2.FeatureNameStatistics
 
 
@@ -18,10 +19,11 @@ class FeatureView:
 
     Args:
         proto: `FeatureNameStatistics`.
+        by_weight: whether shares are those of the records' weights, as TFDV has them where there are any.
     """
 
-    def __init__(self, proto: Any) -> None:
-        self.proto = proto
+    def __init__(self, proto: Any, by_weight: bool = False) -> None:
+        self.proto, self.by_weight = proto, by_weight
 
     @property
     def name(self) -> str:
@@ -50,10 +52,11 @@ class FeatureView:
 
     @cached_property
     def strings(self) -> dict[str, float]:
-        """Values of a string feature with their counts: all that the statistics hold, 1,000 at most in ours and TFDV's."""
+        """Values of a string feature with their counts or weights: all that the statistics hold, 1,000 at most in ours and TFDV's."""
         if not self.has_strings:
             return {}
-        stats = self.proto.string_stats
+        plain = self.proto.string_stats
+        stats = plain.weighted_string_stats if self.by_weight else plain
         ranks = {each.label: each.sample_count for each in stats.rank_histogram.buckets}
         return ranks or {each.value: each.frequency for each in stats.top_values}
 
@@ -69,11 +72,23 @@ class FeatureView:
         complete = len(self.strings) >= self.proto.string_stats.unique
         return complete and "unique_relative_error" not in noted
 
+    @property
+    def share_present(self) -> float:
+        """Share of the records that have the feature."""
+        stats = self.common.weighted_common_stats if self.by_weight else self.common
+        total = stats.num_non_missing + stats.num_missing
+        return stats.num_non_missing / total if total else 0.0
+
+    @property
+    def total(self) -> float:
+        """How many values there are, or the sum of their weights."""
+        stats = self.common.weighted_common_stats if self.by_weight else self.common
+        return float(stats.tot_num_values)
+
     @cached_property
     def unseen(self) -> float:
         """Share of the values of a string feature that the statistics do not name."""
-        total = self.common.tot_num_values
-        return max(0.0, 1.0 - sum(self.strings.values()) / total) if total else 0.0
+        return max(0.0, 1.0 - sum(self.strings.values()) / self.total) if self.total else 0.0
 
     @property
     def num_nan(self) -> float:
@@ -82,16 +97,27 @@ class FeatureView:
 
     def histogram(self, kind: int) -> Any:
         """Returns the histogram of a kind (`Histogram.STANDARD` or `QUANTILES`), or None."""
-        return next((each for each in self.proto.num_stats.histograms if each.type == kind), None)
+        stats = self.proto.num_stats.weighted_numeric_stats if self.by_weight else self.proto.num_stats
+        return next((each for each in stats.histograms if each.type == kind), None)
 
     @property
     def _stats(self) -> Any:
         return getattr(self.proto, self.proto.WhichOneof("stats") or "num_stats")
 
 
-def views(dataset: Any) -> list[FeatureView]:
-    """Returns the features of a `DatasetFeatureStatistics`."""
-    return [FeatureView(each) for each in dataset.features]
+def views(dataset: Any, by_weight: bool = False) -> list[FeatureView]:
+    """Returns the features of a `DatasetFeatureStatistics`.
+
+    Args:
+        dataset: see there.
+        by_weight: see `FeatureView`.
+    """
+    return [FeatureView(each, by_weight) for each in dataset.features]
+
+
+def is_weighted(dataset: Any) -> bool:
+    """Returns whether the records of a `DatasetFeatureStatistics` had weights."""
+    return bool(dataset.weighted_num_examples > 0)
 
 
 def dataset_of(statistics: Any) -> Any:

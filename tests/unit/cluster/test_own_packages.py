@@ -48,3 +48,36 @@ def test_a_worker_in_a_directory_with_our_name_names_the_file(tmp_path):
     (tmp_path / "transforms.py").write_text("mine = 1\n")
     done = _run(tmp_path, "trainers.supervision.worker", "--", "-m", "this")
     assert done.returncode == 2 and "transforms.py has the name of Fullpass's package 'transforms'" in done.stderr
+
+
+def test_relative_imports_start_from_the_package_of_the_module(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    directory = tmp_path / "relative_top" / "sub"
+    directory.mkdir(parents=True)
+    (directory / "model.py").write_text(
+        "from . import beside\nfrom ..above import value\nfound = beside.value + value\n"
+    )
+    (directory / "beside.py").write_text("value = 7\n")
+    (directory.parent / "above.py").write_text("value = 30\n")
+    with pytest.raises(ConfigError, match=r"no known parent package; an __init__\.py beside it"):
+        load_user_module(directory / "model.py")
+    for each in (directory, directory.parent):
+        (each / "__init__.py").write_text("")
+    module = load_user_module(directory / "model.py")
+    assert module.found == 37 and module is load_user_module(directory / "model.py")
+
+    other = tmp_path / "elsewhere" / "relative_top"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("")
+    (other / "model.py").write_text("from .above import value\n")
+    with pytest.raises(ConfigError, match="another of that name is imported already"):
+        load_user_module(other / "model.py")
+    for name in [each for each in sys.modules if each.partition(".")[0] == "relative_top"]:
+        del sys.modules[name]
+
+
+def test_a_package_with_our_name_keeps_its_modules_without_relative_imports(tmp_path):
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "__init__.py").write_text("")
+    (tmp_path / "engine" / "model.py").write_text("value = 9\n")
+    assert load_user_module(tmp_path / "engine" / "model.py").value == 9

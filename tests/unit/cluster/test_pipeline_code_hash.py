@@ -53,6 +53,32 @@ def test_code_hash_changes_with_what_the_function_reaches(module, old, new, chan
     assert (code_hash(module, "used") != before) is changes
 
 
+PACKAGED = {
+    "model/mine.py": "from . import beside\nimport absolute.part\n\ndef used(x):\n    return beside.f(absolute.part.f(x))\n",
+    "model/__init__.py": "",
+    "model/beside.py": "from ..above import core\n\ndef f(x):\n    return core.f(x)\n",
+    "above/__init__.py": "G = 1\n",
+    "above/core.py": "from .inner import f\n",
+    "above/inner.py": "def f(x):\n    return x\n",
+    "model/absolute/__init__.py": "",
+    "model/absolute/part.py": "from absolute import K\n\ndef f(x):\n    return x\n",
+    "above/other.py": "",
+}
+
+
+def test_code_hash_covers_packages_and_relative_imports(tmp_path):
+    for name, text in PACKAGED.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = code_hash(tmp_path / "model" / "mine.py", "used")
+    for name, text in PACKAGED.items():
+        (tmp_path / name).write_text(f"{text}\nNEW = 1\n")
+        changed = code_hash(tmp_path / "model" / "mine.py", "used") != before
+        # What nothing imports, and what the module itself does not use, does not count.
+        assert changed is (name not in ("above/other.py", "model/mine.py")), name
+        (tmp_path / name).write_text(text)
+
+
 @pytest.mark.parametrize("name", ["helper.py", "deeper.py"])
 def test_code_hash_covers_imported_files_beside(module, name):
     before, other = code_hash(module, "used"), code_hash(module, "other")

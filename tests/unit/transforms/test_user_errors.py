@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -101,15 +102,35 @@ def _one_hot(inputs):
     return {"hot": tf.one_hot(ids, tf.cast(tf.reduce_max(ids), tf.int32))}
 
 
+def _in_a_branch(inputs):
+    x = inputs["x"]
+    return {"z": tf.cond(tf.reduce_sum(x) > 0, lambda: tft.scale_to_0_1(x), lambda: x)}
+
+
+_TABLE = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], tf.constant([1], tf.int64)), 0)
+
+
+def _outer_table(inputs):
+    return {"id": _TABLE.lookup(inputs["s"])}
+
+
 _FAILING = {
     "raises": (lambda inputs: {"y": inputs["nope"]}, "raised KeyError: 'nope'"),
     "none": (lambda inputs: None, "must return a dict .* returned None"),
+    "exit": (lambda inputs: sys.exit(0), "raised SystemExit: 0"),
+    "type": (lambda inputs: {"h": tf.cast(inputs["x"], tf.float16)}, "returned output 'h' of type float16"),
+    "analyzer in a tf.function": (
+        tf.function(lambda inputs: {"z": tft.scale_to_0_1(inputs["x"])}),
+        "calls an analyzer inside of a tf.function",
+    ),
+    "analyzer in a branch": (_in_a_branch, "calls an analyzer inside of a tf.function, a branch"),
     "tuple": (lambda inputs: (inputs["x"],), "must return a dict .* returned a tuple"),
     "nested": (lambda inputs: {"a": {"b": inputs["x"]}}, "returned a dict as output 'a'"),
     "number": (lambda inputs: {"x": inputs["x"], "c": 5}, "returned a int as output 'c', not a tensor"),
     "scalar": (lambda inputs: {"m": tft.mean(inputs["x"])}, "returned a scalar as output 'm'"),
     "unknown dimension": (_one_hot, r"returned output 'hot' of shape \(None, None\)"),
     "rows": (_boolean_mask, "returned output 'kept' with 0 rows for 2 records"),
+    "table from outside": (_outer_table, "uses a lookup table that was made outside of it"),
     "table": (_own_table, "makes a lookup table of the file '/no/such/file', which does not exist"),
     "operation": (
         lambda inputs: {"z": tft.scale_to_z_score(tf.strings.to_number(inputs["s"]))},

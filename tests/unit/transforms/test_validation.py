@@ -227,8 +227,77 @@ def test_domain_mass_new_columns_life_cycle_and_environments(small):
     assert {name for name, _, _ in validate(small, known, environment="SERVING").reasons} == {"l"}
     with pytest.raises(ConfigError, match="'SERVIN' is not in the schema; its environments are SERVING, TRAINING"):
         validate(small, known, environment="SERVIN")
+    label.in_environment.append("ELSEWHERE")
+    with pytest.raises(
+        ConfigError, match=r"'ELSEWHERE' is none of the schema's default_environment \(TRAINING, SERVING\)"
+    ):
+        validate(small, known, environment="ELSEWHERE")
+    known.feature[0].not_in_environment.append("SERVING")  # it is there
+    serving = validate(small, known, environment="SERVING").reasons
+    assert {(name, kind) for name, kind, _ in serving} == {("l", "SCHEMA_NEW_COLUMN"), ("o", "SCHEMA_NEW_COLUMN")}
+    assert validate(small, known, environment="SERVING", ignore=["o", "l"]).ok
     label.lifecycle_stage = schema_pb2.LifecycleStage.PLANNED
     assert {name for name, _, _ in validate(small, known).reasons} == {"l"}
+
+
+MORE = {
+    "half": pa.array([0.0, 0.5, 1.0, 0.0] * 5),
+    "yes": pa.array([0.0, 1.0, 1.0, 0.0] * 5),
+    "nan": pa.array([1.0, math.nan, 0.0, 0.0] * 5),
+    "seldom": pa.array([1, None, 2, 3] * 5),
+    "raw": pa.array([b"\xff", b"ok", b"ok", b"ok"] * 5, pa.binary()),
+    "number": pa.array(["nan", "2.5", "-inf", "1e3"] * 5),
+    "digits": pa.array(["1_0", "7", "+8", " 9 "] * 5),
+    "weight": pa.array([1.0, 9.0, 1.0, 1.0] * 5),
+}
+# Of the same data TFDV 1.17 finds these, of each line alone.
+FOUND: dict[str, set[str]] = {
+    'name: "half" type: FLOAT bool_domain { }': {"BOOL_TYPE_UNEXPECTED_FLOAT"},
+    'name: "yes" type: FLOAT bool_domain { }': set(),
+    'name: "nan" type: FLOAT bool_domain { }': {"BOOL_TYPE_UNEXPECTED_FLOAT"},
+    'name: "seldom" type: INT shape { dim { size: 1 } }': {"INVALID_FEATURE_SHAPE"},
+    'name: "raw" type: BYTES string_domain { value: "ok" } distribution_constraints { min_domain_mass: 0.5 }': {
+        "ENUM_TYPE_INVALID_UTF8"
+    },
+    'name: "number" type: BYTES float_domain { max: 5 disallow_nan: true disallow_inf: true }': {
+        "FLOAT_TYPE_BIG_FLOAT",
+        "FLOAT_TYPE_HAS_NAN",
+        "FLOAT_TYPE_HAS_INF",
+    },
+    'name: "digits" type: BYTES int_domain { max: 9 }': {"INT_TYPE_NOT_INT_STRING"},
+    'name: "digits" type: BYTES float_domain { max: 9 }': {"FLOAT_TYPE_STRING_NOT_FLOAT"},
+    'name: "half" type: FLOAT int_domain { }': {"DOMAIN_INVALID_FOR_TYPE"},
+    'name: "seldom" type: INT float_domain { }': {"DOMAIN_INVALID_FOR_TYPE"},
+    'name: "seldom" type: INT string_domain { }': {"DOMAIN_INVALID_FOR_TYPE"},
+}
+
+
+def test_what_tfdv_finds_is_found(tmp_path):
+    stats = stats_of(pa.table(MORE), tmp_path / "more.parquet")
+    for text, kinds in FOUND.items():
+        others = " ".join(f'feature {{ name: "{each}" }}' for each in MORE if f'"{each}"' not in text)
+        found = validate(stats, schema_of(f"feature {{ {text} }} {others}"))
+        assert {kind for _, kind, _ in found.reasons} == kinds, (text, found.text)
+
+
+def test_shares_are_those_of_the_weights_where_there_are_any(tmp_path):
+    table = pa.table(MORE)
+    plain, heavy = stats_of(table, tmp_path / "a.parquet"), stats_of(table, tmp_path / "b.parquet", weight="weight")
+    text = 'feature { name: "seldom" type: INT presence { min_fraction: 0.7 } } '
+    text += 'feature { name: "digits" string_domain { value: "7" } distribution_constraints { min_domain_mass: 0.7 } '
+    text += "drift_comparator { infinity_norm { threshold: 0.4 } jensen_shannon_divergence { } } } "
+    text += " ".join(f'feature {{ name: "{each}" }}' for each in MORE if each not in ("seldom", "digits"))
+    other = stats_of(table.slice(0, 1), tmp_path / "c.parquet", weight="weight")
+    kinds = {
+        name: {kind for _, kind, _ in validate(each, schema_of(text), against=other).reasons}
+        for name, each in (("plain", plain), ("heavy", heavy))
+    }
+    assert kinds == {
+        "plain": {"ENUM_TYPE_UNEXPECTED_STRING_VALUES", "COMPARATOR_L_INFTY_HIGH"},
+        "heavy": {"FEATURE_TYPE_LOW_FRACTION_PRESENT", "COMPARATOR_L_INFTY_HIGH"},
+    }
+    (measured,) = validate(heavy, schema_of(text), against=other).anomalies.drift_skew_info[0].drift_measurements
+    assert measured.value == pytest.approx(1 - 1 / 12)  # 1_0 is all of the other, and one twelfth of the weight here
 
 
 def test_whole_data_sets(small, tmp_path):
