@@ -1,7 +1,6 @@
 """Figures that were typed by hand: what a reader would take for a measurement, outside of what says how it was measured.
 
-Exempt are tables made of files of results, and what stands between `<!-- measured: BY WHAT -->` and `<!-- /measured -->`, or between
-`<!-- earlier: DATE, MACHINE -->` and `<!-- /earlier -->`: figures without a file of results, with how they came about.
+Exempt are tables made of files of results, and code. A figure that no file of results is behind has no place on a page.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import re
 
 __all__ = ["figures_by_hand", "ratios_by_hand"]
 
-_EXEMPT = re.compile(r"<!-- (?P<kind>bench|earlier|measured): (?P<by>[^>]+?) -->.*?<!-- /(?P=kind) -->", re.DOTALL)
+_EXEMPT = re.compile(r"<!-- bench: [^>]+? -->.*?<!-- /bench -->", re.DOTALL)
 _CODE = re.compile(r"^( *)```.*?^\1```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 _NUMBER = r"(?<![\w.,])(\d[\d,]*(\.\d+)?|two|three|four|five|six|seven|eight|nine|ten|twenty)"
 _RANGE = rf"{_NUMBER}( (to|and|or) (\d[\d,]*(\.\d+)?|\w+))?"
@@ -18,8 +17,9 @@ _DECIMAL = r"(?<![\w.,])\d[\d,]*\.\d+"
 _RATIO = re.compile(
     r"\d+\.\d+ \(\d+(\.\d+)? to \d+(\.\d+)?\)"  # 1.9 (1.2 to 2.1)
     rf"|{_RANGE} ?(×|x|times) (as (fast|quick|slow|long)|the (speed|time|processor|memory|metrics)|what one|that of"
-    r"|faster|slower|quicker|less|longer)"
+    r"|faster|slower|quicker|cheaper|less|longer)"
     rf"|{_DECIMAL} ?(×|x|times)\b"
+    rf"|{_NUMBER} ?% (more|less|fewer) (processor |wall )?(time|memory|seconds)\b"
     r"|(half|twice|a third|a quarter) (of )?(its|the|their|that) (speed|rate|time)\b",
     re.IGNORECASE,
 )

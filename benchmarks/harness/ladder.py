@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.harness.fits import scaling
 from cluster.benchmarking.results import note
 
-__all__ = ["COPIES", "CORES", "LADDER", "Turn", "measured", "note_ladder"]
+__all__ = ["COPIES", "CORES", "LADDER", "Turn", "measured", "median_least_greatest", "note_ladder"]
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 LADDER = [k for k in (1, 2, 4, 8, 16, 32) if k <= len(CORES)]
@@ -47,7 +47,8 @@ def note_ladder(benchmark: Any, what: str, unit: str, turns: Mapping[str, Mappin
         turns: name of a kind to number of cores to its turns; `COPIES` is the ceiling.
     """
     rates = {
-        name: [_spread([rate for rate, _ in by_cores[k]]) for k in sorted(by_cores)] for name, by_cores in turns.items()
+        name: [median_least_greatest([rate for rate, _ in by_cores[k]]) for k in sorted(by_cores)]
+        for name, by_cores in turns.items()
     }
     cores = sorted(next(iter(turns.values())))
     ladder: dict[str, Any] = {"what": what, "unit": unit, "cores": cores, "rounds": len(turns[COPIES][cores[0]])}
@@ -58,7 +59,9 @@ def note_ladder(benchmark: Any, what: str, unit: str, turns: Mapping[str, Mappin
     }
     ladder["efficiency"] = {
         name: [
-            round(statistics.median(own[0] / copy[0] for own, copy in zip(by_cores[k], turns[COPIES][k])), 3)
+            median_least_greatest(
+                [own[0] / copy[0] for own, copy in zip(by_cores[k], turns[COPIES][k], strict=True)], 3
+            )
             for k in cores
         ]
         for name, by_cores in turns.items()
@@ -66,7 +69,7 @@ def note_ladder(benchmark: Any, what: str, unit: str, turns: Mapping[str, Mappin
     }
     ladder["predicted"] = {name: _predicted(cores, [each[0] for each in rates[name]]) for name in ladder["efficiency"]}
     note(benchmark, {"ladder": ladder})
-    print(f"\n{benchmark.name}: of the copies' rates {ladder['efficiency']}; {unit}/s {rates}")
+    print(f"{benchmark.name}: of the copies' rates {ladder['efficiency']}; {unit}/s {rates}")
 
 
 def _predicted(cores: Sequence[int], rates: Sequence[float]) -> dict[str, float]:
@@ -86,5 +89,6 @@ def _predicted(cores: Sequence[int], rates: Sequence[float]) -> dict[str, float]
     return found
 
 
-def _spread(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.6g}") for value in (statistics.median(values), min(values), max(values))]
+def median_least_greatest(values: Sequence[float], digits: int = 6) -> list[float]:
+    """Returns the median, the least and the greatest of some values, in so many digits."""
+    return [float(f"{value:.{digits}g}") for value in (statistics.median(values), min(values), max(values))]

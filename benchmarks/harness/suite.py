@@ -7,7 +7,9 @@ python -m benchmarks.harness.suite --case read --case feed --against last --fail
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ from cluster.benchmarking.compare import compare, lines_of
 from cluster.benchmarking.machine import machine_name
 from cluster.benchmarking.results import keep, results_of
 from cluster.benchmarking.suite_flags import add_suite_flags
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, FullpassError
 
 __all__ = ["cases", "main", "run"]
 
@@ -30,7 +32,9 @@ QUICK = {
     "FULLPASS_BENCH_TFT_ANALYZERS": "6",
     "FULLPASS_BENCH_SERVE_SECONDS": "1",
 }
-_NOTHING_SELECTED = 5  # pytest's exit code
+_INTERRUPTED, _NOTHING_SELECTED = 2, 5  # pytest's exit codes
+# What a case that fails wrote is shown; TensorFlow's greetings in each process are of no use there.
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def cases() -> dict[str, Path]:
@@ -44,11 +48,11 @@ def run(args: argparse.Namespace) -> int:
     """Runs the suite.
 
     Returns:
-        0; 1 where a benchmark failed; 3 where `--fail-if-slower` found one.
+        0; 1 where a benchmark failed; 3 where `--fail-if-slower` found one; 130 after Ctrl-C, where `--record` has kept what was measured.
 
     Raises:
-        ConfigError: there is no such case, none that runs without `--full`, nothing to compare with, or nothing that is comparable where
-            `--fail-if-slower` asks.
+        ConfigError: there is no such case, none that runs without `--full`, nothing to compare with, nothing that is comparable where
+            `--fail-if-slower` asks, nothing was measured, or `--record` cannot write.
     """
     known = cases()
     if args.list:
@@ -62,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     against = mine if args.against == "last" else Path(args.against) if args.against else None
     if against is not None and not against.exists():
         raise ConfigError(f"--against {args.against}: {against} does not exist; `--record` keeps results there")
+    if args.record and not _writable(mine):
+        raise ConfigError(f"--record: {mine} cannot be written; record in a checkout of your own")
     before = list(results_of(against)) if against else []
     if against is not None and not before:
         raise ConfigError(f"--against {args.against}: {against} holds no results")
@@ -70,12 +76,16 @@ def run(args: argparse.Namespace) -> int:
         code = _pytest([str(known[name]) for name in args.case] or ["benchmarks"], measured, args.full)
         if code == _NOTHING_SELECTED:
             raise ConfigError(f"{' '.join(f'--case {name}' for name in args.case)}: these run with --full alone")
-        if not measured.exists():
-            return 1
+        if not measured.exists() or not measured.stat().st_size:
+            if code == _INTERRUPTED:
+                return 128 + signal.SIGINT
+            raise ConfigError("nothing was measured: see what pytest says above")
         after = list(results_of(measured))
         if args.record:
             for path in keep(measured, mine):
                 print(f"kept {path.relative_to(ROOT)}")
+        if code == _INTERRUPTED:
+            return 128 + signal.SIGINT
     if before:
         changes = compare(before, after)
         for line in lines_of(changes):
@@ -90,12 +100,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pytest(paths: list[str], measured: Path, full: bool) -> int:
-    command = [sys.executable, "-m", "pytest", *paths, "--benchmark-only", "-q", "-s", f"--benchmark-json={measured}"]
-    environment = dict(os.environ)
+    # -rf: conftest.py names what was skipped, and why. Nothing is written into the checkout, which may be read-only.
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *paths,
+        "--benchmark-only",
+        "--benchmark-quiet",
+        "-q",
+        "-rf",
+        "--tb=short",
+    ]
+    command += ["-p", "no:cacheprovider", "-o", "console_output_style=classic", f"--benchmark-json={measured}"]
+    environment = {**_QUIET, **os.environ}
     if not full:
         command += ["-m", "not full"]
         environment = {**QUICK, **environment}
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+        while True:
+            # Ctrl-C reaches pytest too, which ends what it has started and writes what it has measured.
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
+
+
+def _writable(directory: Path) -> bool:
+    while not directory.exists():
+        directory = directory.parent
+    return os.access(directory, os.W_OK)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -107,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         return run(parser.parse_args(argv))
-    except ConfigError as error:
+    except (FullpassError, OSError) as error:  # of OSErrors a full disk, for one
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.benchmarking.results import case_of
 
-__all__ = ["tables_of"]
+__all__ = ["number_text", "spread_text", "tables_of"]
 
 Entry = dict[str, Any]
 
@@ -63,7 +63,7 @@ def _short(entries: Sequence[Entry]) -> list[str]:
     lines = _titles("what", "against", "of processor time", "on the clock", "pairs", "benchmark")
     for entry in entries:
         extra = entry["extra_info"]
-        ratios = (_spread(extra["cpu_ratio"]), _spread(extra["ratio"]))
+        ratios = (spread_text(extra["cpu_ratio"]), spread_text(extra["ratio"]))
         lines.append(_row(extra["what"], extra["peer"], *ratios, str(extra["pairs"]), f"`{case_of(entry)}`"))
     return lines
 
@@ -76,7 +76,7 @@ def _ratios(entries: Sequence[Entry]) -> list[str]:
         rate = f"{extra['records_per_s']:,}" if extra.get("records_per_s") else "–"
         load = str(extra["load"][0]) if extra.get("load") else "–"
         commit = (extra["code"]["commit"] or "–")[:7] + ("+" if extra["code"]["changed"] else "")
-        ratios = (_spread(extra["cpu_ratio"]), _spread(extra["ratio"]))
+        ratios = (spread_text(extra["cpu_ratio"]), spread_text(extra["ratio"]))
         lines.append(_row(extra["what"], peer, *ratios, str(extra["pairs"]), rate, load, commit))
     return lines
 
@@ -87,10 +87,12 @@ def _growth(entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         extra, cells = entry["extra_info"], []
         for size, seconds, (least, greatest) in zip(extra["sizes"], extra["cpu_s"], extra["spread_cpu_s"]):
-            cells.append(f"{size:,}: {_number(1e3 * seconds)} ({_number(1e3 * least)} to {_number(1e3 * greatest)})")
+            cells.append(
+                f"{size:,}: {number_text(1e3 * seconds)} ({number_text(1e3 * least)} to {number_text(1e3 * greatest)})"
+            )
         what = entry["name"].removeprefix("test_").replace("_", " ")
-        slope = f"{_number(extra['slope_cpu_us'])} µs a {extra['unit']}"
-        fixed = f"{_number(1e3 * extra['fixed_cpu_s'])} ms"
+        slope = f"{number_text(extra['slope_cpu_us'])} µs a {extra['unit']}"
+        fixed = f"{number_text(1e3 * extra['fixed_cpu_s'])} ms"
         lines.append(_row(what, "; ".join(cells), fixed, slope, str(extra["rounds"])))
     return lines
 
@@ -99,7 +101,9 @@ def _accelerators(entries: Sequence[Entry]) -> list[str]:
     """Accelerators of a step time that take nine tenths of a feed, by what a core's processor time and what the clock give."""
     lines = _titles("what", "step", "ours, a core", "peer, a core", "ours, on the clock", "peer, on the clock")
     for extra in (entry["extra_info"] for entry in entries):
-        cells = [_number(extra[f"accelerators_{side}{kind}"]) for kind in ("_a_core", "") for side in ("ours", "peer")]
+        cells = [
+            number_text(extra[f"accelerators_{side}{kind}"]) for kind in ("_a_core", "") for side in ("ours", "peer")
+        ]
         step = f"{extra['batch']:,} samples, {1e3 * extra['step_s']:.0f} ms"
         lines.append(_row(f"{extra['what']} beside {extra['peer']}", step, *cells))
     return lines
@@ -116,8 +120,9 @@ def _ladders(entries: Sequence[Entry]) -> list[str]:
                 f"{cores}: {_whole(middle)} ({_whole(least)} to {_whole(greatest)})"
                 for cores, (middle, least, greatest) in zip(ladder["cores"], rates)
             ]
-            efficiency = ", ".join(_number(each) for each in ladder["efficiency"].get(name, [])) or "–"
-            cpu = ", ".join(_number(each) for each in ladder["cpu_us"][name])
+            shares = [_share(each) for each in ladder["efficiency"].get(name, [])]
+            efficiency = "; ".join(shares) if {*shares} - {"–"} else "–"
+            cpu = ", ".join(number_text(each) for each in ladder["cpu_us"][name])
             curve = ladder["predicted"].get(name)
             predicted = f"{curve['cores']}: {_whole(curve['amdahl'])}" if curve else "–"
             what = f"{ladder['what']}, {ladder['unit']}s"
@@ -126,13 +131,16 @@ def _ladders(entries: Sequence[Entry]) -> list[str]:
 
 
 def _within(entries: Sequence[Entry]) -> list[str]:
-    """Requests a second whose 99th percentile stays within 20 ms, at the number of connections that has most of them."""
-    lines = _titles("what", "peer", "ours, requests/s (connections)", "peer, requests/s (connections)", "ratio")
+    """Requests a second whose 99th percentile stays within 20 ms, at the number of connections that has most of them.
+
+    One search each, and so rates alone: a ratio takes five pairs.
+    """
+    lines = _titles("what", "peer", "ours, requests/s (connections)", "peer, requests/s (connections)")
     for extra in (entry["extra_info"] for entry in entries):
         ours, peer = extra["rate_within_20_ms"], extra["peer_rate_within_20_ms"]
         at = [extra.get(f"{side}connections_within_20_ms", "–") for side in ("", "peer_")]
-        ratio = _number(ours / peer) if peer else "the peer has none"
-        lines.append(_row(extra["what"], extra["peer"], f"{ours:,} ({at[0]})", f"{peer:,} ({at[1]})", ratio))
+        theirs = f"{peer:,} ({at[1]})" if peer else "none"
+        lines.append(_row(extra["what"], extra["peer"], f"{ours:,} ({at[0]})", theirs))
     return lines
 
 
@@ -149,8 +157,8 @@ def _rows_a_request(entries: Sequence[Entry]) -> list[str]:
     for found in (entry["extra_info"]["rows_a_request"] for entry in entries):
         for each in found:
             rates = [_whole(each[name]) for name in ("one_process", "two_processes", "model_alone")]
-            cpu = f"{_number(each['server_cpu_us'])}, {_number(each['model_cpu_us'])}"
-            gains = (_number(each["growth"]), _number(each["share_of_model"]))
+            cpu = f"{number_text(each['server_cpu_us'])}, {number_text(each['model_cpu_us'])}"
+            gains = (_share(each["growth"]), _share(each["share_of_model"]))
             lines.append(_row(str(each["rows"]), *rates, *gains, cpu))
     return lines
 
@@ -170,13 +178,22 @@ def _noted(entry: Entry) -> dict[str, float]:
     return {name: value for name, value in extra.items() if isinstance(value, int | float) and name not in ("rounds",)}
 
 
-def _spread(values: dict[str, float]) -> str:
-    return f"{_number(values['median'])} ({_number(values['least'])} to {_number(values['greatest'])})"
+def _share(found: Sequence[float] | float) -> str:
+    """Returns a ratio's median with the least and the greatest; nothing of one that was kept without them."""
+    if isinstance(found, int | float):
+        return "–"
+    return spread_text(dict(zip(("median", "least", "greatest"), found)))
 
 
-def _number(value: float) -> str:
+def spread_text(values: dict[str, float]) -> str:
+    """Returns a median with the least and the greatest."""
+    return f"{number_text(values['median'])} ({number_text(values['least'])} to {number_text(values['greatest'])})"
+
+
+def number_text(value: float) -> str:
+    """Returns a number with about three digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _whole(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else _number(value)
+    return f"{value:,.0f}" if value >= 100 else number_text(value)

@@ -1,7 +1,7 @@
 """The tables of README and docs, made of the files of results. `python -m benchmarks.harness.tables` writes them anew.
 
 A table stands between `<!-- bench: CASE ... -->` and `<!-- /bench -->`; the case `headline` is the short table of all cases.
-`benchmarks.harness.figures` says how figures without a file of results are marked.
+`benchmarks.harness.figures` finds figures that have no file of results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.harness.figures import figures_by_hand
 from benchmarks.harness.table_kinds import tables_of
 from cluster.benchmarking.results import load
 
-__all__ = ["PAGES", "RESULTS", "rendered", "stale"]
+__all__ = ["PAGES", "RESULTS", "pages_of_words", "rendered", "stale"]
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -32,6 +32,12 @@ def stale(root: Path = ROOT) -> list[str]:
     """Returns the pages whose tables are not those of the files of results."""
     pages = {name: (root / name).read_text() for name in PAGES if (root / name).exists()}
     return [name for name, text in pages.items() if rendered(text) != text]
+
+
+def pages_of_words(root: Path = ROOT) -> list[Path]:
+    """Returns the pages on which no figure may be typed by hand: README, the documents, and the pages beside README."""
+    beside = [root / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    return [path for path in [*beside, *sorted((root / "docs").rglob("*.md"))] if path.exists()]
 
 
 def _tables(cases: list[str], results: Path) -> str:
@@ -56,18 +62,16 @@ def _entries(folder: Path, cases: list[str]) -> tuple[list[dict[str, Any]], dict
 
 
 def main() -> int:
-    """Writes the tables of every page; ends with 1 where a figure of README or docs is typed by hand."""
+    """Writes the tables of every page; ends with 1 where a figure of a page is typed by hand."""
     wrong = 0
     for name in PAGES:
         path = ROOT / name
         if path.exists():
             path.write_text(rendered(path.read_text()))
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for path in pages_of_words():
         for line in figures_by_hand(path.read_text()):
             wrong = 1
-            print(
-                f"{path.relative_to(ROOT)}:{line}: a figure outside of the markers; record it, or say by what it was measured"
-            )
+            print(f"{path.relative_to(ROOT)}:{line}: a figure outside of the tables; record it, or leave it out")
     return wrong
 
 

@@ -81,7 +81,10 @@ def code_version() -> dict[str, Any]:
     from engine.version import __version__
 
     def git(*words: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(_ROOT), *words], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(["git", "-C", str(_ROOT), *words], capture_output=True, text=True, check=False)
+        except OSError:  # there is no git
+            return None
         return done.stdout.strip() or None if done.returncode == 0 else None
 
     packages = ("engine", "transforms", "trainers")

@@ -17,6 +17,9 @@ from engine.storage.atomic import atomic_file
 
 __all__ = ["case_of", "keep", "load", "note", "record_pair", "results_of"]
 
+_SAME_WORK = ("peer", "records")
+_OF_HISTORY = ("date", "code", "load", "peer_version", "pairs", "ratio", "cpu_ratio")
+_MOST_HISTORY = 50  # results of a benchmark
 _KEPT_STATS = ("min", "max", "mean", "median", "stddev", "rounds", "iterations")
 
 
@@ -158,6 +161,15 @@ def results_of(path: str | os.PathLike[str]) -> Iterator[tuple[dict[str, Any], d
             yield content["machine_info"], entry
 
 
+def _history(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """Returns the earlier ratios of a benchmark, the oldest first: of the same work alone, which another number of records is not."""
+    old, new = (before or {}).get("extra_info", {}), now["extra_info"]
+    if "ratio" not in old or any(old.get(key) != new.get(key) for key in _SAME_WORK):
+        return {}
+    history = [*(old.get("history") or []), {key: old[key] for key in _OF_HISTORY if key in old}]
+    return {"history": [each for each in history if each.get("date") != new.get("date")][-_MOST_HISTORY:]}
+
+
 def keep(measured: str | os.PathLike[str], directory: str | os.PathLike[str]) -> list[Path]:
     """Files a run's results by case; benchmarks that this run did not measure keep the results that they have.
 
@@ -176,6 +188,8 @@ def keep(measured: str | os.PathLike[str], directory: str | os.PathLike[str]) ->
     for case, entries in cases.items():
         path = Path(directory) / f"{case}.json"
         kept = {entry["fullname"]: entry for entry in load(path)["benchmarks"]} if path.exists() else {}
+        for entry in entries:
+            entry["extra_info"] |= _history(kept.get(entry["fullname"]), entry)
         kept |= {entry["fullname"]: entry for entry in entries}
         whole = {
             "machine_info": machine_info(),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from cluster.report.bench_results import AT, Measured, figure, machines, read_results
-from cluster.report.charts import bars, intervals, lines
-from cluster.report.model import Block, Cell, Column, Page, Section, Table, number, shown
+from cluster.report.bench_curves import growth, stages
+from cluster.report.bench_results import Measured, figure, machines, read_results
+from cluster.report.charts import intervals, lines
+from cluster.report.model import Cell, Column, Page, Section, Table, number, shown
 from engine.version import __version__
 
 __all__ = ["bench_page"]
@@ -35,9 +35,9 @@ def bench_page(paths: Sequence[str | os.PathLike[str]]) -> Page:
     sections = [
         *_ratio_sections(ratios),
         _plain(current),
-        _growth(current),
+        growth(current),
         _history(found),
-        _stages(current),
+        stages(current),
         machines(found),
     ]
     ahead = [m for m in ratios if m.ratio >= 1]
@@ -129,30 +129,6 @@ def _plain(current: Sequence[Measured]) -> Section:
     return Section(name="seconds", title="Measured without a peer", blocks=[table] if rows else [])
 
 
-def _growth(current: Sequence[Measured]) -> Section:
-    """Returns how times grow where benchmarks differ in one number, and rates that were noted at several sizes."""
-    series: dict[str, list[dict[str, Any]]] = {}
-    for m in current:
-        base = m.name.partition("[")[0]
-        numbers = {k: v for k, v in m.params.items() if (figure(v) or 0) > 0}
-        if len(numbers) == 1 and m.stats.get("median"):
-            others = ", ".join(f"{k}={v}" for k, v in m.params.items() if k not in numbers)
-            ((name, value),) = numbers.items()
-            point = {"x": value, "y": m.stats["median"], "s": others or "median"}
-            series.setdefault(f"{base}: seconds by {name}", []).append(point)
-        for key, value in m.extra.items():
-            match = AT.fullmatch(key)
-            if match and (figure(value) or 0) > 0 and int(match[2]) > 0:  # both axes are logarithmic
-                series.setdefault(f"{base}: {match[1]}", []).append({"x": int(match[2]), "y": value, "s": match[1]})
-    charts = []
-    for title, values in series.items():
-        if len({v["x"] for v in values}) > 1:
-            values.sort(key=lambda v: (v["s"], v["x"]))
-            charts.append(lines(title, values, "size", title, named=True, points=True, log=True))
-    text = Block(kind="text", lines=("Both axes are logarithmic: a straight line at 45° is growth in proportion.",))
-    return Section(name="growth", title="Scaling and growth", blocks=[text, *charts] if charts else [])
-
-
 def _history(found: Sequence[Measured]) -> Section:
     """Returns ratios over time where a benchmark was measured more than once on one machine."""
     by_name: dict[tuple[str, str, str], list[Measured]] = {}
@@ -182,15 +158,3 @@ def _history(found: Sequence[Measured]) -> Section:
     return Section(
         name="history", title="History by version", blocks=[chart, Table(caption="History", columns=columns, rows=rows)]
     )
-
-
-def _stages(current: Sequence[Measured]) -> Section:
-    """Returns where the time of our stages went, where benchmarks noted `stages`: a mapping of stage to seconds."""
-    charts = []
-    for m in current:
-        stages = m.extra.get("stages")
-        if isinstance(stages, Mapping):
-            values = [{"name": str(k), "x": v, "s": "seconds"} for k, v in stages.items() if figure(v) is not None]
-            if values:
-                charts.append(bars(f"{m.label}: seconds of each stage", values, "seconds"))
-    return Section(name="stages", title="Time of our stages", blocks=charts)

@@ -14,8 +14,9 @@ from cluster.report.model import Cell, Column, Section, Table, number
 from engine.core.errors import ConfigError, DataError
 from engine.core.json_text import parse_json
 
-__all__ = ["AT", "Measured", "figure", "machines", "read_results"]
+__all__ = ["AT", "HISTORY", "Measured", "figure", "machines", "read_results"]
 
+HISTORY = "history"  # of extra_info: earlier ratios of the same benchmark, the oldest first
 AT = re.compile(r"(.+)_at_(\d+)")  # examples_per_s_at_64: one point of a growth curve
 
 
@@ -87,7 +88,7 @@ def _read(file: Path) -> Iterator[Measured]:
         for entry in stored["benchmarks"]:
             extra = _mapping(entry.get("extra_info"))
             code = _mapping(extra.get("code"))
-            yield Measured(
+            now = Measured(
                 case=str(entry.get("group") or file.stem),
                 name=str(entry["name"]),
                 machine=place,
@@ -97,11 +98,23 @@ def _read(file: Path) -> Iterator[Measured]:
                 stats={key: value for key, value in _mapping(entry["stats"]).items() if figure(value) is not None},
                 extra=extra,
             )
+            yield from _earlier(now)
+            yield now
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file; `pytest --benchmark-json FILE` writes results") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"is not in pytest-benchmark's format ({type(error).__name__}: {error})"
         raise DataError(f"{what}; `pytest --benchmark-json FILE` writes it", path=str(file)) from None
+
+
+def _earlier(now: Measured) -> Iterator[Measured]:
+    """Yields what the suite kept of a benchmark's earlier results."""
+    history = now.extra.get(HISTORY)
+    for each in history if isinstance(history, list) else []:
+        if isinstance(each, Mapping) and each.get("date"):
+            commit = str(_mapping(each.get("code")).get("commit") or "")[:7]
+            extra = {"what": now.extra.get("what"), "peer": now.extra.get("peer"), **each}
+            yield dataclasses.replace(now, commit=commit, when=str(each["date"]), stats={}, extra=extra)
 
 
 def figure(value: Any) -> float | None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from cluster.report.model import Cell, Chart, Column, Table, number
 
-__all__ = ["bars", "dots", "heat", "intervals", "lines"]
+__all__ = ["bars", "dots", "flame", "heat", "intervals", "lines"]
 
 _COLOURS = [f"var(--series-{i})" for i in range(1, 7)]
 _QUIET = "var(--quiet)"
 _LOG = {"type": "log"}
+_LABEL_SHARE = 0.08  # of the width of a flame graph: a name in a narrower bar would lie over its neighbours
 
 
 def _table(caption: str, titles: Sequence[str], values: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> Table:
@@ -173,6 +174,48 @@ def bars(title: str, values: Sequence[Mapping[str, Any]], x: str) -> Chart:
     spec = {"height": height, "mark": {"type": "bar", "cornerRadiusEnd": 2}, "encoding": encoding}
     table = _table(title, ["name", "series", x], values, ["name", "s", "x"])
     return Chart(title=title, spec=spec, values=list(values), table=table, wide=True)
+
+
+def flame(title: str, stages: Mapping[str, float], x: str) -> Chart:
+    """Returns a flame graph: a bar a stage, as wide as what it took, those that it called below it, the longest first.
+
+    Args:
+        title: of the chart.
+        stages: what each took itself, by the names from the outermost stage to it with `;` between, as flame graphs have them.
+        x: title of the axis.
+    """
+    totals: dict[tuple[str, ...], float] = {}
+    for path, own in stages.items():
+        names = tuple(path.split(";"))
+        for depth in range(1, len(names) + 1):
+            totals[names[:depth]] = totals.get(names[:depth], 0.0) + own
+    whole = sum(total for names, total in totals.items() if len(names) == 1)
+    values: list[dict[str, Any]] = []
+
+    def place(above: tuple[str, ...], start: float) -> None:
+        below = [names for names in totals if len(names) == len(above) + 1 and names[: len(above)] == above]
+        for names in sorted(below, key=lambda names: -totals[names]):
+            took = totals[names]
+            shown = names[-1] if took > _LABEL_SHARE * whole else ""
+            place_of = {"x": start, "x2": start + took, "middle": start + took / 2, "depth": len(names), "label": shown}
+            values.append({"name": names[-1], "took": took, "s": " > ".join(names), **place_of})
+            place(names, start)
+            start += took
+
+    place((), 0.0)
+    depth = max((value["depth"] for value in values), default=1)
+    y = {"field": "depth", "type": "ordinal", "title": None, "axis": None}
+    across = {"field": "x", "type": "quantitative", "title": x, "scale": {"domain": [0, whole], "nice": False}}
+    tooltip = [{"field": "s", "title": "stage"}, {"field": "took", "title": x, "format": ",.3~g"}]
+    colour = {"field": "depth", "type": "ordinal", "scale": {"range": _COLOURS}, "legend": None}
+    bar = {"mark": {"type": "rect", "stroke": "var(--card)", "strokeWidth": 1, "opacity": 0.5}}
+    text = {"mark": {"type": "text", "limit": 130, "color": "var(--text)", "fontSize": 11}}
+    layers = [
+        {**bar, "encoding": {"x": across, "x2": {"field": "x2"}, "y": y, "color": colour, "tooltip": tooltip}},
+        {**text, "encoding": {"x": {**across, "field": "middle"}, "y": y, "text": {"field": "label"}}},
+    ]
+    table = _table(title, ["stage", x], values, ["s", "took"])
+    return Chart(title=title, spec={"height": 24 * depth, "layer": layers}, values=values, table=table, wide=True)
 
 
 def heat(title: str, values: Sequence[Mapping[str, Any]], x: str, y: str) -> Chart:

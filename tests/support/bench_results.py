@@ -5,6 +5,16 @@ import json
 HOSTILE = "<script>window.hit=1</script>"
 
 
+LADDER = {
+    "what": "reading",
+    "unit": "record",
+    "cores": [1, 2],
+    "rates": {"threads, strong": [[100, 90, 110], [180, 170, 190]]},
+    "efficiency": {"threads, strong": [[1, 1, 1], [0.9, 0.8, 1]]},
+    "predicted": {"threads, strong": {"cores": 4, "amdahl": 300}},
+}
+
+
 def write_results(path, when="2026-11-26", commit="0123456789", ratio=8.0):
     """Writes a file with ratios, sizes and stages, and returns its path."""
     spread = {"median": ratio, "least": ratio / 2, "greatest": ratio + 1.5}
@@ -17,7 +27,7 @@ def write_results(path, when="2026-11-26", commit="0123456789", ratio=8.0):
         "load": [1.5, 1, 1],
     }
     slow = {"median": 0.5, "least": 0.4, "greatest": 0.6}
-    stages = {"decode": 0.6, "pack": 0.4}
+    stages = {"read;decode": 0.6, "read;copy": 0.2, "pack": 0.4}
     benchmarks = [
         _entry(
             "test_fast", {**pair, "what": HOSTILE, "cpu_ratio": spread, "ratio": _shifted(spread), "stages": stages}
@@ -26,6 +36,11 @@ def write_results(path, when="2026-11-26", commit="0123456789", ratio=8.0):
         _entry("test_rows[1000]", {}, {"rows": 1000}, 0.001),
         _entry("test_rows[10000]", {}, {"rows": 10000}, 0.01),
         _entry("test_served", {"examples_per_s_at_1": 100, "examples_per_s_at_64": 900}),
+        _entry(
+            "test_reading",
+            {"unit": "row", "sizes": [1, 10], "cpu_s": [0.5, 1.4], "fixed_cpu_s": 0.4, "slope_cpu_us": 1e5},
+        ),
+        _entry("test_ladder", {"ladder": LADDER}),
     ]
     for entry in benchmarks:
         entry["extra_info"]["date"] = f"{when}T00:00:00+00:00"

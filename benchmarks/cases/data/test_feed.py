@@ -19,6 +19,7 @@ import pytest
 
 from benchmarks.cases.data.test_plan import peak_kib
 from benchmarks.data import criteo, transformed
+from benchmarks.harness.stages import note_stages
 from benchmarks.peers import readers, tf_data
 from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
@@ -94,6 +95,7 @@ def compare(benchmark, peer_name, peer, peer_rows, headline=False):
 
 def test_feed_against_tf_data_tfrecord_and_parse_example(benchmark):
     paths = transformed.tfrecords(PEER_ROWS).paths
+    note_stages(benchmark, lambda: our_epoch(transformed.parquet(ROWS)))
     result = compare(benchmark, "tf.data", functools.partial(tf_data.epoch, paths), PEER_ROWS, True)
     # The floor is that of processor time at the documented size; a short epoch is mostly the feed's start.
     assert result.cpu.median >= 15 or ROWS < 1_000_000

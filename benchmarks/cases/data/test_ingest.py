@@ -10,7 +10,6 @@ import subprocess
 import sys
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -64,6 +63,8 @@ def by_pyarrow(path, out):
 
 def by_polars(path, out):
     """Types from all rows, one file."""
+    import polars as pl
+
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     pl.scan_csv(path, infer_schema_length=None).sink_parquet(out / "all.parquet", compression="snappy")

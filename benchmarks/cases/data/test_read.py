@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.data import criteo
+from benchmarks.harness.stages import note_stages
 from benchmarks.peers.arrow_readers import by_duckdb, by_polars
 from benchmarks.peers.registry import PEERS
 from benchmarks.peers.tf_data import payloads
@@ -65,6 +66,7 @@ def test_tfrecord_to_arrow_against_tfx_bsl(benchmark):
     for name in criteo.SCHEMA.names:
         flat = theirs[name].combine_chunks().flatten()
         assert digest(ours[name].combine_chunks().drop_null()) == digest(flat)
+    note_stages(benchmark, lambda: read_ours(path))
     benchmark.pedantic(lambda: read_ours(path), rounds=1)
     record_pair(
         benchmark,

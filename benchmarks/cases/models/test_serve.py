@@ -12,6 +12,7 @@ import time
 import psutil
 import pytest
 
+from benchmarks.harness.ladder import median_least_greatest
 from benchmarks.peers.plain_server import FRAMES
 from benchmarks.peers.registry import PEERS
 from benchmarks.peers.rest_load import Load, check, load, processor_seconds
@@ -88,15 +89,10 @@ def test_rest_requests(benchmark, ours, peer, tmp_path):
 
     result = paired(lambda: timed(port, processes), lambda: timed(peer_port, peer_processes), PAIRS)
     benchmark.pedantic(lambda: load(port, tmp_path, STREAMS, 1.0), rounds=1)
-    (best, connections), (peer_best, peer_connections) = (best_rate(each, tmp_path) for each in (port, peer_port))
     benchmark.extra_info.update(
         {
             "server_us_a_request": round(1e6 * result.ours_cpu_s, 1),
             "peer_us_a_request": round(1e6 * result.peer_cpu_s, 1),
-            "rate_within_20_ms": round(best),
-            "connections_within_20_ms": connections,
-            "peer_rate_within_20_ms": round(peer_best),
-            "peer_connections_within_20_ms": peer_connections,
             "p99_ms": sorted(each.p99_ms for each in seen[port])[len(seen[port]) // 2],
             "peer_p99_ms": sorted(each.p99_ms for each in seen[peer_port])[len(seen[peer_port]) // 2],
         }
@@ -106,9 +102,30 @@ def test_rest_requests(benchmark, ours, peer, tmp_path):
         result,
         PEERS[name].title,
         1,
-        what=f"a REST request of one row, {len(processes)} process{'es' * (len(processes) > 1)}, {STREAMS} connections",
+        what=f"a REST request of one row, {count(processes)}, {STREAMS} connections",
         package=PEERS[name].package,
     )
+
+
+@pytest.mark.full  # a search takes a run of load for each number of connections
+def test_most_requests_within_the_limit(benchmark, ours, peer, tmp_path):
+    port, processes = ours
+    name, peer_port, _ = peer
+    (best, connections), (peer_best, peer_connections) = (best_rate(each, tmp_path) for each in (port, peer_port))
+    found = {
+        "what": f"a REST request of one row, {count(processes)}",
+        "peer": PEERS[name].title,
+        "rate_within_20_ms": round(best),
+        "connections_within_20_ms": connections,
+        "peer_rate_within_20_ms": round(peer_best),
+        "peer_connections_within_20_ms": peer_connections,
+    }
+    note(benchmark, found)
+    benchmark.pedantic(lambda: load(port, tmp_path, STREAMS, 1.0), rounds=1)
+
+
+def count(processes: list[psutil.Process]) -> str:
+    return f"{len(processes)} process{'es' * (len(processes) > 1)}"
 
 
 def best_rate(port: int, folder) -> tuple[float, int]:
@@ -187,8 +204,8 @@ def test_rows_a_second_of_one_and_two_processes_beside_the_model_alone(benchmark
                     "one_process": round(one_rate),
                     "two_processes": round(two_rate),
                     "model_alone": round(own_rate),
-                    "growth": round(statistics.median(each[1] / each[0] for each in rounds), 3),
-                    "share_of_model": round(statistics.median(each[1] / each[2] for each in rounds), 3),
+                    "growth": median_least_greatest([each[1] / each[0] for each in rounds]),
+                    "share_of_model": median_least_greatest([each[1] / each[2] for each in rounds]),
                     "server_cpu_us": round(1e6 * used, 3),
                     "model_cpu_us": round(1e6 * own_cpu, 3),
                 }

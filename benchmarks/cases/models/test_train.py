@@ -1,6 +1,7 @@
 """The training loop beside Keras' own `fit`, and our feed from disk beside the same rows in memory.
 
 One process, one device, the same model: what differs is who turns the crank. Start-up (tracing, building) is left out of both.
+On the CPU, and on the first GPU where there is one.
 """
 
 from __future__ import annotations
@@ -50,7 +51,20 @@ def _column_model(_context):
     return _layers(inputs, stacked, None, "mse")
 
 
-def _session(directory, build_model, data, label):
+@pytest.fixture(params=["CPU", "GPU"])
+def device(request):
+    """What runs the steps: its kind, and its name in tables."""
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    if request.param == "CPU":
+        return "cpu", ""
+    if not found:
+        pytest.skip("no GPU: TensorFlow finds none on this machine")
+    return "gpu", f" on {tf.config.experimental.get_device_details(found[0]).get('device_name', 'a GPU')}"
+
+
+def _session(directory, build_model, data, label, kind="cpu"):
     """Returns a function that makes one call of as many steps as asked, its first call made."""
     from trainers import TrainerConfig
     from trainers.loop.session import Session
@@ -61,6 +75,7 @@ def _session(directory, build_model, data, label):
         global_batch_size=BATCH_SIZE,
         steps=1_000_000,
         strategy="one_device",
+        strategy_options={"device": f"/{kind}:0"},
         deterministic=False,
         tensorboard=False,
         log_every_steps=1_000_000,
@@ -75,27 +90,31 @@ def _session(directory, build_model, data, label):
     return run, session
 
 
-def test_loop_against_keras_fit_in_memory(benchmark, tmp_path):
+def test_loop_against_keras_fit_in_memory(benchmark, tmp_path, device):
+    import tensorflow as tf
+
     from trainers import ArrayDataset
 
+    kind, title = device
     rng = np.random.default_rng(3)
     x = rng.standard_normal((ROWS, 40), np.float32)
     y = (x[:, 0] + rng.standard_normal(ROWS) > 0).astype(np.int64)
     steps = ROWS // BATCH_SIZE
-    run, session = _session(tmp_path, _matrix_model, ArrayDataset({"x": x, "y": y}), "y")
-    peer = _matrix_model(None)
+    run, session = _session(tmp_path, _matrix_model, ArrayDataset({"x": x, "y": y}), "y", kind)
+    with tf.device(f"/{kind}:0"):
+        peer = _matrix_model(None)
 
-    result = paired(
-        lambda: run(steps),
-        lambda: peer.fit({"x": x}, y, batch_size=BATCH_SIZE, epochs=1, shuffle=True, verbose=0),
-        ROUNDS,
-    )
+    def fit() -> None:
+        with tf.device(f"/{kind}:0"):
+            peer.fit({"x": x}, y, batch_size=BATCH_SIZE, epochs=1, shuffle=True, verbose=0)
+
+    result = paired(lambda: run(steps), fit, ROUNDS)
     record_pair(
         benchmark,
         result,
         PEERS["keras"].title,
         records=ROWS,
-        what="training loop, rows in memory",
+        what=f"training loop, rows in memory{title}",
         package=PEERS["keras"].package,
         headline=True,
     )

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.data import criteo
+from benchmarks.harness.stages import note_stages
 from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.passes import tft_run, vocabularies
@@ -21,8 +22,7 @@ from cluster.benchmarking.results import record_pair
 from engine import Dataset
 
 tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
+tft = pytest.importorskip("tensorflow_transform")
 
 from transforms import analyze, transform  # noqa: E402
 
@@ -73,7 +73,7 @@ def test_analyze_tfrecord(benchmark, work, rows):
     result = paired(
         ours,
         lambda: tft_run(path, feature_spec(), preprocessing_fn, work / "tft"),
-        rounds=ROUNDS if rows <= 10_000 else 1,
+        rounds=ROUNDS,
         warm_up=False,
     )
     assert vocabularies(work / "ours") == vocabularies(work / "tft" / "graph")
@@ -105,7 +105,7 @@ def test_analyze_and_transform_to_shards(benchmark, work):
         tft_run(path, feature_spec(), preprocessing_fn, work / "tft", str(work / "tft-shards"))
 
     ours()
-    result = paired(ours, peer, rounds=ROUNDS if ROWS <= 10_000 else 1, warm_up=False)
+    result = paired(ours, peer, rounds=ROUNDS, warm_up=False)
     assert Dataset.open(str(work / "shards")).num_records == ROWS
     record_pair(
         benchmark,
@@ -172,6 +172,7 @@ def test_pass_on_one_core(benchmark, work):
         result = paired(ours, peer, rounds=5)
     finally:
         pa.set_cpu_count(cpus)
+    note_stages(benchmark, ours)
     record_pair(
         benchmark,
         result,

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.data import criteo
 from benchmarks.harness.growth import grow
+from benchmarks.harness.stages import note_stages
 from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
@@ -66,6 +67,7 @@ def test_statistics_beside_polars(benchmark):
     for name, values in mine.items():
         assert values == pytest.approx(theirs[name], rel=1e-4), name
     result = paired(lambda: ours(path), lambda: peer(path), ROUNDS, warm_up=False)
+    note_stages(benchmark, lambda: ours(path))
     what = "statistics of 40 columns (polars: without histograms and top values)"
     record_pair(benchmark, result, PEERS["polars"].title, ROWS, what=what, package="polars", paths=path)
     benchmark.pedantic(ours, args=(path,), rounds=1)

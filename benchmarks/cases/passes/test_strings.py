@@ -21,8 +21,7 @@ from cluster.benchmarking.results import record_pair
 from engine import Dataset
 
 tf = pytest.importorskip("tensorflow")
-
-import tensorflow_transform as tft  # noqa: E402
+tft = pytest.importorskip("tensorflow_transform")
 
 from transforms import analyze, transform  # noqa: E402
 

@@ -15,6 +15,8 @@ EPILOG = """\
 examples:
   fullpass bench 'data/train/*.tfrecord.gz'
   fullpass bench data/train --rounds 9 --records 1000000
+  fullpass bench data/train --against tfrecord            the training feed beside tf.data over TFRecord files of the same records
+  fullpass bench data/train --module features.py --against tfrecord            the same, of transformed rows
   fullpass bench data/train --module features.py --against tft --records 20000 --rounds 3
   fullpass bench suite --quick                            the project's own benchmarks, from a checkout of its repository
   fullpass bench suite --case read --against last --fail-if-slower
@@ -49,12 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--module",
         metavar="FILE.py",
-        help="with --against tft: analyze with its preprocessing_fn, and beside it TensorFlow Transform does the same",
+        help="its preprocessing_fn: --against tft analyzes with it both ways, --against tfrecord feeds the rows that it makes",
     )
     parser.add_argument(
         "--against",
-        metavar="tft|FILE|last",
-        help="tft: with --module; of `suite`: compare with JSON of pytest-benchmark, or with the kept results (last)",
+        metavar="tfrecord|tft|FILE|last",
+        help="tfrecord: feed beside tf.data; tft: with --module, analyze beside TensorFlow Transform; of `suite`: compare with JSON of "
+        "pytest-benchmark, or with the kept results (last)",
     )
     add_data_flags(parser)
     add_suite_flags(parser.add_argument_group("of `suite`"))
@@ -82,12 +85,17 @@ def run(args: argparse.Namespace) -> int:
     from engine.machine.quiet import import_tensorflow
 
     dataset = open_data(args)
-    if args.module:
+    if args.against:
+        from cluster.benchmarking.feeding import measure_feed
         from cluster.benchmarking.passes import measure_passes
         from cluster.user_code.module import user_function
 
-        import_tensorflow("tensorflow_transform")
-        pairs = [measure_passes(dataset, user_function(args.module, "preprocessing_fn"), args.rounds, args.records)]
+        import_tensorflow(*(["tensorflow_transform"] if args.module else []))
+        function = user_function(args.module, "preprocessing_fn") if args.module else None
+        if args.against == "tft" and function is not None:
+            pairs = [measure_passes(dataset, function, args.rounds, args.records)]
+        else:
+            pairs = [measure_feed(dataset, function, args.rounds, args.records)]
     else:
         if dataset.format == "tfrecord":
             import_tensorflow()
@@ -98,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{pairs[0].records:,} records of {dataset}, {args.rounds} pairs, {processors()} cores")
     for pair in pairs:
         print(pair)
-    for line in [] if args.module else explain(dataset):
+    for line in [] if args.against else explain(dataset):
         print(line)
     return 0
 
@@ -106,13 +114,15 @@ def run(args: argparse.Namespace) -> int:
 def _check_against(args: argparse.Namespace) -> None:
     from engine import ConfigError
 
-    if args.against not in (None, "tft"):
+    if args.against not in (None, "tfrecord", "tft"):
         raise ConfigError(
-            f"--against {args.against}: beside your own data it takes tft; FILE and last are of `fullpass bench suite`"
+            f"--against {args.against}: beside your own data it takes tfrecord or tft; FILE and last are of `fullpass bench suite`"
         )
-    if bool(args.module) != (args.against == "tft"):
+    if args.against == "tft" and not args.module:
+        raise ConfigError("--against tft needs --module FILE.py, whose preprocessing_fn says what is analyzed")
+    if args.module and not args.against:
         raise ConfigError(
-            "--module FILE.py and --against tft go together: one says what is analyzed, the other beside what"
+            "--module FILE.py needs --against: tft analyzes with its preprocessing_fn both ways, tfrecord feeds the rows that it makes"
         )
 
 

@@ -1,4 +1,4 @@
-"""`fullpass bench PATH --module FILE.py --against tft` runs the user's analysis both ways and compares what comes of it."""
+"""`fullpass bench PATH --module FILE.py --against tft|tfrecord`: the user's analysis, and the feed of the rows that it makes, both ways."""
 
 import json
 
@@ -25,9 +25,11 @@ def test_analysis_beside_tft(tmp_path, capsys):
     (tmp_path / "features.py").write_text(MODULE)
     words = ["bench", str(tmp_path / "records"), "--module", str(tmp_path / "features.py"), "--rounds", "1", "--json"]
     assert main(words) == 2
-    assert "--module FILE.py and --against tft go together" in capsys.readouterr().err
+    assert "--module FILE.py needs --against: tft analyzes" in capsys.readouterr().err
+    assert main([*words[:2], "--against", "tft"]) == 2
+    assert "--against tft needs --module FILE.py" in capsys.readouterr().err
     assert main([*words, "--against", "last"]) == 2
-    assert "it takes tft" in capsys.readouterr().err
+    assert "it takes tfrecord or tft" in capsys.readouterr().err
     assert main([words[0], str(tmp_path / "rows.parquet"), *words[2:], "--against", "tft"]) == 2
     assert "the data are parquet" in capsys.readouterr().err
     assert main([*words, "--against", "tft"]) == 0
@@ -35,3 +37,11 @@ def test_analysis_beside_tft(tmp_path, capsys):
     (pair,) = json.loads(out[out.index("[") :])
     assert pair["records"] == 300 and pair["peer"] == "TFT on Beam's DirectRunner"
     assert 0 < pair["ratio"]["least"] <= pair["ratio"]["greatest"] and pair["ours_s"] > 0
+    for path in ("rows.parquet", "records"):
+        assert main([words[0], str(tmp_path / path), *words[2:], "--against", "tfrecord"]) == 0
+        out = capsys.readouterr().out
+        (pair,) = json.loads(out[out.index("[") :])
+        assert (pair["what"], pair["records"]) == ("training feed", 300) and pair["peer"].startswith(
+            "tf.data: TFRecord"
+        )
+        assert pair["ratio"]["least"] > 0 and pair["peer_s"] > 0

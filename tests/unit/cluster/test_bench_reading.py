@@ -11,7 +11,7 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.benchmarking.other_readers import tensorflow_reader
+from cluster.benchmarking.other_readers import Sums, arrow_sums, tensorflow_reader, tensorflow_sums
 from cluster.cli.main import main
 from engine import Dataset
 
@@ -102,3 +102,34 @@ def test_tensorflow_reads_what_we_read(tmp_path, capsys):
     (tmp_path / "m.py").write_text("def preprocessing_fn(inputs):\n    return {'x': inputs['x']}\n")
     words = ("--module", tmp_path / "m.py", "--against", "tft")
     assert "--against tft: the data are tf.SequenceExample" in bench(capsys, tmp_path / "frames.tfrecord", *words)
+
+
+def test_feed_of_other_formats_is_measured_beside_tfrecord(tmp_path, capsys, monkeypatch):
+    columns = {
+        "x": pa.array([float("nan") if i % 5 == 0 else i / 7 for i in range(ROWS)], pa.float32()),
+        "large": pa.array([(-1) ** i * (2**62 - i) for i in range(ROWS)]),
+        "words": pa.array([["a" * (i % 5), "b"][: i % 3] for i in range(ROWS)]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    (pair,) = bench(capsys, tmp_path / "rows.parquet", "--against", "tfrecord")
+    assert (pair["what"], pair["records"]) == ("training feed", ROWS) and pair["ratio"]["least"] > 0
+    pq.write_table(pa.table({"pair": [[[1, 2]], [[3]]]}), tmp_path / "nested.parquet")
+    assert "'pair'" in bench(capsys, tmp_path / "nested.parquet", "--against", "tfrecord")
+
+    found = Sums()
+    monkeypatch.setattr("cluster.benchmarking.feeding.tensorflow_sums", lambda part: found)
+    found.add("large", np.array([1]))
+    assert "column 'large' adds up to" in bench(capsys, tmp_path / "rows.parquet", "--against", "tfrecord")
+
+
+def test_numbers_and_lengths_of_both_readers_add_up(tmp_path):
+    """Sums say when a value differs, wherever it lies, and not when the order does."""
+    pq.write_table(TABLE, tmp_path / "rows.parquet")
+    Dataset.open(str(tmp_path / "rows.parquet")).write(str(tmp_path / "records"), "tfrecord", 2)
+    ours = arrow_sums(Dataset.open(str(tmp_path / "rows.parquet")))
+    theirs = tensorflow_sums(Dataset.open(str(tmp_path / "records")))
+    assert ours.names == theirs.names == {"x", "s"} and all(ours.close(theirs, name) for name in ours.names)
+    assert theirs["s"] == 2 * ROWS
+    for name, extra in (("x", np.float32(50)), ("s", np.int64(1))):
+        theirs.add(name, np.array([extra]))
+        assert not ours.close(theirs, name)

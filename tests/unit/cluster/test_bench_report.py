@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from cluster.benchmarking.results import keep
 from cluster.cli.main import main
 from cluster.report.bench import bench_page
 from cluster.report.bench_results import read_results
@@ -49,8 +50,42 @@ def test_growth_history_and_stages_are_drawn(tmp_path):
     ((*_, last),) = [[row for row in rows if row[0].startswith(HOSTILE)] for rows in tables(page, "history")]
     assert last[2:] == ["2026-11-20T00:00", "bbbbbbb", "6", "0.7500"]
     (stages,) = charts(page, "stages")
-    assert [(v["name"], v["x"]) for v in stages.values] == [("decode", 0.6), ("pack", 0.4)]
+    assert [(v["s"], v["depth"], v["x"], v["x2"]) for v in stages.values] == [
+        ("read", 1, 0, pytest.approx(0.8)),
+        ("read > decode", 2, 0, 0.6),
+        ("read > copy", 2, 0.6, pytest.approx(0.8)),
+        ("pack", 1, pytest.approx(0.8), pytest.approx(1.2)),
+    ]
     assert len(read_results(paths)) == len(read_results([tmp_path]))
+
+
+def test_sizes_and_ladders_of_the_suite_are_drawn(tmp_path):
+    page = bench_page([write_results(tmp_path / "read.json")])
+    (sizes,) = [c for c in charts(page, "growth") if c.title == "reading: seconds of processor time by row"]
+    assert [(v["x"], v["y"]) for v in sizes.values if v["s"] == "measured"] == [(1, 0.5), (10, 1.4)]
+    assert [v["y"] for v in sizes.values if v["s"] == "fixed cost and slope"] == pytest.approx([0.5, 1.4])
+    (ladder,) = [c for c in charts(page, "growth") if c.title == "reading: records a second by cores"]
+    points = [(v["s"], v["x"], v["y"]) for v in ladder.values]
+    predicted = "threads, strong, predicted (Amdahl)"
+    assert points == [
+        ("threads, strong", 1, 100),
+        ("threads, strong", 2, 180),
+        (predicted, 2, 180),
+        (predicted, 4, 300),
+    ]
+
+
+def test_results_that_the_suite_keeps_hold_their_own_history(tmp_path):
+    for when, ratio in (("2026-11-01", 8.0), ("2026-11-10", 6.0), ("2026-11-20", 9.0)):
+        keep(write_results(tmp_path / "run.json", when, ratio=ratio), tmp_path / "kept")
+    page = bench_page([tmp_path / "kept"])
+    (rows,) = tables(page, "history")
+    assert [row[2:6:2] for row in rows if row[0].startswith(HOSTILE)] == [
+        ["2026-11-01T00:00", "8"],
+        ["2026-11-10T00:00", "6"],
+        ["2026-11-20T00:00", "9"],
+    ]
+    assert page.tiles[0][:2] == ("benchmarks", "7"), "earlier results are no benchmarks of their own"
 
 
 def test_file_that_pytest_benchmark_wrote_is_read(tmp_path):

@@ -277,3 +277,100 @@ def test_options_of_the_suite_are_of_the_suite_alone(tmp_path, capsys, monkeypat
 def test_processor_time_is_never_less_than_this_process_itself_used():
     seen = iter([100.0, 1.0])  # the parent of those below ended in between
     assert timed(lambda: None, below=lambda: next(seen)).cpu_s >= 0
+
+
+CASES = """
+import signal
+import pytest
+
+def test_measured(benchmark):
+    print("what a peer writes")
+    spread = {"median": 2.0, "least": 1.5, "greatest": 2.5}
+    extra = {"what": "reading", "peer": "`peer`", "pairs": 5, "ratio": spread, "cpu_ratio": spread}
+    benchmark.extra_info.update(extra)
+    benchmark.pedantic(lambda: None, rounds=1)
+
+def test_without_its_peer(benchmark):
+    import no_such_reader_of_files
+
+def test_that_fails(benchmark):
+    assert benchmark(lambda: 1) == 2
+
+@pytest.mark.full
+def test_long(benchmark):
+    benchmark(lambda: None)
+
+def test_interrupts(benchmark):
+    signal.raise_signal(signal.SIGINT)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with one file of cases."""
+    from benchmarks.harness import suite
+
+    cases = tmp_path / "checkout" / "benchmarks" / "cases"
+    cases.mkdir(parents=True)
+    (cases / "test_mine.py").write_text(CASES)
+    settings = "[pytest]\nmarkers = full\naddopts = -ra --import-mode=importlib -p benchmarks.conftest\n"
+    (cases.parent.parent / "pytest.ini").write_text(settings)
+    monkeypatch.setattr(suite, "ROOT", cases.parent.parent)
+    monkeypatch.setattr(suite, "RESULTS", cases.parent.parent / "results")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # under which benchmarks are disabled
+    return cases.parent.parent
+
+
+def test_suite_says_a_line_a_case_and_what_was_not_measured(checkout, capfd):
+    from benchmarks.harness.suite import main as suite
+
+    assert suite(["--case", "mine", "--record"]) == 130, "Ctrl-C ends it, and what was measured is kept"
+    said = capfd.readouterr().out
+    lines = [line.split("  [")[0] for line in said.splitlines()]
+    line = "mine       reading / peer: 2.00 (1.50 to 2.50) x of processor time, 2.00 (1.50 to 2.50) x on the clock, 5 pairs"
+    assert line in lines and "what a peer writes" not in said
+    assert "skipped test_mine.py::test_without_its_peer: no_such_reader_of_files is not installed" in lines
+    assert "FAILED test_mine.py::test_that_fails" in lines and "1 long ones run with --full alone: test_long" in lines
+    assert any(line.startswith("1 benchmarks measured in 0.") for line in lines)
+    assert any(line.startswith("peer hybridbackend: its last release is for TensorFlow 1.15") for line in lines)
+    (kept,) = results_of(checkout / "results")
+    assert kept[1]["name"] == "test_measured" and not list(checkout.rglob(".pytest_cache"))
+
+
+def test_side_by_side_nothing_is_measured(checkout):
+    words = [sys.executable, "-m", "pytest", "benchmarks", "-n", "2", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(words, cwd=checkout, capture_output=True, text=True, check=False)
+    assert "5 skipped" in done.stdout and "run them without pytest-xdist's -n" in done.stdout, done.stdout
+
+
+def test_results_that_cannot_be_kept_are_refused_before_the_run(checkout, capsys, monkeypatch):
+    from benchmarks.harness import suite
+
+    monkeypatch.setattr(suite.os, "access", lambda path, mode: False)  # root may write everywhere
+    assert suite.main(["--case", "mine", "--record"]) == 2
+    assert "--record: " in (said := capsys.readouterr().err) and "cannot be written" in said
+
+
+def test_without_git_there_is_no_commit(monkeypatch, tmp_path):
+    from cluster.benchmarking.machine import code_version
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code_version.cache_clear()
+    try:
+        found = code_version()
+    finally:
+        code_version.cache_clear()
+    assert found["commit"] is None and found["changed"] is False and found["version"]
+
+
+def test_history_is_of_the_same_work(tmp_path):
+    def kept(records, ratio, date):
+        content = {"benchmarks": [entry("a", (ratio, ratio, ratio), records=records, date=date)]}
+        (tmp_path / "run.json").write_text(json.dumps(content))
+        (path,) = keep(tmp_path / "run.json", tmp_path / "kept")
+        ((_, found),) = results_of(path)
+        return [each["ratio"]["median"] for each in found["extra_info"].get("history", [])]
+
+    assert kept(10, 1, "2026-11-01") == [] and kept(10, 2, "2026-11-02") == [1] and kept(10, 3, "2026-11-03") == [1, 2]
+    assert kept(20, 9, "2026-11-04") == [], "another number of records is another benchmark"

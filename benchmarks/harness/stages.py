@@ -1,0 +1,99 @@
+"""Where the time of our stages goes: stacks of all threads, looked at some hundred times a second, as flame graphs have them.
+
+A native call that has let go of Python's lock is seen as the line that waits for it, so its time is the caller's. Threads that wait for
+others are left out; so are the frames of other libraries, but for the outermost one below ours, by its library's name.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ["note_stages", "stages_of"]
+
+_EVERY_S = 0.002
+_OURS = ("engine", "transforms", "trainers", "cluster")
+_WAITING = ("threading", "queue", "selectors", "concurrent", "multiprocessing", "subprocess")
+_LEAST_SHARE = 0.005  # what takes less is left out
+
+
+def note_stages(benchmark: Any, action: Callable[[], Any]) -> None:
+    """Runs an action once more and notes its stages, of which `fullpass bench report` draws a flame graph.
+
+    Args:
+        benchmark: pytest-benchmark's fixture.
+        action: does our work once; it has run before.
+    """
+    benchmark.extra_info["stages"] = stages_of(action)
+
+
+def stages_of(action: Callable[[], Any]) -> dict[str, float]:
+    """Returns the seconds that each stage itself took, by the names from the outermost stage to it with `;` between.
+
+    Args:
+        action: is run once.
+    """
+    seen: dict[str, int] = {}
+    done, begun = threading.Event(), threading.Event()
+    main = threading.get_ident()
+
+    def look() -> None:
+        me = threading.get_ident()
+        begun.set()
+        while not done.wait(_EVERY_S):
+            for thread, frame in sys._current_frames().items():
+                path = None if thread == me else _path(frame, thread == main)
+                if path:
+                    seen[path] = seen.get(path, 0) + 1
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    begun.wait()
+    start = time.perf_counter()
+    try:
+        action()
+    finally:
+        took = time.perf_counter() - start
+        done.set()
+        watcher.join()
+    total = sum(seen.values())
+    # Of threads side by side there are more looks than the clock has seconds for: shares of the whole stay what they are.
+    return {
+        path: float(f"{took * count / total:.3g}")
+        for path, count in sorted(seen.items(), key=lambda each: -each[1])
+        if count >= _LEAST_SHARE * total
+    }
+
+
+def _path(frame: FrameType | None, main: bool) -> str:
+    """Returns a stack's stages; nothing for a thread that waits, or in which nothing of ours runs."""
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    library = _module(frames[0]).partition(".")[0]
+    if library in _WAITING and not main:
+        return ""
+    names: list[str] = []
+    for each in reversed(frames):
+        module = _module(each)
+        top = module.partition(".")[0]
+        if top in _OURS:
+            name = f"{module.rpartition('.')[2]}.{each.f_code.co_name.strip('<>')}"
+        elif names:  # the first library that ours calls, whatever that calls
+            name = "waiting" if library in _WAITING else top
+        else:
+            continue
+        if not names or names[-1] != name:
+            names.append(name)
+        if top not in _OURS and not any(_module(f).partition(".")[0] in _OURS for f in frames[: frames.index(each)]):
+            break
+    return ";".join(names)
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
