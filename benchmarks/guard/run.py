@@ -2,6 +2,7 @@
 
     python -m benchmarks.guard.run            # what continuous integration runs, within a minute on two cores
     python -m benchmarks.guard.run --record   # a wanted change: keep the new counts
+    python -m benchmarks.guard.run --times 10 # builds and counts ten times: how far counts of one tree are apart
 
 Counts do not depend on what else the machine does, but they do on the compiler, the C library and the kind of processor, those of
 accumulators on the versions of Python, NumPy and Arrow too. So baselines.json holds counts by these, and the commit that last changed it is
@@ -91,11 +92,12 @@ def _record(name: str, here: str, after: dict[str, int]) -> None:
     BASELINES.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def guard(name: str, tree: Path, record: bool) -> bool:
-    """Counts one part, compares and prints; returns whether a workload is slower."""
+def guard(name: str, tree: Path, record: bool, times: int = 1) -> bool:
+    """Counts one part, compares and prints; returns whether a workload is slower in any of the times that it is built and counted."""
     try:
         here = PARTS[name].kind()
-        after = PARTS[name].counts(tree)
+        runs = [PARTS[name].counts(tree) for _ in range(times)]
+        after = {workload: max(run[workload] for run in runs) for workload in runs[0]}
         if record:
             _record(name, here, after)
             print(f"guard: {name}: kept the counts of {here}: {after}")
@@ -108,10 +110,14 @@ def guard(name: str, tree: Path, record: bool) -> bool:
     worse = slower(before, after)
     for workload in after:
         change = after[workload] / before[workload] - 1
+        least = min(run[workload] for run in runs) / before[workload] - 1
+        spread = f" at most, {least:+.2%} at least" if times > 1 else ""
         print(
-            f"  {workload:<15} {before[workload]:>12,} -> {after[workload]:>12,}  {change:+.2%}"
+            f"  {workload:<15} {before[workload]:>12,} -> {after[workload]:>12,}  {change:+.2%}{spread}"
             f"{'  SLOWER' if workload in worse else ''}"
         )
+    if times > 1:
+        print(f"guard: {name}: slower in {sum(bool(slower(before, run)) for run in runs)} of {times} runs")
     return bool(worse)
 
 
@@ -121,9 +127,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true", help="keep these counts as the new baseline")
     parser.add_argument("--tree", type=Path, default=ROOT, help="count this copy of the sources (default: this one)")
     parser.add_argument("--part", choices=PARTS, help="count this part alone")
+    parser.add_argument(
+        "--times",
+        type=int,
+        default=1,
+        metavar="N",
+        help="build and count N times, of which none may be slower (default 1)",
+    )
     args = parser.parse_args(argv)
+    if args.times < 1:
+        parser.error(f"--times {args.times}: it must be 1 or more")
     names = [args.part] if args.part else list(PARTS)
-    return int(sum(guard(name, args.tree, args.record) for name in names) > 0)
+    return int(sum(guard(name, args.tree, args.record, args.times) for name in names) > 0)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """Curves through points of known laws give the laws back."""
 
+import time
+
 import pytest
 
 from benchmarks.harness.fits import Scaling, line, scaling
+from benchmarks.harness.stages import stages_of
+from engine.core.json_text import parse_json
 
 
 def test_fixed_cost_and_slope_are_told_apart():
@@ -35,3 +39,19 @@ def test_the_universal_law_tells_contention_from_coherence():
 def test_more_than_linear_is_no_negative_share():
     found = scaling([1, 2, 4], [1.0, 2.2, 4.6])
     assert (found.contention, found.coherence) == (0, 0)
+
+
+def test_stages_are_ours_from_the_outermost_in():
+    text = "[" + ",".join(["1"] * 20_000) + "]"
+
+    def work():
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            parse_json(text)
+
+    for _ in range(100):  # on a busy machine the watcher may have no turn
+        found = stages_of(work)
+        if found:
+            break
+    assert found and all(path.split(";")[0] == "json_text.parse_json" for path in found), found
+    assert all(seconds > 0 for seconds in found.values())

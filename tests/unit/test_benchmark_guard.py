@@ -45,6 +45,19 @@ def test_two_percent_are_tolerated_and_no_more(guard, capsys, part, workload):
     assert run.main([]) == 0
 
 
+def test_each_of_several_runs_is_compared(guard, monkeypatch, capsys):
+    counted = iter([1000, 1015, 990, 1000, 1021, 990])
+    part = dataclasses.replace(run.PARTS["native"], counts=lambda tree: guard["native"] | {"feed": next(counted)})
+    monkeypatch.setitem(run.PARTS, "native", part)
+    assert run.main(["--part", "native", "--times", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "guard: native: slower in 0 of 3 runs" in said and "+1.50% at most, -1.00% at least" in said
+    assert run.main(["--part", "native", "--times", "3"]) == 1
+    assert "guard: native: slower in 1 of 3 runs" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run.main(["--times", "0"])
+
+
 def test_another_kind_is_compared_with_the_commit_of_the_baselines(guard, monkeypatch, capsys):
     run.BASELINES.write_text(json.dumps(baselines(lambda counts: {"another kind": dict.fromkeys(counts, 1)})))
     monkeypatch.setattr(run, "checked_out", lambda path, directory: "0123456789abcdef")
