@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cluster.launchers.base import JobNotFound
+from engine.core.configs import decode_json
 from engine.core.environment import STATE_DIR
+from engine.core.errors import DataError
 from engine.machine.private_files import PRIVATE
 from engine.storage.atomic import atomic_file
 from engine.storage.paths import require_local
 
 __all__ = ["forget", "recall", "remember", "remembered", "state_directory"]
+
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Submitted:
+    launcher: str
+    options: Mapping[str, str]
 
 
 def state_directory() -> Path:
@@ -25,7 +37,7 @@ def state_directory() -> Path:
 
 def remember(name: str, launcher: str, options: dict[str, Any]) -> None:
     """Keeps with which launcher a job was submitted, so that `fullpass logs NAME` needs no more words."""
-    record = {"version": 1, "launcher": launcher, "options": {k: v for k, v in options.items() if v is not None}}
+    record = {"version": _VERSION, "launcher": launcher, "options": {k: v for k, v in options.items() if v is not None}}
     with atomic_file(_path(name), PRIVATE) as path:
         path.write_text(json.dumps(record))
 
@@ -35,15 +47,22 @@ def recall(name: str) -> tuple[str, dict[str, Any]]:
 
     Raises:
         JobNotFound: none of that name was.
+        DataError: what was kept of it is damaged.
     """
+    path = _path(name)
     try:
-        record = json.loads(_path(name).read_text())
+        record = decode_json(_Submitted, path.read_text(encoding="utf-8"), "it", _VERSION)
     except FileNotFoundError:
         known = ", ".join(remembered()) or "none"
         raise JobNotFound(
             f"no job {name!r} was submitted from here (known: {known}); one from elsewhere needs --launcher and --kind"
         ) from None
-    return record["launcher"], record["options"]
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"does not say where a job was submitted ({error}); delete it, and give --launcher and what belongs to it",
+            path=str(path),
+        ) from error
+    return record.launcher, dict(record.options)
 
 
 def forget(name: str) -> None:

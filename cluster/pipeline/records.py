@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.core.configs import decode
+from engine.core.json_text import parse_json
 from engine.storage.atomic import atomic_file
 
 __all__ = ["RECORD", "Finished", "StepRecord", "begin_directory", "commit", "finished_steps", "prune", "read_finished"]
@@ -101,14 +103,20 @@ def read_finished(directory: Path) -> Finished | None:
 def _read(path: Path) -> StepRecord | None:
     """Returns a record, or None where it is not a whole record of this version: its step then runs again."""
     try:
-        data = json.loads(path.read_text())
+        data = parse_json(path.read_text(encoding="utf-8"), unique=True)
         if not isinstance(data, dict) or data.get("version") != _VERSION:
             return None
         if data.pop("sha256", None) != _checksum(data):
             return None
-        return StepRecord(**{**data, "notes": tuple(data["notes"])})
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        record = decode(StepRecord, data, version=_VERSION)
+    except (OSError, ValueError):
         return None
+    # The checksum finds damage, no intent: what somebody else wrote must not have other files read as the step's.
+    return None if any(map(_leads_out, (*record.outputs.values(), *record.files))) else record
+
+
+def _leads_out(path: str) -> bool:
+    return os.path.isabs(path) or ".." in Path(path).parts or "\0" in path
 
 
 def _checksum(data: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from cluster.tuning.ray_tune import fit, import_tune
 from cluster.tuning.space import examples_of, settings_of
 from cluster.tuning.trial import TRIAL_FILE
 from engine.core.configs import decode, encode
-from engine.core.errors import ConfigError, FullpassError
+from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.core.json_text import parse_json
 from engine.machine.lock import LockHeld, locked
 from engine.storage.atomic import atomic_file
@@ -96,8 +96,9 @@ def run(config: SearchConfig, job: Mapping[str, Any]) -> SearchResult:
 def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
     text = json.dumps(settings, sort_keys=True, default=str)
     if path.exists():
-        before = parse_json(path.read_text())
-        now = parse_json(text)
+        before, now = _table(path), json.loads(text)
+        if not all(isinstance(before.get(table), dict) for table in now):
+            raise DataError("does not say what is searched for: it is damaged; give another --out", path=str(path))
         changed = [
             f"{table}.{key}"
             for table in now
@@ -113,6 +114,28 @@ def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
         temporary.write_text(text)
 
 
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"is damaged ({error}); give another --out", path=str(path)) from error
+    if not isinstance(found, dict):
+        raise DataError(f"is damaged (it holds a {type(found).__name__}); give another --out", path=str(path))
+    return found
+
+
+def _trial(path: Path) -> dict[str, Any]:
+    """Returns what a trial said at its end; its directory is the file's own, whatever the file says."""
+    found = _table(path)
+    metrics, drawn = found.get("metrics"), found.get("drawn")
+    numbers = metrics is None or (
+        isinstance(metrics, dict) and all(isinstance(value, int | float | None) for value in metrics.values())
+    )
+    if not (numbers and isinstance(drawn, dict) and isinstance(found.get("checkpoint"), str | None)):
+        raise DataError("is damaged: it has no metrics or no settings of a trial; give another --out", path=str(path))
+    return {**found, "directory": str(path.parent)}
+
+
 def _judged(config: SearchConfig, out: Path, results: Any) -> SearchResult:
     sign = 1.0 if config.mode == "min" else -1.0
 
@@ -120,11 +143,11 @@ def _judged(config: SearchConfig, out: Path, results: Any) -> SearchResult:
         value = (trial.metrics or {}).get(config.metric)
         return math.inf if value is None else sign * float(value)
 
-    found = [parse_json(path.read_text()) for path in sorted(out.glob(f"trials/*/{TRIAL_FILE}"))]
+    found = [_trial(path) for path in sorted(out.glob(f"trials/*/{TRIAL_FILE}"))]
     finished = sorted(
         (
             Trial(
-                directory=str(out / one["directory"]),
+                directory=one["directory"],
                 drawn=one["drawn"],
                 metrics=one["metrics"],
                 checkpoint=one.get("checkpoint"),

@@ -217,7 +217,10 @@ def convert(hint: Any, value: Any, key: str) -> Any:
     if hint in (int, float):
         wanted = numbers.Integral if hint is int else numbers.Real
         require(isinstance(value, wanted) and not isinstance(value, bool), key, value, _expected(hint))
-        return hint(value)
+        try:
+            return hint(value)
+        except OverflowError:  # a whole number that no float reaches
+            raise refusal(key, value, "a number within the range of float64") from None
     require(isinstance(value, hint), key, value, _expected(hint))
     return value
 

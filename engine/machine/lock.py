@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.core.run_log import tell
+from engine.machine.private_files import open_own
 
 __all__ = ["LockHeld", "hold_directory", "locked", "unheld"]
 
@@ -42,11 +43,12 @@ def locked(directory: str | os.PathLike[str], *, wait: bool = True) -> Iterator[
 
     Raises:
         LockHeld: another process holds it, and `wait` is False.
+        ConfigError: the lock's name leads to another file.
     """
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
     # "a+" keeps what the holder wrote until this process holds the lock itself.
-    with open(path / _NAME, "a+") as file:
+    with open(path / _NAME, "a+", opener=open_own) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 from pathlib import Path
 
 __all__ = ["alive", "die_with_parent", "kill_tree", "process_mark", "processors"]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_PID = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 
 
 def processors() -> int:
@@ -53,7 +55,7 @@ def alive(mark: str) -> bool:
     import psutil
 
     number, _, started = mark.partition(":")
-    if not number.isdigit() or not started or process_mark(int(number)) != mark:
+    if not _PID.fullmatch(number) or not started or process_mark(int(number)) != mark:
         return False
     try:
         return bool(psutil.Process(int(number)).status() != psutil.STATUS_ZOMBIE)

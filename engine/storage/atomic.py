@@ -14,6 +14,7 @@ import glob
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +47,7 @@ def _temporary(path: Path) -> Path:
 
 _SYNCS_AT_ONCE = 32  # they wait for the disk, which takes many together in the time of one
 _filling: set[Path] = set()  # temporary directories that this process, or the one that it was forked from, fills
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -69,7 +71,10 @@ def _by_final_name(final: Path, temporary: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str], mode: int | None = None) -> Iterator[Path]:
-    """Yields a temporary path to write; on success it becomes `path`, on an exception it is deleted.
+    """Yields a path to write by this process; on success what it wrote becomes `path`, on an exception it is deleted.
+
+    The path leads to the file that was made here, whatever others who may write to the directory put in the place of its temporary
+    name meanwhile: a link there would make this process write to any file of its user's.
 
     Args:
         path: final local path; its directory is made where missing. An existing file is replaced.
@@ -77,21 +82,24 @@ def atomic_file(path: str | os.PathLike[str], mode: int | None = None) -> Iterat
 
     Raises:
         NoRoom: no room is left, with `path`.
-        DataError: the file system is read-only, with `path`.
+        DataError: the file system is read-only, or somebody else replaced the file meanwhile, with `path`.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(final)
+    made = None
     try:
         with _by_final_name(final, temporary):
-            if mode is not None:
-                temporary.touch(mode=mode)
-            yield temporary
+            made = os.open(temporary, _NEW_FILE, 0o666 if mode is None else mode)
+            opened = _path_of(made, temporary)
+            with _by_final_name(final, opened):
+                yield opened
+            _refuse_replaced(made, temporary, final)
             alone = not _is_being_filled(
                 final.parent
             )  # else its directory is made durable whole, before it has its name
             if alone:
-                _fsync_file(temporary)
+                os.fsync(made)
             os.replace(temporary, final)
             if alone:
                 fsync_directory(final.parent)
@@ -99,6 +107,26 @@ def atomic_file(path: str | os.PathLike[str], mode: int | None = None) -> Iterat
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
+    finally:
+        if made is not None:
+            os.close(made)
+
+
+def _path_of(descriptor: int, name: Path) -> Path:
+    """Returns a path by which this process opens the file of a descriptor; its name on systems without one."""
+    by_number = Path(f"/proc/self/fd/{descriptor}")
+    return by_number if by_number.exists() else name
+
+
+def _refuse_replaced(descriptor: int, temporary: Path, final: Path) -> None:
+    # Not by number: on mounted object stores a file has another one after each rename.
+    found = os.lstat(temporary)
+    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.fstat(descriptor).st_uid:
+        raise DataError(
+            f"cannot be written: somebody else replaced {temporary.name} beside it meanwhile. Give a directory that nobody else "
+            "may write to",
+            path=str(final),
+        )
 
 
 def write_if_room(path: str | os.PathLike[str], data: bytes, mode: int | None = None) -> bool:
@@ -136,14 +164,15 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         with _by_final_name(final, temporary):
             yield temporary
             _fsync_tree(temporary)
+            _refuse_replaced(lock, temporary, final)
         aside = None
-        if final.exists():
+        if os.path.lexists(final):  # a link, too: what it leads to stays as it is
             aside = _temporary(final)
             os.replace(final, aside)
         os.replace(temporary, final)
         fsync_directory(final.parent)
         if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove(aside)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(_unlocked(temporary), ignore_errors=True)
@@ -152,6 +181,13 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         _filling.discard(temporary.absolute())
         if lock is not None:
             os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_being_filled(directory: Path) -> bool:
@@ -181,6 +217,8 @@ def remove_abandoned(path: str | os.PathLike[str]) -> list[Path]:
     final = Path(path)
     removed = []
     for leftover in final.parent.glob(f".{glob.escape(final.name)}.tmp-*"):
+        if leftover.is_symlink():  # of an output that was one, or of somebody else
+            continue
         with unheld(leftover) as free:
             if free:
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -207,9 +245,6 @@ def remove_leftovers(directory: str | os.PathLike[str]) -> list[Path]:
     """Deletes what killed writers left in the directory and returns the deleted paths. Call it when none is writing."""
     removed = []
     for path in Path(directory).glob(".*.tmp-*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
         removed.append(path)
     return removed

@@ -221,8 +221,8 @@ def _parsed(path: str, text: str) -> Checkpoint:
     if version not in (FORMAT_VERSION, UNSEALED_VERSION):
         raise CheckpointError(f"{state_path}: format version {version!r}, this code reads {FORMAT_VERSION}")
     damage = damage_of_state(state) if version == FORMAT_VERSION else None
-    if damage is None and step_of(path) not in (None, state["step"]):
-        damage = f"it says step {state['step']!r}, which is not its directory's"
+    if damage is None and step_of(path) not in (None, state.get("step")):
+        damage = f"it says step {state.get('step')!r}, which is not its directory's"
     if damage is not None:
         raise CheckpointError(f"{state_path}: {damage}; go on from another checkpoint")
     return Checkpoint(path=path, state=state)

@@ -104,7 +104,8 @@ class Rendezvous:
     def _run(self) -> None:
         try:
             while not self._closing:
-                for key, mask in self._selector.select(_TICK_S):
+                # Who has said something comes first: those that are accepted may take the place of a member whose proof is here.
+                for key, mask in sorted(self._selector.select(_TICK_S), key=lambda found: found[0].data is None):
                     if key.data is None:
                         self._accept()
                     else:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from trainers.export.samples import GOLDEN_EXAMPLES, GOLDEN_FEATURES
+from trainers.serving.requests import well_formed
 
 __all__ = ["MODES", "check_golden"]
 
@@ -48,7 +50,10 @@ def check_golden(loaded: Any, version: str | os.PathLike[str], mode: str = "exac
             raise DataError(
                 f"golden set: the transform gave no feature {name!r} that the model computes", path=str(version)
             )
-        _compare(name, tensor.numpy(), expected[name], mode, str(version))
+        try:
+            _compare(name, tensor.numpy(), expected[name], mode, str(version))
+        except (pa.ArrowException, ValueError, TypeError) as error:  # values of another kind than the feature's
+            raise DataError(f"golden set: feature {name!r} cannot be compared: {error}", path=str(version)) from error
     return len(rows)
 
 
@@ -57,7 +62,7 @@ def _read(examples: Path, features: Path) -> tuple[list[bytes], dict[str, Any]]:
     import tensorflow as tf
 
     try:
-        rows = list(tf.data.TFRecordDataset(str(examples)).as_numpy_iterator())
+        rows = well_formed(tf.data.TFRecordDataset(str(examples)).as_numpy_iterator())
         table = pq.read_table(features)
     except Exception as error:  # whatever was cut or flipped
         raise DataError(f"golden set: cannot be read: {error}", path=str(examples.parent)) from None

@@ -175,8 +175,8 @@ def read_lines(graph: str | os.PathLike[str]) -> dict[str, str]:
         try:
             text = read_text(paths.join(model, _FILE))
             if text:
-                lines: dict[str, str] = parse_json(text)
-                return lines
+                lines = parse_json(text)  # for messages alone: what is damaged says nothing
+                return {key: str(line) for key, line in lines.items()} if isinstance(lines, dict) else {}
         except (OSError, ValueError, DataError):
             continue
     return {}

@@ -28,7 +28,7 @@ from cluster.launchers.log_query import LogQuery, split_log
 from cluster.launchers.state import state_directory
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, DataError
 from engine.machine.clock import utc_now
 from engine.machine.private_files import private
 from engine.machine.processes import alive, kill_tree
@@ -36,6 +36,7 @@ from engine.machine.processes import alive, kill_tree
 __all__ = ["LocalLauncher"]
 
 _POLL_S = 0.2
+_GRACE_S = 60.0  # of a job whose description is damaged: as long as one has that does not say
 
 
 class LocalLauncher(Launcher):
@@ -99,7 +100,7 @@ class LocalLauncher(Launcher):
         if not status.state.finished and not self._looked_after(name):
             status = self._read(name)[0]  # it may have ended between the two looks
             if not status.state.finished:
-                tail = (self._jobs / name / "runner.log").read_text().strip()[-500:]
+                tail = _tail(self._folder(name) / "runner.log")
                 message = (
                     f"its runner is gone: {tail}"
                     if tail
@@ -112,37 +113,51 @@ class LocalLauncher(Launcher):
         return self._lines(name, query.members(name, self.status(name).tasks), query)
 
     def cancel(self, name: str) -> None:
-        self._read(name)
-        spec = JobSpec.from_json((self._jobs / name / "job.json").read_text())
-        runner = read_runner(self._jobs / name)
+        folder = self._folder(name)
+        with contextlib.suppress(DataError):  # a damaged state is what a job is cancelled for, too
+            self._read(name)
+        runner = read_runner(folder)
         if alive(runner):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(runner.partition(":")[0]), signal.SIGTERM)
-            deadline = time.monotonic() + spec.grace_s + 10
+            deadline = time.monotonic() + _grace_s(folder) + 10
             while self._looked_after(name) and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
-        for mark in (runner, *self._read(name)[1]):
+        marks: builtins.list[str] = []
+        with contextlib.suppress(DataError):
+            marks = self._read(name)[1]
+        for mark in (runner, *marks):
             if alive(mark):
                 kill_tree(int(mark.partition(":")[0]))
-        shutil.rmtree(self._jobs / name, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def list(self) -> builtins.list[JobStatus]:
-        found = [self.status(path.parent.name) for path in self._jobs.glob("*/status.json")]
+        found = [self._listed(path.parent.name) for path in self._jobs.glob("*/status.json")]
         return sorted(found, key=lambda status: status.submitted, reverse=True)
+
+    def _listed(self, name: str) -> JobStatus:
+        """The state of a job among others, which one that is damaged must not hide."""
+        try:
+            return self.status(name)
+        except DataError as error:
+            return JobStatus(name=name, launcher=self.name, state=JobState.FAILED, message=str(error))
+
+    def _folder(self, name: str) -> Path:
+        return self._jobs / os.path.basename(name)
 
     def _looked_after(self, name: str) -> bool:
         for child in _children:  # those that have ended are zombies until they are asked
             child.poll()
-        return alive(read_runner(self._jobs / name))
+        return alive(read_runner(self._folder(name)))
 
     def _read(self, name: str) -> tuple[JobStatus, builtins.list[str]]:
         try:
-            return read_status(self._jobs / os.path.basename(name))
+            return read_status(self._folder(name))
         except FileNotFoundError:
             raise JobNotFound(f"no job {name!r} on this machine (looked in {self._jobs})") from None
 
     def _log(self, name: str, role: str, index: int) -> Path:
-        return log_path(self._jobs / name, role, index)
+        return log_path(self._folder(name), role, index)
 
     def _check(self, spec: JobSpec) -> None:
         missing = [item.name for item in spec.secrets if item.name not in os.environ]
@@ -182,3 +197,17 @@ class LocalLauncher(Launcher):
 
 
 _children: list[subprocess.Popen[bytes]] = []  # runners that this process started
+
+
+def _grace_s(folder: Path) -> float:
+    try:
+        return JobSpec.from_json((folder / "job.json").read_text(encoding="utf-8")).grace_s
+    except (OSError, ValueError):
+        return _GRACE_S
+
+
+def _tail(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace").strip()[-500:]
+    except OSError:
+        return ""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
-from cluster.spec.job_spec import FILES_MOUNT
+from cluster.spec.job_spec import FILES_MOUNT, ROLES
+from engine.core.configs import decode_json, require
+from engine.core.errors import DataError
 from engine.machine.private_files import PRIVATE
 from engine.machine.processes import process_mark
 from engine.storage.atomic import atomic_file
@@ -44,12 +46,60 @@ def write_status(folder: Path, status: JobStatus, processes: list[str]) -> None:
         path.write_text(json.dumps(record, indent=1))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A member as its record has it; the files of its logs are named by role and index."""
+
+    role: str
+    index: int
+    state: str
+    restarts: int = 0
+    where: str = ""
+    message: str = ""
+
+    def __post_init__(self) -> None:
+        require(self.role in ROLES, "role", self.role, f"one of {', '.join(ROLES)}")
+        require(self.index >= 0, "index", self.index, "at least 0")
+        JobState(self.state)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Status:
+    name: str
+    launcher: str
+    state: str
+    message: str = ""
+    tasks: tuple[_Task, ...] = ()
+    submitted: str = ""
+    finished: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Record:
+    status: _Status
+    processes: tuple[str, ...]
+
+
 def read_status(folder: Path) -> tuple[JobStatus, list[str]]:
-    """Returns the state of a job and the marks of its members."""
-    record: dict[str, Any] = json.loads((folder / "status.json").read_text())
-    data = record["status"]
-    tasks = tuple(TaskStatus(**{**task, "state": JobState(task["state"])}) for task in data["tasks"])
-    return JobStatus(**{**data, "state": JobState(data["state"]), "tasks": tasks}), record["processes"]
+    """Returns the state of a job and the marks of its members.
+
+    Raises:
+        FileNotFoundError: there is no such job.
+        DataError: what is there is not a job's state.
+    """
+    path = folder / "status.json"
+    try:
+        record = decode_json(_Record, path.read_text(encoding="utf-8"), "it", _VERSION)
+        found = record.status
+        tasks = tuple(TaskStatus(**{**vars(task), "state": JobState(task.state)}) for task in found.tasks)
+        return JobStatus(**{**vars(found), "state": JobState(found.state), "tasks": tasks}), list(record.processes)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # of bytes that are no text, too, and of states that there are none of
+        raise DataError(
+            f"is not the state of a job ({error}); `fullpass cancel {folder.name}` ends what runs of it and removes it",
+            path=str(path),
+        ) from error
 
 
 def write_runner(folder: Path, pid: int) -> None:
@@ -59,10 +109,10 @@ def write_runner(folder: Path, pid: int) -> None:
 
 
 def read_runner(folder: Path) -> str:
-    """Returns the mark of the process that looks after a job; empty where it was never started."""
+    """Returns the mark of the process that looks after a job; empty where it was never started, or the file is damaged."""
     try:
         return (folder / "runner").read_text()
-    except FileNotFoundError:
+    except (OSError, UnicodeDecodeError):
         return ""
 
 

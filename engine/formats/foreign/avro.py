@@ -23,6 +23,7 @@ __all__ = ["FORMAT"]
 BLOCK_BYTES = 1 << 20
 _MAGIC = b"Obj\x01"
 _ROWS = 16384
+_RECORDS_A_BYTE = 1 << 20  # no codec packs more of one byte each into one; a file may have records of none
 
 
 def _matches(head: bytes) -> bool:
@@ -84,7 +85,7 @@ def _one_error() -> Iterator[None]:
     """Makes a ValueError of what fastavro raises: its codecs have errors of their own (zlib, lzma, snappy), which share no base."""
     try:
         yield
-    except (DataError, OSError, MemoryError):
+    except (DataError, OSError, MemoryError, EOFError):
         raise
     except Exception as error:
         raise ValueError(str(error)) from error
@@ -116,6 +117,13 @@ def _walk(file: Any, start: int, size_bytes: int, path: str) -> tuple[list[int],
         if records < 0 or size < 0 or place > size_bytes:
             raise DataError(
                 "the block that begins here ends behind the file: it was cut, or is damaged",
+                path=path,
+                record=sum(counts),
+                offset_bytes=begin,
+            )
+        if records > max(size, 1) * _RECORDS_A_BYTE:
+            raise DataError(
+                f"the block that begins here says {records:,} records in {size:,} bytes: it is damaged",
                 path=path,
                 record=sum(counts),
                 offset_bytes=begin,

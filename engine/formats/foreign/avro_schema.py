@@ -32,6 +32,7 @@ _LOGICAL: dict[tuple[str, Any], pa.DataType] = {
     ("fixed", "uuid"): pa.string(),
 }
 _NUMBERS = {"int", "long", "float", "double"}
+_MOST_BYTES = 1 << 31
 _LEAST_DIGITS_OF_256, _MOST_DIGITS = 39, 76
 
 
@@ -96,9 +97,14 @@ class _Types:
         if base == "enum":
             return pa.string()
         if base == "fixed":
+            if not 0 <= kind["size"] < _MOST_BYTES:
+                raise self._refused(name, f"values of {kind['size']} bytes, and a column's have less than 2 GiB")
             return pa.binary(kind["size"])
         if base == "array":
-            return pa.list_(pa.field("item", self._type(name, kind["items"])))
+            items = self._type(name, kind["items"])
+            if _is_nothing(items):  # a count of 2^60 takes no more bytes than one of 1
+                raise self._refused(name, "a list of values that take no byte, whose number nothing bounds")
+            return pa.list_(pa.field("item", items))
         if base == "map":
             return pa.map_(pa.string(), self._type(name, kind["values"]))
         if base in ("record", "error"):
@@ -117,6 +123,13 @@ class _Types:
         return DataError(
             f"field {name!r} is {what}: give each type a field of its own where the file is written", path=self._path
         )
+
+
+def _is_nothing(kind: pa.DataType) -> bool:
+    """Returns whether a value of a type takes no byte in a file."""
+    if pa.types.is_struct(kind):
+        return all(_is_nothing(field.type) for field in kind)
+    return bool(pa.types.is_null(kind) or kind == pa.binary(0))
 
 
 def _called(kind: Any) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.json
 from isal import igzip, igzip_lib
 
+from engine import _native
 from engine.core.errors import DataError
 from engine.formats.beginnings import is_bzip2, unpacked_head
 from engine.formats.foreign.json_integers import rounded_column
@@ -30,6 +31,8 @@ __all__ = ["FORMAT"]
 
 BLOCK_BYTES = 4 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_MOST_BYTES = 1 << 30  # of one line, as of a CSV file's record: the reader counts in 31 bits
+_MOST_DEEP = 128  # as Arrow's own messages: the reader recurses over types, and a stack that overflows ends the process
 _READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
 _BOM = b"\xef\xbb\xbf"
 _JSON = re.compile(rb"\s*(\{|\[\s*\{)")
@@ -168,6 +171,8 @@ class _JsonFile(NumberedFile):
         if not text.strip():
             return []
         _refuse_other_text(text)
+        if (depth := _native.json_depth(text)) > _MOST_DEEP:
+            raise _BadLine(ValueError(f"objects and lists are nested {depth:,} deep; {_MOST_DEEP} are read"))
         try:
             table = pyarrow.json.read_json(
                 pa.BufferReader(text),
@@ -188,18 +193,22 @@ class _JsonFile(NumberedFile):
                 yield _exactly(raw, self.sizes[block])
                 return
             stream = _unpacking(raw, self._packed)
-            rest = b""
+            rest = bytearray()
             fault: Exception | None = None
             while fault is None:
                 piece, fault = _unpacked(stream)
                 if not piece:
                     break
-                head, newline, rest = (rest + piece).rpartition(b"\n")
-                if newline:
-                    yield head + newline
+                cut = piece.rfind(b"\n") + 1
+                if cut:
+                    yield bytes(rest) + piece[:cut]
+                    rest.clear()
+                rest += piece[cut:]
+                if len(rest) > _MOST_BYTES:
+                    raise _BadLine(_too_long())
             if fault is not None:
                 raise _BadStream(str(fault)) from fault
-            yield rest
+            yield bytes(rest)
 
     def _refuse_rounded(self, table: pa.Table, text: bytes) -> None:
         """Checks that no long integer became a double that is another number: the reader makes one of what int64 cannot hold."""
@@ -210,6 +219,10 @@ class _JsonFile(NumberedFile):
                 "write them as text",
                 path=self._path,
             )
+
+
+def _too_long() -> ValueError:
+    return ValueError(f"the line is longer than {_MOST_BYTES >> 20:,} MiB")
 
 
 def _refuse_other_text(text: bytes) -> None:
@@ -264,7 +277,11 @@ def _line_bounds(path: str) -> list[int]:
             if place >= size_bytes:
                 break
             bounds.append(place)
-    return [*bounds, size_bytes] if size_bytes else [0]
+    bounds.append(size_bytes)
+    for start, stop in itertools.pairwise(bounds):
+        if stop - start > BLOCK_BYTES + _MOST_BYTES:
+            raise DataError(str(_too_long()), path=path, offset_bytes=start)
+    return bounds if size_bytes else [0]
 
 
 def _without_times(kind: pa.DataType) -> pa.DataType:

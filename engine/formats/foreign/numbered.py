@@ -26,7 +26,11 @@ from engine.storage.open_files import OpenFiles
 __all__ = ["NumberedFile", "NumberedFormat"]
 
 _LOG = logging.getLogger("fullpass.engine")
-_READ_ERRORS = (pa.ArrowException, OSError, ValueError, EOFError, KeyError, TypeError, IndexError, NotImplementedError)
+# Of what readers raise over bytes that say nonsense. MemoryError: a length that nobody has room for; RecursionError: a type in a type.
+_READ_ERRORS = (
+    *(pa.ArrowException, OSError, ValueError, EOFError, KeyError, TypeError, IndexError, NotImplementedError),
+    *(OverflowError, MemoryError, RecursionError),
+)
 
 
 class NumberedFile(abc.ABC):
@@ -93,7 +97,7 @@ class NumberedFormat:
         try:
             return self._open_file(path)
         except _READ_ERRORS as error:
-            raise DataError(f"is not a whole file of format {self._name!r}: {error}", path=path) from error
+            raise DataError(f"is not a whole file of format {self._name!r}: {_said(error)}", path=path) from error
 
     def file_compression(self, path: str) -> None:
         """Such a file is compressed inside, or read as one block that its own reader unpacks: always None."""
@@ -221,7 +225,14 @@ class NumberedFormat:
         if before and after.isdigit():
             return DataError(before, path=path, record=None if first is None else first + int(after))
         where = f"block {block}" if first is None else f"the block that begins here (block {block})"
-        return DataError(f"{where} cannot be read: {error}", path=path, record=first)
+        return DataError(f"{where} cannot be read: {_said(error)}", path=path, record=first)
+
+
+def _said(error: Exception) -> str:
+    """What an error says, and what it is called where it says nothing, as EOFError and MemoryError of Python's."""
+    return str(error) or {EOFError: "it ends too early", MemoryError: "there is no room for what it asks for"}.get(
+        type(error), type(error).__name__
+    )
 
 
 def _refuse_lacking(wanted: pa.Schema, stored: pa.Schema, path: str) -> None:

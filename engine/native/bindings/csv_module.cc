@@ -1,4 +1,4 @@
-// The Python face of CSV: bytes in, places out; a column of texts in, numbers out.
+// The Python face of text: of CSV bytes in, places out, and a column of texts in, numbers out; of JSON its depth.
 #include "bindings/csv_module.h"
 
 #include <pybind11/numpy.h>
@@ -12,6 +12,7 @@
 #include "encoder/arrow_abi.h"
 #include "text/csv_escapes.h"
 #include "text/csv_text.h"
+#include "text/json_depth.h"
 
 namespace py = pybind11;
 using namespace fullpass;
@@ -44,6 +45,12 @@ py::tuple unescape(const py::buffer& source, char delimiter, int quote, char esc
     taken = rewrite_escapes(data, dialect, at_end, out, dangling);
   }
   return py::make_tuple(taken, py::bytes(out), dangling);
+}
+
+int64_t depth(const py::buffer& source) {
+  const py::buffer_info info = source.request();
+  py::gil_scoped_release release;
+  return json_depth(static_cast<const uint8_t*>(info.ptr), static_cast<size_t>(info.size * info.itemsize));
 }
 
 // What is done to a column: nothing, its numbers looked for, or those of a column of floats.
@@ -127,4 +134,5 @@ void register_csv(py::module_& module) {
   module.def("csv_unescape", &unescape, py::arg("data"), py::arg("delimiter"), py::arg("quote"), py::arg("escape"),
              py::arg("written_quote"), py::arg("kept"), py::arg("at_end"));
   module.def("csv_numbers", &numbers, py::arg("batch"), py::arg("looks"), py::arg("markers"));
+  module.def("json_depth", &depth, py::arg("data"));
 }

@@ -1,11 +1,14 @@
 """A search space is checked before anything is started, and a draw lands in the setting that it names."""
 
+import json
+
 import pytest
 
+from cluster.tuning import search
 from cluster.tuning.config import SearchConfig
 from cluster.tuning.search import run
 from cluster.tuning.space import examples_of, settings_of
-from engine import ConfigError
+from engine import ConfigError, DataError
 from engine.machine.lock import locked
 
 RATE = {"hyperparameters.rate": {"loguniform": [1e-4, 1e-1]}}
@@ -90,3 +93,40 @@ def test_second_search_in_a_directory_waits_for_nobody(tmp_path):
     job = {"config": {"epochs": 1}, "eval": ["e"], "out": str(tmp_path), "module": "m.py"}
     with locked(tmp_path), pytest.raises(ConfigError, match=r"process \d+ searches there"):
         run(SearchConfig(search=RATE), job)
+
+
+class Ended(list):
+    """Results of a search as Ray gives them."""
+
+    errors = ()
+
+
+def test_what_a_trial_said_is_believed_where_it_is_whole_and_of_its_own_directory(tmp_path):
+    config = SearchConfig(search=RATE, metric="loss", mode="min")
+    said = {"directory": "/somewhere/else", "drawn": {"rate": 0.1}, "metrics": {"loss": 0.5}, "checkpoint": "step-1"}
+    own = tmp_path / "trials" / "00000" / search.TRIAL_FILE
+    own.parent.mkdir(parents=True)
+    own.write_text(json.dumps(said))
+    assert search._judged(config, tmp_path, Ended([1])).best.directory == str(own.parent)
+    assert json.loads((tmp_path / search.BEST_FILE).read_text())["directory"] == "trials/00000"
+    forged = [{**said, "metrics": value} for value in ([], {"loss": "x"}, 1)] + [
+        {**said, "drawn": None},
+        {**said, "checkpoint": 5},
+    ]
+    for text in ("", "[]", "null", "[" * 100_000, *map(json.dumps, forged)):
+        own.write_text(text)
+        with pytest.raises(DataError, match=f"{own}: is damaged"):
+            search._judged(config, tmp_path, Ended([1]))
+
+
+def test_damaged_settings_of_a_search_are_named(tmp_path):
+    settings = {"search": {"mode": "min"}, "job": {"module": "m.py"}}
+    path = tmp_path / "settings.json"
+    search._check_same(path, settings)
+    search._check_same(path, settings)
+    with pytest.raises(ConfigError, match=r"another job\.module"):
+        search._check_same(path, {**settings, "job": {"module": "n.py"}})
+    for text in ("", "[]", "{}", '{"search": [], "job": 1}', "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(DataError, match=f"{path}: .*give another --out"):
+            search._check_same(path, settings)

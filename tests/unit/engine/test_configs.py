@@ -76,6 +76,10 @@ def test_what_is_encoded_is_decoded_to_the_same_without_defaults():
         ({"inner": {"keep": 2.5}}, "out.inner.keep: got 2.5; expected a whole number"),
         ({"inner": {"keep": 0}}, "out.inner.keep: got 0; expected at least 1"),
         ({"inner": {"every": "2"}}, "out.inner.every: got '2'; expected a number"),
+        (
+            {"inner": {"every": 10**400}},
+            f"out.inner.every: got {'1' + '0' * 56}...; expected a number within the range of float64",
+        ),
         ({"pair": [1]}, "out.pair: got [1]; expected (a whole number, a whole number)"),
         ({"words": "u"}, "out.words: got 'u'; expected a list, each item a text"),
         ({"words": ["u", 1]}, "out.words[1]: got 1; expected a text"),

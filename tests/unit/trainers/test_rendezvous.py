@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -262,6 +263,47 @@ def test_rendezvous_thousand_connections_and_slow_senders_do_not_keep_members_ou
     assert group.server.failure is None
     assert any("oldest of 64 without proof" in text for text in group.log)
     assert len(group.log) < 50, "a flood does not fill the log"
+
+
+def test_rendezvous_members_join_while_strangers_flood_it():
+    """Those that wait for their turn are behind strangers that never end; each tries again as its supervisor does."""
+    state = GroupState(num_members=2, policy=GroupPolicy(silent_after_s=600.0), now=time.monotonic())
+    server = Rendezvous("127.0.0.1", 0, state, RUN_ID, SECRET, lambda _: None)
+    enough = threading.Event()
+    came = [0, 0, 0]
+
+    def flood(kind: int) -> None:
+        held: collections.deque[socket.socket] = collections.deque()
+        while not enough.is_set():
+            with contextlib.suppress(OSError):
+                held.append(stranger(server.port))
+                came[kind] += 1
+                held[-1].sendall((b"", b"{", b"x\n")[kind])
+            if len(held) > 100:
+                held.popleft().close()
+        for connection in held:
+            connection.close()
+
+    floods = [threading.Thread(target=flood, args=(kind,), daemon=True) for kind in range(3)]
+    for each in floods:
+        each.start()
+    members = []
+    try:
+        eventually(lambda: min(came) > 100, "the flood comes first")
+        until = time.monotonic() + 5 * EVENTUALLY_S
+        while len(members) < 2:
+            assert time.monotonic() < until, f"member {len(members)} is kept out"
+            with contextlib.suppress(NoWelcome):
+                members.append(Member(server.port, len(members)))
+        eventually(lambda: all(member.got for member in members), "the group starts")
+        assert state.generation == 1 and state.outcome is None and server.failure is None
+    finally:
+        enough.set()
+        for each in floods:
+            each.join()
+        for member in members:
+            member.hang_up()
+        server.close()
 
 
 def test_rendezvous_stranger_that_never_proves_is_closed_after_the_time_limit():

@@ -9,7 +9,6 @@ files in a directory that driver and workers share, and the driver maps them int
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
@@ -21,6 +20,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from engine.core.errors import ConfigError, FullpassError
+from engine.core.json_text import parse_json
 from engine.core.progress import Progress
 from engine.machine.processes import processors
 from engine.storage.paths import require_local
@@ -196,5 +196,8 @@ def _result(directory: str, task: ShardTask) -> ShardResult:
     path = os.path.join(directory, f"task-{task.index}")
     if not os.path.exists(path):
         raise RunnerError(f"the runner finished without shard {task.name}")
-    with open(path) as file:
-        return ShardResult.from_json(json.load(file))
+    try:  # in a directory that all workers of a cluster may write to
+        with open(path, encoding="utf-8") as file:
+            return ShardResult.from_json(parse_json(file.read()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunnerError(f"{path}: does not say what shard {task.name} holds ({error}); transform again") from error
