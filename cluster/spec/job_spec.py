@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.spec.names import check_env_name, check_job_name, check_label, check_object_name, is_own_label
+from cluster.spec.names import (
+    check_annotations,
+    check_env_name,
+    check_job_name,
+    check_label,
+    check_object_name,
+    is_own_label,
+)
 from cluster.spec.quantity import format_bytes
 from cluster.spec.resources import Resources
 from cluster.spec.scheduling import Toleration
@@ -224,6 +231,7 @@ class JobSpec:
                 raise ConfigError(f"env: {name} is set by the launcher, for each pod its own")
             if names.count(name) > 1:
                 raise ConfigError(f"env: {name} is given twice (env and secrets)")
+        check_annotations(self.annotations, "annotations")
         for key in ("labels", "node_selector"):
             for label, value in getattr(self, key).items():
                 check_label(label, value, key)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from engine.core.errors import ConfigError
 
-__all__ = ["MAX_JOB_NAME", "check_env_name", "check_job_name", "check_label", "check_object_name", "is_own_label"]
+__all__ = [
+    "MAX_JOB_NAME",
+    "check_annotations",
+    "check_env_name",
+    "check_job_name",
+    "check_label",
+    "check_object_name",
+    "is_own_label",
+]
 
 # The longest pod name made from it is JobSet's NAME-evaluator-0-99 with a suffix of six; a host name ends at 63.
 MAX_JOB_NAME = 40
+_ANNOTATION_BYTES = 256 << 10  # of all keys and values together
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
@@ -40,13 +50,42 @@ def check_object_name(name: str, key: str) -> None:
 
 def check_label(label: str, value: str, key: str) -> None:
     """Refuses a label that Kubernetes would refuse."""
-    prefix, _, name = label.rpartition("/")
-    if prefix and not _SUBDOMAIN.fullmatch(prefix):
-        raise ConfigError(f"{key}: the prefix of label {label!r} is not a DNS name")
-    if not name or len(name) > 63 or not _LABEL_VALUE.fullmatch(name):
-        raise ConfigError(f"{key}: label {label!r} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
+    _check_key(label, key, "label")
     if not isinstance(value, str) or len(value) > 63 or not _LABEL_VALUE.fullmatch(value):
         raise ConfigError(f"{key}: the value {value!r} of {label!r} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
+
+
+def check_annotations(annotations: Mapping[str, str], key: str) -> None:
+    """Refuses annotations that Kubernetes would refuse, or that the launcher sets.
+
+    Args:
+        annotations: key → value, which may be any text.
+        key: of the setting, for errors.
+
+    Raises:
+        ConfigError: names the annotation.
+    """
+    total = 0
+    for name, value in annotations.items():
+        # Kubernetes takes capital letters in an annotation's prefix, and in a label's none.
+        prefix, slash, rest = name.rpartition("/")
+        _check_key(prefix.lower() + slash + rest, key, "annotation")
+        if name.startswith("fullpass/"):
+            raise ConfigError(f"{key}: {name} is set by the launcher")
+        try:
+            total += len(name.encode()) + len(value.encode())
+        except (AttributeError, UnicodeEncodeError):
+            raise ConfigError(f"{key}: the value {value!r:.60} of {name!r} is not a text of whole characters") from None
+    if total > _ANNOTATION_BYTES:
+        raise ConfigError(f"{key}: they have {total:,} bytes in all; Kubernetes takes {_ANNOTATION_BYTES:,}")
+
+
+def _check_key(name: str, key: str, what: str) -> None:
+    prefix, slash, rest = name.rpartition("/")
+    if (slash or prefix) and (len(prefix) > 253 or not _SUBDOMAIN.fullmatch(prefix)):
+        raise ConfigError(f"{key}: the prefix of {what} {name!r:.80} is not a DNS name")
+    if not rest or len(rest) > 63 or not _LABEL_VALUE.fullmatch(rest):
+        raise ConfigError(f"{key}: {what} {name!r:.80} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
 
 
 def is_own_label(label: str) -> bool:

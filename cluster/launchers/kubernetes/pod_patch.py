@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.spec.names import is_own_label
+from cluster.spec.names import check_annotations, check_label, is_own_label
 from engine.core.errors import ConfigError
 
 __all__ = ["check_object", "check_patch", "check_patched", "merge_patch"]
@@ -105,6 +105,10 @@ def check_patched(template: Mapping[str, Any], patched: Mapping[str, Any]) -> No
             raise ConfigError(
                 f"pod_patch.metadata.labels: {name} is set by the launcher ({before.get(name)!r}), seen {after.get(name)!r}"
             )
+    metadata = patched.get("metadata") or {}
+    check_annotations(metadata.get("annotations") or {}, "pod_patch.metadata.annotations")
+    for name, value in after.items():
+        check_label(name, value, "pod_patch.metadata.labels")
     member = template["spec"]["containers"][0]["name"]
     if member not in [each.get("name") for each in (patched.get("spec") or {}).get("containers") or ()]:
         raise ConfigError(f"pod_patch.spec.containers: container {member!r}, which runs the member, is gone")

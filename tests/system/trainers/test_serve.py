@@ -17,6 +17,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -457,6 +458,7 @@ def test_token_is_asked_for_on_both_doors(root, tmp_path):
             with pytest.raises(grpc.RpcError) as refused:
                 stub.Predict(_request(rows(1)), metadata=list(headers.items()))
             assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        _refuses_before_a_message(channel)
         assert _rest(server, "/v1/models/m:predict", encoded, {"authorization": "Bearer sesame"})[0] == 200
         assert stub.Predict(_request(rows(2)), metadata=[("authorization", "Bearer sesame")]).outputs
     # What was recorded is data like any other.
@@ -464,6 +466,26 @@ def test_token_is_asked_for_on_both_doors(root, tmp_path):
 
     recorded = Dataset.open(str(tmp_path / "requests" / "*.tfrecord"))
     assert recorded.num_records == 3 and {"x", "served.outputs", "served.version"} <= set(recorded.schema.names)
+
+
+def _refuses_before_a_message(channel):
+    """Calls without a token end though their message never comes, or they would hold the calls of others up; so do watches."""
+    ended = threading.Event()
+
+    def never():
+        ended.wait(60)
+        yield b""
+
+    methods = ("tensorflow.serving.PredictionService/Predict", "tensorflow.serving.ModelService/GetModelStatus")
+    halves = [channel.stream_unary(f"/{method}").future(never(), timeout=60) for method in methods for _ in range(20)]
+    try:
+        codes = {half.exception().code() for half in halves}
+    finally:
+        ended.set()
+    assert codes == {grpc.StatusCode.UNAUTHENTICATED}
+    with pytest.raises(grpc.RpcError) as refused:
+        next(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60))
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_deadline_that_passed_is_said(stub):

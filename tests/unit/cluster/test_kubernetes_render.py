@@ -102,6 +102,33 @@ def test_a_job_of_several_roles_finds_its_place_in_the_pod():
         place(addresses, 5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "roles"),
+    [
+        *((kind, {"worker": 2}) for kind in sorted(KINDS)),
+        *((kind, {"chief": 1, "worker": 2}) for kind in sorted(KINDS) if kind != "trainjob"),  # which has equal nodes
+    ],
+)
+def test_annotations_of_a_job_and_of_its_patch_are_on_every_pod(kind, roles):
+    objects = render(kind, roles=roles, annotations={"a.b/c": "d"}, pod_patch={"metadata": {"annotations": {"e": "f"}}})
+    for template in pods(kind, objects).values():
+        assert {"a.b/c": "d", "e": "f"}.items() <= template["metadata"]["annotations"].items()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"annotations": {"a b": "c"}}, "annotation 'a b'"),
+        ({"annotations": {"fullpass/roles": "{}"}}, "fullpass/roles is set by the launcher"),
+        ({"labels": {"a b": "c"}}, "label 'a b'"),
+        ({"labels": {"a": "b" * 64}}, "at most 63"),
+    ],
+)
+def test_a_patch_with_names_that_the_api_would_refuse_is_refused_before(metadata, said):
+    with pytest.raises(ConfigError, match=rf"pod_patch\.metadata\.\w+: .*{said}"):
+        render("job", pod_patch={"metadata": metadata})
+
+
 def test_roles_with_resources_of_their_own_need_a_kind_that_has_them():
     changes = {"roles": {"worker": 2, "ps": 1}, "role_resources": {"ps": Resources(cpu="3", memory="1Gi")}}
     with pytest.raises(ConfigError, match="need kind 'jobset' or 'tfjob'"):

@@ -20,6 +20,7 @@ from trainers.serving.server.config import ServeConfig
 __all__ = ["UNTIL_EOF", "bound_socket", "main", "most_files", "run_worker"]
 
 UNTIL_EOF = "--until-eof"  # of standard input, a pipe of the process that started this one
+_LEAST_STREAMS = 100
 _MOST_FILES = 1 << 20  # where the machine has no limit, or one that is none: containers say 1 << 30
 _LOG = logging.getLogger("fullpass.serve")
 
@@ -104,6 +105,8 @@ async def start_grpc(config: ServeConfig, core: Any) -> Any:
         ("grpc.max_connection_idle_ms", config.limits.idle_s * 1000),
         ("grpc.server_handshake_timeout_ms", min(config.limits.idle_s * 1000, 60_000)),
         # Or silent ones would take the descriptors that REST and the models need.
+        # Calls of one connection: more of its own wait at the client, and those of others are answered.
+        ("grpc.max_concurrent_streams", max(_LEAST_STREAMS, config.limits.in_flight // 10)),
         ("grpc.max_allowed_incoming_connections", resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4),
     ]
     interceptors = [TokenCheck(config.token)] if config.token else []

@@ -54,7 +54,8 @@ class IndexedJob(Kind):
             words = ["python", "-m", "cluster.members.place", *spec.words()]
             template = pod_template(spec, first, env=[run, index_env(), members], subdomain=spec.name, command=words)
             del template["metadata"]["labels"]["fullpass/role"]
-            template["metadata"]["annotations"] = {"fullpass/roles": json.dumps(dict(roles))}
+            theirs = template["metadata"].get("annotations") or {}
+            template["metadata"]["annotations"] = {**theirs, "fullpass/roles": json.dumps(dict(roles))}
         body = job_spec(spec, spec.num_pods, template)
         idle = sum(spec.roles.get(role, 0) for role in ("ps", "evaluator"))
         if idle:  # parameter servers and the evaluator never end by themselves; they come last

@@ -22,7 +22,9 @@ class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if hmac.compare_digest(given.encode() if isinstance(given, str) else given, self._wanted):
             return await continuation(details)
 
-        async def refuse(request: Any, context: Any) -> Any:
+        async def refuse(requests: Any, context: Any) -> None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the call has no valid token")
 
-        return grpc.unary_unary_rpc_method_handler(refuse)
+        # Of streams, whatever the method is: a handler of one message is called once that has come, and who never sends it
+        # would hold one of the calls that the server answers at once.
+        return grpc.stream_stream_rpc_method_handler(refuse)
