@@ -17,6 +17,15 @@ _ADDED = (
     "NET_BIND_SERVICE", "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "SETFCAP", "SETGID", "SETPCAP",
     "SETUID", "SYS_CHROOT",
 )  # fmt: skip
+_VOLUMES = (
+    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
+)  # fmt: skip
+_SYSCTLS = (
+    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_syncookies",
+)  # fmt: skip
+_SELINUX_TYPES = ("container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 _Found = Iterator[tuple[str, str]]  # (the weakest level that forbids it, what)
 
 
@@ -65,7 +74,14 @@ def _rights(spec: Mapping[str, Any]) -> _Found:
     for volume in spec.get("volumes") or ():
         if volume.get("hostPath"):
             yield "baseline", f"spec.volumes[{volume.get('name')}].hostPath = {volume['hostPath'].get('path')!r}"
+        for source in sorted(
+            name for name, value in volume.items() if value and name not in ("name", "hostPath", *_VOLUMES)
+        ):
+            yield "restricted", f"spec.volumes[{volume.get('name')}].{source}: a volume of another type"
     context = spec.get("securityContext") or {}
+    for sysctl in context.get("sysctls") or ():
+        if sysctl.get("name") not in _SYSCTLS:
+            yield "baseline", f"spec.securityContext.sysctls: {sysctl.get('name')!r}"
     yield from _of_context(context, "spec.securityContext")
     for kind in ("containers", "initContainers", "ephemeralContainers"):
         for container in spec.get(kind) or ():
@@ -82,6 +98,12 @@ def _of_context(context: Mapping[str, Any], where: str) -> _Found:
         yield "restricted", f"{where}.runAsNonRoot = False"
     if context.get("runAsUser") == 0:
         yield "restricted", f"{where}.runAsUser = 0"
+    if (context.get("windowsOptions") or {}).get("hostProcess"):
+        yield "baseline", f"{where}.windowsOptions.hostProcess = True"
+    selinux = context.get("seLinuxOptions") or {}
+    for name in ("user", "role", "type"):
+        if selinux.get(name) and not (name == "type" and selinux[name] in _SELINUX_TYPES):
+            yield "baseline", f"{where}.seLinuxOptions.{name} = {selinux[name]!r}"
     for profile in ("seccompProfile", "appArmorProfile"):
         if (context.get(profile) or {}).get("type") == "Unconfined":
             yield "baseline", f"{where}.{profile}.type = 'Unconfined'"
