@@ -16,6 +16,7 @@ from cluster.pipeline.records import Finished, StepRecord, begin_directory, comm
 from cluster.pipeline.step import Step, StepContext, StepResult
 from cluster.pipeline.steps import STEPS
 from engine.core.errors import ConfigError, FullpassError
+from engine.core.redaction import redact
 from engine.core.run_log import in_step
 from engine.machine.clock import utc_now
 from engine.machine.lock import LockHeld, locked
@@ -131,7 +132,7 @@ def _run(decision: Decision, pipeline: Pipeline, results: Mapping[str, Finished]
         set_aside=dict(result.counts.set_aside),
         seconds=round(seconds, 3),
         outputs=dict(result.outputs),
-        notes=result.notes,
+        notes=tuple(map(redact, result.notes)),
         info=dict(result.info),
         files={},
         finished_at=utc_now(),
@@ -145,7 +146,7 @@ def _run(decision: Decision, pipeline: Pipeline, results: Mapping[str, Finished]
     )
     prune(directory.parent, directory)
     say(f"{'':<10} {_counts(finished.record)}")
-    for note in result.notes:
+    for note in finished.record.notes:
         say(f"{'':<10} {note}".rstrip())
     return finished
 

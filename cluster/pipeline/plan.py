@@ -15,6 +15,7 @@ from cluster.pipeline.records import Finished, finished_steps
 from cluster.pipeline.step import Step
 from cluster.user_code.code_hash import code_hash
 from engine.core.errors import ConfigError
+from engine.core.redaction import redact
 from engine.machine.clock import shown
 from engine.version import __version__
 
@@ -92,7 +93,8 @@ def _parts(step: Step, pipeline: Pipeline, before: Mapping[str, Decision]) -> di
         parts[f"input {name}"] = fingerprint
     for name, decision in before.items():
         parts[f"step {name}"] = decision.key
-    return parts
+    # They go into records, pages, MLflow and metadata stores, for others to see. No result depends on with whose keys it was read.
+    return {name: redact(value) for name, value in parts.items()}
 
 
 def _find(

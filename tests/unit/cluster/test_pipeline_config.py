@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 
 from cluster.pipeline import IngestConfig, Pipeline, load_pipeline
+from cluster.pipeline.plan import plan
+from cluster.pipeline.step import Step
 from engine.core.configs import parse_assignment
 from engine.core.errors import ConfigError
 
@@ -228,3 +230,17 @@ def test_every_setting_stands_in_the_documentation():
         assert f"[{name.lower()}]" in text
         for field in dataclasses.fields(getattr(pipeline, f"{name}Config")):
             assert f"`{field.name}`" in text, f"{name}: {field.name}"
+
+
+def test_what_a_key_is_made_of_has_no_credentials_which_no_result_depends_on(tmp_path):
+    """Records, pages, MLflow and metadata stores show it, for others to see."""
+    keys = set()
+    for user in ("AKIA1:topsecret1", "AKIA2:topsecret2%2F"):
+        table = f"s3://{user}@bucket/table.csv?session_token=alsosecret{len(keys)}"
+        pipeline = load(tmp_path, GOOD.replace("units = [3, 4]", f'table = "{table}"', 1))
+        assert pipeline.train.hyperparameters == {"table": table}
+        (decision,) = plan(pipeline, [Step(name="train", after=(), run=None)])
+        assert decision.parts["train.hyperparameters"] == '{"table": "s3://***@bucket/table.csv?session_token=***"}'
+        assert "secret" not in "".join(decision.parts.values())
+        keys.add(decision.key)
+    assert len(keys) == 1
