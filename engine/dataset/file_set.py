@@ -22,6 +22,7 @@ from engine.formats.partitions import with_partitions
 from engine.storage import paths as _paths
 from engine.storage.destination import UNFINISHED
 from engine.storage.pipes import refuse_pipe
+from engine.storage.tables import table_above
 
 __all__ = ["FileSet", "check_present", "resolve"]
 _LOG = logging.getLogger("fullpass.engine")
@@ -85,6 +86,7 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
         left_out += [entry.path for entry in others]
     _say_left_out(left_out, len(known))
     warn_of_splits(names, wanted)
+    _say_tables(names)
     if not manifests:
         for said in absent_shards(names):
             _LOG.warning("%s", said)
@@ -116,6 +118,20 @@ def _say_same_files(names: list[str]) -> None:
         if first != name:
             _LOG.warning(
                 "%s and %s are links to one file: its records are read once for each of such names", first, name
+            )
+            return
+
+
+def _say_tables(names: list[str]) -> None:
+    """Warns of files that lie in a table whose metadata may say that they, or records of them, are deleted."""
+    local = (name for name in names if not _paths.is_remote(name))
+    for directory in dict.fromkeys(_above_partitions(_paths.parent(name)) for name in local):
+        kind = table_above(directory)
+        if kind is not None:
+            _LOG.warning(
+                "%s is a table of %s, whose metadata may say that files which are read here, or records of them, are deleted",
+                directory,
+                kind,
             )
             return
 

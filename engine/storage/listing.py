@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 from engine.core.errors import DataError
+from engine.storage.tables import refuse_tables
 
 __all__ = ["broken_link", "is_data_name", "walk_data"]
 
@@ -61,7 +62,7 @@ def walk_data(directory: str, broken_links: bool = False) -> list[str]:
         broken_links: return links to nothing, too, for whoever reports them.
 
     Raises:
-        DataError: a link to nothing, or a directory that cannot be listed.
+        DataError: a link to nothing, a directory that cannot be listed, or a table of Delta, Hudi or Iceberg.
     """
     return sorted(_below(directory, (), broken_links))
 
@@ -72,6 +73,7 @@ def _below(directory: str, above: tuple[tuple[int, int], ...], broken_links: boo
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"cannot be listed: {error.strerror}", path=directory) from error
+    refuse_tables(entry.path for entry in entries)
     here = (status.st_dev, status.st_ino)
     if here in above:
         _LOG.warning("%s leads to a directory that it lies in, and is not followed", directory)

@@ -270,6 +270,9 @@ CellNumbers read_numbers(const TextColumn& column, const Markers& markers, bool 
         if (parsed.ec == std::errc::result_out_of_range) {
           note(&out.first_big, row);
           note(&out.first_not_int, row);
+          note(&out.first_inexact, row);
+        } else if (!exact_as_double(number, static_cast<double>(value))) {
+          note(&out.first_inexact, row);  // the column may be of doubles yet, by another piece or file
         }
         put(row, value);
         continue;

@@ -11,6 +11,7 @@ from engine.storage.listing import is_data_name
 from engine.storage.remote.filesystem import resolve, scheme_of, store_of
 from engine.storage.remote.options import current_options
 from engine.storage.remote.retry import with_retries
+from engine.storage.tables import refuse_tables
 
 __all__ = ["exists", "expand", "list_below", "marks_below", "stat"]
 
@@ -49,12 +50,15 @@ def expand(uri: str) -> list[str]:
     A glob may hold `*`, `?`, `[…]` inside a name and `**` for any depth.
 
     Raises:
-        DataError: the store did not answer or forbids listing.
+        DataError: the store did not answer or forbids listing, or a directory is a table of Delta, Hudi or Iceberg.
     """
     head, glob_path = _split_glob(uri)
     if glob_path is None and exists(uri):
         return [uri]
-    return sorted(found for found in _below(head) if _wanted(found, head, glob_path))
+    below = _below(head)
+    if glob_path is None:
+        refuse_tables(found.partition("?")[0] for found in below)
+    return sorted(found for found in below if _wanted(found, head, glob_path))
 
 
 def _split_glob(uri: str) -> tuple[str, str | None]:

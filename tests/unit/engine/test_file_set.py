@@ -248,3 +248,30 @@ def test_a_directory_that_names_a_column_and_is_no_text_is_refused(tmp_path, nam
         DataError, match=r"lies in a directory whose name says .* of a column, which is no text of UTF-8"
     ):
         list(Dataset.open(str(tmp_path)).read_batches())
+
+
+TABLES = {
+    "Delta": ("", "_delta_log/00000000000000000000.json"),
+    "Hudi": ("", ".hoodie/hoodie.properties"),
+    "Iceberg": ("data/", "metadata/v1.metadata.json"),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_directory_whose_metadata_say_which_files_count_is_refused(tmp_path, kind, caplog):
+    """A file that a Delta table's log removes stays where it is: its records would be read as the others."""
+    top = str(tmp_path / kind)
+    below, mark = TABLES[kind]
+    parquet = pa.BufferOutputStream()
+    pq.write_table(pa.table({"x": [1]}), parquet)
+    for name, data in ((f"{below}y=1/a.parquet", parquet.getvalue().to_pybytes()), (mark, b"{}")):
+        os.makedirs(os.path.dirname(f"{top}/{name}"), exist_ok=True)
+        with open(f"{top}/{name}", "wb") as file:
+            file.write(data)
+    for call in (Dataset.open, lambda path: ingest(path, tmp_path / "out")):
+        with pytest.raises(DataError, match=f"is a table of {kind}: its own metadata alone say") as caught:
+            call(top)
+        assert caught.value.path == top
+    files = Dataset.open(f"{top}/{below}*/*.parquet")
+    assert [row for batch in files.read_batches() for row in batch.to_pylist()] == [{"x": 1, "y": 1}]
+    assert (f"{kind}, whose metadata may say that files" in caplog.text) == (kind != "Iceberg")

@@ -123,6 +123,20 @@ def test_whole_numbers_that_a_double_rounds_are_noted(tmp_path):
     assert "a double rounds, the first '9007199254740993'" in found.notes[0]
 
 
+@pytest.mark.parametrize("number", ["9007199254740993", "-9223372036854775807", "18446744073709551615"])
+def test_whole_numbers_that_another_files_fractions_round_are_noted_too(tmp_path, number):
+    """Where each file is of one kind, no piece of it says that the column is of doubles."""
+    (tmp_path / "a.csv").write_text(f"id\n1\n{number}\n")
+    (tmp_path / "b.csv").write_text("id\n0.5\n")
+    for order in ("ab", "ba"):
+        found = open_source([tmp_path / f"{name}.csv" for name in order])
+        assert found.schema.field("id").type == pa.float64()
+        assert found.notes[0].startswith("column 'id' holds whole numbers that a double rounds")
+        assert f"the first {number!r} in {tmp_path}/a.csv, record 1; the type string keeps them" in found.notes[0]
+    (tmp_path / "b.csv").write_text("id\n2\n")
+    assert not any("rounds" in note for note in open_source(str(tmp_path / "*.csv")).notes)
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
