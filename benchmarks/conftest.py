@@ -68,7 +68,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
-    """Says a benchmark's line in place of a dot."""
+    """Says a benchmark's line in place of a dot, and of a skipped one nothing before the end."""
+    if report.skipped:
+        return "skipped", "", "SKIPPED"
     line = said_of(report) if report.when == "call" and report.passed else None
     return ("passed", f"{line}\n", f"PASSED {line}") if line else None
 

@@ -41,7 +41,9 @@ def tables_of(entries: Sequence[Entry], machine: dict[str, Any], short: bool) ->
 
 def _head(entries: Sequence[Entry], machine: dict[str, Any]) -> list[str]:
     extras = [entry["extra_info"] for entry in entries]
-    head = f"{machine['cpu']} ({machine['cpu_family_model_stepping']}), {machine['cores']} cores, Linux {machine['kernel']}"
+    found = {key: machine.get(key, "–") for key in ("cpu", "cpu_family_model_stepping", "cores", "kernel")}
+    system = machine.get("system", "Linux")
+    head = f"{found['cpu']} ({found['cpu_family_model_stepping']}), {found['cores']} cores, {system} {found['kernel']}"
     date = _from_to([extra["date"][:10] for extra in extras if extra.get("date")])
     load = _from_to([extra["load"][0] for extra in extras if extra.get("load")])
     return [f"{head}; {date}; load {load}:", ""]
@@ -75,7 +77,8 @@ def _ratios(entries: Sequence[Entry]) -> list[str]:
         peer = f"{extra['peer']} {extra['peer_version']}" if extra.get("peer_version") else extra["peer"]
         rate = f"{extra['records_per_s']:,}" if extra.get("records_per_s") else "–"
         load = str(extra["load"][0]) if extra.get("load") else "–"
-        commit = (extra["code"]["commit"] or "–")[:7] + ("+" if extra["code"]["changed"] else "")
+        code = extra.get("code") or {}
+        commit = (code.get("commit") or "–")[:7] + ("+" if code.get("changed") else "")
         ratios = (spread_text(extra["cpu_ratio"]), spread_text(extra["ratio"]))
         lines.append(_row(extra["what"], peer, *ratios, str(extra["pairs"]), rate, load, commit))
     return lines

@@ -13,9 +13,10 @@ import json
 import mmap
 import os
 import struct
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from isal import isal_zlib  # zlib's CRC-32, by the processor's instructions for it
 
 from engine.core.errors import DataError
 from engine.core.json_text import parse_json
@@ -50,7 +51,7 @@ class Frame:
 
     def head(self, index: bytes) -> bytes:
         """Returns the head and an index of one's own bytes, which blobs follow."""
-        return _HEAD.pack(self.magic, self.version, len(index), zlib.crc32(index)) + index
+        return _HEAD.pack(self.magic, self.version, len(index), isal_zlib.crc32(index)) + index
 
     def open(self, data: Any, path: str | None = None) -> tuple[bytes, int]:
         """Returns (the index's bytes, where the blobs begin).
@@ -79,7 +80,7 @@ class Frame:
                 path=path,
             )
         index = bytes(view[_HEAD.size : _HEAD.size + length])
-        if len(index) != length or zlib.crc32(index) != checksum:
+        if len(index) != length or isal_zlib.crc32(index) != checksum:
             raise self._damaged("its index has another checksum", path)
         return index, _HEAD.size + length
 
@@ -91,7 +92,7 @@ class Frame:
             blobs: (label, bytes or any buffer of bytes); a label is JSON-able values.
         """
         kept = list(blobs)
-        entries = [[*label, len(blob), *([zlib.crc32(blob)] if self.checks_blobs else [])] for label, blob in kept]
+        entries = [[*label, len(blob), *([isal_zlib.crc32(blob)] if self.checks_blobs else [])] for label, blob in kept]
         yield self.head(json.dumps({**facts, _BLOBS: entries}).encode())
         for _, blob in kept:
             yield blob
@@ -117,7 +118,7 @@ class Frame:
                 blob = view[at : at + size]
                 if len(blob) != size:
                     raise ValueError("it was cut off")
-                if checksum is not None and zlib.crc32(blob) != checksum:
+                if checksum is not None and isal_zlib.crc32(blob) != checksum:
                     raise ValueError(f"its part {label} has another checksum")
                 blobs.append((label, blob))
                 at += size
