@@ -12,6 +12,7 @@ from engine.core.errors import ConfigError
 from trainers.compat.keras import tf_variable
 from trainers.config.padding import as_pad_lists
 from trainers.models.inputs import model_inputs, takes_argument
+from trainers.models.module_variables import module_variables
 from trainers.models.padding import pad_lists
 from trainers.tables.table import tables_of
 
@@ -41,13 +42,31 @@ class ForwardPass(tf.Module):
         self.model_tables = [table.values for table in tables_of(model)]
 
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the model's outputs by name; half-precision outputs as float32. One unnamed output is "outputs"."""
+        """Returns the model's outputs by name, nested ones as "a/b"; half-precision outputs as float32. One unnamed output is "outputs"."""
         result = self._call.held(pad_lists(features, self._pad.held))
-        if not isinstance(result, Mapping):
-            parts = tf.nest.flatten(result)
-            names = ["outputs"] if len(parts) == 1 else [f"output_{i}" for i in range(len(parts))]
-            result = dict(zip(names, parts))
-        return {name: _full_precision(tensor) for name, tensor in result.items()}
+        return {name: _full_precision(tensor) for name, tensor in _named(result).items()}
+
+
+def _named(result: Any) -> dict[str, Any]:
+    """Returns the outputs of a model by name: a signature has no nested ones."""
+    if not isinstance(result, Mapping):
+        parts = tf.nest.flatten(result)
+        return {"outputs": parts[0]} if len(parts) == 1 else {f"output_{i}": part for i, part in enumerate(parts)}
+    pairs = _flat(result)
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        raise ConfigError(f"two outputs of the model have one name: {', '.join(sorted(name for name, _ in pairs))}")
+    return named
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        items: Any = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return [(name, value)]
+    return [pair for key, part in items for pair in _flat(part, f"{name}/{key}" if name else str(key))]
 
 
 class _Untracked:
@@ -58,11 +77,7 @@ class _Untracked:
 
 
 def _callable(model: Any) -> Any:
-    import keras
-
-    keras2 = sys.modules.get("tf_keras")
-    is_keras = isinstance(model, keras.Model) or (keras2 is not None and isinstance(model, keras2.Model))
-    if is_keras:
+    if _is_keras(model):
         return lambda features: model(model_inputs(model, features), training=False)
     if not callable(model) or not isinstance(model, tf.Module):
         raise ConfigError(
@@ -73,9 +88,17 @@ def _callable(model: Any) -> Any:
     return (lambda features: model(features, training=False)) if takes_training else model
 
 
+def _is_keras(model: Any) -> bool:
+    import keras
+
+    keras2 = sys.modules.get("tf_keras")
+    return isinstance(model, keras.Model) or (keras2 is not None and isinstance(model, keras2.Model))
+
+
 def variables_of(model: Any) -> list[Any]:
     """Returns the tf.Variables of a model without those of its optimizer, in the model's own order."""
-    found = [tf_variable(v) for v in model.variables]
+    alone = isinstance(model, tf.Module) and not _is_keras(model)
+    found = [v for _, v, _ in module_variables(model)] if alone else [tf_variable(v) for v in model.variables]
     optimizer = {id(tf_variable(v)) for v in _optimizer_variables(model)}
     return list({id(v): v for v in found if id(v) not in optimizer}.values())
 

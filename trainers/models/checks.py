@@ -46,6 +46,10 @@ def check_model(
             "replicas or accumulate_steps then has no loss of its own; give all of them the same reduction"
         )
     notes = [*_notes_on_steps(adapter, name), *_notes_on_slices(config, adapter.model)]
+    if not adapter.trainable and not tables:
+        notes.append(
+            f"{name} has no weights to train: steps change nothing but the statistics that its forward pass keeps"
+        )
     if cut and adapter.losses_of_whole_batches:
         notes.append(
             f"loss {adapter.losses_of_whole_batches[0]!r} makes one number of all examples: each replica and slice has its "

@@ -385,8 +385,14 @@ def metrics_of_layers(kit):
     return {"loss": "mse", "metrics": [Largest(0.5)]}
 
 
-@pytest.mark.parametrize("library", ["keras", "tf_keras"])
-@pytest.mark.parametrize("compiled", [root_of_mean, metrics_of_layers])
+def overlap(kit):  # Keras's own losses of whole batches, which tf_keras does not have
+    return {"loss": kit.losses.Tversky(alpha=0.3)}
+
+
+@pytest.mark.parametrize(
+    ("library", "compiled"),
+    [(kit, loss) for kit in ("keras", "tf_keras") for loss in (root_of_mean, metrics_of_layers)] + [("keras", overlap)],
+)
 def test_evaluation_counts_no_padding_in_what_knows_no_weights(data, tmp_path, library, compiled):
     import tensorflow as tf
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainers.models.adapters.optimizers import Keras2Optimizer, Keras3Optimizer
+
 __all__ = ["ModelAdapter"]
 
 
@@ -19,6 +21,7 @@ class ModelAdapter(abc.ABC):
 
     model: Any
     optimizer: Any
+    _stepper: Keras2Optimizer | Keras3Optimizer  # makes the steps of `optimizer`
     own_train_step: bool = False  # the model makes its steps itself: `train_step` below, not `loss` and `apply`
     own_test_step: bool = False
     # How the loss of a batch comes from its examples: "mean", "sum", "weighted_mean" (divided by the sum of the weights),
@@ -72,11 +75,11 @@ class ModelAdapter(abc.ABC):
 
     def scale_loss(self, loss: Any) -> Any:
         """Returns the loss to differentiate (loss scaling of float16)."""
-        return loss
+        return self._stepper.scale_loss(loss)
 
     def unscaled(self, gradients: Sequence[Any]) -> list[Any]:
         """Returns the gradients of the loss itself from those of the scaled loss."""
-        return list(gradients)
+        return self._stepper.unscaled(gradients)
 
     @abc.abstractmethod
     def apply(self, gradients: Sequence[Any]) -> None:
@@ -95,7 +98,7 @@ class ModelAdapter(abc.ABC):
     @property
     def averages(self) -> list[Any] | None:
         """Moving averages of `trainable`, in its order, where the optimizer itself keeps them; else None."""
-        return None
+        return self._stepper.averages
 
     @property
     @abc.abstractmethod
@@ -142,6 +145,6 @@ class ModelAdapter(abc.ABC):
         return tf.convert_to_tensor(rate(self.iterations) if callable(rate) else rate)
 
     @property
-    @abc.abstractmethod
     def learning_rate(self) -> float:
         """The rate of the next step."""
+        return self._stepper.learning_rate

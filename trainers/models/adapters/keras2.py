@@ -12,6 +12,7 @@ import tf_keras
 from engine.core.errors import ConfigError
 from trainers.compat import tf_keras as inside
 from trainers.models.adapters.keras_base import KerasAdapter, flat_result
+from trainers.models.adapters.optimizers import Keras2Optimizer
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
@@ -30,11 +31,9 @@ class Keras2Adapter(KerasAdapter):
         self._set_optimizer(model.optimizer)
 
     def _set_optimizer(self, optimizer: Any) -> None:
-        self.optimizer = optimizer
+        self._stepper = Keras2Optimizer(optimizer)
+        self.optimizer, self._inner = optimizer, self._stepper.inner
         self._optimizers = [optimizer]
-        self._scaled = hasattr(optimizer, "get_scaled_loss")
-        self._inner = getattr(optimizer, "inner_optimizer", optimizer)
-        self._legacy = not hasattr(self._inner, "update_step")
 
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
         inputs = model_inputs(self.model, features)
@@ -45,7 +44,7 @@ class Keras2Adapter(KerasAdapter):
             self.model.compiled_loss.build(predictions)
             if self.model.compiled_metrics is not None and labels is not None:
                 self.model.compiled_metrics.build(predictions, labels)
-            self._build(self.optimizer, self.model.trainable_variables)
+            self._stepper.build(self.model.trainable_variables)
         own_steps = self.own_train_step or self.own_test_step
         compiled, of_layers = self.model.compiled_metrics, inside.layer_metrics_of(self.model)
         ours = [*(compiled.metrics if compiled is not None else ()), *of_layers]
@@ -55,13 +54,6 @@ class Keras2Adapter(KerasAdapter):
             metric.reset_state()  # the batch of zeros counted
         self._look_at_losses(inside.losses_of(self.model), (inputs, labels, weights))
 
-    def _build(self, optimizer: Any, variables: list[Any]) -> None:
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        if hasattr(inner, "update_step"):
-            optimizer.build(variables)
-        else:
-            inside.create_weights(inner, variables)
-
     def _prepare_own_step(self, batch: tuple[Any, Any, Any]) -> None:
         kinds = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)
         self._steps = OwnSteps(self.model, kinds)
@@ -69,8 +61,8 @@ class Keras2Adapter(KerasAdapter):
             self.model(batch[0], training=False)
         used = self._steps.discover(tf_keras.utils.pack_x_y_sample_weight(*batch))
         for optimizer, variables in reversed(used):
-            self._build(optimizer, variables)
             self._set_optimizer(optimizer)
+            self._stepper.build(variables)
             # A legacy optimizer has no such method; it sums over the replicas by itself.
             optimizer.aggregate_gradients = self._steps.aggregate
         self._optimizers = [optimizer for optimizer, _ in used]
@@ -90,33 +82,16 @@ class Keras2Adapter(KerasAdapter):
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
         self.model.compiled_metrics.update_state(labels, predictions, weights)
 
-    def scale_loss(self, loss: Any) -> Any:
-        return self.optimizer.get_scaled_loss(loss) if self._scaled else loss
-
-    def unscaled(self, gradients: Sequence[Any]) -> list[Any]:
-        return list(self.optimizer.get_unscaled_gradients(gradients)) if self._scaled else list(gradients)
-
     def apply(self, gradients: Sequence[Any]) -> None:
-        pairs = [(g, v) for g, v in zip(gradients, self.model.trainable_variables) if g is not None]
-        if self._legacy:
-            self.optimizer.apply_gradients(pairs, experimental_aggregate_gradients=False)
-        else:
-            self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+        self._stepper.apply(gradients, self.model.trainable_variables)
 
     @property
     def trainable(self) -> list[Any]:
         return list(self.model.trainable_variables)
 
     @property
-    def averages(self) -> list[Any] | None:
-        return inside.average_variables(self._inner)
-
-    @property
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
-        optimizer = []
-        for one in self._optimizers:
-            found = one.variables
-            optimizer += list(found() if callable(found) else found)
+        optimizer = [v for one in self._optimizers for v in Keras2Optimizer(one).variables]
         return {
             "model": [(v.name, v) for v in self.model.variables],
             "optimizer": [(v.name, v) for v in optimizer],
@@ -141,11 +116,6 @@ class Keras2Adapter(KerasAdapter):
     @property
     def iterations(self) -> Any:
         return self.optimizer.iterations
-
-    @property
-    def learning_rate(self) -> float:
-        rate = self._inner.learning_rate
-        return float(rate(self.optimizer.iterations) if callable(rate) else tf.convert_to_tensor(rate))
 
 
 def _result_of(metric: Any, values: Sequence[Any]) -> Any:

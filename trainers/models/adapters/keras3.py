@@ -18,6 +18,7 @@ from trainers.compat import keras as inside
 from trainers.compat.keras import tf_variable
 from trainers.models.adapters.keras_base import KerasAdapter, flat_result
 from trainers.models.adapters.loss_reduction import returning_a_vector
+from trainers.models.adapters.optimizers import Keras3Optimizer
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
@@ -38,15 +39,14 @@ class Keras3Adapter(KerasAdapter):
         self._set_optimizer(model.optimizer)
 
     def _set_optimizer(self, optimizer: Any) -> None:
-        self.optimizer = optimizer
+        self._stepper = Keras3Optimizer(optimizer)
+        self.optimizer, self._inner = optimizer, self._stepper.inner
         self._optimizers = [optimizer]
-        self._inner = getattr(optimizer, "inner_optimizer", optimizer)
         if self._inner.gradient_accumulation_steps:
             raise ConfigError(
                 f"optimizer.gradient_accumulation_steps={self._inner.gradient_accumulation_steps}: use accumulate_steps of the "
                 "TrainerConfig"
             )
-        inside.aggregate_gradients_with(self._inner, list)
 
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
         inputs = model_inputs(self.model, features)
@@ -54,8 +54,7 @@ class Keras3Adapter(KerasAdapter):
             self._prepare_own_step((inputs, labels, weights))
         else:
             inside.build_from_batch(self.model, (inputs, labels, weights))
-            if not self.optimizer.built:
-                self.optimizer.build(self.model.trainable_variables)
+            self._stepper.build(self.model.trainable_variables)
         self._metrics = inside.trackers_of(self.model, self.own_train_step or self.own_test_step)
         self._metrics_of_layers = bool(inside.layer_metrics_of(self.model))
         whole = self._look_at_losses(inside.losses_of(self.model), (inputs, labels, weights))
@@ -94,31 +93,12 @@ class Keras3Adapter(KerasAdapter):
         if self._metrics:
             self.model.compute_metrics(inputs, labels, predictions, sample_weight=weights)
 
-    def scale_loss(self, loss: Any) -> Any:
-        return self.optimizer.scale_loss(loss)
-
-    def _loss_scale(self) -> Any:
-        scaled = self._inner is not self.optimizer or self.optimizer.loss_scale_factor is not None
-        return self.optimizer.scale_loss(tf.constant(1.0)) if scaled else None
-
-    def unscaled(self, gradients: Sequence[Any]) -> list[Any]:
-        scale = self._loss_scale()
-        return list(gradients) if scale is None else [None if g is None else _times(g, 1.0 / scale) for g in gradients]
-
     def apply(self, gradients: Sequence[Any]) -> None:
-        # The optimizer divides by its scale, a power of two: nothing is lost on the way there and back.
-        scale = self._loss_scale()
-        if scale is not None:
-            gradients = [None if g is None else _times(g, scale) for g in gradients]
-        self.optimizer.apply(list(gradients), self.model.trainable_variables)
+        self._stepper.apply(gradients, self.model.trainable_variables)
 
     @property
     def trainable(self) -> list[Any]:
         return [tf_variable(v) for v in self.model.trainable_variables]
-
-    @property
-    def averages(self) -> list[Any] | None:
-        return inside.average_variables(self._inner)
 
     @property
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
@@ -156,13 +136,3 @@ class Keras3Adapter(KerasAdapter):
     @property
     def iterations(self) -> Any:
         return tf_variable(self.optimizer.iterations)
-
-    @property
-    def learning_rate(self) -> float:
-        return float(tf.convert_to_tensor(self._inner.learning_rate))
-
-
-def _times(gradient: Any, factor: Any) -> Any:
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(_times(gradient.values, factor), gradient.indices, gradient.dense_shape)
-    return gradient * tf.cast(factor, gradient.dtype)

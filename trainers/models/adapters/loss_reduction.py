@@ -27,6 +27,9 @@ _KINDS = {
     "mean_with_sample_weight": "weighted_mean",
 }
 
+# Keras's own that make one number of all the examples they are shown, unless they are given axes.
+_OF_WHOLE_BATCHES = {"Dice", "Tversky", "dice", "tversky"}
+
 
 def reduction_of(losses: Iterable[Any]) -> str:
     """Returns "mean", "sum", "weighted_mean" or "mixed" of the compiled losses of a model; "mean" where it has none.
@@ -54,8 +57,10 @@ def leaves_steps_out(loss: Any) -> bool:
 
 
 def is_keras_own(loss: Any) -> bool:
-    """Returns whether a compiled loss is one that Keras, of either generation, wrote: it returns a number for each example."""
+    """Returns whether a compiled loss is one that Keras, of either generation, wrote and that returns a number for each example."""
     function = getattr(loss, "fn", None) or type(loss)
+    if {type(loss).__name__, getattr(function, "__name__", "")} & _OF_WHOLE_BATCHES:
+        return False
     homes = {str(getattr(part, "__module__", "")).partition(".")[0] for part in (type(loss), function)}
     return homes <= {"keras", "tf_keras"}
 

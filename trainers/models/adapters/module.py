@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
-from trainers.compat.keras import aggregate_gradients_with, tf_variable
+from trainers.compat.keras import tf_variable
 from trainers.data.targets import row_count, rows_where
 from trainers.models.adapters.base import ModelAdapter
+from trainers.models.adapters.optimizers import optimizer_of
+from trainers.models.module_variables import module_variables
 
 __all__ = ["ModuleAdapter"]
 
@@ -29,9 +30,7 @@ class ModuleAdapter(ModelAdapter):
             if not hasattr(model, name):
                 raise ConfigError(f"build_model returned a tf.Module without `{name}`: see docs/training.md")
         self.model, self.optimizer = model, model.optimizer
-        self._keras3 = isinstance(self.optimizer, keras.optimizers.Optimizer)
-        if self._keras3:
-            aggregate_gradients_with(self.optimizer, list)
+        self._stepper = optimizer_of(model.optimizer)
 
     def set_learning_rate(self, schedule: Any) -> None:
         raise ConfigError("learning_rate: give the schedule to the optimizer of the tf.Module itself")
@@ -39,9 +38,9 @@ class ModuleAdapter(ModelAdapter):
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
         # Variables that are made at the first call are made here, in the scope of the strategy.
         self.model.compute_loss(features, labels, weights, training=False)
-        self._own = [id(v) for v in _optimizer_variables(self.optimizer)]
-        self.optimizer.build(self.trainable)
-        self._own = [id(v) for v in _optimizer_variables(self.optimizer)]
+        self._own = self._of_optimizer()
+        self._stepper.build(self.trainable)
+        self._own = self._of_optimizer()
         self._names: list[str] = []
         if hasattr(self.model, "compute_metrics"):
             self._names = sorted(self.model.compute_metrics(features, labels, weights))
@@ -61,11 +60,10 @@ class ModuleAdapter(ModelAdapter):
         return loss / float(tf.distribute.get_strategy().num_replicas_in_sync)
 
     def apply(self, gradients: Sequence[Any]) -> None:
-        pairs = [(g, v) for g, v in zip(gradients, self.trainable) if g is not None]
-        if self._keras3:
-            self.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
-        else:
-            self.optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+        self._stepper.apply(gradients, self.trainable)
+
+    def _of_optimizer(self) -> set[int]:
+        return {id(v) for v in self._stepper.variables}
 
     def evaluate(
         self, features: Any, labels: Any, weights: Any, mask: Any, weighted: bool = True
@@ -77,20 +75,24 @@ class ModuleAdapter(ModelAdapter):
         return loss, size, tf.constant(0.0)
 
     @property
+    def _variables(self) -> list[tuple[str, Any, bool]]:
+        """Name, variable and whether it is trained, of all but the optimizer's."""
+        return [each for each in module_variables(self.model) if id(each[1]) not in self._own]
+
+    @property
     def trainable(self) -> list[Any]:
-        return [v for v in self.model.trainable_variables if id(v) not in self._own]
+        return [v for _, v, trained in self._variables if trained]
 
     @property
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
         return {
-            "model": [(v.name, v) for v in self.model.variables if id(v) not in self._own],
-            "optimizer": [(v.name, v) for v in _optimizer_variables(self.optimizer)],
+            "model": [(name, v) for name, v, _ in self._variables],
+            "optimizer": [(v.name, v) for v in self._stepper.variables],
         }
 
     @property
     def statistics(self) -> list[Any]:
-        mine = {id(v) for v in self.trainable} | set(self._own)
-        return [v for v in self.model.variables if id(v) not in mine and v.dtype.is_floating]
+        return [v for _, v, trained in self._variables if not trained and v.dtype.is_floating]
 
     @property
     def metric_variables(self) -> list[Any]:
@@ -106,12 +108,3 @@ class ModuleAdapter(ModelAdapter):
     @property
     def iterations(self) -> Any:
         return tf_variable(self.optimizer.iterations)
-
-    @property
-    def learning_rate(self) -> float:
-        return float(tf.convert_to_tensor(self.optimizer.learning_rate))
-
-
-def _optimizer_variables(optimizer: Any) -> list[Any]:
-    found = optimizer.variables
-    return [tf_variable(v) for v in (found() if callable(found) else found)]
