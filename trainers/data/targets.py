@@ -19,7 +19,8 @@ def split_example(
     """Returns (features, labels, weights) of one replica's examples.
 
     Labels are a tensor for one label, a dict by name for several, None for none. Weights are float32 [b] or None: the
-    product of the weight feature, the class weight of the label (in training only, as in Keras) and 0 for padding.
+    product of the weight feature, the class weight of the label (in training only, as in Keras) and 0 for padding, whose rows are
+    those of a record.
 
     Raises:
         ConfigError: the data has no such label or weight.
@@ -27,6 +28,8 @@ def split_example(
     features = dict(batch)
     mask = features.pop("mask", None)
     features.pop("record_ids", None)
+    if mask is not None:
+        features = _filled(mask, features)
     labels = {name: _take(features, name, "label") for name in config.labels}
     weights = None if config.weight is None else _flat_weight(_take(features, config.weight, "weight"))
     target: Any = labels if len(labels) != 1 else next(iter(labels.values()))
@@ -81,6 +84,29 @@ def rows_where(mask: Any, values: Any) -> Any:
     if mask is None:
         return values
     return tf.nest.map_structure(lambda t: None if t is None else _masked(t, mask), values)
+
+
+def _filled(mask: Any, values: Any) -> Any:
+    """Returns the nested tensors [b, ...] with their first row of data in the place of those where the mask, bool [b], is False.
+
+    A model can compute with any row of the data. With zeros, an empty text or an empty list it may make what is no number, which a
+    weight of 0 does not take away.
+    """
+    first = tf.argmax(tf.cast(mask, tf.int32), output_type=tf.int32)  # 0 where all is padding
+    rows = tf.where(mask, tf.range(tf.size(mask)), first)
+    return tf.nest.map_structure(lambda t: None if t is None else _rows_at(rows, t), values)
+
+
+def _rows_at(rows: Any, tensor: Any) -> Any:
+    if not isinstance(tensor, tf.SparseTensor):
+        return tf.gather(tensor, rows)
+    count = row_count(tensor)
+    places = tf.RaggedTensor.from_value_rowids(
+        tf.range(tf.size(tensor.values)), tensor.indices[:, 0], nrows=tf.cast(count, tf.int64), validate=False
+    )
+    taken = tf.gather(places, rows)
+    indices = tf.concat([taken.value_rowids()[:, None], tf.gather(tensor.indices, taken.flat_values)[:, 1:]], 1)
+    return tf.SparseTensor(indices, tf.gather(tensor.values, taken.flat_values), tensor.dense_shape)
 
 
 def _masked(tensor: Any, mask: Any) -> Any:

@@ -119,7 +119,7 @@ class Validation:
         )
         # A penalty may be of the batch (an activity regularizer, add_loss): each counts with its rows, as Keras counts it.
         total = tf.math.multiply_no_nan(loss, self._share_of_batch(rows, real, weights)) + real * penalty
-        total = tf.where(rows > 0, total, 0.0)
+        total = tf.where((rows > 0) & (real > 0), total, 0.0)  # of padding alone a model may make what is no number
         return tuple(self._sum([total, real]))
 
     def _share_of_batch(self, rows: Any, real: Any, weights: Any) -> Any:
