@@ -13,6 +13,7 @@ from cluster.report.runs import Run
 from cluster.report.sections.training import curves
 from engine.core.errors import FullpassError
 from engine.version import __version__
+from trainers.callbacks.mlflow_tracker import mlflow_name
 
 __all__ = ["record_mlflow"]
 
@@ -72,7 +73,7 @@ def _record(client: Any, run_id: str, run: Run, files: Sequence[Path]) -> None:
     from mlflow.entities import Metric, Param
 
     params = [
-        Param(_key(name), str(value)[:_LONGEST])
+        Param(mlflow_name(name), str(value)[:_LONGEST])
         for finished in run.steps.values()
         for name, value in finished.record.parts.items()
         if not name.startswith("step ")
@@ -81,7 +82,9 @@ def _record(client: Any, run_id: str, run: Run, files: Sequence[Path]) -> None:
     for i in range(0, len(params), _BATCH_PARAMS):
         client.log_batch(run_id, params=params[i : i + _BATCH_PARAMS])
     now = int(time.time() * 1000)
-    metrics = [Metric(_key(name), value, now, int(step)) for name, step, value in _metrics(run) if math.isfinite(value)]
+    metrics = [
+        Metric(mlflow_name(name), value, now, int(step)) for name, step, value in _metrics(run) if math.isfinite(value)
+    ]
     for i in range(0, len(metrics), _BATCH):
         client.log_batch(run_id, metrics=metrics[i : i + _BATCH])
     kept = [run.output("evaluate", "result"), *files]
@@ -106,8 +109,3 @@ def _metrics(run: Run) -> list[tuple[str, float, float]]:
     for name, finished in run.steps.items():
         found += [(f"seconds/{name}", 0, finished.record.seconds), (f"rows/{name}", 0, finished.record.rows_out)]
     return found
-
-
-def _key(name: str) -> str:
-    """Returns a name of MLflow's: what it does not take is an underscore."""
-    return "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)[:250]

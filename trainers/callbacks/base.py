@@ -41,7 +41,12 @@ class Callback:
     """Hooks that run on the chief, between calls of the compiled step; an error in one ends the run.
 
     A restart builds the callback anew, gives it the state of the checkpoint by `set_state`, and calls `on_start` after that.
+
+    Attributes:
+        name: tells callbacks of one class apart: a restart gives each the state of its class and name, wherever it stands in the list.
     """
+
+    name: str = ""
 
     def on_start(self, run: TrainingRun) -> None:
         """Called before the first step of this process."""

@@ -43,8 +43,8 @@ class CallbackGroup:
         self._agree = tf.function(self._summed, autograph=False)
 
     def get_states(self) -> list[Any]:
-        """Returns name and state of each callback, for the checkpoint."""
-        return [[type(callback).__name__, callback.get_state()] for callback in self._callbacks]
+        """Returns class (and name) and state of each callback, for the checkpoint."""
+        return [[_identity(callback), callback.get_state()] for callback in self._callbacks]
 
     def tensors(self) -> dict[str, list[tuple[str, Any]]]:
         """Returns group to (name, tensor) of the weights that Keras's callbacks keep, for the checkpoint; {} where they keep none."""
@@ -61,7 +61,7 @@ class CallbackGroup:
         """Begins; `states` are those of the checkpoint that the run goes on from, `tensors` its group "callbacks"."""
         waiting = [(name, state) for name, state in states]
         for callback in self._callbacks:
-            found = next((one for one in waiting if one[0] == type(callback).__name__), None)
+            found = next((one for one in waiting if one[0] == _identity(callback)), None)
             if found is not None:
                 waiting.remove(found)
                 callback.set_state(found[1])
@@ -109,3 +109,8 @@ class CallbackGroup:
 
         strategy = self._placement.strategy
         return strategy.experimental_local_results(strategy.run(replica, args=(values,)))[0]
+
+
+def _identity(callback: Callback) -> str:
+    """Returns the name of a callback's class, and its own, by which a checkpoint knows it again."""
+    return f"{type(callback).__name__}:{callback.name}" if callback.name else type(callback).__name__

@@ -9,9 +9,12 @@ what they see in `Model.fit`: `loss`, the metrics, and `val_...`.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
@@ -23,6 +26,8 @@ _OWN = ("examples_per_s", "input_wait_share", "step_ms_p50", "step_ms_p95")
 # What EarlyStopping, ReduceLROnPlateau and ModelCheckpoint count. Others of their attributes are changed when training begins
 # (the sign of min_delta), and may not be put back.
 _COUNTERS = ("best", "best_epoch", "cooldown_counter", "stopped_epoch", "wait")
+# What tells callbacks of one class apart.
+_SETTINGS = ("monitor", "filepath", "patience", "factor", "start_from_epoch")
 _WRITE_WEIGHTS = ("SwapEMAWeights",)
 
 
@@ -79,10 +84,8 @@ class KerasCallbacks(Callback):
 
     def _take_over(self, state: Mapping[str, Any]) -> None:
         self._epoch = int(state.get("epoch", 0))
-        for i, (callback, (name, numbers)) in enumerate(zip(self._callbacks, state.get("callbacks", ()))):
-            if type(callback).__name__ != name:
-                continue
-            weights = self._restored_weights.get(str(i))
+        for callback, number, (name, numbers, *_) in self._pairs(state.get("callbacks", ())):
+            weights = self._restored_weights.get(str(number))
             if weights is not None:
                 callback.best_weights = weights
             elif getattr(callback, "restore_best_weights", False) and "best" in numbers:
@@ -91,11 +94,29 @@ class KerasCallbacks(Callback):
                 tell(f"{name}: the checkpoint has no weights of the best epoch; the best one is counted from here on")
             vars(callback).update(numbers)
 
+    def _pairs(self, saved: Sequence[Any]) -> list[tuple[Any, int, Any]]:
+        """Returns (callback, number of its state, state) for those that were there before, wherever they stand in the list now.
+
+        One of the same class and settings comes first, then one of the same class that watches the same value: another patience is the
+        same callback tuned, while one that was put in beside it begins anew.
+        """
+        waiting = dict(enumerate(saved))
+        found: list[tuple[Any, int, Any]] = []
+        for exact in (True, False):
+            for callback in self._callbacks:
+                if any(callback is known for known, *_ in found):
+                    continue
+                fits = (i for i, state in waiting.items() if _is_state_of(state, callback, exact))
+                number = next(fits, None)
+                if number is not None:
+                    found.append((callback, number, waiting.pop(number)))
+        return found
+
     def _had_begun(self) -> bool:
         """Whether the epoch had begun in the run before, under each scheduler of this one."""
         if self._restored is None or not self._restored.get("begun", True):
             return False
-        names = {name for name, _ in self._restored.get("callbacks", ())}
+        names = {name for name, *_ in self._restored.get("callbacks", ())}
         # A scheduler that is new sets the rate; other callbacks that came or went have nothing to do with it.
         return all(type(each).__name__ in names for each in self._callbacks if hasattr(each, "schedule"))
 
@@ -143,7 +164,11 @@ class KerasCallbacks(Callback):
     def get_state(self) -> dict[str, Any]:
         """Returns the number of the epoch, and what each callback of Keras has counted."""
         kept = [
-            [type(callback).__name__, {k: float(vars(callback)[k]) for k in _COUNTERS if _is_number(callback, k)}]
+            [
+                type(callback).__name__,
+                {k: float(vars(callback)[k]) for k in _COUNTERS if _is_number(callback, k)},
+                _settings_of(callback),
+            ]
             for callback in self._callbacks
         ]
         return {"epoch": self._epoch, "begun": self._begun, "callbacks": kept}
@@ -167,8 +192,25 @@ class KerasCallbacks(Callback):
 
 
 def _is_number(callback: Any, name: str) -> bool:
-    value = vars(callback).get(name)
-    return value is not None and not callable(value) and math.isfinite(float(value))
+    value = vars(callback).get(name)  # a callback of the user's own may keep anything under such a name
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.item() if value.ndim == 0 else None
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _settings_of(callback: Any) -> dict[str, str]:
+    own = vars(callback)
+    return {name: str(own[name]) for name in _SETTINGS if isinstance(own.get(name), str | int | float | os.PathLike)}
+
+
+def _is_state_of(state: Sequence[Any], callback: Any, exact: bool) -> bool:
+    name, _, *more = state
+    if name != type(callback).__name__:
+        return False
+    if not more:  # of an earlier version, which did not write the settings down
+        return not exact
+    mine, then = _settings_of(callback), more[0]
+    return bool(mine == then) if exact else mine.get("monitor") == then.get("monitor")
 
 
 def _check(callback: Any, home: Any, num_hosts: int) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
 from trainers.callbacks.base import Callback, TrainingRun
 
-__all__ = ["MLflowTracker", "flat_settings"]
+__all__ = ["MLflowTracker", "flat_settings", "mlflow_name"]
 
 _LONGEST = 500  # characters of a parameter, by MLflow's own limit
+_LONGEST_NAME = 250
 
 
 class MLflowTracker(Callback):
@@ -51,7 +53,7 @@ class MLflowTracker(Callback):
         number = found.experiment_id if found is not None else self._client.create_experiment(self._experiment)
         self._run_id = self._client.create_run(number, run_name=self._run_name, tags=self._tags).info.run_id
         for name, value in flat_settings(run.config.as_json()).items():
-            self._client.log_param(self._run_id, name, str(value)[:_LONGEST])
+            self._client.log_param(self._run_id, mlflow_name(name), str(value)[:_LONGEST])
 
     def on_log(self, run: TrainingRun, metrics: Mapping[str, float]) -> None:
         """Reports train/NAME."""
@@ -67,7 +69,7 @@ class MLflowTracker(Callback):
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        values = [Metric(f"{kind}/{name}", float(value), now, run.step) for name, value in metrics.items()]
+        values = [Metric(mlflow_name(f"{kind}/{name}"), float(value), now, run.step) for name, value in metrics.items()]
         if values and self._run_id is not None:
             self._client.log_batch(self._run_id, metrics=values)
 
@@ -83,6 +85,11 @@ class MLflowTracker(Callback):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes the id of the run over."""
         self._run_id = state.get("run_id")
+
+
+def mlflow_name(name: str) -> str:
+    """Returns the name of a metric or parameter as MLflow takes it: what it does not take (of `recall@5`) is an underscore."""
+    return posixpath.normpath("".join(c if c.isalnum() or c in "_-./ " else "_" for c in name))[:_LONGEST_NAME]
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

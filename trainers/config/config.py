@@ -82,7 +82,7 @@ class TrainerConfig:
         deterministic: make TensorFlow's operations deterministic: needed where bits must repeat (see docs/training.md).
         accumulate_steps: each replica computes its part of the batch in this many equal slices and adds up gradients.
         clip_norm: largest norm of all gradients together, after their sum over the replicas; None: no clipping.
-        learning_rate: a schedule, or a number, in place of the optimizer's own rate.
+        learning_rate: a schedule, or a number (then a `LearningRate` of that constant rate), in place of the optimizer's own rate.
         ema_decay: decay of an exponential moving average of the weights, which evaluation and export then use.
         class_weights: factor of an example by its integer label.
         early_stopping: None: never.
@@ -121,7 +121,7 @@ class TrainerConfig:
     deterministic: bool = True
     accumulate_steps: int = 1
     clip_norm: float | None = None
-    learning_rate: LearningRate | None = None
+    learning_rate: LearningRate | float | None = None
     ema_decay: float | None = None
     class_weights: Mapping[int, float] | None = None
     early_stopping: EarlyStopping | None = None
@@ -141,6 +141,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "directory", str(self.directory))
         if isinstance(self.learning_rate, int | float):
+            require(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
             object.__setattr__(self, "learning_rate", LearningRate(peak=self.learning_rate))
         check_types(self)
         object.__setattr__(self, "pad", as_pad_lists(self.pad))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import posixpath
 import tempfile
@@ -155,6 +156,7 @@ class Reporter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fullpass-summaries")
         self._writing: list[Future[None]] = []
         self._writers: dict[str, Any] = {}
+        self._failing = False  # and it was said
 
     def scalars(self, kind: str, step: int, values: dict[str, float]) -> None:
         """Writes values of "train" or "eval" at a step, for TensorBoard and in the log of the run."""
@@ -165,8 +167,32 @@ class Reporter:
             return
         values = dict(values)
         # Written aside: a slow disk or object store does not hold steps up. One thread keeps the order.
-        self._writing.append(self._thread.submit(self._write, kind, step, values))
+        self._writing.append(self._thread.submit(self._try_to_write, kind, step, values))
         self._writing = [one for one in self._writing if not (one.done() and one.result() is None)]
+
+    def _try_to_write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        """Writes, or says once that it cannot: a full disk stops no training, and is tried again with the next values."""
+        import tensorflow as tf
+
+        try:
+            self._write(kind, step, values)
+            self._failing = False
+        except (OSError, tf.errors.OpError) as error:
+            self._forget(kind)
+            if not self._failing:
+                self._failing = True
+                why = getattr(error, "message", None) or str(error) or type(error).__name__
+                tell(
+                    f"TensorBoard's {kind} values of step {step} were not written: {why.splitlines()[0]}; the training goes on"
+                )
+
+    def _forget(self, kind: str) -> None:
+        import tensorflow as tf
+
+        writer = self._writers.pop(kind, None)
+        with contextlib.suppress(OSError, tf.errors.OpError):
+            if writer is not None:
+                writer.close()
 
     def _write(self, kind: str, step: int, values: dict[str, float]) -> None:
         import tensorflow as tf
@@ -188,9 +214,10 @@ class Reporter:
         self._thread.shutdown(wait=True)
         for one in self._writing:
             one.result()
-        for writer in self._writers.values():
-            writer.close()
-        if self._writers:
+        wrote = bool(self._writers)
+        for kind in list(self._writers):
+            self._forget(kind)
+        if wrote:
             self._logs.send()
 
 

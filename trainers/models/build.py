@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
-from trainers.config.config import TrainerConfig
+from trainers.config.config import LearningRate, TrainerConfig
 from trainers.config.learning_rate import schedule_function
 from trainers.data.targets import split_example
 from trainers.models.adapters import ModelAdapter, adapt
@@ -141,7 +141,7 @@ def build(
         with precision_policy(config.precision):
             model = build_model(context)
         adapter = adapt(model)
-        if config.learning_rate is not None:
+        if isinstance(config.learning_rate, LearningRate):  # a number became one
             adapter.set_learning_rate(schedule_function(config.learning_rate, context.steps or 0))
         taken = asked_features(adapter.model, [*context.feature_spec, *map(mask_name, config.pad)])
         read = [n for n in context.feature_spec if taken is None or n in taken or mask_name(n) in taken]

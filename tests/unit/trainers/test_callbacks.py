@@ -113,6 +113,62 @@ def test_best_value_of_keras_without_its_weights_is_counted_anew_and_said(capfd)
     assert (plain.best, plain.wait) == (0.1, 2) and "no weights" not in capfd.readouterr().err
 
 
+def _counted(callbacks, **numbers):
+    """The state that a checkpoint has of Keras's callbacks, the first of which counted these numbers."""
+    from trainers.callbacks.keras_bridge import KerasCallbacks
+
+    vars(callbacks[0]).update(numbers)
+    return KerasCallbacks(callbacks, build_dense(None), 1).get_state()
+
+
+def test_callbacks_that_came_between_two_runs_leave_each_its_own_state():
+    import keras
+
+    stopping = keras.callbacks.EarlyStopping
+    state = _counted([stopping("val_loss", patience=5), stopping("val_auc", patience=5)], best=0.25, wait=4)
+    other, tuned = stopping("val_auc", patience=5), stopping("val_loss", patience=9)
+    plateau, twin = keras.callbacks.ReduceLROnPlateau("val_loss"), stopping("val_loss", patience=2)
+    _started([plateau, other, tuned, twin], state)
+    assert (tuned.best, tuned.wait) == (0.25, 4), "the same one with more patience, wherever it stands"
+    assert (other.wait, plateau.wait, twin.wait) == (0, 0, 0), "and no other one has what it counted"
+    beside, same = stopping("val_loss", patience=2), stopping("val_loss", patience=5)
+    _started([beside, same], state)
+    assert (beside.wait, same.wait) == (0, 4), "one with the same settings goes first"
+    old = {**state, "callbacks": [each[:2] for each in state["callbacks"]]}  # by an earlier version
+    _started([plateau, same], old)
+    assert same.wait == 4
+
+
+def test_callback_of_the_users_own_may_keep_anything_under_the_names_of_counters():
+    import keras
+
+    class Mine(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.best, self.wait, self.best_epoch = {"auc": 0.5}, "long", np.array([1, 2])
+
+    assert _counted([Mine()])["callbacks"] == [["Mine", {}, {}]]
+
+
+def test_own_callbacks_of_one_class_are_told_apart_by_their_names(tmp_path):
+    from trainers.callbacks import TrainingRun
+    from trainers.callbacks.group import CallbackGroup
+    from trainers.strategies import create_placement
+
+    def group(*names):
+        callbacks = [Recorder() for _ in names]
+        for callback, name in zip(callbacks, names):
+            callback.name = name
+        run = TrainingRun(None, None, 10, 5, 0)
+        return CallbackGroup(callbacks, run, create_placement("one_device", {}), None), callbacks
+
+    before, (first, second) = group("", "a")
+    first.total, second.total = 1, 2
+    after, callbacks = group("b", "a", "")
+    after.start(before.get_states(), {})
+    assert [each.total for each in callbacks] == [0, 2, 1]
+
+
 def test_keras_callbacks_stop_and_lower_the_rate_where_keras_does(data, tmp_path):
     import keras
 

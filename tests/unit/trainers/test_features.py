@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine.core import exit_codes
+from engine.core.configs import decode
 from engine.core.errors import ConfigError
 from tests.support.bits import weights_of
 from tests.support.models import build_dense, build_keras3, classification_columns
@@ -142,6 +143,14 @@ def test_fit_full_disk_keeps_the_old_checkpoint_and_says_so(data, tmp_path, caps
     assert again.resumed_from == 20 and again.steps == 40
 
 
+def test_fit_logs_that_cannot_be_written_are_said_once_and_stop_no_training(data, tmp_path, capsys):
+    (tmp_path / "logs").write_text("where TensorBoard's directory would be")
+    settings = {"tensorboard": True, "log_every_steps": 5}
+    result = Trainer(config(tmp_path, epochs=1, **settings), build_dense, data, eval=data).fit()
+    assert result.steps == 20 and result.checkpoint
+    assert capsys.readouterr().err.count("values of step 5 were not written") == 1
+
+
 def test_fit_warm_start_takes_weights_over(data, tmp_path):
     first = Trainer(config(tmp_path / "a", epochs=3), build_dense, data, eval=data).fit()
     from trainers.checkpoints.checkpoint import load_checkpoint
@@ -181,6 +190,9 @@ def test_config_bad_value_is_named(tmp_path, key, bad):
 def test_config_nested_settings_are_taken_as_mappings_and_held_to_their_names(tmp_path):
     made = config(tmp_path, checkpoint={"every_steps": 5}, learning_rate=0.01, early_stopping={"metric": "auc"})
     assert made.checkpoint == CheckpointConfig(every_steps=5) and made.learning_rate == LearningRate(peak=0.01)
+    # As --set and a pipeline file give it.
+    given = {"directory": str(tmp_path), "global_batch_size": 32, "epochs": 2, "learning_rate": 0.01}
+    assert decode(TrainerConfig, given).learning_rate == LearningRate(peak=0.01)
     with pytest.raises(ConfigError, match=r"early_stopping\.metrik: unknown key; did you mean 'metric'"):
         config(tmp_path, early_stopping={"metrik": "auc"})
     with pytest.raises(ConfigError, match=r"checkpoint\.every_steps: got '5'; expected a whole number"):

@@ -35,3 +35,15 @@ def test_wandb_offline_run_goes_on_after_a_restart(tmp_path, monkeypatch):
     parts = [next(path.glob("*.wandb")).read_bytes() for path in runs]
     for part, evaluation in zip(parts, result.history, strict=True):
         assert b"eval/loss" in part and json.dumps(evaluation["loss"]).encode() in part
+
+
+@pytest.mark.parametrize(
+    "name", ["train/recall@5", "train/f1(macro)", "train/a//b", "train/./b", "eval/größe: 1", "x" * 300]
+)
+def test_names_of_metrics_are_those_that_mlflow_takes(name):
+    validation = pytest.importorskip("mlflow.utils.validation", reason="MLflow is not installed: pip install mlflow")
+    from trainers.callbacks.mlflow_tracker import mlflow_name
+
+    for check in (validation._validate_metric_name, validation._validate_param_name):
+        check(mlflow_name(name))
+    assert mlflow_name("train/loss") == "train/loss"
