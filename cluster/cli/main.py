@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
-from cluster.cli.terminal import harmless_terminal, print_anywhere
+from cluster.cli.terminal import harmless_terminal, is_unread, print_anywhere
 from engine.core import environment, exit_codes, run_log
 from engine.core.errors import FullpassError, NotMet
 from engine.core.own_packages import check_path
@@ -128,10 +128,12 @@ def _work(words: list[str], debug: bool) -> int:
     except FullpassError as error:
         source = error.__cause__ if isinstance(error.__cause__, FullpassError) else error  # a step's, of a pipeline's
         return _fail(str(error), source.exit_code, debug, kind="" if isinstance(source, NotMet) else "error: ")
-    except BrokenPipeError:  # `fullpass logs | head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and is_unread(
+            sys.stdout
+        ):  # `fullpass logs | head`: the reader has what it wanted
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         return _fail(str(error), exit_codes.FAILED, debug)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
@@ -205,11 +207,11 @@ def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:
     """Says in one line what went wrong, and returns the exit code; called while the exception is handled."""
     if debug:
         # Of the libraries' exceptions too, from which ours came: they show URIs as they are.
-        print(visible(redact(traceback.format_exc())), end="", file=sys.stderr)
+        run_log.print_line(visible(redact(traceback.format_exc())).rstrip("\n"), sys.stderr)
     line = f"{kind}{' '.join(message.split())}"
     log = run_log.log_path()
     run_log.record(line, logging.ERROR, sys.exc_info()[1])
-    print(visible(redact(f"fullpass: {line}{f'; log {log}' if log else ''}")), file=sys.stderr, flush=True)
+    run_log.print_line(visible(redact(f"fullpass: {line}{f'; log {log}' if log else ''}")), sys.stderr)
     return code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import select
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from typing import Any, TextIO, cast
 from engine.core.own_packages import PACKAGES
 from engine.core.text_encoding import visible
 
-__all__ = ["harmless_terminal", "print_anywhere"]
+__all__ = ["harmless_terminal", "is_unread", "print_anywhere"]
 
 
 def print_anywhere() -> None:
@@ -21,6 +22,16 @@ def print_anywhere() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def is_unread(stream: TextIO) -> bool:
+    """Returns whether a stream is a pipe or connection that nobody reads any more: a `BrokenPipeError` may be of another one."""
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)  # errors are always told
+    except (AttributeError, OSError, ValueError):  # closed, or nothing of the system's
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 @contextlib.contextmanager

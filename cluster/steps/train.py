@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from engine.core.errors import ConfigError
 from trainers.config.config import TrainerConfig
 
 if TYPE_CHECKING:
@@ -71,5 +72,17 @@ def run(
         data,
         eval=eval,
         transform_graph=graph,
-        callbacks=[*(user_function(module, config.callbacks)() if config.callbacks else ()), *callbacks],
+        callbacks=[*_callbacks_of(module, config.callbacks), *callbacks],
     ).fit()
+
+
+def _callbacks_of(module: str, name: str | None) -> list[Any]:
+    """Returns the callbacks that a function of the user's module makes, none without one."""
+    from cluster.user_code.module import user_function
+
+    if name is None:
+        return []
+    made = user_function(module, name)()
+    if not isinstance(made, (list, tuple)):
+        raise ConfigError(f"callbacks: {name} of {module} returned {type(made).__name__}; return a list of callbacks")
+    return list(made)

@@ -54,10 +54,10 @@ def load_user_module(path: str | Path) -> ModuleType:
         exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # nosec B102 - the user's own module
     except BaseException as error:
         del sys.modules[name]
-        if not isinstance(error, (Exception, SystemExit)):
+        if not isinstance(error, Exception | SystemExit):
             raise
         hint = "; an __init__.py beside it makes a package of its directory" if "no known parent" in str(error) else ""
-        raise ConfigError(f"{path}{_line_in(error, file)}: {type(error).__name__}: {error}{hint}") from error
+        raise ConfigError(f"{path}{_line_in(error, file)}: {_said(error)}{hint}") from error
     _pickle_by_value(module)
     return module
 
@@ -113,9 +113,22 @@ class _Named:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self._function(*args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a KeyboardInterrupt goes on
             where = f"{self._path}{_line_in(error, Path(self._path).resolve())}"
-            raise ConfigError(f"{where}: {self.__name__} raised {type(error).__name__}: {error}") from error
+            raise ConfigError(f"{where}: {self.__name__} raised {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    """Returns what an error of the user's code says.
+
+    sys.exit() there is one, too: the whole command would end with its code, 0 among them, and nothing done.
+    """
+    if isinstance(error, SystemExit):
+        return (
+            f"SystemExit({error.code!r}): the file is imported and its functions are called, so it must not end the process; "
+            'put what it does as a program behind `if __name__ == "__main__":`'
+        )
+    return f"{type(error).__name__}: {error}"
 
 
 def _line_in(error: BaseException, file: Path) -> str:

@@ -75,7 +75,7 @@ class Progress:
             line = self._line(now, note)
             run_log.record(line)
             if not self._silent and self._bar is None:
-                print(line, file=sys.stderr, flush=True)
+                run_log.print_line(line, sys.stderr)
 
     def _line(self, now: float, note: str) -> str:
         rate = self.done / max(now - self._start, 1e-9)

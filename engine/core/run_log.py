@@ -18,7 +18,7 @@ from typing import TextIO
 from engine.core.redaction import redact
 from engine.core.text_encoding import visible
 
-__all__ = ["KEPT", "begin", "in_step", "log_path", "record", "recording", "tell"]
+__all__ = ["KEPT", "begin", "in_step", "log_path", "print_line", "record", "recording", "tell"]
 
 KEPT = 20  # log files of earlier runs and this one in a directory
 # What the packages log themselves; all other loggers are of libraries, whose news (INFO) are not about the run.
@@ -43,8 +43,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "told", False):
-            with contextlib.suppress(OSError, ValueError):  # stderr is closed: the work goes on
-                print(self.format(record), file=sys.stderr, flush=True)
+            print_line(self.format(record), sys.stderr)
 
 
 class _State:
@@ -90,7 +89,7 @@ def begin(directory: str | os.PathLike[str]) -> Path | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "x", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115 closed by the handler
     except OSError as error:
-        print(f"no log file in {directory}: {error.strerror or error}", file=sys.stderr, flush=True)
+        print_line(f"no log file in {directory}: {error.strerror or error}", sys.stderr)
         return None
     if not _State.handlers:
         # Python's handler of last resort, which shows warnings, works only while there is no other.
@@ -135,9 +134,30 @@ def in_step(name: str) -> Iterator[None]:
 
 def tell(text: str) -> None:
     """Prints a line to stderr, with credentials hidden, and keeps it in the log file."""
-    print(visible(redact(text)), file=sys.stderr, flush=True)
+    print_line(visible(redact(text)), sys.stderr)
     for line in text.splitlines():
         record(line)
+
+
+def print_line(text: str, stream: TextIO | None) -> None:
+    """Prints a line about work that goes on, whether or not anybody reads it: `fullpass train ... 2>&1 | head` trains to its end.
+
+    Args:
+        text: the line.
+        stream: standard output or error as it is at that moment; None where it is closed.
+    """
+    if stream is None:
+        return
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        # What is buffered would be tried again at the next line and at the end of the process, and fail again.
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+    except (OSError, ValueError):  # a full disk below a file, a closed stream
+        pass
 
 
 def record(text: str, level: int = logging.INFO, error: BaseException | None = None) -> None:

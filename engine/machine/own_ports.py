@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from engine.core.environment import OWN_PORTS
+from engine.core.run_log import print_line
 
 __all__ = ["own_ports_env"]
 
@@ -59,4 +60,4 @@ def _warn(whose: str, ports: str) -> None:
         f"{whose}'s ports{ports} listen on all interfaces, and who reaches them may run code as this user ({why}). "
         "Close them to other machines with a firewall, or install Fullpass from a wheel for Linux; see docs/security.md"
     )
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    print_line(f"warning: {text}", sys.stderr)

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from engine.core.exit_codes import INTERRUPTED, PREEMPTED
+from engine.core.run_log import print_line
 
 __all__ = ["Preempted", "StopRequest"]
 
@@ -48,7 +49,7 @@ class StopRequest:
         if number == signal.SIGINT:
             self.exit_code = INTERRUPTED
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            print("stops and saves after this call; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+            print_line("stops and saves after this call; Ctrl-C again stops at once", sys.stderr)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.core import environment, exit_codes
 from engine.core.errors import ConfigError
+from engine.core.run_log import print_line
 from engine.machine.logged_process import LoggedProcess, await_all, stop_all
 from trainers.supervision.failure_line import failure_in
 from trainers.supervision.local_cluster import LocalCluster
@@ -165,7 +166,7 @@ def run_local_group(
             if code is not None:
                 if code in (exit_codes.FAILED, *exit_codes.FINAL):
                     why = group.failure() or f"exit code {code}"
-                    print(f"fullpass: error: {why}; logs in {log_dir}", file=sys.stderr, flush=True)
+                    print_line(f"fullpass: error: {why}; logs in {log_dir}", sys.stderr)
                 return code
             if asked:
                 group.stop()
@@ -188,5 +189,5 @@ def _repeat_progress(log: Path, seen: int) -> int:
                 break
             seen += len(line)
             if line.startswith(b"train: "):
-                print(line.decode(errors="replace").rstrip(), file=sys.stderr, flush=True)
+                print_line(line.decode(errors="replace").rstrip(), sys.stderr)
     return seen

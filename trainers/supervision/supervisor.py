@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.core.environment import GENERATION
 from engine.core.exit_codes import PREEMPTED
+from engine.core.run_log import print_line
 from trainers.rendezvous.group_state import GroupPolicy, GroupState
 from trainers.rendezvous.handshake import NoWelcome, connect
 from trainers.rendezvous.json_lines import BadMessage, LineConnection
@@ -152,11 +153,7 @@ class _Supervisor:
         return Rendezvous(_interface(host), port, state, config.run_id, config.secret, self._say)
 
     def _say(self, text: str) -> None:
-        print(
-            f"{time.strftime('%H:%M:%S')} supervisor {self._task.type} {self._task.index}: {text}",
-            file=sys.stderr,
-            flush=True,
-        )
+        print_line(f"{time.strftime('%H:%M:%S')} supervisor {self._task.type} {self._task.index}: {text}", sys.stderr)
 
     def _connect(self) -> None:
         patience = self._config.policy.rejoin_timeout_s

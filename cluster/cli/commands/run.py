@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from engine.core.run_log import begin, record
+from engine.core.run_log import begin, print_line, record
 
 DESCRIPTION = "Run a pipeline: each step whose configuration, code or inputs changed since it was last finished."
 
@@ -116,5 +117,5 @@ def _track(work_dir: str, target: str, name: str, page: Path | None) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    print_line(line, sys.stdout)
     record(line)

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from cluster.cli.data_flags import add_data_flags
-from engine.core.run_log import begin, record, show_more
+from engine.core.run_log import begin, print_line, record, show_more
 
 if TYPE_CHECKING:
     from cluster.steps.train import TrainConfig
@@ -150,7 +150,7 @@ def _run_group(args: argparse.Namespace, target: list[str]) -> int:
     from trainers.supervision.local_group import run_local_group
 
     logs = "fullpass-workers" if paths.is_remote(args.directory) else paths.join(args.directory, "workers")
-    print(f"{args.workers} workers, {args.ps} parameter servers; logs in {logs}", file=sys.stderr)
+    print_line(f"{args.workers} workers, {args.ps} parameter servers; logs in {logs}", sys.stderr)
     code = run_local_group(args.workers, target, logs, num_ps=args.ps, show_progress=True)
     result = paths.join(args.directory, "result.json")
     if code == 0 and paths.exists(result):
@@ -159,7 +159,7 @@ def _run_group(args: argparse.Namespace, target: list[str]) -> int:
     if code in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED):
         saved = latest_checkpoint(args.directory)
         where = f"the last checkpoint is {saved}" if saved else "nothing was saved yet"
-        print(f"stopped; {where}; the same command goes on from there", file=sys.stderr)
+        print_line(f"stopped; {where}; the same command goes on from there", sys.stderr)
     return code
 
 

@@ -160,6 +160,36 @@ def test_closed_pipe_is_no_error(tmp_path):
     assert process.stderr.read() == b""
 
 
+def test_work_goes_on_where_nobody_reads_its_lines_and_another_broken_pipe_is_an_error(tmp_path):
+    code = (
+        "import sys, types, cluster.cli.main as m\n"
+        "from engine.core.run_log import print_line, tell\n"
+        "def work(args):\n"
+        "    sys.stdin.readline()\n"
+        "    for i in range(3):\n        tell(f'line {i}')\n        print_line(f'step {i}', sys.stdout)\n"
+        "    open(sys.argv[1], 'w').write('done')\n"
+        "    if len(sys.argv) > 2:\n        raise BrokenPipeError(32, 'a worker is gone')\n"
+        "m.importlib.import_module = lambda n: types.SimpleNamespace(add_arguments=lambda p: None, run=work)\n"
+        "sys.exit(m.main(['run']))"
+    )
+
+    def ended(path, *more, unread):
+        words = [sys.executable, "-c", code, str(path), *more]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe)
+        if unread:
+            process.stdout.close()
+            process.stderr.close()
+        process.stdin.write(b"go on\n")
+        process.stdin.close()
+        said = b"" if unread else process.stdout.read() + process.stderr.read()
+        return process.wait(timeout=60), path.read_text(), said
+
+    assert ended(tmp_path / "a", unread=True)[:2] == (0, "done")
+    code_of_error, text, said = ended(tmp_path / "b", "fail", unread=False)
+    assert (code_of_error, text) == (1, "done") and b"a worker is gone" in said
+
+
 def test_bench_compares_on_the_same_records(tmp_path, capsys):
     import json
 

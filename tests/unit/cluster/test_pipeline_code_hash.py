@@ -113,6 +113,15 @@ def test_user_function_error_names_file_line_and_function(tmp_path):
         user_function(path, "broken")({})
 
 
+def test_user_function_that_ends_the_process_is_an_error(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def build_model(context):\n    raise SystemExit(0)\n")
+    with pytest.raises(
+        ConfigError, match=r"mine\.py:2: build_model raised SystemExit\(0\): .*must not end the process"
+    ):
+        user_function(path, "build_model")(None)
+
+
 def test_user_function_absent_lists_those_there(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from math import floor\ndef preprocess():\n    pass\n")
@@ -121,7 +130,15 @@ def test_user_function_absent_lists_those_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("def f(:\n", ":1: SyntaxError"), ("import nothing_there\n", ":1: ModuleNotFoundError")]
+    ("text", "expected"),
+    [
+        ("def f(:\n", ":1: SyntaxError"),
+        ("import nothing_there\n", ":1: ModuleNotFoundError"),
+        (
+            "import sys\nsys.exit()\n",
+            r":2: SystemExit\((None|0)\).*if __name__",
+        ),  # else the command ends with 0, nothing done
+    ],
 )
 def test_load_user_module_that_fails_names_the_line(tmp_path, text, expected):
     path = tmp_path / "mine.py"
