@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.core.own_packages import PACKAGES, check_beside
+from engine.core.run_log import tell
 
 __all__ = ["load_user_module", "user_function"]
 
@@ -49,6 +51,7 @@ def load_user_module(path: str | Path) -> ModuleType:
         sys.path.insert(0, str(file.parent))
     if package and str(above) not in sys.path:
         sys.path.insert(1, str(above))
+    here = _working_directory()
     try:
         # Not the loader's exec_module: its byte-code cache takes a file changed within a second, at equal length, for the old one.
         exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # nosec B102 - the user's own module
@@ -58,6 +61,8 @@ def load_user_module(path: str | Path) -> ModuleType:
             raise
         hint = "; an __init__.py beside it makes a package of its directory" if "no known parent" in str(error) else ""
         raise ConfigError(f"{path}{_line_in(error, file)}: {_said(error)}{hint}") from error
+    finally:
+        _go_back(here, path)
     _pickle_by_value(module)
     return module
 
@@ -116,6 +121,23 @@ class _Named:
         except (Exception, SystemExit) as error:  # a KeyboardInterrupt goes on
             where = f"{self._path}{_line_in(error, Path(self._path).resolve())}"
             raise ConfigError(f"{where}: {self.__name__} raised {_said(error)}") from error
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return None
+
+
+def _go_back(directory: str | None, module: str | Path) -> None:
+    """Goes back where the import of a module left: half of the command's files would come to lie elsewhere."""
+    there = _working_directory()
+    if directory is not None and there != directory:
+        os.chdir(directory)
+        tell(
+            f"{module} changes the working directory to {there} while it is imported; it stays {directory}, to which paths refer"
+        )
 
 
 def _said(error: BaseException) -> str:

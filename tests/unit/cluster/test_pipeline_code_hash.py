@@ -1,5 +1,7 @@
 """What changes the hash of a function and what does not."""
 
+import os
+
 import pytest
 
 from cluster.user_code.code_hash import code_hash
@@ -154,3 +156,12 @@ def test_load_user_module_returns_the_same_until_the_file_changes(tmp_path):
     assert load_user_module(path) is first
     path.write_text("A = 2\n")
     assert load_user_module(path).A == 2
+
+
+def test_load_user_module_keeps_the_working_directory(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    path = tmp_path / "mine.py"
+    path.write_text("import os\nos.chdir('there')\n")
+    load_user_module(path)
+    assert os.getcwd() == str(tmp_path) and "changes the working directory to" in capfd.readouterr().err
