@@ -6,12 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras
+from tf_keras.src.engine.compile_utils import MetricsContainer
 
 from trainers.compat.require import require, require_assigned
 
 __all__ = [
     "adds_losses_of_rows",
     "average_variables",
+    "build_metrics",
     "create_weights",
     "input_structure",
     "layer_metrics_of",
@@ -23,6 +25,7 @@ _USE = ">=2.21,<2.22"
 _here = ("tf-keras", tf_keras.__version__)
 require(*_here, tf_keras.optimizers.legacy.Optimizer, "_create_all_weights", use=_USE)
 require(*_here, tf_keras.layers.Layer, "_flatten_layers", use=_USE)
+require(*_here, MetricsContainer, "_conform_to_outputs", use=_USE)
 require_assigned(*_here, tf_keras.Sequential, "_nested_inputs", use=_USE)
 require_assigned(*_here, tf_keras.layers.Layer, "_eager_losses", "_losses", use=_USE)
 require_assigned(*_here, tf_keras.optimizers.Optimizer, "_model_variables_moving_average", use=_USE)
@@ -37,6 +40,12 @@ def create_weights(optimizer: Any, variables: list[Any]) -> None:
     """Makes the variables of a legacy optimizer."""
     optimizer.iterations  # noqa: B018 - makes the variable
     optimizer._create_all_weights(variables)
+
+
+def build_metrics(model: Any, predictions: Any, labels: Any) -> None:
+    """Makes the compiled metrics of a model; labels by the names of its outputs stand in their order there, as in each update."""
+    compiled = model.compiled_metrics
+    compiled.build(predictions, compiled._conform_to_outputs(predictions, labels))
 
 
 def losses_of(model: Any) -> list[Any]:

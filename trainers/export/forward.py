@@ -98,7 +98,15 @@ def _is_keras(model: Any) -> bool:
 def variables_of(model: Any) -> list[Any]:
     """Returns the tf.Variables of a model without those of its optimizer, in the model's own order."""
     alone = isinstance(model, tf.Module) and not _is_keras(model)
-    found = [v for _, v, _ in module_variables(model)] if alone else [tf_variable(v) for v in model.variables]
+    found = (
+        [v for _, v, _ in module_variables(model)]
+        if alone
+        else [
+            tf_variable(v)
+            for v in model.variables
+            if hasattr(v, "assign")  # a lookup layer of tf_keras counts its vocabulary among its variables
+        ]
+    )
     optimizer = {id(tf_variable(v)) for v in _optimizer_variables(model)}
     return list({id(v): v for v in found if id(v) not in optimizer}.values())
 

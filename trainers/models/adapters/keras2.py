@@ -28,6 +28,7 @@ class Keras2Adapter(KerasAdapter):
                 f"build_model returned a {type(model).__name__} that is not compiled: call model.compile(optimizer, loss)"
             )
         super().__init__(model, tf_keras)
+        self._own_metrics = overrides(model, tf_keras.Model, "compute_metrics")
         self._set_optimizer(model.optimizer)
 
     def _set_optimizer(self, optimizer: Any) -> None:
@@ -43,11 +44,12 @@ class Keras2Adapter(KerasAdapter):
             predictions = self.model(inputs, training=False)
             self.model.compiled_loss.build(predictions)
             if self.model.compiled_metrics is not None and labels is not None:
-                self.model.compiled_metrics.build(predictions, labels)
+                inside.build_metrics(self.model, predictions, labels)
             self._stepper.build(self.model.trainable_variables)
         own_steps = self.own_train_step or self.own_test_step
         compiled, of_layers = self.model.compiled_metrics, inside.layer_metrics_of(self.model)
-        ours = [*(compiled.metrics if compiled is not None else ()), *of_layers]
+        of_outputs = self.model.compiled_loss.metrics[1:]  # the mean loss of each, where there are several
+        ours = [*of_outputs, *(compiled.metrics if compiled is not None else ()), *of_layers]
         self._metrics = list(self.model.metrics if own_steps else ours)
         self._metrics_of_layers = bool(of_layers)
         for metric in of_layers:
@@ -80,7 +82,10 @@ class Keras2Adapter(KerasAdapter):
         return inside.adds_losses_of_rows(self.model)
 
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
-        self.model.compiled_metrics.update_state(labels, predictions, weights)
+        if self._own_metrics:
+            self.model.compute_metrics(inputs, labels, predictions, weights)
+        else:
+            self.model.compiled_metrics.update_state(labels, predictions, weights)
 
     def apply(self, gradients: Sequence[Any]) -> None:
         self._stepper.apply(gradients, self.model.trainable_variables)
@@ -93,13 +98,15 @@ class Keras2Adapter(KerasAdapter):
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
         optimizer = [v for one in self._optimizers for v in Keras2Optimizer(one).variables]
         return {
-            "model": [(v.name, v) for v in self.model.variables],
+            # A lookup layer counts its vocabulary among its variables.
+            "model": [(v.name, v) for v in self.model.variables if isinstance(v, tf.Variable)],
             "optimizer": [(v.name, v) for v in optimizer],
         }
 
     @property
     def statistics(self) -> list[Any]:
-        return [v for v in self.model.non_trainable_variables if v.dtype.is_floating]
+        found = [v for v in self.model.non_trainable_variables if isinstance(v, tf.Variable)]
+        return [v for v in found if v.dtype.is_floating]
 
     @property
     def metric_variables(self) -> list[Any]:

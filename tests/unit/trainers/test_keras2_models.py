@@ -1,0 +1,83 @@
+"""Models of tf_keras as people write them; the oracle is tf_keras on the same batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine import Dataset
+from trainers import Trainer, TrainerConfig
+from trainers.export import export_saved_model
+
+_STEPS = 3
+
+
+def build(context=None):
+    """Lookup layers inside of the model, outputs as a list, labels by their names, and a metric in `compute_metrics`."""
+    import tensorflow as tf
+    import tf_keras
+
+    layers = tf_keras.layers
+
+    class Counts(tf_keras.Model):
+        def compute_metrics(self, x, y, y_pred, sample_weight):
+            self.mean.update_state(tf.reduce_mean(y_pred[0]))
+            return {**super().compute_metrics(x, y, y_pred, sample_weight), "mean": self.mean.result()}
+
+        @property
+        def metrics(self):
+            return [*super().metrics, self.mean]
+
+    tf_keras.utils.set_random_seed(1)
+    text, size = layers.Input((), dtype="string", name="text"), layers.Input((1,), name="size")
+    words = layers.TextVectorization(max_tokens=20, output_sequence_length=4, vocabulary=[f"t{i}" for i in range(9)])
+    hidden = layers.GlobalAveragePooling1D()(layers.Embedding(20, 4)(words(text)))
+    hidden = layers.Concatenate()([hidden, size])
+    outputs = [layers.Dense(1, "sigmoid", name="y")(hidden), layers.Dense(1, name="z")(hidden)]
+    model = Counts({"text": text, "size": size}, outputs)
+    model.mean = tf_keras.metrics.Mean(name="mean")
+    losses = {"z": "mse", "y": "binary_crossentropy"}
+    model.compile(tf_keras.optimizers.SGD(0.1), losses, metrics={"y": ["accuracy"], "z": ["mae"]})
+    return model
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Dataset:
+    rng = np.random.default_rng(1)
+    columns = {
+        "text": [" ".join(f"t{j}" for j in rng.integers(0, 9, 1 + i % 4)) for i in range(100)],
+        "size": rng.uniform(1, 2, 100).astype(np.float32),
+        "y": rng.integers(0, 2, 100),
+        "z": rng.normal(size=100).astype(np.float32),
+    }
+    path = tmp_path_factory.mktemp("data") / "x.parquet"
+    pq.write_table(pa.table(columns), path)
+    return Dataset.open(str(path))
+
+
+def test_lookup_layers_list_outputs_and_compute_metrics_equal_tf_keras(data, tmp_path):
+    import tensorflow as tf
+
+    settings = {"label": ["y", "z"], "global_batch_size": 20, "steps": _STEPS, "eval_batch_size": 40}
+    config = TrainerConfig(directory=str(tmp_path / "run"), tensorboard=False, **settings)
+    ours = Trainer(config, build, data, eval=data).fit()
+    theirs, feed = build(), data.feed(global_batch_size=20, seed=0)
+    split = lambda batch: ({k: batch[k] for k in ("text", "size")}, {k: batch[k] for k in ("y", "z")})
+    for x, y in feed.dataset().take(_STEPS).map(feed.unpack).map(split):
+        theirs.train_on_batch(x, y)
+    theirs.reset_metrics()
+    for mine, other in zip(ours.model.trainable_weights, theirs.trainable_weights, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
+    rows = data.read_batches(100).__next__().to_pydict()
+    x = {"text": tf.constant(rows["text"]), "size": tf.constant(rows["size"])[:, None]}
+    y = {"y": tf.constant(rows["y"]), "z": tf.constant(rows["z"])}
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(40)
+    expected = theirs.evaluate(batches, verbose=0, return_dict=True)
+    assert {"y_loss", "z_loss", "y_accuracy", "z_mae", "mean"} < set(expected)
+    assert {name: ours.eval_metrics[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    spec = {"text": tf.io.FixedLenFeature([], tf.string), "size": tf.io.FixedLenFeature([1], tf.float32)}
+    path = export_saved_model(ours.model, str(tmp_path / "out"), raw_feature_spec=spec, label=["y", "z"])
+    answer = tf.saved_model.load(str(path)).signatures["raw_features"](**x)
+    np.testing.assert_allclose(answer["output_0"], ours.model(x)[0], rtol=1e-6)
