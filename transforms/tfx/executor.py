@@ -71,7 +71,7 @@ def _their_code() -> Any:
     return code
 
 
-exec(_their_code(), globals())  # noqa: S102 - TFX's own code
+exec(_their_code(), globals())  # noqa: S102  # nosec B102 - TFX's own code
 tft_beam = _namespace()
 standard_component_specs: Any = globals()["standard_component_specs"]
 _Processor: Any = globals()["TransformProcessor"]
