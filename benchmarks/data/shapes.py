@@ -30,14 +30,14 @@ def _lists(rng: np.random.Generator, rows: int, longest: int, values: Callable[[
 
 def string_heavy() -> dict[str, pa.Array]:
     """60 columns of short texts and two of numbers."""
-    rng, rows = np.random.default_rng(60), 20_000
+    rng, rows = np.random.default_rng(60), 10_000
     columns = {f"s{i}": _texts(rng, rows, 4, 24) for i in range(60)}
     return columns | {f"i{i}": _numbers(rng.integers(0, 1000, rows)) for i in range(2)}
 
 
 def wide() -> dict[str, pa.Array]:
     """2,000 columns of numbers."""
-    rng, rows = np.random.default_rng(2000), 1000
+    rng, rows = np.random.default_rng(2000), 500
     floats = {f"f{i}": _numbers(rng.standard_normal(rows, np.float32)) for i in range(1000)}
     return floats | {f"i{i}": _numbers(rng.integers(0, 10 ** (1 + i % 6), rows)) for i in range(1000)}
 
