@@ -42,6 +42,8 @@ def find_input(trace: Any, tensor: tf.Tensor, *, allow_column: bool = True) -> C
     cast = None
     current = tensor
     while current.op.type in _KEEP_VALUES or (current.op.type == "Cast" and cast is None):
+        if _waits(current.op):
+            return named
         if current.op.type == "Cast":
             source = current.op.inputs[0].dtype
             if (source, current.dtype) not in (
@@ -61,3 +63,12 @@ def find_input(trace: Any, tensor: tf.Tensor, *, allow_column: bool = True) -> C
     if component != values_at:
         return named
     return ColumnInput(feature=feature, cast=cast)
+
+
+def _waits(operation: tf.Operation) -> bool:
+    """Returns whether an operation of the user's comes after others by a control dependency: an assertion must run on all records."""
+    if not operation.control_inputs:
+        return False
+    frames = list(operation.traceback.get_user_frames()) if operation.traceback is not None else []
+    # TFT's own compare the shapes of values and weights: no reason to leave the columns.
+    return not (frames and "tensorflow_transform" in frames[-1].filename)

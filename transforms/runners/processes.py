@@ -13,6 +13,7 @@ import queue
 import secrets
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +59,7 @@ class WorkerProcesses:
                 [sys.executable, "-m", "transforms.runners.process_worker", address, str(self._count)],
                 stdin=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for this process, which ends them
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(_module_path())},
             )
             stack.callback(process.wait)
             assert process.stdin is not None
@@ -136,6 +137,17 @@ def shared_memory(least_bytes: int = _LEAST_SHARED_BYTES) -> str | None:
         return None
     room = os.statvfs(_SHARED_MEMORY)
     return _SHARED_MEMORY if room.f_bavail * room.f_frsize >= least_bytes else None
+
+
+def _module_path() -> list[str]:
+    """Returns this process's path of modules, Python's own first.
+
+    The directory of a user's module comes first here, where Python's modules are imported already: in a new process its `random.py`
+    would be everybody's.
+    """
+    library = sysconfig.get_path("stdlib")
+    own = (library, sysconfig.get_path("platstdlib"), os.path.join(library, "lib-dynload"))
+    return [*own, *(each for each in sys.path if each and each not in own)]
 
 
 def _ask(connection: Connection, request: tuple[Any, ...], count: Callable[[int], None]) -> Any:

@@ -67,6 +67,12 @@ def test_a_long_tmpdir_has_room_for_states_and_the_socket_is_elsewhere(tmp_path,
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     monkeypatch.setattr("transforms.runners.processes.shared_memory", lambda: None)
+    for name in (
+        "random",
+        "queue",
+    ):  # as a user may name what lies beside the module, whose directory is first on the path
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not Python's')")
+    monkeypatch.syspath_prepend(str(tmp_path))
     plan = AnalysisPass(analyzers=(), function=None, source=None)
     with WorkerProcesses(plan, _Fails(), 1) as workers:
         assert workers._directory.startswith(str(long))

@@ -102,6 +102,11 @@ def _one_hot(inputs):
     return {"hot": tf.one_hot(ids, tf.cast(tf.reduce_max(ids), tf.int32))}
 
 
+def _less(inputs):
+    with tf.control_dependencies([tf.debugging.assert_less(inputs["x"], 3.0)]):
+        return {"z": tft.scale_to_z_score(tf.identity(inputs["x"]))}
+
+
 def _in_a_branch(inputs):
     x = inputs["x"]
     return {"z": tf.cond(tf.reduce_sum(x) > 0, lambda: tft.scale_to_0_1(x), lambda: x)}
@@ -124,6 +129,7 @@ _FAILING = {
         "calls an analyzer inside of a tf.function",
     ),
     "analyzer in a branch": (_in_a_branch, "calls an analyzer inside of a tf.function, a branch"),
+    "assertion": (_less, "failed in TensorFlow at operation .*assertion failed"),
     "tuple": (lambda inputs: (inputs["x"],), "must return a dict .* returned a tuple"),
     "nested": (lambda inputs: {"a": {"b": inputs["x"]}}, "returned a dict as output 'a'"),
     "number": (lambda inputs: {"x": inputs["x"], "c": 5}, "returned a int as output 'c', not a tensor"),
