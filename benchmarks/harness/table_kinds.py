@@ -154,14 +154,19 @@ def _rows_a_request(entries: Sequence[Entry]) -> list[str]:
         "two processes",
         "the model alone",
         "two over one",
+        "cores that one took",
+        "two, of what all cores can",
         "two, of the model's rate",
-        "µs of processor time a row: server, model",
+        "µs of processor time a row: one, two, client, model",
     )
     for found in (entry["extra_info"]["rows_a_request"] for entry in entries):
         for each in found:
             rates = [_whole(each[name]) for name in ("one_process", "two_processes", "model_alone")]
-            cpu = f"{number_text(each['server_cpu_us'])}, {number_text(each['model_cpu_us'])}"
-            gains = (_share(each["growth"]), _share(each["share_of_model"]))
+            # Results of before these were noted lack some.
+            figures = {name: number_text(value) for name, value in each.items() if isinstance(value, int | float)}
+            cpu = ", ".join(figures.get(f"{name}_cpu_us", "–") for name in ("one", "server", "client", "model"))
+            cores = [figures.get(name, "–") for name in ("cores_of_one", "share_of_ceiling")]
+            gains = (_share(each["growth"]), *cores, _share(each["share_of_model"]))
             lines.append(_row(str(each["rows"]), *rates, *gains, cpu))
     return lines
 

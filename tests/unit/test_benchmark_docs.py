@@ -153,7 +153,8 @@ def test_serving_within_a_latency_and_rows_a_request_are_tables(tmp_path):
         "growth": [1.667, 1.5, 1.8],
         "share_of_model": 0.25,
     }  # the second as it was kept before: without its spread
-    found = [{"rows": 16, **each, "server_cpu_us": 100.0, "model_cpu_us": 16.0}]
+    each |= {"one_cpu_us": 90.0, "server_cpu_us": 100.0, "client_cpu_us": 10.0, "model_cpu_us": 16.0}
+    found = [{"rows": 16, **each, "cores_of_one": 0.81, "share_of_ceiling": 0.825}]
     entries = [
         {"name": name, "fullname": f"x/test_serve.py::{name}", "extra_info": extra, "stats": {"rounds": 1}}
         for name, extra in (("test_a", rates), ("test_b", {"rows_a_request": found}))
@@ -163,7 +164,7 @@ def test_serving_within_a_latency_and_rows_a_request_are_tables(tmp_path):
     (tmp_path / "machine" / "serve.json").write_text(json.dumps({**content, "benchmarks": entries}))
     made = rendered("<!-- bench: serve -->\nold\n<!-- /bench -->\n", tmp_path)
     assert "| a request | a peer | 12,000 (48) | 1,500 (8) |" in made, "one search each is no ratio"
-    assert "| 16 | 9,000 | 15,000 | 60,000 | 1.67 (1.50 to 1.80) | – | 100, 16.0 |" in made
+    assert "| 16 | 9,000 | 15,000 | 60,000 | 1.67 (1.50 to 1.80) | 0.81 | 0.82 | – | 90.0, 100, 10.0, 16.0 |" in made
 
 
 def test_instructions_a_record_are_those_of_the_guard():

@@ -164,7 +164,10 @@ def test_rest_rows_a_request(benchmark, ours, tmp_path, size):
 
 @pytest.mark.full
 def test_rows_a_second_of_one_and_two_processes_beside_the_model_alone(benchmark, root, tmp_path):
-    """By rows a request; the three are measured in turn, and the client takes its part of the same processors."""
+    """By rows a request; the three are measured in turn, and the client's processor time a row is noted: it has the same processors.
+
+    Servers and client can take no more than all cores: the two processes' share of that ceiling says how much more growth there could be.
+    """
     import tensorflow as tf
 
     from trainers.serving.server import ModelConfig, ServeConfig
@@ -188,26 +191,33 @@ def test_rows_a_second_of_one_and_two_processes_beside_the_model_alone(benchmark
         started(ServeConfig(models=models, grpc_port=None, rest_port=0, processes=1)) as one,
         started(ServeConfig(models=models, grpc_port=None, rest_port=0, processes=2)) as two,
     ):
-        its = [psutil.Process(pid) for pid in two.pids]
+        servers = [(each.config.rest_port or 0, [psutil.Process(pid) for pid in each.pids]) for each in (one, two)]
+
+        def served(port: int, processes: list[psutil.Process], size: int) -> tuple[float, float, float]:
+            """Rows a second; processor seconds a row of the server and of the client."""
+            before = processor_seconds(processes)
+            seen = load(port, tmp_path, 16, 1.0, size)
+            count = seen.requests * size
+            return seen.rate * size, (processor_seconds(processes) - before) / count, seen.client_cpu_s / count
+
         for size in ROWS:
-            rounds = []
-            for _ in range(PAIRS):
-                first = load(one.config.rest_port or 0, tmp_path, 16, 1.0, size)
-                before = processor_seconds(its)
-                second = load(two.config.rest_port or 0, tmp_path, 16, 1.0, size)
-                used = (processor_seconds(its) - before) / second.requests / size
-                rounds.append((first.rate * size, second.rate * size, *own(), used))
-            one_rate, two_rate, own_rate, own_cpu, used = (statistics.median(column) for column in zip(*rounds))
+            rounds = [(*served(*servers[0], size), *served(*servers[1], size), *own()) for _ in range(PAIRS)]
+            columns = map(statistics.median, zip(*rounds))
+            one_rate, one_cpu, _, two_rate, two_cpu, client_cpu, own_rate, own_cpu = columns
             found.append(
                 {
                     "rows": size,
                     "one_process": round(one_rate),
                     "two_processes": round(two_rate),
                     "model_alone": round(own_rate),
-                    "growth": median_least_greatest([each[1] / each[0] for each in rounds]),
-                    "share_of_model": median_least_greatest([each[1] / each[2] for each in rounds]),
-                    "server_cpu_us": round(1e6 * used, 3),
+                    "growth": median_least_greatest([each[3] / each[0] for each in rounds]),
+                    "share_of_model": median_least_greatest([each[3] / each[6] for each in rounds]),
+                    "one_cpu_us": round(1e6 * one_cpu, 3),
+                    "server_cpu_us": round(1e6 * two_cpu, 3),
+                    "client_cpu_us": round(1e6 * client_cpu, 3),
                     "model_cpu_us": round(1e6 * own_cpu, 3),
+                    "cores_of_one": round(one_rate * one_cpu, 3),
+                    "share_of_ceiling": round(two_rate * (two_cpu + client_cpu) / (os.cpu_count() or 1), 3),
                 }
             )
         port = two.config.rest_port or 0
