@@ -4,6 +4,8 @@ import base64
 import http.client
 import io
 import json
+import os
+import socket
 import ssl
 import urllib.request
 
@@ -103,16 +105,33 @@ def test_mutual_tls_traces_and_access_log(root, tmp_path, capfd):
                 other.load_cert_chain(pair[1], pair[0])
             with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
                 _post(server.config.rest_port, other, _body(values))
+
+        def shown(port):
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
+                with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+                    return connection.getpeercert(binary_form=True)
+
+        renewed_key, renewed_certificate = ours.issue("renewed")
+        before = ssl.PEM_cert_to_DER_cert(server_certificate.read_text())
+        renewed = ssl.PEM_cert_to_DER_cert(renewed_certificate.read_text())
+        ports = (server.config.rest_port, server.config.grpc_port)
+        os.replace(renewed_key, server_key)  # of which the certificate is not yet: the old pair stays
+        assert [shown(port) for port in ports] == [before] * 2 != [renewed] * 2
+        os.replace(renewed_certificate, server_certificate)
+        for port in ports:
+            eventually(lambda port=port: shown(port) == renewed, "the renewed certificate is shown")
+        assert _post(server.config.rest_port, context, _body(values))[0] == 200
+        stub(client_key, client_certificate).Predict(_request(values))
         with pytest.raises((ConnectionError, http.client.HTTPException)):  # no TLS at all
             plain = http.client.HTTPConnection("127.0.0.1", server.config.rest_port, timeout=5)
             plain.request("GET", "/v1/models/m")
             plain.getresponse()
     spans = [json.loads(line) for line in (tmp_path / "spans.jsonl").read_text().splitlines()]
-    assert [span["context"]["trace_id"] for span in spans] == [f"0x{TRACE}"] * 2
+    assert [span["context"]["trace_id"] == f"0x{TRACE}" for span in spans] == [True, True, False, False]
     assert all(span["attributes"] | {"model": "m", "version": 1, "rows": 2} == span["attributes"] for span in spans)
     logged = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     assert [(line["status"], line["rows"]) for line in logged if line["status"] != "OK"] == [("INVALID_ARGUMENT", 0)]
-    assert [line["rows"] for line in logged if line["status"] == "OK"] == [2, 2]
+    assert [line["rows"] for line in logged if line["status"] == "OK"] == [2] * 4
 
 
 def test_an_open_address_without_any_guard_is_refused(root):

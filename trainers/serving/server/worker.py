@@ -95,7 +95,7 @@ async def start_grpc(config: ServeConfig, core: Any) -> Any:
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
     from trainers.serving.server.doors.grpc_server import add_services
-    from trainers.serving.server.doors.token_check import TokenCheck
+    from trainers.serving.server.doors.guards import TokenCheck, grpc_credentials
 
     limit = config.limits.request_bytes
     options = [
@@ -118,10 +118,7 @@ async def start_grpc(config: ServeConfig, core: Any) -> Any:
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     address = f"[{config.host}]:{config.grpc_port}" if ":" in config.host else f"{config.host}:{config.grpc_port}"
     if config.tls_key and config.tls_certificate:
-        pair = (Path(config.tls_key).read_bytes(), Path(config.tls_certificate).read_bytes())
-        authority = Path(config.client_ca).read_bytes() if config.client_ca else None
-        credentials = grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
-        server.add_secure_port(address, credentials)
+        server.add_secure_port(address, grpc_credentials(config))
     else:
         server.add_insecure_port(address)
     await server.start()
@@ -135,6 +132,7 @@ async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[
 
     import uvicorn
 
+    from trainers.serving.server.doors.guards import follow_certificates
     from trainers.serving.server.doors.predict_protocol import predict_protocol
     from trainers.serving.server.doors.rest import application
 
@@ -162,6 +160,11 @@ async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[
         if task.done():
             task.result()
         await asyncio.sleep(0.01)
+    if settings.ssl is not None:
+        # A task that nobody holds may be collected.
+        server.certificates = asyncio.create_task(  # type: ignore[attr-defined]
+            follow_certificates(config, settings.ssl, lambda: server.should_exit)
+        )
     return server, task
 
 
