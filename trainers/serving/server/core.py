@@ -193,8 +193,9 @@ class Core:
             self._access_log.note(model, "OK", version=version.number, rows=rows, seconds=seconds)
             if span is not None:
                 span.set_attributes({"version": version.number, "rows": rows})
-            if self._recorder is not None and wanted.examples_input is not None:
-                self._recorder.offer(model, version.number, arrays[wanted.examples_input], outputs)
+            if self._recorder is not None:
+                inputs = arrays if wanted.examples_input is None else arrays[wanted.examples_input]
+                self._recorder.offer(model, version.number, inputs, outputs, version.feature_names)
             return Answer(version, wanted.name, outputs)
 
     @property

@@ -11,7 +11,7 @@ import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.machine.cgroup import free_group_bytes
 from engine.storage import tree
 from trainers.export.card import read_card
 from trainers.export.digest import model_digest
+from trainers.export.feature_names import read_feature_names
 from trainers.serving.golden import check_golden
 from trainers.serving.loading import files_of, load_model
 from trainers.serving.server.config import Limits, ModelConfig
@@ -49,6 +50,7 @@ class LoadedVersion:
         signatures: by name.
         graph: its `SavedModel` message, without the graphs.
         loaded: keeps the model alive.
+        feature_names: of features by those of their tensors, where the two differ.
     """
 
     model: str
@@ -56,6 +58,7 @@ class LoadedVersion:
     signatures: dict[str, Signature]
     definitions: Any
     loaded: Any
+    feature_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def reader(self) -> Any:
@@ -263,7 +266,8 @@ class ServedModel:
             self._check_memory(path)
             loaded, definitions, parsed = load_model(path)
             signatures = signatures_of(loaded, definitions, parsed)
-            version = LoadedVersion(self.config.name, number, signatures, definitions, loaded)
+            names = read_feature_names(path)
+            version = LoadedVersion(self.config.name, number, signatures, definitions, loaded, names)
             check_golden(loaded, path, self.config.golden)
             warm_up(version.signatures, path)
         except Exception as error:  # whatever is wrong with it, the versions before must go on serving

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from engine.storage.atomic import atomic_file
+from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.server.config import ServeConfig
 
 __all__ = ["Recorder"]
@@ -26,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 _SHARD_ROWS = 10_000
 _SHARD_S = 60.0
 _SAY_S = 60.0  # least seconds between two warnings
-_Item = tuple[str, int, Any, Mapping[str, np.ndarray]]
+_Item = tuple[str, int, Any, Mapping[str, str], Mapping[str, np.ndarray]]
 
 
 class Recorder:
@@ -46,12 +47,27 @@ class Recorder:
         self._thread = threading.Thread(target=self._write, daemon=True, name="recorder")
         self._thread.start()
 
-    def offer(self, model: str, version: int, examples: Any, outputs: Mapping[str, np.ndarray]) -> None:
-        """Records a request if its turn comes up."""
+    def offer(
+        self,
+        model: str,
+        version: int,
+        inputs: Any,
+        outputs: Mapping[str, np.ndarray],
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Records a request if its turn comes up.
+
+        Args:
+            model: its name.
+            version: that answered.
+            inputs: serialized examples, or tensors by name, with a row for each of the request's.
+            outputs: the answers.
+            names: of features by those of their tensors, where the two differ.
+        """
         if random.random() >= self._share:  # noqa: S311 - a share of requests
             return
         try:
-            self._queue.put_nowait((model, version, examples, outputs))
+            self._queue.put_nowait((model, version, inputs, names or {}, outputs))
         except queue.Full:
             self._leave_out(1, "the disk is too slow for the share that is recorded")
 
@@ -103,22 +119,54 @@ class Recorder:
             self._leave_out(len(rows), f"{path} could not be written: {error}")
 
 
-def _with_answers(model: str, version: int, examples: Any, outputs: Mapping[str, np.ndarray]) -> list[bytes]:
+def _with_answers(
+    model: str, version: int, inputs: Any, names: Mapping[str, str], outputs: Mapping[str, np.ndarray]
+) -> list[bytes]:
     import tensorflow as tf
 
     rows = []
-    for position, serialized in enumerate(examples):
-        example = tf.train.Example.FromString(serialized)
+    examples = _of_columns(inputs, names) if isinstance(inputs, Mapping) else map(tf.train.Example.FromString, inputs)
+    for position, example in enumerate(examples):
         feature = example.features.feature
         feature["served.model"].bytes_list.value.append(model.encode())
         feature["served.version"].int64_list.value.append(version)
         for name, values in outputs.items():
-            answer = np.ravel(values[position])
-            if answer.dtype.kind == "f":
-                feature[f"served.{name}"].float_list.value.extend(answer.tolist())
-            elif answer.dtype.kind in "iub":
-                feature[f"served.{name}"].int64_list.value.extend(answer.astype(np.int64).tolist())
-            else:
-                feature[f"served.{name}"].bytes_list.value.extend(answer.tolist())
+            _fill(feature[f"served.{name}"], np.ravel(values[position]))
         rows.append(example.SerializeToString())
     return rows
+
+
+def _of_columns(inputs: Mapping[str, np.ndarray], names: Mapping[str, str]) -> list[Any]:
+    """Examples of tensors with rows; a row without values of a feature lacks it, as it lay in the data."""
+    import tensorflow as tf
+
+    columns: dict[str, Any] = {}
+    for name, array in inputs.items():
+        lengths = inputs.get(name + LENGTHS_SUFFIX)
+        if lengths is not None:
+            columns[names.get(name, name)] = np.split(array, np.cumsum(lengths)[:-1])
+        elif name.removesuffix(LENGTHS_SUFFIX) == name or name.removesuffix(LENGTHS_SUFFIX) not in inputs:
+            columns[names.get(name, name)] = array
+    rows = []
+    for values in zip(*columns.values(), strict=True):
+        example = tf.train.Example()
+        for name, value in zip(columns, values):
+            if np.size(value):
+                _fill(example.features.feature[name], np.ravel(value))
+        rows.append(example)
+    return rows
+
+
+def _fill(feature: Any, values: np.ndarray) -> None:
+    if values.dtype.kind in "iub":
+        if values.dtype == np.uint64 and (values >> np.uint64(63)).any():
+            raise ValueError("a number has more than the 63 bits of a feature")
+        feature.int64_list.value.extend(values.astype(np.int64).tolist())
+    elif values.dtype.kind in "OSU":
+        feature.bytes_list.value.extend(values.tolist())
+    else:
+        with np.errstate(over="ignore"):
+            single = values.astype(np.float32)
+        if (np.isinf(single) & np.isfinite(values)).any():
+            raise ValueError("a number is beyond float32, which features have")
+        feature.float_list.value.extend(single.tolist())

@@ -1,0 +1,98 @@
+"""What `--record` writes of each kind of request, and that `stats` and `validate` compare it with the data."""
+
+import asyncio
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+from cluster.cli.main import main
+from engine import Dataset
+from tests.support.served_model import answers, example, metrics, rows, save_version
+from trainers.serving.server import ModelConfig, ServeConfig
+from trainers.serving.server.core import Core
+from trainers.serving.server.observe.recording import Recorder
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """The directory of what was recorded of the same 60 rows, asked in two ways, with its values."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "m").mkdir()
+    version = save_version(folder / "m", 1)
+    (version / "assets.extra").mkdir()
+    names = {"version": 1, "tensors": {"the word": "word", "x": "x"}}
+    (version / "assets.extra" / "feature_names.json").write_text(json.dumps(names))
+    values = rows(60)
+
+    async def ask():
+        model = ModelConfig(name="m", directory=str(folder / "m"))
+        out = str(folder / "requests")
+        core = Core(ServeConfig(models=(model,), record_share=1.0, record_directory=out), metrics())
+        core.load()
+        for at in range(0, 60, 20):
+            part = values[at : at + 20]
+            words = np.array([*[b"a"] * 20, None], object)[:-1]
+            await core.predict("m", {"x": part, "word": words}, signature="raw_features")
+            await core.predict("m", {"": np.array([*map(example, part), None], object)[:-1]}, signature="classes")
+        await core.drain()
+
+    asyncio.run(ask())
+    return folder / "requests", values
+
+
+def test_requests_by_tensors_and_by_examples_are_recorded_with_their_answers(recorded):
+    folder, values = recorded
+    found = {"tensors": [], "examples": []}
+    for file in sorted(folder.glob("*.tfrecord")):
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            feature = tf.train.Example.FromString(record).features.feature
+            found["tensors" if "the word" in feature else "examples"].append(feature)
+    for kind, answer in (("tensors", "served.score"), ("examples", "served.scores")):
+        np.testing.assert_array_equal([each["x"].float_list.value for each in found[kind]], values)
+        got = [each[answer].float_list.value[-1] for each in found[kind]]
+        np.testing.assert_allclose(got, answers(values, 0), rtol=1e-5)
+    assert {each["the word"].bytes_list.value[0] for each in found["tensors"]} == {b"a"}
+
+
+def test_stats_and_validate_compare_it_with_the_data(recorded, tmp_path, capsys):
+    folder, values = recorded
+    for name, data in (("same", values), ("other", values + 5)):
+        with tf.io.TFRecordWriter(str(tmp_path / f"{name}.tfrecord")) as writer:
+            for row in [*data, *data]:
+                writer.write(example(row))
+    requests = str(folder / "*.tfrecord")
+    assert main(["stats", requests, "--out", str(tmp_path / "stats"), "-q"]) == 0
+    asked = ["--feature-spec", str(tmp_path / "x.pbtxt"), "--serving", requests, "--skew", "x=0.05", "-q"]
+    (tmp_path / "x.pbtxt").write_text(
+        'feature { name: "x" type: FLOAT presence { min_fraction: 1 } shape { dim { size: 3 } } }'
+    )
+    assert main(["validate", str(tmp_path / "same.tfrecord"), *asked]) == 0
+    assert main(["validate", str(tmp_path / "other.tfrecord"), *asked]) == 3
+    assert "x" in capsys.readouterr().out
+
+
+def test_tensors_of_every_kind_are_features(tmp_path):
+    left_out = []
+    config = ServeConfig(
+        models=(ModelConfig(name="m", directory="m"),), record_share=1.0, record_directory=str(tmp_path / "out")
+    )
+    recorder = Recorder(config, left_out.append)
+    words = np.array([b"a", b"b", b"c", None], object)[:-1]
+    inputs = {
+        "words": words, "words_row_lengths": np.array([2, 0, 1]), "flag": np.array([True, False, True]),
+        "half": np.array([[0.5, 1]] * 3, np.float16), "wide": np.array([1.5, 2, 3]), "number": np.array([1, 2, 3], np.uint64),
+    }  # fmt: skip
+    recorder.offer("m", 1, inputs, {"y": np.zeros(3)}, {"words": "all words"})
+    for wrong in ({"wide": np.array([1e300])}, {"number": np.array([1 << 63], np.uint64)}, {"scalar": np.array(1.0)}):
+        recorder.offer("m", 1, wrong, {"y": np.zeros(1)})
+    recorder.close()
+    assert left_out == [1, 1, 1], "what has no form as a feature, or no rows, is counted"
+    table = pa.Table.from_batches(Dataset.open(str(tmp_path / "out" / "*.tfrecord")).read_batches()).to_pydict()
+    assert table["all words"] == [[b"a", b"b"], None, [b"c"]] or table["all words"] == [[b"a", b"b"], [], [b"c"]]
+    assert [np.ravel(each).tolist() for each in table["flag"]] == [[1], [0], [1]]
+    assert [np.ravel(each).tolist() for each in table["half"]] == [[0.5, 1.0]] * 3
+    assert [np.ravel(each).tolist() for each in table["number"]] == [[1], [2], [3]]
+    assert "words_row_lengths" not in table and [np.ravel(each).tolist() for each in table["wide"]] == [[1.5], [2], [3]]
