@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <stdexcept>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -71,6 +73,15 @@ class RequestReader {
     return packed(body, [&](const char* data, size_t size, PackedRequest* out) {
       out->signature = found;
       return read_tensors(reinterpret_cast<const uint8_t*>(data), size, (*signatures_)[found], max_rows, out);
+    });
+  }
+  // Likewise of a ClassificationRequest or RegressionRequest.
+  py::object read_examples(const py::bytes& body, const std::string& signature, size_t max_rows) const {
+    size_t found;
+    if (!find_signature(*signatures_, signature, &found)) return py::none();
+    return packed(body, [&](const char* data, size_t size, PackedRequest* out) {
+      out->signature = found;
+      return fullpass::read_examples(reinterpret_cast<const uint8_t*>(data), size, (*signatures_)[found], max_rows, out);
     });
   }
 
@@ -172,16 +183,43 @@ bool output_kind(const py::dtype& dtype, OutputKind* kind) {
 
 using Spans = std::vector<std::pair<size_t, size_t>>;
 
-// What `write` makes of each span of rows; None where an output is not of numbers.
-template <typename Write>
-py::object written(const std::vector<std::pair<std::string, py::array>>& outputs, const Spans& spans, Write write) {
-  std::vector<Output> views;
-  std::vector<py::array> kept;  // what the views look at
+// How many rows there must be for these spans of them.
+size_t rows_of(const Spans& spans) {
   size_t rows = 0;
   for (const auto& [first, last] : spans) {
     if (last < first) throw py::value_error("a span of rows ends before it starts");
     rows = std::max(rows, last);
   }
+  return rows;
+}
+
+// What `write` makes of each span of rows.
+template <typename Write>
+py::list texts_of(const Spans& spans, Write write) {
+  std::string text;
+  std::vector<size_t> ends;
+  {
+    py::gil_scoped_release release;
+    for (const auto& [first, last] : spans) {
+      write(first, last, &text);
+      ends.push_back(text.size());
+    }
+  }
+  py::list out(spans.size());
+  size_t start = 0;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    out[i] = py::bytes(text.data() + start, ends[i] - start);
+    start = ends[i];
+  }
+  return out;
+}
+
+// What `write` makes of each span of rows; None where an output is not of numbers.
+template <typename Write>
+py::object written(const std::vector<std::pair<std::string, py::array>>& outputs, const Spans& spans, Write write) {
+  std::vector<Output> views;
+  std::vector<py::array> kept;  // what the views look at
+  const size_t rows = rows_of(spans);
   for (const auto& [name, array] : outputs) {
     OutputKind kind;
     if (!output_kind(array.dtype(), &kind)) return py::none();
@@ -192,22 +230,27 @@ py::object written(const std::vector<std::pair<std::string, py::array>>& outputs
     kept.push_back(std::move(whole));
     views.push_back(std::move(view));
   }
-  std::string text;
-  std::vector<size_t> ends;
-  {
-    py::gil_scoped_release release;
-    for (const auto& [first, last] : spans) {
-      write(views, first, last, &text);
-      ends.push_back(text.size());
-    }
+  return texts_of(spans, [&](size_t first, size_t last, std::string* text) { write(views, first, last, text); });
+}
+
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+py::list regressions_message(const Floats& values, const Spans& spans) {
+  if (static_cast<size_t>(values.size()) < rows_of(spans)) throw py::value_error("there are too few values");
+  return texts_of(spans, [data = values.data()](size_t first, size_t last, std::string* text) { write_regressions(data, first, last, text); });
+}
+
+py::list classes_message(const Floats& scores, const std::optional<std::vector<py::bytes>>& labels, const Spans& spans) {
+  if (scores.ndim() != 2 || static_cast<size_t>(scores.shape(0)) < rows_of(spans)) throw py::value_error("there are too few rows of scores");
+  std::vector<std::string_view> views;
+  if (labels) {
+    if (labels->size() != static_cast<size_t>(scores.size())) throw py::value_error("there is not a label for each score");
+    for (const py::bytes& each : *labels) views.push_back(each);
   }
-  py::list out(spans.size());
-  size_t start = 0;
-  for (size_t i = 0; i < ends.size(); ++i) {
-    out[i] = py::bytes(text.data() + start, ends[i] - start);
-    start = ends[i];
-  }
-  return std::move(out);
+  const auto in_row = static_cast<size_t>(scores.shape(1));
+  return texts_of(spans, [&, data = scores.data()](size_t first, size_t last, std::string* text) {
+    write_classes(data, views, in_row, first, last, text);
+  });
 }
 
 py::object model_spec(const py::bytes& body) {
@@ -223,7 +266,7 @@ py::object model_spec(const py::bytes& body) {
 }  // namespace
 
 PYBIND11_MODULE(_serving, m) {
-  m.doc() = "Predict requests and answers in JSON and as messages of gRPC, a batch at a time.";
+  m.doc() = "Requests and answers in JSON and as messages of gRPC, a batch at a time.";
   py::class_<Packed>(m, "Packed")
       .def_property_readonly("signature", [](const Packed& packed) { return packed.signature().name; })
       .def_property_readonly("rows", [](const Packed& packed) { return packed.request.rows; })
@@ -233,7 +276,8 @@ PYBIND11_MODULE(_serving, m) {
       .def(py::init<>())
       .def("add", &RequestReader::add, py::arg("name"), py::arg("inputs"), py::arg("examples"))
       .def("read", &RequestReader::read, py::arg("body"), py::arg("max_rows"))
-      .def("read_message", &RequestReader::read_message, py::arg("body"), py::arg("signature"), py::arg("max_rows"));
+      .def("read_message", &RequestReader::read_message, py::arg("body"), py::arg("signature"), py::arg("max_rows"))
+      .def("read_examples", &RequestReader::read_examples, py::arg("body"), py::arg("signature"), py::arg("max_rows"));
   m.def("join_packed", &join_packed, py::arg("requests"), py::arg("padded"));
   m.def("model_spec", &model_spec, py::arg("body"));
   m.def("predictions_json", [](const std::vector<std::pair<std::string, py::array>>& outputs, const Spans& spans) {
@@ -242,4 +286,6 @@ PYBIND11_MODULE(_serving, m) {
   m.def("outputs_message", [](const std::vector<std::pair<std::string, py::array>>& outputs, const Spans& spans) {
     return written(outputs, spans, write_outputs);
   }, py::arg("outputs"), py::arg("spans"));
+  m.def("regressions_message", &regressions_message, py::arg("values"), py::arg("spans"));
+  m.def("classes_message", &classes_message, py::arg("scores"), py::arg("labels"), py::arg("spans"));
 }

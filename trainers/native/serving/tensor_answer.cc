@@ -14,7 +14,7 @@ void varint(uint64_t value, std::string* out) {
 }
 
 // A delimited field of a number below 16.
-void field(uint32_t number, const std::string& content, std::string* out) {
+void field(uint32_t number, std::string_view content, std::string* out) {
   *out += static_cast<char>(number << 3 | kDelimited);
   varint(content.size(), out);
   out->append(content);
@@ -81,6 +81,13 @@ std::string tensor(const Output& output, size_t first, size_t last) {
   return out;
 }
 
+// A field of a number below 16; 0 is what a field that is not there says.
+void single(uint32_t number, float value, std::string* out) {
+  char raw[sizeof value];
+  std::memcpy(raw, &value, sizeof value);
+  if (raw[0] || raw[1] || raw[2] || raw[3]) (*out += static_cast<char>(number << 3 | kFixed32)).append(raw, sizeof raw);
+}
+
 }  // namespace
 
 void write_outputs(const std::vector<Output>& outputs, size_t first, size_t last, std::string* out) {
@@ -90,6 +97,31 @@ void write_outputs(const std::vector<Output>& outputs, size_t first, size_t last
     field(2, tensor(each, first, last), &entry);
     field(1, entry, out);
   }
+}
+
+void write_regressions(const float* values, size_t first, size_t last, std::string* out) {
+  std::string result, one;
+  for (size_t row = first; row < last; ++row) {
+    one.clear();
+    single(1, values[row], &one);
+    field(1, one, &result);
+  }
+  field(1, result, out);
+}
+
+void write_classes(const float* scores, const std::vector<std::string_view>& labels, size_t in_row, size_t first, size_t last, std::string* out) {
+  std::string result, classes, one;
+  for (size_t row = first; row < last; ++row) {
+    classes.clear();
+    for (size_t at = row * in_row; at < (row + 1) * in_row; ++at) {
+      one.clear();
+      if (!labels.empty() && !labels[at].empty()) field(1, labels[at], &one);
+      single(2, scores[at], &one);
+      field(1, one, &classes);
+    }
+    field(1, classes, &result);
+  }
+  field(1, result, out);
 }
 
 }  // namespace fullpass

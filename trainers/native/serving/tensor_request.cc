@@ -13,6 +13,8 @@ namespace {
 constexpr uint32_t kModelSpec = 1 << 3 | kDelimited, kInput = 2 << 3 | kDelimited;
 constexpr uint32_t kKey = 1 << 3 | kDelimited, kValue = 2 << 3 | kDelimited;
 constexpr uint32_t kDtype = 1 << 3 | kVarint, kShape = 2 << 3 | kDelimited, kVersion = 3 << 3 | kVarint, kContent = 4 << 3 | kDelimited;
+// Of Input and of its list of examples.
+constexpr uint32_t kExampleList = 1 << 3 | kDelimited, kExample = 1 << 3 | kDelimited;
 constexpr uint32_t kDim = 2 << 3 | kDelimited, kDimSize = 1 << 3 | kVarint;
 
 struct Span {
@@ -215,6 +217,33 @@ bool read_tensors(const uint8_t* data, size_t size, const SignatureSpec& signatu
     ++found;
   }
   return found == seen.size() && out->rows > 0;
+}
+
+bool read_examples(const uint8_t* data, size_t size, const SignatureSpec& signature, size_t max_rows, PackedRequest* out) {
+  if (!signature.examples) return false;
+  out->columns.assign(1, {});
+  out->rows = 0;
+  Span input, list;
+  uint32_t tag;
+  for (const uint8_t *p = data, *end = data + size; p < end;) {
+    Span spec;
+    // An input that is there twice is one of both to protobuf.
+    if (!read_known_tag(&p, end, &tag) || (tag != kModelSpec && tag != kInput) || !take_once(&p, end, tag == kInput ? &input : &spec))
+      return false;
+  }
+  if (input.data == nullptr) return false;
+  const uint8_t *at = input.data, *input_end = at + input.size;
+  if (!read_known_tag(&at, input_end, &tag) || tag != kExampleList || !take_once(&at, input_end, &list) || at != input_end) return false;
+  PackedColumn& column = out->columns[0];
+  for (const uint8_t *p = list.data, *end = p + list.size; p < end;) {
+    Span example;
+    if (out->rows++ == max_rows || !read_known_tag(&p, end, &tag) || tag != kExample || !take_once(&p, end, &example) ||
+        !is_plain_example(example.data, example.size))
+      return false;
+    column.bytes.append(reinterpret_cast<const char*>(example.data), example.size);
+    column.ends.push_back(column.bytes.size());
+  }
+  return out->rows > 0;
 }
 
 }  // namespace fullpass

@@ -16,10 +16,12 @@ __all__ = [
     "Packed",
     "Spans",
     "arrays_of",
+    "classes_message",
     "joined",
     "message_spec",
     "outputs_message",
     "predictions_json",
+    "regressions_message",
     "request_reader",
 ]
 
@@ -28,7 +30,7 @@ Spans = Sequence[tuple[int, int]]  # rows of a batch, each span without its last
 
 
 def request_reader(signatures: Mapping[str, Signature]) -> _serving.RequestReader:
-    """Returns a reader of `:predict` bodies in row format and of PredictRequest messages, for the signatures that it can read.
+    """Returns a reader of `:predict` bodies in row format and of the messages of Predict, Classify and Regress, for what it can read.
 
     What it reads, `from_json` and `from_proto` read alike; what it returns None for is theirs to read or to refuse.
     """
@@ -71,8 +73,18 @@ def outputs_message(outputs: Mapping[str, np.ndarray], spans: Spans) -> list[byt
     return _serving.outputs_message(list(outputs.items()), spans)
 
 
+def classes_message(scores: np.ndarray, labels: Sequence[bytes] | None, spans: Spans) -> list[bytes]:
+    """Returns the bytes of a ClassificationResponse with each span of scores, float32 [n, k], and of labels, row after row."""
+    return _serving.classes_message(scores, labels, spans)
+
+
+def regressions_message(values: np.ndarray, spans: Spans) -> list[bytes]:
+    """Returns the bytes of a RegressionResponse with the result of each span of float32 [n]."""
+    return _serving.regressions_message(values, spans)
+
+
 def message_spec(body: bytes) -> bytes | None:
-    """Returns the bytes of the ModelSpec of a PredictRequest; None for one that has more than it and inputs, or is none."""
+    """Returns the bytes of the ModelSpec of a request of Predict, Classify or Regress; None for one that has more than it and inputs."""
     return _serving.model_spec(body)
 
 

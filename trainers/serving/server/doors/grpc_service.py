@@ -29,7 +29,7 @@ from trainers.serving.server.doors.tensors import from_proto, to_proto
 from trainers.serving.server.errors import Denied, InvalidRequest, RequestError
 from trainers.serving.server.versions import LoadedVersion
 
-__all__ = ["ModelService", "PredictionService", "asked_of", "model_spec_of"]
+__all__ = ["ModelService", "PredictionService", "asked_of", "classification_of", "model_spec_of", "regression_of"]
 
 
 class _Service:
@@ -95,7 +95,9 @@ class PredictionService(_Service):
 
         async def work() -> Any:
             answer = await self._predict(request.model_spec, {"": examples_of(request.input)}, context)
-            return classification_pb2.ClassificationResponse(model_spec=_spec(answer), result=_classes(answer))
+            return classification_pb2.ClassificationResponse(
+                model_spec=_spec(answer), result=classification_of(answer.outputs)
+            )
 
         return await self._answered(context, request.model_spec.name, work)
 
@@ -104,7 +106,7 @@ class PredictionService(_Service):
 
         async def work() -> Any:
             answer = await self._predict(request.model_spec, {"": examples_of(request.input)}, context)
-            return regression_pb2.RegressionResponse(model_spec=_spec(answer), result=_regressions(answer))
+            return regression_pb2.RegressionResponse(model_spec=_spec(answer), result=regression_of(answer.outputs))
 
         return await self._answered(context, request.model_spec.name, work)
 
@@ -122,9 +124,9 @@ class PredictionService(_Service):
                 answer = await self._predict(task.model_spec, {"": examples}, context, held[asked])
                 result = response.results.add(model_spec=_spec(answer))
                 if task.method_name == "tensorflow/serving/classify":
-                    result.classification_result.CopyFrom(_classes(answer))
+                    result.classification_result.CopyFrom(classification_of(answer.outputs))
                 elif task.method_name == "tensorflow/serving/regress":
-                    result.regression_result.CopyFrom(_regressions(answer))
+                    result.regression_result.CopyFrom(regression_of(answer.outputs))
                 else:
                     raise InvalidRequest(
                         f"method_name: got {task.method_name!r}; expected 'tensorflow/serving/classify' or "
@@ -234,17 +236,27 @@ def _spec(answer: Answer) -> Any:
     return model_spec_of(answer.version, answer.signature)
 
 
-def _classes(answer: Answer) -> Any:
+def classification_of(outputs: Mapping[str, np.ndarray]) -> Any:
+    """Returns the classes of outputs as a message.
+
+    Raises:
+        InvalidRequest: the outputs are not classes.
+    """
     result = classification_pb2.ClassificationResult()
-    for row in classes_of(answer.outputs):
+    for row in classes_of(outputs):
         classes = result.classifications.add().classes
         for label, score in row:
             classes.add(label=label, score=score)
     return result
 
 
-def _regressions(answer: Answer) -> Any:
+def regression_of(outputs: Mapping[str, np.ndarray]) -> Any:
+    """Returns one number a row of outputs as a message.
+
+    Raises:
+        InvalidRequest: the outputs are not one number a row.
+    """
     result = regression_pb2.RegressionResult()
-    for value in np.asarray(regressions_of(answer.outputs)).tolist():
+    for value in np.asarray(regressions_of(outputs)).tolist():
         result.regressions.add(value=value)
     return result

@@ -10,7 +10,7 @@ import numpy as np
 from trainers.serving.server.doors.tensors import as_written, text_of
 from trainers.serving.server.errors import InvalidRequest
 
-__all__ = ["classes_of", "examples_of", "regressions_of"]
+__all__ = ["classes_of", "examples_of", "regressions_of", "scores_and_labels"]
 
 
 def examples_of(message: Any) -> list[bytes]:
@@ -36,7 +36,21 @@ def examples_of(message: Any) -> list[bytes]:
 
 
 def classes_of(outputs: Mapping[str, np.ndarray]) -> list[list[tuple[str, float]]]:
-    """Returns (label, score) of each class of each row: outputs `classes` and `scores`, one of the two, or the only output as scores.
+    """Returns (label, score) of each class of each row.
+
+    Raises:
+        InvalidRequest: the outputs are not classes.
+    """
+    scores, labels = scores_and_labels(outputs)
+    rows = as_written(scores)
+    if labels is None:
+        return [[("", score) for score in row] for row in rows]
+    names = labels.reshape(scores.shape)
+    return [[(text_of("classes", name), score) for name, score in zip(*pair)] for pair in zip(names, rows)]
+
+
+def scores_and_labels(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns scores [n, k], and a label for each or None: outputs `classes` and `scores`, one of the two, or the only output as scores.
 
     A label that there is none of is empty, a score 0, as to TensorFlow Serving.
 
@@ -50,15 +64,11 @@ def classes_of(outputs: Mapping[str, np.ndarray]) -> list[list[tuple[str, float]
         raise InvalidRequest(
             f"the signature answers {', '.join(sorted(outputs))}; Classify expects `scores` (and `classes`), or one output"
         )
-    rows = as_written(scores.reshape(scores.shape[0], -1) if scores.shape[0] else scores.reshape(0, 0))
-    if labels is None:
-        return [[("", score) for score in row] for row in rows]
-    if labels.size != scores.size or labels.shape[:1] != scores.shape[:1]:
+    if labels is not None and (labels.size != scores.size or labels.shape[:1] != scores.shape[:1]):
         raise InvalidRequest(
             f"classes {list(labels.shape)} and scores {list(scores.shape)} differ; Classify expects a class for each score"
         )
-    names = labels.reshape(len(rows), -1) if len(rows) else labels.reshape(0, 0)
-    return [[(text_of("classes", name), score) for name, score in zip(*pair)] for pair in zip(names, rows)]
+    return scores.reshape(scores.shape[0], -1) if scores.shape[0] else scores.reshape(0, 0), labels
 
 
 def regressions_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
