@@ -97,7 +97,7 @@ def write_comparison(
 
 def write_run_report(work_dir: str | os.PathLike[str]) -> Path:
     """Writes `report.html` into the working directory of a run, unless it is there for the same results; returns its path."""
-    from cluster.report.html import check_extra
+    from cluster.report.html.document import check_extra
     from cluster.report.page import page_digest, page_of
     from cluster.report.runs import open_run
 
@@ -115,7 +115,7 @@ def render(page: Page, format: str) -> str:
         from cluster.report.markdown import render_markdown
 
         return render_markdown(page)
-    from cluster.report.html import render_html
+    from cluster.report.html.document import render_html
 
     return render_html(page)
 

@@ -10,7 +10,8 @@ __all__ = ["as_text", "in_markdown", "in_quotes_if_alike", "is_encoding", "is_ut
 
 # Surrogates stand for bytes of a path that are no text, and cannot be written.
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _ESCAPED_BYTE = re.compile(r"\\x[89a-f][0-9a-f]")  # as "backslashreplace" writes bytes that are no UTF-8
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~!&@])")
@@ -57,7 +58,9 @@ def in_quotes_if_alike(text: str, taken: str, alike: bool) -> str:
 
 def visible(text: str) -> str:
     """Returns text with characters that would turn or hide what stands beside them as their code points."""
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _UNSEEN.sub(
+        lambda match: f"\\u{ord(match[0]):04x}" if match[0] < "\U00010000" else f"\\U{ord(match[0]):08x}", text
+    )
 
 
 def one_line(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.core.errors import DataError
+from engine.core.errors import ConfigError, DataError
 from trainers.evaluation.passes.evaluation_pass import located
 from transforms.passes.transformation import ShardResult, ShardTask, pieces_of, write_shard
 
@@ -97,16 +97,29 @@ def prediction_rows(
         answers: output to values [n, ...].
         keep: columns of the batch.
         outputs: those that are taken.
+
+    Raises:
+        ConfigError: an output of a type that no column has, complex numbers or ragged values, or without any value in a row.
     """
-    arrays = [batch.column(name) for name in keep] + [_column(answers[name]) for name in outputs]
+    arrays = [batch.column(name) for name in keep] + [_column(name, answers[name]) for name in outputs]
     kept = [batch.schema.field(name) for name in keep]
     fields = [*kept, *(pa.field(name, array.type, False) for name, array in zip(outputs, arrays[len(keep) :]))]
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _column(values: np.ndarray) -> pa.Array:
+def _column(name: str, values: np.ndarray) -> pa.Array:
     """One value a row, or a list of one length; a column of a single value is not a list."""
-    flat = values.reshape(len(values), -1)
+    try:
+        return _array(values)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError):
+        raise ConfigError(
+            f"output {name!r} is {list(values.shape)} of {values.dtype}, which no column of predictions holds; leave it out by naming "
+            "the other outputs"
+        ) from None
+
+
+def _array(values: np.ndarray) -> pa.Array:
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
     kind = pa.binary() if values.dtype == object else None
     leaves = pa.array(flat.reshape(-1).tolist() if kind else np.ascontiguousarray(flat.reshape(-1)), kind)
     return leaves if flat.shape[1] == 1 else pa.FixedSizeListArray.from_arrays(leaves, flat.shape[1])

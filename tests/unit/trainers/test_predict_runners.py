@@ -8,6 +8,7 @@ import pytest
 from engine import ConfigError, DataError, Dataset
 from tests.support.scored_model import save_model
 from trainers.serving.predict import predict
+from trainers.serving.prediction_pass import prediction_rows
 
 ROWS, FILES = 900, 3
 RUNNERS = {"local": ["--workers=3"], "BundleBasedDirectRunner": []}
@@ -80,3 +81,16 @@ def test_more_shards_than_rows_and_what_cannot_work(models, tmp_path):
         with pytest.raises(ConfigError, match=message):
             predict(models, data, tmp_path / "other", **options)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros(2, np.complex64), r"output 'o' is \[2\] of complex64, which no column of predictions holds"),
+        (np.zeros((2, 0), np.float32), r"output 'o' is \[2, 0\] of float32"),
+        (np.array([np.zeros(1), np.zeros(2)], object), r"output 'o' is \[2\] of object"),  # ragged
+    ],
+)
+def test_output_that_no_column_holds_is_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        prediction_rows(pa.record_batch({"key": [1, 2]}), {"o": values}, ["key"], ["o"])

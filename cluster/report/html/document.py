@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cluster.report.html.fit import MOST_BYTES, fitted
 from cluster.report.model import Chart, Page
 from engine.core.errors import ConfigError
 from engine.core.text_encoding import visible
@@ -22,6 +23,7 @@ from engine.storage.atomic import write_if_room
 
 __all__ = ["check_extra", "render_html"]
 
+_HEAD_BYTES = 100_000  # of verdicts, lines, headings and columns, of what people write
 _EMBED = "window.fullpassEmbed=vegaEmbed;"  # what the bundle of Vega, Vega-Lite and vega-embed leaves behind
 
 
@@ -43,13 +45,16 @@ def render_html(page: Page) -> str:
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters["code"] = _code
+    scripts, style = [_script(_source("page.js"))], _source("style.css")
+    if any(isinstance(b, Chart) for section in page.sections for b in section.blocks):
+        scripts = [_script(_vega()), *scripts]
+    page = fitted(page, MOST_BYTES - _HEAD_BYTES - sum(len(text.encode()) for text in (*scripts, style)))
     charts = [b for section in page.sections for b in section.blocks if isinstance(b, Chart)]
-    scripts = [_script(_vega()), _script(_source("page.js"))] if charts else [_script(_source("page.js"))]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     template = environment.get_template("page.html.j2")
     return template.render(
         page=page,
-        style=Markup(_source("style.css")),  # noqa: S704  # nosec B704 - ours, as the scripts are
+        style=Markup(style),  # noqa: S704  # nosec B704 - ours, as the scripts are
         scripts=[Markup(script) for script in scripts],  # noqa: S704  # nosec B704
         policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {hashes}",
         specs=[{**chart.spec, "data": {"values": list(chart.values)}} for chart in charts],
