@@ -21,7 +21,7 @@ from cluster.steps.validate import ValidateConfig
 from engine.core.configs import assign, decode, parse_assignment, refusal, require
 from engine.core.errors import ConfigError
 from engine.core.toml import TOMLDecodeError, loads
-from engine.storage.paths import require_local
+from engine.storage.paths import is_remote, local_text, require_local
 
 __all__ = [
     "AnalyzeConfig",
@@ -156,7 +156,8 @@ def _rooted_target(target: str, root: Callable[[str], str]) -> str:
 
 def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
     def root(path: str) -> str:
-        return path if "://" in path or path.startswith("package:") else str((folder / path).resolve())
+        elsewhere = is_remote(path) or local_text(path) != path or path.startswith("package:")
+        return path if elsewhere else str((folder / path).resolve())
 
     changes: dict[str, Any] = {
         "module": root(pipeline.module),

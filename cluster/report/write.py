@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.report.model import Page
 from engine.core.errors import ConfigError
 from engine.storage.atomic import atomic_file
+from engine.storage.paths import require_local
 
 if TYPE_CHECKING:
     from cluster.pipeline.run_facts import Difference
@@ -122,7 +123,7 @@ def render(page: Page, format: str) -> str:
 
 def write_page(text: str, out: str | os.PathLike[str]) -> Path:
     """Writes a page whole or not at all and returns its path."""
-    path = Path(out)
+    path = require_local("--out", out)
     if path.is_dir():
         raise ConfigError(f"--out: {path} is a directory; give a file, e.g. {path / REPORT}")
     path.parent.mkdir(parents=True, exist_ok=True)

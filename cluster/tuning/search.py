@@ -20,6 +20,7 @@ from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.core.json_text import parse_json
 from engine.machine.lock import LockHeld, locked
 from engine.storage.atomic import atomic_file
+from engine.storage.paths import require_local
 from trainers.checkpoints.directory import BEST_FILE
 
 __all__ = ["SearchResult", "Trial", "run"]
@@ -76,10 +77,10 @@ def run(config: SearchConfig, job: Mapping[str, Any]) -> SearchResult:
     """
     if not job["eval"]:
         raise ConfigError("a search compares evaluations: give evaluation data")
+    out = require_local("--out", job["out"]).absolute()
     for drawn in examples_of(config.search):  # rather than by the first trial, and once for each of its restarts
         decode(TrainConfig, {**settings_of(job["config"], drawn), "directory": job["out"]}, "search")
     job = {**job, "metric": config.metric, "mode": config.mode, "module": os.path.abspath(job["module"])}
-    out = Path(job["out"]).absolute()
     job["out"] = str(out)
     try:
         with locked(out, wait=False):

@@ -131,7 +131,7 @@ class FileEntry:
 
 def is_elsewhere(path: str) -> bool:
     """Returns whether a path of a manifest does not start at the manifest's own directory."""
-    return path.startswith("/") or "://" in path
+    return path.startswith("/") or "://" in path or path.lower().startswith("file:/")
 
 
 def typed(value: dict[str, Any], key: str, *types: type) -> Any:

@@ -62,7 +62,7 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
     names = _paths.expand(given, broken_links=not check)
     _say_same_files(names)
     files = set(names)
-    wanted = [NamedFiles(path, path.removeprefix("file://") in files) for path in given]
+    wanted = [NamedFiles(path, _paths.local_text(path) in files) for path in given]
     manifests = [Manifest.load(path, contained=True) for path in _beside(names, wanted)]
     known: dict[str, FileEntry] = {}
     left_out: list[str] = []

@@ -22,7 +22,7 @@ class NamedFiles:
 
     def __init__(self, path: str, is_file: bool) -> None:
         remote = _paths.is_remote(path)
-        self.path = path if remote else path.removeprefix("file://")
+        self.path = path if remote else _paths.local_text(path)
         self._pattern: re.Pattern[str] | None = None
         self.root = ""
         self.is_file = is_file
@@ -54,7 +54,7 @@ def path_key(path: str) -> str:
     if _paths.is_remote(path):
         scheme, _, rest = _paths.split_query(path)[0].partition("://")
         return f"{scheme}://{re.sub('/+', '/', rest).rstrip('/')}"
-    return os.path.abspath(path.removeprefix("file://"))
+    return os.path.abspath(_paths.local_text(path))
 
 
 def warn_of_splits(names: list[str], wanted: list[NamedFiles]) -> None:

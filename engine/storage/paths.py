@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,12 +16,14 @@ from engine.storage.listing import broken_link, walk_data
 
 __all__ = [
     "arrow_name",
+    "change_mark",
     "common_parent",
     "exists",
     "expand",
     "is_remote",
     "join",
     "local_path",
+    "local_text",
     "open_input",
     "open_output",
     "parent",
@@ -30,14 +33,53 @@ __all__ = [
 ]
 
 
+_FILE = re.compile(r"file:(?=/)(?://([^/]*))?", re.IGNORECASE)
+# `pathlib.Path("s3://bucket/x")` is s3:/bucket/x, which would be a directory here.
+_LOST_SLASH = re.compile(
+    r"((?:s3|s3a|gs|gcs|hdfs|webhdfs|abfss?|az|adl|https?|ftp):)/([^/].*)?", re.IGNORECASE | re.DOTALL
+)
+
+
 def is_remote(path: str) -> bool:
-    """Returns whether a path is a URI; `file://` counts as local."""
-    return "://" in path and not path.startswith("file://")
+    """Returns whether a path is a URI of another place; `file:` counts as local.
+
+    Raises:
+        ConfigError: it is a URI that lost a slash.
+    """
+    if ":/" not in path:
+        return False
+    if lost := _LOST_SLASH.fullmatch(path):
+        raise ConfigError(
+            f"{path!r} is a URI that lost a slash, as in a pathlib.Path: give {lost[1] + '//' + (lost[2] or '')!r} as a text, or "
+            f"{'./' + path!r} for a local path"
+        )
+    return "://" in path and not _FILE.match(path)
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """Returns a local path, also of a file:// URI."""
-    return Path(os.fspath(path).removeprefix("file://"))
+    """Returns a local path, also of a file: URI.
+
+    Raises:
+        ConfigError: the URI names a machine.
+    """
+    return Path(local_text(os.fspath(path)))
+
+
+def local_text(path: str) -> str:
+    """Returns a local path as it was written, without `file:`, `file://` or `file://localhost`.
+
+    Raises:
+        ConfigError: the URI names another machine, or a path that does not begin with /.
+    """
+    scheme = _FILE.match(path)
+    if scheme is None:
+        return path
+    rest = path[scheme.end() :]
+    if (scheme[1] or "localhost").lower() != "localhost" or not rest.startswith("/"):
+        raise ConfigError(
+            f"{path!r}: a file URI is file:///DIRECTORY/NAME, of this machine; give that, or a path without file:"
+        )
+    return rest
 
 
 def require_local(what: str, path: str | os.PathLike[str]) -> Path:
@@ -98,7 +140,7 @@ def _expand_one(path: str, broken_links: bool = False) -> list[str]:
         from engine.storage import remote
 
         return remote.expand(path)
-    path = path.removeprefix("file://")
+    path = local_text(path)
     if os.path.isdir(path):
         return walk_data(path, broken_links)
     if os.path.exists(path):  # a file, or a pipe that somebody gives

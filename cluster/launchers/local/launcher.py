@@ -32,6 +32,7 @@ from engine.core.errors import ConfigError, DataError
 from engine.machine.clock import utc_now
 from engine.machine.private_files import private
 from engine.machine.processes import alive, kill_tree
+from engine.storage.paths import require_local
 
 __all__ = ["LocalLauncher"]
 
@@ -49,7 +50,7 @@ class LocalLauncher(Launcher):
     name = "local"
 
     def __init__(self, directory: str | None = None) -> None:
-        self._jobs = Path(directory) if directory else state_directory() / "jobs"
+        self._jobs = require_local("directory", directory) if directory else state_directory() / "jobs"
 
     def render(self, spec: JobSpec) -> builtins.list[dict[str, Any]]:
         words = member_words(spec, self._jobs / spec.name)

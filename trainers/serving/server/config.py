@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.storage.paths import require_local
 from trainers.serving.golden import MODES
 
 __all__ = ["BatchingConfig", "Limits", "ModelConfig", "ServeConfig", "VersionPolicy"]
@@ -204,6 +205,8 @@ class ServeConfig:
                 f"record_share: got {self.record_share} with record_directory {self.record_directory!r}; expected a "
                 "share of more than 0 and at most 1 with a directory, or neither"
             )
+        if self.record_directory is not None:
+            require_local("record_directory", self.record_directory)
         if not 0 <= self.access_log_share <= 1:
             raise ConfigError(f"access_log_share: got {self.access_log_share}; expected 0 to 1")
         if not (_is_loopback(self.host) or self.token or self.client_ca or self.open_to_all):

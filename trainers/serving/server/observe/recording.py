@@ -12,12 +12,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.storage.atomic import atomic_file
+from engine.storage.paths import local_path
 from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.server.config import ServeConfig
 
@@ -39,7 +39,7 @@ class Recorder:
     """
 
     def __init__(self, config: ServeConfig, on_left_out: Callable[[int], None] = lambda requests: None) -> None:
-        self._share, self._directory = config.record_share, Path(config.record_directory or "")
+        self._share, self._directory = config.record_share, local_path(config.record_directory or "")
         self._queue: queue.Queue[_Item | None] = queue.Queue(maxsize=1000)
         self._shard = 0
         self.left_out = 0
