@@ -79,7 +79,11 @@ def files_of(source: SourceConfig) -> list[str]:
 
 
 def open_dataset(source: SourceConfig) -> Dataset:
-    """Returns the `engine.Dataset` of a source that is not CSV."""
+    """Returns the `engine.Dataset` of a source that is not CSV.
+
+    Raises:
+        DataError: the files are of another format than `input_format` says.
+    """
     from engine import Dataset
 
     dataset = Dataset.open(source_path(source.path), source.feature_spec, filters=source.filters or ())

@@ -63,7 +63,11 @@ class Run:
 
     @functools.cached_property
     def train_state(self) -> Mapping[str, Any]:
-        """What the last checkpoint kept of the training, empty where there is none."""
+        """What the last checkpoint kept of the training, empty where there is none.
+
+        Raises:
+            DataError: the checkpoint is damaged.
+        """
         path = self.output("train", "checkpoints")
         states = sorted((path / "checkpoints").glob("step-*/state.json")) if path is not None else []
         if not states:

@@ -122,7 +122,11 @@ def render(page: Page, format: str) -> str:
 
 
 def write_page(text: str, out: str | os.PathLike[str]) -> Path:
-    """Writes a page whole or not at all and returns its path."""
+    """Writes a page whole or not at all and returns its path.
+
+    Raises:
+        ConfigError: the page is a directory, or a URI of another place.
+    """
     path = require_local("--out", out)
     if path.is_dir():
         raise ConfigError(f"--out: {path} is a directory; give a file, e.g. {path / REPORT}")

@@ -43,13 +43,21 @@ def check_job_name(name: str) -> None:
 
 
 def check_object_name(name: str, key: str) -> None:
-    """Refuses what cannot be the name of a Kubernetes object (DNS subdomain)."""
+    """Refuses what cannot be the name of a Kubernetes object (DNS subdomain).
+
+    Raises:
+        ConfigError: the name, with its key.
+    """
     if not isinstance(name, str) or len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
         raise ConfigError(f"{key}: got {name!r}; expected a-z, 0-9, '-' and '.', a letter or digit at both ends")
 
 
 def check_label(label: str, value: str, key: str) -> None:
-    """Refuses a label that Kubernetes would refuse."""
+    """Refuses a label that Kubernetes would refuse.
+
+    Raises:
+        ConfigError: prefix, label or value, with their key.
+    """
     _check_key(label, key, "label")
     if not isinstance(value, str) or len(value) > 63 or not _LABEL_VALUE.fullmatch(value):
         raise ConfigError(f"{key}: the value {value!r} of {label!r} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
@@ -98,6 +106,10 @@ def is_own_label(label: str) -> bool:
 
 
 def check_env_name(name: str, key: str) -> None:
-    """Refuses what cannot be the name of an environment variable."""
+    """Refuses what cannot be the name of an environment variable.
+
+    Raises:
+        ConfigError: the name, with its key.
+    """
     if not isinstance(name, str) or not _ENV.fullmatch(name):
         raise ConfigError(f"{key}: {name!r} is not the name of an environment variable (letters, digits, '_')")

@@ -66,7 +66,11 @@ def mark_partitions(schema: pa.Schema, fields: Sequence[pa.Field]) -> pa.Schema:
 
 
 def stored_columns(schema: pa.Schema, options: ReadOptions) -> tuple[pa.Schema, tuple[str, ...] | None]:
-    """Returns (schema of what the files hold, names to read of it): all but the marked columns."""
+    """Returns (schema of what the files hold, names to read of it): all but the marked columns.
+
+    Raises:
+        ConfigError: a name that is no column, with those that there are.
+    """
     marked = _marked_names(schema)
     if not marked:
         return schema, options.columns

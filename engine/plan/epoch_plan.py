@@ -159,6 +159,9 @@ class EpochPlan:
 
         Returns:
             Runs in the order of the batch's slots. Slots without a run (PAD, PARTIAL) have no record.
+
+        Raises:
+            ConfigError: `host` is not one of the plan's.
         """
         if not 0 <= host < self.config.num_hosts:
             raise ConfigError(f"host is {host}: give 0 to {self.config.num_hosts - 1}")

@@ -117,7 +117,7 @@ class Frame:
                 *label, size, checksum = entry if self.checks_blobs else (*entry, None)
                 blob = view[at : at + size]
                 if len(blob) != size:
-                    raise ValueError("it was cut off")
+                    raise ValueError(f"its part {label} was cut off: {len(blob)} of {size} bytes")
                 if checksum is not None and isal_zlib.crc32(blob) != checksum:
                     raise ValueError(f"its part {label} has another checksum")
                 blobs.append((label, blob))

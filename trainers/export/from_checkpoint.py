@@ -96,6 +96,9 @@ def rebuild_model(
         transform_graph: TFT's output, which says what features there are; or None.
         feature_spec: features of the training data with label and weight, where there is no graph.
         use_average: take moving averages of the weights; None does where the checkpoint has them.
+
+    Raises:
+        ConfigError: no features are known, or the label is none of them.
     """
     from trainers.checkpoints.checkpoint import load_checkpoint
     from trainers.models.precision import precision_policy

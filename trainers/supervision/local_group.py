@@ -54,7 +54,11 @@ class LocalGroup:
         self._stopping = False
 
     def start(self) -> LocalGroup:
-        """Starts all supervisors."""
+        """Starts all supervisors.
+
+        Raises:
+            ConfigError: the directory of logs cannot be made.
+        """
         try:
             self.log_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:

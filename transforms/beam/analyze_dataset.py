@@ -72,7 +72,11 @@ class AnalyzeDataset(beam.PTransform):
         return self._write(pipeline, traced, plans, self._phases(pipeline, values, traced, plans))
 
     def trace_input(self, config: Any) -> tuple[Trace, bool]:
-        """Returns the traced function, and whether it has something that TFT alone can do."""
+        """Returns the traced function, and whether it has something that TFT alone can do.
+
+        Raises:
+            ValueError: the metadata have no features, as in TFT.
+        """
         specs = TensorAdapter(config).OriginalTypeSpecs()
         if not specs:
             raise ValueError("The input metadata is empty.")
@@ -159,7 +163,11 @@ class AnalyzeDataset(beam.PTransform):
 
 
 def adapter_config(metadata: Any) -> tuple[Any, Any]:
-    """Returns (TFT's PTransform from instance dicts to record batches or None, TensorAdapterConfig) of an input's metadata."""
+    """Returns (TFT's PTransform from instance dicts to record batches or None, TensorAdapterConfig) of an input's metadata.
+
+    Raises:
+        ValueError: passthrough keys with instance dicts, as in TFT.
+    """
     if not isinstance(metadata, dataset_metadata.DatasetMetadata):
         return None, metadata
     if Context.get_passthrough_keys():

@@ -19,7 +19,11 @@ def combine_merge(operation: Any, inputs: Sequence[Any], context: Any) -> tuple[
 
 
 def extract_outputs(operation: Any, inputs: Sequence[Any], context: Any) -> tuple[Any, ...]:
-    """Returns each output of a combiner by itself."""
+    """Returns each output of a combiner by itself.
+
+    Raises:
+        ValueError: the accumulator gave another number of results than the operation has outputs.
+    """
     outputs = tuple(inputs[0])
     if len(outputs) != operation.num_outputs:
         raise ValueError(f"{operation.label} has {operation.num_outputs} outputs, its accumulator gave {len(outputs)}")

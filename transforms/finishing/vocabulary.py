@@ -114,7 +114,11 @@ def _coverage_arm(operation: Any, vocabulary: Vocabulary) -> Run:
 
 
 def prune(operation: Any, inputs: Sequence[Any], context: EvaluationContext) -> tuple[Any, ...]:
-    """Returns the entries that pass the thresholds and top_k; with a key_fn also the best of each key."""
+    """Returns the entries that pass the thresholds and top_k; with a key_fn also the best of each key.
+
+    Raises:
+        ValueError: a negative threshold or top_k, as in TFT.
+    """
     for name in ("top_k", "frequency_threshold", "coverage_top_k", "coverage_frequency_threshold"):
         value = getattr(operation, name)
         if value is not None and value < 0:

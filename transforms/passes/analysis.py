@@ -111,6 +111,9 @@ def merge_part(
         analyzers: of the pass.
         key: (index of the analyzer, part number).
         blobs: encoded states in the order of their splits.
+
+    Raises:
+        RuntimeError: the accumulator sealed a part into several, or none.
     """
     accumulator = analyzers[key[0]].accumulator
     states = [accumulator.decode(Part(key[1], blob)) for blob in blobs]

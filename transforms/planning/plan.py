@@ -81,6 +81,9 @@ def plan_phase(trace: Trace, number: int, known: set[str]) -> Phase:
         trace: the traced function.
         number: of the phase, from 0.
         known: names of sink tensors that earlier phases provided.
+
+    Raises:
+        RuntimeError: analyzers are left, and none of them can run.
     """
     ready = [(_hashable(sink.tensor), sink.tensor.name in known) for sink in trace.sinks]
     analyzer = graph_tools.InitializableGraphAnalyzer(trace.graph, trace.inputs, ready)

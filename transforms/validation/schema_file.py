@@ -57,7 +57,11 @@ def raw_bytes(schema: schema_pb2.Schema) -> set[str]:
 
 
 def string_domain(schema: schema_pb2.Schema, feature: schema_pb2.Feature) -> list[str] | None:
-    """Returns the values that a string feature may have, or None where the schema does not say."""
+    """Returns the values that a string feature may have, or None where the schema does not say.
+
+    Raises:
+        ConfigError: a feature names a domain that the schema does not have.
+    """
     kind = feature.WhichOneof("domain_info")
     if kind == "string_domain":
         return list(feature.string_domain.value)

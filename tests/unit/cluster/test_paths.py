@@ -61,7 +61,9 @@ def test_names_with_a_colon_are_paths(name):
 
 
 def test_pipeline_refuses_them_too(raw, tmp_path):
-    (tmp_path / "pipeline.toml").write_text('[pipeline]\nname = "a"\nlabel = "y"\nmodule = "m.py"\nwork_dir = "s3:/bucket/runs"\n')
+    (tmp_path / "pipeline.toml").write_text(
+        '[pipeline]\nname = "a"\nlabel = "y"\nmodule = "m.py"\nwork_dir = "s3:/bucket/runs"\n'
+    )
     (tmp_path / "m.py").write_text("")
     with pytest.raises(ConfigError, match="lost a slash"):
         load_pipeline(tmp_path / "pipeline.toml")

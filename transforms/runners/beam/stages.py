@@ -136,7 +136,11 @@ class MergeParts(beam.DoFn):
         self._plan, self._directory = plan, directory
 
     def process(self, element: tuple[int, Iterable[list[tuple[int, int, int, bytes]]]]) -> Iterator[int]:
-        """Yields the key once its file is committed."""
+        """Yields the key once its file is committed.
+
+        Raises:
+            DataError: the runner gave a split or a part twice.
+        """
         key, lists = element
         blobs: dict[tuple[int, int], dict[int, bytes]] = {}
         rows: dict[int, int] = {}
