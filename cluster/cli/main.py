@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import errno
 import importlib
 import logging
 import os
@@ -134,7 +135,7 @@ def _work(words: list[str], debug: bool) -> int:
         ):  # `fullpass logs | head`: the reader has what it wanted
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        return _fail(str(error), exit_codes.FAILED, debug)
+        return _fail(_said(error), exit_codes.FAILED, debug)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         hint = "" if run_log.log_path() else " (run it again with --debug for the traceback)"
@@ -201,6 +202,24 @@ def parse_words(words: list[str]) -> tuple[ModuleType, argparse.Namespace]:
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
+
+
+def _said(error: OSError) -> str:
+    """Returns what an error of the system says; that of a write says no file, and on a full disk the temporary ones are most likely."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
+        return str(error)
+    import shutil
+    import tempfile
+
+    try:
+        place = tempfile.gettempdir()
+        free = shutil.disk_usage(place).free
+    except OSError:  # there is no directory for temporary files
+        return f"{error}; make room, or set TMPDIR to a directory that has some"
+    return (
+        f"{error}; temporary files go to {place}, where {free:,} bytes are free: make room, or set TMPDIR to a directory that "
+        "has some"
+    )
 
 
 def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:

@@ -61,10 +61,13 @@ def _by_final_name(final: Path, temporary: Path) -> Iterator[None]:
         error.path = error.path and error.path.replace(str(temporary), str(final))
         raise
     except OSError as error:
-        if error.errno not in (*_NO_ROOM, errno.EROFS):
+        code = error.errno
+        if isinstance(error, shutil.Error):  # of a copied tree: a list of what went wrong with each of its files
+            code = next((each for each in (*_NO_ROOM, errno.EROFS) if os.strerror(each) in str(error)), None)
+        if code not in (*_NO_ROOM, errno.EROFS):
             raise
-        raise (NoRoom if error.errno in _NO_ROOM else DataError)(
-            f"cannot be written: {error.strerror}; nothing of it was kept. Make room, or write elsewhere",
+        raise (NoRoom if code in _NO_ROOM else DataError)(
+            f"cannot be written: {os.strerror(code)}; nothing of it was kept. Make room, or write elsewhere",
             path=str(final),
         ) from error
 

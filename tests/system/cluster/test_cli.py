@@ -1,9 +1,11 @@
 """The shell of the command line: help, exit codes, one line for an error."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -37,6 +39,15 @@ def raising(error):
         raise error
 
     return work
+
+
+def test_a_full_disk_that_names_no_file_names_the_directory_of_temporary_ones(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    command(raising(OSError(errno.ENOSPC, "No space left on device")))
+    assert main(["run"]) == 1
+    line = capsys.readouterr().err
+    assert f"No space left on device; temporary files go to {tmp_path}, where " in line
+    assert line.endswith("set TMPDIR to a directory that has some\n")
 
 
 @pytest.mark.parametrize("name", available_commands())

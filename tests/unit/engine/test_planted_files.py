@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import stat
 
 import pytest
 
 from engine import ConfigError, DataError
+from engine.core.errors import NoRoom
 from engine.machine.lock import locked
 from engine.machine.private_files import private
 from engine.storage.atomic import atomic_directory, atomic_file, remove_abandoned
@@ -138,3 +141,13 @@ def test_a_planted_leftover_is_not_followed(tmp_path, foreign):
     (tmp_path / ".out.tmp-1-0").symlink_to(foreign.parent)
     assert remove_abandoned(tmp_path / "out") == []
     assert foreign.read_text() == "kept"
+
+
+def test_a_tree_that_is_copied_onto_a_full_disk_is_named_by_its_final_name(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a", None, "b")
+    with pytest.raises(NoRoom, match=r"out: cannot be written: No space left on device; nothing of it was kept"):
+        with atomic_directory(tmp_path / "out"):
+            raise shutil.Error([("a", "b", str(full)), ("c", "d", str(full))])
+    with pytest.raises(shutil.Error), atomic_directory(tmp_path / "out"):
+        raise shutil.Error([("a", "b", "[Errno 13] Permission denied: 'a'")])
+    assert os.listdir(tmp_path) == []
