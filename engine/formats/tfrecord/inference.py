@@ -27,7 +27,8 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> 
         sample_bytes: bytes to look at in all, shared evenly among the files; None for all.
 
     Raises:
-        DataError: a record that is not a tf.Example or tf.SequenceExample, or a feature that holds one kind here and another there.
+        DataError: a record that is not a tf.Example or tf.SequenceExample, a feature that holds one kind here and another there, or
+            one whose name is no text.
     """
     inference = _native.Inference()
     budget = 1 << 62 if sample_bytes is None else sample_bytes
@@ -42,6 +43,7 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> 
             used, whole_file = _observe(inference, window, min(share, budget))
         budget -= used
         whole = whole and whole_file
+    _refuse_other_names(inference, paths)
     _refuse_mixed_kinds(inference, paths)
     return codec.inferred_schema(inference, whole)
 
@@ -71,6 +73,23 @@ def _observe(inference: Any, window: Window, limit_bytes: int) -> tuple[int, boo
             return window.offset, True
     window.fill(1)
     return window.offset, not window.available
+
+
+def _refuse_other_names(inference: Any, paths: Sequence[str]) -> None:
+    """Checks that every name is UTF-8, which protobuf asks for and not every writer sees to: a column has no other name."""
+    for what, found in (("feature", inference.features()), ("feature list", inference.feature_lists())):
+        for key, *_ in found:
+            try:
+                key.decode()
+            except UnicodeDecodeError as error:
+                places = ((path, at, start) for path, at, start, own in _kinds_of_records(what, key, paths) if own)
+                path, record, offset = next(places, (paths[0], None, None))
+                raise DataError(
+                    f"the name of {what} {key!r} is no text of UTF-8; leave it out with a feature_spec, or write it anew",
+                    path=path,
+                    record=record,
+                    offset_bytes=offset,
+                ) from error
 
 
 def _refuse_mixed_kinds(inference: Any, paths: Sequence[str]) -> None:

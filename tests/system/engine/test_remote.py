@@ -79,6 +79,15 @@ def test_expand_lists_directory_and_glob_without_hidden_names(server):
     assert expand(uri(server, "nothing/*")) == []
 
 
+def test_a_table_of_delta_is_refused_and_its_files_are_read_where_they_are_named(server):
+    for key in ("delta/y=1/a.parquet", "delta/_delta_log/00000000000000000000.json"):
+        put(server, key, b"x")
+    with pytest.raises(DataError, match="is a table of Delta") as caught:
+        expand(uri(server, "delta"))
+    assert caught.value.path == "s3://data/delta"
+    assert expand(uri(server, "delta/*/*.parquet")) == [uri(server, "delta/y=1/a.parquet")]
+
+
 def test_stat_missing_object_names_the_uri(server):
     assert stat(uri(server, "big.bin"))[0] == len(DATA)
     assert not exists(uri(server, "absent"))

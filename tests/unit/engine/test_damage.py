@@ -168,6 +168,19 @@ def framed(payload):
     )
 
 
+def test_a_feature_whose_name_is_no_text_is_refused_or_left_out(tmp_path):
+    one = encode_example([("i", encode_feature(3, [1], True)), ("s", encode_feature(1, [b"a"], True))])
+    odd = encode_example([("z", encode_feature(3, [5], True)), ("i", encode_feature(3, [2], True))])
+    odd = odd.replace(b"z", b"\xff")
+    path = tmp_path / "x.tfrecord"
+    path.write_bytes(framed(one) + framed(odd))
+    with pytest.raises(DataError, match=r"the name of feature b'\\xff' is no text of UTF-8") as caught:
+        Dataset.open(path).schema  # noqa: B018
+    assert (caught.value.path, caught.value.record, caught.value.offset_bytes) == (str(path), 1, len(framed(one)))
+    given = Dataset.open(path, pa.schema([("i", pa.int64())]))
+    assert [row for batch in given.read_batches() for row in batch.to_pylist()] == [{"i": 1}, {"i": 2}]
+
+
 def test_splits_at_any_size_give_every_record_once(tmp_path):
     path = tmp_path / "data.tfrecord"
     batch = pa.record_batch([list(range(300)), [os.urandom(i % 50) for i in range(300)]], schema=SCHEMA)
