@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.machine.processes import processors
 from engine.storage.destination import Destination
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.output.provenance import write_provenance
 from transforms.passes.progress import PassProgress

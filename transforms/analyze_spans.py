@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.core.errors import ConfigError
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 from transforms.analyze import analyze
 from transforms.cache.cache import CachingRunner
 

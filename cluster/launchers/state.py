@@ -15,7 +15,7 @@ from engine.core.environment import STATE_DIR
 from engine.core.errors import DataError
 from engine.machine.private_files import PRIVATE
 from engine.storage.atomic import atomic_file
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 
 __all__ = ["forget", "recall", "remember", "remembered", "state_directory"]
 

@@ -21,7 +21,7 @@ from cluster.steps.validate import ValidateConfig
 from engine.core.configs import assign, decode, parse_assignment, refusal, require
 from engine.core.errors import ConfigError
 from engine.core.toml import TOMLDecodeError, loads
-from engine.storage.paths import is_remote, local_text, require_local
+from engine.storage.uris import is_remote, local_text, require_local
 
 __all__ = [
     "AnalyzeConfig",

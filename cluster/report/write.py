@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.report.model import Page
 from engine.core.errors import ConfigError
 from engine.storage.atomic import atomic_file
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 
 if TYPE_CHECKING:
     from cluster.pipeline.run_facts import Difference

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engine.core.configs import check_types, require
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 
 if TYPE_CHECKING:
     from engine import Dataset

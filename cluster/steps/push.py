@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.configs import check_types, require
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 
 __all__ = ["PushConfig", "run"]
 

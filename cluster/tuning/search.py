@@ -20,7 +20,7 @@ from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.core.json_text import parse_json
 from engine.machine.lock import LockHeld, locked
 from engine.storage.atomic import atomic_file
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 from trainers.checkpoints.directory import BEST_FILE
 
 __all__ = ["SearchResult", "Trial", "run"]

@@ -20,6 +20,7 @@ from engine.dataset.named_files import NamedFiles, path_key, warn_of_splits
 from engine.dataset.shard_numbers import absent_shards
 from engine.formats.partitions import with_partitions
 from engine.storage import paths as _paths
+from engine.storage import uris as _uris
 from engine.storage.destination import UNFINISHED
 from engine.storage.pipes import refuse_pipe
 from engine.storage.tables import table_above
@@ -62,7 +63,7 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
     names = _paths.expand(given, broken_links=not check)
     _say_same_files(names)
     files = set(names)
-    wanted = [NamedFiles(path, _paths.local_text(path) in files) for path in given]
+    wanted = [NamedFiles(path, _uris.local_text(path) in files) for path in given]
     manifests = [Manifest.load(path, contained=True) for path in _beside(names, wanted)]
     known: dict[str, FileEntry] = {}
     left_out: list[str] = []
@@ -108,7 +109,7 @@ def _say_same_files(names: list[str]) -> None:
     """Warns of links to one file: it is read once for each, since stores of equal files keep them so, too."""
     seen: dict[tuple[int, int], str] = {}
     for name in names:
-        if _paths.is_remote(name):
+        if _uris.is_remote(name):
             continue
         try:
             status = os.stat(name)
@@ -124,7 +125,7 @@ def _say_same_files(names: list[str]) -> None:
 
 def _say_tables(names: list[str]) -> None:
     """Warns of files that lie in a table whose metadata may say that they, or records of them, are deleted."""
-    local = (name for name in names if not _paths.is_remote(name))
+    local = (name for name in names if not _uris.is_remote(name))
     for directory in dict.fromkeys(_above_partitions(_paths.parent(name)) for name in local):
         kind = table_above(directory)
         if kind is not None:
@@ -183,7 +184,7 @@ def _beside(names: list[str], wanted: list[NamedFiles]) -> list[str]:
     directories: dict[str, str] = {}  # by key; the spelling keeps a URI's query
     for directory in dict.fromkeys(_paths.parent(name) for name in names):
         key = path_key(directory)
-        spelled = directory if _paths.is_remote(directory) else key
+        spelled = directory if _uris.is_remote(directory) else key
         above = [root for root in roots if key == root or key.startswith(root.rstrip("/") + "/")]
         directories.setdefault(key, spelled)
         top = min([*above, _above_partitions(key)], key=len)
@@ -203,7 +204,7 @@ def _beside(names: list[str], wanted: list[NamedFiles]) -> list[str]:
 
 def _check_finished(directory: str) -> None:
     """An object store has no rename: shards of a writer that was killed are there without their manifest."""
-    if _paths.is_remote(directory) and _paths.exists(_paths.join(directory, UNFINISHED)):
+    if _uris.is_remote(directory) and _paths.exists(_paths.join(directory, UNFINISHED)):
         raise DataError(
             f"is not finished: its writer is at work or was killed (it has {UNFINISHED} and no {MANIFEST_NAME}); wait for it, "
             "or write it again",

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 
-from engine.storage import paths as _paths
+from engine.storage import uris as _uris
 from engine.storage.glob_patterns import glob_regex
 
 __all__ = ["NamedFiles", "path_key", "warn_of_splits"]
@@ -21,8 +21,8 @@ class NamedFiles:
     """One path that the user gave: a file, a directory or a glob."""
 
     def __init__(self, path: str, is_file: bool) -> None:
-        remote = _paths.is_remote(path)
-        self.path = path if remote else _paths.local_text(path)
+        remote = _uris.is_remote(path)
+        self.path = path if remote else _uris.local_text(path)
         self._pattern: re.Pattern[str] | None = None
         self.root = ""
         self.is_file = is_file
@@ -30,7 +30,7 @@ class NamedFiles:
         self.is_directory = False
         if self.is_file:
             return
-        magic = re.search(r"[*?\[]", _paths.split_query(self.path)[0] if remote else self.path)
+        magic = re.search(r"[*?\[]", _uris.split_query(self.path)[0] if remote else self.path)
         self.is_directory = magic is None if remote else os.path.isdir(self.path)
         if self.is_directory:
             self.root = self.key
@@ -51,10 +51,10 @@ class NamedFiles:
 
 def path_key(path: str) -> str:
     """One spelling of a path, however it was written: what paths are compared by."""
-    if _paths.is_remote(path):
-        scheme, _, rest = _paths.split_query(path)[0].partition("://")
+    if _uris.is_remote(path):
+        scheme, _, rest = _uris.split_query(path)[0].partition("://")
         return f"{scheme}://{re.sub('/+', '/', rest).rstrip('/')}"
-    return os.path.abspath(_paths.local_text(path))
+    return os.path.abspath(_uris.local_text(path))
 
 
 def warn_of_splits(names: list[str], wanted: list[NamedFiles]) -> None:

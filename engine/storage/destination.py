@@ -20,7 +20,7 @@ from pathlib import Path
 
 from engine.core.errors import ConfigError, DataError
 from engine.machine.clock import utc_now
-from engine.storage import atomic, paths
+from engine.storage import atomic, paths, uris
 from engine.storage.tree import check_uri, delete_file, list_tree, upload_tree
 
 __all__ = ["UNFINISHED", "Destination", "check_file"]
@@ -47,12 +47,12 @@ class Destination:
     def path(self) -> str:
         """The local path, or the URI without a slash at its end."""
         text = os.fspath(self.out)
-        return text.rstrip("/") if paths.is_remote(text) else str(paths.local_path(text))
+        return text.rstrip("/") if uris.is_remote(text) else str(uris.local_path(text))
 
     @property
     def is_remote(self) -> bool:
         """Whether it is behind a URI, where there is no rename."""
-        return paths.is_remote(self.path)
+        return uris.is_remote(self.path)
 
     def check(self, sources: Iterable[str] = (), read_whole: Iterable[str | os.PathLike[str]] = ()) -> None:
         """Checks, before any work is done, that the directory can be written, and replaced without loss.
@@ -194,29 +194,29 @@ def check_file(out: str | os.PathLike[str]) -> None:
         ConfigError: it is a directory, or its directory or store cannot be written.
     """
     path = os.fspath(out)
-    if paths.is_remote(path):
+    if uris.is_remote(path):
         check_uri("output", path)
         _probe(paths.parent(path))
         return
-    local = paths.local_path(path)
+    local = uris.local_path(path)
     if local.is_dir():
         raise ConfigError(f"{path} is a directory; give the name of a file to write")
     _check_parent(local)
 
 
 def _lies_in(source: str, directory: str) -> bool:
-    if paths.is_remote(source) != paths.is_remote(directory):
+    if uris.is_remote(source) != uris.is_remote(directory):
         return False
-    if paths.is_remote(source):
+    if uris.is_remote(source):
         return source.partition("?")[0].startswith(directory + "/")
-    return paths.local_path(source).resolve().is_relative_to(Path(directory).resolve())
+    return uris.local_path(source).resolve().is_relative_to(Path(directory).resolve())
 
 
 def _check_outside(out: str, given: Iterable[str | os.PathLike[str]]) -> None:
     for path in [os.fspath(each) for each in given]:
         base = path.rstrip("/")
-        whole = paths.is_remote(path) or paths.local_path(path).is_dir()
-        same = base == out or (not paths.is_remote(path) and paths.local_path(path).resolve() == Path(out).resolve())
+        whole = uris.is_remote(path) or uris.local_path(path).is_dir()
+        same = base == out or (not uris.is_remote(path) and uris.local_path(path).resolve() == Path(out).resolve())
         if whole and not same and _lies_in(out, base):
             raise ConfigError(f"{out} lies in {path}, which is read whole: give a directory outside of it")
 

@@ -5,95 +5,25 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine.core.errors import ConfigError, DataError
 from engine.storage import atomic
 from engine.storage.listing import broken_link, walk_data
+from engine.storage.uris import is_remote, local_path, local_text, split_query
 
 __all__ = [
-    "arrow_name",
     "change_mark",
     "common_parent",
     "exists",
     "expand",
-    "is_remote",
     "join",
-    "local_path",
-    "local_text",
     "open_input",
     "open_output",
     "parent",
-    "require_local",
-    "split_query",
     "stat",
 ]
-
-
-_FILE = re.compile(r"file:(?=/)(?://([^/]*))?", re.IGNORECASE)
-# `pathlib.Path("s3://bucket/x")` is s3:/bucket/x, which would be a directory here.
-_LOST_SLASH = re.compile(
-    r"((?:s3|s3a|gs|gcs|hdfs|webhdfs|abfss?|az|adl|https?|ftp):)/([^/].*)?", re.IGNORECASE | re.DOTALL
-)
-
-
-def is_remote(path: str) -> bool:
-    """Returns whether a path is a URI of another place; `file:` counts as local.
-
-    Raises:
-        ConfigError: it is a URI that lost a slash.
-    """
-    if ":/" not in path:
-        return False
-    if lost := _LOST_SLASH.fullmatch(path):
-        raise ConfigError(
-            f"{path!r} is a URI that lost a slash, as in a pathlib.Path: give {lost[1] + '//' + (lost[2] or '')!r} as a text, or "
-            f"{'./' + path!r} for a local path"
-        )
-    return "://" in path and not _FILE.match(path)
-
-
-def local_path(path: str | os.PathLike[str]) -> Path:
-    """Returns a local path, also of a file: URI.
-
-    Raises:
-        ConfigError: the URI names a machine.
-    """
-    return Path(local_text(os.fspath(path)))
-
-
-def local_text(path: str) -> str:
-    """Returns a local path as it was written, without `file:`, `file://` or `file://localhost`.
-
-    Raises:
-        ConfigError: the URI names another machine, or a path that does not begin with /.
-    """
-    scheme = _FILE.match(path)
-    if scheme is None:
-        return path
-    rest = path[scheme.end() :]
-    if (scheme[1] or "localhost").lower() != "localhost" or not rest.startswith("/"):
-        raise ConfigError(
-            f"{path!r}: a file URI is file:///DIRECTORY/NAME, of this machine; give that, or a path without file:"
-        )
-    return rest
-
-
-def require_local(what: str, path: str | os.PathLike[str]) -> Path:
-    """Returns a local path of what cannot be behind a URI: it needs a rename or a lock, or TensorFlow opens it by itself.
-
-    Raises:
-        ConfigError: the path is a URI of another machine.
-    """
-    if is_remote(os.fspath(path)):
-        raise ConfigError(
-            f"{what} {os.fspath(path)!r} is not on this machine's file systems: give a local or mounted directory, and copy "
-            "to or from the store (`aws s3 cp --recursive`, `gcloud storage cp -r`)"
-        )
-    return local_path(path)
 
 
 def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], broken_links: bool = False) -> list[str]:
@@ -209,12 +139,6 @@ def open_input(path: str) -> BinaryIO:
         raise DataError(f"cannot be opened: {error.strerror}", path=path) from error
 
 
-def arrow_name(path: str) -> str | bytes:
-    """Returns a local path as Arrow's own files take it: as bytes where it is no UTF-8, which a name may be."""
-    name = str(local_path(path))
-    return os.fsencode(name) if any("\udc80" <= letter <= "\udcff" for letter in name) else name
-
-
 @contextlib.contextmanager
 def open_output(path: str) -> Iterator[Any]:
     """Yields a binary file to write that is at `path` whole once the block ends well, and not at all otherwise."""
@@ -234,12 +158,6 @@ def parent(path: str) -> str:
         return str(local_path(path).parent)
     body, query = split_query(path)
     return body.rsplit("/", 1)[0] + query
-
-
-def split_query(uri: str) -> tuple[str, str]:
-    """Returns (URI without its query, query with its mark): options such as `?region=x`; any other `?` is of a name or glob."""
-    body, mark, query = uri.partition("?")
-    return (body, mark + query) if mark and "=" in query else (uri, "")
 
 
 def common_parent(paths: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.core.errors import ConfigError
-from engine.storage.paths import is_remote, local_path, require_local
+from engine.storage.uris import is_remote, local_path, require_local
 
 __all__ = [
     "check_uri",

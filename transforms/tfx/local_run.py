@@ -24,7 +24,7 @@ from tensorflow_transform.tf_metadata import metadata_io
 from engine import Dataset
 from engine.dataset.manifest import MANIFEST_NAME
 from engine.dataset.shard_numbers import numbered
-from engine.storage import paths
+from engine.storage import uris
 from transforms.tfx.lists import as_lists
 
 __all__ = ["LocalRun", "asset_map", "input_columns", "is_local", "span_name", "workers_option"]
@@ -158,9 +158,7 @@ def is_local(pipeline: Any, names: Sequence[str | None]) -> bool:
         pipeline: made, not run.
         names: paths that are read and written.
     """
-    return type(pipeline.runner).__name__ in _LOCAL_RUNNERS and not any(
-        name and paths.is_remote(name) for name in names
-    )
+    return type(pipeline.runner).__name__ in _LOCAL_RUNNERS and not any(name and uris.is_remote(name) for name in names)
 
 
 def workers_option(pipeline: Any) -> list[str]:

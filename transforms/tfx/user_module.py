@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 
-from engine.storage import paths
+from engine.storage import uris
 
 __all__ = ["importable", "in_this_process", "is_user_module"]
 
@@ -37,7 +37,7 @@ def in_this_process(arguments: Sequence[str]) -> bool:
 
 def is_user_module(module: str) -> bool:
     """Returns whether TFX's name of a user's module, `name@wheel`, has a local wheel that TFX itself made of one file."""
-    return bool(_WHEEL.fullmatch(module)) and not paths.is_remote(module.split("@", 1)[1])
+    return bool(_WHEEL.fullmatch(module)) and not uris.is_remote(module.split("@", 1)[1])
 
 
 @contextlib.contextmanager

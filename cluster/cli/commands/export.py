@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cluster.steps import export
     from engine.machine.quiet import import_tensorflow
-    from engine.storage.paths import require_local
+    from engine.storage.uris import require_local
 
     require_local("--out", args.out)  # before the data are read
     import_tensorflow("tensorflow_transform")

@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from engine.core.environment import SUPERVISOR
     from engine.core.errors import ConfigError
-    from engine.storage import paths
+    from engine.storage import uris
 
     if args.workers < 1 or args.ps < 0:
         raise ConfigError(f"--workers {args.workers} --ps {args.ps}: at least 1 worker and 0 parameter servers")
@@ -137,19 +137,19 @@ def run(args: argparse.Namespace) -> int:
     import_tensorflow()
     if not supervised:
         # Beside TensorBoard's events; an object store has no file that grows, so the log of such a run is here.
-        remote = paths.is_remote(args.directory)
-        begin("fullpass-logs" if remote else paths.local_path(args.directory) / "logs")
+        remote = uris.is_remote(args.directory)
+        begin("fullpass-logs" if remote else uris.local_path(args.directory) / "logs")
     train_from_json(target[1])
     return 0
 
 
 def _run_group(args: argparse.Namespace, target: list[str]) -> int:
     from engine.core import exit_codes
-    from engine.storage import paths
+    from engine.storage import paths, uris
     from trainers.checkpoints.directory import latest_checkpoint
     from trainers.supervision.local_group import run_local_group
 
-    logs = "fullpass-workers" if paths.is_remote(args.directory) else paths.join(args.directory, "workers")
+    logs = "fullpass-workers" if uris.is_remote(args.directory) else paths.join(args.directory, "workers")
     print_line(f"{args.workers} workers, {args.ps} parameter servers; logs in {logs}", sys.stderr)
     code = run_local_group(args.workers, target, logs, num_ps=args.ps, show_progress=True)
     result = paths.join(args.directory, "result.json")

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cluster.tuning import search
-    from engine.storage.paths import require_local
+    from engine.storage.uris import require_local
 
     config = _search_config(args)
     require_local("--out", args.directory)

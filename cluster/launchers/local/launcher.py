@@ -32,7 +32,7 @@ from engine.core.errors import ConfigError, DataError
 from engine.machine.clock import utc_now
 from engine.machine.private_files import private
 from engine.machine.processes import alive, kill_tree
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 
 __all__ = ["LocalLauncher"]
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.dataset.sharding.source import Source, SourcePart
-from engine.storage import paths as _paths
+from engine.storage import uris as _uris
 
 __all__ = ["MEMORY_BYTES", "Spool", "spool_directory", "spooled_source"]
 
@@ -99,9 +99,9 @@ class Spool:
 
 def spool_directory(out: str) -> str | None:
     """The nearest directory there is on the way to a local output: its disk has room for what is written to it."""
-    if _paths.is_remote(out):
+    if _uris.is_remote(out):
         return None
-    place = _paths.local_path(out).absolute().parent
+    place = _uris.local_path(out).absolute().parent
     while not place.is_dir() and place != place.parent:
         place = place.parent
     return str(place) if os.access(place, os.W_OK) else None

@@ -13,6 +13,7 @@ from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.plain_arrays import plain_array
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
+from engine.storage import uris as _uris
 
 __all__ = ["FORMAT"]
 
@@ -30,7 +31,7 @@ def _matches(head: bytes) -> bool:
 class _IpcFile(NumberedFile):
     def __init__(self, path: str) -> None:
         self._path = path
-        source = _paths.open_input(path) if _paths.is_remote(path) else pa.memory_map(_paths.arrow_name(path))
+        source = _paths.open_input(path) if _uris.is_remote(path) else pa.memory_map(_uris.arrow_name(path))
         head = source.read(8)
         source.seek(0)
         if head.startswith(_FEATHER_1):

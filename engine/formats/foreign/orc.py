@@ -10,6 +10,7 @@ from engine.formats.beginnings import may_be_text
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
+from engine.storage import uris as _uris
 
 __all__ = ["FORMAT"]
 
@@ -27,7 +28,7 @@ class _OrcFile(NumberedFile):
 
         self._path = path
         self._file = orc.ORCFile(
-            _paths.open_input(path) if _paths.is_remote(path) else pa.OSFile(_paths.arrow_name(path))
+            _paths.open_input(path) if _uris.is_remote(path) else pa.OSFile(_uris.arrow_name(path))
         )
         self.schema = plain_schema(self._file.schema, path)
         self.sizes = [self._file.content_length // max(self._file.nstripes, 1)] * self._file.nstripes

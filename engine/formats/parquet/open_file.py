@@ -16,6 +16,7 @@ from engine.formats.beginnings import first_bytes, said_of
 from engine.formats.parquet.footer import Footer, parse_footer
 from engine.schema.unify import plain_schema, plain_type
 from engine.storage import paths as _paths
+from engine.storage import uris as _uris
 from engine.storage.open_files import OpenFiles
 
 __all__ = ["ParquetFile", "open_parquet"]
@@ -86,7 +87,7 @@ def _opened(
             metadata=metadata,
             read_dictionary=[] if as_stored else list(dictionary_columns),
             memory_map=False,
-            pre_buffer=_paths.is_remote(path),  # kept by the reader for good: worth it only where latency is
+            pre_buffer=_uris.is_remote(path),  # kept by the reader for good: worth it only where latency is
             buffer_size=_buffer_bytes(path, footer),
             page_checksum_verification=True,
             coerce_int96_timestamp_unit=int96_unit,
@@ -100,7 +101,7 @@ def _opened(
 def _buffer_bytes(path: str, footer: Footer) -> int:
     """How much of a column is read at once: all of it in a row group (0) unless that is so large that memory would be."""
     each = min(_BUFFER_BYTES, _BUFFERS_BYTES // max(len(footer.paths), 1))  # small columns take a whole one, too
-    if _paths.is_remote(path) or each < _LEAST_BUFFER_BYTES or footer.compressed.max(initial=0) <= _WHOLE_COLUMN_BYTES:
+    if _uris.is_remote(path) or each < _LEAST_BUFFER_BYTES or footer.compressed.max(initial=0) <= _WHOLE_COLUMN_BYTES:
         return 0
     return each
 
@@ -154,9 +155,9 @@ def _without_arrow_schema(footer: bytes) -> bytes:
 
 
 def _source(path: str) -> Any:
-    if _paths.is_remote(path):
+    if _uris.is_remote(path):
         return _paths.open_input(path)
-    name = _paths.arrow_name(path)
+    name = _uris.arrow_name(path)
     return pa.OSFile(name) if isinstance(name, bytes) else path
 
 

@@ -33,6 +33,7 @@ from engine.formats.tfrecord.writer import COMPRESSIONS, Writer
 from engine.schema.conform import select_fields
 from engine.schema.metadata_keys import INFERRED
 from engine.storage import paths as _paths
+from engine.storage import uris as _uris
 
 __all__ = [
     "COMPRESSIONS",
@@ -165,7 +166,7 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
 
     size = span_size(_bytes_a_record(split), options.batch_rows, SPAN_BYTES)
     with _paths.open_input(split.path) as file:
-        descriptor = None if _paths.is_remote(split.path) else file.fileno()
+        descriptor = None if _uris.is_remote(split.path) else file.fileno()
         parts = read_spans(split.start, split.stop, options.threads, read_span, read_rest, size)
         with contextlib.closing(parts):  # its threads end before the file is closed
             yield from gathered(parts, options.batch_rows, MAX_BATCH_BYTES)

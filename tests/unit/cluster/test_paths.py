@@ -13,7 +13,7 @@ from cluster.report.write import write_page
 from cluster.tuning import search
 from cluster.tuning.config import SearchConfig
 from engine import ConfigError, Dataset, ingest
-from engine.storage.paths import is_remote, local_path
+from engine.storage.uris import is_remote, local_path
 from trainers.serving.server.config import ModelConfig, ServeConfig
 
 LOST = [Path("s3://bucket/out"), Path("gs://bucket/out"), "hdfs:/out", "S3:/bucket/out", "https:/host/out"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 from trainers.serving.golden import MODES
 
 __all__ = ["BatchingConfig", "Limits", "ModelConfig", "ServeConfig", "VersionPolicy"]

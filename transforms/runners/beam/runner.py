@@ -23,7 +23,7 @@ from engine.core.errors import ConfigError, FullpassError
 from engine.core.json_text import parse_json
 from engine.core.progress import Progress
 from engine.machine.processes import processors
-from engine.storage.paths import require_local
+from engine.storage.uris import require_local
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.transformation import ShardResult, ShardTask
 from transforms.runners.base import BatchReader, PassResult

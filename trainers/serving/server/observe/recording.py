@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from engine.storage.atomic import atomic_file
-from engine.storage.paths import local_path
+from engine.storage.uris import local_path
 from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.server.config import ServeConfig
 
