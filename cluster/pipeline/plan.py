@@ -29,7 +29,7 @@ class Decision:
     Attributes:
         step: the step.
         key: hash of configuration, code and inputs.
-        parts: what the key is made of.
+        parts: what the key is made of, for others to see: credentials in URIs are hidden.
         finished: the result that is used again, or None where the step runs.
         reason: why it runs or is skipped.
     """
@@ -67,6 +67,8 @@ def plan(pipeline: Pipeline, registry: Sequence[Step], force: bool = False, star
         before = {name: decisions[name] for name in step.after if name in decisions}
         parts = _parts(step, pipeline, before)
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        # They go into records, pages, MLflow and metadata stores. The key tells apart what looks the same there.
+        parts = {name: redact(value) for name, value in parts.items()}
         results = finished_steps(Path(pipeline.work_dir) / step.name)
         finished, reason = _find(results, key, parts, before)
         if force:
@@ -93,8 +95,7 @@ def _parts(step: Step, pipeline: Pipeline, before: Mapping[str, Decision]) -> di
         parts[f"input {name}"] = fingerprint
     for name, decision in before.items():
         parts[f"step {name}"] = decision.key
-    # They go into records, pages, MLflow and metadata stores, for others to see. No result depends on with whose keys it was read.
-    return {name: redact(value) for name, value in parts.items()}
+    return parts
 
 
 def _find(
@@ -122,8 +123,10 @@ def _find(
 def _difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     changed = [k for k in [*new, *(k for k in old if k not in new)] if old.get(k) != new.get(k)]
     named = [k for k in changed if not k.startswith("step ")]
+    if not changed:
+        return "changed: a credential in a URI, which is not shown"
     if not named:
-        return f"{', '.join(changed)} changed" if changed else "not finished yet"
+        return f"{', '.join(changed)} changed"
     shown = [
         f"{k} {old.get(k)} → {new.get(k)}" if len(str(old.get(k)) + str(new.get(k))) < 60 else k for k in named[:3]
     ]

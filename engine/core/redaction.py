@@ -8,7 +8,7 @@ from urllib.parse import unquote
 __all__ = ["HIDDEN", "is_secret_name", "redact"]
 
 HIDDEN = "***"
-_LEAST = 6  # characters: a shorter word may be anything
+_LEAST = 8  # characters: a shorter word may be anything
 # user:password@ in front of a host. A user's name alone (hdfs://me@host) is not a secret. A password ends at the last @ of the
 # authority; one whose / ? # were not escaped, which programs refuse and name, at the first @ behind them. host:8080/a@b has none,
 # but the buckets of stores have no ports.
@@ -19,8 +19,12 @@ _USER = re.compile(
     r"(?P<secret>[^\s/?#'\"]{0,2000}|(?(store)|(?!\d{1,5}[/?#]))[^\s'\"@]{0,300}(?:@[^\s/?#'\"@]{0,300})*)@"
 )
 # Of pyarrow's s3:// (access_key, secret_key, session_token), of signed URLs, of HTTP stores, of answers of OAuth (#access_token=).
+# Whole words: author, keyword and max_tokens are none, and a key is one alone or with a word that says that it opens something.
 _QUERY = re.compile(
-    r"(?P<key>[?&;#][\w.%-]{0,60}(?:key|secret|token|password|passwd|pwd|signature|sig|credential|auth)[\w.%-]{0,60}=)"
+    r"(?P<key>[?&;#](?:key|(?:[\w.%-]{0,60}[_.-])?(?:token|pwd|sig|auth|authorization)"
+    r"|[\w.%-]{0,60}(?:secret|passwo?r?d|passphrase|signature|credentials?"
+    r"|(?:access|account|api|app|auth|client|functions|private|secret|shared|signing|storage|subscription)[_.-]?key"
+    r"|(?:access|api|auth|bearer|client|refresh|sas|security|session)token))(?:[_.-]?(?:id|value|\d{1,3}))?=)"
     r"(?P<secret>['\"]?[^\s&;#'\"]+)",
     re.I,
 )

@@ -104,6 +104,24 @@ def test_cosmetic_setting_runs_nothing(pipeline, ran):
     assert run(dataclasses.replace(pipeline, train=TrainConfig(epochs=1, directory="other")), ran)[1] == []
 
 
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("author={}", "changed: train.hyperparameters"),
+        ("token={}", "changed: a credential in a URI, which is not shown"),
+    ],
+)
+def test_a_changed_part_of_a_uri_runs_the_step_though_it_may_not_be_shown(pipeline, ran, query, shown):
+    def reading(user):
+        table = f"s3://bucket/table?{query.format(user)}"
+        return dataclasses.replace(pipeline, train=TrainConfig(epochs=1, hyperparameters={"table": table}))
+
+    run(reading("somebody"), ran)
+    _, names, text = run(reading("another"), ran)
+    assert names == ["train"] and shown in text and "another" not in text.replace("author=another", "")
+    assert run(reading("another"), ran)[1] == []
+
+
 @pytest.mark.parametrize(("options", "expected"), [({"force": True}, ALL), ({"start": "transform"}, ALL[1:])])
 def test_force_and_start_run_finished_steps_again(pipeline, ran, options, expected):
     run(pipeline, ran)

@@ -11,6 +11,22 @@ from engine import ConfigError, DataError
 from engine.core.redaction import redact
 
 SECRET = "SuperSecret123"
+NAMES = ["key", "token", "session_token", "accessToken", "access_key", "awsAccessKeyId", "api_key", "apikey", "x-functions-key",
+         "AccountKey", "sharedKey", "secret", "client_secret", "clientSecret", "password", "passwd", "pwd", "sig", "signature",
+         "X-Amz-Signature", "X-Amz-Security-Token", "X-Goog-Credential", "auth", "authorization", "oauth_token", "token2"]  # fmt: skip
+OTHER_NAMES = [
+    "author",
+    "sort_key",
+    "keyword",
+    "monkey",
+    "primary_key",
+    "keys",
+    "max_tokens",
+    "tokenizer",
+    "design",
+    "signal",
+    "authority",
+]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +53,9 @@ SECRET = "SuperSecret123"
         ("http://host:8080/a@b/c and http://[::1]:8080/x@y", "http://host:8080/a@b/c and http://[::1]:8080/x@y"),
         ("hdfs://me@host:8020/a", "hdfs://me@host:8020/a"),
         ("gs://bucket/token=3/key=4/a:b@c", "gs://bucket/token=3/key=4/a:b@c"),
+        *((f"https://h/x?a=1&{name}={SECRET}&b=2", f"https://h/x?a=1&{name}=***&b=2") for name in NAMES),
+        *((f"https://h/x?{name}=descending&b=2 descending",) * 2 for name in OTHER_NAMES),
+        ("s3://b?secret_key=minio&region=minio", "s3://b?secret_key=***&region=minio"),
         ("file:///a/b?c", "file:///a/b?c"),
         ("10:20@30, a secret=x", "10:20@30, a secret=x"),
     ],
