@@ -63,7 +63,7 @@ def jobs(tmp_path, monkeypatch):
     folder = tmp_path / "jobs" / "one"
     folder.mkdir(parents=True)
     tasks = (TaskStatus(role="chief", index=0, state=JobState.RUNNING, where="process 12"),)
-    write_status(folder, JobStatus(name="one", launcher="local", state=JobState.RUNNING, tasks=tasks), ["1:2"])
+    write_status(folder, JobStatus(name="one", launcher="local", state=JobState.RUNNING, tasks=tasks), ["9999999999:2"])
     return folder
 
 
