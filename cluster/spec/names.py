@@ -58,6 +58,7 @@ def check_label(label: str, value: str, key: str) -> None:
     Raises:
         ConfigError: prefix, label or value, with their key.
     """
+    _check_text(label, key, "label")
     _check_key(label, key, "label")
     if not isinstance(value, str) or len(value) > 63 or not _LABEL_VALUE.fullmatch(value):
         raise ConfigError(f"{key}: the value {value!r} of {label!r} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
@@ -75,6 +76,7 @@ def check_annotations(annotations: Mapping[str, str], key: str) -> None:
     """
     total = 0
     for name, value in annotations.items():
+        _check_text(name, key, "annotation")
         # Kubernetes takes capital letters in an annotation's prefix, and in a label's none.
         prefix, slash, rest = name.rpartition("/")
         _check_key(prefix.lower() + slash + rest, key, "annotation")
@@ -88,6 +90,11 @@ def check_annotations(annotations: Mapping[str, str], key: str) -> None:
         raise ConfigError(f"{key}: they have {total:,} bytes in all; Kubernetes takes {_ANNOTATION_BYTES:,}")
 
 
+def _check_text(name: object, key: str, what: str) -> None:
+    if not isinstance(name, str):
+        raise ConfigError(f"{key}: {what} {name!r} is no text; put it in quotes")
+
+
 def _check_key(name: str, key: str, what: str) -> None:
     prefix, slash, rest = name.rpartition("/")
     if (slash or prefix) and (len(prefix) > 253 or not _SUBDOMAIN.fullmatch(prefix)):
@@ -96,11 +103,14 @@ def _check_key(name: str, key: str, what: str) -> None:
         raise ConfigError(f"{key}: {what} {name!r:.80} must be at most 63 of A-Z, a-z, 0-9, '-', '_', '.'")
 
 
-def is_own_label(label: str) -> bool:
+def is_own_label(label: object) -> bool:
     """Returns whether Fullpass alone sets a label: network policies, status and logs go by it.
 
     `fullpass/serving-client` is for whoever submits: it lets a pod ask a server for predictions (k8s/serving/base/network.yaml).
+    A key of YAML that is no text is none.
     """
+    if not isinstance(label, str):
+        return False
     own = label.startswith("fullpass/") and label != "fullpass/serving-client"
     return own or label == "app.kubernetes.io/managed-by"
 

@@ -100,7 +100,7 @@ def check_patched(template: Mapping[str, Any], patched: Mapping[str, Any]) -> No
         ConfigError: a label of Fullpass is another or gone, or the member's container is.
     """
     before, after = template["metadata"]["labels"], (patched.get("metadata") or {}).get("labels") or {}
-    for name in sorted({*before, *after}):
+    for name in sorted({*before, *after}, key=str):
         if is_own_label(name) and after.get(name) != before.get(name):
             raise ConfigError(
                 f"pod_patch.metadata.labels: {name} is set by the launcher ({before.get(name)!r}), seen {after.get(name)!r}"

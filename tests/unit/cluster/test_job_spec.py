@@ -81,6 +81,8 @@ def test_json_round_trip_keeps_every_field():
         ({"labels": {"a": "c" * 64}}, "at most 63"),
         ({"labels": {f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 63}/x": "c"}}, "the prefix of label"),
         ({"annotations": {"a b": "c"}}, "annotation 'a b'"),
+        ({"annotations": {1: "c"}}, "annotations: annotation 1 is no text; put it in quotes"),
+        ({"labels": {1: "c"}}, "labels: label 1 is no text; put it in quotes"),
         ({"annotations": {"/a": "c"}}, "the prefix of annotation"),
         ({"annotations": {"a": "\ud800"}}, "of whole characters"),
         ({"annotations": {"fullpass/roles": "{}"}}, "set by the launcher"),

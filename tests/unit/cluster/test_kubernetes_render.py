@@ -119,6 +119,8 @@ def test_annotations_of_a_job_and_of_its_patch_are_on_every_pod(kind, roles):
     ("metadata", "said"),
     [
         ({"annotations": {"a b": "c"}}, "annotation 'a b'"),
+        ({"annotations": {1: "c"}}, "annotation 1 is no text; put it in quotes"),
+        ({"labels": {True: "c"}}, "label True is no text; put it in quotes"),
         ({"annotations": {"fullpass/roles": "{}"}}, "fullpass/roles is set by the launcher"),
         ({"labels": {"a b": "c"}}, "label 'a b'"),
         ({"labels": {"a": "b" * 64}}, "at most 63"),
