@@ -65,6 +65,7 @@ class LogQuery:
 def split_log(data: bytes) -> list[str]:
     """Returns the lines of a log.
 
-    Only line feeds and carriage returns end a line, as in pods' logs: `str.splitlines` would also cut a text in two at U+2028.
+    Line feeds and carriage returns end a line; `str.splitlines` would also cut a text in two at U+2028. In a pod's log, whose lines
+    have their times from the container's runtime, only line feeds do.
     """
     return [line.decode(errors="replace") for line in data.splitlines()]

@@ -17,15 +17,16 @@ MOST_BYTES = 2_900_000
 _LONGEST = 1000  # characters of a text, of which so many stay:
 _HEAD, _TAIL = 400, 100
 _MOST_LINES = 200  # of a list
-_FOR_CHARTS = 0.4  # part of the room
+_FOR_CHARTS, _FOR_FRAMES = 0.4, 0.3  # parts of the room; a table's frame is all of it but its rows
 _MARKUP, _SORT = 30, 12  # bytes about a cell's text, and about the number that it is sorted by
 _LEFT_OUT = "{} left out, so that the page stays small enough to mail; the run's files have their values."
 
 
 def fitted(page: Page, room: int) -> Page:
-    """Returns the page with texts of no more than `_LONGEST` characters, and no more charts and rows than there is room for.
+    """Returns the page with texts of no more than `_LONGEST` characters, and no more charts, tables and rows than there is room for.
 
-    Charts come first, in the order of the page; then all tables have the same room, of which short ones leave some to the others.
+    Charts come first, then tables, in the order of the page; the rows of all tables have the same room, of which short ones leave some
+    to the others.
 
     Args:
         page: to be written as HTML.
@@ -35,13 +36,13 @@ def fitted(page: Page, room: int) -> Page:
     page = dataclasses.replace(
         page,
         verdicts=[dataclasses.replace(each, reasons=_first(each.reasons)) for each in page.verdicts],
-        sections=[_with_charts(each, charts) for each, charts in zip(page.sections, _charts(page, _FOR_CHARTS * room))],
+        sections=[_with_blocks(each, kept) for each, kept in zip(page.sections, _kept(page, room))],
     )
     blocks = [block for section in page.sections for block in section.blocks]
     charts = [block for block in blocks if isinstance(block, Chart)]
     tables = [block.table if isinstance(block, Chart) else block for block in blocks if not isinstance(block, Block)]
     costs = [_costs(table) for table in tables]
-    taken = sum(_chart_bytes(each) for each in charts) + sum(_frame_bytes(each) for each in tables)
+    taken = sum(map(_chart_bytes, charts)) + sum(_frame_bytes(each) for each in blocks if isinstance(each, Table))
     share = _share([sum(each) for each in costs], room - taken)
     cut = {id(table): _cut(table, each, share) for table, each in zip(tables, costs)}
     sections = [
@@ -77,40 +78,44 @@ def _first(lines: Sequence[Any]) -> Sequence[Any]:
     return [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES:,} more; the run's files have all"]
 
 
-def _charts(page: Page, room: float) -> list[set[int]]:
-    """The places of the charts that there is room for, by section."""
+def _kept(page: Page, room: float) -> list[set[int]]:
+    """The places of the charts and tables that there is room for, by section."""
+    left = {Chart: _FOR_CHARTS * room, Table: _FOR_FRAMES * room}
     found = []
     for section in page.sections:
         kept: set[int] = set()
         for place, block in enumerate(section.blocks):
-            if isinstance(block, Chart):
-                size = _chart_bytes(block)
-                if size <= room:
-                    room -= size
+            if isinstance(block, Chart | Table):
+                size = _chart_bytes(block) if isinstance(block, Chart) else _frame_bytes(block)
+                if size <= left[type(block)]:
+                    left[type(block)] -= size
                     kept.add(place)
         found.append(kept)
     return found
 
 
-def _with_charts(section: Section, kept: set[int]) -> Section:
-    """The section without its other charts; lists of lines are cut, too."""
+def _with_blocks(section: Section, kept: set[int]) -> Section:
+    """The section without its other charts and tables; lists of lines are cut, too."""
     blocks: list[Any] = []
-    left_out = 0
+    left_out = {Chart: 0, Table: 0}
     for place, block in enumerate(section.blocks):
-        if isinstance(block, Chart) and place not in kept:
-            left_out += 1
+        if isinstance(block, Chart | Table) and place not in kept:
+            left_out[type(block)] += 1
         elif isinstance(block, Block) and block.kind == "text":
             blocks.append(dataclasses.replace(block, lines=_first(block.lines)))
         else:
             blocks.append(block)
-    count = "1 chart is" if left_out == 1 else f"{left_out:,} charts are"
-    missing = [*section.missing, _LEFT_OUT.format(count)] if left_out else section.missing
-    return dataclasses.replace(section, blocks=blocks, missing=missing)
+    counts = [
+        f"1 {kind.__name__.lower()} is" if count == 1 else f"{count:,} {kind.__name__.lower()}s are"
+        for kind, count in left_out.items()
+        if count
+    ]
+    return dataclasses.replace(section, blocks=blocks, missing=[*section.missing, *map(_LEFT_OUT.format, counts)])
 
 
 def _chart_bytes(chart: Chart) -> int:
     text = json.dumps({**chart.spec, "data": {"values": list(chart.values)}})
-    return len(text) + 5 * sum(text.count(each) for each in "<>&'") + 300
+    return len(text) + 5 * sum(text.count(each) for each in "<>&'") + 300 + _frame_bytes(chart.table)
 
 
 def _frame_bytes(table: Table) -> int:

@@ -44,6 +44,6 @@ def test_a_negative_tail_is_refused():
         LogQuery(tail=-1)
 
 
-def test_lines_end_where_those_of_pods_do():
+def test_only_line_feeds_and_carriage_returns_end_a_line():
     assert split_log("a\u2028b\x0bc\x1cd\ne\r\n\nf".encode()) == ["a\u2028b\x0bc\x1cd", "e", "", "f"]
     assert split_log(b"\xff\n") == ["\ufffd"]

@@ -76,3 +76,15 @@ def test_charts_without_room_are_left_out_and_it_is_said():
     assert less.missing == [
         "1 chart is left out, so that the page stays small enough to mail; the run's files have their values."
     ]
+
+
+def test_tables_without_room_for_their_frames_are_left_out_and_it_is_said():
+    tables = [Table(caption=f"t{i}", columns=[Column("x")], rows=[[Cell("1", 1.0)]] * 9) for i in range(2000)]
+    page = Page(title="t", subtitle="s", sections=[Section(name="n", title="t", blocks=tables)])
+    whole, less = fitted(page, 10**7).sections[0], fitted(page, 100_000).sections[0]
+    assert list(whole.blocks) == tables and not whole.missing
+    count = len(less.blocks)
+    assert 10 < count < 200 and [each.caption.split()[0] for each in less.blocks] == [f"t{i}" for i in range(count)]
+    assert less.missing == [
+        f"{2000 - count:,} tables are left out, so that the page stays small enough to mail; the run's files have their values."
+    ]
