@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trainers.evaluation.accumulators.sampling import PARTS, Intervals, half_width
-from trainers.evaluation.metric_names import canonical
+from trainers.evaluation.metric_names import canonical, respelled, rounded
 from trainers.evaluation.metrics import TASKS, own_results
 from trainers.evaluation.result import EvaluationResult
 from trainers.evaluation.thresholds import lower_is_better
@@ -109,6 +109,7 @@ class Comparison:
         shared = [name for name in self.after.overall if name in self.before.overall and name != "example_count"]
         if not shared:
             found.append("they have no metric in common")
+        found += self._rounded()
         for name in shared:
             if _is_lost(name, self.before.overall[name], self.after.overall[name]):
                 found.append(f"{name} of all rows was {self.before.overall[name]:.4f} and is no number any more")
@@ -128,6 +129,16 @@ class Comparison:
             for each in self.worse
         ]
         return found
+
+    def _rounded(self) -> list[str]:
+        """Metrics that the first evaluation has at their threshold cut to six digits, as earlier versions measured them."""
+        before, after = set(self.before.overall), set(self.after.overall)
+        first = {name: respelled(rounded(name)) for name in sorted(after - before)}
+        return [
+            f"{name} was measured at another threshold, as {old}; evaluate the first again"
+            for name, old in first.items()
+            if old != name and old in before - after
+        ]
 
     def _worse_without_interval(self, shared: Sequence[str]) -> list[str]:
         """Metrics of all rows that are worse, where no change has an interval: nothing then says that it is chance."""
@@ -210,6 +221,7 @@ def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
         before: of the model that is served.
         after: of the one that may replace it.
     """
+    before, after = _respelled(before), _respelled(after)
     same = bool(before.data) and all(
         getattr(before, what) == getattr(after, what) is not None
         for what in ("data", "rows", "label", "weight", "query")
@@ -230,6 +242,21 @@ def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
         only_after=[s.name for key, s in new.items() if key not in old],
         same_rows=same,
     )
+
+
+def _respelled(result: Any) -> Any:
+    """The evaluation, or a segment of it, with the names of metrics as this version writes them."""
+    names = getattr(result, "overall", None) or getattr(result, "metrics", {})
+    if all(respelled(name) == name for name in names):
+        return result
+    changed: dict[str, Any] = {
+        field: {respelled(name): value for name, value in (getattr(result, field, None) or {}).items()}
+        for field in ("overall", "metrics", "half_widths", "deviations")
+        if hasattr(result, field)
+    }
+    if hasattr(result, "slices"):
+        changed["slices"] = [_respelled(each) for each in result.slices]
+    return dataclasses.replace(result, **changed)
 
 
 def _key(segment: Any) -> tuple[tuple[str, Any], ...]:

@@ -7,7 +7,17 @@ from collections.abc import Container, Mapping
 
 import numpy as np
 
-__all__ = ["CLASSES", "FAIRNESS_RATES", "RESULT_NAMES", "canonical", "is_number_text", "result_name", "threshold_text"]
+__all__ = [
+    "CLASSES",
+    "FAIRNESS_RATES",
+    "RESULT_NAMES",
+    "canonical",
+    "is_number_text",
+    "respelled",
+    "result_name",
+    "rounded",
+    "threshold_text",
+]
 
 _NAMES = {
     "auc": ("AUC", "auc"),
@@ -73,6 +83,18 @@ def is_number_text(text: str) -> bool:
 def threshold_text(threshold: float | str) -> str:
     """Returns a threshold as names of results have it: every digit that tells it from another number, and no more."""
     return np.format_float_positional(float(threshold), trim="-")
+
+
+def respelled(name: str) -> str:
+    """Returns a name in results with its threshold as `threshold_text` has it: older results say `recall@1e-05`."""
+    base, at, threshold = name.rpartition("@")
+    return f"{base}{at}{threshold_text(threshold)}" if at and is_number_text(threshold) else name
+
+
+def rounded(name: str) -> str:
+    """Returns a name in results with its threshold as older results have it, which were measured at its first six digits."""
+    base, at, threshold = name.rpartition("@")
+    return f"{base}{at}{float(threshold):g}" if at and is_number_text(threshold) else name
 
 
 def result_name(metric: str, computed: Container[str]) -> str:

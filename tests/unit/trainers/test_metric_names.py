@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import numpy as np
 import pytest
 
 from trainers.evaluation.accumulators.metric_table import MetricTable
+from trainers.evaluation.comparison import compare
 from trainers.evaluation.judgement import failures
 from trainers.evaluation.metric_names import CLASSES, RESULT_NAMES, result_name
 from trainers.evaluation.metrics import own_results
+from trainers.evaluation.result import EvaluationResult, SliceResult
 from trainers.evaluation.tfma.kernels import MetricSet
 from trainers.evaluation.thresholds import parse_thresholds
 
@@ -48,3 +53,21 @@ def test_thresholds_are_taken_to_their_last_digit():
         assert found[name] == (scores > float(name.partition("@")[2])).mean(), name
     assert len({found[name] for name in names[:3]}) == 3
     assert found["pinball_loss@0.1234567"] == pytest.approx(0.1234567 * (1 - scores).mean(), rel=1e-12)
+
+
+def test_thresholds_are_compared_however_an_earlier_version_wrote_them():
+    of = functools.partial(EvaluationResult, model="m", model_sha256="0", label="y", rows=300, judged=True)
+    old = of(overall={"auc": 0.9, "a/recall@1e-05": 0.9, "recall@0.333333": 0.9, "tpr@0.3": 0.9})
+    segments = [SliceResult(key={"g": "x"}, rows=200, metrics=old.overall, half_widths={"a/recall@1e-05": 0.01})]
+    old = dataclasses.replace(old, slices=segments, half_widths={"a/recall@1e-05": 0.01})
+    new = of(overall={"auc": 0.9, "a/recall@0.00001": 0.8, "recall@0.3333333": 0.9, "fpr@0.4": 0.9})
+    segments = [SliceResult(key={"g": "x"}, rows=200, metrics=new.overall, half_widths={"a/recall@0.00001": 0.01})]
+    new = dataclasses.replace(new, slices=segments, half_widths={"a/recall@0.00001": 0.01})
+    found = compare(old, new)
+    assert {each.metric for each in found.changes} == {"auc", "a/recall@0.00001"}
+    assert found.reasons == [
+        "recall@0.3333333 was measured at another threshold, as recall@0.333333; evaluate the first again",
+        "a/recall@0.00001 of all rows is worse: 0.9000 to 0.8000 (-0.1000 ±0.0141)",
+        "a/recall@0.00001 of g=x is worse: 0.9000 to 0.8000 (-0.1000 ±0.0141)",
+    ]
+    assert compare(new, old).may_replace and compare(old, old).may_replace
