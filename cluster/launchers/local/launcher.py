@@ -19,6 +19,7 @@ from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherErr
 from cluster.launchers.local.record import (
     log_path,
     member_words,
+    members_of,
     read_runner,
     read_status,
     write_runner,
@@ -125,8 +126,10 @@ class LocalLauncher(Launcher):
             while self._looked_after(name) and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
         marks: builtins.list[str] = []
-        with contextlib.suppress(DataError):
+        try:
             marks = self._read(name)[1]
+        except DataError:
+            marks = members_of(folder)
         for mark in (runner, *marks):
             if alive(mark):
                 kill_tree(int(mark.partition(":")[0]))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT, ROLES
+from engine.core import environment
 from engine.core.configs import decode_json, require
 from engine.core.errors import DataError
 from engine.machine.private_files import PRIVATE
@@ -19,8 +22,10 @@ from engine.storage.atomic import atomic_file
 __all__ = [
     "log_path",
     "member_words",
+    "members_of",
     "read_runner",
     "read_status",
+    "secret_path",
     "write_runner",
     "write_status",
 ]
@@ -31,6 +36,11 @@ _VERSION = 1
 def log_path(folder: Path, role: str, index: int) -> Path:
     """Returns the file with what a member wrote."""
     return folder / "logs" / f"{role}-{index}.log"
+
+
+def secret_path(folder: Path) -> Path:
+    """Returns the file with the secret that members of a job know each other by."""
+    return folder / "group-secret"
 
 
 def write_status(folder: Path, status: JobStatus, processes: list[str]) -> None:
@@ -114,6 +124,19 @@ def read_runner(folder: Path) -> str:
         return (folder / "runner").read_text()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def members_of(folder: Path) -> list[str]:
+    """Returns the marks of a job's members that run, by the secret's file in their environment: where its state is damaged."""
+    import psutil
+
+    secret, found = os.path.realpath(secret_path(folder)), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):  # of another user, or it ended
+            theirs = process.environ().get(environment.GROUP_SECRET_FILE.name)
+            if theirs and os.path.realpath(theirs) == secret:
+                found.append(process_mark(process.pid))
+    return found
 
 
 def member_words(spec: JobSpec, folder: Path) -> list[str]:

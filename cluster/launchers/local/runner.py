@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from cluster.launchers.local.process import Member
-from cluster.launchers.local.record import log_path, member_words, write_status
+from cluster.launchers.local.record import log_path, member_words, secret_path, write_status
 from cluster.launchers.status import JobState, JobStatus
 from cluster.spec import JobSpec
 from engine.machine.clock import utc_now
@@ -102,7 +102,7 @@ class Runner:
 
         spec = self._spec
         run_id = f"{spec.name}-{secrets.token_hex(4)}"
-        cluster = LocalCluster(spec.roles, run_id, self._folder / "group-secret")
+        cluster = LocalCluster(spec.roles, run_id, secret_path(self._folder))
         cluster.write_secret()
         words = member_words(spec, self._folder)
         environ = {**os.environ, **spec.env, "PYTHONUNBUFFERED": "1"}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -15,6 +19,7 @@ from cluster.launchers.state import recall, remember
 from cluster.launchers.status import JobState, JobStatus, TaskStatus
 from cluster.pipeline.records import RECORD, StepRecord, commit, finished_steps, read_finished
 from engine import DataError
+from engine.core.environment import GROUP_SECRET_FILE
 from engine.machine.processes import alive
 
 WORDS = ["", "[]", "null", "1", '"x"', "{}", "[" * 1_000_000, '{"version":' * 100_000, "\0", '{"version":1e999}', "NaN"]
@@ -101,6 +106,25 @@ def test_a_damaged_job_hides_no_other_and_can_be_cancelled(jobs, capsys):
         assert not alive(read_runner(jobs))
     assert main(["cancel", "one", "--launcher", "local"]) == 0
     assert [job.name for job in LocalLauncher().list()] == ["two"]
+
+
+def test_a_damaged_job_without_its_runner_is_cancelled_with_its_members(jobs):
+    """Nothing but their own environment says whose they are."""
+    (jobs / "status.json").write_text("[]")
+    (jobs / "runner").write_text("9999999999:2")
+    words = [sys.executable, "-c", "import time; time.sleep(600)"]
+    secrets = (jobs / "group-secret", jobs.parent / "two" / "group-secret")
+    member, other = (
+        subprocess.Popen(words, env={**os.environ, GROUP_SECRET_FILE.name: str(secret)}) for secret in secrets
+    )
+    try:
+        LocalLauncher().cancel("one")
+        assert member.wait(60) == -signal.SIGKILL
+        assert other.poll() is None and not jobs.exists()
+    finally:
+        for each in (member, other):
+            each.kill()
+            each.wait()
 
 
 @pytest.mark.parametrize("name", ["jobs/two", "../jobs/two", "/two"])
