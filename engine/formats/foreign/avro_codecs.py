@@ -20,10 +20,10 @@ SYNC_BYTES = 16
 _OURS = ("snappy", "zstandard")
 _FASTAVROS = ("null", "deflate", "bzip2", "xz")
 _MOST_TIMES = 64  # what Snappy packs at most: three bytes for 64
-_MOST_BYTES = 1 << 30  # of a block, unpacked; writers make them of some 64 KiB
-_STEP_BYTES = 4 << 20
+MOST_BYTES = 1 << 30  # of a block, unpacked; writers make them of some 64 KiB
+STEP_BYTES = 4 << 20
 # Packed bytes that cannot become as many.
-_HARMLESS_BYTES = {"null": _MOST_BYTES, "deflate": _MOST_BYTES >> 11, "bzip2": 1 << 12, "xz": 1 << 12}
+HARMLESS_BYTES = {"null": MOST_BYTES, "deflate": MOST_BYTES >> 11, "bzip2": 1 << 12, "xz": 1 << 12}
 _STREAMS: dict[str, Callable[[], Any]] = {
     "deflate": lambda: zlib.decompressobj(-15),
     "bzip2": bz2.BZ2Decompressor,
@@ -81,12 +81,12 @@ def unpacked_blocks(data: bytes, codec: str) -> bytes:
 def _unpacked(data: bytes, codec: str) -> bytes:
     if codec == "zstandard":  # whose frames need not say how long they are
         with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
-            return b"".join(_bounded(iter(lambda: stream.read(_STEP_BYTES), b""), len(data)))
+            return b"".join(_bounded(iter(lambda: stream.read(STEP_BYTES), b""), len(data)))
     packed, checksum = data[:-4], int.from_bytes(data[-4:], "big")
     size = _snappy_size(packed)
     if size > max(len(packed), 1) * _MOST_TIMES:
         raise ValueError(f"a block of {len(packed)} bytes says that it holds {size}")
-    if size > _MOST_BYTES:
+    if size > MOST_BYTES:
         raise _too_much(len(packed))
     found: bytes = pa.Codec("snappy").decompress(packed, size, asbytes=True)
     if zlib.crc32(found) != checksum:
@@ -95,12 +95,12 @@ def _unpacked(data: bytes, codec: str) -> bytes:
 
 
 def _refuse_bombs(data: bytes, codec: str) -> None:
-    """Holds each block to _MOST_BYTES before fastavro unpacks it whole; only those that may become so large are unpacked for that."""
+    """Holds each block to MOST_BYTES before fastavro unpacks it whole; only those that may become so large are unpacked for that."""
     place = 0
     while place < len(data):
         _, place = varint(data, place)
         size, place = varint(data, place)
-        if size > _HARMLESS_BYTES[codec]:
+        if size > HARMLESS_BYTES[codec]:
             packed = data[place : place + size]
             for _ in _bounded(iter([packed]) if codec == "null" else _pieces(packed, codec), size):
                 pass
@@ -112,24 +112,24 @@ def _pieces(packed: bytes, codec: str) -> Iterator[bytes]:
     with contextlib.suppress(zlib.error, lzma.LZMAError, OSError, EOFError):
         while packed:  # streams of bzip2 and xz may follow each other
             one: Any = _STREAMS[codec]()
-            while not one.eof and (part := one.decompress(packed, _STEP_BYTES)):
+            while not one.eof and (part := one.decompress(packed, STEP_BYTES)):
                 packed = one.unconsumed_tail if codec == "deflate" else b""
                 yield part
             packed = one.unused_data if one.eof and codec != "deflate" else b""
 
 
 def _bounded(parts: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Yields parts of a block of so many packed bytes, up to _MOST_BYTES of them."""
+    """Yields parts of a block of so many packed bytes, up to MOST_BYTES of them."""
     total = 0
     for part in parts:
         total += len(part)
-        if total > _MOST_BYTES:
+        if total > MOST_BYTES:
             raise _too_much(size)
         yield part
 
 
 def _too_much(size: int) -> ValueError:
-    return ValueError(f"a block of {size:,} bytes unpacks to more than {_MOST_BYTES >> 20:,} MiB")
+    return ValueError(f"a block of {size:,} bytes unpacks to more than {MOST_BYTES >> 20:,} MiB")
 
 
 def _snappy_size(data: bytes) -> int:

@@ -31,7 +31,7 @@ __all__ = ["FORMAT"]
 
 BLOCK_BYTES = 4 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_MOST_BYTES = 1 << 30  # of one line, as of a CSV file's record: the reader counts in 31 bits
+MOST_BYTES = 1 << 30  # of one line, as of a CSV file's record: the reader counts in 31 bits
 _MOST_DEEP = 128  # as Arrow's own messages: the reader recurses over types, and a stack that overflows ends the process
 _READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
 _BOM = b"\xef\xbb\xbf"
@@ -204,7 +204,7 @@ class _JsonFile(NumberedFile):
                     yield bytes(rest) + piece[:cut]
                     rest.clear()
                 rest += piece[cut:]
-                if len(rest) > _MOST_BYTES:
+                if len(rest) > MOST_BYTES:
                     raise _BadLine(_too_long())
             if fault is not None:
                 raise _BadStream(str(fault)) from fault
@@ -222,7 +222,7 @@ class _JsonFile(NumberedFile):
 
 
 def _too_long() -> ValueError:
-    return ValueError(f"the line is longer than {_MOST_BYTES >> 20:,} MiB")
+    return ValueError(f"the line is longer than {MOST_BYTES >> 20:,} MiB")
 
 
 def _refuse_other_text(text: bytes) -> None:
@@ -279,7 +279,7 @@ def _line_bounds(path: str) -> list[int]:
             bounds.append(place)
     bounds.append(size_bytes)
     for start, stop in itertools.pairwise(bounds):
-        if stop - start > BLOCK_BYTES + _MOST_BYTES:
+        if stop - start > BLOCK_BYTES + MOST_BYTES:
             raise DataError(str(_too_long()), path=path, offset_bytes=start)
     return bounds if size_bytes else [0]
 

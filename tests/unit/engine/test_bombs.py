@@ -65,7 +65,7 @@ def test_json_as_deep_as_is_read_and_brackets_in_texts(tmp_path):
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_json_line_without_an_end_is_not_taken_whole(tmp_path, monkeypatch, packed):
     monkeypatch.setattr(jsonl, "BLOCK_BYTES", 1 << 16)
-    monkeypatch.setattr(jsonl, "_MOST_BYTES", 1 << 18)
+    monkeypatch.setattr(jsonl, "MOST_BYTES", 1 << 18)
     path = tmp_path / "x.jsonl"
     data = b'{"a":"b"}\n{"a":"' + b"x" * (1 << 20)
     path.write_bytes(gzip.compress(data) if packed else data)
@@ -144,13 +144,13 @@ def _zstd(data):
 def test_avro_blocks_that_unpack_to_too_much(tmp_path, monkeypatch, codec, pack):
     data = signed(300_000) + b"x" * 300_000
     path = write_avro(tmp_path / "x.avro", "bytes", 1, pack(data), codec)
-    monkeypatch.setattr(avro_codecs, "_HARMLESS_BYTES", dict.fromkeys(avro_codecs._HARMLESS_BYTES, 0))
-    monkeypatch.setattr(avro_codecs, "_STEP_BYTES", 1 << 12)
-    monkeypatch.setattr(avro_codecs, "_MOST_BYTES", 1 << 18)
+    monkeypatch.setattr(avro_codecs, "HARMLESS_BYTES", dict.fromkeys(avro_codecs.HARMLESS_BYTES, 0))
+    monkeypatch.setattr(avro_codecs, "STEP_BYTES", 1 << 12)
+    monkeypatch.setattr(avro_codecs, "MOST_BYTES", 1 << 18)
     dataset = Dataset.open(path)
     with pytest.raises(DataError, match=r"x\.avro, record 0: .*unpacks to more than"):
         list(dataset.read_batches())
-    monkeypatch.setattr(avro_codecs, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(avro_codecs, "MOST_BYTES", 1 << 20)
     (batch,) = dataset.read_batches()
     assert batch.to_pylist() == [{"a": b"x" * 300_000}]
 
