@@ -60,11 +60,24 @@ def _post(port, context, body, headers=None):
         connection.close()
 
 
+def _let_in(port, context):
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=30)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (ssl.SSLError, ConnectionError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def test_mutual_tls_traces_and_access_log(root, tmp_path, capfd):
     ours, stranger = Authority(tmp_path / "ours"), Authority(tmp_path / "other", "a stranger's authority")
     server_key, server_certificate = ours.issue("server")
     client_key, client_certificate = ours.issue("client")
     wrong_key, wrong_certificate = stranger.issue("client")
+    clients, said = tmp_path / "clients.pem", list[str]()
+    clients.write_bytes(ours.certificate.read_bytes())
     config = ServeConfig(
         models=(ModelConfig(name="m", directory=str(root)),),
         host="0.0.0.0",  # an open address: allowed since clients need a certificate
@@ -72,7 +85,7 @@ def test_mutual_tls_traces_and_access_log(root, tmp_path, capfd):
         rest_port=0,
         tls_key=str(server_key),
         tls_certificate=str(server_certificate),
-        client_ca=str(ours.certificate),
+        client_ca=str(clients),
         access_log_share=1.0,
         trace=str(tmp_path / "spans.jsonl"),
     )
@@ -117,6 +130,13 @@ def test_mutual_tls_traces_and_access_log(root, tmp_path, capfd):
         ports = (server.config.rest_port, server.config.grpc_port)
         os.replace(renewed_key, server_key)  # of which the certificate is not yet: the old pair stays
         assert [shown(port) for port in ports] == [before] * 2 != [renewed] * 2
+
+        def warnings():
+            said.append(capfd.readouterr().err)
+            return "".join(said).count("could not be read anew")
+
+        eventually(lambda: warnings() == 2, "both doors have seen the mismatch, and say it once each")
+        assert [shown(port) for port in ports] == [before] * 2
         os.replace(renewed_certificate, server_certificate)
         for port in ports:
             eventually(lambda port=port: shown(port) == renewed, "the renewed certificate is shown")
@@ -126,10 +146,18 @@ def test_mutual_tls_traces_and_access_log(root, tmp_path, capfd):
             plain = http.client.HTTPConnection("127.0.0.1", server.config.rest_port, timeout=5)
             plain.request("GET", "/v1/models/m")
             plain.getresponse()
+        stranger.certificate.replace(clients)
+        eventually(lambda: not _let_in(ports[0], context), "clients of the authority that was replaced are refused")
+        assert _let_in(ports[0], other), "those of the new one are not"
+        with pytest.raises(grpc.RpcError):
+            stub(client_key, client_certificate).Predict(_request(values), timeout=5)
+        assert warnings() == 2
     spans = [json.loads(line) for line in (tmp_path / "spans.jsonl").read_text().splitlines()]
     assert [span["context"]["trace_id"] == f"0x{TRACE}" for span in spans] == [True, True, False, False]
     assert all(span["attributes"] | {"model": "m", "version": 1, "rows": 2} == span["attributes"] for span in spans)
-    logged = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    logged = [
+        json.loads(line) for line in "".join([*said, capfd.readouterr().err]).splitlines() if line.startswith("{")
+    ]
     assert [(line["status"], line["rows"]) for line in logged if line["status"] != "OK"] == [("INVALID_ARGUMENT", 0)]
     assert [line["rows"] for line in logged if line["status"] == "OK"] == [2] * 4
 

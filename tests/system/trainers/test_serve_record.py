@@ -74,6 +74,38 @@ def test_stats_and_validate_compare_it_with_the_data(recorded, tmp_path, capsys)
     assert "x" in capsys.readouterr().out
 
 
+def test_tensors_without_rows_are_counted_and_damaged_names_hinder_nothing(tmp_path, caplog):
+    class Fixed(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([3], tf.float32, name="x")])
+        def of_one(self, x):
+            return {"y": x * 2}
+
+    model = Fixed()
+    tf.saved_model.save(model, str(tmp_path / "m" / "1"), signatures={"serving_default": model.of_one})
+    (tmp_path / "m" / "1" / "assets.extra").mkdir()
+    (tmp_path / "m" / "1" / "assets.extra" / "feature_names.json").write_text('{"version": 99}')
+    left_out = []
+
+    class Counting(type(metrics())):
+        def __init__(self):
+            vars(self).update(vars(metrics()))
+
+        def count_left_out(self, requests):
+            left_out.append(requests)
+
+    async def ask():
+        folders = ModelConfig(name="m", directory=str(tmp_path / "m"))
+        out = str(tmp_path / "requests")
+        core = Core(ServeConfig(models=(folders,), record_share=1.0, record_directory=out), Counting())
+        core.load()
+        answer = await core.predict("m", {"x": np.array([1, 2, 3], np.float32)})
+        await core.drain()
+        return answer.outputs["y"].tolist()
+
+    assert asyncio.run(ask()) == [2.0, 4.0, 6.0] and "reads version 1" in caplog.text
+    assert left_out == [1] and not (tmp_path / "requests").exists(), "three numbers are no three rows"
+
+
 def test_tensors_of_every_kind_are_features(tmp_path):
     left_out = []
     config = ServeConfig(
@@ -86,10 +118,14 @@ def test_tensors_of_every_kind_are_features(tmp_path):
         "half": np.array([[0.5, 1]] * 3, np.float16), "wide": np.array([1.5, 2, 3]), "number": np.array([1, 2, 3], np.uint64),
     }  # fmt: skip
     recorder.offer("m", 1, inputs, {"y": np.zeros(3)}, {"words": "all words"})
-    for wrong in ({"wide": np.array([1e300])}, {"number": np.array([1 << 63], np.uint64)}, {"scalar": np.array(1.0)}):
-        recorder.offer("m", 1, wrong, {"y": np.zeros(1)})
+    odd = [{"wide": np.array([1e300])}, {"number": np.array([1 << 63], np.uint64)}, {"scalar": np.array(1.0)}]
+    odd += [{"wave": np.array([1 + 2j])}, {}, {"none": np.zeros((0, 3))}, []]
+    for wrong in odd:
+        recorder.offer("m", 1, wrong, {"y": np.zeros(0 if len(wrong) == 0 or "none" in wrong else 1)})
+    recorder.offer("m", 1, {"x": np.zeros(1)}, {"y": np.array([1j])})
+    recorder.offer("m", 1, {"x": np.zeros(1)}, {"y": np.zeros(2)})
     recorder.close()
-    assert left_out == [1, 1, 1], "what has no form as a feature, or no rows, is counted"
+    assert left_out == [1] * 9, "what has no form as a feature, or no rows, is counted"
     table = pa.Table.from_batches(Dataset.open(str(tmp_path / "out" / "*.tfrecord")).read_batches()).to_pydict()
     assert table["all words"] == [[b"a", b"b"], None, [b"c"]] or table["all words"] == [[b"a", b"b"], [], [b"c"]]
     assert [np.ravel(each).tolist() for each in table["flag"]] == [[1], [0], [1]]

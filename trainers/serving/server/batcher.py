@@ -102,6 +102,8 @@ class Batcher:
         self._queue: collections.deque[Waiting] = collections.deque()
         self._queued_rows = 0
         self._running = 0
+        self._alone = 0
+        self._waiting_alone: dict[object, int] = {}  # rows
         self._timer: asyncio.TimerHandle | None = None
 
     async def call(self, arrays: _Arrays, rows: int, deadline: float | None = None) -> dict[str, np.ndarray]:
@@ -119,7 +121,7 @@ class Batcher:
         """
         limit = self._config.max_batch_size
         if not self._config.enable_batching or not self._signature.batches or rows == 0:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._run_alone, arrays, deadline)
+            return await self._call_alone(arrays, rows, deadline)
         self._check_room(rows)
         if rows <= limit or not self._signature.pads:
             parts = [_Awaited(arrays, rows, deadline)]
@@ -135,9 +137,24 @@ class Batcher:
             return answers[0]  # type: ignore[no-any-return]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
-    def _run_alone(self, arrays: _Arrays, deadline: float | None) -> dict[str, np.ndarray]:
+    async def _call_alone(self, arrays: _Arrays, rows: int, deadline: float | None) -> dict[str, np.ndarray]:
+        if self._alone >= self._config.num_batch_threads + self._config.max_enqueued_batches:
+            raise Overloaded(f"{self._alone} requests, each run by itself, are not answered yet; try again later")
+        self._alone += 1
+        request = object()
+        self._waiting_alone[request] = rows
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, self._run_alone, request, arrays, deadline)
+        finally:
+            self._alone -= 1
+            self._waiting_alone.pop(request, None)  # of one whose client went away
+
+    def _run_alone(self, request: object, arrays: _Arrays, deadline: float | None) -> dict[str, np.ndarray]:
+        rows = self._waiting_alone.pop(request, 0)
         if deadline is not None and time.monotonic() > deadline:
             raise DeadlineExceeded(_LATE)
+        self._on_batch(rows, sum(list(self._waiting_alone.values())))
         return self._signature.run(arrays)
 
     def submit(self, waiting: Waiting) -> None:

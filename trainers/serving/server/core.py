@@ -195,6 +195,8 @@ class Core:
                 span.set_attributes({"version": version.number, "rows": rows})
             if self._recorder is not None:
                 inputs = arrays if wanted.examples_input is None else arrays[wanted.examples_input]
+                if wanted.examples_input is None and not wanted.has_rows:
+                    inputs = {}  # which is counted
                 self._recorder.offer(model, version.number, inputs, outputs, version.feature_names)
             return Answer(version, wanted.name, outputs)
 

@@ -60,6 +60,11 @@ class Signature:
         return None
 
     @property
+    def has_rows(self) -> bool:
+        """Whether an input's first dimension is rows: one of a fixed size is a part of the value itself."""
+        return all(spec.shape is None or spec.shape[:1] == (None,) for spec in self.inputs.values())
+
+    @property
     def batches(self) -> bool:
         """Whether rows of several requests may be run together: every tensor has a first dimension of any size.
 

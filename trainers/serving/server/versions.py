@@ -266,7 +266,7 @@ class ServedModel:
             self._check_memory(path)
             loaded, definitions, parsed = load_model(path)
             signatures = signatures_of(loaded, definitions, parsed)
-            names = read_feature_names(path)
+            names = _feature_names(path)
             version = LoadedVersion(self.config.name, number, signatures, definitions, loaded, names)
             check_golden(loaded, path, self.config.golden)
             warm_up(version.signatures, path)
@@ -330,6 +330,15 @@ def _numbered(config: ModelConfig, label: str) -> int:
             f"Unrecognized servable version label: {label}; model {config.name!r} has {', '.join(config.labels) or 'none'}"
         )
     return config.labels[label]
+
+
+def _feature_names(path: Path) -> Mapping[str, str]:
+    """Names for what is recorded alone: answers need none, so a version is served without."""
+    try:
+        return read_feature_names(path)
+    except (DataError, OSError) as error:
+        _LOG.warning("what is recorded of %s has the names of its tensors: %s", path, error)
+        return {}
 
 
 def _check_copy(copy: Path) -> None:

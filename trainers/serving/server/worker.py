@@ -104,9 +104,9 @@ async def start_grpc(config: ServeConfig, core: Any) -> Any:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_connection_idle_ms", config.limits.idle_s * 1000),
         ("grpc.server_handshake_timeout_ms", min(config.limits.idle_s * 1000, 60_000)),
-        # Or silent ones would take the descriptors that REST and the models need.
         # Calls of one connection: more of its own wait at the client, and those of others are answered.
         ("grpc.max_concurrent_streams", max(_LEAST_STREAMS, config.limits.in_flight // 10)),
+        # Or silent ones would take the descriptors that REST and the models need.
         ("grpc.max_allowed_incoming_connections", resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4),
     ]
     interceptors = [TokenCheck(config.token)] if config.token else []
@@ -132,7 +132,7 @@ async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[
 
     import uvicorn
 
-    from trainers.serving.server.doors.guards import follow_certificates
+    from trainers.serving.server.doors.guards import rest_context
     from trainers.serving.server.doors.predict_protocol import predict_protocol
     from trainers.serving.server.doors.rest import application
 
@@ -152,6 +152,10 @@ async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[
         ssl_ca_certs=config.client_ca,
         ssl_cert_reqs=ssl.CERT_REQUIRED if config.client_ca else ssl.CERT_NONE,
     )
+    settings.load()
+    context = None
+    if config.tls_certificate:
+        settings.ssl = context = rest_context(config, settings)
     server = uvicorn.Server(settings)
     # uvicorn would take the signals for itself; the worker stops all of its servers in order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
@@ -160,11 +164,10 @@ async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[
         if task.done():
             task.result()
         await asyncio.sleep(0.01)
-    if settings.ssl is not None:
+    if context is not None:
+        following = context.follow(config.poll_s, lambda: server.should_exit)
         # A task that nobody holds may be collected.
-        server.certificates = asyncio.create_task(  # type: ignore[attr-defined]
-            follow_certificates(config, settings.ssl, lambda: server.should_exit)
-        )
+        server.certificates = asyncio.create_task(following)  # type: ignore[attr-defined]
     return server, task
 
 

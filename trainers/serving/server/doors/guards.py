@@ -7,6 +7,7 @@ import hmac
 import logging
 import os
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import grpc
 
 from trainers.serving.server.config import ServeConfig
 
-__all__ = ["TokenCheck", "follow_certificates", "grpc_credentials"]
+__all__ = ["FollowingContext", "TokenCheck", "grpc_credentials", "rest_context"]
 
 _LOG = logging.getLogger("fullpass.serve")
+_AGAIN_S = 1.0  # between two looks at files that could not be read: each new connection asks for one
 
 
 class TokenCheck(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -47,6 +49,7 @@ class _Files:
         self.key, self.certificate = str(config.tls_key), str(config.tls_certificate)
         self.authority = config.client_ca
         self._seen = self._marks()
+        self._said, self._next = "", 0.0
 
     def _marks(self) -> list[tuple[int, int]]:
         paths = [path for path in (self.key, self.certificate, self.authority) if path]
@@ -57,6 +60,8 @@ class _Files:
 
         A key may be renewed a moment before its certificate, and a file be gone meanwhile: the next look tries again.
         """
+        if time.monotonic() < self._next:
+            return None
         try:
             marks = self._marks()
             if marks == self._seen:
@@ -65,9 +70,12 @@ class _Files:
             pair.load_cert_chain(self.certificate, self.key)  # raises where the two do not belong together
             found = read()
         except (OSError, ssl.SSLError) as error:
-            _LOG.warning("the certificates could not be read anew, those before stay: %s", error)
+            self._next = time.monotonic() + _AGAIN_S
+            if str(error) != self._said:
+                self._said = str(error)
+                _LOG.warning("the certificates could not be read anew, those before stay: %s", error)
             return None
-        self._seen = marks
+        self._seen, self._said = marks, ""
         return found
 
 
@@ -85,16 +93,43 @@ def grpc_credentials(config: ServeConfig) -> Any:
     )
 
 
-async def follow_certificates(config: ServeConfig, context: ssl.SSLContext, stopped: Callable[[], bool]) -> None:
-    """Reads changed files into the context of a server until it stops; an authority that is added is trusted beside those before."""
-    files = _Files(config)
+class FollowingContext(ssl.SSLContext):
+    """A server's context that gives each new connection the one of the files as they were read last.
 
-    def read() -> bool:
-        context.load_cert_chain(files.certificate, files.key)
-        if files.authority:
-            context.load_verify_locations(files.authority)
-        return True
+    A fresh one: an authority that was replaced is trusted no longer, nor sessions of clients that had a certificate of it.
 
-    while not stopped():
-        await asyncio.sleep(config.poll_s)
-        files.changed(read)
+    Args:
+        config: of the server.
+        make: returns a context of the files.
+    """
+
+    def __new__(cls, config: ServeConfig, make: Callable[[], ssl.SSLContext]) -> FollowingContext:
+        """Makes it for servers."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, config: ServeConfig, make: Callable[[], ssl.SSLContext]) -> None:
+        self._files = _Files(config)  # first: what is renewed while they are read is seen at the next look
+        self._make, self._current = make, make()
+
+    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:
+        """Returns a connection's TLS, as event loops ask for it."""
+        return self._current.wrap_bio(*args, **named)
+
+    async def follow(self, poll_s: float, stopped: Callable[[], bool]) -> None:
+        """Reads changed files until the server stops."""
+        while not stopped():
+            await asyncio.sleep(poll_s)
+            self._current = self._files.changed(self._make) or self._current
+
+
+def rest_context(config: ServeConfig, settings: Any) -> FollowingContext:
+    """Returns the context of a server of REST, as uvicorn makes it of its settings."""
+    from uvicorn.config import create_ssl_context
+
+    return FollowingContext(
+        config,
+        lambda: create_ssl_context(
+            settings.ssl_certfile, settings.ssl_keyfile, None, settings.ssl_version, settings.ssl_cert_reqs,
+            settings.ssl_ca_certs, settings.ssl_ciphers,
+        ),
+    )  # fmt: skip

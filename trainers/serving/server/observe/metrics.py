@@ -45,7 +45,7 @@ class Metrics:
         )
         self._left_out = prometheus.Counter(
             "fullpass_serving_unrecorded_total",
-            "requests chosen for the record that were not written: the disk is too slow",
+            "requests chosen for the record that were not written",
         )
         self._versions = prometheus.Gauge(
             "fullpass_serving_version_loaded", "1 for a version that is served", ["model", "version"],

@@ -60,7 +60,7 @@ class Recorder:
         Args:
             model: its name.
             version: that answered.
-            inputs: serialized examples, or tensors by name, with a row for each of the request's.
+            inputs: serialized examples, or tensors by name, with a row for each of the request's. One without rows is counted alone.
             outputs: the answers.
             names: of features by those of their tensors, where the two differ.
         """
@@ -125,7 +125,13 @@ def _with_answers(
     import tensorflow as tf
 
     rows = []
-    examples = _of_columns(inputs, names) if isinstance(inputs, Mapping) else map(tf.train.Example.FromString, inputs)
+    examples = (
+        _of_columns(inputs, names) if isinstance(inputs, Mapping) else [*map(tf.train.Example.FromString, inputs)]
+    )
+    if not examples:
+        raise ValueError("the request has no rows")
+    if any(len(values) != len(examples) for values in outputs.values()):
+        raise ValueError("the answers have other rows than the request")
     for position, example in enumerate(examples):
         feature = example.features.feature
         feature["served.model"].bytes_list.value.append(model.encode())
@@ -164,6 +170,8 @@ def _fill(feature: Any, values: np.ndarray) -> None:
         feature.int64_list.value.extend(values.astype(np.int64).tolist())
     elif values.dtype.kind in "OSU":
         feature.bytes_list.value.extend(values.tolist())
+    elif values.dtype.kind == "c":
+        raise ValueError("a complex number has no form as a feature")
     else:
         with np.errstate(over="ignore"):
             single = values.astype(np.float32)
