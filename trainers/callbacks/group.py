@@ -60,13 +60,19 @@ class CallbackGroup:
     def start(self, states: Sequence[Any], tensors: Mapping[str, Any]) -> None:
         """Begins; `states` are those of the checkpoint that the run goes on from, `tensors` its group "callbacks"."""
         waiting = [(name, state) for name, state in states]
-        for callback in self._callbacks:
-            found = next((one for one in waiting if one[0] == _identity(callback)), None)
-            if found is not None:
-                waiting.remove(found)
-                callback.set_state(found[1])
-                if isinstance(callback, KerasCallbacks):
-                    callback.set_weights([(name.partition(":")[2], tensor.numpy()) for name, tensor in tensors.items()])
+        given: dict[int, Any] = {}
+        # Those saved by a version that knew no names of callbacks have that of the class alone.
+        for identity in (_identity, _class_name):
+            for i, callback in enumerate(self._callbacks):
+                found = next((one for one in waiting if one[0] == identity(callback)), None)
+                if i not in given and found is not None:
+                    waiting.remove(found)
+                    given[i] = found[1]
+        for i, state in sorted(given.items()):
+            callback = self._callbacks[i]
+            callback.set_state(state)
+            if isinstance(callback, KerasCallbacks):
+                callback.set_weights([(name.partition(":")[2], tensor.numpy()) for name, tensor in tensors.items()])
         for callback in self._callbacks:
             callback.on_start(self._run)
 
@@ -113,4 +119,9 @@ class CallbackGroup:
 
 def _identity(callback: Callback) -> str:
     """Returns the name of a callback's class, and its own, by which a checkpoint knows it again."""
-    return f"{type(callback).__name__}:{callback.name}" if callback.name else type(callback).__name__
+    name = callback.name  # of a class that does not know of it, anything may be there
+    return f"{_class_name(callback)}:{name}" if name and isinstance(name, str) else _class_name(callback)
+
+
+def _class_name(callback: Callback) -> str:
+    return type(callback).__name__

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
-from trainers.compat.keras import tf_variable
 from trainers.config.padding import as_pad_lists
 from trainers.models.inputs import model_inputs, takes_argument
-from trainers.models.module_variables import module_variables
 from trainers.models.padding import pad_lists
+from trainers.models.variables import is_keras_model, named_variables
 from trainers.tables.table import tables_of
 
 __all__ = ["ForwardPass", "variables_of"]
@@ -77,7 +75,7 @@ class _Untracked:
 
 
 def _callable(model: Any) -> Any:
-    if _is_keras(model):
+    if is_keras_model(model):
         return lambda features: model(model_inputs(model, features), training=False)
     if not callable(model) or not isinstance(model, tf.Module):
         raise ConfigError(
@@ -88,33 +86,9 @@ def _callable(model: Any) -> Any:
     return (lambda features: model(features, training=False)) if takes_training else model
 
 
-def _is_keras(model: Any) -> bool:
-    import keras
-
-    keras2 = sys.modules.get("tf_keras")
-    return isinstance(model, keras.Model) or (keras2 is not None and isinstance(model, keras2.Model))
-
-
 def variables_of(model: Any) -> list[Any]:
     """Returns the tf.Variables of a model without those of its optimizer, in the model's own order."""
-    alone = isinstance(model, tf.Module) and not _is_keras(model)
-    found = (
-        [v for _, v, _ in module_variables(model)]
-        if alone
-        else [
-            tf_variable(v)
-            for v in model.variables
-            if hasattr(v, "assign")  # a lookup layer of tf_keras counts its vocabulary among its variables
-        ]
-    )
-    optimizer = {id(tf_variable(v)) for v in _optimizer_variables(model)}
-    return list({id(v): v for v in found if id(v) not in optimizer}.values())
-
-
-def _optimizer_variables(model: Any) -> list[Any]:
-    optimizer = getattr(model, "optimizer", None)
-    variables = getattr(optimizer, "variables", [])
-    return list(variables() if callable(variables) else variables)
+    return [v for _, v in named_variables(model)]
 
 
 def _resources(model: Any) -> list[Any]:

@@ -197,8 +197,10 @@ def create_variables(model: Any, context: ModelContext) -> None:
 
     from trainers.export.forward import ForwardPass
     from trainers.export.inputs import blank_feature
+    from trainers.models.variables import is_keras_model
 
-    if getattr(model, "built", True) and model.variables:
+    # A layer of Keras in a tf.Module makes its variables at its first call, whatever variables the module has already.
+    if is_keras_model(model) and model.built and model.variables:
         return
     features = {name: blank_feature(feature, tf.constant(1)) for name, feature in context.feature_spec.items()}
     ForwardPass(model, context.pad)(features)
@@ -208,24 +210,16 @@ def _restore(model: Any, checkpoint: Checkpoint, use_average: bool) -> None:
     """Puts the weights of a checkpoint, or their moving averages, into a model of the same architecture whose variables exist."""
     from trainers.checkpoints.checkpoint import assign_group
     from trainers.compat.keras import renew_constants
-    from trainers.export.forward import variables_of
+    from trainers.models.variables import named_variables
     from trainers.tables.table import tables_of
 
-    own = {id(v) for v in variables_of(model)}
-    assign_group(checkpoint, "model", _named(model.variables, own))
+    assign_group(checkpoint, "model", named_variables(model))
     checkpoint.restore_tables(tables_of(model), training=False)
     if use_average:
         if not checkpoint.state["variables"].get("average"):
             raise ConfigError(f"{checkpoint.path}: it has no moving averages: it was trained without ema_decay")
-        assign_group(checkpoint, "average", _named(model.trainable_variables, own))
+        assign_group(checkpoint, "average", named_variables(model, trained=True))
     renew_constants(model)
-
-
-def _named(variables: Any, own: set[int]) -> list[tuple[str, Any]]:
-    from trainers.compat.keras import tf_variable
-
-    pairs = [(getattr(v, "path", v.name), tf_variable(v)) for v in variables]
-    return [(name, variable) for name, variable in pairs if id(variable) in own]
 
 
 def _last_metrics(state: Mapping[str, Any]) -> dict[str, Any]:

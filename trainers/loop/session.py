@@ -149,7 +149,7 @@ class Session:
                     files.load_checkpoint(self.config.warm_start).restore_tables(built.tables, training=False)
             return
         saved.restore_tables(built.tables)
-        for group, named in built.groups().items():
+        for group, named in built.groups(saved.state["variables"]).items():
             if group == "optimizer":
                 note = restore_optimizer(saved, named, self._optimizer, built.assign)
                 if note and self.placement.is_chief:

@@ -42,10 +42,16 @@ class BuiltModel:
     placement: Placement
     tables: Sequence[ShardedTable] = ()
 
-    def groups(self) -> dict[str, list[tuple[str, Any]]]:
-        """Returns group name to (path, variable) of everything that a checkpoint holds."""
+    def groups(self, saved: Mapping[str, Any] | None = None) -> dict[str, list[tuple[str, Any]]]:
+        """Returns group name to (path, variable) of everything that a checkpoint holds.
+
+        Args:
+            saved: groups of a checkpoint to restore. Where it has no averages of their own, those that an optimizer keeps are
+                among its variables alone.
+        """
         groups = self.adapter.named_variables
-        if self.averages is not None:
+        of_optimizer = isinstance(self.averages, OptimizerAverages)
+        if self.averages is not None and not (of_optimizer and saved is not None and not saved.get("average")):
             groups["average"] = [(v.name, a) for v, a in zip(self.adapter.trainable, self.averages.averages)]
         return groups
 

@@ -129,6 +129,15 @@ def counting_layer(keras):
     return model
 
 
+def own_metrics(keras):
+    class OwnMetrics(keras.Model):
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            results = super().compute_metrics(x, y, y_pred, sample_weight)
+            return {**results, "same": self.metrics[-1].result()}
+
+    return functional(keras, OwnMetrics, metrics=["accuracy"])
+
+
 def masked_in_slices(keras):
     return masked(keras)
 
@@ -149,6 +158,7 @@ CASES = {
     "skipped step": (functional, {"on_nan": "skip"}),
     "loss that is one number": (one_number, {}),
     "metric of a layer": (counting_layer, {}),
+    "compute_metrics of its own, compiled": (own_metrics, {"xla": True}),
     "mask": (masked, {"label": "tags"}),
     "mask in slices": (masked_in_slices, {"label": "tags", "accumulate_steps": 2}),
     "mask, mean_with_sample_weight": (masked_by_weights, {"label": "tags"}),
@@ -198,7 +208,7 @@ def run_all(directory: str, library: str) -> None:
 
     for module in (library, "tensorflow", "trainers.loop.session", "trainers.models.adapters.keras3"):
         importlib.import_module(module)
-    only = (own_mean, own_step, summed, averaging, functional, masked) if library == "tf_keras" else None
+    only = (own_mean, own_step, summed, averaging, functional, masked, own_metrics) if library == "tf_keras" else None
     failed = []
     for name in [n for n, (build, _) in CASES.items() if only is None or build in only]:
         process = multiprocessing.get_context("fork").Process(

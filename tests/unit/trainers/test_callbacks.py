@@ -169,6 +169,24 @@ def test_own_callbacks_of_one_class_are_told_apart_by_their_names(tmp_path):
     assert [each.total for each in callbacks] == [0, 2, 1]
 
 
+def test_own_callbacks_that_a_checkpoint_knows_by_their_class_alone_have_its_state(tmp_path):
+    from trainers.callbacks import TrainingRun
+    from trainers.callbacks.group import CallbackGroup
+    from trainers.strategies import create_placement
+
+    class Named(Recorder):
+        def name(self):
+            return "one"
+
+    callbacks = [Recorder(), Named(), Recorder()]
+    callbacks[0].name, callbacks[2].name = "first", "second"
+    run = TrainingRun(None, None, 10, 5, 0)
+    group = CallbackGroup(callbacks, run, create_placement("one_device", {}), None)
+    assert [identity for identity, _ in group.get_states()] == ["Recorder:first", "Named", "Recorder:second"]
+    group.start([["Recorder", {"total": 1}], ["Recorder:second", {"total": 2}], ["Named", {"total": 3}]], {})
+    assert [each.total for each in callbacks] == [1, 3, 2]
+
+
 def test_keras_callbacks_stop_and_lower_the_rate_where_keras_does(data, tmp_path):
     import keras
 

@@ -10,6 +10,7 @@ import pytest
 from engine import Dataset
 from trainers import Trainer, TrainerConfig
 from trainers.export import export_saved_model
+from trainers.export.from_checkpoint import export_checkpoint
 
 _STEPS = 3
 
@@ -81,3 +82,30 @@ def test_lookup_layers_list_outputs_and_compute_metrics_equal_tf_keras(data, tmp
     path = export_saved_model(ours.model, str(tmp_path / "out"), raw_feature_spec=spec, label=["y", "z"])
     answer = tf.saved_model.load(str(path)).signatures["raw_features"](**x)
     np.testing.assert_allclose(answer["output_0"], ours.model(x)[0], rtol=1e-6)
+
+
+def test_adapted_lookup_layer_is_exported_from_its_checkpoint(data, tmp_path):
+    import tensorflow as tf
+    import tf_keras
+
+    def build(context):
+        tf_keras.utils.set_random_seed(1)
+        layers = tf_keras.layers
+        words = layers.TextVectorization(output_sequence_length=4)
+        words.adapt(tf.constant([f"t{i}" for i in range(9)]))
+        text = layers.Input((), dtype="string", name="text")
+        hidden = layers.GlobalAveragePooling1D()(layers.Embedding(20, 4)(words(text)))
+        model = tf_keras.Model({"text": text}, layers.Dense(1)(hidden))
+        model.compile(tf_keras.optimizers.SGD(0.1), "mse")
+        return model
+
+    run = str(tmp_path / "run")
+    config = TrainerConfig(
+        directory=run, label="y", features=["text"], global_batch_size=20, steps=2, tensorboard=False
+    )
+    ours = Trainer(config, build, data).fit()
+    spec = {"text": tf.io.FixedLenFeature([], tf.string), "y": tf.io.FixedLenFeature([], tf.int64)}
+    path = export_checkpoint(run, build, tmp_path / "out", transform_graph=None, raw_feature_spec=spec)
+    text = tf.constant(["t1 t2", "t8", "unknown"])
+    answer = tf.saved_model.load(str(path)).signatures["raw_features"](text=text)
+    np.testing.assert_allclose(answer["outputs"], ours.model({"text": text}), rtol=1e-6)

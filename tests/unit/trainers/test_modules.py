@@ -9,6 +9,8 @@ from engine.dataset.arrays import ArrayDataset
 from tests.support.models import classification_columns
 from trainers import Trainer, TrainerConfig
 from trainers.export import export_saved_model
+from trainers.export.from_checkpoint import export_checkpoint
+from trainers.models.build import BuiltModel
 
 _STEPS = 6
 
@@ -64,7 +66,7 @@ def plain_loop(data, optimizer, apply):
     return weights(module)
 
 
-def ours(data, directory, optimizer, steps=_STEPS, **more):
+def ours(data, directory, optimizer, steps=_STEPS, build=tower, **more):
     settings = {
         "label": "y",
         "features": ["x"],
@@ -74,7 +76,7 @@ def ours(data, directory, optimizer, steps=_STEPS, **more):
         "tensorboard": False,
     }
     config = TrainerConfig(directory=str(directory), **settings, **more)
-    return Trainer(config, lambda context: tower(optimizer()), data).fit()
+    return Trainer(config, lambda context: build(optimizer()), data).fit()
 
 
 def optimizers():
@@ -96,10 +98,6 @@ def optimizers():
     "kind", ["keras", "loss scale", "loss scale factor", "tf_keras", "tf_keras legacy", "tf_keras loss scale"]
 )
 def test_module_of_keras_layers_learns_as_in_plain_tensorflow(data, tmp_path, kind):
-    def descent(pairs):
-        for gradient, variable in pairs:
-            variable.assign_sub(0.1 * gradient)
-
     result = ours(data, tmp_path, optimizers()[kind])
     for mine, theirs in zip(weights(result.model), plain_loop(data, None, descent), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
@@ -157,3 +155,102 @@ def test_averages_that_the_optimizer_of_a_module_keeps_are_its_weights_at_the_en
     trained = [v for part in parts for v in part.trainable_variables] + [result.model.scale, result.model.shift]
     for mine, theirs in zip(trained, mean, strict=True):
         np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_module_of_keras_layers_is_exported_from_its_checkpoint(data, tmp_path, ema):
+    import keras
+    import tensorflow as tf
+
+    optimizer = lambda: keras.optimizers.SGD(0.1, use_ema=ema, ema_momentum=0.5)
+    result = ours(data, tmp_path / "run", optimizer)
+    spec = {"x": tf.io.FixedLenFeature([8], tf.float32), "y": tf.io.FixedLenFeature([], tf.int64)}
+    path = export_checkpoint(
+        tmp_path / "run",
+        lambda context: tower(optimizer()),
+        tmp_path / "out",
+        transform_graph=None,
+        raw_feature_spec=spec,
+    )
+    rows = tf.constant(data.columns["x"][:3])
+    answer = tf.saved_model.load(str(path)).signatures["raw_features"](x=rows)
+    np.testing.assert_allclose(answer["outputs"], result.model({"x": rows}), rtol=1e-6)
+
+
+def test_averages_of_a_checkpoint_that_has_them_among_the_optimizers_variables_alone_go_on(data, tmp_path, monkeypatch):
+    """Earlier versions wrote those of a module's optimizer so."""
+    import keras
+
+    average = lambda: keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+    whole = ours(data, tmp_path / "whole", average)
+    with monkeypatch.context() as earlier:
+        tensors = BuiltModel.tensors
+        earlier.setattr(BuiltModel, "tensors", lambda self: {k: v for k, v in tensors(self).items() if k != "average"})
+        ours(data, tmp_path / "parts", average, steps=4)
+    resumed = ours(data, tmp_path / "parts", average)
+    assert resumed.resumed_from == 4
+    for mine, theirs in zip(weights(resumed.model), weights(whole.model), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def bounded(optimizer):
+    """A layer that may have no negative weights, and one whose module does not name it among what is trained."""
+    import keras
+    import tensorflow as tf
+
+    class Bounded(tf.Module):
+        def __init__(self):
+            super().__init__()
+            keras.utils.set_random_seed(1)
+            self.optimizer = optimizer
+            self.fixed = keras.layers.Dense(4, "tanh")
+            self.above = keras.layers.Dense(1, kernel_constraint="non_neg")
+
+        @property
+        def trainable_variables(self):
+            return self.above.trainable_variables
+
+        def compute_loss(self, features, labels, weights, training):
+            wanted = tf.cast(tf.reshape(labels, [-1, 1]), tf.float32)
+            return tf.reduce_mean(tf.square(self.above(self.fixed(features["x"])) + wanted))
+
+    return Bounded()
+
+
+def test_module_keeps_constraints_of_its_layers_and_trains_what_it_names(data, tmp_path):
+    import keras
+
+    optimizer = lambda: keras.optimizers.SGD(0.1)
+    module = bounded(optimizer())
+    for layer, shape in ((module.fixed, (None, 8)), (module.above, (None, 4))):
+        layer.build(shape)
+    result = ours(data, tmp_path, optimizer, build=bounded)
+    np.testing.assert_array_equal(result.model.fixed.kernel.numpy(), module.fixed.kernel.numpy())
+    kernel = result.model.above.kernel.numpy()
+    assert (module.above.kernel.numpy() < 0).any() and (kernel >= 0).all() and (kernel > 0).any(), kernel
+
+
+def test_module_has_an_optimizer_of_a_class_of_its_own(data, tmp_path):
+    import tensorflow as tf
+
+    class Descent(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.iterations, self.learning_rate = tf.Variable(0, dtype=tf.int64, trainable=False), 0.1
+
+        def build(self, variables):
+            pass
+
+        def apply_gradients(self, pairs, skip_gradients_aggregation):
+            self.iterations.assign_add(1)
+            descent(pairs)
+
+    result = ours(data, tmp_path, Descent)
+    assert int(result.model.optimizer.iterations) == _STEPS
+    for mine, theirs in zip(weights(result.model), plain_loop(data, None, descent), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def descent(pairs):
+    for gradient, variable in pairs:
+        variable.assign_sub(0.1 * gradient)

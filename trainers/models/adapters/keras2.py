@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from trainers.models.adapters.keras_base import KerasAdapter, flat_result
 from trainers.models.adapters.optimizers import Keras2Optimizer
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
+from trainers.models.variables import named_variables
 
 __all__ = ["Keras2Adapter"]
 
@@ -52,6 +54,7 @@ class Keras2Adapter(KerasAdapter):
         ours = [*of_outputs, *(compiled.metrics if compiled is not None else ()), *of_layers]
         self._metrics = list(self.model.metrics if own_steps else ours)
         self._metrics_of_layers = bool(of_layers)
+        self._results = [(metric, metric.result) for metric in self.model.metrics]
         for metric in of_layers:
             metric.reset_state()  # the batch of zeros counted
         self._look_at_losses(inside.losses_of(self.model), (inputs, labels, weights))
@@ -83,9 +86,21 @@ class Keras2Adapter(KerasAdapter):
 
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
         if self._own_metrics:
-            self.model.compute_metrics(inputs, labels, predictions, weights)
+            with self._results_of_this_replica():
+                self.model.compute_metrics(inputs, labels, predictions, weights)
         else:
             self.model.compiled_metrics.update_state(labels, predictions, weights)
+
+    @contextlib.contextmanager
+    def _results_of_this_replica(self) -> Iterator[None]:
+        """Metrics give the results of this replica alone, which nobody reads: to sum them at each step needs all replicas at one point."""
+        for metric, result in self._results:
+            metric.result = getattr(result, "__wrapped__", result)
+        try:
+            yield
+        finally:
+            for metric, result in self._results:
+                metric.result = result
 
     def apply(self, gradients: Sequence[Any]) -> None:
         self._stepper.apply(gradients, self.model.trainable_variables)
@@ -98,8 +113,7 @@ class Keras2Adapter(KerasAdapter):
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
         optimizer = [v for one in self._optimizers for v in Keras2Optimizer(one).variables]
         return {
-            # A lookup layer counts its vocabulary among its variables.
-            "model": [(v.name, v) for v in self.model.variables if isinstance(v, tf.Variable)],
+            "model": named_variables(self.model),
             "optimizer": [(v.name, v) for v in optimizer],
         }
 

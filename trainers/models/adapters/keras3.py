@@ -21,6 +21,7 @@ from trainers.models.adapters.loss_reduction import returning_a_vector
 from trainers.models.adapters.optimizers import Keras3Optimizer
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
+from trainers.models.variables import named_variables
 
 __all__ = ["Keras3Adapter"]
 
@@ -103,7 +104,7 @@ class Keras3Adapter(KerasAdapter):
     @property
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
         return {
-            "model": [(v.path, tf_variable(v)) for v in self.model.variables],
+            "model": named_variables(self.model),
             "optimizer": [(v.path, tf_variable(v)) for one in self._optimizers for v in one.variables],
         }
 

@@ -17,7 +17,7 @@ from trainers.compat.keras import tf_variable
 from trainers.data.targets import row_count, rows_where
 from trainers.models.adapters.base import ModelAdapter
 from trainers.models.adapters.optimizers import optimizer_of
-from trainers.models.module_variables import module_variables
+from trainers.models.variables import constraints_of, named_variables
 
 __all__ = ["ModuleAdapter"]
 
@@ -38,9 +38,8 @@ class ModuleAdapter(ModelAdapter):
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
         # Variables that are made at the first call are made here, in the scope of the strategy.
         self.model.compute_loss(features, labels, weights, training=False)
-        self._own = self._of_optimizer()
         self._stepper.build(self.trainable)
-        self._own = self._of_optimizer()
+        self._constraints = constraints_of(self.model)
         self._names: list[str] = []
         if hasattr(self.model, "compute_metrics"):
             self._names = sorted(self.model.compute_metrics(features, labels, weights))
@@ -61,9 +60,12 @@ class ModuleAdapter(ModelAdapter):
 
     def apply(self, gradients: Sequence[Any]) -> None:
         self._stepper.apply(gradients, self.trainable)
+        if self._constraints:
+            tf.distribute.get_replica_context().merge_call(self._constrain)
 
-    def _of_optimizer(self) -> set[int]:
-        return {id(v) for v in self._stepper.variables}
+    def _constrain(self, strategy: tf.distribute.Strategy) -> None:
+        for variable, constraint in self._constraints:
+            strategy.extended.update(variable, lambda v, allowed=constraint: v.assign(allowed(v)))
 
     def evaluate(
         self, features: Any, labels: Any, weights: Any, mask: Any, weighted: bool = True
@@ -75,24 +77,20 @@ class ModuleAdapter(ModelAdapter):
         return loss, size, tf.constant(0.0)
 
     @property
-    def _variables(self) -> list[tuple[str, Any, bool]]:
-        """Name, variable and whether it is trained, of all but the optimizer's."""
-        return [each for each in module_variables(self.model) if id(each[1]) not in self._own]
-
-    @property
     def trainable(self) -> list[Any]:
-        return [v for _, v, trained in self._variables if trained]
+        return [v for _, v in named_variables(self.model, trained=True)]
 
     @property
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
         return {
-            "model": [(name, v) for name, v, _ in self._variables],
+            "model": named_variables(self.model),
             "optimizer": [(v.name, v) for v in self._stepper.variables],
         }
 
     @property
     def statistics(self) -> list[Any]:
-        return [v for _, v, trained in self._variables if not trained and v.dtype.is_floating]
+        trained = {id(v) for v in self.trainable}
+        return [v for _, v in named_variables(self.model) if id(v) not in trained and v.dtype.is_floating]
 
     @property
     def metric_variables(self) -> list[Any]:

@@ -16,15 +16,16 @@ __all__ = ["Keras2Optimizer", "Keras3Optimizer", "optimizer_of"]
 
 
 def optimizer_of(optimizer: Any) -> Keras2Optimizer | Keras3Optimizer:
-    """Returns an optimizer of either generation of Keras.
+    """Returns an optimizer of either generation of Keras, or of a class that has the methods of one.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it has no `build` and `apply_gradients`.
     """
     if isinstance(optimizer, keras.optimizers.Optimizer):
         return Keras3Optimizer(optimizer)
     keras2 = sys.modules.get("tf_keras")
-    if keras2 is None or not isinstance(optimizer, keras2.optimizers.Optimizer | keras2.optimizers.legacy.Optimizer):
+    legacy = keras2 is not None and isinstance(optimizer, keras2.optimizers.legacy.Optimizer)
+    if not legacy and not all(hasattr(optimizer, name) for name in ("build", "apply_gradients")):
         kind = f"{type(optimizer).__module__}.{type(optimizer).__name__}"
         raise ConfigError(f"optimizer is a {kind}; give an optimizer of keras.optimizers or tf_keras.optimizers")
     return Keras2Optimizer(optimizer)
@@ -84,7 +85,7 @@ class Keras3Optimizer:
 
 
 class Keras2Optimizer:
-    """An optimizer of tf_keras, a legacy one among them.
+    """An optimizer of tf_keras, a legacy one among them, or of a class with the same methods.
 
     Attributes:
         inner: without the `LossScaleOptimizer` around it, where there is one.
@@ -94,7 +95,7 @@ class Keras2Optimizer:
         self.optimizer = optimizer
         self.inner = getattr(optimizer, "inner_optimizer", optimizer)
         self._scales = hasattr(optimizer, "get_scaled_loss")
-        self._legacy = not hasattr(self.inner, "update_step")
+        self._legacy = not hasattr(self.inner, "build")
 
     def build(self, variables: Sequence[Any]) -> None:
         """Makes the optimizer's variables."""
@@ -124,6 +125,8 @@ class Keras2Optimizer:
     @property
     def averages(self) -> list[Any] | None:
         """Moving averages of the weights, where the optimizer keeps them (`use_ema`); else None."""
+        if not getattr(self.inner, "use_ema", False):
+            return None
         from trainers.compat.tf_keras import average_variables
 
         return average_variables(self.inner)

@@ -1,0 +1,96 @@
+"""The variables of a model of any kind, in the order in which a checkpoint and an export have them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainers.compat.keras import tf_variable
+from trainers.compat.tensorflow import attributes_of_module
+
+__all__ = ["constraints_of", "is_keras_model", "named_variables"]
+
+
+def named_variables(model: Any, trained: bool = False) -> list[tuple[str, Any]]:
+    """Returns (name, tf.Variable) of a model without those of its optimizer, each once.
+
+    Args:
+        model: a model of either Keras, or a tf.Module, whose parts of Keras 3 count, too.
+        trained: only those that an optimizer changes, in the order of `trainable_variables`.
+    """
+    optimizer = {id(tf_variable(v)) for v in _optimizer_variables(model)}
+    if isinstance(model, tf.Module) and not is_keras_model(model):
+        found = [(name, v) for name, v, changes in _module_variables(model) if changes or not trained]
+    else:
+        of_model = model.trainable_variables if trained else model.variables
+        # A lookup layer of tf_keras counts its vocabulary among its variables.
+        found = [(_name(v), tf_variable(v)) for v in of_model if hasattr(v, "assign")]
+    return list({id(v): (name, v) for name, v in found if id(v) not in optimizer}.values())
+
+
+def is_keras_model(model: Any) -> bool:
+    """Returns whether it is a model of either Keras."""
+    keras2 = sys.modules.get("tf_keras")
+    return isinstance(model, keras.Model) or (keras2 is not None and isinstance(model, keras2.Model))
+
+
+def constraints_of(module: tf.Module) -> list[tuple[Any, Callable[[Any], Any]]]:
+    """Returns (tf.Variable, constraint) of the trained variables of Keras 3 in a module: their tf.Variables know of none."""
+    trained = {id(v) for _, v in named_variables(module, trained=True)}
+    found = {id(tf_variable(v)): v for part in _keras_parts(module) for v in _variables_of_part(part)}
+    return [(tf_variable(v), v.constraint) for key, v in found.items() if key in trained and v.constraint is not None]
+
+
+def _module_variables(module: tf.Module) -> list[tuple[str, Any, bool]]:
+    """Returns (name, tf.Variable, whether it is trained) of everything in a module.
+
+    `tf.Module` looks for tf.Variables in attributes that are modules. A layer of Keras 3 is none, and a variable of Keras 3 is no
+    tf.Variable: their weights would stay as they are, and be in no checkpoint, without a word.
+    """
+    trained = {id(tf_variable(v)) for v in module.trainable_variables}
+    found = {id(tf_variable(v)): (_name(v), tf_variable(v)) for v in module.variables}
+    says_itself = type(module).trainable_variables is not tf.Module.trainable_variables
+    for part in _keras_parts(module):
+        layer = isinstance(part, keras.layers.Layer)
+        if not says_itself:
+            trained |= {
+                id(tf_variable(v)) for v in (part.trainable_variables if layer else [part] if part.trainable else [])
+            }
+        for variable in _variables_of_part(part):
+            found.setdefault(id(tf_variable(variable)), (variable.path, tf_variable(variable)))
+    return [(name, v, key in trained) for key, (name, v) in found.items()]
+
+
+def _variables_of_part(part: Any) -> list[Any]:
+    return list(part.variables) if isinstance(part, keras.layers.Layer) else [part]
+
+
+def _keras_parts(module: tf.Module) -> Iterator[Any]:
+    """Gives the layers and variables of Keras 3 among the attributes of a module and of the modules in it, in the order of their names."""
+    for each in (module, *module.submodules):
+        for _, value in attributes_of_module(each):
+            for part in _leaves(value):
+                if isinstance(part, keras.layers.Layer | keras.Variable):
+                    yield part
+
+
+def _leaves(value: Any) -> list[Any]:
+    try:
+        leaves: list[Any] = tf.nest.flatten(value)
+    except (TypeError, ValueError):  # a dict whose keys have no order: tf.Module does not look into it either
+        return []
+    return leaves
+
+
+def _name(variable: Any) -> str:
+    name: str = variable.path if hasattr(variable, "path") else variable.name
+    return name
+
+
+def _optimizer_variables(model: Any) -> list[Any]:
+    variables = getattr(getattr(model, "optimizer", None), "variables", [])
+    return list(variables() if callable(variables) else variables)
