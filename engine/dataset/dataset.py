@@ -18,7 +18,7 @@ from engine.dataset.manifest import Manifest, is_manifest
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
 from engine.formats.partition_filters import Filter, keep_files
-from engine.formats.partitions import mark_partitions, partition_fields, with_partitions
+from engine.formats.partitions import mark_partitions, partition_fields, stored_columns, with_partitions
 from engine.formats.read import read_split
 from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
@@ -119,7 +119,9 @@ class Dataset:
             partitions = partition_fields(self._everything)
             self._refuse_unknown(module, self._given_schema, {field.name for field in partitions})
             names = getattr(module, "column_names", None)
-            own = names(self.paths[0]) if names and partitions else ()
+            own = set(names(self.paths[0]) if names and partitions else ())
+            if self._stored_schema is not None:  # of TFRecord nobody else says before it is read what the files hold
+                own.update(stored_columns(self._stored_schema, ReadOptions())[0].names)
             return mark_partitions(self._given_schema, [field for field in partitions if field.name not in own])
         inferred = module.infer_schema(self.paths, **options)
         refuse_half_stored(self.paths, inferred.names, getattr(module, "column_names", None))
@@ -182,13 +184,15 @@ class Dataset:
         """
         if target_bytes < 1:
             raise ConfigError(f"target_bytes is {target_bytes}; it takes at least 1")
-        found = []
+        found: list[Split] = []
         for path in self.paths:
             entry = self._known.get(path)
             module = format_module(self.format)
             compression = entry.compression if entry else module.file_compression(path)
             size_bytes = entry.size_bytes if entry else _paths.stat(path)[0]
-            found += module.split_file(path, compression, size_bytes, entry.blocks if entry else None, target_bytes)
+            splits = module.split_file(path, compression, size_bytes, entry.blocks if entry else None, target_bytes)
+            levels = entry.levels if entry else None
+            found += splits if levels is None else [dataclasses.replace(split, levels=levels) for split in splits]
         return found
 
     def _refuse_unknown(self, module: Any, schema: pa.Schema, elsewhere: set[str]) -> None:

@@ -30,6 +30,7 @@ class FileEntry:
         records: records in it.
         blocks: what can be read by itself, in order.
         checksum: of every byte of the file (`file_checksum`), or None where only headers were read.
+        levels: directories between the manifest's own and the file (see `Split`); None where it lies elsewhere. Not stored.
     """
 
     path: str
@@ -40,10 +41,13 @@ class FileEntry:
     records: int
     blocks: tuple[Block, ...]
     checksum: str | None = None
+    levels: int | None = dataclasses.field(default=None, compare=False)
 
     def whole(self) -> Split:
         """Returns the split that reads the whole file and is held to its count."""
-        return whole_split(self.path, self.format, self.compression, self.size_bytes, len(self.blocks), self.records)
+        blocks, records = len(self.blocks), self.records
+        split = whole_split(self.path, self.format, self.compression, self.size_bytes, blocks, records)
+        return dataclasses.replace(split, levels=self.levels)
 
     @staticmethod
     def scan(path: str, with_checksum: bool = False, empty: str | None = None) -> FileEntry:
@@ -75,7 +79,7 @@ class FileEntry:
 
     @staticmethod
     def of_written(path: str, records: int) -> FileEntry:
-        """Returns the entry, with its checksum, of a file to which so many records were written.
+        """Returns the entry, with its checksum, of a shard to which so many records were written, beside its manifest.
 
         Raises:
             DataError: it does not hold them.
@@ -83,13 +87,15 @@ class FileEntry:
         entry = FileEntry.scan(path, with_checksum=True)
         if entry.records != records:
             raise DataError(f"holds {entry.records} records, {records} were written", path=path)
-        return entry
+        return dataclasses.replace(entry, levels=0)
 
     def to_json(self, directory: str = "") -> dict[str, Any]:
         """Returns the entry as JSON values, its path relative to a directory where it lies below it."""
         prefix = directory.rstrip("/") + "/" if directory else ""
         blocks = [[block.offset, block.length, block.records, block.hash] for block in self.blocks]
-        return {**dataclasses.asdict(self), "path": self.path.removeprefix(prefix), "blocks": blocks}
+        value = {**dataclasses.asdict(self), "path": self.path.removeprefix(prefix), "blocks": blocks}
+        del value["levels"]  # its path says it
+        return value
 
     @staticmethod
     def from_json(value: dict[str, Any], directory: str = "") -> FileEntry:
@@ -99,7 +105,9 @@ class FileEntry:
             ValueError, KeyError, TypeError: it is not a manifest.
         """
         path = typed(value, "path", str)
+        levels = None
         if directory and not is_elsewhere(path):
+            levels = path.count("/")
             path = _paths.join(directory, path)
         blocks = tuple(_block(block) for block in typed(value, "blocks", list))
         records = typed(value, "records", int)
@@ -114,6 +122,7 @@ class FileEntry:
             records=records,
             blocks=blocks,
             checksum=typed(value, "checksum", str, type(None)) if "checksum" in value else None,
+            levels=levels,
         )
 
     def split(self, block: Block, first_record: int | None = None) -> Split:
@@ -126,6 +135,7 @@ class FileEntry:
             records=block.records,
             compression=self.compression,
             first_record=first_record,
+            levels=self.levels,
         )
 
 

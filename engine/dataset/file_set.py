@@ -214,8 +214,8 @@ def _check_finished(directory: str) -> None:
 
 def _above_partitions(directory: str) -> str:
     """The directory that a run of `key=value` directories lies in, whose manifest lists the files of all of them."""
-    while "=" in directory.rsplit("/", 1)[-1]:
-        directory = directory.rsplit("/", 1)[0]
+    while "=" in directory.rpartition("/")[2]:
+        directory = directory.rpartition("/")[0]  # of a relative path the last one lies in ""
     return directory
 
 

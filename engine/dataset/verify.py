@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from engine.core.errors import DataError, FullpassError
 from engine.core.progress import Progress
 from engine.dataset.file_entry import FileEntry, file_checksum
@@ -13,9 +15,10 @@ from engine.dataset.shard_numbers import absent_shards
 from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
-from engine.formats.partitions import stored_columns
+from engine.formats.partitions import partition_keys, stored_columns
 from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
+from engine.formats.stored_keys import refuse_contradicted
 from engine.storage import paths as _paths
 from engine.storage.listing import broken_link
 
@@ -132,21 +135,36 @@ def _verify_file(path: str, entry: FileEntry | None, schema: Any, empty: str) ->
     options = ReadOptions(on_damage=OnDamage.SKIP, skip_budget=1 << 60)
     log = DamageLog(options, quiet=True)
     rows = 0
+    contradictions: list[DataError] = []
     try:
+        keys = partition_keys(path, entry.levels if entry else None)
         split = _whole_file(path, empty)
         if schema is None:
             schema = format_module(split.format).infer_schema([path])
         for batch in format_module(split.format).read(split, stored_columns(schema, options)[0], options, log):
+            if keys and not contradictions:
+                contradictions += _contradicted(batch, keys, path, None if log.records else rows)
             rows += batch.num_rows
     except DataError as error:
         log.faults.append(error)
     faults = list(log.faults)
     if entry is not None:
         faults += _compare(path, entry, rows, log, clean=not faults)
+    faults += contradictions
     return rows, [
         Damage(path=fault.path or path, record=fault.record, offset_bytes=fault.offset_bytes, message=fault.message)
         for fault in faults
     ]
+
+
+def _contradicted(
+    batch: pa.RecordBatch, keys: Mapping[str, str | None], path: str, first_record: int | None
+) -> list[DataError]:
+    try:
+        refuse_contradicted(batch, keys, path, first_record)
+    except DataError as error:
+        return [error]
+    return []
 
 
 def _whole_file(path: str, empty: str) -> Split:

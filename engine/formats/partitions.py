@@ -134,14 +134,18 @@ def _is_marked(field: pa.Field) -> bool:
     return PARTITION in (field.metadata or {})
 
 
-def partition_keys(path: str) -> dict[str, str | None]:
+def partition_keys(path: str, levels: int | None = None) -> dict[str, str | None]:
     """Returns the keys and values of the `key=value` directories that a file lies in; a missing value is None.
+
+    Args:
+        path: of the file.
+        levels: how many of its directories to look at, from the innermost; None for all.
 
     Raises:
         DataError: a key that two of them give different values, or one that is no text.
     """
     found: list[tuple[str, str | None]] = []
-    for part in reversed(path.split("/")[:-1]):
+    for part in path.split("/")[-2::-1][:levels]:
         name, equals, value = part.partition("=")
         if not (name and equals):
             break

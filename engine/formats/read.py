@@ -48,7 +48,7 @@ def read_split(
     before, rows = damage.records, 0
     own, names = stored_columns(schema, chosen)
     stored = chosen if names == chosen.columns else dataclasses.replace(chosen, columns=names)
-    keys = partition_keys(split.path)
+    keys = partition_keys(split.path, split.levels)
     first = 0 if not split.start else split.first_record
     for batch in format_module(split.format).read(split, own, stored, damage):
         if keys:

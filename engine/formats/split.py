@@ -22,6 +22,8 @@ class Split:
         records: number of records where it is known, and then held to; else None.
         compression: "gzip" or "zlib" for a compressed TFRecord file, else None (Parquet compresses inside).
         first_record: index within the file of the split's first record, where it is known.
+        levels: directories below the one whose manifest lists the file: their names alone must say of a column what the file
+            does; None where no manifest lists it, for all of them.
     """
 
     path: str
@@ -31,6 +33,7 @@ class Split:
     records: int | None = None
     compression: str | None = None
     first_record: int | None = None
+    levels: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.stop:

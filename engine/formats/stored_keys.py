@@ -5,6 +5,7 @@ Which of two values is meant nobody here knows: pyarrow, Spark and DuckDB take t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,9 @@ from engine.schema.lists import is_list, value_lengths
 __all__ = ["refuse_contradicted", "refuse_half_stored"]
 
 _SHOWN = 60
+_TIME = re.compile(r"(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
+_ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
+_NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
 def refuse_half_stored(
@@ -89,14 +93,59 @@ def _same(column: pa.Array, text: str | None) -> np.ndarray:
         return same
     if text is None:
         return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
+    if _says_nothing(column.type, text):
+        return np.ones(len(column), bool)
     try:
-        value = pa.scalar(text, pa.string()).cast(column.type)
-        same_value = pc.equal(column, value)
-        if pa.types.is_floating(column.type) and value.as_py() != value.as_py():
-            same_value = pc.is_nan(column)
-    except (
-        pa.ArrowInvalid,
-        pa.ArrowNotImplementedError,
-    ):  # a text that is no value of the column's type is not the same
-        return np.zeros(len(column), bool)
+        same_value = _equal(column, text)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
+        return np.zeros(len(column), bool)  # a text that is no value of the column's type is not the same
     return np.asarray(pc.fill_null(same_value, False).to_numpy(zero_copy_only=False))
+
+
+def _says_nothing(kind: pa.DataType, text: str) -> bool:
+    """Whether the text of a directory cannot be compared with values of a type.
+
+    Nobody spells durations in one way, and an instant that is written without its zone (Spark) is in that of who wrote it.
+    """
+    return pa.types.is_duration(kind) or (
+        pa.types.is_timestamp(kind) and kind.tz is not None and not _ZONE.search(text)
+    )
+
+
+def _equal(column: pa.Array, text: str) -> pa.Array:
+    """Which values are what a text says, bool [rows], null where they are missing.
+
+    Raises:
+        ValueError, ArrowInvalid, ArrowNotImplementedError: the text is no value of the column's type.
+    """
+    kind = column.type
+    if pa.types.is_time(kind):
+        return _equal_times(column, text)
+    if pa.types.is_float16(kind):  # not every pyarrow casts texts to it, or compares it
+        with np.errstate(over="ignore"):
+            value = pa.scalar(float(np.float16(float(text))), pa.float32())
+        column = column.cast(pa.float32())
+    else:
+        if pa.types.is_integer(kind):
+            text = re.sub(r"\.0*$", "", text)  # 2024.0, as it is where a column with missing values was floats
+        elif pa.types.is_timestamp(kind):  # polars writes .000000, which milliseconds do not take
+            text = re.sub(r"\.(\d*?)0*(?!\d)", lambda found: "." + found[1] if found[1] else "", text, count=1)
+        value = pa.scalar(text, pa.string()).cast(kind)
+    if pa.types.is_floating(column.type) and value.as_py() != value.as_py():
+        return pc.is_nan(column)
+    return pc.equal(column, value)
+
+
+def _equal_times(column: pa.Array, text: str) -> pa.Array:
+    """Which times of day are what a text says, to the digit that it says: polars leaves fractions of a second out."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no time of day")
+    hours, minutes, seconds, fraction = found.groups()
+    digits = len(fraction or "")
+    said = ((int(hours) * 60 + int(minutes)) * 60 + int(seconds)) * 10**digits + int(fraction or 0)
+    unit = 10**9 // _NANOSECONDS[column.type.unit]  # in a second
+    whole = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64()).cast(pa.int64())
+    if unit >= 10**digits:
+        return pc.equal(pc.divide(whole, unit // 10**digits), said)
+    return pc.equal(pc.multiply(whole, 10**digits // unit), said)

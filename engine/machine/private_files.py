@@ -20,6 +20,11 @@ def private(path: str, flags: int) -> int:
     Raises:
         ConfigError: the name leads elsewhere; see `open_own`. Or the file is another user's, who could read what is written.
     """
+    if flags & os.O_CREAT:
+        with contextlib.suppress(FileExistsError):  # one that is made here is this user's, whoever NFS says made it
+            return open_own(path, flags | os.O_EXCL, PRIVATE)
+        if flags & os.O_EXCL:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
     descriptor = open_own(path, flags, PRIVATE)
     found = os.fstat(descriptor)
     # Some file systems know one owner (FAT, CIFS), or call root nobody (NFS): there the directory has the same.
@@ -27,7 +32,7 @@ def private(path: str, flags: int) -> int:
         os.close(descriptor)
         raise ConfigError(
             f"{path}: belongs to user {found.st_uid}, and this process to user {os.geteuid()}: what is written there is for this "
-            "user alone; delete it, or give another directory"
+            "user alone; delete it or move it away (an earlier run of another user's may have left it), or give another directory"
         )
     if stat.S_IMODE(found.st_mode) & ~PRIVATE:
         with contextlib.suppress(OSError):
@@ -44,6 +49,7 @@ def open_own(path: str, flags: int, mode: int = 0o666) -> int:
         mode: of a new one.
 
     Raises:
+        FileExistsError: O_EXCL asks for a new one, and the name is taken, by a link too.
         ConfigError: the name leads elsewhere: writing there would change a file that nobody named.
     """
     descriptor = -1
@@ -57,6 +63,8 @@ def open_own(path: str, flags: int, mode: int = 0o666) -> int:
         if flags & os.O_TRUNC:
             os.ftruncate(descriptor, 0)
         return descriptor
+    except FileExistsError:  # it was to be a new one, and nothing was opened
+        raise
     except OSError as error:
         if os.path.islink(path) or error.errno == errno.ENXIO:  # a pipe without a reader
             raise ConfigError(_elsewhere(path, os.lstat(path))) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Iterable
 
 from engine.core.errors import DataError
@@ -15,7 +17,8 @@ _READERS = {
     "Iceberg": "pyiceberg's table.scan().to_arrow()",
 }
 _DIRECTORIES = {"_delta_log": "Delta", ".hoodie": "Hudi"}
-_ICEBERG = "metadata", ".metadata.json"  # the directory, and what its files are called
+_ICEBERG = "metadata"  # the directory, and what Iceberg calls its files there: other tools have files of metadata, too
+_ICEBERG_FILE = re.compile(r"(v\d+|\d{5,}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})(\.gz)?\.metadata\.json(\.gz)?")
 
 
 def refuse_tables(paths: Iterable[str]) -> None:
@@ -28,12 +31,12 @@ def refuse_tables(paths: Iterable[str]) -> None:
         DataError: one is, with the directory that it lies in.
     """
     for path in paths:
-        if not any(mark in path for mark in (*_DIRECTORIES, _ICEBERG[1])):  # there can be ten thousand
+        if not any(mark in path for mark in (*_DIRECTORIES, ".metadata.json")):  # there can be ten thousand
             continue
         directories = path.split("/")
         for place, name in enumerate(directories):
             kind = _DIRECTORIES.get(name)
-            if name == _ICEBERG[0] and path.endswith(_ICEBERG[1]) and place == len(directories) - 2:
+            if name == _ICEBERG and place == len(directories) - 2 and _ICEBERG_FILE.fullmatch(directories[-1]):
                 kind = "Iceberg"
             if kind is not None:
                 raise DataError(
@@ -44,5 +47,13 @@ def refuse_tables(paths: Iterable[str]) -> None:
 
 
 def table_above(directory: str) -> str | None:
-    """Returns which kind of table a local directory of files is of, or None."""
-    return next((kind for name, kind in _DIRECTORIES.items() if os.path.isdir(os.path.join(directory, name))), None)
+    """Returns which kind of table a local directory of files is of, or None. Iceberg's files lie in its directory `data`."""
+    for name, kind in _DIRECTORIES.items():
+        if os.path.isdir(os.path.join(directory, name)):
+            return kind
+    above, name = os.path.split(os.path.abspath(directory))
+    if name == "data":
+        with contextlib.suppress(OSError):
+            if any(_ICEBERG_FILE.fullmatch(found) for found in os.listdir(os.path.join(above, _ICEBERG))):
+                return "Iceberg"
+    return None

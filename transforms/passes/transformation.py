@@ -66,7 +66,8 @@ class ShardResult:
     @staticmethod
     def from_json(value: dict[str, Any]) -> ShardResult:
         """Returns the result that `to_json` made."""
-        return ShardResult(index=value["index"], read=value["read"], entry=FileEntry.from_json(value["entry"]))
+        entry = dataclasses.replace(FileEntry.from_json(value["entry"]), levels=0)
+        return ShardResult(index=value["index"], read=value["read"], entry=entry)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,7 @@ def _run_split(entry: FileEntry, run: list[Block], first_record: int) -> Split:
         stop=run[-1].offset + run[-1].length,
         records=sum(block.records for block in run),
         first_record=first_record,
+        levels=entry.levels,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine import _native
-from engine.core.errors import DataError
+from engine.core.errors import ConfigError, DataError
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.text_stream import TextStream
 
@@ -38,7 +38,7 @@ class EscapedText:
     ) -> None:
         self._text, self._options, self._delimiter = text, options, delimiter
         self._raw, self._ended, self._fault = ahead, ended, fault
-        self.written_quote = options.quote or ("'" if delimiter == '"' else '"')
+        self.written_quote = options.quote or _free_character(delimiter, options)
         # A text that means "missing", such as \\N, is none that escapes something.
         self._kept = frozenset(text for text in options.null_values or () if options.escape in text)
 
@@ -71,3 +71,12 @@ class EscapedText:
                 f"ends in the escape character {options.escape!r}: what it escapes is cut off", path=self._text.path
             )
         return found, self._ended, self._fault
+
+
+def _free_character(delimiter: str, options: CsvOptions) -> str:
+    """A character to put around values where the file has none for it: in no text that means "missing", which stays as it is."""
+    taken = {delimiter, *"".join(options.null_values or ())}
+    free = next((mark for mark in "\"'`~^\x1f\x1e\x1d\x1c" if mark not in taken), None)
+    if free is None:
+        raise ConfigError("null_values hold every character that could be put around values; leave some of them out")
+    return free

@@ -29,6 +29,15 @@ def test_a_token_that_all_may_read_is_kept_and_closed(token):
     assert (token.read_text(), token.stat().st_mode & 0o777) == ("as Ray wrote it", 0o600)
 
 
+def test_a_token_that_is_a_link_is_what_ray_reads(token):
+    kept = token.parent.parent / "dotfiles"
+    kept.write_text("as its owner wrote it")
+    token.parent.mkdir()
+    token.symlink_to(kept)
+    keep_token_private()
+    assert token.is_symlink() and kept.read_text() == "as its owner wrote it"
+
+
 def test_a_token_from_elsewhere_is_left_to_its_owner(token, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "given")
     keep_token_private()

@@ -13,6 +13,7 @@ import pytest
 
 from cluster.cli.main import main
 from engine import DataError, Dataset, ingest, write_batches
+from engine.storage.tables import refuse_tables
 
 FORMS = {
     "directory": lambda out: out,
@@ -253,7 +254,7 @@ def test_a_directory_that_names_a_column_and_is_no_text_is_refused(tmp_path, nam
 TABLES = {
     "Delta": ("", "_delta_log/00000000000000000000.json"),
     "Hudi": ("", ".hoodie/hoodie.properties"),
-    "Iceberg": ("data/", "metadata/v1.metadata.json"),
+    "Iceberg": ("data/", "metadata/00001-6d0b1e2c-9f3a-4c55-8e0f-0123456789ab.gz.metadata.json"),
 }
 
 
@@ -274,4 +275,24 @@ def test_a_directory_whose_metadata_say_which_files_count_is_refused(tmp_path, k
         assert caught.value.path == top
     files = Dataset.open(f"{top}/{below}*/*.parquet")
     assert [row for batch in files.read_batches() for row in batch.to_pylist()] == [{"x": 1, "y": 1}]
-    assert (f"{kind}, whose metadata may say that files" in caplog.text) == (kind != "Iceberg")
+    assert f"{kind}, whose metadata may say that files" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.parquet.metadata.json", "x/data.metadata.json", "v1.metadata.json.txt"])
+def test_metadata_of_another_tool_are_no_table(tmp_path, name, caplog):
+    side = tmp_path / "metadata" / name
+    side.parent.mkdir(parents=True)
+    side.write_text("{}")
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "data" / "a.parquet")
+    assert Dataset.open(str(tmp_path / "data")).num_records == 1
+    refuse_tables([str(side), str(tmp_path / "data" / "a.parquet")])
+    assert "is a table of" not in caplog.text
+
+
+def test_a_directory_of_a_key_is_named_from_where_it_lies(tmp_path, monkeypatch):
+    (tmp_path / "k=1").mkdir()
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "k=1" / "a.parquet")
+    monkeypatch.chdir(tmp_path)
+    (batch,) = Dataset.open("k=1/a.parquet").read_batches()
+    assert batch.to_pylist() == [{"x": 1, "k": 1}]

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import os
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.dataset
@@ -15,6 +16,8 @@ import pytest
 from engine import ConfigError, DataError, Dataset, ingest, read_split, write_batches
 from engine.dataset.inspect import write_manifest
 from engine.formats.partition_filters import parse_filter
+
+DAY = datetime.datetime.fromisoformat("2024-01-02")
 
 
 def table(ds, **options):
@@ -258,13 +261,94 @@ def test_a_value_that_is_not_its_directorys_is_refused_with_both(tmp_path, value
         (pa.array([datetime.date(2024, 1, 2)] * 2), "k=2024-01-02"),
         (pa.array([decimal.Decimal("1.50")] * 2), "k=1.5"),
         (pa.array([[7], [7]]), "k=7"),
+        (pa.array([2024] * 2), "k=2024.0"),
+        (pa.array(np.array([0.1] * 2, np.float16)), "k=0.1"),
+        (pa.array([datetime.timedelta(seconds=9)] * 2), "k=9s"),
+        (pa.array([datetime.time(1, 2, 3)] * 2, pa.time32("ms")), "k=01%3A02%3A03.000000"),
+        (pa.array([DAY] * 2, pa.timestamp("ms")), "k=2024-01-02 00%3A00%3A00.000000"),
+        (pa.array([DAY] * 2, pa.timestamp("us", "UTC")), "k=2024-01-02 00%3A00%3A00"),
     ],
-    ids=["text", "padded", "fractions", "nan", "missing", "bool", "day", "decimal", "lists of one"],
+    ids=[
+        *["text", "padded", "fractions", "nan", "missing", "bool", "day", "decimal", "lists of one"],
+        *["whole numbers", "half", "duration", "time", "digits", "no zone"],
+    ],
 )
 def test_a_value_that_its_directory_spells_in_another_way_is_read(tmp_path, values, directory):
     os.makedirs(tmp_path / directory)
     pq.write_table(pa.table({"k": values, "x": [1, 2]}), tmp_path / directory / "a.parquet")
     assert str(table(Dataset.open(str(tmp_path)))["k"].to_pylist()) == str(values.to_pylist())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime.time(1, 2, 3, 400),
+        DAY,
+        DAY.replace(microsecond=500),
+        DAY.replace(tzinfo=datetime.timezone.utc),
+        DAY.date(),
+        0.1,
+        True,
+        "a b/ü",
+    ],
+    ids=str,
+)
+def test_what_polars_partitions_is_read(tmp_path, value):
+    polars = pytest.importorskip("polars")
+    polars.DataFrame({"k": [value, value], "x": [1, 2]}).write_parquet(tmp_path, partition_by="k")
+    assert table(Dataset.open(tmp_path)).select(["k"]).to_pylist() == [{"k": value}] * 2
+
+
+@pytest.mark.parametrize(
+    ("values", "directory"),
+    [
+        (pa.array([datetime.time(1, 2, 4)] * 2), "k=01%3A02%3A03"),
+        (pa.array([datetime.time(1, 2, 3)] * 2), "k=01%3A02%3A03.1"),
+        (pa.array([DAY] * 2, pa.timestamp("ms")), "k=2024-01-02 00%3A00%3A00.000001"),
+        (pa.array([DAY] * 2, pa.timestamp("us", "UTC")), "k=2024-01-02 00%3A00%3A00+01%3A00"),
+        (pa.array([200] * 2), "k=2.00"),
+    ],
+    ids=["time", "fraction", "digits", "zone", "whole numbers"],
+)
+def test_another_value_that_looks_alike_is_refused_by_reading_and_verify(tmp_path, values, directory):
+    os.makedirs(tmp_path / directory)
+    pq.write_table(pa.table({"k": values, "x": [1, 2]}), tmp_path / directory / "a.parquet")
+    dataset = Dataset.open(tmp_path)
+    with pytest.raises(DataError, match=r"column 'k' is .* in the file, and its directory says"):
+        table(dataset)
+    (damage,) = dataset.verify().damages
+    assert "and its directory says" in damage.message and damage.record == 0
+
+
+@pytest.mark.parametrize("format", ["parquet", "tfrecord"])
+@pytest.mark.parametrize("spec", [None, pa.schema([("k", pa.int64()), ("x", pa.int64())])], ids=["stored", "given"])
+def test_an_output_may_have_a_name_that_looks_like_a_key(tmp_path, format, spec):
+    """Its manifest lies in the directory: what that one is called says nothing of a column that the files hold."""
+    pq.write_table(pa.table({"k": [5, 6], "x": [1, 2]}), tmp_path / "a.parquet")
+    out = tmp_path / "own" / "k=1"
+    manifest = ingest(tmp_path / "a.parquet", out, format, num_shards=2).parts[""]
+    for data in (out, out.parent, f"{out}/*-of-*", manifest, out / "_fullpass_manifest.json"):
+        dataset = Dataset.open(data, spec)
+        assert table(dataset).select(["k", "x"]).to_pylist() == [{"k": 5, "x": 1}, {"k": 6, "x": 2}]
+        for splits in (dataset.splits(1), [dataset.manifest.block_split(0), dataset.manifest.block_split(1)]):
+            assert [row["k"] for one in splits for b in read_split(one, dataset.schema) for row in b.to_pylist()] == [
+                5,
+                6,
+            ]
+        assert dataset.verify().ok
+
+
+def test_keys_below_a_manifest_are_still_held_to_the_files(tmp_path):
+    out = tmp_path / "j=0"
+    for key in (1, 2):
+        os.makedirs(out / f"k={key}")
+        pq.write_table(pa.table({"j": [9], "k": [1], "x": [key]}), out / f"k={key}" / "a.parquet")
+    assert write_manifest(Dataset.open(out)) == str(out / "_fullpass_manifest.json")
+    assert next(Dataset.open(out).read_batches()).to_pylist() == [{"j": 9, "k": 1, "x": 1}]
+    with pytest.raises(DataError, match="column 'k' is 1 in the file, and its directory says k=2"):
+        table(Dataset.open(out))
+    (damage,) = Dataset.open(out).verify().damages
+    assert "its directory says k=2" in damage.message
 
 
 def test_the_record_of_a_value_that_is_not_its_directorys_is_named(tmp_path):

@@ -74,9 +74,34 @@ def test_a_private_file_that_was_there_becomes_private_and_is_replaced_or_contin
 def test_a_log_of_another_user_is_not_written_for_him_to_read(tmp_path):
     path = tmp_path / "log"
     path.touch()
-    os.chown(path, 12345, 12345)
+    try:
+        os.chown(path, 12345, 12345)
+    except OSError as error:
+        pytest.skip(f"this user namespace has no other user: {error}")
     with pytest.raises(ConfigError, match="belongs to user 12345"):
         open(path, "a", opener=private)  # noqa: SIM115 it raises
+
+
+def test_a_new_log_is_written_whoever_the_file_system_says_made_it(tmp_path, monkeypatch):
+    """NFS makes root's files nobody's, in a directory of another user's."""
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(tmp_path).st_uid + 1)
+    monkeypatch.setattr(os, "stat", lambda *_, **__: os.stat_result([0] * 4 + [12345] + [0] * 5))
+    with open(tmp_path / "log", "w", opener=private) as file:
+        file.write("one")
+    with pytest.raises(ConfigError, match="delete it or move it away"):
+        open(tmp_path / "log", "a", opener=private)  # noqa: SIM115 it raises
+    monkeypatch.undo()
+    assert (tmp_path / "log").read_text() == "one"
+
+
+@pytest.mark.parametrize("kind", ["file", *PLANTED])
+def test_a_name_that_is_taken_is_no_new_file(tmp_path, foreign, kind):
+    """A linked ~/.ray/auth_token stays what Ray reads."""
+    path = tmp_path / "token"
+    path.touch() if kind == "file" else _plant(path, kind, foreign)
+    with pytest.raises(FileExistsError):
+        open(path, "x", opener=private)  # noqa: SIM115 it raises
+    assert foreign.read_text() == "kept" and os.listdir(foreign.parent) == ["kept"]
 
 
 @pytest.mark.parametrize("write", ["text", "open"])

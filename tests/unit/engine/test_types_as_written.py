@@ -106,7 +106,7 @@ def test_a_union_of_whole_numbers_and_fractions_is_refused_where_a_double_would_
 PAIRS = pa.list_(pa.int64(), 2)
 NULL_IN_DICTIONARY = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array(["a", None]))
 CODES = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array([1, 2]))
-HALVES = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array([1, 2.5], pa.float16()))
+HALVES = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array(np.array([1, 2.5], np.float16)))
 VIEWS = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.int8()), pa.array(["a", "b"], pa.string_view()))
 TWO_BY_TWO = pa.array([0, 2, 4])
 ARROW = {
@@ -159,7 +159,7 @@ def test_values_that_parquet_cannot_hold_are_refused_in_one_line(tmp_path, capsy
 @pytest.mark.parametrize(
     "values",
     [
-        pa.array([0.5, None, 1.5], pa.float16()),
+        pa.array([np.float16(0.5), None, np.float16(1.5)], pa.float16()),
         pa.array([[1], None, [2, 3]]),
         pa.array([{"a": 1}, None, {"a": 2}]),
     ],

@@ -45,7 +45,8 @@ def texts_of(column: pa.Array, name: str) -> pa.Array:
         column = column.cast(pa.int64())
     elif types.is_floating(kind):  # -0.0 equals 0.0, and its text would not; of 16 bits Arrow compares none
         wide = column.cast(pa.float32()) if types.is_float16(kind) else column
-        column = pc.if_else(pc.equal(wide, pa.scalar(0.0, wide.type)), pa.scalar(0.0).cast(kind), column)
+        same = pc.if_else(pc.equal(wide, pa.scalar(0.0, wide.type)), pa.scalar(0.0, wide.type), wide)
+        column = same.cast(kind)  # the text of 16 bits is another than that of 32
     if not is_text_or_bytes(kind):
         try:
             column = column.cast(pa.string())

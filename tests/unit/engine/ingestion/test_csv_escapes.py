@@ -96,6 +96,12 @@ def test_a_text_that_means_missing_may_begin_with_the_escape_character(tmp_path)
     assert plain.to_pydict() == {"id": ["1", "N", "3"], "n": ["N", "2", "4"], "t": ["N", "NN", "N"]}
 
 
+def test_a_text_that_means_missing_may_hold_quotes_where_none_are_around_values(tmp_path):
+    (tmp_path / "a.csv").write_text('a,b\n"",x\\,y\n\\N,"\'\n"q",\'\n')
+    found = read(tmp_path / "a.csv", quote="none", escape="\\", null_values=['""', "\\N", "'"])
+    assert found.to_pydict() == {"a": [None, None, '"q"'], "b": ["x,y", "\"'", None]}
+
+
 def test_lines_before_the_header_are_not_looked_at_and_excels_line_counts(tmp_path):
     (tmp_path / "a.csv").write_text('"half\\\nsep=x\na,b\n1,x\\,y\n')
     assert read(tmp_path / "a.csv", escape="\\", skip_rows=2).to_pydict() == {"a": [1], "b": ["x,y"]}
