@@ -220,6 +220,8 @@ def run_all(directory: str, library: str) -> None:
     assert not failed, failed
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("library", ["keras", "tf_keras"])
 def test_two_replicas_equal_one(tmp_path, library):
     # In a process of its own: logical devices can only be made before TensorFlow has computed anything.
@@ -227,5 +229,5 @@ def test_two_replicas_equal_one(tmp_path, library):
     code = "import sys; from tests.system.trainers.test_replicas import run_all; run_all(*sys.argv[1:])"
     words = [sys.executable, "-c", code, str(tmp_path), library]
     env = {**os.environ, "PYTHONPATH": str(root)}
-    done = subprocess.run(words, env=env, cwd=root, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(words, env=env, cwd=root, capture_output=True, text=True, timeout=1700, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
