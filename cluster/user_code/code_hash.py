@@ -2,7 +2,7 @@
 
 A change of `build_model` must not repeat the passes of `preprocessing_fn`, and a comment must repeat nothing. So the
 hash covers the syntax tree of the function, of the module-level names that it refers to, of theirs in turn, of all
-top-level statements that are more than a definition, and of the modules beside the file that they import.
+top-level statements that are more than a definition, and of the modules beside the file, or beside its package, that they import.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DYNAMIC = {"globals", "eval", "exec", "vars", "__import__"}
 
 
 def code_hash(path: str | Path, function: str) -> str | None:
-    """Returns a hex digest of `function` in the Python file and of the code in its directory that it uses.
+    """Returns a hex digest of `function` in the Python file and of the code in its directory and its package that it uses.
 
     None where the file has no such function.
 
@@ -41,7 +41,7 @@ def code_hash(path: str | Path, function: str) -> str | None:
     digest = hashlib.sha256()
     for node in reached:
         digest.update(ast.dump(node).encode())
-    for beside in _imported_files(reached, file.parent.resolve()):
+    for beside in _imported_files(reached, _roots(file)):
         digest.update(beside.name.encode() + ast.dump(_parse(beside)).encode())
     return digest.hexdigest()
 
@@ -95,29 +95,41 @@ def _has_star(tree: ast.Module) -> bool:
     return any(isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names) for n in ast.walk(tree))
 
 
-def _imported_files(nodes: list[ast.AST], folder: Path) -> list[Path]:
-    """Returns the Python files below `folder` that the code imports, packages around them too, and those that these import in turn."""
-    waiting, found = [(node, folder) for node in nodes], set()
+def _roots(file: Path) -> list[Path]:
+    """Returns the directories that `load_user_module` puts on `sys.path`: the file's own, and the one above its package."""
+    folder = above = file.resolve().parent
+    while (above / "__init__.py").is_file():
+        above = above.parent
+    return [folder] if above == folder else [folder, above]
+
+
+def _imported_files(nodes: list[ast.AST], roots: list[Path]) -> list[Path]:
+    """Returns the Python files below `roots` that the code imports, packages around them too, and those that these import in turn.
+
+    Relative imports of the nodes start from the first root.
+    """
+    waiting, found = [(node, roots[0]) for node in nodes], set()
     while waiting:
         node, here = waiting.pop()
         for part in ast.walk(node):
-            for start, name in _imports(part, here, folder):
+            for start, name in _imports(part, here, roots):
                 new = [file for file in _files_of(start, name) if file not in found]
                 found.update(new)
                 waiting += [(_parse(file), file.parent) for file in new]
     return sorted(found)
 
 
-def _imports(part: ast.AST, here: Path, folder: Path) -> list[tuple[Path, str]]:
+def _imports(part: ast.AST, here: Path, roots: list[Path]) -> list[tuple[Path, str]]:
     """Returns (directory to start from, module) of each module that a statement may import; "" is the directory's own."""
     if isinstance(part, ast.Import):
-        return [(folder, alias.name) for alias in part.names]
+        return [(root, alias.name) for root in roots for alias in part.names]
     if not isinstance(part, ast.ImportFrom):
         return []
-    start = here.joinpath(*[".."] * (part.level - 1)).resolve() if part.level else folder
+    starts = [here.joinpath(*[".."] * (part.level - 1)).resolve()] if part.level else roots
     module = part.module or ""
-    around = [(start, "")] if part.level else []  # the package that the statement is in
-    return [*around, (start, module), *((start, f"{module}.{alias.name}".strip(".")) for alias in part.names)]
+    names = [module, *(f"{module}.{alias.name}".strip(".") for alias in part.names)]
+    around = [""] if part.level else []  # the package that the statement is in
+    return [(start, name) for start in starts for name in (*around, *names)]
 
 
 def _files_of(start: Path, name: str) -> list[Path]:

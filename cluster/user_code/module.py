@@ -23,7 +23,7 @@ def load_user_module(path: str | Path) -> ModuleType:
     """Returns the module in the Python file `path`, the same object each time while the file is unchanged.
 
     The file's directory is put on `sys.path`, so that it can import the modules beside it. Where it imports relatively (`from . import x`),
-    it is loaded as a module of the package that its `__init__.py` files say.
+    it is loaded as a module of the package that its `__init__.py` files say, and the directory of that is put before its own.
 
     Raises:
         ConfigError: the file is missing, is not Python, or fails while it is imported.
@@ -47,10 +47,7 @@ def load_user_module(path: str | Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
-    if package and str(above) not in sys.path:
-        sys.path.insert(1, str(above))
+    _put_on_path(str(file.parent), str(above) if package else None)
     here = _working_directory()
     try:
         # Not the loader's exec_module: its byte-code cache takes a file changed within a second, at equal length, for the old one.
@@ -62,7 +59,12 @@ def load_user_module(path: str | Path) -> ModuleType:
         hint = "; an __init__.py beside it makes a package of its directory" if "no known parent" in str(error) else ""
         raise ConfigError(f"{path}{_line_in(error, file)}: {_said(error)}{hint}") from error
     finally:
-        _go_back(here, path)
+        stuck = _go_back(here, path)
+    if stuck is not None:
+        del sys.modules[name]
+        raise ConfigError(
+            f"{path} leaves the working directory while it is imported, and {here} cannot be gone back to: {stuck}"
+        ) from stuck
     _pickle_by_value(module)
     return module
 
@@ -79,6 +81,14 @@ def _package_of(file: Path, source: bytes) -> tuple[str, Path]:
     except (SyntaxError, ValueError):  # what it is says whoever compiles it
         relative = False
     return (".".join(names), above) if relative and names and names[0] not in PACKAGES else ("", above)
+
+
+def _put_on_path(directory: str, above: str | None) -> None:
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    at = sys.path.index(directory)
+    if above is not None and above not in sys.path[:at]:
+        sys.path.insert(at, above)  # before a module that has the package's name: features/features.py
 
 
 def _check_package(file: Path, directory: Path) -> None:
@@ -130,14 +140,18 @@ def _working_directory() -> str | None:
         return None
 
 
-def _go_back(directory: str | None, module: str | Path) -> None:
-    """Goes back where the import of a module left: half of the command's files would come to lie elsewhere."""
+def _go_back(directory: str | None, module: str | Path) -> OSError | None:
+    """Goes back where the import of a module left: half of the command's files would come to lie elsewhere. Returns why it cannot."""
     there = _working_directory()
     if directory is not None and there != directory:
-        os.chdir(directory)
+        try:
+            os.chdir(directory)
+        except OSError as error:  # it was deleted, say
+            return error
         tell(
             f"{module} changes the working directory to {there} while it is imported; it stays {directory}, to which paths refer"
         )
+    return None
 
 
 def _said(error: BaseException) -> str:

@@ -21,8 +21,10 @@ from isal import isal_zlib  # zlib's CRC-32, by the processor's instructions for
 from engine.core.errors import DataError
 from engine.core.json_text import parse_json
 
-__all__ = ["Frame", "OtherVersion", "mapped"]
+__all__ = ["MALFORMED", "Frame", "OtherVersion", "mapped"]
 
+# What taking apart a JSON index raises that is of another form than its kind says.
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError)
 _HEAD = struct.Struct("<4sIQI")
 _BLOBS = "blobs"  # key of the index: [*label, size, CRC-32] of each, without the last where they are not checked
 
@@ -71,7 +73,7 @@ class Frame:
                 path=path,
             )
         if len(view) < _HEAD.size:
-            raise self._damaged(f"it was cut off after {len(view)} bytes", path)
+            raise self.damaged(f"it was cut off after {len(view)} bytes", path)
         _, version, length, checksum = _HEAD.unpack_from(view)
         if version != self.version:
             raise OtherVersion(
@@ -81,7 +83,7 @@ class Frame:
             )
         index = bytes(view[_HEAD.size : _HEAD.size + length])
         if len(index) != length or isal_zlib.crc32(index) != checksum:
-            raise self._damaged("its index has another checksum", path)
+            raise self.damaged("its index has another checksum", path)
         return index, _HEAD.size + length
 
     def pack(self, facts: Mapping[str, Any], blobs: Iterable[tuple[Sequence[Any], Any]] = ()) -> Iterator[Any]:
@@ -124,12 +126,21 @@ class Frame:
                 at += size
             if at != len(view):
                 raise ValueError(f"it holds {len(view)} bytes, its index says {at}")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._damaged(error, path) from error
+        except MALFORMED as error:
+            raise self.damaged(error, path) from error
         return facts, blobs
 
-    def _damaged(self, why: object, path: str | None) -> DataError:
-        return DataError(f"is {self.name} that is damaged ({why}); {self.remedy}", path=path)
+    def damaged(self, why: object, path: str | None = None) -> DataError:
+        """Returns the error for bytes whose checksum holds and whose content does not.
+
+        Args:
+            why: what is wrong, or the error that reading them raised.
+            path: file that holds them.
+        """
+        said = (
+            f"{type(why).__name__}: {why}" if isinstance(why, LookupError) else why
+        )  # of a key there is only its name
+        return DataError(f"is {self.name} that is damaged ({said}); {self.remedy}", path=path)
 
 
 def mapped(path: str | os.PathLike[str]) -> memoryview:

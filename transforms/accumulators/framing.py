@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.core.errors import DataError
 from engine.core.json_text import parse_json
-from engine.storage.frames import Frame
+from engine.storage.frames import MALFORMED, Frame
 
 __all__ = ["decode_state", "encode_state"]
 
@@ -56,14 +56,16 @@ def decode_state(name: str, version: int, blob: bytes | memoryview) -> tuple[dic
     try:
         facts, blobs = _first_layout(blob) if blob[:4] == _FIRST else _FRAME.unpack(blob)
         arrays = {key: _decode_array(data, dtype, shape) for (key, dtype, shape), data in blobs}
-    except (DataError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise DataError(f"these {len(blob)} bytes are not an accumulator state: {error}") from error
-    if (facts["name"], facts["version"]) != (name, version):
+        found, values = (facts["name"], facts["version"]), facts["values"]
+    except (DataError, struct.error, *MALFORMED) as error:
+        why = error if isinstance(error, DataError) else _FRAME.damaged(error)
+        raise DataError(f"these {len(blob)} bytes are not an accumulator state: {why}") from error
+    if found != (name, version):
         raise DataError(
-            f"expected a state of accumulator {name!r} version {version}, got {facts['name']!r} version "
-            f"{facts['version']}: it was written by another version of Fullpass; run the analysis again"
+            f"expected a state of accumulator {name!r} version {version}, got {found[0]!r} version {found[1]}: "
+            "it was written by another version of Fullpass; run the analysis again"
         )
-    return arrays, facts["values"]
+    return arrays, values
 
 
 def _first_layout(blob: bytes | memoryview) -> tuple[dict[str, Any], _Arrays]:

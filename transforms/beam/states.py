@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator
 
-from engine.storage.frames import Frame
+from engine.storage.frames import MALFORMED, Frame
 from transforms.cache.cache import Unsealed
 from transforms.cache.state_keys import analyzer_key
 from transforms.passes.phases import PhasePlan
@@ -62,5 +62,8 @@ def decode_state(element: bytes) -> tuple[int, _Parts]:
         DataError: for an element that is not a state, or a damaged one.
     """
     _, blobs = _FRAME.unpack(element)
-    ((analyzer, part), blob) = blobs[0]
-    return key_of(analyzer, part), [(analyzer, part, bytes(blob))]
+    try:
+        (((analyzer, part), blob),) = blobs
+        return key_of(analyzer, part), [(analyzer, part, bytes(blob))]
+    except MALFORMED as error:
+        raise _FRAME.damaged(error) from error

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.storage.atomic import atomic_file
-from engine.storage.frames import Frame, OtherVersion, mapped
+from engine.storage.frames import MALFORMED, Frame, OtherVersion, mapped
 
 __all__ = ["VERSION", "SpanCache", "read_span", "write_span"]
 
@@ -57,7 +57,10 @@ def read_span(path: Path) -> SpanCache | None:
         facts, blobs = _FRAME.unpack(mapped(path), str(path))
     except OtherVersion:
         return None
-    parts: dict[str, dict[int, memoryview]] = {key: {} for key in facts["analyzers"]}
-    for (key, number), blob in blobs:
-        parts[key][number] = blob
-    return SpanCache(span=facts["span"], mark=facts["mark"], records=facts["records"], parts=parts)
+    try:
+        parts: dict[str, dict[int, memoryview]] = {key: {} for key in facts["analyzers"]}
+        for (key, number), blob in blobs:
+            parts[key][number] = blob
+        return SpanCache(span=facts["span"], mark=facts["mark"], records=facts["records"], parts=parts)
+    except MALFORMED as error:
+        raise _FRAME.damaged(error, str(path)) from error

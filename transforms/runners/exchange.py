@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from engine.core.errors import DataError
 from engine.storage.atomic import atomic_file
-from engine.storage.frames import Frame, mapped
+from engine.storage.frames import MALFORMED, Frame, mapped
 
 __all__ = ["read_parts", "write_parts"]
 
@@ -49,12 +50,19 @@ def read_parts(directory: str) -> tuple[dict[tuple[int, int], memoryview], dict[
             continue
         path = os.path.join(directory, name)
         facts, blobs = _FRAME.unpack(mapped(path), path)
-        for (analyzer, part), blob in blobs:
-            if (analyzer, part) in parts:
-                raise DataError(f"part {part} of analyzer {analyzer} was merged twice", path=path)
-            parts[analyzer, part] = blob
-        for split, count in facts["rows"]:
-            if split in rows:
-                raise DataError(f"split {split} was counted twice", path=path)
-            rows[split] = count
+        try:
+            _add(facts, blobs, parts, rows, path)
+        except MALFORMED as error:
+            raise _FRAME.damaged(error, path) from error
     return parts, rows
+
+
+def _add(facts: Any, blobs: Any, parts: dict[tuple[int, int], memoryview], rows: dict[int, int], path: str) -> None:
+    for (analyzer, part), blob in blobs:
+        if (analyzer, part) in parts:
+            raise DataError(f"part {part} of analyzer {analyzer} was merged twice", path=path)
+        parts[analyzer, part] = blob
+    for split, count in facts["rows"]:
+        if split in rows:
+            raise DataError(f"split {split} was counted twice", path=path)
+        rows[split] = count

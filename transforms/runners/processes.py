@@ -33,6 +33,11 @@ __all__ = ["WorkerProcesses", "shared_memory"]
 _SHARED_MEMORY = "/dev/shm"
 # A container has 64 MiB there where nobody asked for more, which states of many keys fill.
 _LEAST_SHARED_BYTES = 1 << 30
+# Not `-m`, nor the directory that `-c` puts first: a user's random.py there would be everybody's.
+_START = (
+    "import sys; sys.path[:] = filter(None, sys.path); from transforms.runners.process_worker import main; "
+    "main(sys.argv[1], int(sys.argv[2]))"
+)
 _START_S = 120  # workers import TensorFlow first, all at once, which a busy machine takes its time for
 
 
@@ -56,7 +61,7 @@ class WorkerProcesses:
             key, address = secrets.token_bytes(32), os.path.join(place, "socket")
             listener = stack.enter_context(Listener(address, "AF_UNIX", backlog=self._count, authkey=key))
             process = subprocess.Popen(
-                [sys.executable, "-m", "transforms.runners.process_worker", address, str(self._count)],
+                [sys.executable, "-c", _START, address, str(self._count)],
                 stdin=subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for this process, which ends them
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(_module_path())},
@@ -143,11 +148,19 @@ def _module_path() -> list[str]:
     """Returns this process's path of modules, Python's own first.
 
     The directory of a user's module comes first here, where Python's modules are imported already: in a new process its `random.py`
-    would be everybody's.
+    would be everybody's. "" is the working directory, in full: the new process has none of that name.
     """
     library = sysconfig.get_path("stdlib")
     own = (library, sysconfig.get_path("platstdlib"), os.path.join(library, "lib-dynload"))
-    return [*own, *(each for each in sys.path if each and each not in own)]
+    given = ((each or _working_directory()) for each in sys.path)
+    return [*own, *(each for each in given if each and each not in own)]
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return None
 
 
 def _ask(connection: Connection, request: tuple[Any, ...], count: Callable[[int], None]) -> Any:

@@ -114,14 +114,14 @@ def _located(name: str) -> list[types.ModuleType | NotImported] | None:
     parts, path = name.split("."), None
     for end in range(1, len(parts) + 1):
         full = ".".join(parts[:end])
-        if end > 1 and path is None:
-            return None  # in a module that is no package
-        if full in sys.modules:
+        if full in sys.modules:  # also what is in no package: `os.path`
             if sys.modules[full] is None:  # somebody forbids it
                 return None
             found.append(sys.modules[full])
             path = getattr(sys.modules[full], "__path__", None)
             continue
+        if end > 1 and path is None:
+            return None  # in a module that is no package
         finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
         spec = next(filter(None, (find(full, path) for find in finders if find is not None)), None)
         if spec is None:

@@ -198,8 +198,9 @@ class _Visit:
             code = compile(source, module.file, "exec", dont_inherit=True)
             if _anywhere(code, reads_outside):
                 raise _Unknown
-            self.mentioned |= names_of(code)
-            self._imports(code, module.package, frozenset())
+            names = names_of(code)
+            self.mentioned |= names
+            self._imports(code, module.package, names)
 
     def _code(self, code: types.CodeType) -> None:
         if reads_outside(code):

@@ -76,6 +76,19 @@ def test_relative_imports_start_from_the_package_of_the_module(tmp_path, monkeyp
         del sys.modules[name]
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_module_with_the_name_of_its_package_imports_relatively(tmp_path, monkeypatch, known):
+    package = tmp_path / f"same_name_{known}"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("value = 5\n")
+    (package / f"{package.name}.py").write_text("from . import helper\nvalue = helper.value\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, *([str(tmp_path)] if known else [])])
+    assert load_user_module(package / f"{package.name}.py").value == 5
+    for name in [each for each in sys.modules if each.partition(".")[0] == package.name]:
+        del sys.modules[name]
+
+
 def test_a_package_with_our_name_keeps_its_modules_without_relative_imports(tmp_path):
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "__init__.py").write_text("")

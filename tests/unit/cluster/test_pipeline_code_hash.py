@@ -81,6 +81,29 @@ def test_code_hash_covers_packages_and_relative_imports(tmp_path):
         (tmp_path / name).write_text(text)
 
 
+def test_code_hash_covers_absolute_imports_of_the_own_package(tmp_path):
+    (tmp_path / "pkg" / "sub").mkdir(parents=True)
+    files = {
+        "pkg/__init__.py": "",
+        "pkg/mod.py": "from . import near\nfrom pkg import other\n\ndef used(x):\n    return other.f(x) + near.f(x)\n",
+        "pkg/other.py": "import pkg.third\n",
+        "pkg/third.py": "",
+        "pkg/near.py": "from .sub import deep\n",
+        "pkg/sub/deep.py": "from pkg.fourth import f\nimport beside\n",
+        "pkg/fourth.py": "",
+        "beside.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "link.py").symlink_to(tmp_path / "pkg" / "mod.py")
+    before = code_hash(tmp_path / "pkg" / "mod.py", "used")
+    assert code_hash(tmp_path / "link.py", "used") == before
+    for name in set(files) - {"pkg/mod.py"}:
+        (tmp_path / name).write_text(f"{files[name]}NEW = 1\n")
+        assert code_hash(tmp_path / "pkg" / "mod.py", "used") != before, name
+        (tmp_path / name).write_text(files[name])
+
+
 @pytest.mark.parametrize("name", ["helper.py", "deeper.py"])
 def test_code_hash_covers_imported_files_beside(module, name):
     before, other = code_hash(module, "used"), code_hash(module, "other")
@@ -165,3 +188,17 @@ def test_load_user_module_keeps_the_working_directory(tmp_path, capfd, monkeypat
     path.write_text("import os\nos.chdir('there')\n")
     load_user_module(path)
     assert os.getcwd() == str(tmp_path) and "changes the working directory to" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [("", "leaves the working directory.* cannot be gone back to"), ("raise KeyError('a')\n", "KeyError")],
+)
+def test_load_user_module_says_first_what_went_wrong_in_it(tmp_path, monkeypatch, rest, said):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    path = tmp_path / "mine.py"
+    path.write_text(f"import os\nos.chdir('..')\nos.rmdir('gone')\n{rest}")
+    with pytest.raises(ConfigError, match=said):
+        load_user_module(path)

@@ -44,9 +44,9 @@ def test_a_packing_that_the_name_does_not_say_is_recognized(runner, tmp_path):
     names = {"a.tfrecord": gzip.compress, "b.tfrecord.gz": bytes, "c.tfrecord": zlib.compress, "d.gz": zlib.compress}
     for at, (name, pack) in enumerate(names.items()):
         raw = _records(tmp_path / "plain", [_example(10.0**at), _example(10.0**at)])
-        (tmp_path / "plain").unlink()
-        (tmp_path / name).write_bytes(pack(raw))
-    graph = analyze(Dataset.open(tmp_path, spec), _sum, str(tmp_path.parent / f"graph-{runner}"), runner).path
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(pack(raw))
+    graph = analyze(Dataset.open(tmp_path / "data", spec), _sum, str(tmp_path / "graph"), runner).path
     one = parity.pa.table({"x": parity.pa.array([0.0], parity.pa.float32())})
     assert parity.outputs(graph, one, spec)["y"][0] == -2222.0
 

@@ -224,6 +224,29 @@ def test_what_a_function_would_import_is_hashed_and_not_run(tmp_path: Path, monk
     assert not ran.exists() and not any(name.startswith("hash_lazy") for name in sys.modules)
 
 
+def test_what_a_module_would_take_of_imported_ones_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "hash_settings.py").write_text("K = 1\n")
+    (tmp_path / "hash_late.py").write_text("import hash_settings\n\ndef f(x):\n    return x * hash_settings.K\n")
+    spec = importlib.util.spec_from_file_location("hash_settings", tmp_path / "hash_settings.py")
+    assert spec is not None and spec.loader is not None
+    settings: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(settings)
+    monkeypatch.setitem(sys.modules, "hash_settings", settings)
+    function = load(tmp_path, "def function(x):\n    import hash_late\n    return hash_late.f(x)\n")
+    first = function_hash(function)
+    assert first is not None
+    monkeypatch.setattr(settings, "K", 2)
+    assert function_hash(function) not in (None, first)
+
+
+def test_a_module_that_is_in_no_package_is_known(tmp_path: Path) -> None:
+    source = "def function(x):\n    import os.path\n    from os.path import join\n    return os.path.basename(join('a', x))\n"
+    first = function_hash(load(tmp_path, source))
+    assert first is not None and function_hash(load(tmp_path, source.replace("'a'", "'b'"))) not in (None, first)
+    assert function_hash(load(tmp_path, source.replace("import os.path", "import math.path"))) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -49,11 +49,15 @@ def decode_counts(blob: Any) -> TokenCounts:
         index, at = bytes(view[len(_FIRST) : len(_FIRST) + _INDEX.size]), len(_FIRST) + _INDEX.size
     else:
         index, at = _FRAME.open(view)
+    if len(index) != _INDEX.size:
+        raise _FRAME.damaged(f"its index has {len(index)} bytes, expected {_INDEX.size}")
     kind, flags, rows, tokens, data_bytes, distinct = _INDEX.unpack(index)
     if kind >= len(_KINDS):
         raise DataError(
             f"expected vocabulary counts of a kind below {len(_KINDS)}, got {kind}: they are damaged; run the analysis again"
         )
+    if min(tokens, data_bytes) < 0:
+        raise _FRAME.damaged(f"it says that it has {tokens} tokens of {data_bytes} bytes")
     start = at + 8 * rows * tokens
     end = start + data_bytes + (8 * (tokens + 1) if kind == 0 else 0)
     if end != buffer.size:
