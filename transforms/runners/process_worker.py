@@ -1,4 +1,4 @@
-"""A worker process of the local runner: `python -m transforms.runners.process_worker ADDRESS COUNT`, the key on standard input.
+"""A worker process of the local runner, which starts it with an address and a count, and the key on standard input.
 
 The first imports what a pass needs, once, and is forked into the others before anything runs. Each connects to the runner, gets
 the pass, and answers one request at a time: ("split", number, split) or ("merge", key, numbers of splits).
@@ -86,7 +86,3 @@ def _portable(error: Exception) -> Exception:
     except Exception:
         return FullpassError(f"{type(error).__name__}: {error}")
     return error
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
