@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sys
 import tempfile
 
 import numpy as np
@@ -18,7 +20,7 @@ from engine.core.errors import ConfigError, FullpassError
 from transforms import analyze
 from transforms.passes.analysis import AnalysisPass
 from transforms.runners.local import LocalRunner
-from transforms.runners.processes import WorkerProcesses, _module_path, shared_memory
+from transforms.runners.processes import WorkerProcesses, shared_memory
 
 OPTIONS = ["--workers=2", "--processes=always"]
 
@@ -73,23 +75,25 @@ def test_a_long_tmpdir_has_room_for_states_and_the_socket_is_elsewhere(tmp_path,
     assert os.listdir(long) == []
 
 
-@pytest.mark.parametrize("place", ["beside the module", "in the working directory", "in both"])
+@pytest.mark.parametrize("place", ["beside the module", "in the working directory"])
 def test_a_users_file_with_a_name_of_pythons_is_not_taken_for_it(tmp_path, monkeypatch, place):
     for name in ("random", "queue", "runpy"):
         (tmp_path / f"{name}.py").write_text('raise SystemExit("not Python\'s")\n')
-    if place != "in the working directory":  # the directory of a user's module is first on the path
+    (tmp_path / "own_reader.py").write_text(
+        "class Fails:\n    def read(self, split):\n        raise ValueError('no s0')\n"
+    )
+    if place == "beside the module":  # whose directory is first on the path
         monkeypatch.syspath_prepend(str(tmp_path))
-    if place != "beside the module":
+    else:
         monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend("")
+    reader = importlib.import_module("own_reader").Fails()
     plan = AnalysisPass(analyzers=(), function=None, source=None)
-    with WorkerProcesses(plan, _Fails(), 1) as workers, pytest.raises(ValueError, match="no s0"):
-        workers.accumulate([(0, "s0")], lambda rows: None)
-
-
-def test_the_working_directory_stays_where_it_is_on_the_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", ["/first", "", "/last"])
-    assert _module_path()[-3:] == ["/first", str(tmp_path), "/last"]
+    try:
+        with WorkerProcesses(plan, reader, 1) as workers, pytest.raises(ValueError, match="no s0"):
+            workers.accumulate([(0, "s0")], lambda rows: None)
+    finally:
+        del sys.modules["own_reader"]
 
 
 def test_long_passes_of_python_go_to_processes_after_the_first_split(data, tmp_path, monkeypatch):
