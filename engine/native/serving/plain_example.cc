@@ -1,5 +1,7 @@
 #include "serving/plain_example.h"
 
+#include <algorithm>
+
 #include "decoder/wire.h"
 
 namespace fullpass {
@@ -70,19 +72,19 @@ bool plain_feature(uint8_t tag, const uint8_t* data, size_t size) {
   }
 }
 
-bool plain_entry(uint8_t tag, const uint8_t* data, size_t size) {
-  return tag == kFirst || (tag == kSecond && each_field(data, data + size, plain_feature));
-}
-
-bool plain_features(uint8_t tag, const uint8_t* data, size_t size) {
-  return tag == kFirst && each_field(data, data + size, plain_entry);
+bool ascii(const uint8_t* p, const uint8_t* end) {
+  return std::all_of(p, end, [](uint8_t byte) { return byte < 0x80; });
 }
 
 }  // namespace
 
-bool is_plain_example(const uint8_t* data, size_t size) {
-  return each_field(data, data + size, [](uint8_t tag, const uint8_t* p, size_t n) {
-    return tag == kFirst && each_field(p, p + n, plain_features);
+bool is_plain_example(const uint8_t* data, size_t size, Names names) {
+  const auto entry = [names](uint8_t tag, const uint8_t* p, size_t n) {
+    return tag == kFirst ? names == Names::kAny || ascii(p, p + n) : tag == kSecond && each_field(p, p + n, plain_feature);
+  };
+  const auto features = [&entry](uint8_t tag, const uint8_t* p, size_t n) { return tag == kFirst && each_field(p, p + n, entry); };
+  return each_field(data, data + size, [&features](uint8_t tag, const uint8_t* p, size_t n) {
+    return tag == kFirst && each_field(p, p + n, features);
   });
 }
 

@@ -64,6 +64,11 @@ def test_ordinary_requests_are_read_natively(kind):
     assert READER.read_examples(_message(1).SerializeToString(), "none", MOST_ROWS) is None
 
 
+def test_names_that_are_no_utf_8_are_left_to_protobuf():
+    body = _message(2).SerializeToString()
+    assert _compare(body) and not _compare(body.replace(b"word", b"\x80ord"))
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_what_is_read_natively_is_what_protobuf_reads(data):

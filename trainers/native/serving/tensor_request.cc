@@ -238,7 +238,7 @@ bool read_examples(const uint8_t* data, size_t size, const SignatureSpec& signat
   for (const uint8_t *p = list.data, *end = p + list.size; p < end;) {
     Span example;
     if (out->rows++ == max_rows || !read_known_tag(&p, end, &tag) || tag != kExample || !take_once(&p, end, &example) ||
-        !is_plain_example(example.data, example.size))
+        !is_plain_example(example.data, example.size, Names::kAscii))
       return false;
     column.bytes.append(reinterpret_cast<const char*>(example.data), example.size);
     column.ends.push_back(column.bytes.size());

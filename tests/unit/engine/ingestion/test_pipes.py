@@ -90,7 +90,7 @@ def open_without_a_name():
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # another thread has closed it
             found.append(os.readlink(f"/proc/self/fd/{number}"))
-    with open("/proc/self/maps") as maps:
+    with open("/proc/self/maps", errors="surrogateescape") as maps:  # another test may have mapped a file of any name
         found += [line.split(maxsplit=5)[-1] for line in maps if "/" in line]
     return {name.strip() for name in found if name.strip().endswith("(deleted)") and "memfd" not in name}
 
