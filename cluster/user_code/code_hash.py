@@ -100,7 +100,9 @@ def _roots(file: Path) -> list[Path]:
     folder = above = file.resolve().parent
     while (above / "__init__.py").is_file():
         above = above.parent
-    return [folder] if above == folder else [folder, above]
+    # What is installed counts by its version; to take all of TensorFlow apart would take minutes.
+    installed = above.name in ("site-packages", "dist-packages")
+    return [folder] if above == folder or installed else [folder, above]
 
 
 def _imported_files(nodes: list[ast.AST], roots: list[Path]) -> list[Path]:

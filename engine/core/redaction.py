@@ -23,8 +23,9 @@ _USER = re.compile(
 _QUERY = re.compile(
     r"(?P<key>[?&;#](?:key|(?:[\w.%-]{0,60}[_.-])?(?:token|pwd|sig|auth|authorization)"
     r"|[\w.%-]{0,60}(?:secret|passwo?r?d|passphrase|signature|credentials?"
-    r"|(?:access|account|api|app|auth|client|functions|private|secret|shared|signing|storage|subscription)[_.-]?key"
-    r"|(?:access|api|auth|bearer|client|refresh|sas|security|session)token))(?:[_.-]?(?:id|value|\d{1,3}))?=)"
+    r"|(?:access|account|admin|api|app|auth|client|consumer|customer|deploy|encryption|functions|hmac|kms|master|private|query"
+    r"|read|secret|session|shared|signing|ssl|storage|subscription|user|write)[_.-]?key"
+    r"|(?:access|api|auth|bearer|client|csrf|id|refresh|sas|security|session|user)token))(?:[_.-]?(?:id|json|value|v?\d{1,3}))?=)"
     r"(?P<secret>['\"]?[^\s&;#'\"]+)",
     re.I,
 )

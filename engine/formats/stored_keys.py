@@ -71,7 +71,10 @@ def refuse_contradicted(
         if same.all():
             continue
         row = int(np.argmin(same))
-        value = repr(batch.column(place)[row].as_py())
+        try:
+            value = repr(batch.column(place)[row].as_py())
+        except (OverflowError, ValueError):
+            value = f"a {batch.column(place).type} that no calendar of Python's has"
         raise DataError(
             f"column {name!r} is {value if len(value) <= _SHOWN else value[:_SHOWN] + '...'} in the file, and its directory says "
             f"{name}={NO_VALUE if text is None else text}: rename the directory, or write the file anew without the column",

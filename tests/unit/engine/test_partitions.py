@@ -363,3 +363,11 @@ def test_the_record_of_a_value_that_is_not_its_directorys_is_named(tmp_path):
     assert caught.value.record is None, (
         "where a split does not know its first record, no number is better than a wrong one"
     )
+
+
+def test_a_date_that_python_has_no_day_for_contradicts_its_directory_by_name(tmp_path):
+    (tmp_path / "k=2024-01-02").mkdir()
+    table = pa.table({"k": pa.array([10**7], pa.date32()), "x": [1]})
+    pq.write_table(table, tmp_path / "k=2024-01-02" / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet, record 0: column 'k' is a date32\[day\] that no calendar"):
+        list(Dataset.open(tmp_path).read_batches())

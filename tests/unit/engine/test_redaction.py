@@ -13,7 +13,8 @@ from engine.core.redaction import redact
 SECRET = "SuperSecret123"
 NAMES = ["key", "token", "session_token", "accessToken", "access_key", "awsAccessKeyId", "api_key", "apikey", "x-functions-key",
          "AccountKey", "sharedKey", "secret", "client_secret", "clientSecret", "password", "passwd", "pwd", "sig", "signature",
-         "X-Amz-Signature", "X-Amz-Security-Token", "X-Goog-Credential", "auth", "authorization", "oauth_token", "token2"]  # fmt: skip
+         "X-Amz-Signature", "X-Amz-Security-Token", "X-Goog-Credential", "auth", "authorization", "oauth_token", "token2",
+         "encryption_key", "kms_key", "master_key", "idToken", "token_v2"]  # fmt: skip
 OTHER_NAMES = [
     "author",
     "sort_key",
