@@ -196,12 +196,14 @@ def create_variables(model: Any, context: ModelContext) -> None:
     import tensorflow as tf
 
     from trainers.export.forward import ForwardPass
-    from trainers.export.inputs import blank_feature
+    from trainers.export.inputs import blank_feature, can_be_blank
     from trainers.models.variables import is_keras_model
 
     # A layer of Keras in a tf.Module makes its variables at its first call, whatever variables the module has already.
     if is_keras_model(model) and model.built and model.variables:
         return
+    if not is_keras_model(model) and model.variables and not all(map(can_be_blank, context.feature_spec.values())):
+        return  # as far as it has them: no row is known to call it with
     features = {name: blank_feature(feature, tf.constant(1)) for name, feature in context.feature_spec.items()}
     ForwardPass(model, context.pad)(features)
 

@@ -54,7 +54,7 @@ class Keras2Adapter(KerasAdapter):
         ours = [*of_outputs, *(compiled.metrics if compiled is not None else ()), *of_layers]
         self._metrics = list(self.model.metrics if own_steps else ours)
         self._metrics_of_layers = bool(of_layers)
-        self._results = [(metric, metric.result) for metric in self.model.metrics]
+        self._results, self._inside = [(metric, metric.result) for metric in self.model.metrics], 0
         for metric in of_layers:
             metric.reset_state()  # the batch of zeros counted
         self._look_at_losses(inside.losses_of(self.model), (inputs, labels, weights))
@@ -94,13 +94,16 @@ class Keras2Adapter(KerasAdapter):
     @contextlib.contextmanager
     def _results_of_this_replica(self) -> Iterator[None]:
         """Metrics give the results of this replica alone, which nobody reads: to sum them at each step needs all replicas at one point."""
+        self._inside += 1
         for metric, result in self._results:
             metric.result = getattr(result, "__wrapped__", result)
         try:
             yield
         finally:
-            for metric, result in self._results:
-                metric.result = result
+            self._inside -= 1  # replicas take turns where one assigns a variable: another may still be inside
+            if not self._inside:
+                for metric, result in self._results:
+                    metric.result = result
 
     def apply(self, gradients: Sequence[Any]) -> None:
         self._stepper.apply(gradients, self.model.trainable_variables)
