@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import difflib
+import enum
 import json
 import numbers
 import types
@@ -74,7 +75,7 @@ def decode(cls: type[T], values: Mapping[str, Any], where: str = "", version: in
     """Returns the dataclass of a mapping, as JSON or TOML gives one.
 
     Args:
-        cls: its fields are str, int, float, bool, Literal, tuple, Sequence, Mapping, a dataclass, Any, or a union of these.
+        cls: its fields are str, int, float, bool, Literal, Enum, tuple, Sequence, Mapping, a dataclass, Any, or a union of these.
         values: field → value.
         where: path of the mapping, e.g. "train"; errors begin with it.
         version: value that its key "version" has where it is there; None for mappings without one.
@@ -212,6 +213,9 @@ def convert(hint: Any, value: Any, key: str) -> Any:
         return tuple(convert(arguments[0], item, f"{key}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return value if isinstance(value, hint) else decode(hint, value, key)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        require(value in [each.value for each in hint], key, value, _expected(hint))
+        return hint(value)
     if hint is Any:
         return value
     if hint in (int, float):
@@ -277,6 +281,8 @@ def _expected(hint: Any) -> str:
         return f"a list, each item {_expected(arguments[0])}"
     if dataclasses.is_dataclass(hint):
         return "a table"
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return "one of " + ", ".join(repr(each.value) for each in hint)
     return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from cluster.launchers.status import JobState, JobStatus, TaskStatus
+from cluster.launchers.status import JobStatus
 from cluster.spec import JobSpec
 from cluster.spec.job_spec import FILES_MOUNT, ROLES
 from engine.core import environment
@@ -57,37 +57,14 @@ def write_status(folder: Path, status: JobStatus, processes: list[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Task:
-    """A member as its record has it; the files of its logs are named by role and index."""
-
-    role: str
-    index: int
-    state: str
-    restarts: int = 0
-    where: str = ""
-    message: str = ""
+class _Record:
+    status: JobStatus
+    processes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        require(self.role in ROLES, "role", self.role, f"one of {', '.join(ROLES)}")
-        require(self.index >= 0, "index", self.index, "at least 0")
-        JobState(self.state)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Status:
-    name: str
-    launcher: str
-    state: str
-    message: str = ""
-    tasks: tuple[_Task, ...] = ()
-    submitted: str = ""
-    finished: str = ""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Record:
-    status: _Status
-    processes: tuple[str, ...]
+        for task in self.status.tasks:  # the files of its logs are named by them
+            require(task.role in ROLES, "role", task.role, f"one of {', '.join(ROLES)}")
+            require(task.index >= 0, "index", task.index, "at least 0")
 
 
 def read_status(folder: Path) -> tuple[JobStatus, list[str]]:
@@ -100,16 +77,14 @@ def read_status(folder: Path) -> tuple[JobStatus, list[str]]:
     path = folder / "status.json"
     try:
         record = decode_json(_Record, path.read_text(encoding="utf-8"), "it", _VERSION)
-        found = record.status
-        tasks = tuple(TaskStatus(**{**vars(task), "state": JobState(task.state)}) for task in found.tasks)
-        return JobStatus(**{**vars(found), "state": JobState(found.state), "tasks": tasks}), list(record.processes)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:  # of bytes that are no text, too, and of states that there are none of
+    except (OSError, ValueError) as error:  # of bytes that are no text, too
         raise DataError(
             f"is not the state of a job ({error}); `fullpass cancel {folder.name}` ends what runs of it and removes it",
             path=str(path),
         ) from error
+    return record.status, list(record.processes)
 
 
 def write_runner(folder: Path, pid: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -24,10 +25,16 @@ class Inner:
             raise refusal("keep", self.keep, "at least 1")
 
 
+class State(str, enum.Enum):
+    NEW = "new"
+    DONE = "done"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outer:
     name: str
     kind: Literal["a", "bb"] = "a"
+    state: State = State.NEW
     inner: Inner = dataclasses.field(default_factory=Inner)
     pair: tuple[int, int] | None = None
     words: tuple[str, ...] = ()
@@ -40,6 +47,7 @@ class Outer:
 WHOLE = {
     "name": "x",
     "kind": "bb",
+    "state": "done",
     "inner": {"keep": 5, "every": 2},
     "pair": [1, 2],
     "words": ["u"],
@@ -53,10 +61,11 @@ WHOLE = {
 def test_mapping_becomes_the_declared_types():
     made = decode(Outer, WHOLE)
     assert made == Outer(
-        name="x", kind="bb", inner=Inner(keep=5, every=2.0), pair=(1, 2), words=("u",), label=("p", "q"),
+        name="x", kind="bb", state=State.DONE, inner=Inner(keep=5, every=2.0), pair=(1, 2), words=("u",), label=("p", "q"),
         weights={0: 1.0, 1: 2.5}, many={"w": Inner(keep=2)}, anything={"free": [1]},
     )  # fmt: skip
     assert isinstance(made.inner.every, float) and isinstance(made.weights[0], float)
+    assert isinstance(made.state, State)
 
 
 def test_what_is_encoded_is_decoded_to_the_same_without_defaults():
@@ -71,6 +80,8 @@ def test_what_is_encoded_is_decoded_to_the_same_without_defaults():
         ({"name": 3}, "out.name: got 3; expected a text"),
         ({"nam": 3}, "out.nam: unknown key; did you mean 'name'? the keys allowed here are name, kind"),
         ({"kind": "b"}, "out.kind: got 'b'; expected one of 'a', 'bb' (did you mean 'bb'?)"),
+        ({"state": "NEW"}, "out.state: got 'NEW'; expected one of 'new', 'done'"),
+        ({"state": ["new"]}, "out.state: got ['new']; expected one of 'new', 'done'"),
         ({"inner": 5}, "out.inner: got 5; expected a table"),
         ({"inner": {"keep": True}}, "out.inner.keep: got True; expected a whole number"),
         ({"inner": {"keep": 2.5}}, "out.inner.keep: got 2.5; expected a whole number"),
