@@ -14,6 +14,12 @@ def test_tables_are_those_of_the_results():
     assert not stale(), "`make bench-docs` makes the tables of these pages anew"
 
 
+def test_readme_has_the_command_of_each_figure():
+    text = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"\| `(\w+)` \|$", text, re.M))
+    assert named and named == set(re.findall(r"--case ([a-z_]+)", text))
+
+
 @pytest.mark.parametrize("page", [str(path.relative_to(ROOT)) for path in pages_of_words()])
 def test_no_figure_is_typed_by_hand(page):
     found = figures_by_hand((ROOT / page).read_text())

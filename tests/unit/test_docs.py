@@ -21,6 +21,15 @@ def test_links_lead_somewhere(path):
         assert "://" in target or (path.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_files_that_documents_name_are_there(path):
+    for name in re.findall(
+        rf"`((?:{'|'.join(_OURS)}|tests|benchmarks|examples|docs|k8s|\.ci)/[\w./-]+)`", path.read_text()
+    ):
+        stands_for_many = re.search(r"\b(NAME|MACHINE|CASE)\b", name)
+        assert stands_for_many or (ROOT / name).exists(), name
+
+
 def test_index_links_every_page():
     linked = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/index.md").read_text())
     assert sorted([*linked, "index.md"]) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
