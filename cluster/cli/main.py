@@ -130,9 +130,8 @@ def _work(words: list[str], debug: bool) -> int:
         source = error.__cause__ if isinstance(error.__cause__, FullpassError) else error  # a step's, of a pipeline's
         return _fail(str(error), source.exit_code, debug, kind="" if isinstance(source, NotMet) else "error: ")
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and is_unread(
-            sys.stdout
-        ):  # `fullpass logs | head`: the reader has what it wanted
+        # `fullpass logs | head`: the reader has what it wanted.
+        if isinstance(error, BrokenPipeError) and is_unread(sys.stdout):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         return _fail(_said(error), exit_codes.FAILED, debug)

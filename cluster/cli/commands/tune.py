@@ -63,10 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cluster.tuning import search
-    from engine.storage.uris import require_local
 
     config = _search_config(args)
-    require_local("--out", args.directory)
     job = {**job_of(args), "out": args.directory}
     result = search.run(config, job)
     if args.json:

@@ -38,7 +38,6 @@ from engine.storage.uris import require_local
 __all__ = ["LocalLauncher"]
 
 _POLL_S = 0.2
-_GRACE_S = 60.0  # of a job whose description is damaged: as long as one has that does not say
 
 
 class LocalLauncher(Launcher):
@@ -125,7 +124,6 @@ class LocalLauncher(Launcher):
             deadline = time.monotonic() + _grace_s(folder) + 10
             while self._looked_after(name) and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
-        marks: builtins.list[str] = []
         try:
             marks = self._read(name)[1]
         except DataError:
@@ -207,7 +205,7 @@ def _grace_s(folder: Path) -> float:
     try:
         return JobSpec.from_json((folder / "job.json").read_text(encoding="utf-8")).grace_s
     except (OSError, ValueError):
-        return _GRACE_S
+        return JobSpec.grace_s  # the description is damaged: as long as one has that does not say
 
 
 def _tail(log: Path) -> str:

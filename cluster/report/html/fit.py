@@ -33,16 +33,15 @@ def fitted(page: Page, room: int) -> Page:
         room: bytes for charts and tables.
     """
     page = _shortened(page)
+    places, taken = _kept(page, room)
     page = dataclasses.replace(
         page,
         verdicts=[dataclasses.replace(each, reasons=_first(each.reasons)) for each in page.verdicts],
-        sections=[_with_blocks(each, kept) for each, kept in zip(page.sections, _kept(page, room))],
+        sections=[_with_blocks(each, kept) for each, kept in zip(page.sections, places)],
     )
     blocks = [block for section in page.sections for block in section.blocks]
-    charts = [block for block in blocks if isinstance(block, Chart)]
     tables = [block.table if isinstance(block, Chart) else block for block in blocks if not isinstance(block, Block)]
     costs = [_costs(table) for table in tables]
-    taken = sum(map(_chart_bytes, charts)) + sum(_frame_bytes(each) for each in blocks if isinstance(each, Table))
     share = _share([sum(each) for each in costs], room - taken)
     cut = {id(table): _cut(table, each, share) for table, each in zip(tables, costs)}
     sections = [
@@ -78,10 +77,10 @@ def _first(lines: Sequence[Any]) -> Sequence[Any]:
     return [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES:,} more; the run's files have all"]
 
 
-def _kept(page: Page, room: float) -> list[set[int]]:
-    """The places of the charts and tables that there is room for, by section."""
+def _kept(page: Page, room: float) -> tuple[list[set[int]], int]:
+    """The places of the charts and tables that there is room for, by section, and the bytes of these without rows."""
     left = {Chart: _FOR_CHARTS * room, Table: _FOR_FRAMES * room}
-    found = []
+    found, taken = [], 0
     for section in page.sections:
         kept: set[int] = set()
         for place, block in enumerate(section.blocks):
@@ -89,9 +88,10 @@ def _kept(page: Page, room: float) -> list[set[int]]:
                 size = _chart_bytes(block) if isinstance(block, Chart) else _frame_bytes(block)
                 if size <= left[type(block)]:
                     left[type(block)] -= size
+                    taken += size
                     kept.add(place)
         found.append(kept)
-    return found
+    return found, taken
 
 
 def _with_blocks(section: Section, kept: set[int]) -> Section:
