@@ -11,6 +11,7 @@ import ast
 import hashlib
 from pathlib import Path
 
+from cluster.user_code.module import packages_around
 from engine.core.errors import ConfigError
 
 __all__ = ["code_hash"]
@@ -41,8 +42,8 @@ def code_hash(path: str | Path, function: str) -> str | None:
     digest = hashlib.sha256()
     for node in reached:
         digest.update(ast.dump(node).encode())
-    for beside in _imported_files(reached, _roots(file)):
-        digest.update(beside.name.encode() + ast.dump(_parse(beside)).encode())
+    for beside, text in _imported_files(reached, _roots(file)):
+        digest.update(beside.name.encode() + text)
     return digest.hexdigest()
 
 
@@ -97,28 +98,31 @@ def _has_star(tree: ast.Module) -> bool:
 
 def _roots(file: Path) -> list[Path]:
     """Returns the directories that `load_user_module` puts on `sys.path`: the file's own, and the one above its package."""
-    folder = above = file.resolve().parent
-    while (above / "__init__.py").is_file():
-        above = above.parent
+    folder = file.resolve().parent
+    _, above = packages_around(folder)
     # What is installed counts by its version; to take all of TensorFlow apart would take minutes.
     installed = above.name in ("site-packages", "dist-packages")
     return [folder] if above == folder or installed else [folder, above]
 
 
-def _imported_files(nodes: list[ast.AST], roots: list[Path]) -> list[Path]:
+def _imported_files(nodes: list[ast.AST], roots: list[Path]) -> list[tuple[Path, bytes]]:
     """Returns the Python files below `roots` that the code imports, packages around them too, and those that these import in turn.
 
-    Relative imports of the nodes start from the first root.
+    Relative imports of the nodes start from the first root. Each file is with its syntax tree as text: the trees of a large package
+    together would take much memory.
     """
-    waiting, found = [(node, roots[0]) for node in nodes], set()
+    waiting = [(node, roots[0]) for node in nodes]
+    found: dict[Path, bytes] = {}
     while waiting:
         node, here = waiting.pop()
         for part in ast.walk(node):
             for start, name in _imports(part, here, roots):
-                new = [file for file in _files_of(start, name) if file not in found]
-                found.update(new)
-                waiting += [(_parse(file), file.parent) for file in new]
-    return sorted(found)
+                for file in _files_of(start, name):
+                    if file not in found:
+                        tree = _parse(file)
+                        found[file] = ast.dump(tree).encode()
+                        waiting.append((tree, file.parent))
+    return sorted(found.items())
 
 
 def _imports(part: ast.AST, here: Path, roots: list[Path]) -> list[tuple[Path, str]]:

@@ -15,8 +15,9 @@ from typing import Any
 from engine.core.errors import ConfigError
 from engine.core.own_packages import PACKAGES, check_beside
 from engine.core.run_log import tell
+from engine.machine.processes import working_directory
 
-__all__ = ["load_user_module", "user_function"]
+__all__ = ["load_user_module", "packages_around", "user_function"]
 
 
 def load_user_module(path: str | Path) -> ModuleType:
@@ -48,7 +49,7 @@ def load_user_module(path: str | Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     _put_on_path(str(file.parent), str(above) if package else None)
-    here = _working_directory()
+    here = working_directory()
     try:
         # Not the loader's exec_module: its byte-code cache takes a file changed within a second, at equal length, for the old one.
         exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # nosec B102 - the user's own module
@@ -71,16 +72,23 @@ def load_user_module(path: str | Path) -> ModuleType:
 
 def _package_of(file: Path, source: bytes) -> tuple[str, Path]:
     """Returns the package that a file with relative imports is in, and the directory that holds it; no name for other files."""
-    names: list[str] = []
-    above = file.parent
-    while (above / "__init__.py").is_file():
-        names.insert(0, above.name)
-        above = above.parent
+    names, above = packages_around(file.parent)
+    if not names or names[0] in PACKAGES:
+        return "", above
     try:
         relative = any(isinstance(each, ast.ImportFrom) and each.level for each in ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError):  # what it is says whoever compiles it
         relative = False
-    return (".".join(names), above) if relative and names and names[0] not in PACKAGES else ("", above)
+    return ".".join(names) if relative else "", above
+
+
+def packages_around(directory: Path) -> tuple[list[str], Path]:
+    """Returns the names of the packages that a directory is in, from the outermost to its own, and what holds them: by `__init__.py`."""
+    names: list[str] = []
+    while (directory / "__init__.py").is_file():
+        names.insert(0, directory.name)
+        directory = directory.parent
+    return names, directory
 
 
 def _put_on_path(directory: str, above: str | None) -> None:
@@ -133,16 +141,9 @@ class _Named:
             raise ConfigError(f"{where}: {self.__name__} raised {_said(error)}") from error
 
 
-def _working_directory() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:  # it was deleted
-        return None
-
-
 def _go_back(directory: str | None, module: str | Path) -> OSError | None:
     """Goes back where the import of a module left: half of the command's files would come to lie elsewhere. Returns why it cannot."""
-    there = _working_directory()
+    there = working_directory()
     if directory is not None and there != directory:
         try:
             os.chdir(directory)

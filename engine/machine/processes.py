@@ -9,7 +9,7 @@ import re
 import signal
 from pathlib import Path
 
-__all__ = ["alive", "die_with_parent", "kill_tree", "process_mark", "processors"]
+__all__ = ["alive", "die_with_parent", "kill_tree", "process_mark", "processors", "working_directory"]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PID = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
@@ -18,6 +18,14 @@ _PID = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 def processors() -> int:
     """Returns how many processors this process may run on: a container or taskset leaves it fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def working_directory() -> str | None:
+    """Returns this process's working directory, or None where it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def die_with_parent(parent: int | None = None) -> None:

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection, Listener
 from typing import Any
 
 from engine.core.errors import FullpassError
+from engine.machine.processes import working_directory
 from engine.machine.short_directory import short_directory
 from transforms.passes.protocols import AccumulatePass
 from transforms.runners.base import BatchReader
@@ -152,15 +153,8 @@ def _module_path() -> list[str]:
     """
     library = sysconfig.get_path("stdlib")
     own = (library, sysconfig.get_path("platstdlib"), os.path.join(library, "lib-dynload"))
-    given = ((each or _working_directory()) for each in sys.path)
+    given = ((each or working_directory()) for each in sys.path)
     return [*own, *(each for each in given if each and each not in own)]
-
-
-def _working_directory() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:  # it was deleted
-        return None
 
 
 def _ask(connection: Connection, request: tuple[Any, ...], count: Callable[[int], None]) -> Any:
