@@ -11,7 +11,7 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +24,7 @@ __all__ = [
     "is_reader",
     "names_of",
     "reads_outside",
+    "with_inner",
 ]
 
 _STANDARD = tuple({sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib")})
@@ -56,10 +57,20 @@ class NotImported:
     package: str
 
 
+def with_inner(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Yields a code, and those of its inner functions and classes."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, types.CodeType):
+            yield from with_inner(each)
+
+
 def names_of(code: types.CodeType) -> set[str]:
     """Returns the names of globals and attributes in a code, its inner functions too, and its texts, which `getattr` may take."""
-    inner = (names_of(each) for each in code.co_consts if isinstance(each, types.CodeType))
-    return {*code.co_names, *(each for each in code.co_consts if isinstance(each, str))}.union(*inner)
+    found: set[str] = set()
+    for each in with_inner(code):
+        found.update(each.co_names, (text for text in each.co_consts if isinstance(text, str)))
+    return found
 
 
 def reads_outside(code: types.CodeType) -> bool:

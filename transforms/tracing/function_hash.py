@@ -25,6 +25,7 @@ from transforms.tracing.code_reach import (
     is_reader,
     names_of,
     reads_outside,
+    with_inner,
 )
 from transforms.tracing.hidden_fields import is_native, pickled, slots_of
 
@@ -168,7 +169,7 @@ class _Visit:
 
     def _imports(self, code: types.CodeType, package: str | None, names: Set[str]) -> None:
         try:
-            for module in imports_of(code, package):
+            for module in (module for each in with_inner(code) for module in imports_of(each, package)):
                 if isinstance(module, str):
                     self.absent.add(module)
                     self._text("absent", module)
@@ -178,9 +179,6 @@ class _Visit:
                     self._module(module, names)
         except Exception as error:  # not there, no Python, no text; a finder of somebody else's
             raise _Unknown from error
-        for inner in code.co_consts:
-            if isinstance(inner, types.CodeType):
-                self._imports(inner, package, names)
 
     def _not_imported(self, module: NotImported) -> None:
         """Adds a module by its source, as it will be when the code imports it: that of a user may do anything then."""
@@ -196,7 +194,7 @@ class _Visit:
         self._text("source", source)
         if module.file.endswith(".py"):
             code = compile(source, module.file, "exec", dont_inherit=True)
-            if _anywhere(code, reads_outside):
+            if any(map(reads_outside, with_inner(code))):
                 raise _Unknown
             names = names_of(code)
             self.mentioned |= names
@@ -272,11 +270,6 @@ class _Visit:
             if state is None:
                 raise _Unknown
             self._items("state", state)
-
-
-def _anywhere(code: types.CodeType, holds: Callable[[types.CodeType], bool]) -> bool:
-    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
-    return holds(code) or any(_anywhere(each, holds) for each in inner)
 
 
 def _is_filled(cell: Any) -> bool:
