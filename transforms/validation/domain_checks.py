@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -94,8 +94,7 @@ def _range(name: str, view: FeatureView, low: float, high: float, kind: str) -> 
             text = f"Strings that are no numbers: {', '.join(map(repr, wrong[:_NAMED])) or 'bytes that are no text'}."
             of = "INT_TYPE_NOT_INT_STRING" if kind == "INT" else "FLOAT_TYPE_STRING_NOT_FLOAT"
             yield Reason(name, of, "Not a number", text)
-        numbers = [value for value in parsed if value is not None and not math.isnan(value)]
-        least, most = min(numbers, default=math.nan), max(numbers, default=math.nan)
+        least, most = _ends(parsed)
     else:
         return
     if least < low:
@@ -123,14 +122,19 @@ def _number(text: str, kind: str) -> float | None:
         return None
 
 
+def _ends(values: Iterable[float | None]) -> tuple[float, float]:
+    """Returns the least and the largest number among the values; NaN where there is none."""
+    numbers = [value for value in values if value is not None and not math.isnan(value)]
+    return min(numbers, default=math.nan), max(numbers, default=math.nan)
+
+
 def _not_finite(feature: Any, view: FeatureView) -> Iterator[Reason]:
     domain = feature.float_domain
     if view.has_numbers:
         low, high, nan = view.proto.num_stats.min, view.proto.num_stats.max, view.num_nan
     elif view.has_strings:
         pairs = [(_number(text, "FLOAT"), count) for text, count in view.strings.items() if text not in PLACEHOLDERS]
-        numbers = [value for value, _ in pairs if value is not None and not math.isnan(value)]
-        low, high = min(numbers, default=math.nan), max(numbers, default=math.nan)
+        low, high = _ends(value for value, _ in pairs)
         nan = sum(count for value, count in pairs if value is not None and math.isnan(value))
     else:
         return
