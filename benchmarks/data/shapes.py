@@ -10,10 +10,6 @@ import pyarrow as pa
 __all__ = ["SHAPES", "rows_of"]
 
 
-def _numbers(values: np.ndarray) -> pa.Array:
-    return pa.array(values)
-
-
 def _texts(rng: np.random.Generator, rows: int, shortest: int, longest: int) -> pa.Array:
     """Texts of letters, of unequal lengths."""
     lengths = rng.integers(shortest, longest + 1, rows)
@@ -32,31 +28,31 @@ def string_heavy() -> dict[str, pa.Array]:
     """60 columns of short texts and two of numbers."""
     rng, rows = np.random.default_rng(60), 10_000
     columns = {f"s{i}": _texts(rng, rows, 4, 24) for i in range(60)}
-    return columns | {f"i{i}": _numbers(rng.integers(0, 1000, rows)) for i in range(2)}
+    return columns | {f"i{i}": pa.array(rng.integers(0, 1000, rows)) for i in range(2)}
 
 
 def wide() -> dict[str, pa.Array]:
     """2,000 columns of numbers."""
     rng, rows = np.random.default_rng(2000), 500
-    floats = {f"f{i}": _numbers(rng.standard_normal(rows, np.float32)) for i in range(1000)}
-    return floats | {f"i{i}": _numbers(rng.integers(0, 10 ** (1 + i % 6), rows)) for i in range(1000)}
+    floats = {f"f{i}": pa.array(rng.standard_normal(rows, np.float32)) for i in range(1000)}
+    return floats | {f"i{i}": pa.array(rng.integers(0, 10 ** (1 + i % 6), rows)) for i in range(1000)}
 
 
 def long_strings() -> dict[str, pa.Array]:
     """Documents of 1 to 16 KiB."""
     rng, rows = np.random.default_rng(16), 2000
-    return {"text": _texts(rng, rows, 1 << 10, 16 << 10), "label": _numbers(rng.integers(0, 2, rows))}
+    return {"text": _texts(rng, rows, 1 << 10, 16 << 10), "label": pa.array(rng.integers(0, 2, rows))}
 
 
 def lists() -> dict[str, pa.Array]:
     """Lists of up to 40 numbers and texts, empty ones among them, and a vector of 64."""
     rng, rows = np.random.default_rng(40), 10_000
-    columns = {f"ids{i}": _lists(rng, rows, 40, lambda n: _numbers(rng.integers(0, 1 << 40, n))) for i in range(4)}
+    columns = {f"ids{i}": _lists(rng, rows, 40, lambda n: pa.array(rng.integers(0, 1 << 40, n))) for i in range(4)}
     columns |= {
-        f"weights{i}": _lists(rng, rows, 20, lambda n: _numbers(rng.standard_normal(n, np.float32))) for i in range(2)
+        f"weights{i}": _lists(rng, rows, 20, lambda n: pa.array(rng.standard_normal(n, np.float32))) for i in range(2)
     }
     columns["words"] = _lists(rng, rows, 10, lambda n: _texts(rng, n, 3, 12))
-    vector = _numbers(rng.standard_normal(64 * rows, np.float32))
+    vector = pa.array(rng.standard_normal(64 * rows, np.float32))
     columns["vector"] = pa.FixedSizeListArray.from_arrays(vector, 64)
     return columns
 
@@ -66,7 +62,7 @@ def images() -> dict[str, pa.Array]:
     rng, rows = np.random.default_rng(200), 200
     return {
         "image": pa.array([rng.bytes(int(size)) for size in rng.integers(20_000, 200_000, rows)], pa.binary()),
-        "label": _numbers(rng.integers(0, 1000, rows)),
+        "label": pa.array(rng.integers(0, 1000, rows)),
     }
 
 

@@ -12,6 +12,7 @@ import time
 import psutil
 import pytest
 
+from benchmarks.data.served import save_versions
 from benchmarks.harness.ladder import median_least_greatest
 from benchmarks.peers.plain_server import FRAMES
 from benchmarks.peers.registry import PEERS
@@ -31,16 +32,7 @@ LADDER = (1, 2, 4, 8, 16, 32, 48, 64)  # connections
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "m"
-    folder.mkdir()
-    code = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from tests.support.served_model import save_version\n"
-        "save_version(Path(sys.argv[1]), 1)\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
-    return folder
+    return save_versions(tmp_path_factory.mktemp("models") / "m", 0.0)
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.full)], ids=["1 process", "2 processes"])

@@ -6,8 +6,6 @@ import concurrent.futures
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.data.served import save_versions
 from benchmarks.peers.rest_load import Load, load, processor_seconds
 from cluster.benchmarking.results import note
 from engine.core.json_text import parse_json
@@ -30,18 +29,8 @@ WINDOW_S = 3.0  # of load without a swap, and of load with one: all of both take
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A directory of two versions; TensorFlow's threads are in the process that made them, which has ended."""
-    folder = tmp_path_factory.mktemp("made") / "m"
-    folder.mkdir()
-    code = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from tests.support.served_model import save_version\n"
-        "for number in (1, 2):\n"
-        "    save_version(Path(sys.argv[1]), number, bias=float(number))\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
-    return folder
+    """A directory of two versions."""
+    return save_versions(tmp_path_factory.mktemp("made") / "m", 1.0, 2.0)
 
 
 def _config(directory: Path, processes: int = 1) -> ServeConfig:
