@@ -75,23 +75,20 @@ def _path(frame: FrameType | None, main: bool) -> str:
     while frame is not None:
         frames.append(frame)
         frame = frame.f_back
-    library = _module(frames[0]).partition(".")[0]
-    if library in _WAITING and not main:
+    tops = [_module(each).partition(".")[0] for each in frames]
+    ours = [at for at, top in enumerate(tops) if top in _OURS]
+    waits = tops[0] in _WAITING
+    if not ours or (waits and not main):
         return ""
     names: list[str] = []
-    for each in reversed(frames):
-        module = _module(each)
-        top = module.partition(".")[0]
-        if top in _OURS:
-            name = f"{module.rpartition('.')[2]}.{each.f_code.co_name.strip('<>')}"
-        elif names:  # the first library that ours calls, whatever that calls
-            name = "waiting" if library in _WAITING else top
+    # From the outermost of ours in to the library that the innermost calls, whatever that calls.
+    for at in range(ours[-1], max(ours[0] - 1, 0) - 1, -1):
+        if tops[at] in _OURS:
+            name = f"{_module(frames[at]).rpartition('.')[2]}.{frames[at].f_code.co_name.strip('<>')}"
         else:
-            continue
-        if not names or names[-1] != name:
+            name = "waiting" if waits else tops[at]
+        if names[-1:] != [name]:
             names.append(name)
-        if top not in _OURS and not any(_module(f).partition(".")[0] in _OURS for f in frames[: frames.index(each)]):
-            break
     return ";".join(names)
 
 
