@@ -13,7 +13,7 @@ import pytest
 from benchmarks.harness.table_kinds import number_text, spread_text
 from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.machine import version_of
-from cluster.benchmarking.results import case_of
+from cluster.benchmarking.results import case_of, plain_name
 
 __all__ = ["line_of", "peers_left_out", "seconds_by_case", "summary"]
 
@@ -28,7 +28,7 @@ def line_of(name: str, extra: dict[str, Any]) -> str:
         extra: what it noted.
     """
     parts = []
-    plain = name.removeprefix("test_").replace("_", " ")
+    plain = plain_name(name)
     if "ratio" in extra:
         figures = f"{spread_text(extra['cpu_ratio'])} x of processor time, {spread_text(extra['ratio'])} x on the clock"
         parts.append(f"{extra['what']} / {extra['peer'].replace('`', '')}: {figures}, {extra['pairs']} pairs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cluster.benchmarking.results import case_of
+from cluster.benchmarking.results import case_of, plain_name
 
 __all__ = ["number_text", "spread_text", "tables_of"]
 
@@ -93,7 +93,7 @@ def _growth(entries: Sequence[Entry]) -> list[str]:
             cells.append(
                 f"{size:,}: {number_text(1e3 * seconds)} ({number_text(1e3 * least)} to {number_text(1e3 * greatest)})"
             )
-        what = entry["name"].removeprefix("test_").replace("_", " ")
+        what = plain_name(entry["name"])
         slope = f"{number_text(extra['slope_cpu_us'])} µs a {extra['unit']}"
         fixed = f"{number_text(1e3 * extra['fixed_cpu_s'])} ms"
         lines.append(_row(what, "; ".join(cells), fixed, slope, str(extra["rounds"])))
@@ -175,7 +175,7 @@ def _others(entries: Sequence[Entry]) -> list[str]:
     """What benchmarks without a peer noted, under their own names."""
     lines = _titles("what", "noted", "rounds")
     for entry in entries:
-        what = entry["name"].removeprefix("test_").replace("_", " ")
+        what = plain_name(entry["name"])
         figures = (f"{name.replace('_', ' ')} {_whole(value)}" for name, value in _noted(entry).items())
         lines.append(_row(what, ", ".join(figures), str(entry["stats"]["rounds"])))
     return lines

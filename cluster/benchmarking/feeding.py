@@ -68,14 +68,7 @@ def measure_feed(
                 f"--against tfrecord: {seen[0]:,} records by ours, {seen[1]:,} by tf.data, of {part.num_records:,}; they are not comparable"
             )
         result = paired(run_ours, run_theirs, rounds, warm_up=False)
-    return Pair(
-        what="training feed",
-        peer="tf.data: TFRecordDataset + parse_example",
-        records=part.num_records,
-        ours_s=result.ours_s,
-        peer_s=result.peer_s,
-        ratio=result.wall,
-    )
+    return Pair.of("training feed", "tf.data: TFRecordDataset + parse_example", part.num_records, result)
 
 
 def _both(

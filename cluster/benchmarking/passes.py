@@ -60,14 +60,7 @@ def measure_passes(
             names = sorted(name for name in mine.keys() | other.keys() if mine.get(name) != other.get(name))
             raise ConfigError(f"the vocabularies {', '.join(names)} of both are not the same; they are not comparable")
         result = paired(run_ours, run_theirs, rounds, warm_up=False)
-    return Pair(
-        what="analyze",
-        peer="TFT on Beam's DirectRunner",
-        records=part.num_records,
-        ours_s=result.ours_s,
-        peer_s=result.peer_s,
-        ratio=result.wall,
-    )
+    return Pair.of("analyze", "TFT on Beam's DirectRunner", part.num_records, result)
 
 
 def tft_run(

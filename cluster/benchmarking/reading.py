@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cluster.benchmarking.other_readers import PYARROW_FORMATS, pyarrow_reader, tensorflow_reader
-from cluster.benchmarking.pairs import Spread, paired
+from cluster.benchmarking.pairs import PairedResult, Spread, paired
 from engine.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class Pair:
     peer_s: float | None
     ratio: Spread | None
     note: str = ""
+
+    @classmethod
+    def of(cls, what: str, peer: str, records: int, result: PairedResult) -> Pair:
+        """Returns the comparison that pairs were measured for."""
+        return cls(what=what, peer=peer, records=records, ours_s=result.ours_s, peer_s=result.peer_s, ratio=result.wall)
 
     def __str__(self) -> str:
         if self.ours_s is None:
@@ -184,8 +189,7 @@ def _pair(what: str, name: str, ours: Reader, peer: Callable[[], Reader] | None,
         return Pair(what=what, peer=name, records=records, ours_s=seconds, peer_s=None, ratio=None)
     if records != theirs:
         raise ConfigError(f"{what}: {records:,} records by ours, {theirs:,} by {name}; they are not comparable")
-    result = paired(ours, read, rounds, warm_up=False)
-    return Pair(what=what, peer=name, records=records, ours_s=result.ours_s, peer_s=result.peer_s, ratio=result.wall)
+    return Pair.of(what, name, records, paired(ours, read, rounds, warm_up=False))
 
 
 def _seconds(action: Callable[[], Any]) -> float:

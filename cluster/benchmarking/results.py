@@ -15,7 +15,7 @@ from engine.core.errors import ConfigError
 from engine.core.json_text import parse_json
 from engine.storage.atomic import atomic_file
 
-__all__ = ["case_of", "keep", "load", "note", "record_pair", "results_of"]
+__all__ = ["case_of", "keep", "load", "note", "plain_name", "record_pair", "results_of"]
 
 _SAME_WORK = ("peer", "records")
 _OF_HISTORY = ("date", "code", "load", "peer_version", "pairs", "ratio", "cpu_ratio")
@@ -51,7 +51,7 @@ def record_pair(
     files = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     wall, cpu = result.wall, result.cpu
     extra = {
-        "what": what or benchmark.name.removeprefix("test_").replace("_", " "),
+        "what": what or plain_name(benchmark.name),
         "peer": peer,
         "peer_package": package,
         "peer_version": version_of(package) if package else None,
@@ -121,6 +121,11 @@ def _rate(value: float) -> float:
 def _significant(value: float, digits: int = 6) -> float:
     """Rounds to so many digits that count: three places after the point left nothing of a ratio of 0.0004 or of 20 microseconds."""
     return float(f"{value:.{digits}g}")
+
+
+def plain_name(name: str) -> str:
+    """Returns a benchmark's name in words."""
+    return name.removeprefix("test_").replace("_", " ")
 
 
 def case_of(entry: dict[str, Any]) -> str:
