@@ -28,7 +28,7 @@ from trainers.serving.server.observe.access_log import AccessLog
 from trainers.serving.server.observe.metrics import Metrics
 from trainers.serving.server.observe.recording import Recorder
 from trainers.serving.server.observe.tracing import Tracing
-from trainers.serving.server.versions import LoadedVersion, ServedModel, State
+from trainers.serving.server.versions import NO_SIGNATURE, LoadedVersion, ServedModel, State
 
 __all__ = ["Answer", "Core"]
 
@@ -171,7 +171,7 @@ class Core:
             if list(tensors) != [""]:
                 wanted = version.signature(signature)
             else:
-                wanted = version.signature(signature, "No signature was found with the name: {}.", InvalidRequest)
+                wanted = version.signature(signature, NO_SIGNATURE, InvalidRequest)
                 if wanted.examples_input is None:
                     raise InvalidRequest(f"signature {wanted.name!r} takes no examples; use Predict")
                 tensors = {wanted.examples_input: tensors[""]}

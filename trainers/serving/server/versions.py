@@ -29,8 +29,10 @@ from trainers.serving.server.packed import request_reader
 from trainers.serving.server.signatures import Signature, signatures_of
 from trainers.serving.server.warmup import warm_up
 
-__all__ = ["LoadedVersion", "ServedModel", "State"]
+__all__ = ["NO_SIGNATURE", "LoadedVersion", "ServedModel", "State"]
 
+# What TensorFlow Serving says where Classify or Regress is asked for a signature that is not there.
+NO_SIGNATURE = "No signature was found with the name: {}."
 _LOG = logging.getLogger(__name__)
 
 

@@ -21,7 +21,7 @@ from trainers.serving.server.doors.bodies import examples_of, unpacked, word_of
 from trainers.serving.server.doors.scores import classes_of, regressions_of
 from trainers.serving.server.doors.tensors import as_written, from_json, to_json
 from trainers.serving.server.errors import InvalidRequest, RequestError
-from trainers.serving.server.versions import LoadedVersion
+from trainers.serving.server.versions import NO_SIGNATURE, LoadedVersion
 
 __all__ = ["application"]
 
@@ -33,7 +33,6 @@ _PATH = re.compile(
 _MOST_DISCARDED = 64 << 20
 # All that a client may say: a verb that is not answered is a malformed request to TensorFlow Serving.
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_NO_SIGNATURE = "No signature was found with the name: {}."
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
 
@@ -113,7 +112,7 @@ class _Handler:
             )
         body = await self._body(request)
         version = self._core.version(name, number, match["label"])
-        unknown = 'Serving signature name: "{}" not found in signature def.' if verb == ":predict" else _NO_SIGNATURE
+        unknown = 'Serving signature name: "{}" not found in signature def.' if verb == ":predict" else NO_SIGNATURE
         wanted = version.signature(word_of(body, "signature_name"), unknown, InvalidRequest)
         deadline = _deadline(request)
         if verb == ":predict":
