@@ -215,8 +215,8 @@ def _check_finished(directory: str) -> None:
 def _above_partitions(directory: str) -> str:
     """The directory that a run of `key=value` directories lies in, whose manifest lists the files of all of them."""
     while "=" in directory.rpartition("/")[2]:
-        directory = directory.rpartition("/")[0]  # of a relative path the last one lies in ""
-    return directory
+        directory = os.path.dirname(directory)
+    return directory or "."
 
 
 def _say_left_out(left_out: list[str], used: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
+import tempfile
 
 import pyarrow as pa
 import pyarrow.feather
@@ -290,9 +292,24 @@ def test_metadata_of_another_tool_are_no_table(tmp_path, name, caplog):
     assert "is a table of" not in caplog.text
 
 
-def test_a_directory_of_a_key_is_named_from_where_it_lies(tmp_path, monkeypatch):
+def test_a_directory_of_a_key_is_named_from_where_it_lies(tmp_path, monkeypatch, caplog):
     (tmp_path / "k=1").mkdir()
     pq.write_table(pa.table({"x": [1]}), tmp_path / "k=1" / "a.parquet")
     monkeypatch.chdir(tmp_path)
     (batch,) = Dataset.open("k=1/a.parquet").read_batches()
     assert batch.to_pylist() == [{"x": 1, "k": 1}]
+    (tmp_path / "_delta_log").mkdir()
+    Dataset.open("k=1/a.parquet")
+    assert caplog.messages[-1].startswith(". is a table of Delta, whose metadata may say")
+
+
+@pytest.mark.skipif(not os.access("/", os.W_OK), reason="makes a directory of the topmost one")
+def test_a_directory_of_a_key_may_lie_in_the_topmost_one():
+    place = tempfile.mkdtemp(prefix="k=v", dir="/")
+    try:
+        pq.write_table(pa.table({"x": [1]}), f"{place}/a.parquet")
+        for name in (place, f"{place}/a.parquet"):
+            (batch,) = Dataset.open(name).read_batches()
+            assert batch.to_pylist() == [{"x": 1, "k": place.removeprefix("/k=")}]
+    finally:
+        shutil.rmtree(place)
