@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ def batches_ahead(wanted: int, batch_bytes: float) -> int:
     return max(1, min(wanted, int(_AHEAD_BYTES / batch_bytes))) if batch_bytes else wanted
 
 
-def map_in_order(work: Callable[[_T], _MADE], items: Iterable[_T], threads: int) -> Iterator[_MADE]:
+def map_in_order(work: Callable[[_T], _MADE], items: Iterable[_T], threads: int) -> Generator[_MADE, None, None]:
     """Yields what `work` makes of each item, in order; one item more than there are threads is worked on or waits.
 
     Args:

@@ -9,8 +9,6 @@ from engine.formats.csv.text_stream import TextStream
 
 __all__ = ["EscapedText"]
 
-_READ_BYTES = 1 << 18  # of a packed file at once: as much before a damaged place may be lost with it
-
 
 class EscapedText:
     """The text of a file from its row of names on.
@@ -42,24 +40,17 @@ class EscapedText:
         # A text that means "missing", such as \\N, is none that escapes something.
         self._kept = frozenset(text for text in options.null_values or () if options.escape in text)
 
-    def read(self, size: int) -> tuple[bytes, bool, DataError | None]:
-        """Returns (more text, whether it is the last, what is wrong behind it).
+    def read_parts(self, size: int) -> tuple[list[bytes], bool, DataError | None]:
+        """Returns (more text, whether it is the last, what is wrong behind it), as `TextStream` does of what is not rewritten.
 
         Args:
             size: bytes that are read at least, if there are as many; of one value that is longer none is given out, and the next
                 call must ask for more.
         """
-        parts, missing = [self._raw], size
-        while missing > 0 and not self._ended and self._fault is None:
-            try:
-                piece = self._text.read(min(missing, _READ_BYTES))
-            except DataError as error:  # what was read before it is not lost
-                self._fault = error
-                break
-            self._ended = not piece
-            parts.append(piece)
-            missing -= len(piece)
-        raw = b"".join(parts)
+        parts: list[bytes] = []
+        if not self._ended and self._fault is None:
+            parts, self._ended, self._fault = self._text.read_parts(size)
+        raw = b"".join([self._raw, *parts])
         options = self._options
         quote = ord(options.quote) if options.quote else -1
         taken, found, dangling = _native.csv_unescape(
@@ -70,7 +61,7 @@ class EscapedText:
             self._fault = DataError(
                 f"ends in the escape character {options.escape!r}: what it escapes is cut off", path=self._text.path
             )
-        return found, self._ended, self._fault
+        return [found], self._ended, self._fault
 
 
 def _free_character(delimiter: str, options: CsvOptions) -> str:

@@ -24,7 +24,6 @@ PIECE_BYTES = 4 << 20
 _COLUMNS_OF_A_PIECE = 512  # of more, pieces grow: each column of each has a price of its own
 _MOST_TIMES_LARGER = 8
 HEAD_BYTES = 4096
-_READ_BYTES = 1 << 18  # of a packed file at once: as much before a damaged place may be lost with it
 _SEPARATOR_LINE = re.compile(rb"sep=([^\w\r\n\"'])\r?\n", re.IGNORECASE | re.ASCII)
 _MOST_BYTES = 1 << 30  # of one record: Arrow's texts of a batch have 31-bit offsets
 
@@ -61,13 +60,13 @@ class CsvPieces:
     """
 
     def __init__(self, text: TextStream, options: CsvOptions) -> None:
-        self._text, self._options = text, options
+        self._text: TextStream | EscapedText = text
+        self._options = options
         self.path = text.path
         self.delimiter = options.delimiter or default_delimiter(text.path)
         self.quote = options.quote
         self._quote = ord(options.quote) if options.quote else -1
         self._ahead = b""
-        self._escaped: EscapedText | None = None
         self._ended = False
         self._fault: DataError | None = None  # of what comes behind `_ahead`
         self._line = 1
@@ -76,7 +75,8 @@ class CsvPieces:
         for _ in range(options.skip_rows):
             self._take_line()
         self._skip_blank_lines()
-        self._begin_escapes()
+        if options.escape:
+            self._begin_escapes(text)
         first = self._first_row() if options.has_header else None
         if first is None and not options.column_names:
             first = [f"f{index}" for index in range(len(self._parsed(self._record(keep=True)) or ()))]
@@ -146,34 +146,17 @@ class CsvPieces:
         return _native.csv_cut(self._ahead[:offset], self.delimiter, self._quote, False, True)[0]
 
     def _fill(self, size: int) -> None:
-        if self._escaped is not None:
-            self._fill_rewritten(self._escaped, size)
-            return
-        parts, missing = [self._ahead], size - len(self._ahead)
-        while missing > 0 and not self._ended and self._fault is None:
-            try:
-                piece = self._text.read(min(missing, _READ_BYTES))
-            except DataError as error:  # what was read before it is not lost
-                self._fault = error
-                break
-            self._ended = not piece
-            parts.append(piece)
-            missing -= len(piece)
-        self._ahead = b"".join(parts) if len(parts) > 1 else self._ahead
+        missing = size - len(self._ahead)
+        if missing > 0 and not self._ended and self._fault is None:
+            parts, self._ended, self._fault = self._text.read_parts(missing)
+            self._ahead = b"".join([self._ahead, *parts])
 
-    def _begin_escapes(self) -> None:
+    def _begin_escapes(self, text: TextStream) -> None:
         """What follows the lines that are left out is rewritten: values with escape characters as quoted ones."""
-        if not self._options.escape:
-            return
-        self._escaped = EscapedText(self._text, self._options, self.delimiter, self._ahead, self._ended, self._fault)
+        self._text = escaped = EscapedText(text, self._options, self.delimiter, self._ahead, self._ended, self._fault)
         self._ahead, self._ended, self._fault = b"", False, None
-        self.quote = self._escaped.written_quote
+        self.quote = escaped.written_quote
         self._quote = ord(self.quote)
-
-    def _fill_rewritten(self, escaped: EscapedText, size: int) -> None:
-        if len(self._ahead) < size and not self._ended and self._fault is None:
-            found, self._ended, self._fault = escaped.read(size - len(self._ahead))
-            self._ahead += found
 
     def _cut(self, first_only: bool = False) -> tuple[int, int, int, int]:
         return _native.csv_cut(self._ahead, self.delimiter, self._quote, first_only, self._ended)

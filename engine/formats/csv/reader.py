@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import codecs
-import collections
 import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 import pyarrow as pa
@@ -19,6 +17,7 @@ from engine.formats.csv.bad_cell import shown
 from engine.formats.csv.options import CsvOptions
 from engine.formats.csv.pieces import CsvPieces, NoText, Piece
 from engine.formats.csv.text_stream import not_decodable, open_text
+from engine.machine.ahead import map_in_order
 from engine.machine.processes import processors
 
 __all__ = ["Parsed", "columns_of_any", "csv_columns", "parse_csv"]
@@ -79,63 +78,45 @@ def parse_csv(
     Raises:
         DataError: a row with more or fewer values than the header, text that is not of the encoding, a quote never closed.
     """
-    count = threads or processors()
-    with open_text(path, options.encoding) as text, ThreadPoolExecutor(count, "fullpass-csv") as pool:
+    with open_text(path, options.encoding) as text:
         pieces = CsvPieces(text, options)
         convert = _convert_options(pieces.names, options)
-        waiting: collections.deque[tuple[Piece, Future[tuple[int, T]]]] = collections.deque()
         records = 0
+        fault: DataError | None = None
 
-        def finish() -> Parsed[T]:
-            nonlocal records
-            piece, future = waiting.popleft()
+        def cut() -> Iterator[Piece]:
+            nonlocal fault
             try:
-                rows, result = future.result()
-            except _BadRow as bad:
-                raise bad.located(path, piece, records) from None
-            parsed = Parsed(result, rows, records)
-            records += rows
-            return parsed
+                yield from pieces
+            except DataError as error:  # a packed file that is cut off, an unclosed quote
+                fault = error
 
         def parse(piece: Piece) -> tuple[int, T]:
             batch = _texts(piece, pieces, options, convert)
             return batch.num_rows, work(batch)
 
-        try:
-            fault: DataError | None = None
-            cut = iter(pieces)
-            while True:
-                try:
-                    piece = next(cut, None)
-                except DataError as error:  # a packed file that is cut off, an unclosed quote
-                    piece, fault = None, error
-                if piece is None:
-                    break
-                waiting.append((piece, pool.submit(parse, piece)))
-                if len(waiting) > count:
-                    yield finish()
-            while waiting:
-                yield finish()
-            if fault is not None:
-                raise DataError(
-                    fault.message, path=fault.path, record=records, offset_bytes=fault.offset_bytes
-                ) from fault
-        finally:
-            for _, future in waiting:
-                future.cancel()
+        with contextlib.closing(map_in_order(parse, cut(), threads or processors())) as results:
+            try:
+                for rows, result in results:
+                    yield Parsed(result, rows, records)
+                    records += rows
+            except _BadRow as bad:
+                raise bad.located(path, records) from None
+        if fault is not None:
+            raise DataError(fault.message, path=fault.path, record=records, offset_bytes=fault.offset_bytes) from fault
 
 
 class _BadRow(Exception):
     """A row that cannot be read; `row` counts from its piece's first, and `text` is the row's own where it is known."""
 
-    def __init__(self, row: int, message: str, text: str = "") -> None:
+    def __init__(self, piece: Piece, row: int, message: str, text: str = "") -> None:
         super().__init__(message)
-        self.row, self.message, self.text = row, message, text
+        self.piece, self.row, self.message, self.text = piece, row, message, text
 
-    def located(self, path: str, piece: Piece, first_record: int) -> DataError:
-        data = bytes(piece.data)
+    def located(self, path: str, first_record: int) -> DataError:
+        data = bytes(self.piece.data)
         at = data.find(self.text.encode()) if self.text else -1
-        line = f" (line {piece.first_line + data.count(10, 0, at)})" if at >= 0 else ""
+        line = f" (line {self.piece.first_line + data.count(10, 0, at)})" if at >= 0 else ""
         return DataError(self.message + line, path=path, record=first_record + self.row)
 
 
@@ -160,7 +141,7 @@ def _texts(piece: Piece, pieces: CsvPieces, options: CsvOptions, convert: pacsv.
         if found := _BAD_ROW.search(str(error)):
             row, expected, text = int(found[1]), int(found[3]), found[4]
             advice = "; is the delimiter another one?" if expected == 1 else ""
-            raise _BadRow(row - 1, f"{found[2]}: {shown(text)}{advice}", text) from None
+            raise _BadRow(piece, row - 1, f"{found[2]}: {shown(text)}{advice}", text) from None
         if "invalid UTF8" in str(error):
             raise _not_utf8(piece, pieces, options, read, parse) from None
         raise DataError(str(error).split("\n")[0][:300], path=pieces.path) from error
@@ -196,4 +177,4 @@ def _not_utf8(
                 break
     row, name, value = min(found)
     advice = not_decodable(pieces.path, "utf-8", "").message.partition("; say")[2]
-    return _BadRow(row, f"column {name!r} holds {value[:40]!r} here, invalid UTF8 data; say{advice}")
+    return _BadRow(piece, row, f"column {name!r} holds {value[:40]!r} here, invalid UTF8 data; say{advice}")

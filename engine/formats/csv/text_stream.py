@@ -18,6 +18,7 @@ from engine.storage.pipes import PipedPath
 
 __all__ = ["TextStream", "default_delimiter", "is_csv", "open_text"]
 
+_READ_BYTES = 1 << 18  # of a packed file at once: as much before a damaged place may be lost with it
 _PACKED = (".gz", ".bz2", ".zst", ".xz", ".zip")
 _NAMES = (".csv", ".tsv", ".psv", ".tab", ".txt", ".data")
 _ADVICE = "; say how the file is encoded: encoding='latin-1', 'cp1252' or 'utf-16' are common"
@@ -72,6 +73,21 @@ class TextStream:
         found = bytes(self._ahead[:size])
         del self._ahead[:size]
         return found
+
+    def read_parts(self, size: int) -> tuple[list[bytes], bool, DataError | None]:
+        """Returns (the next bytes in parts, as many as asked for if there are, whether they are the last, what is wrong behind them).
+
+        Args:
+            size: bytes, at least 1.
+        """
+        parts: list[bytes] = []
+        try:
+            while size > 0 and (piece := self.read(min(size, _READ_BYTES))):
+                parts.append(piece)
+                size -= len(piece)
+        except DataError as error:  # what was read before it is not lost
+            return parts, False, error
+        return parts, size > 0, None
 
     def _raw(self, size: int) -> bytes:
         try:
