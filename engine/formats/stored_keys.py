@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 
 from engine.core.errors import DataError
 from engine.formats.partitions import NO_VALUE, partition_keys
-from engine.schema.lists import is_list, value_lengths
+from engine.schema.lists import is_list, valid_rows, value_lengths
 
 __all__ = ["refuse_contradicted", "refuse_half_stored"]
 
 _SHOWN = 60
 _TIME = re.compile(r"(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
 _ZONE = re.compile(r":.*(Z|[+-]\d\d(:?\d\d)?)$")
-_NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_UNITS_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def refuse_half_stored(
@@ -95,7 +95,7 @@ def _same(column: pa.Array, text: str | None) -> np.ndarray:
         same[lengths == 1] = _same(column.filter(pa.array(lengths == 1)).flatten(), text)
         return same
     if text is None:
-        return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
+        return ~valid_rows(column)
     if _says_nothing(column.type, text):
         return np.ones(len(column), bool)
     try:
@@ -147,8 +147,8 @@ def _equal_times(column: pa.Array, text: str) -> pa.Array:
     hours, minutes, seconds, fraction = found.groups()
     digits = len(fraction or "")
     said = ((int(hours) * 60 + int(minutes)) * 60 + int(seconds)) * 10**digits + int(fraction or 0)
-    unit = 10**9 // _NANOSECONDS[column.type.unit]  # in a second
+    units = _UNITS_A_SECOND[column.type.unit]
     whole = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64()).cast(pa.int64())
-    if unit >= 10**digits:
-        return pc.equal(pc.divide(whole, unit // 10**digits), said)
-    return pc.equal(pc.multiply(whole, 10**digits // unit), said)
+    if units >= 10**digits:
+        return pc.equal(pc.divide(whole, units // 10**digits), said)
+    return pc.equal(pc.multiply(whole, 10**digits // units), said)

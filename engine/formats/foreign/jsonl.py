@@ -42,9 +42,9 @@ _JSON_ARRAY = re.compile(rb"\s*\[")
 class _BadLine(ValueError):
     """What the reader refused: `row` is counted from the first of what it was given."""
 
-    def __init__(self, error: Exception) -> None:
-        before, _, after = str(error).removeprefix("JSON parse error: ").rpartition(" in row ")
-        self.message, self.row = (before, int(after)) if after.isdigit() else (str(error), 0)
+    def __init__(self, said: str) -> None:
+        before, _, after = said.removeprefix("JSON parse error: ").rpartition(" in row ")
+        self.message, self.row = (before, int(after)) if after.isdigit() else (said, 0)
         super().__init__(f"{self.message} in row {self.row}")
 
 
@@ -172,7 +172,7 @@ class _JsonFile(NumberedFile):
             return []
         _refuse_other_text(text)
         if (depth := _native.json_depth(text)) > _MOST_DEEP:
-            raise _BadLine(ValueError(f"objects and lists are nested {depth:,} deep; {_MOST_DEEP} are read"))
+            raise _BadLine(f"objects and lists are nested {depth:,} deep; {_MOST_DEEP} are read")
         try:
             table = pyarrow.json.read_json(
                 pa.BufferReader(text),
@@ -180,7 +180,7 @@ class _JsonFile(NumberedFile):
                 parse_options=pyarrow.json.ParseOptions(explicit_schema=self._explicit),
             )
         except pa.ArrowInvalid as error:
-            raise _BadLine(error) from error
+            raise _BadLine(str(error)) from error
         self._refuse_rounded(table, text)
         found: list[pa.RecordBatch] = table.combine_chunks().to_batches()
         return found
@@ -221,8 +221,8 @@ class _JsonFile(NumberedFile):
             )
 
 
-def _too_long() -> ValueError:
-    return ValueError(f"the line is longer than {MOST_BYTES >> 20:,} MiB")
+def _too_long() -> str:
+    return f"the line is longer than {MOST_BYTES >> 20:,} MiB"
 
 
 def _refuse_other_text(text: bytes) -> None:
@@ -231,7 +231,7 @@ def _refuse_other_text(text: bytes) -> None:
         text.decode()
     except UnicodeDecodeError as error:
         row = sum(1 for line in text[: error.start].split(b"\n")[:-1] if line.strip())
-        raise _BadLine(ValueError(f"the line is not text of UTF-8: {error.reason} in row {row}")) from error
+        raise _BadLine(f"the line is not text of UTF-8: {error.reason} in row {row}") from error
 
 
 def _unpacking(raw: Any, packed: str) -> Any:
@@ -280,7 +280,7 @@ def _line_bounds(path: str) -> list[int]:
     bounds.append(size_bytes)
     for start, stop in itertools.pairwise(bounds):
         if stop - start > BLOCK_BYTES + MOST_BYTES:
-            raise DataError(str(_too_long()), path=path, offset_bytes=start)
+            raise DataError(_too_long(), path=path, offset_bytes=start)
     return bounds if size_bytes else [0]
 
 
