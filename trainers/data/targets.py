@@ -100,9 +100,8 @@ def _filled(mask: Any, values: Any) -> Any:
 def _rows_at(rows: Any, tensor: Any) -> Any:
     if not isinstance(tensor, tf.SparseTensor):
         return tf.gather(tensor, rows)
-    count = row_count(tensor)
     places = tf.RaggedTensor.from_value_rowids(
-        tf.range(tf.size(tensor.values)), tensor.indices[:, 0], nrows=tf.cast(count, tf.int64), validate=False
+        tf.range(tf.size(tensor.values)), tensor.indices[:, 0], nrows=tensor.dense_shape[0], validate=False
     )
     taken = tf.gather(places, rows)
     indices = tf.concat([taken.value_rowids()[:, None], tf.gather(tensor.indices, taken.flat_values)[:, 1:]], 1)

@@ -140,8 +140,7 @@ class ModelAdapter(abc.ABC):
 
     def rate(self) -> Any:
         """Returns the rate of the next step as a tensor, inside of a step."""
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        rate = optimizer.learning_rate
+        rate = self._stepper.inner.learning_rate
         return tf.convert_to_tensor(rate(self.iterations) if callable(rate) else rate)
 
     @property

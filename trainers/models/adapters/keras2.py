@@ -34,8 +34,7 @@ class Keras2Adapter(KerasAdapter):
         self._set_optimizer(model.optimizer)
 
     def _set_optimizer(self, optimizer: Any) -> None:
-        self._stepper = Keras2Optimizer(optimizer)
-        self.optimizer, self._inner = optimizer, self._stepper.inner
+        self.optimizer, self._stepper = optimizer, Keras2Optimizer(optimizer)
         self._optimizers = [optimizer]
 
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
@@ -104,9 +103,6 @@ class Keras2Adapter(KerasAdapter):
             if not self._inside:
                 for metric, result in self._results:
                     metric.result = result
-
-    def apply(self, gradients: Sequence[Any]) -> None:
-        self._stepper.apply(gradients, self.model.trainable_variables)
 
     @property
     def trainable(self) -> list[Any]:

@@ -40,13 +40,12 @@ class Keras3Adapter(KerasAdapter):
         self._set_optimizer(model.optimizer)
 
     def _set_optimizer(self, optimizer: Any) -> None:
-        self._stepper = Keras3Optimizer(optimizer)
-        self.optimizer, self._inner = optimizer, self._stepper.inner
+        self.optimizer, self._stepper = optimizer, Keras3Optimizer(optimizer)
         self._optimizers = [optimizer]
-        if self._inner.gradient_accumulation_steps:
+        steps = self._stepper.inner.gradient_accumulation_steps
+        if steps:
             raise ConfigError(
-                f"optimizer.gradient_accumulation_steps={self._inner.gradient_accumulation_steps}: use accumulate_steps of the "
-                "TrainerConfig"
+                f"optimizer.gradient_accumulation_steps={steps}: use accumulate_steps of the TrainerConfig"
             )
 
     def prepare(self, features: Mapping[str, Any], labels: Any, weights: Any) -> None:
@@ -69,10 +68,9 @@ class Keras3Adapter(KerasAdapter):
         self._steps = OwnSteps(self.model, keras.optimizers.Optimizer)
         used = self._steps.discover(keras.utils.pack_x_y_sample_weight(*batch))
         for optimizer, variables in reversed(used):
-            if not optimizer.built:
-                optimizer.build(variables)
             self._set_optimizer(optimizer)
-            inside.aggregate_gradients_with(self._inner, self._steps.aggregate)
+            self._stepper.build(variables)
+            inside.aggregate_gradients_with(self._stepper.inner, self._steps.aggregate)
         self._optimizers = [optimizer for optimizer, _ in used]
 
     def _forward(self, inputs: Any, training: bool) -> Any:
@@ -93,9 +91,6 @@ class Keras3Adapter(KerasAdapter):
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
         if self._metrics:
             self.model.compute_metrics(inputs, labels, predictions, sample_weight=weights)
-
-    def apply(self, gradients: Sequence[Any]) -> None:
-        self._stepper.apply(gradients, self.model.trainable_variables)
 
     @property
     def trainable(self) -> list[Any]:

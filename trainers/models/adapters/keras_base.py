@@ -40,7 +40,6 @@ class KerasAdapter(ModelAdapter):
 
     _steps: OwnSteps  # of a model with a train_step of its own, once it is prepared
     _metrics: list[Any]  # once it is prepared
-    _inner: Any  # the optimizer, without the one that scales losses around it
 
     def __init__(self, model: Any, library: Any) -> None:
         self.model, self._library = model, library
@@ -83,7 +82,7 @@ class KerasAdapter(ModelAdapter):
             def get_config(self) -> dict[str, Any]:
                 return {}
 
-        self._inner.learning_rate = Schedule()
+        self._stepper.inner.learning_rate = Schedule()
 
     def loss(self, features: Any, labels: Any, weights: Any, update_metrics: bool) -> Any:
         inputs = model_inputs(self.model, features)
@@ -133,6 +132,9 @@ class KerasAdapter(ModelAdapter):
             )
         self._divides = True
         return f"compute_loss of {owner} is the mean of a replica's examples: it is divided by the number of replicas"
+
+    def apply(self, gradients: Sequence[Any]) -> None:
+        self._stepper.apply(gradients, self.model.trainable_variables)
 
     def train_step(self, features: Any, labels: Any, weights: Any, reduce: Callable[[list[Any]], list[Any]]) -> Any:
         data = self._packed(model_inputs(self.model, features), labels, weights)
