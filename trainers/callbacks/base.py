@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Callback", "TrainingRun"]
+__all__ = ["Callback", "TrainingRun", "matched"]
 
 
 class TrainingRun:
@@ -69,3 +69,20 @@ class Callback:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes the state of the checkpoint that the run goes on from."""
+
+
+def matched(
+    callbacks: Sequence[Any], states: Sequence[Any], rules: Sequence[Callable[[Any, Any], bool]]
+) -> dict[int, int]:
+    """Returns number of a callback to number of the saved state that is its, for those that have one.
+
+    Each of the rules (state, callback) in turn gives the callbacks that have none the first state that fits and is nobody's yet.
+    """
+    found: dict[int, int] = {}
+    for fits in rules:
+        for i, callback in enumerate(callbacks):
+            left = (j for j, state in enumerate(states) if j not in found.values() and fits(state, callback))
+            number = None if i in found else next(left, None)
+            if number is not None:
+                found[i] = number
+    return found

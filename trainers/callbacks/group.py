@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
-from trainers.callbacks.base import Callback, TrainingRun
+from trainers.callbacks.base import Callback, TrainingRun, matched
 from trainers.callbacks.keras_bridge import KerasCallbacks, is_keras_callback
 
 __all__ = ["CallbackGroup"]
@@ -59,17 +59,10 @@ class CallbackGroup:
 
     def start(self, states: Sequence[Any], tensors: Mapping[str, Any]) -> None:
         """Begins; `states` are those of the checkpoint that the run goes on from, `tensors` its group "callbacks"."""
-        waiting = [(name, state) for name, state in states]
-        given: dict[int, Any] = {}
         # Those saved by a version that knew no names of callbacks have that of the class alone.
-        for identity in (_identity, _class_name):
-            for i, callback in enumerate(self._callbacks):
-                found = next((one for one in waiting if one[0] == identity(callback)), None)
-                if i not in given and found is not None:
-                    waiting.remove(found)
-                    given[i] = found[1]
-        for i, state in sorted(given.items()):
-            callback = self._callbacks[i]
+        rules = [lambda state, callback, of=of: state[0] == of(callback) for of in (_identity, _class_name)]
+        for i, number in sorted(matched(self._callbacks, states, rules).items()):
+            callback, (_, state) = self._callbacks[i], states[number]
             callback.set_state(state)
             if isinstance(callback, KerasCallbacks):
                 callback.set_weights([(name.partition(":")[2], tensor.numpy()) for name, tensor in tensors.items()])

@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
-from trainers.callbacks.base import Callback, TrainingRun
+from trainers.callbacks.base import Callback, TrainingRun, matched
 
 __all__ = ["KerasCallbacks", "is_keras_callback"]
 
@@ -84,7 +84,10 @@ class KerasCallbacks(Callback):
 
     def _take_over(self, state: Mapping[str, Any]) -> None:
         self._epoch = int(state.get("epoch", 0))
-        for callback, number, (name, numbers, *_) in self._pairs(state.get("callbacks", ())):
+        saved = state.get("callbacks", ())
+        # Another patience is the same callback tuned, while one that was put in beside it begins anew.
+        for i, number in matched(self._callbacks, saved, (_has_settings_of, _watches_the_same)).items():
+            callback, (name, numbers, *_) = self._callbacks[i], saved[number]
             weights = self._restored_weights.get(str(number))
             if weights is not None:
                 callback.best_weights = weights
@@ -93,24 +96,6 @@ class KerasCallbacks(Callback):
                 numbers = {k: v for k, v in numbers.items() if k not in ("best", "best_epoch", "wait")}
                 tell(f"{name}: the checkpoint has no weights of the best epoch; the best one is counted from here on")
             vars(callback).update(numbers)
-
-    def _pairs(self, saved: Sequence[Any]) -> list[tuple[Any, int, Any]]:
-        """Returns (callback, number of its state, state) for those that were there before, wherever they stand in the list now.
-
-        One of the same class and settings comes first, then one of the same class that watches the same value: another patience is the
-        same callback tuned, while one that was put in beside it begins anew.
-        """
-        waiting = dict(enumerate(saved))
-        found: list[tuple[Any, int, Any]] = []
-        for exact in (True, False):
-            for callback in self._callbacks:
-                if any(callback is known for known, *_ in found):
-                    continue
-                fits = (i for i, state in waiting.items() if _is_state_of(state, callback, exact))
-                number = next(fits, None)
-                if number is not None:
-                    found.append((callback, number, waiting.pop(number)))
-        return found
 
     def _had_begun(self) -> bool:
         """Whether the epoch had begun in the run before, under each scheduler of this one."""
@@ -203,14 +188,16 @@ def _settings_of(callback: Any) -> dict[str, str]:
     return {name: str(own[name]) for name in _SETTINGS if isinstance(own.get(name), str | int | float | os.PathLike)}
 
 
-def _is_state_of(state: Sequence[Any], callback: Any, exact: bool) -> bool:
-    name, _, *more = state
-    if name != type(callback).__name__:
-        return False
-    if not more:  # of an earlier version, which did not write the settings down
-        return not exact
-    mine, then = _settings_of(callback), more[0]
-    return bool(mine == then) if exact else mine.get("monitor") == then.get("monitor")
+def _has_settings_of(state: Sequence[Any], callback: Any) -> bool:
+    name, _, *settings = state
+    return bool(name == type(callback).__name__ and settings[:1] == [_settings_of(callback)])
+
+
+def _watches_the_same(state: Sequence[Any], callback: Any) -> bool:
+    """Whether it is of the same class and watches the same value; an earlier version did not write down which."""
+    name, _, *settings = state
+    same = not settings or settings[0].get("monitor") == _settings_of(callback).get("monitor")
+    return bool(name == type(callback).__name__ and same)
 
 
 def _check(callback: Any, home: Any, num_hosts: int) -> None:

@@ -150,38 +150,36 @@ def test_callback_of_the_users_own_may_keep_anything_under_the_names_of_counters
     assert _counted([Mine()])["callbacks"] == [["Mine", {}, {}]]
 
 
-def test_own_callbacks_of_one_class_are_told_apart_by_their_names(tmp_path):
+def _group(callbacks):
     from trainers.callbacks import TrainingRun
     from trainers.callbacks.group import CallbackGroup
     from trainers.strategies import create_placement
 
-    def group(*names):
-        callbacks = [Recorder() for _ in names]
-        for callback, name in zip(callbacks, names):
-            callback.name = name
-        run = TrainingRun(None, None, 10, 5, 0)
-        return CallbackGroup(callbacks, run, create_placement("one_device", {}), None), callbacks
-
-    before, (first, second) = group("", "a")
-    first.total, second.total = 1, 2
-    after, callbacks = group("b", "a", "")
-    after.start(before.get_states(), {})
-    assert [each.total for each in callbacks] == [0, 2, 1]
+    return CallbackGroup(callbacks, TrainingRun(None, None, 10, 5, 0), create_placement("one_device", {}), None)
 
 
-def test_own_callbacks_that_a_checkpoint_knows_by_their_class_alone_have_its_state(tmp_path):
-    from trainers.callbacks import TrainingRun
-    from trainers.callbacks.group import CallbackGroup
-    from trainers.strategies import create_placement
+def _named(*names):
+    callbacks = [Recorder() for _ in names]
+    for callback, name in zip(callbacks, names):
+        callback.name = name
+    return callbacks
 
+
+def test_own_callbacks_of_one_class_are_told_apart_by_their_names():
+    before, after = _named("", "a"), _named("b", "a", "")
+    before[0].total, before[1].total = 1, 2
+    _group(after).start(_group(before).get_states(), {})
+    assert [each.total for each in after] == [0, 2, 1]
+
+
+def test_own_callbacks_that_a_checkpoint_knows_by_their_class_alone_have_its_state():
     class Named(Recorder):
         def name(self):
             return "one"
 
-    callbacks = [Recorder(), Named(), Recorder()]
-    callbacks[0].name, callbacks[2].name = "first", "second"
-    run = TrainingRun(None, None, 10, 5, 0)
-    group = CallbackGroup(callbacks, run, create_placement("one_device", {}), None)
+    first, second = _named("first", "second")
+    callbacks = [first, Named(), second]
+    group = _group(callbacks)
     assert [identity for identity, _ in group.get_states()] == ["Recorder:first", "Named", "Recorder:second"]
     group.start([["Recorder", {"total": 1}], ["Recorder:second", {"total": 2}], ["Named", {"total": 3}]], {})
     assert [each.total for each in callbacks] == [1, 3, 2]
