@@ -1,4 +1,4 @@
-"""Random tf.Examples and tf.SequenceExamples on the wire, in every shape protobuf allows."""
+"""Random tf.Examples and tf.SequenceExamples on the wire, in every shape protobuf allows, and messages that were changed there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 __all__ = [
+    "changed_messages",
+    "delimited",
     "encode_example",
     "encode_feature",
     "encode_sequence_example",
@@ -116,3 +118,21 @@ def wire_sequence_examples(draw: Any) -> bytes:
         for index, lists in enumerate(parts)
     ]
     return first + b"".join(rest)
+
+
+@st.composite
+def changed_messages(draw: Any, message: bytes, least: int) -> bytes:
+    """Draws what is left of a message after from `least` to 3 changes: of a byte, without a byte or its end, or some of it twice."""
+    body = bytearray(message)
+    for _ in range(draw(st.integers(least, 3))):
+        at = draw(st.integers(0, len(body) - 1))
+        change = draw(st.sampled_from(["byte", "cut", "drop", "twice"]))
+        if change == "byte":
+            body[at] = draw(st.integers(0, 255))
+        elif change == "cut" and at:
+            del body[at:]
+        elif change == "drop" and len(body) > 1:
+            del body[at]
+        else:
+            body += body[at : at + draw(st.integers(1, 60))]
+    return bytes(body)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from engine.core.errors import DataError
-from tests.support.served_model import example, rows
+from tests.support.examples import changed_messages
+from tests.support.served_model import CRASH, example, rows
 from trainers.serving.server.doors.tensors import from_proto, to_proto
 from trainers.serving.server.errors import InvalidRequest
 from trainers.serving.server.packed import arrays_of, message_spec, outputs_message, request_reader
@@ -98,19 +99,7 @@ def test_ordinary_messages_are_read_natively(count, in_fields):
 def test_what_is_read_natively_is_what_protobuf_reads(data):
     draw = data.draw
     message = _message(_arrays(draw(st.integers(1, 3)), draw), draw(st.booleans()))
-    body = bytearray(message.SerializeToString())
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, len(body) - 1))
-        change = draw(st.sampled_from(["byte", "cut", "drop", "twice"]))
-        if change == "byte":
-            body[at] = draw(st.integers(0, 255))
-        elif change == "cut" and at:
-            del body[at:]
-        elif change == "drop" and len(body) > 1:
-            del body[at]
-        else:
-            body += body[at : at + draw(st.integers(1, 60))]
-    _compare(bytes(body), "many")
+    _compare(draw(changed_messages(message.SerializeToString(), least=1)), "many")
 
 
 def _changed(change):
@@ -148,8 +137,7 @@ def test_what_may_mean_another_thing_is_left_to_protobuf(change):
 
 
 def test_examples_that_tensorflow_must_not_be_given_are_left_to_the_other_reader():
-    crash = bytes.fromhex("0a130a110a0178120c0a0affffffff0f0000000000")
-    body = _message({"examples": np.array([crash], object)}, True).SerializeToString()
+    body = _message({"examples": np.array([CRASH], object)}, True).SerializeToString()
     assert READER.read_message(body, "serving_default", MOST_ROWS) is None
     assert READER.read_message(body, "none", MOST_ROWS) is None
 
