@@ -89,7 +89,8 @@ class MLflowTracker(Callback):
 
 def mlflow_name(name: str) -> str:
     """Returns the name of a metric or parameter as MLflow takes it: what it does not take (of `recall@5`) is an underscore."""
-    return posixpath.normpath("".join(c if c.isalnum() or c in "_-./ " else "_" for c in name))[:_LONGEST_NAME]
+    taken = "".join(c if c.isalnum() or c in "_-./ " else "_" for c in name)
+    return posixpath.normpath(taken[:_LONGEST_NAME])  # of what is left: a slash at its end is refused
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -38,7 +38,8 @@ def test_wandb_offline_run_goes_on_after_a_restart(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["train/recall@5", "train/f1(macro)", "train/a//b", "train/./b", "eval/größe: 1", "x" * 300]
+    "name",
+    ["train/recall@5", "train/f1(macro)", "train/a//b", "train/./b", "eval/größe: 1", "x" * 300, "x" * 249 + "/y"],
 )
 def test_names_of_metrics_are_those_that_mlflow_takes(name):
     validation = pytest.importorskip("mlflow.utils.validation", reason="MLflow is not installed: pip install mlflow")
