@@ -73,6 +73,27 @@ def test_without_room_one_thread_writes_all(one_row_group, tmp_path, monkeypatch
     assert read(tmp_path / "out").cast(table.schema).equals(table)
 
 
+@pytest.mark.parametrize("room", [True, False])
+def test_parts_that_several_shards_share_are_read_once_where_there_is_room(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(write_shards, "processors", lambda: 4)
+    batches = [pa.record_batch([list(range(first, first + 160))], names=["x"]) for first in range(0, 800, 160)]
+    begun = []
+
+    def read_part(number):
+        begun.append(number)
+        yield batches[number]
+
+    parts = [SourcePart(path="in", records=160, read=lambda number=n: read_part(number)) for n in range(5)]
+    source = Source(batches[0].schema, 800, ["in"], lambda rows: iter(batches), parts=parts)
+    if not room:
+        monkeypatch.setattr(Spool, "add", lambda self, batch: None)
+    ingest(source, tmp_path / "out", num_shards=8)
+    assert read(tmp_path / "out")["x"].to_pylist() == list(range(800))
+    assert sorted(begun) == list(range(5)) if room else len(begun) > 8, (
+        "eight shards have their records in twelve parts"
+    )
+
+
 def test_damage_names_the_file(one_row_group, tmp_path, monkeypatch):
     path, _ = one_row_group
     monkeypatch.setattr(write_shards, "processors", lambda: 4)
