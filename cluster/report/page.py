@@ -22,7 +22,7 @@ __all__ = ["page_digest", "page_of", "verdict_of"]
 
 def page_of(runs: Sequence[Run]) -> Page:
     """Returns the page of runs, in the order given."""
-    last = max(f.record.finished_at for run in runs for f in run.steps.values())
+    last = max((f.record.finished_at for run in runs for f in run.steps.values()), default="")
     sections = [
         *runs_compared(runs),
         metrics_section(runs),
@@ -37,7 +37,7 @@ def page_of(runs: Sequence[Run]) -> Page:
     ]
     return Page(
         title=" and ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs",
-        subtitle=f"Run report, results of {shown_time(last)}",
+        subtitle=f"Run report, results of {shown_time(last)}" if last else "Run report, no step is finished yet",
         verdicts=[verdict_of(run) for run in runs],
         tiles=_tiles(runs),
         sections=sections,
@@ -54,7 +54,16 @@ def page_digest(runs: Sequence[Run]) -> str:
 
 
 def verdict_of(run: Run) -> Verdict:
-    """Returns whether a run's model may be served, and why."""
+    """Returns whether a run's model may be served, and why; of a run that is not finished how far it came."""
+    verdict = _verdict_of_results(run)
+    if run.unfinished is None:
+        return verdict
+    state = "bad" if run.unfinished.holder is None else "open"
+    before = (f"of the results before: {verdict.text}", *verdict.reasons) if run.evaluation is not None else ()
+    return Verdict(run=run.name, state=state, text=run.unfinished.text, reasons=before)
+
+
+def _verdict_of_results(run: Run) -> Verdict:
     result = run.evaluation
     if result is None:
         text = "Not evaluated: nothing says whether this model may be served"
@@ -86,7 +95,7 @@ def _tiles(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
                     note += f", baseline {shown(result.baseline[name])}"
                 tiles.append((f"{prefix}{name}", shown(result.overall[name]), note))
         train = run.steps.get("train")
-        if train is not None:
+        if train is not None and run.training == run.output("train", "checkpoints"):
             epochs = run.train_state.get("epoch")
             note = f"{shown(epochs)} epochs" if isinstance(epochs, int | float) else "rows seen, epochs together"
             tiles.append((f"{prefix}rows trained on", shown(train.record.rows_out), note))

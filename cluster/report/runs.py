@@ -11,6 +11,8 @@ from typing import Any
 
 from cluster.pipeline.records import RECORD, Finished, finished_steps
 from cluster.pipeline.steps import STEPS
+from cluster.pipeline.steps.train import CHECKPOINTS
+from cluster.report.unfinished import Unfinished, unfinished_step
 from engine.core.errors import ConfigError, DataError
 from engine.core.json_text import parse_json
 
@@ -25,13 +27,15 @@ class Run:
         name: shown.
         path: where it lies.
         steps: step to its result.
-        earlier: steps whose result was made from earlier results than those shown, since a step before it ran again.
+        earlier: steps whose result was made from earlier results than those shown, since a step before it ran again, or runs now.
+        unfinished: the step that the last run is in, or stopped in; None where it finished.
     """
 
     name: str
     path: Path
     steps: Mapping[str, Finished]
     earlier: frozenset[str] = frozenset()
+    unfinished: Unfinished | None = None
 
     def output(self, step: str, name: str) -> Path | None:
         """Returns the path of a step's output, or None where the step or its output is not there."""
@@ -68,7 +72,7 @@ class Run:
         Raises:
             DataError: the checkpoint is damaged.
         """
-        path = self.output("train", "checkpoints")
+        path = self.training
         states = sorted((path / "checkpoints").glob("step-*/state.json")) if path is not None else []
         if not states:
             return {}
@@ -79,9 +83,17 @@ class Run:
         return stored if isinstance(stored, dict) else {}
 
     @property
+    def training(self) -> Path | None:
+        """Checkpoints and logs of the training; of one that is not finished what it has so far."""
+        if self.unfinished is not None and self.unfinished.step == "train" and self.unfinished.directory is not None:
+            return self.unfinished.directory / CHECKPOINTS
+        return self.output("train", "checkpoints")
+
+    @property
     def digest(self) -> str:
         """Which results it is made of."""
-        return " ".join(f"{name}/{finished.directory.name}" for name, finished in self.steps.items())
+        results = [f"{name}/{finished.directory.name}" for name, finished in self.steps.items()]
+        return " ".join(results + ([self.unfinished.digest] if self.unfinished is not None else []))
 
 
 def open_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
@@ -101,22 +113,25 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         path: the working directory of a pipeline, or the directory of one step's result in it, `WORK_DIR/STEP/KEY-N`.
 
     Raises:
-        ConfigError: nothing finished there.
+        ConfigError: nothing finished there, nor begun.
     """
     place = Path(path).resolve()
     if (place / RECORD).is_file():
         return _made_from(place)
     steps = {name: found for name in _order(place) if (found := _latest(place / name)) is not None}
-    if not steps:
+    unfinished = unfinished_step(place)
+    if not steps and unfinished is None:
         raise ConfigError(
             f"{path}: no finished step of a pipeline; give the working directory of `fullpass run`, or one step's result in it"
         )
-    earlier = set()
+    running = unfinished.step if unfinished is not None else ""
+    earlier: set[str] = set()
     for name, finished in steps.items():
         before = finished.record.before
-        if any(b in steps and (steps[b].directory.name != d or b in earlier) for b, d in before.items()):
+        again = any(b in steps and (steps[b].directory.name != d or b in earlier) for b, d in before.items())
+        if again or running in before:
             earlier.add(name)
-    return Run(name=place.name, path=place, steps=steps, earlier=frozenset(earlier))
+    return Run(name=place.name, path=place, steps=steps, earlier=frozenset(earlier), unfinished=unfinished)
 
 
 def _order(work_dir: Path) -> list[str]:

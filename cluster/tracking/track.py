@@ -56,12 +56,14 @@ def track(
         files: more files to keep with it, such as the report.
 
     Raises:
-        ConfigError: the target cannot be used, or no run is there.
+        ConfigError: the target cannot be used, no run is there, or one that is not finished.
     """
     from cluster.report.runs import open_run
 
     kind, place = check_target(target)
     run = open_run(work_dir)
+    if run.unfinished is not None:
+        raise ConfigError(f"track {target}: {work_dir} is not finished. {run.unfinished.text}. Record it when it is")
     if kind == "mlflow":
         from cluster.tracking.mlflow_run import record_mlflow
 

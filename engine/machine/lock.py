@@ -9,10 +9,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.core.errors import FullpassError
 from engine.core.run_log import tell
 from engine.machine.private_files import open_own
 
-__all__ = ["LockHeld", "hold_directory", "locked", "unheld"]
+__all__ = ["LockHeld", "hold_directory", "holder_of", "locked", "unheld"]
 
 _NAME = ".lock"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what file systems without locks answer
@@ -62,6 +63,23 @@ def locked(directory: str | os.PathLike[str], *, wait: bool = True) -> Iterator[
         file.write(str(os.getpid()))
         file.flush()
         yield path
+
+
+def holder_of(directory: str | os.PathLike[str]) -> str | None:
+    """Returns the id of the process that works in a directory by `locked`, "unknown" before it has said so; None where none does.
+
+    Args:
+        directory: local. One without a lock's file, of another user, or on a file system without locks counts as free.
+    """
+    try:
+        with open(Path(directory) / _NAME, opener=open_own) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for this moment
+            except BlockingIOError:
+                return file.read().strip() or "unknown"
+    except (OSError, FullpassError):
+        pass
+    return None
 
 
 def hold_directory(directory: str | os.PathLike[str]) -> int:

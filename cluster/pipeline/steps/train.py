@@ -10,9 +10,9 @@ from cluster.pipeline.step import Counts, Step, StepContext, StepResult
 from cluster.pipeline.steps.analyze import data_inputs
 from cluster.pipeline.steps.transform import check_labels
 
-__all__ = ["STEP"]
+__all__ = ["CHECKPOINTS", "STEP"]
 
-_RUN = "run"
+CHECKPOINTS = "run"  # where a step trains, in its directory
 
 
 def _run(context: StepContext) -> StepResult:
@@ -23,13 +23,13 @@ def _run(context: StepContext) -> StepResult:
     assert config is not None
     data, evaluation, graph = _data(context)
     check_labels(data.schema, pipeline.labels)
-    placed = dataclasses.replace(config, directory=str(context.out / _RUN), label=pipeline.label)
+    placed = dataclasses.replace(config, directory=str(context.out / CHECKPOINTS), label=pipeline.label)
     result = train.run(placed, pipeline.module, data, eval=evaluation, graph=graph)
     counts = _counts(data.num_records, config.global_batch_size, result.steps)
     resumed = f", resumed at step {result.resumed_from:,}" if result.resumed_from else ""
     return StepResult(
         counts=counts,
-        outputs={"checkpoints": _RUN},
+        outputs={"checkpoints": CHECKPOINTS},
         notes=(
             f"{result.steps:,} steps of {config.global_batch_size:,} = {result.epochs:.3g} epochs on {config.strategy}{resumed}",
             *([f"eval {_metrics(result.eval_metrics)}"] if result.eval_metrics else []),

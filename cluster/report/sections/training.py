@@ -20,7 +20,7 @@ Points = list[tuple[float, float]]
 
 def curves(run: Run) -> dict[str, dict[str, Points]]:
     """Returns metric to "train" and "eval" to points (step, value)."""
-    directory = run.output("train", "checkpoints")
+    directory = run.training
     found: dict[str, dict[str, Points]] = {}
     if directory is not None:
         for kind in ("train", "eval"):

@@ -32,6 +32,8 @@ def data_counts(runs: Sequence[Run]) -> list[Any]:
             notes = [note for note in record.notes if note] if name in _NOTED else []
             counts = [number(record.rows_in), number(record.rows_out), number(sum(record.set_aside.values()))]
             rows.append([Cell(name), *([Cell(run.name)] if several else []), *counts, Cell("; ".join(reasons + notes))])
+    if not rows:
+        return []
     return [Table(caption="Rows of each step: in = out + set aside", columns=columns, rows=rows)]
 
 
@@ -57,6 +59,8 @@ def time_section(runs: Sequence[Run]) -> Section:
                 Cell(clock.shown(record.finished_at)),
             ]
             rows.append([Cell(name), *([Cell(run.name)] if several else []), *cells])
+    if not rows:
+        return Section(name="time", title="Where the time went", missing=("No step is finished yet.",))
     columns = [Column("step"), *([Column("run")] if several else [])]
     columns += [Column(t, numeric=True) for t in ("seconds", "rows a second", "written")] + [Column("finished")]
     table = Table(caption="Time of each step, when it last ran", columns=columns, rows=rows)
@@ -87,6 +91,8 @@ def settings_section(runs: Sequence[Run]) -> Section:
             blocks.append(Table(caption="What differs between the runs", columns=columns, rows=rows(differ)))
         else:
             blocks.append(Block(kind="text", lines=("All settings, code, inputs and versions are the same.",)))
+    if not any(run.steps for run in runs):
+        return Section(name="settings", title="Settings", missing=("No step is finished yet.",))
     every = Table(caption="All settings, code, inputs and versions", columns=columns, rows=rows(names), folded=True)
     return Section(name="settings", title="Settings", blocks=[*blocks, every])
 
@@ -116,6 +122,8 @@ def _chain(run: Run) -> list[tuple[str, str, str]]:
     for name, finished in run.steps.items():
         remark = "made from earlier results: a step before it ran again since" if name in run.earlier else ""
         chain.append((name, finished.directory.name, remark))
+    if run.unfinished is not None and run.unfinished.directory is not None:
+        chain.append((run.unfinished.step, run.unfinished.directory.name, "not finished"))
     version = run.info("push").get("version")
     if version:
         chain.append(("version", str(version), ""))
