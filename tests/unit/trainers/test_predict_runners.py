@@ -1,5 +1,11 @@
 """Predictions on runners: the same shards everywhere, every row once, and nothing where a row is bad."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +17,7 @@ from trainers.serving.predict import predict
 from trainers.serving.prediction_pass import prediction_rows
 
 ROWS, FILES = 900, 3
+ROOT = Path(__file__).parents[3]
 RUNNERS = {"local": ["--workers=3"], "BundleBasedDirectRunner": []}
 
 
@@ -64,6 +71,53 @@ def test_bad_row_is_named_by_file_and_record_and_nothing_stays(models, tmp_path,
         predict(models, data, tmp_path / "out", runner=runner, batch_rows=50, num_shards=7)
     assert raised.value.path.endswith("rows-1.parquet") and raised.value.record == 217
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+# Predicts, and stops for good when the first shard is written.
+STOPS = """
+import sys, time
+import trainers.serving.prediction_pass as passes
+from trainers.serving.predict import predict
+write = passes.write_shard
+
+def write_one(*arguments):
+    write(*arguments)
+    print("written", flush=True)
+    time.sleep(3600)
+
+passes.write_shard = write_one
+predict(sys.argv[1], sys.argv[2], sys.argv[3], keep=["key"], num_shards=4)
+"""
+
+
+def test_killed_prediction_leaves_the_former_result_whole_and_the_next_run_begins_anew(models, tmp_path):
+    data = _write(tmp_path / "rows")
+    out = tmp_path / "out"
+
+    def predicted(**settings):
+        return predict(models, data, out, keep=["key"], num_shards=4, **settings).manifest
+
+    former = predicted(outputs=["late"])
+    arguments = [sys.executable, "-c", STOPS, str(models), str(tmp_path / "rows"), str(out)]
+    process = subprocess.Popen(
+        arguments,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "written\n", process.stderr.read()
+        hidden = next(tmp_path.glob(".out.tmp-*/data-*")).parent
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    found = Dataset.open(out)
+    found.verify()
+    assert found.manifest.hash == former.hash and found.schema.names == ["key", "late"] and hidden.is_dir()
+    manifest = predicted()
+    assert manifest.num_records == ROWS and Dataset.open(out).schema.names == ["key", "both", "late"]
+    assert {path.name for path in tmp_path.iterdir()} == {"rows", "out"}, "what the killed run left is gone"
 
 
 def test_more_shards_than_rows_and_what_cannot_work(models, tmp_path):
