@@ -14,20 +14,6 @@ import pytest
 _ROWS, _BATCH = 4096, 256
 
 
-@pytest.fixture(scope="session", autouse=True)
-def gpu():
-    """The first GPU, with memory growth: TensorFlow would take all of it."""
-    import tensorflow as tf
-
-    found = tf.config.list_physical_devices("GPU")
-    if not found:
-        built = "with" if tf.test.is_built_with_cuda() else "without"
-        pytest.skip(f"no GPU: TensorFlow {tf.__version__}, built {built} CUDA, sees none (see docs/gpu.md)")
-    for device in found:
-        tf.config.experimental.set_memory_growth(device, True)
-    return found[0]
-
-
 def data():
     from engine.dataset.arrays import ArrayDataset
 
@@ -59,18 +45,23 @@ def digest(model) -> str:
     return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
 
 
+def run_program(program, *arguments, **environment) -> dict:
+    """Runs a program in a process of its own, its memory on the GPU growing with need; returns the JSON that it prints last."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    variables = {**os.environ, "TF_FORCE_GPU_ALLOW_GROWTH": "true", **environment}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def in_another_process(directory, **settings) -> dict:
     """Trains in a process of its own; returns its weights' digest and where it began."""
     program = (
-        "import json, sys; from tests.gpu import test_gpu as t; import tensorflow as tf\n"
-        "[tf.config.experimental.set_memory_growth(d, True) for d in tf.config.list_physical_devices('GPU')]\n"
+        "import json, sys; from tests.gpu import test_gpu as t\n"
         "r = t.fit(sys.argv[1], **json.loads(sys.argv[2]))\n"
         "print(json.dumps({'digest': t.digest(r.model), 'resumed_from': r.resumed_from, 'metrics': r.eval_metrics}))"
     )
-    command = [sys.executable, "-c", program, str(directory), json.dumps(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_program(program, directory, json.dumps(settings))
 
 
 @pytest.mark.parametrize(

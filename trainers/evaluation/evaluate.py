@@ -18,7 +18,9 @@ from trainers.evaluation.outcome import outcome
 from trainers.evaluation.passes.evaluation_pass import (
     EvaluationPass,
     NumberedReader,
+    cutter_of,
     first_batch,
+    fitted,
     located,
     numbered_splits,
 )
@@ -32,6 +34,7 @@ from trainers.evaluation.thresholds import Threshold, parse_thresholds
 
 if TYPE_CHECKING:
     from engine.dataset.dataset import DataPaths, Dataset
+    from transforms.batches.batch_cutter import BatchCutter
 
 __all__ = ["EvaluationResult", "SliceResult", "Threshold", "evaluate", "parse_thresholds"]
 
@@ -82,7 +85,7 @@ def evaluate(
         label_vocabulary: file in the model's assets with the names of the classes, for labels that are text; None takes the
             only one with a line for each class.
         out: JSON file to write the result to; a Markdown file goes beside it.
-        batch_rows: rows a call of the model.
+        batch_rows: rows a call of the model; fewer where they do not fit into memory with what the model makes of them.
         intervals: how 95 % intervals are estimated in the same pass: "jackknife" (20 parts of the rows, each left out),
             "bootstrap" (20 samples; costs several times the metrics' time) or "none".
         runner: "local" (all cores), "flink", "spark" or the name of a Beam runner, whose workers read the model and the data.
@@ -118,11 +121,14 @@ def evaluate(
     total = dataset.num_records
     reader = NumberedReader(schema=dataset.schema, columns=tuple(columns), batch_rows=batch_rows)
     splits = numbered_splits(dataset)
+    reader = fitted(reader, splits, models.values(), dataset)
     first = first_batch(reader, splits)
     if first is None:
         raise DataError("evaluation has no rows; give data with at least one")
+    cut = cutter_of(models)
+    first, answers = next(iter(cut(first)))
     try:
-        heads = find_heads(first, models, labels, metrics, task, label_vocabulary)
+        heads = find_heads(first, answers, models, labels, metrics, task, label_vocabulary)
     except DataError as error:
         raise located(error, first) from None
     _check_runner(heads, runner)
@@ -136,7 +142,7 @@ def evaluate(
         query=query,
         intervals=Intervals(intervals),
     )
-    tally = _run(plan, models, reader, splits, total, runner, runner_options)
+    tally = _run(plan, models, cut, reader, splits, total, runner, runner_options)
     if tally.rows != total:
         raise DataError(f"evaluation read {tally.rows:,} rows, the data set has {total:,}; its result is not used")
     if model_digest(path) != digest:
@@ -184,6 +190,7 @@ def _loaded(path: Any, baseline: str | os.PathLike[str] | None, labels: Mapping[
 def _run(
     plan: TallyPlan,
     models: Mapping[str, Any],
+    cut: BatchCutter,
     reader: NumberedReader,
     splits: Sequence[Any],
     total: int,
@@ -194,7 +201,7 @@ def _run(
     from transforms.runners.base import check_counts
 
     paths = {role: (str(model.path), model.output) for role, model in models.items()}
-    evaluation: Any = EvaluationPass(plan=plan, models=paths, loaded=models)
+    evaluation: Any = EvaluationPass(plan=plan, models=paths, loaded=models, cut=cut)
     with Progress("evaluate", total) as progress:
         passed = make_runner(runner, runner_options).accumulate(evaluation, reader, splits, progress)
     check_counts(splits, passed.split_rows, total)

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from engine.core.errors import ConfigError
 from trainers.evaluation.metric_names import FAIRNESS_RATES, canonical, is_number_text, result_name, threshold_text
 
-__all__ = ["TASKS", "check_judged", "default_metrics", "own_results"]
+__all__ = ["MOST_CLASSES", "TASKS", "check_classes", "check_judged", "default_metrics", "own_results"]
 
+MOST_CLASSES = 10_000  # that may have something of their own, a curve or a metric
 _MANY_CLASSES = 100  # of a model that is not there yet
 TASKS = ("binary", "multiclass", "multilabel", "regression")
 _DEFAULTS = {
@@ -103,6 +104,35 @@ def own_results(metrics: Sequence[str], task: str, classes: int = 2) -> tuple[li
                 raise ConfigError(f"metrics: {metric!r} is of class {class_id[2]}; the model has 0 to {classes - 1}")
             own.append(found)
     return list(dict.fromkeys(own)), others
+
+
+def check_classes(metrics: Sequence[str], task: str, classes: int) -> None:
+    """Refuses metrics that keep something of its own for each class, where there are very many.
+
+    Args:
+        metrics: as `own_results` takes them.
+        task: one of `TASKS`.
+        classes: number of classes.
+
+    Raises:
+        ConfigError: names the metric, and what can be had.
+    """
+    if classes <= MOST_CLASSES:
+        return
+    for metric in metrics:
+        if metric == "per_class":
+            what = "gives metrics of each class"
+        elif task == "multilabel":
+            what = "counts each class by itself"
+        elif any("auc" in name for name in own_results([metric], task, classes)[0]):
+            what = "keeps a curve of each class"
+        else:
+            continue
+        raise ConfigError(
+            f"metrics: {metric!r} {what}, and the model has {classes:,}; at most {MOST_CLASSES:,} are taken. Of more, models with one "
+            "class a row have accuracy, log_loss, top_5, balanced_accuracy, macro_, micro_ and weighted_ precision, recall and f1, "
+            "and recall@classId:7"
+        )
 
 
 def _expanded(metric: str, task: str, classes: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,10 @@ from trainers.export.export import latest_version
 from trainers.export.feature_names import LENGTHS_SUFFIX, read_feature_names
 
 __all__ = ["LoadedModel", "batch_tensors"]
+
+_MOST_ANSWERS = (
+    1 << 23
+)  # values of a call, on each thread: 32 MiB of float32, and some times that while they are counted
 
 
 class LoadedModel:
@@ -51,6 +55,27 @@ class LoadedModel:
         if output is not None and output not in outputs:
             raise ConfigError(f"output {output!r} not found; {self.path} has {', '.join(outputs)}")
         self.output = output or outputs[0]
+
+    @property
+    def devices(self) -> list[str]:
+        """Where its weights lie, and so where it answers: "CPU:0", "GPU:0"; none of a model without weights."""
+        names = {str(each.device).rpartition("device:")[2] for each in self._answer.variables}
+        return sorted(names - {""})
+
+    def rows_a_call(self, most: int, row: Callable[[], pa.RecordBatch | None]) -> int:
+        """Returns how many rows a call may have, so that its answers fit into memory: fewer where a row has very many.
+
+        Args:
+            most: rows asked for.
+            row: gives a batch of one row, of which the answers are counted where their shapes do not say it; None without rows.
+        """
+        shapes = [each.shape for each in self._answer.structured_outputs.values()]
+        if all(shape.rank and shape[1:].is_fully_defined() for shape in shapes):
+            width = sum(int(np.prod(shape[1:].as_list(), dtype=np.int64)) for shape in shapes)
+        else:
+            first = row()
+            width = 1 if first is None else sum(values.size for values in self.answers(first).values())
+        return max(min(most, _MOST_ANSWERS // max(width, 1)), 1)
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """Returns the columns of the data that predictions need, with those that the named labels need."""

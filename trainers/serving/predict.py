@@ -15,7 +15,13 @@ from engine.dataset.manifest import MANIFEST_NAME, Manifest
 from engine.dataset.write import check_output
 from engine.formats.registry import format_module
 from engine.storage.destination import Destination
-from trainers.evaluation.passes.evaluation_pass import NumberedReader, first_batch, located, numbered_splits
+from trainers.evaluation.passes.evaluation_pass import (
+    NumberedReader,
+    cutter_of,
+    first_batch,
+    fitted,
+    numbered_splits,
+)
 from trainers.export.digest import model_digest
 from trainers.export.predict import LoadedModel
 from trainers.serving.prediction_pass import PredictionPass, prediction_rows
@@ -23,6 +29,7 @@ from transforms.passes.transformation import ShardResult, ShardTask
 
 if TYPE_CHECKING:
     from engine.dataset.dataset import DataPaths, Dataset
+    from transforms.batches.batch_cutter import BatchCutter
 
 __all__ = ["PredictReport", "predict"]
 
@@ -67,7 +74,7 @@ def predict(
         format: "parquet" or "tfrecord".
         num_shards: files, of equally many rows; so many tasks are there for workers.
         compression: as `Dataset.write` takes it.
-        batch_rows: rows a call of the model.
+        batch_rows: rows a call of the model; fewer where they do not fit into memory with what the model makes of them.
         runner: "local" (all cores), "flink", "spark" or the name of a Beam runner, whose workers read the model and the data
             and write the shards. The rows are the same on each.
         runner_options: of the runner, each "--KEY=VALUE".
@@ -96,7 +103,9 @@ def predict(
     total = dataset.num_records  # counts every file, which the splits then know
     reader = NumberedReader(schema=dataset.schema, columns=tuple(needed), batch_rows=batch_rows)
     splits = numbered_splits(dataset)
-    schema = _schema(first_batch(reader, splits), dataset, model, keep, wanted)
+    reader = fitted(reader, splits, [model], dataset)
+    cut = cutter_of({"model": model})
+    schema = _schema(first_batch(reader, splits), dataset, cut, keep, wanted)
     tasks = shard_tasks(splits, num_shards, format, compression, stem="data")
     with destination.fill() as directory:
         plan = PredictionPass(
@@ -107,7 +116,7 @@ def predict(
             out=directory,
             format=format,
             compression=compression,
-            loaded=model,
+            cut=cut,
         )
         with Progress("predict", total) as progress:
             results = backend.transform(plan, reader, tasks, progress)
@@ -129,15 +138,13 @@ def _check(results: Sequence[ShardResult], tasks: Sequence[ShardTask], total: in
 
 
 def _schema(
-    first: pa.RecordBatch | None, dataset: Dataset, model: LoadedModel, keep: Sequence[str], outputs: Sequence[str]
+    first: pa.RecordBatch | None, dataset: Dataset, cut: BatchCutter, keep: Sequence[str], outputs: Sequence[str]
 ) -> pa.Schema:
     """The columns that the first rows' answers make: outputs of a model need not say their shapes."""
     if first is None:
         raise DataError("has no rows; there is nothing to predict", path=dataset.paths[0] if dataset.paths else "")
-    try:
-        return prediction_rows(first, model.answers(first), keep, outputs).schema
-    except DataError as error:
-        raise located(error, first) from None
+    piece, answers = next(iter(cut(first)))
+    return prediction_rows(piece, answers["model"], keep, outputs).schema
 
 
 def _wanted(asked: Sequence[str], there: Sequence[str], keep: Sequence[str]) -> list[str]:

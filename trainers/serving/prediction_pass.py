@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.core.errors import ConfigError, DataError
-from trainers.evaluation.passes.evaluation_pass import located
+from engine.core.errors import ConfigError
+from trainers.evaluation.passes.evaluation_pass import cutter_of
+from transforms.batches.batch_cutter import BatchCutter
 from transforms.passes.transformation import ShardResult, ShardTask, pieces_of, write_shard
 
 __all__ = ["OpenPrediction", "PredictionPass", "prediction_rows"]
@@ -28,7 +29,7 @@ class PredictionPass:
         out: directory of the shards, local or a URI.
         format: "parquet" or "tfrecord".
         compression: of the shards, or None.
-        loaded: the model of this process, which no other gets.
+        cut: gives batches to the model of this process, and has measured the first rows; no other process gets it.
     """
 
     model: str
@@ -38,10 +39,10 @@ class PredictionPass:
     out: str
     format: str
     compression: str | None
-    loaded: Any = dataclasses.field(default=None, compare=False)
+    cut: BatchCutter | None = dataclasses.field(default=None, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "loaded": None}
+        return {**self.__dict__, "cut": None}
 
     def open(self) -> OpenPrediction:
         """Returns the pass ready to run in this process."""
@@ -59,7 +60,11 @@ class OpenPrediction:
         from trainers.export.predict import LoadedModel
 
         self._plan = plan
-        self._model = plan.loaded or LoadedModel(plan.model, every_output=True)
+        self._cut = plan.cut or cutter_of({"model": LoadedModel(plan.model, every_output=True)})
+
+    def after_measuring(self, call: Callable[[], None]) -> None:
+        """Has `call` be called when the memory of the first rows is known."""
+        self._cut.on_measured = call
 
     def run(
         self, task: ShardTask, reader: Any, watch: Callable[[Iterator[Any]], Iterator[Any]] = lambda batches: batches
@@ -76,12 +81,9 @@ class OpenPrediction:
         """
         return write_shard(self._plan, task, watch(pieces_of(task, reader)), self._rows)
 
-    def _rows(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-        try:
-            answers = self._model.answers(batch)
-        except DataError as error:
-            raise located(error, batch) from None
-        return [prediction_rows(batch, answers, self._plan.keep, self._plan.outputs)]
+    def _rows(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        for piece, answers in self._cut(batch):
+            yield prediction_rows(piece, answers["model"], self._plan.keep, self._plan.outputs)
 
     def close(self) -> None:
         """Nothing is held but the model, which the process may need again."""

@@ -220,7 +220,7 @@ def test_lists_of_names_by_a_dictionary_are_names_too(made):
     kinds = pa.ListArray.from_arrays(names.offsets, names.flatten().dictionary_encode())
     batch = pa.record_batch({"x": columns["x"][:100], "kinds": kinds})
     model = LoadedModel(made[0] / "models", "kind")
-    (head,) = find_heads(batch, {"model": model}, {"kind": "kinds"}, None, None, None)
+    (head,) = find_heads(batch, {"model": model.answers(batch)}, {"model": model}, {"kind": "kinds"}, None, None, None)
     assert (head.task, head.vocabulary) == ("multilabel", CLASSES)
 
 

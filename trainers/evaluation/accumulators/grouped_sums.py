@@ -12,7 +12,7 @@ from engine.core.errors import ConfigError
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
-__all__ = ["DenseSums", "SparseSums", "ratio", "summed_by_group", "summed_by_key"]
+__all__ = ["DenseSums", "SparseSums", "grown", "ratio", "summed_by_group", "summed_by_key"]
 
 MOST_BYTES = 4 << 30  # of the sums of one kind: 1,440 bytes a segment for a probability with intervals by the jackknife
 _PENDING = 1 << 20  # summed by key together: many small sums would each sort all that is there
@@ -24,14 +24,18 @@ def summed_by_group(sums: np.ndarray, groups: np.ndarray, values: np.ndarray) ->
     Raises:
         ConfigError: there are so many groups that the sums would not fit into memory.
     """
-    sums = _grown(sums, int(groups.max(initial=-1)) + 1)
+    sums = grown(sums, int(groups.max(initial=-1)) + 1)
     for row, part in zip(sums, values):
         row += np.bincount(groups, part, len(row))
     return sums
 
 
-def _grown(sums: np.ndarray, size: int) -> np.ndarray:
-    """`sums` [k, g] with room for so many groups; more than asked for, so that not each new group copies all."""
+def grown(sums: np.ndarray, size: int) -> np.ndarray:
+    """Returns `sums` [k, g] with room for so many groups; more than asked for, so that not each new group copies all.
+
+    Raises:
+        ConfigError: there are so many groups that the sums would not fit into memory.
+    """
     have = sums.shape[1]
     if size <= have:
         return sums
@@ -41,9 +45,9 @@ def _grown(sums: np.ndarray, size: int) -> np.ndarray:
             f"slices: sums of so many segments take {needed / 2**30:.1f} GiB, at most {MOST_BYTES / 2**30:g} are taken; give numeric "
             "columns buckets, leave out what is different in nearly every row, name fewer metrics, or give intervals = 'none'"
         )
-    grown = np.zeros((len(sums), max(size, have + have // 2)))
-    grown[:, :have] = sums
-    return grown
+    larger = np.zeros((len(sums), max(size, have + have // 2)))
+    larger[:, :have] = sums
+    return larger
 
 
 def summed_by_key(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +116,7 @@ class DenseSums:
             mapping: int64, the segment here of each of the other's, no two the same.
             parts: groups of a segment.
         """
-        self.sums = _grown(self.sums, (int(mapping.max(initial=-1)) + 1) * parts)
+        self.sums = grown(self.sums, (int(mapping.max(initial=-1)) + 1) * parts)
         groups = (mapping[:, None] * parts + np.arange(parts)).reshape(-1)
         for mine, theirs in zip(self.sums, other.padded(len(groups))):
             mine[groups] += theirs

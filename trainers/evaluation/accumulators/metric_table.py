@@ -11,7 +11,7 @@ import numpy as np
 from trainers.evaluation.accumulators.base import Accumulator
 from trainers.evaluation.accumulators.error_quantiles import ErrorQuantiles
 from trainers.evaluation.accumulators.grouped_sums import DenseSums
-from trainers.evaluation.accumulators.multiclass_sums import MulticlassSums
+from trainers.evaluation.accumulators.multiclass_sums import MulticlassSums, class_sums
 from trainers.evaluation.accumulators.per_class import ClassAreas, MultilabelSums
 from trainers.evaluation.accumulators.ranking import RankedRows
 from trainers.evaluation.accumulators.row_sums import BinarySums, CalibrationBins, PinballSums, RegressionSums
@@ -24,6 +24,9 @@ __all__ = ["PARTS", "RANKING", "Intervals", "MetricTable", "poisson_counts"]
 RANKING = re.compile(r"(?:mrr|map|ndcg(?:_at_\d+)?|(?:precision|recall)_at_\d+)")
 _DEFAULT_TOP = 5
 _SCORES = {"auc", "auc_precision_recall"}
+_BY_CLASS = re.compile(
+    r"(macro|weighted)_(precision|recall|f1)|balanced_|(precision|recall|f1_score)@"
+)  # of counts by class
 
 
 class MetricTable:
@@ -165,7 +168,10 @@ def _accumulators(
         return [MultilabelSums(classes), *areas]
     if task == "multiclass":
         top = [int(match[1]) for name in names if (match := re.fullmatch(r"top_(\d+)_accuracy", name))]
-        return [MulticlassSums(classes, top or [_DEFAULT_TOP]), *areas]
+        by_class = not names or any(_BY_CLASS.match(name) for name in names)
+        wanted = [int(match[1]) for name in names if (match := re.fullmatch(r".*@classId:(\d+)", name))]
+        counts = [class_sums(classes, list(dict.fromkeys(wanted)), samples)] if by_class else []
+        return [MulticlassSums(classes, top or [_DEFAULT_TOP]), *counts, *areas]
     percents = [50] if "median_absolute_error" in names else []
     percents += [int(name.removeprefix("absolute_error_p")) for name in names if name.startswith("absolute_error_p")]
     errors = [ErrorQuantiles(percents, samples)] if percents else []

@@ -52,13 +52,13 @@ def truth_of(batch: pa.RecordBatch, model: Any, head: Any, predictions: np.ndarr
     Args:
         batch: raw rows.
         model: computes the label where its graph has it.
-        head: has `label`, `vocabulary` and `task` (None where these rows decide).
+        head: has `label`, `codes` and `task` (None where these rows decide).
         predictions: of the model; they say how many classes there are.
     """
     classes = predictions.shape[1] if predictions.ndim == 2 else None
     # Of several classes, one number for each says the class, too.
     several = None if head.task in (None, "multiclass") else head.task == "multilabel"
-    found = labels_of(batch, model, head.label, head.vocabulary, classes, several)
+    found = labels_of(batch, model, head.label, head.codes, classes, several)
     if head.task != "multiclass" or found.ndim == 1:
         return found
     refuse_rows(

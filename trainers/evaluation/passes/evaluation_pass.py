@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,25 @@ from engine.core.errors import DataError
 from engine.schema.metadata_keys import PLACE
 from trainers.evaluation.passes.plan import TallyPlan
 from trainers.evaluation.passes.tally import Tally
+from transforms.batches.batch_cutter import DEFAULT_MEMORY_BYTES, BatchCutter, reader_rows
 
 if TYPE_CHECKING:
     from engine.dataset.dataset import Dataset
 
-__all__ = ["EvaluationPass", "NumberedReader", "NumberedSplit", "first_batch", "located", "numbered_splits"]
+__all__ = [
+    "Answers",
+    "EvaluationPass",
+    "NumberedReader",
+    "NumberedSplit",
+    "answers_of",
+    "cutter_of",
+    "first_batch",
+    "fitted",
+    "located",
+    "numbered_splits",
+]
+
+Answers = Mapping[str, Mapping[str, np.ndarray]]  # of each role, by output
 
 _ROW = "fullpass.row"  # the number of each row in the data, beside its columns
 _SPLITS = 32  # that small data are cut into, whatever the machine: intervals must not depend on its cores
@@ -94,16 +109,18 @@ class EvaluationPass:
         plan: what is added up.
         models: role to (SavedModel, output or None).
         loaded: the models of this process, which no other gets.
+        cut: gives them batches, and has measured the first rows; no other process gets it either.
     """
 
     plan: TallyPlan
     models: Mapping[str, tuple[str, str | None]]
     loaded: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
+    cut: BatchCutter | None = dataclasses.field(default=None, compare=False)
     holds_lock: bool = False  # TensorFlow and numpy's sorting work without it
     portable: bool = False  # the models are loaded here
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "loaded": None}
+        return {**self.__dict__, "loaded": None, "cut": None}
 
     def open(self) -> OpenEvaluation:
         """Returns the pass ready to run in this process."""
@@ -135,15 +152,22 @@ class OpenEvaluation:
         self._models = plan.loaded or {
             role: LoadedModel(path, output, every_output=True) for role, (path, output) in plan.models.items()
         }
+        # The same for the first rows and for all: memory that one has taken hides from another what rows take.
+        self._cut = plan.cut or cutter_of(self._models)
+
+    def after_measuring(self, call: Callable[[], None]) -> None:
+        """Has `call` be called when the memory of the first rows is known."""
+        self._cut.on_measured = call
 
     def accumulate(self, batches: Iterable[pa.RecordBatch]) -> Tally:
         """Returns the sums of a split's batches."""
         tally = Tally(self._plan)
         for batch in batches:
-            try:
-                tally.add(batch, self._models, batch.column(_ROW).to_numpy())
-            except DataError as error:
-                raise located(error, batch) from None
+            for piece, answers in self._cut(batch):
+                try:
+                    tally.add(piece, self._models, answers, piece.column(_ROW).to_numpy())
+                except DataError as error:
+                    raise located(error, piece) from None
         return tally
 
     def encode(self, tally: Tally) -> dict[tuple[int, int], bytes | memoryview]:
@@ -157,6 +181,43 @@ class OpenEvaluation:
 def first_batch(reader: NumberedReader, splits: Sequence[NumberedSplit]) -> pa.RecordBatch | None:
     """Returns the first rows of a data set, or None where it has no row."""
     return next((batch for split in splits for batch in reader.read(split) if batch.num_rows), None)
+
+
+def answers_of(models: Mapping[str, Any], batch: pa.RecordBatch) -> Answers:
+    """Returns the answers of each model to a numbered batch.
+
+    Raises:
+        DataError: bad data, with its file and record.
+    """
+    try:
+        return {role: model.answers(batch) for role, model in models.items()}
+    except DataError as error:
+        raise located(error, batch) from None
+
+
+def cutter_of(models: Mapping[str, Any]) -> BatchCutter:
+    """Returns what gives batches to models in slices that fit into memory, whatever a row becomes within them, with their answers."""
+    return BatchCutter(functools.partial(answers_of, models), DEFAULT_MEMORY_BYTES)
+
+
+def fitted(
+    reader: NumberedReader, splits: Sequence[NumberedSplit], models: Iterable[Any], dataset: Dataset
+) -> NumberedReader:
+    """Returns the reader with batches that fit into memory with the models' answers: of a million classes a row has 4 MB.
+
+    Raises:
+        DataError: bad data in the first row, where that is asked for.
+    """
+    rows = reader_rows(reader.batch_rows, dataset.size_bytes, dataset.num_records, DEFAULT_MEMORY_BYTES)
+
+    def row() -> pa.RecordBatch | None:
+        return first_batch(dataclasses.replace(reader, batch_rows=1), splits)
+
+    try:
+        return dataclasses.replace(reader, batch_rows=min(m.rows_a_call(rows, row) for m in models))
+    except DataError as error:
+        first = row()
+        raise error if first is None else located(error, first) from None
 
 
 def located(error: DataError, batch: pa.RecordBatch) -> DataError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def labels_of(
     batch: pa.RecordBatch,
     model: Any,
     label: str,
-    vocabulary: Sequence[str] | None,
+    vocabulary: Mapping[str, int] | None,
     classes: int | None,
     several: bool | None = None,
 ) -> np.ndarray:
@@ -33,7 +33,7 @@ def labels_of(
         batch: raw rows.
         model: computes the label where its graph has a feature of that name.
         label: that feature, or a column.
-        vocabulary: the names of classes in order, for labels that are text.
+        vocabulary: name of a class to its number, for labels that are text.
         classes: the model's number of answers a row; None where it gives one.
         several: whether a row may have several labels; None where these rows decide.
 
@@ -128,12 +128,11 @@ def _refuse_missing(column: pa.Array, name: str, role: str) -> None:
         raise DataError(f"{role} {name!r} has no value; leave such rows out of the evaluation", record=row)
 
 
-def _looked_up(values: Sequence[Any], label: str, vocabulary: Sequence[str] | None) -> np.ndarray:
-    if vocabulary is None:
+def _looked_up(values: Sequence[Any], label: str, codes: Mapping[str, int] | None) -> np.ndarray:
+    if codes is None:
         raise ConfigError(
             f"label {label!r} is text; give label_vocabulary, a file of the classes' names in the model's assets, a line each"
         )
-    codes = {name: index for index, name in enumerate(vocabulary)}
     found: np.ndarray = np.empty(len(values))
     for row, value in enumerate(values):
         text = as_text(value) if isinstance(value, (bytes, str)) else value
@@ -147,7 +146,7 @@ def _looked_up(values: Sequence[Any], label: str, vocabulary: Sequence[str] | No
 
 
 def _lists(
-    column: pa.Array, label: str, vocabulary: Sequence[str] | None, classes: int | None, several: bool | None
+    column: pa.Array, label: str, vocabulary: Mapping[str, int] | None, classes: int | None, several: bool | None
 ) -> np.ndarray:
     """One number for each class in a row; or names, any number of them; or one value."""
     lengths = value_lengths(column)

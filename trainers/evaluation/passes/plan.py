@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
 
 from trainers.evaluation.accumulators.sampling import Intervals
 from trainers.evaluation.segments.buckets import Buckets
 
-__all__ = ["Head", "TallyPlan"]
+__all__ = ["Head", "TallyPlan", "class_codes"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,19 @@ class Head:
     names: tuple[str, ...]
     others: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] | None = None
+
+    @functools.cached_property
+    def codes(self) -> Mapping[str, int] | None:
+        """Name of a class to its number; None where labels are numbers. Made once: there may be a million."""
+        return class_codes(self.vocabulary)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # workers make their own
+
+
+def class_codes(vocabulary: Sequence[str] | None) -> Mapping[str, int] | None:
+    """Returns name of a class to its number, or None."""
+    return None if vocabulary is None else {name: index for index, name in enumerate(vocabulary)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

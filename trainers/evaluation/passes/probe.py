@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,10 @@ import pyarrow as pa
 from engine.core.errors import ConfigError, DataError
 from engine.schema.kinds import is_text_or_bytes, value_kind
 from engine.schema.lists import is_list
-from trainers.evaluation.metrics import TASKS, default_metrics, own_results
+from trainers.evaluation.metrics import TASKS, check_classes, default_metrics, own_results
 from trainers.evaluation.passes.checked_rows import predictions_of, truth_of
 from trainers.evaluation.passes.labels import read_vocabulary
-from trainers.evaluation.passes.plan import Head
+from trainers.evaluation.passes.plan import Head, class_codes
 
 __all__ = ["find_heads"]
 
@@ -27,9 +28,15 @@ class _Unknown:
     vocabulary: tuple[str, ...] | None = None
     task: str | None = None
 
+    @functools.cached_property
+    def codes(self) -> Mapping[str, int] | None:
+        """Name of a class to its number."""
+        return class_codes(self.vocabulary)
+
 
 def find_heads(
     batch: pa.RecordBatch,
+    answers: Mapping[str, Mapping[str, np.ndarray]],
     models: Mapping[str, Any],
     labels: Mapping[str | None, str],
     metrics: Sequence[str] | Mapping[str, Sequence[str]] | None,
@@ -40,6 +47,7 @@ def find_heads(
 
     Args:
         batch: the first rows.
+        answers: of each model to them, by output.
         models: "model", and "baseline" where there is one.
         labels: output (None for the only one) to label.
         metrics: names, for every output or by output; None for those that fit.
@@ -56,7 +64,6 @@ def find_heads(
         raise DataError("evaluation has no rows; give data with at least one")
     if task is not None and task not in TASKS:
         raise ConfigError(f"task {task!r} is none of {', '.join(TASKS)}")
-    answers = {role: model.answers(batch) for role, model in models.items()}
     heads = []
     for output, label in labels.items():
         head = _Unknown(output, label, task=task)
@@ -81,6 +88,7 @@ def find_heads(
                     "give one of the same classes"
                 )
         wanted = metrics.get(output or "", ()) if isinstance(metrics, Mapping) else metrics
+        check_classes(wanted or default_metrics(found), found, classes)
         names, others = own_results(wanted or default_metrics(found), found, classes)
         if found == "regression":
             _refuse_metrics_of_probabilities(others, truth, values)

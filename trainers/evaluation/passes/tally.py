@@ -75,12 +75,19 @@ class Tally:
             for columns in kinds
         ]
 
-    def add(self, batch: pa.RecordBatch, models: Mapping[str, Any], ids: np.ndarray) -> None:
+    def add(
+        self,
+        batch: pa.RecordBatch,
+        models: Mapping[str, Any],
+        answers: Mapping[str, Mapping[str, np.ndarray]],
+        ids: np.ndarray,
+    ) -> None:
         """Adds the rows of a batch.
 
         Args:
             batch: raw rows.
             models: by role.
+            answers: of each model to the rows, by output.
             ids: int64 [n], the number of each row in the data.
         """
         if batch.num_rows == 0:
@@ -94,7 +101,6 @@ class Tally:
             )
         queries = query_numbers(batch, plan.query)
         rows = []
-        answers = {role: models[role].answers(batch) for role in plan.roles}
         for head in plan.heads:
             given = {role: predictions_of(models[role], head, answers[role]) for role in plan.roles}
             labels = truth_of(batch, models["model"], head, given["model"])  # a run of the graph: once for all models
