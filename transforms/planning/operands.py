@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_transform as tft
 
 from transforms.batches.columns import ColumnInput
+from transforms.tft.skip_token_filter import is_of_tft
 
 __all__ = ["ColumnInput", "TensorInput", "find_input"]
 
-_TFT = os.path.join(os.path.dirname(tft.__file__), "")
 # Operations that keep the flat sequence of values.
 _KEEP_VALUES = frozenset(
     {"Identity", "Reshape", "ExpandDims", "Squeeze", "StopGradient", "EnsureShape", "PreventGradient"}
@@ -72,9 +70,4 @@ def _waits(operation: tf.Operation) -> bool:
     """Returns whether an operation comes after some of the user's by a control dependency: an assertion must run on all records."""
     waited_for = list(operation.control_inputs)
     # TFT's own compare the shapes of values and weights: no reason to leave the columns.
-    return bool(waited_for) and not all(_is_of_tft(each) for each in (operation, *waited_for))
-
-
-def _is_of_tft(operation: tf.Operation) -> bool:
-    frames = list(operation.traceback.get_user_frames()) if operation.traceback is not None else []
-    return bool(frames) and frames[-1].filename.startswith(_TFT)
+    return bool(waited_for) and not all(is_of_tft(each) for each in (operation, *waited_for))

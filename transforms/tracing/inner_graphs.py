@@ -51,13 +51,17 @@ def refusing_inner_analyzers(function: UserFunction) -> Iterator[Callable[[], No
 
         return bind
 
+    failure: Exception | None = None
     try:
         with replaced(analyzer_nodes, {"bind_future_as_tensor": wrap}):
             yield begin
-    finally:
-        if found:  # in place of whatever TensorFlow made of it
-            raise function.refuse(
-                "calls an analyzer inside of a tf.function, a branch of tf.cond or the body of a loop, where it cannot be analyzed: "
-                "call it outside, and use its result inside",
-                place=found[0],
-            )
+    except Exception as error:  # not Ctrl-C, which is what the user wants to see
+        if not found:
+            raise
+        failure = error
+    if found:  # in place of whatever TensorFlow made of it
+        raise function.refuse(
+            "calls an analyzer inside of a tf.function, a branch of tf.cond or the body of a loop, where it cannot be analyzed: "
+            "call it outside, and use its result inside",
+            place=found[0],
+        ) from failure

@@ -16,18 +16,9 @@ from tensorflow_transform import (
 
 from transforms.accumulators.base import Reduction
 from transforms.tft.patches import replaced
+from transforms.tft.skip_token_filter import BATCH_REDUCTIONS
 
 __all__ = ["NotedReduction", "noting_reductions"]
-
-_NOTED = (
-    "reduce_batch_weighted_counts",
-    "reduce_batch_count_mean_and_var",
-    "reduce_batch_count_mean_and_var_per_key",
-    "reduce_batch_minus_min_and_max",
-    "reduce_batch_minus_min_and_max_per_key",
-    "reduce_batch_count_per_key",
-    "reduce_batch_count_l_moments",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +36,7 @@ class NotedReduction:
 
 def noting_reductions(noted: dict[str, NotedReduction]) -> contextlib.AbstractContextManager[None]:
     """Returns a context in which this thread's reductions are noted by the name of each tensor that they return."""
-    return replaced(tf_utils, {name: functools.partial(_note_calls, name, noted) for name in _NOTED})
+    return replaced(tf_utils, {name: functools.partial(_note_calls, name, noted) for name in BATCH_REDUCTIONS})
 
 
 def _note_calls(name: str, noted: dict[str, NotedReduction], function: Callable[..., Any]) -> Callable[..., Any]:

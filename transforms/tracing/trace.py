@@ -110,7 +110,7 @@ def trace(preprocessing_fn: Callable[..., Any], specs: Mapping[str, tf.TypeSpec]
 
     module = tf.Module()
     context = graph_context.TFGraphContext(module_to_export=module, temp_dir=temp_dir, evaluated_replacements=None)
-    with refusing_inner_analyzers(function) as begin, lean_reductions(), noting_reductions(noted), tables.watching():
+    with refusing_inner_analyzers(function) as begin, lean_reductions(noting_reductions(noted)), tables.watching():
         traced = impl_helper.get_traced_transform_fn(recording, specs, context)
         concrete = traced.get_concrete_function()
     graph, outputs = concrete.graph, concrete.structured_outputs

@@ -5,14 +5,24 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from engine import ConfigError, Dataset
+from transforms import analyze
+from transforms.batches.features import LayoutSource
+from transforms.batches.layouts import layouts_of, type_specs_of
+from transforms.passes.phases import plan_phases
 from transforms.planning.operands import ColumnInput, TensorInput, find_input
+from transforms.tracing.trace import trace
 
 
 def _check(x: Any) -> Any:
@@ -46,3 +56,83 @@ def test_a_tensor_that_waits_for_the_users_assertion_is_no_column(check: str, af
         waiting = _written_in(after, _after)(x, _written_in(check, _check)(x))
         assert isinstance(find_input(trace, waiting), kind)
         assert isinstance(find_input(trace, x), ColumnInput)
+
+
+def _checked(analyzer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def preprocessing_fn(inputs: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.assert_less(inputs["x"], 3.0)]):
+            return {"y": analyzer(inputs)}
+
+    return preprocessing_fn
+
+
+def _spread(inputs: Any, value: Any) -> Any:
+    return inputs["x"] - tf.cast(value, tf.float32)
+
+
+_ANALYZERS: dict[str, Callable[[Any], Any]] = {
+    "z-score": lambda inputs: tft.scale_to_z_score(inputs["x"]),
+    "mean": lambda inputs: inputs["x"] - tft.mean(inputs["x"]),
+    "minimum": lambda inputs: tft.scale_to_0_1(inputs["x"]),
+    "sum": lambda inputs: _spread(inputs, tft.sum(inputs["x"])),
+    "size": lambda inputs: _spread(inputs, tft.size(inputs["x"])),
+    "quantiles": lambda inputs: tft.bucketize(inputs["x"], 3),
+    "l-moments": lambda inputs: tft.scale_to_gaussian(inputs["x"]),
+    "vocabulary": lambda inputs: tft.compute_and_apply_vocabulary(inputs["s"]),
+    "weighted vocabulary": lambda inputs: tft.compute_and_apply_vocabulary(inputs["s"], weights=inputs["x"]),
+    "vocabulary of sparse": lambda inputs: tft.compute_and_apply_vocabulary(inputs["t"]),
+    "by key": lambda inputs: tft.scale_to_z_score_per_key(inputs["x"], inputs["s"]),
+    "histogram": lambda inputs: _spread(inputs, tf.reduce_sum(tft.histogram(inputs["x"])[0])),
+    "covariance": lambda inputs: _spread(inputs, tft.covariance(inputs["v"], tf.float32)[0, 0]),
+    "pca": lambda inputs: _spread(inputs, tft.pca(inputs["v"], 1, tf.float32)[0, 0]),
+    "integers": lambda inputs: tft.compute_and_apply_vocabulary(inputs["n"]),
+}
+
+
+@pytest.fixture(scope="module")
+def late_fault(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Records whose last one alone breaks the assertion: far behind those that a function is tried on."""
+    rows = 400
+    x = np.ones(rows, np.float32)
+    x[-1] = 5.0
+    table = pa.table(
+        {
+            "x": x,
+            "s": ["a"] * rows,
+            "t": pa.array([["a"] * (each % 3) for each in range(rows)]),
+            "n": np.arange(rows) % 7,
+            "v": pa.FixedSizeListArray.from_arrays(pa.array(np.ones(2 * rows, np.float32)), 2),
+        },
+        schema=pa.schema(
+            [
+                pa.field("x", pa.float32(), nullable=False),
+                pa.field("s", pa.string(), nullable=False),
+                pa.field("t", pa.list_(pa.string())),
+                pa.field("n", pa.int64(), nullable=False),
+                pa.field("v", pa.list_(pa.float32(), 2), nullable=False),
+            ]
+        ),
+    )
+    path = tmp_path_factory.mktemp("late") / "rows.parquet"
+    pq.write_table(table, path)
+    return Dataset.open(str(path))
+
+
+@pytest.mark.parametrize("name", _ANALYZERS)
+def test_an_assertion_around_an_analyzer_runs_on_all_records(late_fault: Dataset, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="assertion failed"):
+        analyze(late_fault, _checked(_ANALYZERS[name]), tmp_path / "graph", batch_rows=100)
+
+
+def test_columns_stay_columns_where_nothing_of_the_users_is_waited_for(late_fault: Dataset, tmp_path: Path) -> None:
+    def preprocessing_fn(inputs: Any) -> Any:
+        return {name: analyzer(inputs) for name, analyzer in _ANALYZERS.items() if name in _OF_COLUMNS}
+
+    specs = type_specs_of(late_fault.feature_spec())
+    (phase,) = plan_phases(
+        trace(preprocessing_fn, specs, str(tmp_path)), LayoutSource(layouts_of(late_fault.feature_spec()))
+    )
+    assert phase.fetches == ()
+
+
+_OF_COLUMNS = ("z-score", "mean", "sum", "vocabulary", "weighted vocabulary", "vocabulary of sparse", "integers")
