@@ -13,7 +13,7 @@ from typing import Any
 from cluster.pipeline.config import Pipeline
 from cluster.pipeline.records import Finished, finished_steps
 from cluster.pipeline.step import Step
-from cluster.user_code.code_hash import code_hash
+from cluster.user_code.code_hash import Parsed, code_hash
 from engine.core.errors import ConfigError
 from engine.core.redaction import redact
 from engine.machine.clock import shown
@@ -63,9 +63,10 @@ def plan(pipeline: Pipeline, registry: Sequence[Step], force: bool = False, star
     if start is not None and start not in names:
         raise ConfigError(f"--from {start}: the pipeline has no such step; its steps are {', '.join(names)}")
     decisions: dict[str, Decision] = {}
+    parsed: Parsed = {}
     for step in steps:
         before = {name: decisions[name] for name in step.after if name in decisions}
-        parts = _parts(step, pipeline, before)
+        parts = _parts(step, pipeline, before, parsed)
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         # They go into records, pages, MLflow and metadata stores. The key tells apart what looks the same there.
         parts = {name: redact(value) for name, value in parts.items()}
@@ -79,12 +80,12 @@ def plan(pipeline: Pipeline, registry: Sequence[Step], force: bool = False, star
     return list(decisions.values())
 
 
-def _parts(step: Step, pipeline: Pipeline, before: Mapping[str, Decision]) -> dict[str, str]:
+def _parts(step: Step, pipeline: Pipeline, before: Mapping[str, Decision], parsed: Parsed) -> dict[str, str]:
     config = dataclasses.asdict(step.config(pipeline))
     parts = {f"{step.name}.{k}": _text(v) for k, v in config.items() if k not in step.cosmetic}
     parts["pipeline.label"] = ",".join(pipeline.labels)
     for function in step.functions(pipeline):
-        digest = code_hash(pipeline.module, function)
+        digest = code_hash(pipeline.module, function, parsed)
         if digest is None:
             raise ConfigError(f"{step.name}: {pipeline.module} has no function {function}")
         parts[f"code of {function}"] = digest

@@ -14,16 +14,24 @@ from pathlib import Path
 from cluster.user_code.module import packages_around
 from engine.core.errors import ConfigError
 
-__all__ = ["code_hash"]
+__all__ = ["Parsed", "code_hash"]
 
 # With these a function can reach names that are not in its text.
 _DYNAMIC = {"globals", "eval", "exec", "vars", "__import__"}
 
 
-def code_hash(path: str | Path, function: str) -> str | None:
+Parsed = dict[Path, tuple[ast.Module, bytes]]
+
+
+def code_hash(path: str | Path, function: str, parsed: Parsed | None = None) -> str | None:
     """Returns a hex digest of `function` in the Python file and of the code in its directory and its package that it uses.
 
     None where the file has no such function.
+
+    Args:
+        path: the Python file.
+        function: its name.
+        parsed: what earlier calls have parsed of the files beside it, which are parsed once for all functions of a plan.
 
     Raises:
         ConfigError: the file is missing or is not Python.
@@ -42,7 +50,7 @@ def code_hash(path: str | Path, function: str) -> str | None:
     digest = hashlib.sha256()
     for node in reached:
         digest.update(ast.dump(node).encode())
-    for beside, text in _imported_files(reached, _roots(file)):
+    for beside, text in _imported_files(reached, _roots(file), {} if parsed is None else parsed):
         digest.update(beside.name.encode() + text)
     return digest.hexdigest()
 
@@ -105,11 +113,10 @@ def _roots(file: Path) -> list[Path]:
     return [folder] if above == folder or installed else [folder, above]
 
 
-def _imported_files(nodes: list[ast.AST], roots: list[Path]) -> list[tuple[Path, bytes]]:
+def _imported_files(nodes: list[ast.AST], roots: list[Path], parsed: Parsed) -> list[tuple[Path, bytes]]:
     """Returns the Python files below `roots` that the code imports, packages around them too, and those that these import in turn.
 
-    Relative imports of the nodes start from the first root. Each file is with its syntax tree as text: the trees of a large package
-    together would take much memory.
+    Relative imports of the nodes start from the first root. Each file is with its syntax tree as text.
     """
     waiting = [(node, roots[0]) for node in nodes]
     found: dict[Path, bytes] = {}
@@ -119,10 +126,18 @@ def _imported_files(nodes: list[ast.AST], roots: list[Path]) -> list[tuple[Path,
             for start, name in _imports(part, here, roots):
                 for file in _files_of(start, name):
                     if file not in found:
-                        tree = _parse(file)
-                        found[file] = ast.dump(tree).encode()
-                        waiting.append((tree, file.parent))
+                        imports, found[file] = (
+                            parsed[file] if file in parsed else parsed.setdefault(file, _looked_at(file))
+                        )
+                        waiting.append((imports, file.parent))
     return sorted(found.items())
+
+
+def _looked_at(file: Path) -> tuple[ast.Module, bytes]:
+    """Returns (its imports alone, its syntax tree as text): the trees of a large package together would take much memory."""
+    tree = _parse(file)
+    imports: list[ast.stmt] = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return ast.Module(imports, []), ast.dump(tree).encode()
 
 
 def _imports(part: ast.AST, here: Path, roots: list[Path]) -> list[tuple[Path, str]]:
