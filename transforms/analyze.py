@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.core.errors import ConfigError
 from engine.machine.processes import processors
 from engine.storage.destination import Destination
 from engine.storage.uris import require_local
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.output.provenance import write_provenance
-from transforms.passes.progress import PassProgress
+from transforms.phase_runs import run_joint_pass, run_pass
+from transforms.statistics_job import LabelShares, StatisticsJob, TakenStatistics, job_beside
 
 if TYPE_CHECKING:
     from engine.dataset.dataset import Dataset
@@ -40,6 +42,8 @@ class AnalyzeReport:
         seconds: wall time.
         fallback: why TFT's own implementation ran instead, or None.
         records_read: over all passes, where `spans` kept the rest; else None.
+        stats: directory of the statistics that were taken in the same pass, or None.
+        label_shares: how often each value of a label occurs, by column.
     """
 
     path: str
@@ -49,6 +53,8 @@ class AnalyzeReport:
     seconds: float
     fallback: str | None = None
     records_read: int | None = None
+    stats: str | None = None
+    label_shares: Mapping[str, LabelShares] = dataclasses.field(default_factory=dict)
 
 
 def analyze(
@@ -60,6 +66,10 @@ def analyze(
     *,
     custom_config: Mapping[str, Any] | None = None,
     spans: str | os.PathLike[str] | None = None,
+    stats: str | os.PathLike[str] | None = None,
+    slices: Sequence[Sequence[str] | str] = (),
+    weight: str | None = None,
+    labels: Sequence[str] = (),
     batch_rows: int = 131072,
     memory: int | str = DEFAULT_MEMORY,
     target_split_bytes: int | None = None,
@@ -76,6 +86,11 @@ def analyze(
         custom_config: what a preprocessing_fn(inputs, custom_config) gets.
         spans: local directory that keeps what each span of growing data contributed, so that the next analysis reads only spans that
             are new or changed; see `transforms.cache.spans_of` for what a span is. None keeps nothing.
+        stats: directory for statistics of all columns, as `statistics` writes it: they are taken in the first pass, of the same
+            records. None writes none.
+        slices: of the statistics, as `statistics` takes them.
+        weight: column that weighs the records of the statistics.
+        labels: columns whose values' shares are told, taken in the first pass too.
         batch_rows: most records a batch; large records come in smaller ones.
         memory: what a worker may hold, in bytes or as "2Gi": batches are cut so that the graph stays within it.
         target_split_bytes: size of a split; None chooses one.
@@ -85,6 +100,7 @@ def analyze(
         ConfigError: for a preprocessing_fn or runner that cannot work; it names the line of the user's file.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
+    from transforms.cache import CachingRunner, spans_of
     from transforms.runners import make_runner
     from transforms.tracing.user_errors import graph_errors
     from transforms.tracing.user_function import UserFunction
@@ -94,37 +110,40 @@ def analyze(
     destination = Destination(out, GRAPH_MARK)
     destination.check(ds.paths)
     chosen = make_runner(runner, runner_options)
+    splits = ds.splits(target_split_bytes or split_bytes(ds))
+    job = job_beside(destination, ds, splits, stats, held_bytes, slices=slices, weight=weight, labels=labels)
     caching: CachingRunner | None = None
+    if job is not None and (spans is not None or isinstance(chosen, CachingRunner)):
+        raise ConfigError("spans: what is kept of a span is of analyzers alone; leave stats and labels out, or spans")
     if spans is not None:
-        from transforms.cache import CachingRunner, spans_of
-
         caching = CachingRunner(chosen, require_local("spans", spans), spans_of(ds.paths))
     function = UserFunction(preprocessing_fn, custom_config)
     with graph_errors(function.lines, function.name, hints):
-        report = _analyze(ds, function, destination, caching or chosen, rows, held_bytes, target_split_bytes)
+        report, taken = _analyze(ds, splits, function, destination, caching or chosen, rows, held_bytes, job)
     if hasattr(ds, "manifest"):  # data in memory have none
         write_provenance(destination.path, ds.manifest)
+    if job is not None and taken is not None:
+        report = dataclasses.replace(report, stats=job.write(taken), label_shares=taken.label_shares)
     return report if caching is None else dataclasses.replace(report, records_read=caching.records_read)
 
 
 def _analyze(
     ds: Dataset,
+    splits: Sequence[Any],
     function: Any,
     destination: Destination,
     backend: Any,
     rows: int,
     held_bytes: int,
-    target_split_bytes: int | None,
-) -> AnalyzeReport:
+    job: StatisticsJob | None,
+) -> tuple[AnalyzeReport, TakenStatistics | None]:
     from engine.machine.garbage import Frozen, pause_collection
-    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.batches.features import LayoutSource
     from transforms.batches.layouts import layouts_of, type_specs_of
     from transforms.output.transform_graph import write_transform_output
     from transforms.passes.phase_saved_model import replacements, write_phase_model
     from transforms.passes.phases import plan_phases
     from transforms.planning.plan import unsupported_operations
-    from transforms.runners import SplitReader
     from transforms.tracing.trace import trace
 
     start = time.perf_counter()
@@ -136,21 +155,16 @@ def _analyze(
             unsupported = unsupported_operations(traced)
             plans = [] if unsupported else plan_phases(traced, LayoutSource(layouts_of(feature_spec)))
             frozen.freeze()  # the collector would look through the whole graph in the middle of the pass, and all threads wait
-        splits = ds.splits(target_split_bytes or split_bytes(ds))
         if unsupported:
-            from transforms.fallback import analyze_with_tft
-
             reason = "; ".join(f"{each.label}: {each.reason}" for each in unsupported)
-            _log.warning("TensorFlow Transform's own analysis runs: %s", reason)
-            layouts = layouts_of(feature_spec)
-            columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
-            reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=_TFT_BATCH_ROWS)
-            analyze_with_tft(feature_spec, function, destination, backend, reader, splits, ds.num_records)
-            return _report(destination.path, ds.num_records, [], len(unsupported), start, reason)
+            _analyze_with_tft(ds, splits, function, destination, backend, reason)
+            alone = None if job is None else job.run(backend, ds, splits, rows)  # TFT reads by itself
+            return _report(destination.path, ds.num_records, 0, len(unsupported), start, reason), alone
         bindings = [binding for plan in plans for binding in plan.evaluation.bindings]
         assets = os.path.join(temp_dir, "assets")
         os.mkdir(assets)
         values: dict[str, Any] = {}
+        taken: TakenStatistics | None = None
         wanted = parts_for(ds, backend)
         for plan in plans:
             for analyzer in plan.analyzers:
@@ -160,12 +174,35 @@ def _analyze(
                 known = replacements(values, bindings)
                 model = write_phase_model(function, traced.specs, temp_dir, known, plan.fetches, plan.number)
             bound = dataclasses.replace(plan.bind(values, model), memory_bytes=held_bytes)
-            parts = _run_pass(backend, bound, ds, splits, rows, plan.number) if plan.analyzers else {}
+            parts: dict[Any, Any] = {}
+            if plan.analyzers and job is not None and taken is None:
+                parts, taken = run_joint_pass(backend, bound, ds, splits, rows, plan.number, job)
+            elif plan.analyzers:
+                parts = run_pass(backend, bound, ds, splits, rows, plan.number)
             values.update(plan.evaluation.run(bound.finish(parts), assets, traced.graph))
+        if job is not None and taken is None:  # there was no pass to take them in
+            taken = job.run(backend, ds, splits, rows)
         write_transform_output(
             traced, replacements(values, bindings), destination, functools.partial(_sample, ds, splits)
         )
-    return _report(destination.path, ds.num_records, plans, sum(len(plan.analyzers) for plan in plans), start, None)
+    analyzers = sum(len(plan.analyzers) for plan in plans)
+    return _report(destination.path, ds.num_records, len(plans), analyzers, start, None), taken
+
+
+def _analyze_with_tft(
+    ds: Dataset, splits: Sequence[Any], function: Any, destination: Destination, backend: Any, reason: str
+) -> None:
+    from engine.schema.tensorflow_view import tensorflow_schema
+    from transforms.batches.layouts import layouts_of
+    from transforms.fallback import analyze_with_tft
+    from transforms.runners import SplitReader
+
+    _log.warning("TensorFlow Transform's own analysis runs: %s", reason)
+    feature_spec = ds.feature_spec()
+    layouts = layouts_of(feature_spec)
+    columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
+    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=_TFT_BATCH_ROWS)
+    analyze_with_tft(feature_spec, function, destination, backend, reader, splits, ds.num_records)
 
 
 def _sample(ds: Dataset, splits: Sequence[Any]) -> Any:
@@ -188,38 +225,15 @@ def _sample(ds: Dataset, splits: Sequence[Any]) -> Any:
     return {name: tensor_of(tf, batch, layout) for name, layout in layouts.items()}, batch.num_rows
 
 
-def _report(
-    out: str, records: int, plans: Sequence[Any], analyzers: int, start: float, fallback: str | None
-) -> AnalyzeReport:
+def _report(out: str, records: int, phases: int, analyzers: int, start: float, fallback: str | None) -> AnalyzeReport:
     return AnalyzeReport(
         path=out,
         records=records,
-        phases=len(plans),
+        phases=phases,
         analyzers=analyzers,
         seconds=time.perf_counter() - start,
         fallback=fallback,
     )
-
-
-def _run_pass(
-    backend: Any, plan: Any, ds: Dataset, splits: Sequence[Any], batch_rows: int, number: int
-) -> dict[Any, Any]:
-    from engine.schema.tensorflow_view import tensorflow_schema
-    from transforms.runners import SplitReader
-    from transforms.runners.base import check_counts
-
-    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
-    with PassProgress(f"analyze, pass {number + 1}", ds.num_records, ds.size_bytes, "merging") as progress:
-        _log.info(
-            "pass %d: %d records in %d splits, %d columns",
-            number + 1,
-            ds.num_records,
-            len(splits),
-            len(plan.columns),
-        )
-        result = backend.accumulate(plan, reader, splits, progress)
-    check_counts(splits, result.split_rows, ds.num_records)
-    return dict(result.parts)
 
 
 def parts_for(ds: Dataset, backend: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["add_pass_flags", "add_runner_flags"]
+__all__ = ["add_pass_flags", "add_runner_flags", "add_statistics_flags"]
 
 
 def add_runner_flags(parser: Any) -> None:
@@ -31,4 +31,19 @@ def add_pass_flags(parser: Any, batch_rows: int) -> None:
         default="2Gi",
         metavar="SIZE",
         help="what a worker may hold; batches are cut to it (default: %(default)s)",
+    )
+
+
+def add_statistics_flags(parser: Any) -> None:
+    """Adds `--slice`, `--weight` and `--label`: what is asked for of statistics."""
+    parser.add_argument(
+        "--slice",
+        action="append",
+        default=[],
+        metavar="KEY[,KEY]",
+        help="columns whose values make slices of the statistics; repeatable",
+    )
+    parser.add_argument("--weight", default="", metavar="NAME", help="column that weighs the records of the statistics")
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="NAME", help="column whose values' shares are told; repeatable"
     )

@@ -99,7 +99,7 @@ _NEEDS = {"validate": "stats", "transform": "analyze", "export": "train", "evalu
 _PATHS = {
     "stats": ("schema",),
     "validate": ("schema", "serving", "against"),
-    "analyze": ("spans",),
+    "analyze": ("spans", "stats"),
     "evaluate": ("baseline", "eval_config"),
 }
 _PIPELINE_KEYS = ("name", "module", "label", "work_dir", "track")

@@ -26,6 +26,10 @@ class AnalyzeConfig:
         runner_options: of the runner, each "--KEY=VALUE".
         custom_config: what `preprocessing_fn(inputs, custom_config)` gets, as in TFX; empty for none.
         spans: local directory that keeps what each span of growing data contributed; None keeps nothing.
+        stats: directory for statistics of all columns, taken in the first pass of the same records; None takes none.
+        slices: of the statistics, each a list of columns, as in [stats].
+        weight: column that weighs the records of the statistics; empty for none.
+        labels: columns whose values' shares are told, taken in the first pass too.
         batch_rows: records a batch.
         memory: what a worker may hold for its batches, e.g. "2Gi"; larger batches are cut.
     """
@@ -35,6 +39,10 @@ class AnalyzeConfig:
     runner_options: tuple[str, ...] = ()
     custom_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     spans: str | None = None
+    stats: str | None = None
+    slices: tuple[tuple[str, ...], ...] = ()
+    weight: str = ""
+    labels: tuple[str, ...] = ()
     batch_rows: int = 131072
     memory: str = "2Gi"
 
@@ -73,6 +81,10 @@ def run(
         runner_options=config.runner_options,
         custom_config=dict(config.custom_config) or None,
         spans=config.spans,
+        stats=config.stats,
+        slices=config.slices,
+        weight=config.weight or None,
+        labels=config.labels,
         batch_rows=config.batch_rows,
         memory=config.memory,
         hints=hints,

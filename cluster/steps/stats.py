@@ -23,6 +23,7 @@ class StatsConfig:
         slices: each a list of columns, e.g. [["carrier"], ["carrier", "origin"]].
         features: columns to take statistics of; empty for all.
         weight: column that weighs the records; empty for none.
+        labels: columns whose values' shares are told, each value with its count.
         schema: path of a schema.pbtxt that says which integers are categories and which bytes are no text; empty for none.
         runner: "local", "flink", "spark" or a Beam runner.
         runner_options: of the runner, each "--KEY=VALUE".
@@ -34,6 +35,7 @@ class StatsConfig:
     slices: tuple[tuple[str, ...], ...] = ()
     features: tuple[str, ...] = ()
     weight: str = ""
+    labels: tuple[str, ...] = ()
     schema: str = ""
     runner: str = "local"
     runner_options: tuple[str, ...] = ()
@@ -72,6 +74,7 @@ def run(config: StatsConfig, data: Dataset, out: str | os.PathLike[str] | None =
         slices=config.slices,
         features=config.features,
         weight=config.weight or None,
+        labels=config.labels,
         schema=config.schema or None,
         batch_rows=config.batch_rows,
         memory=config.memory,

@@ -99,6 +99,21 @@ class FeatureState:
         if self.texts is not None and other.texts is not None:
             self.texts.merge(other.texts)
 
+    def value_counts(self) -> tuple[list[tuple[Any, int]], bool]:
+        """Returns (each distinct value with its count, whether these are all with exact counts): no numbers where they were too many."""
+        if self.numbers is not None:
+            held = self.numbers.values
+            held.settle()
+            found = [("nan", self.numbers.nan)] if self.numbers.nan else []
+            counts, exact = held.exact, not held.sketches
+        else:
+            assert self.texts is not None
+            self.texts.tokens.settle()
+            found, counts, exact = [], self.texts.tokens.counts, self.texts.tokens.exact
+        if counts is not None:
+            found += zip(counts.values.to_pylist(), counts.counts.tolist())
+        return found, exact
+
     def encode(self, prefix: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns (arrays, JSON values)."""
         names = ("kind", "present", "missing", "values", "nulls_inside", "weights")

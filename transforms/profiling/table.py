@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["statistics_table"]
+__all__ = ["shares_lines", "statistics_table"]
 
 _HEAD = ("feature", "type", "missing", "values a record", "mean", "std", "zeros", "min", "median", "max")
 _TEXT_WIDTH = 60
+_SHOWN_VALUES = 10  # of a label
 
 
 def statistics_table(dataset: Any, show: int | None = None) -> str:
@@ -73,8 +74,25 @@ def _other_row(feature: Any) -> list[str]:
     return [*begin, f"{about}{stats.unique:,}", mean, shown]
 
 
+def _shown(value: str) -> str:
+    """A value that cannot act on a terminal, nor fill it."""
+    plain = value if value.isprintable() else ascii(value)
+    return plain if len(plain) <= _TEXT_WIDTH else f"{plain[: _TEXT_WIDTH - 1]}…"
+
+
 def _number(value: float) -> str:
     if math.isnan(value):
         return "–"
     whole = math.isfinite(value) and value == round(value) and abs(value) < 1e15
     return f"{value:.0f}" if whole else f"{value:.4g}"
+
+
+def shares_lines(label_shares: Mapping[str, Any]) -> Iterator[str]:
+    """Yields a line for each label: its most frequent values with their shares."""
+    for name, each in label_shares.items():
+        first = list(each.shares.items())[:_SHOWN_VALUES]
+        shown = [f"{_shown(value)} {share:.2%} ({each.counts[value]:,})" for value, share in first]
+        more = len(each.counts) - len(shown)
+        notes = [f"{more:,} more"] * (more > 0) + [f"{each.missing:,} without"] * (each.missing > 0)
+        notes += ["counts are not exact: too many values"] * (not each.exact)
+        yield f"{name}: {', '.join([*shown, *notes]) or 'no values'}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 STATISTICS, ANOMALIES, SCHEMA = "FeatureStats.pb", "SchemaDiff.pb", "schema.pbtxt"
+LABEL_SHARES = "label_shares.json"
 TEXT = "anomalies.txt"
 _SUFFIXES = (".pb", ".pbtxt", ".json")
 _STATISTICS_ALONE = (".pb", ".pbtxt", "FeatureStats.json")
@@ -70,9 +73,14 @@ def load_statistics(path: str) -> statistics_pb2.DatasetFeatureStatisticsList:
     return found
 
 
-def write_statistics(destination: Destination, statistics: Any, schema: Any) -> None:
-    """Writes a directory of statistics, with the schema that belongs to them."""
+def write_statistics(
+    destination: Destination, statistics: Any, schema: Any, label_shares: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a directory of statistics, with the schema that belongs to them and the shares of labels that were asked for."""
     with destination.stage() as directory:
+        if label_shares:
+            text = json.dumps(label_shares, indent=1, ensure_ascii=False)
+            (directory / LABEL_SHARES).write_text(text + "\n", encoding="utf-8")
         (directory / SCHEMA).write_text(text_format.MessageToString(schema, as_utf8=True), encoding="utf-8")
         _write(directory, STATISTICS, statistics)
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from cluster.cli.data_flags import add_data_flags, open_data
-from cluster.cli.pass_flags import add_pass_flags
+from cluster.cli.pass_flags import add_pass_flags, add_statistics_flags
 
 DESCRIPTION = (
     "Runs the analyzers of a TensorFlow Transform preprocessing_fn over all records and writes the transform graph, which "
@@ -15,6 +15,7 @@ DESCRIPTION = (
 EPILOG = """examples:
   fullpass analyze data/train/*.tfrecord.gz --module features.py --out graph
   fullpass analyze 'data/day=*' --module features.py --out graph --spans spans/     reads the days that are new
+  fullpass analyze data/train --module features.py --out graph --stats stats --label label    statistics of the same pass
   fullpass analyze data/train --module features.py --out graph --runner flink --runner-option=--flink_master=host:8081
 """
 
@@ -37,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "only spans that are new or changed",
     )
     parser.add_argument(
+        "--stats",
+        metavar="DIR",
+        help="take statistics of all columns in the first pass, of the same records, and write them to DIR, as `fullpass stats` does",
+    )
+    add_statistics_flags(parser)
+    parser.add_argument(
         "--custom-config", metavar="JSON", help="object that preprocessing_fn(inputs, custom_config) gets, as in TFX"
     )
     add_data_flags(parser)
@@ -50,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     from cluster.steps import analyze
     from engine.machine.quiet import import_tensorflow
+    from transforms.profiling.table import shares_lines
 
     import_tensorflow("tensorflow_transform")
     config = analyze.AnalyzeConfig(
@@ -58,6 +66,10 @@ def run(args: argparse.Namespace) -> int:
         runner_options=args.runner_option,
         custom_config=_custom_config(args.custom_config) or {},
         spans=args.spans,
+        stats=args.stats,
+        slices=tuple(tuple(part.split(",")) for part in args.slice),
+        weight=args.weight,
+        labels=args.label,
         batch_rows=args.batch_rows,
         memory=args.memory,
     )
@@ -71,6 +83,10 @@ def run(args: argparse.Namespace) -> int:
     )
     if report.records_read is not None:
         print(f"{report.records_read:,} records were read, the others' part was in {args.spans}")
+    if report.stats is not None:
+        print(f"statistics of the same records: {report.stats}")
+    for line in shares_lines(report.label_shares):
+        print(line)
     if report.fallback:
         print(f"TensorFlow Transform's own implementation ran: {report.fallback}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cluster.cli.data_flags import add_data_flags, open_data
-from cluster.cli.pass_flags import add_pass_flags
+from cluster.cli.pass_flags import add_pass_flags, add_statistics_flags
 
 DESCRIPTION = (
     "Takes statistics of every feature in one pass: counts, missing values, moments, quantiles, histograms, most frequent values, of "
@@ -29,17 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="directory of the statistics, local or a URI (default: written nowhere)"
     )
-    parser.add_argument(
-        "--slice",
-        action="append",
-        default=[],
-        metavar="KEY[,KEY]",
-        help="columns whose values make slices; repeatable",
-    )
+    add_statistics_flags(parser)
     parser.add_argument(
         "--feature", action="append", default=[], metavar="NAME", help="only these columns; repeatable (default: all)"
     )
-    parser.add_argument("--weight", default="", metavar="NAME", help="column that weighs the records")
     parser.add_argument(
         "--schema",
         default="",
@@ -57,13 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cluster.steps import stats
-    from transforms.profiling.table import statistics_table
+    from transforms.profiling.table import shares_lines, statistics_table
     from transforms.validation.files import as_json
 
     config = stats.StatsConfig(
         slices=tuple(tuple(part.split(",")) for part in args.slice),
         features=args.feature,
         weight=args.weight,
+        labels=args.label,
         schema=args.schema,
         runner=args.runner,
         runner_options=args.runner_option,
@@ -82,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
             f"\n{len(datasets) - 1:,} slices: "
             + ", ".join(f"{d.name} {d.num_examples:,}" for d in datasets[1 : config.show + 1])
         )
+    for line in shares_lines(report.label_shares):
+        print(line)
     where = f": {report.path}" if report.path else ""
     print(f"\n{report.records:,} records, {len(datasets[0].features):,} features, {report.seconds:.1f} s{where}")
     return 0

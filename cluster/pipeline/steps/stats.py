@@ -18,7 +18,7 @@ def directory_of(split: str) -> str:
 
 def _run(context: StepContext) -> StepResult:
     from cluster.steps import stats
-    from transforms.profiling.table import statistics_table
+    from transforms.profiling.table import shares_lines, statistics_table
 
     config = context.pipeline.stats
     assert config is not None
@@ -30,6 +30,7 @@ def _run(context: StepContext) -> StepResult:
         notes.append(
             f"{split}: {report.records:,} records, {len(datasets[0].features):,} features in {report.seconds:.1f} s"
         )
+        notes += shares_lines(report.label_shares)
         if split == "train":
             notes += statistics_table(datasets[0], show=config.show).splitlines()[1:]
     return StepResult(
