@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,67 @@ def test_states_that_nobody_can_find_again_are_not_kept(tmp_path: Path) -> None:
         analyze_spans(spans, unknown, str(tmp_path / "graph"), tmp_path / "cache", runner=reading)
         assert reading.paths == ["span-0.parquet"]
     assert not list(tmp_path.glob("cache/*.fpac"))
+
+
+def other_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+    import tensorflow_transform as tft
+
+    return {
+        "unit": tft.scale_to_0_1(inputs["x"]),
+        "id": tft.compute_and_apply_vocabulary(inputs["s"], top_k=5, vocab_filename="s"),
+    }
+
+
+_ROUNDS = 3
+# Each waits for the other before every round, so that both find an empty cache and write each span at about the same time.
+_AT_ONCE = """
+import sys
+from pathlib import Path
+from engine import Dataset
+from tests.support.eventually import eventually
+from tests.system.transforms import test_cache
+from transforms.cache import analyze_spans
+
+root, mine, other, function = Path(sys.argv[1]), sys.argv[2], sys.argv[3], getattr(test_cache, sys.argv[4])
+spans = {path.stem: Dataset.open(str(path)) for path in sorted((root / "rows").iterdir())}
+for number in range(test_cache._ROUNDS):
+    (root / f"ready-{mine}-{number}").touch()
+    eventually((root / f"ready-{other}-{number}").exists, "the other process is as far", timeout_s=240)
+    report = analyze_spans(spans, function, str(root / f"{mine}-{number}"), root / f"cache-{number}")
+    assert report.records == len(spans) * test_cache.ROWS
+"""
+
+
+def test_two_processes_share_a_cache_and_each_has_its_own_result(tmp_path: Path) -> None:
+    """Whoever writes a span last may leave out what the other added: that is read again, and never taken for the other's."""
+    spans = {f"span-{seed}": write_span_rows(tmp_path / "rows", seed) for seed in range(4)}
+    functions = {"a": "preprocessing_fn", "b": "other_fn"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([os.getcwd(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
+    }
+    log = tmp_path / "log"
+    running = []
+    with open(log, "wb") as errors:  # of both: a pipe that nobody reads would hold one up, and with it the other
+        for mine, other in (("a", "b"), ("b", "a")):
+            words = [sys.executable, "-c", _AT_ONCE, str(tmp_path), mine, other, functions[mine]]
+            running.append(subprocess.Popen(words, env=environment, stderr=errors))
+    try:
+        for each in running:
+            assert each.wait(timeout=300) == 0, log.read_text(errors="replace")[-3000:]
+    finally:
+        for each in running:
+            each.kill()
+            each.wait()
+    for mine, function in (("a", preprocessing_fn), ("b", other_fn)):
+        whole = Dataset.open(str(tmp_path / "rows"))
+        analyze(whole, function, str(tmp_path / f"{mine}-alone"))
+        expected = results(tmp_path / f"{mine}-alone")
+        for number in range(_ROUNDS):
+            assert results(tmp_path / f"{mine}-{number}") == expected
+            again = Reading()  # nothing that either left there misleads a later analysis
+            analyze_spans(spans, function, str(tmp_path / "again"), tmp_path / f"cache-{number}", runner=again)
+            assert results(tmp_path / "again") == expected
 
 
 def test_the_file_is_checked(tmp_path: Path) -> None:
