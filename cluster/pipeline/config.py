@@ -156,8 +156,8 @@ def _rooted_target(target: str, root: Callable[[str], str]) -> str:
 
 def _rooted(pipeline: Pipeline, folder: Path, work_dir: str | None) -> Pipeline:
     def root(path: str) -> str:
-        elsewhere = is_remote(path) or local_text(path) != path or path.startswith("package:")
-        return path if elsewhere else str((folder / path).resolve())
+        elsewhere = is_remote(path) or path.startswith("package:")
+        return path if elsewhere else str((folder / local_text(path)).resolve())
 
     changes: dict[str, Any] = {
         "module": root(pipeline.module),

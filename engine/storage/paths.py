@@ -82,6 +82,8 @@ def _expand_one(path: str, broken_links: bool = False) -> list[str]:
     matches = sorted(
         name for name in glob.glob(path, recursive=True) if not os.path.basename(name).startswith(("_", "."))
     )
+    # A directory here that is called `~` is no home directory.
+    matches = [f"./{name}" if name.startswith("~") else name for name in matches]
     return [file for name in matches for file in _expand_one(name, broken_links)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import urllib.parse
 from pathlib import Path
 
 from engine.core.errors import ConfigError
@@ -34,29 +35,34 @@ def is_remote(path: str) -> bool:
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """Returns a local path, also of a file: URI.
+    """Returns a local path, also of a file: URI or one that begins with `~/`.
 
     Raises:
         ConfigError: the URI names a machine.
     """
-    return Path(local_text(os.fspath(path)))
+    found = Path(local_text(os.fspath(path)))
+    # pathlib takes the ./ off ./~, and whoever made a path of its text again would write to the home directory.
+    return Path.cwd() / found if found.parts[:1] == ("~",) else found
 
 
 def local_text(path: str) -> str:
-    """Returns a local path as it was written, without `file:`, `file://` or `file://localhost`.
+    """Returns a local path as it was written, without `file:`, `file://` or `file://localhost`, and the home directory for `~`.
+
+    A file URI has its `%20` decoded, as `pathlib.Path.as_uri` and Spark write them; a path has them as they are. `~` is a
+    home directory where it stands alone or before a slash: no shell replaces that in a file of settings or in `--out=~/x`.
 
     Raises:
         ConfigError: the URI names another machine, or a path that does not begin with /.
     """
     scheme = _FILE.match(path)
     if scheme is None:
-        return path
+        return os.path.expanduser(path) if path == "~" or path.startswith("~/") else path
     rest = path[scheme.end() :]
     if (scheme[1] or "localhost").lower() != "localhost" or not rest.startswith("/"):
         raise ConfigError(
             f"{path!r}: a file URI is file:///DIRECTORY/NAME, of this machine; give that, or a path without file:"
         )
-    return rest
+    return os.fsdecode(urllib.parse.unquote_to_bytes(os.fsencode(rest))) if "%" in rest else rest
 
 
 def require_local(what: str, path: str | os.PathLike[str]) -> Path:

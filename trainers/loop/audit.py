@@ -8,11 +8,11 @@ were not committed; the later file is the one that counts, since the model resto
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 
 from engine.storage.atomic import atomic_file
+from engine.storage.uris import local_path
 
 __all__ = ["AuditLog", "read_audit"]
 
@@ -21,7 +21,7 @@ class AuditLog:
     """Writes the record ids of each call of one host. The directory must be local."""
 
     def __init__(self, directory: str, host: int) -> None:
-        self._directory = Path(directory) / "audit" / f"host-{host:04d}"
+        self._directory = local_path(directory) / "audit" / f"host-{host:04d}"
         self._process = time.time_ns()
 
     def write(self, first_step: int, record_ids: np.ndarray) -> None:
@@ -34,7 +34,7 @@ class AuditLog:
 def read_audit(directory: str) -> dict[int, np.ndarray]:
     """Returns step to the record ids that made its update, int64 [global batch], hosts in order."""
     steps: dict[int, dict[str, tuple[int, np.ndarray]]] = {}
-    for host in sorted((Path(directory) / "audit").glob("host-*")):
+    for host in sorted((local_path(directory) / "audit").glob("host-*")):
         for path in sorted(host.glob("*.npy")):  # sorted by process: a later one replaces what an earlier one wrote
             process, first = (int(part) for part in path.stem.split("-"))
             for i, ids in enumerate(np.load(path)):

@@ -53,6 +53,42 @@ def test_all_forms_of_a_file_uri_are_one_directory(raw, tmp_path, form):
     assert sorted(os.listdir()) == ["out", "raw.csv"]
 
 
+def test_a_file_uri_is_decoded_and_a_path_is_as_it_is_written(raw, tmp_path):
+    """As `Path.as_uri`, Spark and browsers write it."""
+    for name in ("my out", "100%", "a%20b", "ü", "k=a%2Fb"):
+        uri = (tmp_path / name).as_uri()
+        assert ingest(raw.as_uri(), uri, num_shards=1).out == str(tmp_path / name)
+        for form in (uri, str(tmp_path / name), name):
+            assert [row["x"] for batch in Dataset.open(form).read_batches() for row in batch.to_pylist()] == [1, 2]
+    assert sorted(os.listdir()) == sorted(["my out", "100%", "a%20b", "ü", "k=a%2Fb", "raw.csv"])
+    assert local_path("file:///a%FFb") == Path(os.fsdecode(b"/a\xffb"))
+
+
+def test_the_home_directory_has_a_name_where_no_shell_replaces_it(raw, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    home.mkdir()
+    assert ingest(raw, "~/out", num_shards=1).out == str(home / "out")
+    assert Dataset.open("~/out").num_records == Dataset.open("~/out/*.parquet").num_records == 2
+    (tmp_path / "m.py").write_text("")
+    (tmp_path / "pipeline.toml").write_text(
+        '[pipeline]\nname = "a"\nlabel = "y"\nmodule = "m.py"\nwork_dir = "~/runs"\n[ingest]\nfeature_spec = "~/s.pbtxt"\n'
+        '[ingest.sources]\na = "~/raw.csv"\nb = "file:///x/a%20b.csv"\nc = "raw.csv"\n'
+    )
+    pipeline = load_pipeline(tmp_path / "pipeline.toml")
+    assert pipeline.work_dir == str(home / "runs") and pipeline.ingest.feature_spec == str(home / "s.pbtxt")
+    paths = {"a": str(home / "raw.csv"), "b": "/x/a b.csv", "c": str(tmp_path / "raw.csv")}
+    assert pipeline.ingest.sources == paths
+    assert sorted(os.listdir()) == ["home", "m.py", "pipeline.toml", "raw.csv"]
+
+
+def test_a_directory_that_is_called_as_the_home_directory_is_none(raw, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for directory in ("~", "~x"):
+        ingest(raw, f"./{directory}/out", num_shards=1)
+    assert Dataset.open("~*/out/*.parquet").num_records == 4 and local_path("~x/a") == Path("~x/a")
+
+
 @pytest.mark.parametrize("name", ["s3:/x", "file:x", "a:/b", "s3", "files:/x"])
 def test_names_with_a_colon_are_paths(name):
     assert not is_remote(f"./{name}") and local_path(f"./{name}") == Path(name)
