@@ -71,11 +71,13 @@ def files_of(source: SourceConfig) -> list[str]:
         DataError: no file.
         ConfigError: a filter that cannot be.
     """
+    from engine.dataset.named_files import levels_of, named
     from engine.formats.partition_filters import keep_files
     from engine.storage import paths as uris
 
-    files = uris.expand(source_path(source.path))
-    return keep_files(files, source.filters) if source.filters else files
+    path = source_path(source.path)
+    files = uris.expand(path)
+    return keep_files(files, source.filters, levels_of(files, named([path], files))) if source.filters else files
 
 
 def open_dataset(source: SourceConfig) -> Dataset:

@@ -50,6 +50,7 @@ class Dataset:
         self._everything = list(files.paths if everything is None else everything)
         self.format = format
         self.left_out = files.left_out
+        self._levels = files.levels
         self._given_schema = schema
         self._listed = dict(files.known)
         self._known = dict(files.known)
@@ -93,7 +94,7 @@ class Dataset:
             files = resolve(paths, check_present)
         everything = files.paths
         if filters:
-            kept = keep_files(files.paths, filters)
+            kept = keep_files(files.paths, filters, files.levels)
             there = set(kept)
             files = dataclasses.replace(files, paths=kept, known={n: e for n, e in files.known.items() if n in there})
         return Dataset(files, _one_format(files), schema, everything)
@@ -116,7 +117,7 @@ class Dataset:
         """The schema as given or inferred, with the columns that directories hold behind those of the files."""
         module = format_module(self.format)
         if self._given_schema is not None:
-            partitions = partition_fields(self._everything)
+            partitions = partition_fields(self._everything, self._levels)
             self._refuse_unknown(module, self._given_schema, {field.name for field in partitions})
             names = getattr(module, "column_names", None)
             own = set(names(self.paths[0]) if names and partitions else ())
@@ -124,8 +125,8 @@ class Dataset:
                 own.update(stored_columns(self._stored_schema, ReadOptions())[0].names)
             return mark_partitions(self._given_schema, [field for field in partitions if field.name not in own])
         inferred = module.infer_schema(self.paths, **options)
-        refuse_half_stored(self.paths, inferred.names, getattr(module, "column_names", None))
-        return with_partitions(inferred, self._everything)
+        refuse_half_stored(self.paths, inferred.names, getattr(module, "column_names", None), self._levels)
+        return with_partitions(inferred, self._everything, self._levels)
 
     @functools.cached_property
     def manifest(self) -> Manifest:
@@ -159,8 +160,14 @@ class Dataset:
         return dict(self._listed)
 
     def _scan(self, path: str) -> FileEntry:
-        self._known[path] = FileEntry.scan(path, empty=self.format)
+        found = FileEntry.scan(path, empty=self.format)
+        self._known[path] = dataclasses.replace(found, levels=self.levels_of(path))
         return self._known[path]
+
+    def levels_of(self, path: str) -> int | None:
+        """Returns how many directories of a file may say what its columns hold; see `engine.formats.split.Split`."""
+        entry = self._known.get(path)
+        return self._levels.get(path) if entry is None else entry.levels
 
     def feature_spec(self) -> dict[str, Any]:
         """Returns the TensorFlow feature spec of the schema. Imports TensorFlow.
@@ -191,7 +198,7 @@ class Dataset:
             compression = entry.compression if entry else module.file_compression(path)
             size_bytes = entry.size_bytes if entry else _paths.stat(path)[0]
             splits = module.split_file(path, compression, size_bytes, entry.blocks if entry else None, target_bytes)
-            levels = entry.levels if entry else None
+            levels = self.levels_of(path)
             found += splits if levels is None else [dataclasses.replace(split, levels=levels) for split in splits]
         return found
 

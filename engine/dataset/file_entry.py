@@ -30,7 +30,8 @@ class FileEntry:
         records: records in it.
         blocks: what can be read by itself, in order.
         checksum: of every byte of the file (`file_checksum`), or None where only headers were read.
-        levels: directories between the manifest's own and the file (see `Split`); None where it lies elsewhere. Not stored.
+        levels: directories between the manifest's own, or the one that the data set was opened by, and the file (see `Split`).
+            Not stored.
     """
 
     path: str

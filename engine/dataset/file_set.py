@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.dataset.file_entry import FileEntry
 from engine.dataset.manifest import MANIFEST_NAME, Manifest
-from engine.dataset.named_files import NamedFiles, path_key, warn_of_splits
+from engine.dataset.named_files import NamedFiles, levels_of, named, path_key, warn_of_splits
 from engine.dataset.shard_numbers import absent_shards
 from engine.formats.partitions import with_partitions
 from engine.storage import paths as _paths
@@ -39,12 +39,14 @@ class FileSet:
         known: entry by path, of those that a manifest lists.
         schema: of the manifests, where they list every file and agree.
         left_out: files of a manifest that what was given does not name.
+        levels: of files with keys above a directory that is none; see `engine.formats.partitions.partition_keys`.
     """
 
     paths: list[str]
     known: dict[str, FileEntry]
     schema: pa.Schema | None = None
     left_out: tuple[str, ...] = ()
+    levels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], check: bool = True) -> FileSet:
@@ -62,9 +64,10 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
         refuse_pipe(path)
     names = _paths.expand(given, broken_links=not check)
     _say_same_files(names)
-    files = set(names)
-    wanted = [NamedFiles(path, _uris.local_text(path) in files) for path in given]
-    manifests = [Manifest.load(path, contained=True) for path in _beside(names, wanted)]
+    wanted = named(given, names)
+    levels = levels_of(names, wanted)
+    manifest_paths = _beside(names, wanted)
+    manifests = [Manifest.load(path, contained=True) for path in manifest_paths]
     known: dict[str, FileEntry] = {}
     left_out: list[str] = []
     spelled = {path_key(name): name for name in names}
@@ -94,15 +97,25 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
     schemas = [manifest.schema for manifest in manifests]
     whole = len(known) == len(names) and all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)
     schema = schemas[0] if whole and schemas else None
-    if schema is not None and len(schemas) > 1:
-        # One manifest says all columns itself; those of several directories do not know the directories' names.
-        schema = with_partitions(schema, names)
+    if schema is not None and _in_keys(manifest_paths, wanted):
+        # A manifest says all columns of its own directory; those below the one that was given do not know their directories' names.
+        schema = with_partitions(schema, names, levels)
+    if len(manifests) > 1:  # what each is called is then a key as others are: its files must say the same
+        known = {name: dataclasses.replace(entry, levels=levels.get(name)) for name, entry in known.items()}
     return FileSet(
         paths=names,
         known=known,
         schema=schema,
         left_out=tuple(left_out),
+        levels=levels,
     )
+
+
+def _in_keys(manifest_paths: list[str], wanted: list[NamedFiles]) -> bool:
+    """Whether a manifest lies below what was given, or others beside it: then directories are told apart by their names."""
+    above = [one.root.rstrip("/") + "/" for one in wanted if one.root]
+    directories = [path_key(_paths.parent(path)) for path in manifest_paths]
+    return len(directories) > 1 or any(key.startswith(root) for key in directories for root in above)
 
 
 def _say_same_files(names: list[str]) -> None:

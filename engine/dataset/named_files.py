@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Iterable, Sequence
 
+from engine.formats.partitions import levels_to
 from engine.storage import uris as _uris
 from engine.storage.glob_patterns import glob_regex
 
-__all__ = ["NamedFiles", "path_key", "warn_of_splits"]
+__all__ = ["NamedFiles", "levels_of", "named", "path_key", "warn_of_splits"]
 
 _LOG = logging.getLogger("fullpass.engine")
 _SPLIT = re.compile(
@@ -47,6 +49,33 @@ class NamedFiles:
             return key.startswith(self.root.rstrip("/") + "/")
         parts = key.split("/")
         return any(self._pattern.fullmatch("/".join(parts[:end])) for end in range(1, len(parts) + 1))
+
+
+def named(given: Iterable[str], names: Iterable[str]) -> list[NamedFiles]:
+    """Returns what the user gave, of which these files were found."""
+    files = set(names)
+    return [NamedFiles(path, _uris.local_text(path) in files) for path in given]
+
+
+def levels_of(names: Sequence[str], wanted: Sequence[NamedFiles]) -> dict[str, int]:
+    """Returns, of files with keys above a directory that is none, how many directories lie below what the user gave.
+
+    Args:
+        names: files, as they are opened.
+        wanted: what the user gave: directories and globs, or files, whose root is the directory that all of those lie in.
+    """
+    roots = {one.root for one in wanted if one.root}
+    files = [one.key for one in wanted if one.is_file]
+    if len(files) > 1 and any("=" in key for key in files):
+        roots.add("/".join(os.path.commonprefix([key.split("/")[:-1] for key in files])))
+    found = {}
+    for name in names:
+        if name.count("=") and name.count("/") > 1:
+            key = path_key(name)
+            levels = max((levels_to(key, root) or 0 for root in roots), default=0)
+            if levels:
+                found[name] = levels
+    return found
 
 
 def path_key(path: str) -> str:

@@ -94,7 +94,8 @@ def verify(dataset: Dataset) -> VerifyReport:
     with Progress("verify", len(dataset.paths), "files") as progress:
         for path in dataset.paths:
             entry = listed.get(path)
-            whole, found = _verify_file(path, entry, schema, dataset.format)
+            levels = entry.levels if entry else dataset.levels_of(path)
+            whole, found = _verify_file(path, entry, levels, schema, dataset.format)
             records += whole
             damages += found
             if not found and (entry is None or entry.checksum is None):
@@ -119,7 +120,9 @@ def _unchecked(path: str, empty: str) -> list[str]:
     return [f"{path}: {said}"] if said else []
 
 
-def _verify_file(path: str, entry: FileEntry | None, schema: Any, empty: str) -> tuple[int, list[Damage]]:
+def _verify_file(
+    path: str, entry: FileEntry | None, levels: int | None, schema: Any, empty: str
+) -> tuple[int, list[Damage]]:
     if not _paths.exists(path):
         records = f" with {entry.records} records" if entry else ""
         broken = broken_link(path)
@@ -137,7 +140,7 @@ def _verify_file(path: str, entry: FileEntry | None, schema: Any, empty: str) ->
     rows = 0
     contradictions: list[DataError] = []
     try:
-        keys = partition_keys(path, entry.levels if entry else None)
+        keys = partition_keys(path, levels)
         split = _whole_file(path, empty)
         if schema is None:
             schema = format_module(split.format).infer_schema([path])

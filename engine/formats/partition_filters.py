@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
-from engine.formats.partitions import partition_fields, partition_keys
+from engine.formats.partitions import NO_LEVELS, all_keys, partition_fields
 
 __all__ = ["Filter", "keep_files", "parse_filter"]
 
@@ -46,23 +46,24 @@ def parse_filter(text: str) -> tuple[str, str, Any]:
     return found[1], sign, words if sign.endswith("in") else found[3]
 
 
-def keep_files(paths: Sequence[str], filters: Sequence[Filter]) -> list[str]:
+def keep_files(paths: Sequence[str], filters: Sequence[Filter], levels: Mapping[str, int] = NO_LEVELS) -> list[str]:
     """Returns the files whose directories pass every filter; the others are never opened.
 
     Args:
         paths: files.
         filters: (key, operator, value) as pyarrow takes them, or a text for `parse_filter`; operators are =, ==, !=, <, <=, >, >=,
             in, not in. A missing value passes none.
+        levels: of files, see `engine.formats.partitions.partition_keys`.
 
     Raises:
         ConfigError: a key that no directory holds, an unknown operator, or a value of another type than the key's.
         DataError: no file passes.
     """
-    fields = {field.name: field for field in partition_fields(paths)}
+    fields = {field.name: field for field in partition_fields(paths, levels)}
     conditions = [_checked(each, fields) for each in filters]
     kept = []
     for path in paths:
-        keys = partition_keys(path)
+        keys = all_keys(path, levels.get(path))
         if all(_passes(keys.get(name), fields[name].type, sign, wanted) for name, sign, wanted in conditions):
             kept.append(path)
     if not kept:

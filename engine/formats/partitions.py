@@ -1,8 +1,9 @@
 """Columns that the names of directories hold: `year=2024/month=1/part-0.parquet`, as Spark, Hive, Ray and pyarrow write them.
 
-The keys of a file are those of the unbroken run of `key=value` directories that it lies in. A column that the files
-themselves have is read from them (see `stored_keys`); the other keys are columns marked with field metadata
-`fullpass.partition`, so that splits, manifests and workers know them without a look at other files.
+The keys of a file are those of the unbroken run of `key=value` directories that it lies in, and those of all directories
+below the one that the data set was opened by, as Hive's `year=2024/HIVE_UNION_SUBDIR_1/` has them (`levels` of a file). A
+column that the files themselves have is read from them (see `stored_keys`); the other keys are columns marked with field
+metadata `fullpass.partition`, so that splits, manifests and workers know them without a look at other files.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from engine.formats.options import ReadOptions
 from engine.schema.metadata_keys import PARTITION
 
 __all__ = [
+    "NO_LEVELS",
     "NO_VALUE",
     "add_partitions",
+    "all_keys",
+    "levels_to",
     "mark_partitions",
     "partition_fields",
     "partition_keys",
@@ -28,16 +32,21 @@ __all__ = [
 ]
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark and pyarrow name the directory of missing values
+NO_LEVELS: Mapping[str, int] = {}
 _MOST_KNOWN = 64
 _KNOWN: dict[int, tuple[pa.Schema, frozenset[str]]] = {}  # by id: to hash a schema takes longer than to look through it
 
 
-def partition_fields(paths: Sequence[str]) -> list[pa.Field]:
+def partition_fields(paths: Sequence[str], levels: Mapping[str, int] = NO_LEVELS) -> list[pa.Field]:
     """Returns a marked field for each key in the directories of the files: int32 where all values fit it, else string.
 
     A key that some files lack, or whose value is missing in some, is nullable.
+
+    Args:
+        paths: files.
+        levels: of those that lie below a directory which is no key; see `partition_keys`.
     """
-    keys = [partition_keys(path) for path in paths]
+    keys = [all_keys(path, levels.get(path)) for path in paths]
     fields = []
     for name in dict.fromkeys(name for found in keys for name in found):
         values = [found.get(name) for found in keys]
@@ -47,10 +56,11 @@ def partition_fields(paths: Sequence[str]) -> list[pa.Field]:
     return fields
 
 
-def with_partitions(schema: pa.Schema, paths: Sequence[str]) -> pa.Schema:
+def with_partitions(schema: pa.Schema, paths: Sequence[str], levels: Mapping[str, int] = NO_LEVELS) -> pa.Schema:
     """Returns the schema of files with the columns that their directories hold behind those of their own."""
     own = set(schema.names)
-    return pa.schema([*schema, *(f for f in partition_fields(paths) if f.name not in own)], metadata=schema.metadata)
+    added = [field for field in partition_fields(paths, levels) if field.name not in own]
+    return pa.schema([*schema, *added], metadata=schema.metadata)
 
 
 def mark_partitions(schema: pa.Schema, fields: Sequence[pa.Field]) -> pa.Schema:
@@ -84,8 +94,17 @@ def stored_columns(schema: pa.Schema, options: ReadOptions) -> tuple[pa.Schema, 
     return own, tuple(name for name in options.columns if name not in marked)
 
 
-def add_partitions(batch: pa.RecordBatch, schema: pa.Schema, options: ReadOptions, path: str) -> pa.RecordBatch:
+def add_partitions(
+    batch: pa.RecordBatch, schema: pa.Schema, options: ReadOptions, path: str, levels: int | None = None
+) -> pa.RecordBatch:
     """Returns a batch of `stored_columns` with the marked columns, in the order asked for.
+
+    Args:
+        batch: rows of the file.
+        schema: of the data set.
+        options: which columns are read, and how.
+        path: of the file.
+        levels: of the file; see `partition_keys`.
 
     Raises:
         DataError: the file's directories do not hold the key, or a value that does not fit the column's type.
@@ -95,7 +114,7 @@ def add_partitions(batch: pa.RecordBatch, schema: pa.Schema, options: ReadOption
     wanted = list(schema) if options.columns is None else [schema.field(name) for name in options.columns]
     if not any(_is_marked(field) for field in wanted):
         return batch
-    keys = partition_keys(path)
+    keys = all_keys(path, levels)
     arrays, fields = [], []
     for field in wanted:
         if not _is_marked(field):
@@ -139,7 +158,8 @@ def partition_keys(path: str, levels: int | None = None) -> dict[str, str | None
 
     Args:
         path: of the file.
-        levels: how many of its directories to look at, from the innermost; None for all.
+        levels: how many of its directories to look at, from the innermost, be they keys or not; None for those up to the first
+            that is no key.
 
     Raises:
         DataError: a key that two of them give different values, or one that is no text.
@@ -148,7 +168,9 @@ def partition_keys(path: str, levels: int | None = None) -> dict[str, str | None
     for part in path.split("/")[-2::-1][:levels]:
         name, equals, value = part.partition("=")
         if not (name and equals):
-            break
+            if levels is None:
+                break
+            continue
         found.append((_text(name, path), None if value == NO_VALUE else _text(value, path)))
     keys = dict(reversed(found))
     if len(keys) < len(found):
@@ -156,6 +178,26 @@ def partition_keys(path: str, levels: int | None = None) -> dict[str, str | None
         if twice is not None:
             raise DataError(f"lies in two directories {twice}=VALUE that say different values", path=path)
     return keys
+
+
+def all_keys(path: str, levels: int | None) -> dict[str, str | None]:
+    """Returns the keys and values of the directories next to a file and, where `levels` says how many, of those above them."""
+    keys = partition_keys(path)
+    return {**keys, **partition_keys(path, levels)} if levels else keys
+
+
+def levels_to(path: str, root: str) -> int | None:
+    """Returns how many directories lie between a root and a file in it, if keys are among them that its unbroken run does not have.
+
+    Args:
+        path: of a file.
+        root: the directory that the data were opened by; both in one spelling.
+    """
+    if not path.startswith(root.rstrip("/") + "/"):
+        return None
+    parts = path[len(root.rstrip("/")) + 1 :].split("/")[-2::-1]
+    keys = [part.find("=") > 0 for part in parts]
+    return len(parts) if keys != sorted(keys, reverse=True) else None
 
 
 def _text(part: str, path: str) -> str:

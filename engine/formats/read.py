@@ -55,7 +55,7 @@ def read_split(
             row = None if first is None or damage.records > before else first + rows
             refuse_contradicted(batch, keys, split.path, row)
         rows += batch.num_rows
-        yield add_partitions(batch, schema, chosen, split.path)
+        yield add_partitions(batch, schema, chosen, split.path, split.levels)
     skipped = damage.records - before
     if split.records is not None and rows + skipped != split.records:
         raise DataError(

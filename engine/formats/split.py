@@ -22,8 +22,8 @@ class Split:
         records: number of records where it is known, and then held to; else None.
         compression: "gzip" or "zlib" for a compressed TFRecord file, else None (Parquet compresses inside).
         first_record: index within the file of the split's first record, where it is known.
-        levels: directories below the one whose manifest lists the file: their names alone must say of a column what the file
-            does; None where no manifest lists it, for all of them.
+        levels: directories below the one whose manifest lists the file, or that the data set was opened by: their names alone
+            must say of a column what the file does. None for the unbroken run of `key=value` next to the file.
     """
 
     path: str

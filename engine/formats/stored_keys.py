@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.core.errors import DataError
-from engine.formats.partitions import NO_VALUE, partition_keys
+from engine.formats.partitions import NO_LEVELS, NO_VALUE, all_keys
 from engine.schema.lists import is_list, valid_rows, value_lengths
 
 __all__ = ["refuse_contradicted", "refuse_half_stored"]
@@ -25,7 +25,10 @@ _UNITS_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def refuse_half_stored(
-    paths: Sequence[str], names: Sequence[str], column_names: Callable[[str], Sequence[str]] | None
+    paths: Sequence[str],
+    names: Sequence[str],
+    column_names: Callable[[str], Sequence[str]] | None,
+    levels: Mapping[str, int] = NO_LEVELS,
 ) -> None:
     """Checks that a column is either in the files or in the names of their directories: in the other it would be missing.
 
@@ -33,13 +36,14 @@ def refuse_half_stored(
         paths: files.
         names: columns that some file has.
         column_names: of a file; None where files do not say them.
+        levels: of files, see `engine.formats.partitions.partition_keys`.
 
     Raises:
         DataError: a file without the column that its directory names and that others hold.
     """
     stored = set(names)
     for path in paths if column_names is not None else ():
-        shared = stored.intersection(partition_keys(path))
+        shared = stored.intersection(all_keys(path, levels.get(path)))
         lacking = sorted(shared.difference(column_names(path))) if shared and column_names is not None else []
         if lacking:
             raise DataError(

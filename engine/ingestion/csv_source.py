@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, column_not_found, listed
 from engine.dataset.sharding.source import Source, SourcePart
-from engine.dataset.sharding.spool import Spool
 from engine.formats.csv.cells import Cells, read_columns
 from engine.formats.csv.column import Column
 from engine.formats.csv.options import CsvOptions
@@ -19,14 +18,15 @@ from engine.formats.csv.reader import csv_columns, parse_csv
 from engine.formats.csv.text_stream import default_delimiter
 from engine.formats.options import ReadOptions
 from engine.formats.partitions import (
+    NO_LEVELS,
     add_partitions,
     mark_partitions,
     partition_fields,
     partition_keys,
     stored_columns,
-    with_partitions,
     without_marks,
 )
+from engine.formats.spool import Spool
 from engine.formats.stored_keys import refuse_contradicted
 from engine.schema.conform import conform
 
@@ -48,6 +48,7 @@ def open_csv(
     schema: pa.Schema | None = None,
     spool_directory: str | None = None,
     everything: Sequence[str] | None = None,
+    levels: Mapping[str, int] = NO_LEVELS,
 ) -> Source:
     """Returns the source of CSV files that have the same columns, in any order.
 
@@ -61,12 +62,13 @@ def open_csv(
         schema: what batches are made to fit; None takes the types that were found.
         spool_directory: where what was parsed is kept meanwhile, if it is much; None takes that of temporary files.
         everything: these files and those that filters left out: the columns of directories have the types that all need.
+        levels: of files with keys above a directory that is none; see `engine.formats.partitions.partition_keys`.
 
     Raises:
         DataError: files whose columns differ, a damaged file, or a value that is not of its column's declared type.
         ConfigError: a declared column that the files do not have.
     """
-    return _CsvFiles(paths, options, spool_directory).source(schema, everything or paths)
+    return _CsvFiles(paths, options, spool_directory, levels).source(schema, everything or paths)
 
 
 def _names_of(paths: Sequence[str], options: CsvOptions) -> dict[str, list[str]]:
@@ -79,8 +81,10 @@ def _names_of(paths: Sequence[str], options: CsvOptions) -> dict[str, list[str]]
 
 
 class _CsvFiles:
-    def __init__(self, paths: Sequence[str], options: CsvOptions, spool_directory: str | None) -> None:
-        self._paths, self._options = list(paths), options
+    def __init__(
+        self, paths: Sequence[str], options: CsvOptions, spool_directory: str | None, levels: Mapping[str, int]
+    ) -> None:
+        self._paths, self._options, self._levels = list(paths), options, levels
         names_of = _names_of(self._paths, options)
         self._empty = [path for path in self._paths if path not in names_of]
         self._names = next(iter(names_of.values()))
@@ -98,8 +102,9 @@ class _CsvFiles:
         """Returns the source of all files."""
         # Columns that the names of directories hold (`year=2024/`) come behind those of the files, as with other formats.
         own = schema or pa.schema(self._fields)
-        partitions = [field for field in partition_fields(everything) if field.name not in set(self._names)]
-        self._located = mark_partitions(own, partitions) if schema is not None else with_partitions(own, everything)
+        found = partition_fields(everything, self._levels)
+        partitions = [field for field in found if field.name not in set(self._names)]
+        self._located = pa.schema([*own, *partitions]) if schema is None else mark_partitions(own, partitions)
         wanted = without_marks(self._located)
         parts: list[SourcePart] = []
         for path, kept in self._kept.items():
@@ -124,16 +129,18 @@ class _CsvFiles:
 
         declared, markers = [column.declared for column in columns], self._options.markers
 
-        def cells(batch: pa.RecordBatch) -> list[Cells]:
+        def cells(batch: pa.RecordBatch) -> tuple[list[Cells], int | None]:
             batch = batch if in_order else batch.select(order)
-            return read_columns(batch, declared, markers, [not column.settled for column in columns])
+            found = read_columns(batch, declared, markers, [not column.settled for column in columns])
+            # Kept by the threads that parse: one thread that wrote all of it would be what the others wait for.
+            parsed = pa.RecordBatch.from_arrays([each.array for each in found], names=self._names)
+            return found, self._spool.add(parsed) if parsed.num_rows else None
 
         for piece in parse_csv(path, self._options, cells):
-            for column, found in zip(columns, piece.result):
-                column.add(found, path, piece.first_record)
-            batch = pa.RecordBatch.from_arrays([found.array for found in piece.result], names=self._names)
-            as_written = tuple(found.as_written for found in piece.result)
-            kept.append(_Kept(self._spool.add(batch) if piece.rows else None, piece.rows, as_written))
+            found, number = piece.result
+            for column, each in zip(columns, found):
+                column.add(each, path, piece.first_record)
+            kept.append(_Kept(number, piece.rows, tuple(each.as_written for each in found)))
         return [piece for piece in kept if piece.rows]
 
     def _order(self, path: str, names: list[str]) -> list[int]:
@@ -204,8 +211,9 @@ class _CsvFiles:
         options = ReadOptions()
         own, _ = stored_columns(self._located, options)
         batch = conform(batch, own, path, first_record)
-        refuse_contradicted(batch, partition_keys(path), path, first_record)
-        batch = add_partitions(batch, self._located, options, path)
+        levels = self._levels.get(path)
+        refuse_contradicted(batch, partition_keys(path, levels), path, first_record)
+        batch = add_partitions(batch, self._located, options, path, levels)
         return conform(batch, schema, path, first_record)
 
     def _wrong_delimiter(self) -> list[str]:

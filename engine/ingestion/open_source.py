@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from engine.dataset.dataset import Dataset
+from engine.dataset.named_files import levels_of, named
 from engine.dataset.sharding.dataset_source import dataset_source
 from engine.dataset.sharding.source import Source, SourcePart
 from engine.formats.beginnings import holds_nothing, unpacked_head
@@ -65,7 +66,9 @@ def open_source(
         raise ConfigError(f"input_format is {input_format!r}; it takes {', '.join(map(repr, INPUT_FORMATS))}")
     given = paths if isinstance(paths, str | os.PathLike) else list(paths)
     everything = _names(given, input_format, spool_directory)
-    names = keep_files(everything, filters) if filters else everything
+    chosen = [os.fspath(path) for path in ([given] if isinstance(given, str | os.PathLike) else given)]
+    levels = levels_of(everything, named(chosen, everything))
+    names = keep_files(everything, filters, levels) if filters else everything
     told = {name: kind for name in names if (kind := _kind(name, input_format)) is not None}
     kinds = list(told.values()) or [True]
     if len(set(kinds)) > 1:
@@ -86,7 +89,7 @@ def open_source(
     schema = as_feature_spec(feature_spec)
     if schema is not None and not isinstance(schema, pa.Schema):
         schema = schema_from_feature_spec(schema)
-    return open_csv(names, csv_options or CsvOptions(), schema, spool_directory, everything)
+    return open_csv(names, csv_options or CsvOptions(), schema, spool_directory, everything, levels)
 
 
 def _check_kind(dataset: Dataset, name: str, csv_options: CsvOptions | None, input_format: str | None) -> None:

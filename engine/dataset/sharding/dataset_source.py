@@ -73,4 +73,8 @@ def _run_split(entry: FileEntry, run: list[Block], first_record: int) -> Split:
 
 def _part(entry: FileEntry, split: Split, schema: pa.Schema, batch_rows: int) -> SourcePart:
     assert split.records is not None
-    return SourcePart(path=entry.path, records=split.records, read=lambda: read_split(split, schema, batch_rows))
+
+    def read(threads: int = 1) -> Iterator[pa.RecordBatch]:
+        return read_split(split, schema, batch_rows, threads=threads)
+
+    return SourcePart(path=entry.path, records=split.records, read=read, read_by=read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
@@ -11,7 +11,8 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.core.progress import Progress
 from engine.dataset.sharding.source import Source, SourcePart
-from engine.dataset.sharding.spool import Spool
+from engine.formats.spool import Spool
+from engine.machine.ahead import map_in_order
 
 __all__ = ["read_once"]
 
@@ -26,41 +27,49 @@ def read_once(source: Source, directory: str | None, piece_rows: int, threads: i
         source: the records.
         directory: where those are kept that are too many for memory; None takes that of temporary files.
         piece_rows: records of a piece, at most.
-        threads: that read, each a part of the source.
+        threads: that read, each a part of the source; where there are fewer parts, several read one and keep what was read of it.
 
     Raises:
         DataError: damaged input, or another number of records than there were.
     """
     spool, full, stopping, lock = Spool(directory), threading.Event(), threading.Event(), threading.Lock()
+    whole = SourcePart(path=source.paths[0] if source.paths else "", records=source.num_records, read=source.batches)
+    parts = source.parts or (whole,)
+    threads_of_a_part = max(1, threads // len(parts))
     with Progress("read", source.num_records, "records") as progress:
 
-        def keep(path: str, records: int, batches: Callable[[], Iterator[pa.RecordBatch]]) -> list[SourcePart]:
+        def add(piece: pa.RecordBatch) -> tuple[int | None, int]:
+            return None if full.is_set() or stopping.is_set() else spool.add(piece), piece.num_rows
+
+        def keep(part: SourcePart) -> list[SourcePart]:
             kept: list[SourcePart] = []
-            for batch in batches():
-                for start in range(0, batch.num_rows, piece_rows):
-                    piece = batch.slice(start, piece_rows)
-                    number = None if full.is_set() or stopping.is_set() else spool.add(piece)
-                    if number is None:
-                        full.set()
-                        return kept
-                    kept.append(_part(spool, number, path, piece.num_rows))
+            pieces = (
+                batch.slice(start, piece_rows)
+                for batch in part.batches(threads_of_a_part)
+                for start in range(0, batch.num_rows, piece_rows)
+            )
+            # To keep a piece takes as long as to read it: other threads do that where there are more of them than parts.
+            added = map(add, pieces) if threads_of_a_part == 1 else map_in_order(add, pieces, threads_of_a_part)
+            for number, records in added:
+                if number is None:
+                    full.set()
+                    return kept
+                kept.append(_part(spool, number, part.path, records))
                 with lock:
-                    progress.advance(batch.num_rows)
+                    progress.advance(records)
             found = sum(each.records for each in kept)
-            if found != records:  # shards are cut by the former count: what is beyond would be in none
+            if found != part.records:  # shards are cut by the former count: what is beyond would be in none
                 raise DataError(
-                    f"gave {found} records in this pass and {records} before; it changed in between", path=path
+                    f"gave {found} records in this pass and {part.records} before; it changed in between",
+                    path=part.path,
                 )
             return kept
 
-        whole = SourcePart(
-            path=source.paths[0] if source.paths else "", records=source.num_records, read=source.batches
-        )
         futures: list[Future[list[SourcePart]]] = []
         with ThreadPoolExecutor(threads, "fullpass-read") as pool:
             try:
-                for part in source.parts or [whole]:
-                    futures.append(pool.submit(keep, part.path, part.records, part.read))
+                for part in parts:
+                    futures.append(pool.submit(keep, part))
                 kept = [future.result() for future in futures]
             except BaseException:
                 stopping.set()
@@ -69,14 +78,14 @@ def read_once(source: Source, directory: str | None, piece_rows: int, threads: i
                 raise
     if full.is_set():
         return None
-    parts = [part for parts in kept for part in parts]
+    pieces = [piece for part in kept for piece in part]
 
     def read(batch_rows: int) -> Iterator[pa.RecordBatch]:
-        for part in parts:
-            yield from part.read()
+        for piece in pieces:
+            yield from piece.read()
 
-    records = sum(part.records for part in parts)
-    again = Source(source.schema, records, source.paths, read, source.notes, parts, source.aliases)
+    records = sum(piece.records for piece in pieces)
+    again = Source(source.schema, records, source.paths, read, source.notes, pieces, source.aliases)
     again.given_parts = source.given_parts
     return again
 

@@ -20,11 +20,17 @@ class SourcePart:
         path: the file.
         records: how many.
         read: yields them in order, as often as it is called, from any thread.
+        read_by: the same by a number of threads, where they are of use.
     """
 
     path: str
     records: int
     read: Callable[[], Iterator[pa.RecordBatch]]
+    read_by: Callable[[int], Iterator[pa.RecordBatch]] | None = None
+
+    def batches(self, threads: int) -> Iterator[pa.RecordBatch]:
+        """Yields the records in order, read by up to so many threads."""
+        return self.read() if self.read_by is None or threads == 1 else self.read_by(threads)
 
 
 class Source:

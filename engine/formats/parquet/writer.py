@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from typing import Any
 
 import pyarrow as pa
@@ -35,8 +36,11 @@ class Writer:
         if compression not in COMPRESSIONS:
             raise ConfigError(f"compression is {compression!r}; Parquet takes {', '.join(map(repr, COMPRESSIONS))}")
         schema = _writable(without_marks(schema))
+        self._sink = _sink_of(file)
         try:
-            self._writer = pq.ParquetWriter(file, schema, compression=compression or "none", write_page_checksum=True)
+            self._writer = pq.ParquetWriter(
+                self._sink, schema, compression=compression or "none", write_page_checksum=True
+            )
         except pa.ArrowNotImplementedError as error:
             raise _not_written(schema, error) from error
         self._schema, self._group_rows, self._group_bytes = schema, row_group_rows, row_group_bytes
@@ -85,6 +89,8 @@ class Writer:
             self._write(pa.Table.from_batches(self._pending, self._schema), self._rows_of_a_group())
             self._pending, self._pending_rows = [], 0
         self._writer.close()
+        if isinstance(self._sink, pa.OSFile):
+            self._sink.close()
         return ()
 
     def abandon(self) -> None:
@@ -93,6 +99,16 @@ class Writer:
         with contextlib.suppress(Exception):
             self._writer.close()
         self._writer.is_open = False
+        if isinstance(self._sink, pa.OSFile):
+            with contextlib.suppress(Exception):
+                self._sink.close()
+
+
+def _sink_of(file: Any) -> Any:
+    """Arrow's own file in the place of a local one that nothing was written to yet: every page would be copied for Python's, and
+    under the interpreter's lock, which is what many threads that write shards wait for."""
+    local = isinstance(file, io.BufferedWriter) and isinstance(file.name, str | os.PathLike)
+    return pa.OSFile(os.fspath(file.name), "w") if local else file
 
 
 def _not_written(schema: pa.Schema, error: Exception) -> ConfigError:

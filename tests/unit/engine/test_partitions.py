@@ -351,6 +351,75 @@ def test_keys_below_a_manifest_are_still_held_to_the_files(tmp_path):
     assert "its directory says k=2" in damage.message
 
 
+GAPS = ["y=2024/sub/a", "y=2025/sub/a", "y=2025/k=1/x/b/c"]
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "tfrecord"])
+@pytest.mark.parametrize("names", [GAPS[:1], GAPS[:2], GAPS], ids=len)
+def test_keys_above_a_directory_that_is_none_are_columns(tmp_path, format, names):
+    """As Hive lays the results of a UNION ALL: `year=2024/HIVE_UNION_SUBDIR_1/`."""
+    data, out = tmp_path / "e=3" / "data", tmp_path / "out"
+    for number, name in enumerate(names):
+        (data / name).parent.mkdir(parents=True)
+        rows = pa.table({"x": [number]})
+        pq.write_table(rows, f"{data / name}.parquet")
+        if format == "csv":
+            pyarrow.csv.write_csv(rows, f"{data / name}.csv")
+        elif format == "tfrecord":
+            write_batches(rows.to_batches(), rows.schema, f"{data / name}.tfrecord", "tfrecord")
+    theirs = pyarrow.dataset.dataset(
+        sorted(map(str, data.rglob("*.parquet"))), partitioning="hive", partition_base_dir=str(data)
+    ).to_table()
+    expected = theirs.sort_by("x").to_pylist()
+    if format != "parquet":
+        for path in data.rglob("*.parquet"):
+            path.unlink()
+    ingest(str(data), out, num_shards=1)
+    assert table(Dataset.open(out)).to_pylist() == expected
+    forms = [str(data), f"{data}/**/*.{format}"]
+    if len(names) > 1:  # of one file alone nobody knows where the data set begins
+        forms.append(sorted(str(path) for path in data.rglob("*.*")))
+        kept = [row for row in expected if row["y"] == 2025]
+        ingest(str(data), out, num_shards=1, filters=["y=2025"])
+        assert table(Dataset.open(out)).to_pylist() == kept
+    for form in forms if format != "csv" else ():
+        dataset = Dataset.open(form)
+        assert table(dataset).to_pylist() == expected
+        for splits in (dataset.splits(1), [dataset.manifest.block_split(block) for block in range(len(names))]):
+            rows = [row for one in splits for b in read_split(one, dataset.schema) for row in b.to_pylist()]
+            assert sorted(rows, key=lambda row: row["x"]) == expected
+        assert dataset.verify().ok
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_a_value_that_is_not_that_of_a_key_above_a_directory_is_refused(tmp_path, format):
+    (tmp_path / "data/y=2024/sub").mkdir(parents=True)
+    path = tmp_path / f"data/y=2024/sub/a.{format}"
+    rows = pa.table({"y": [2024, 2025], "x": [1, 2]})
+    pq.write_table(rows, path) if format == "parquet" else pyarrow.csv.write_csv(rows, path)
+    with pytest.raises(DataError, match="column 'y' is 2025 in the file, and its directory says y=2024") as caught:
+        ingest(tmp_path / "data", tmp_path / "out")
+    assert caught.value.path == str(path)
+    if format == "parquet":
+        assert "its directory says y=2024" in Dataset.open(tmp_path / "data").verify().damages[0].message
+
+
+def test_data_sets_in_directories_of_keys_are_held_to_them(tmp_path):
+    """Each with a manifest of its own: opened together, their names are keys as others are."""
+    for number, stored in enumerate(([1, 1], [2, 1])):
+        pq.write_table(pa.table({"k": stored, "x": [1, 2]}), tmp_path / "a.parquet")
+        ingest(tmp_path / "a.parquet", tmp_path / "all" / f"k={number + 1}", num_shards=1)
+        pq.write_table(pa.table({"x": [number]}), tmp_path / "b.parquet")
+        ingest(tmp_path / "b.parquet", tmp_path / "other" / f"k={number + 1}", num_shards=1)
+        assert table(Dataset.open(tmp_path / "other")).to_pylist() == [{"x": n, "k": n + 1} for n in range(number + 1)]
+    with pytest.raises(DataError, match="column 'k' is 1 in the file, and its directory says k=2") as caught:
+        table(Dataset.open(tmp_path / "all"))
+    assert caught.value.path.startswith(str(tmp_path / "all/k=2/"))
+    (damage,) = Dataset.open(tmp_path / "all").verify().damages
+    assert "its directory says k=2" in damage.message
+    assert table(Dataset.open(tmp_path / "all/k=2"))["k"].to_pylist() == [2, 1], "by itself it has no key"
+
+
 def test_the_record_of_a_value_that_is_not_its_directorys_is_named(tmp_path):
     os.makedirs(tmp_path / "k=1")
     pq.write_table(pa.table({"k": [1, 1, 1, 2], "x": range(4)}), tmp_path / "k=1/a.parquet", row_group_size=2)

@@ -291,6 +291,49 @@ def test_any_dialect_reads_as_python_writes_it(tmp_path, data, monkeypatch_piece
     assert [t or None for t in oracle["t"]] == [t or None for t in table["t"].to_pylist()]
 
 
+WHOLE = st.integers(-(2**63), 2**63 - 1).map(str)
+KINDS = {
+    "int64": WHOLE,
+    "double": st.one_of(WHOLE.filter(lambda text: len(text) < 15), st.floats(-1e300, 1e300).map(repr)),
+    "string": st.text(alphabet="ab,;|'\"~ \n1.é", max_size=6).map("t".__add__),
+}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_types_and_values_of_several_files_are_those_of_polars_over_the_concatenation(
+    tmp_path, data, monkeypatch_pieces
+):
+    """Types found over all files, with missing values, texts for them, lines before the header, and no header at all."""
+    delimiter, quote = data.draw(st.sampled_from([(",", '"'), (";", "'"), ("\t", '"'), ("|", "~")]))
+    marker, ends = data.draw(st.sampled_from(["NULL", "-", "n/a"])), data.draw(st.sampled_from(["\n", "\r\n"]))
+    header, skipped = data.draw(st.booleans()), data.draw(st.integers(0, 2))
+    kinds = ["string", *data.draw(st.lists(st.sampled_from(list(KINDS)), min_size=1, max_size=3))]
+    missing = st.sampled_from(["", marker])
+    row = st.tuples(KINDS["string"], *(st.one_of(KINDS[kind], KINDS[kind], missing) for kind in kinds[1:]))
+    files = data.draw(st.lists(st.lists(row, min_size=1, max_size=5), min_size=1, max_size=3))
+    monkeypatch_pieces(data.draw(st.integers(8, 200)))
+
+    def write(path, rows):
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            file.write(f"of a report{ends}" * skipped)
+            writer = csv.writer(file, delimiter=delimiter, quotechar=quote, lineterminator=ends)
+            writer.writerows([[f"c{at}" for at in range(len(kinds))], *rows] if header else rows)
+        return path
+
+    paths = [write(tmp_path / f"{number}.csv", rows) for number, rows in enumerate(files)]
+    ours = read(paths, delimiter=delimiter, quote=quote, header=header, skip_rows=skipped, null_values=[marker])
+    whole = write(tmp_path / "whole.txt", [row for rows in files for row in rows])
+    theirs = pl.read_csv(
+        whole, separator=delimiter, quote_char=quote, has_header=header, skip_rows=skipped, null_values=[marker],
+        infer_schema_length=None,
+    ).to_arrow()  # fmt: skip
+    for name, other, values in zip(ours.schema, theirs.schema, zip(*(row for rows in files for row in rows))):
+        found, expected = ours[name.name].to_pylist(), theirs[other.name].to_pylist()
+        assert found == expected or {*values} <= {"", marker}, name
+        assert str(name.type) == str(other.type).removeprefix("large_") or {*values} <= {"", marker}, name
+
+
 @pytest.fixture
 def monkeypatch_pieces(monkeypatch):
     return lambda size: monkeypatch.setattr("engine.formats.csv.pieces.PIECE_BYTES", size)

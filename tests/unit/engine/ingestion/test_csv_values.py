@@ -11,8 +11,8 @@ import pyarrow.dataset
 import pytest
 
 from engine import ConfigError, DataError, Dataset, ingest, open_source
-from engine.dataset.sharding.spool import Spool
 from engine.formats.csv.options import CsvOptions
+from engine.formats.spool import Spool
 
 
 def files(folder, **texts):

@@ -11,8 +11,8 @@ import pytest
 from engine import DataError, Dataset, ingest
 from engine.dataset.sharding import write_shards
 from engine.dataset.sharding.source import Source, SourcePart
-from engine.dataset.sharding.spool import Spool
 from engine.dataset.write import write_batches
+from engine.formats.spool import Spool
 
 ROWS = 40_000
 
@@ -48,7 +48,7 @@ def read(out):
 @pytest.mark.parametrize("memory_bytes", [64 << 20, 0])
 def test_one_row_group_is_written_by_all_threads(one_row_group, tmp_path, writers, monkeypatch, memory_bytes):
     path, table = one_row_group
-    monkeypatch.setattr("engine.dataset.sharding.spool.MEMORY_BYTES", memory_bytes)
+    monkeypatch.setattr("engine.formats.spool.MEMORY_BYTES", memory_bytes)
     assert ingest(path, tmp_path / "out", num_shards=8).num_records == ROWS
     assert len(writers) == 4 and all(name.startswith("fullpass-shards") for name in writers)
     found = read(tmp_path / "out")
