@@ -1,6 +1,7 @@
 """JSON lines: one object a line, plain or compressed; text stays text, also where it looks like a time.
 
-A plain file is read in runs of whole lines, which are its blocks; a compressed one is one block.
+A plain file is read in runs of whole lines, which are its blocks; a compressed one is one block, and what its first pass
+parsed is kept for the next where there is room.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from engine.core.errors import DataError
 from engine.formats.beginnings import is_bzip2, unpacked_head
 from engine.formats.foreign.json_integers import rounded_column
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.formats.spool import Spool
 from engine.formats.tfrecord.stream import HEAD_BYTES, header_holds
 from engine.machine.ahead import map_in_order
 from engine.machine.processes import processors
@@ -34,6 +36,7 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 MOST_BYTES = 1 << 30  # of one line, as of a CSV file's record: the reader counts in 31 bits
 _MOST_DEEP = 128  # as Arrow's own messages: the reader recurses over types, and a stack that overflows ends the process
 _READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
+_KEPT_IN_MEMORY = 16 << 20  # of a packed file's records; the rest is on disk
 _BOM = b"\xef\xbb\xbf"
 _JSON = re.compile(rb"\s*(\{|\[\s*\{)")
 _JSON_ARRAY = re.compile(rb"\s*\[")
@@ -60,17 +63,23 @@ def _matches(head: bytes) -> bool:
 
 
 class _Facts(NamedTuple):
-    """What is kept of a parsed batch when its file is opened."""
+    """What is kept of a parsed batch when its file is opened.
+
+    Args:
+        block: that it is of.
+        rows: of it.
+        schema: of it, times as texts.
+        nulls: columns that hold one.
+        timed: columns whose texts the reader takes for times if it may.
+        number: of the batch in the spool; None where it is not there.
+    """
 
     block: int
     rows: int
     schema: pa.Schema
     nulls: set[str]
-
-    @staticmethod
-    def of(block: int, batch: pa.RecordBatch) -> _Facts:
-        nulls = {name for name, column in zip(batch.schema.names, batch.columns) if column.null_count}
-        return _Facts(block, batch.num_rows, batch.schema, nulls)
+    timed: set[str]
+    number: int | None
 
 
 class _JsonFile(NumberedFile):
@@ -88,6 +97,8 @@ class _JsonFile(NumberedFile):
         self._bounds = [0, _paths.stat(path)[0]] if self._packed else _line_bounds(path)
         self.sizes = [stop - start for start, stop in zip(self._bounds, self._bounds[1:])]
         self._explicit = pa.schema([])
+        self._spool = Spool(memory_bytes=_KEPT_IN_MEMORY)
+        self._kept: list[int | None] = []
         self._counts = [0] * len(self.sizes)
         self._hashes: list[bytes] = []
         self.nulls: set[str] = set()
@@ -96,32 +107,34 @@ class _JsonFile(NumberedFile):
     def _look_at_all(self) -> None:
         """Finds the schema, and with it all that is asked of the file before it is read: to parse it again takes as long."""
         timed: set[str] = set()
+        begins_with: list[str] | None = None
         everywhere: set[str] | None = None
 
         def texts() -> Iterator[tuple[int, bytes]]:
+            nonlocal begins_with
             for index in range(len(self.sizes)):
                 digest = hashlib.blake2b(digest_size=16)
                 for text in self._texts(index):
+                    if begins_with is None:
+                        begins_with = self._learn_times(text) if self._packed else []
+                        timed.update(self._explicit.names)
                     digest.update(text)
                     yield index, text
                 self._hashes.append(digest.digest())
 
-        def looked_at(text: tuple[int, bytes]) -> list[_Facts]:
-            return [_Facts.of(text[0], batch) for batch in self._parsed(text[1])]
-
         def found() -> Iterator[tuple[str, pa.Schema]]:
             nonlocal everywhere
-            for facts in itertools.chain.from_iterable(map_in_order(looked_at, texts(), processors())):
+            for facts in itertools.chain.from_iterable(map_in_order(self._looked_at, texts(), processors())):
                 self._counts[facts.block] += facts.rows
                 names = facts.schema.names
                 everywhere = set(names) if everywhere is None else everywhere.intersection(names)
                 self.nulls.update(facts.nulls)
-                schema = pa.schema([field.with_type(_without_times(field.type)) for field in facts.schema])
-                timed.update(field.name for field in facts.schema if schema.field(field.name) != field)
-                yield self._path, schema
+                timed.update(facts.timed)
+                self._kept.append(facts.number)
+                yield self._path, facts.schema
 
         try:
-            self.schema = unify_schemas(found()).schema
+            schema = unify_schemas(found()).schema
         except _BadLine as error:
             raise DataError(error.message, path=self._path, record=sum(self._counts) + error.row) from error
         except _BadStream as error:
@@ -130,9 +143,41 @@ class _JsonFile(NumberedFile):
                 path=self._path,
                 record=sum(self._counts),
             ) from error
-        self.nulls.update(set(self.schema.names).difference(everywhere or ()))
+        names = dict.fromkeys(
+            [*(begins_with or ()), *schema.names]
+        )  # the reader puts those that it is told types of first
+        self.schema = pa.schema([schema.field(name) for name in names])
+        self.nulls.update(set(names).difference(everywhere or ()))
         # The reader takes text for times where all of a block's look like some.
         self._explicit = pa.schema([field for field in self.schema if field.name in timed])
+
+    def _learn_times(self, text: bytes) -> list[str]:
+        """Makes the reader take the texts of a packed file's first piece for texts in all others; returns the piece's columns.
+
+        Of structs that is not done: what else is in them is not known yet.
+        """
+        try:
+            schema = self._parsed(text)[0].schema
+        except (_BadLine, DataError, IndexError):  # whoever parses it next says so
+            return []
+        fields = [field.with_type(_without_times(field.type)) for field in schema if _is_time(field.type)]
+        self._explicit = pa.schema(fields)
+        return list(schema.names)
+
+    def _looked_at(self, numbered: tuple[int, bytes]) -> list[_Facts]:
+        block, text = numbered
+        found = []
+        for batch in self._parsed(text):
+            texts = pa.schema([field.with_type(_without_times(field.type)) for field in batch.schema])
+            timed = [field for field in texts if field != batch.schema.field(field.name)]
+            if timed and self._packed:
+                explicit = {field.name: field for field in (*self._explicit, *timed)}
+                (again,) = self._parsed(text, pa.schema(list(explicit.values())))
+                batch = again.select(batch.schema.names)
+            nulls = {name for name, column in zip(batch.schema.names, batch.columns) if column.null_count}
+            number = self._spool.add(batch) if self._packed else None
+            found.append(_Facts(block, batch.num_rows, texts, nulls, {field.name for field in timed}, number))
+        return found
 
     def count(self, block: int) -> int:
         """Returns the rows of a block."""
@@ -158,6 +203,9 @@ class _JsonFile(NumberedFile):
     def _batches(self, block: int) -> Iterator[pa.RecordBatch]:
         # Pieces of a packed file are unpacked while those before them are parsed; plain blocks are one piece each.
         if self._packed:
+            kept = [number for number in self._kept if number is not None]
+            if len(kept) == len(self._kept):
+                return map(self._spool.read, kept)
             return itertools.chain.from_iterable(map_in_order(self._parsed, self._texts(block), 1))
         return itertools.chain.from_iterable(map(self._parsed, self._texts(block)))
 
@@ -167,7 +215,7 @@ class _JsonFile(NumberedFile):
             yield text.removeprefix(_BOM) if first else text
             first = False
 
-    def _parsed(self, text: bytes) -> list[pa.RecordBatch]:
+    def _parsed(self, text: bytes, explicit: pa.Schema | None = None) -> list[pa.RecordBatch]:
         if not text.strip():
             return []
         _refuse_other_text(text)
@@ -177,7 +225,9 @@ class _JsonFile(NumberedFile):
             table = pyarrow.json.read_json(
                 pa.BufferReader(text),
                 read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
-                parse_options=pyarrow.json.ParseOptions(explicit_schema=self._explicit),
+                parse_options=pyarrow.json.ParseOptions(
+                    explicit_schema=self._explicit if explicit is None else explicit
+                ),
             )
         except pa.ArrowInvalid as error:
             raise _BadLine(str(error)) from error
@@ -282,6 +332,10 @@ def _line_bounds(path: str) -> list[int]:
         if stop - start > BLOCK_BYTES + MOST_BYTES:
             raise DataError(_too_long(), path=path, offset_bytes=start)
     return bounds if size_bytes else [0]
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return pa.types.is_timestamp(kind) or (pa.types.is_list(kind) and _is_time(kind.value_type))
 
 
 def _without_times(kind: pa.DataType) -> pa.DataType:

@@ -153,11 +153,13 @@ class NumberedFormat:
 
     def _with_nulls(self, path: str, block: int, names: list[str]) -> set[str]:
         file = self.open(path)
+        found: set[str] = set()
         try:
-            batches = list(file.read(block, names))
+            for batch in file.read(block, names):
+                found.update(name for name in names if batch.column(name).null_count)
         except _READ_ERRORS as error:
             raise self._fault(file, path, block, error) from error
-        return {name for batch in batches for name in names if batch.column(name).null_count}
+        return found
 
     def split_file(
         self, path: str, compression: str | None, size_bytes: int, blocks: Sequence[Block] | None, target_bytes: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,6 +16,8 @@ from engine.storage import uris as _uris
 __all__ = ["FORMAT"]
 
 _FOOTER_BYTES = 1 << 16  # the end of a file, which says where all of it lies
+_MOST_STRIPE_BYTES, _BATCH_BYTES = 1 << 30, 64 << 20  # in memory: runs of equal values take next to nothing in a file
+_FOOTER, _STRIPES, _NUMBER_OF_ROWS = 2, 3, 5  # fields of orc_proto.proto: of FileTail, Footer, StripeInformation
 
 
 def _matches(head: bytes) -> bool:
@@ -27,11 +30,21 @@ class _OrcFile(NumberedFile):
         from pyarrow import orc
 
         self._path = path
-        self._file = orc.ORCFile(
-            _paths.open_input(path) if _uris.is_remote(path) else pa.OSFile(_uris.arrow_name(path))
-        )
+        self._file = orc.ORCFile(_opened(path))
         self.schema = plain_schema(self._file.schema, path)
-        self.sizes = [self._file.content_length // max(self._file.nstripes, 1)] * self._file.nstripes
+        self._rows: list[int] = _stripe_rows(self._file.reader.serialized_file_tail())
+        if len(self._rows) != self._file.nstripes or sum(self._rows) != self._file.nrows:
+            raise ValueError(f"its stripes have {sum(self._rows):,} rows, and its footer says {self._file.nrows:,}")
+        # Nothing reads a part of a stripe: a file that may have one too large to be held is read from its beginning to its end.
+        self._row_bytes = sum(_least_bytes(kind) for kind in self.schema.types)
+        self._in_one_go = max(self._rows, default=0) * self._row_bytes > _MOST_STRIPE_BYTES
+        if self._in_one_go:
+            self._rows = [sum(self._rows)]
+        self.sizes = [self._file.content_length // max(len(self._rows), 1)] * len(self._rows)
+
+    def count(self, block: int) -> int:
+        """Returns the rows of a stripe, as the footer says; whoever reads it is held to them."""
+        return self._rows[block]
 
     def read(self, block: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         """Yields the rows of a stripe."""
@@ -39,7 +52,15 @@ class _OrcFile(NumberedFile):
             columns = self.schema.names[:1]  # pyarrow takes no columns for all
         if columns is not None and any("." in name for name in self.schema.names):
             columns = None  # pyarrow takes a.b for b inside of a, too
-        yield self._file.read_stripe(block, columns=None if columns is None else list(columns))
+        chosen = None if columns is None else list(columns)
+        if not self._in_one_go:
+            yield self._file.read_stripe(block, columns=chosen)
+            return
+        from pyarrow import dataset
+
+        fragment = dataset.OrcFileFormat().make_fragment(_opened(self._path))
+        rows = max(1, _BATCH_BYTES // self._row_bytes)
+        yield from fragment.to_batches(columns=chosen, batch_size=rows, batch_readahead=0, use_threads=False)
 
     def hash(self, block: int) -> bytes:
         """Returns the footer, which says where every stripe lies."""
@@ -47,6 +68,48 @@ class _OrcFile(NumberedFile):
         with _paths.open_input(self._path) as file:
             file.seek(max(size_bytes - _FOOTER_BYTES, 0))
             return size_bytes.to_bytes(8, "little") + file.read(_FOOTER_BYTES)
+
+
+def _opened(path: str) -> Any:
+    return _paths.open_input(path) if _uris.is_remote(path) else pa.OSFile(_uris.arrow_name(path))
+
+
+def _least_bytes(kind: pa.DataType) -> int:
+    """Bytes that a value takes in memory, at least."""
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:  # text, lists
+        return 4
+
+
+def _stripe_rows(tail: bytes) -> list[int]:
+    """The rows of each stripe, of a file's tail as liborc gives it, unpacked."""
+    footer = next((value for field, value in _fields(tail) if field == _FOOTER), b"")
+    stripes = [value for field, value in _fields(footer) if field == _STRIPES]
+    return [sum(value for field, value in _fields(stripe) if field == _NUMBER_OF_ROWS) for stripe in stripes]
+
+
+def _fields(message: Any) -> Iterator[tuple[int, Any]]:
+    """Fields of a protobuf message with their numbers: numbers and bytes, of which alone these messages are made."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        value, at = _varint(message, at)
+        if tag & 7 == 2:
+            yield tag >> 3, message[at : at + value]
+            at += value
+        elif tag & 7 == 0:
+            yield tag >> 3, value
+        else:
+            raise ValueError("its footer has a field of an unknown kind")
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while message[at] & 0x80:
+        value |= (message[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | message[at] << shift, at + 1
 
 
 FORMAT = NumberedFormat("orc", _OrcFile, _matches, (".orc",))

@@ -7,14 +7,18 @@ import gzip
 import io
 import json
 import lzma
+import subprocess
+import sys
+import textwrap
 import zlib
 
 import fastavro
 import pyarrow as pa
+import pyarrow.orc
 import pytest
 
 from engine import DataError, Dataset
-from engine.formats.foreign import avro_codecs, jsonl
+from engine.formats.foreign import avro_codecs, jsonl, orc
 from tests.support.examples import varint
 
 SYNC = b"s" * 16
@@ -182,3 +186,53 @@ def test_arrow_buffers_that_say_a_forged_length(tmp_path, codec, said):
     path.write_bytes(sink.getvalue().replace(length, said.to_bytes(8, "little", signed=True)))
     with pytest.raises(DataError, match=r"x\.arrow, record 0: the block that begins here \(block 0\) cannot be read"):
         read_all(path)
+
+
+@pytest.mark.parametrize("most_bytes", [1 << 30, 1000], ids=["by stripe", "in batches"])
+@pytest.mark.parametrize("columns", [None, ["s"], ["x", "l"], []])
+def test_orc_stripes_are_read_whole_or_in_batches(tmp_path, monkeypatch, most_bytes, columns):
+    table = pa.table({"x": range(5000), "s": [f"s{n}" for n in range(5000)], "l": [[n] * (n % 3) for n in range(5000)]})
+    pyarrow.orc.write_table(table, str(tmp_path / "x.orc"), stripe_size=4096, batch_size=500)
+    monkeypatch.setattr(orc, "_MOST_STRIPE_BYTES", most_bytes)
+    monkeypatch.setattr(orc, "_BATCH_BYTES", 1000)
+    dataset = Dataset.open(tmp_path / "x.orc")
+    assert (len(dataset.manifest.block_records()) > 1) is (most_bytes > 1000)
+    assert dataset.num_records == 5000 and dataset.verify().ok
+    found = list(dataset.read_batches(columns=columns))
+    assert sum(batch.num_rows for batch in found) == 5000
+    if columns != []:
+        assert pa.Table.from_batches(found).to_pylist() == table.select(columns or table.schema.names).to_pylist()
+
+
+def test_an_orc_stripe_of_equal_values_is_not_held_whole(tmp_path):
+    """Kilobytes that are 360 MB in memory."""
+    chunk = pa.table({name: pa.repeat(7, 1_000_000) for name in "abc"})
+    with pyarrow.orc.ORCWriter(str(tmp_path / "x.orc"), compression="zlib", stripe_size=1 << 30) as writer:
+        writer.write(pa.concat_tables([chunk] * 15))
+    assert (tmp_path / "x.orc").stat().st_size < 1 << 20
+    program = """
+        import resource, sys
+        from engine import Dataset
+        from engine.formats.foreign import orc
+        orc._MOST_STRIPE_BYTES, orc._BATCH_BYTES = 128 << 20, 16 << 20
+        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        data = Dataset.open(sys.argv[1])
+        before = peak()
+        rows = sum(batch.num_rows for batch in data.read_batches())
+        print(rows, data.num_records, peak() - before)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "x.orc")]
+    rows, records, grown_mib = map(
+        int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    )
+    assert rows == records == 15_000_000 and grown_mib < 200
+
+
+def test_an_orc_footer_that_contradicts_itself_is_refused(tmp_path):
+    pyarrow.orc.write_table(pa.table({"x": range(300)}), str(tmp_path / "x.orc"), compression="uncompressed")
+    data = (tmp_path / "x.orc").read_bytes()
+    rows = b"\x28\xac\x02"  # field 5 of a stripe: 300 rows
+    assert data.count(rows) == 1
+    (tmp_path / "x.orc").write_bytes(data.replace(rows, b"\x28\xad\x02"))
+    with pytest.raises(DataError, match=r"its stripes have 301 rows, and its footer says 300"):
+        read_all(tmp_path / "x.orc")
