@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.feed.config import FeedConfig
-from engine.feed.dataset_reader import DatasetReader
-from engine.feed.feed import Feed
+from engine.feed.feed import Feed, feed_of
 from engine.feed.mixture import MixedFeed, mix
 from engine.feed.protocols import BlockData, TrainingData, TrainingFeed
 from engine.formats.options import OnDamage
@@ -37,6 +36,4 @@ def make_feed(dataset: BlockData, *, remainder: Remainder | None = None, **optio
         ConfigError: an option out of its range.
     """
     config = FeedConfig(remainder=remainder or Remainder.DROP, **options)
-    manifest = dataset.manifest
-    reader = DatasetReader(dataset)
-    return Feed(reader, manifest.block_records(), manifest.hash, config, reader.record_bytes(config.columns))
+    return feed_of(dataset, config)

@@ -11,9 +11,12 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError
 from engine.feed.batch_builder import Assembler
-from engine.feed.block_reader import BlockReader, BlockSource
+from engine.feed.blocks.block_reader import BlockReader, BlockSource
+from engine.feed.blocks.dataset_reader import DatasetReader
+from engine.feed.blocks.pieces import BlockPieces
 from engine.feed.columns import make_layout, numpy_batch, unpack_numpy
 from engine.feed.config import FeedConfig
+from engine.feed.protocols import BlockData
 from engine.feed.windows import WindowLoader
 from engine.machine.ahead import batches_ahead, run_ahead
 from engine.plan import Cursor, EpochPlan, Window, dump_state, load_state
@@ -22,7 +25,7 @@ from engine.schema.lists import value_lengths
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = ["Feed"]
+__all__ = ["Feed", "feed_of"]
 
 
 class Feed:
@@ -182,3 +185,13 @@ class Feed:
         from engine.feed.tensorflow.dataset import unpack
 
         return unpack(self.layout, packed)
+
+
+def feed_of(dataset: BlockData, config: FeedConfig) -> Feed:
+    """Returns the feed of a data set; blocks that are larger than memory is to hold are read in pieces."""
+    manifest, reader = dataset.manifest, DatasetReader(dataset)
+    record_bytes = reader.record_bytes(config.columns)
+    pieces = BlockPieces(reader, manifest.block_records(), record_bytes)
+    # A state of whole blocks has another order of records.
+    fingerprint = manifest.hash if pieces.piece_rows is None else f"{manifest.hash}-{pieces.piece_rows}"
+    return Feed(pieces, pieces.block_records, fingerprint, config, record_bytes)

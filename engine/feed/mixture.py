@@ -14,8 +14,7 @@ from engine.core.errors import ConfigError
 from engine.feed.batch_builder import Assembler
 from engine.feed.columns import BYTES, Layout, numpy_batch, unpack_numpy
 from engine.feed.config import FeedConfig
-from engine.feed.dataset_reader import DatasetReader
-from engine.feed.feed import Feed
+from engine.feed.feed import Feed, feed_of
 from engine.feed.protocols import BlockData
 from engine.feed.windows import WindowLoader
 from engine.machine.ahead import batches_ahead, run_ahead
@@ -244,6 +243,5 @@ def mix(
             "seed": derive_key(seed, number),
         }
         config = FeedConfig(columns=names, remainder=Remainder.CARRY, **own)
-        reader, manifest = DatasetReader(dataset), dataset.manifest
-        sources.append(Feed(reader, manifest.block_records(), manifest.hash, config, reader.record_bytes(names)))
+        sources.append(feed_of(dataset, config))
     return MixedFeed(sources, schedule, whole)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from engine._native import ByteRows
 from engine.core.errors import DataError
-from engine.feed.block_reader import BlockSource
+from engine.feed.blocks.block_reader import BlockSource
 from engine.feed.buffers import BufferPool
 from engine.feed.columns import BYTES, Layout
 from engine.feed.pack import NUMPY_TYPES, RowPacker, bytes_rows, ragged_rows

@@ -240,7 +240,7 @@ def test_a_row_group_of_more_than_two_gib_of_bytes_is_fed(tmp_path):
 
 
 def test_joined_blocks_beyond_32_bit_offsets_keep_every_row():
-    from engine.feed.dataset_reader import with_wide_offsets
+    from engine.feed.blocks.dataset_reader import with_wide_offsets
 
     field = pa.field("x", pa.list_(pa.field("element", pa.string())))
     assert with_wide_offsets(field).type == pa.large_list(pa.field("element", pa.large_string()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +35,19 @@ class DatasetReader:
         Raises:
             DataError: a damaged record, or another number of records than the manifest says.
         """
-        split = self._manifest.block_split(block)
-        return _joined(list(read_split(split, self.schema, _WHOLE, columns)), self.schema, columns)
+        return self.joined(list(self.batches_of(block, _WHOLE, columns)), columns)
+
+    def batches_of(self, block: int, batch_rows: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yields the records of a block, at most `batch_rows` at once.
+
+        Raises:
+            DataError: a damaged record, or another number of records than the manifest says.
+        """
+        return read_split(self._manifest.block_split(block), self.schema, batch_rows, columns)
+
+    def joined(self, batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.RecordBatch:
+        """Returns batches of these columns as one."""
+        return _joined(batches, self.schema, columns)
 
     def record_bytes(self, columns: Sequence[str] | None) -> float:
         """Returns about what a record takes in memory, from what is known before reading.

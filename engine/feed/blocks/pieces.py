@@ -1,0 +1,129 @@
+"""Blocks that are larger than a window, in pieces: a row group of a gigabyte would be held whole for each record of it.
+
+Others write row groups of a million rows, or pack a whole file. Nobody reaches a row of those but by those before it, so the
+first that needs a piece reads the block once, a piece at a time, into a file without a name, where each piece is found again.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from engine.feed.blocks.dataset_reader import DatasetReader
+from engine.formats.spool import Spool
+
+__all__ = ["MOST_BLOCK_BYTES", "BlockPieces"]
+
+MOST_BLOCK_BYTES = 256 << 20  # of a block that is read whole; ours have 64 MiB
+_PIECE_BYTES = 64 << 20
+_LOG = logging.getLogger("fullpass.engine")
+
+
+class BlockPieces:
+    """Reads blocks as `DatasetReader` does, the large ones in pieces; safe to call from several threads.
+
+    Args:
+        reader: of the data set.
+        block_records: int64 [num_blocks], records of each of its blocks.
+        record_bytes: what a record takes in memory, about.
+
+    Attributes:
+        schema: columns of the records.
+        piece_rows: records of a piece of a large block; None where no block is large.
+        block_records: int64 [num_pieces], records of each block or piece, in order.
+    """
+
+    def __init__(self, reader: DatasetReader, block_records: np.ndarray, record_bytes: float) -> None:
+        self.schema: pa.Schema = reader.schema
+        self._reader = reader
+        large = block_records * record_bytes > MOST_BLOCK_BYTES
+        self.piece_rows = max(1, int(_PIECE_BYTES / record_bytes)) if large.any() else None
+        counts = np.where(large, -(-block_records // (self.piece_rows or 1)), 1)
+        self._block = np.repeat(np.arange(len(block_records)), counts)
+        self._number = np.arange(len(self._block)) - np.repeat(np.cumsum(counts) - counts, counts)
+        first = self._number * (self.piece_rows or 0)
+        self.block_records = np.where(
+            large[self._block],
+            np.minimum(block_records[self._block] - first, self.piece_rows or 0),
+            block_records[self._block],
+        )
+        self._large: dict[int, _KeptBlock] = {int(block): _KeptBlock() for block in np.flatnonzero(large)}
+        self._spool = Spool(memory_bytes=0)
+        self._full = False
+
+    def read_block(self, block: int, columns: Sequence[str]) -> pa.RecordBatch:
+        """Returns all records of a block or piece.
+
+        Raises:
+            DataError: a damaged record, or another number of records than the manifest says.
+        """
+        whole, number = int(self._block[block]), int(self._number[block])
+        kept = self._large.get(whole)
+        if kept is None:
+            return self._reader.read_block(whole, columns)
+        with kept.lock:
+            if kept.numbers is None and not self._full:
+                kept.numbers = self._keep(whole, columns)
+        if kept.numbers is not None:
+            return self._spool.read(kept.numbers[number])
+        return next(piece for at, piece in enumerate(self._pieces(whole, columns)) if at == number)
+
+    def _keep(self, block: int, columns: Sequence[str]) -> list[int] | None:
+        numbers = []
+        for piece in self._pieces(block, columns):
+            number = self._spool.add(piece)
+            if number is None:
+                self._full = True
+                path, _ = self._reader.place(block)
+                _LOG.warning(
+                    "%s has more records in one row group or packed file than are held in memory, and %s has no room for them: it is "
+                    "read from its beginning for each part of them; name a larger disk by TMPDIR, or write the data anew with "
+                    "`fullpass ingest`",
+                    path,
+                    tempfile.gettempdir(),
+                )
+                return None
+            numbers.append(number)
+        return numbers
+
+    def _pieces(self, block: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The block's records in pieces of `piece_rows`, without ever holding much more than one."""
+        assert self.piece_rows is not None
+        waiting: list[pa.RecordBatch] = []
+        rows = 0
+        for batch in self._reader.batches_of(block, self.piece_rows, columns):
+            start = 0
+            while start < batch.num_rows:
+                taken = batch.slice(start, self.piece_rows - rows)
+                waiting.append(taken)
+                start, rows = start + taken.num_rows, rows + taken.num_rows
+                if rows == self.piece_rows:
+                    yield self._reader.joined(waiting, columns)
+                    waiting, rows = [], 0
+        if rows:
+            yield self._reader.joined(waiting, columns)
+
+    def place(self, block: int) -> tuple[str, int]:
+        """Returns (file, index in it of the first record of a block or piece)."""
+        path, first = self._reader.place(int(self._block[block]))
+        return path, first + int(self._number[block]) * (self.piece_rows or 0)
+
+    def read_block_skipping(self, block: int, columns: Sequence[str]) -> tuple[pa.RecordBatch, np.ndarray]:
+        """Returns the readable records of a block or piece and their rows in it, int64 [n], ascending."""
+        batch, rows = self._reader.read_block_skipping(int(self._block[block]), columns)
+        first = int(self._number[block]) * (self.piece_rows or 0)
+        low, high = np.searchsorted(rows, [first, first + int(self.block_records[block])]).tolist()
+        return batch.slice(low, high - low), rows[low:high] - first
+
+
+class _KeptBlock:
+    """Where the pieces of a large block are kept, once they are."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.numbers: list[int] | None = None
