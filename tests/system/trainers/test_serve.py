@@ -450,6 +450,7 @@ def test_token_is_asked_for_on_both_doors(root, tmp_path):
         token="sesame",
         record_share=1.0,
         record_directory=str(tmp_path / "requests"),
+        limits=Limits(idle_s=8, in_flight=40, connection_s=3, leave_s=8),
     )
     encoded = {"instances": [{"b64": base64.b64encode(example(rows(1)[0])).decode()}]}
     with started(config) as server, grpc.insecure_channel(f"127.0.0.1:{server.config.grpc_port}") as channel:
@@ -461,29 +462,56 @@ def test_token_is_asked_for_on_both_doors(root, tmp_path):
             assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
         _refuses_before_a_message(channel)
         assert _rest(server, "/v1/models/m:predict", encoded, {"authorization": "Bearer sesame"})[0] == 200
-        assert stub.Predict(_request(rows(2)), metadata=[("authorization", "Bearer sesame")]).outputs
+        token = [("authorization", "Bearer sesame")]
+        assert stub.Predict(_request(rows(2)), metadata=token).outputs
+        _ends_halves_of_who_has_the_token(server.config.grpc_port, token)
+        assert stub.Predict(_request(rows(1)), metadata=token).outputs, "this connection was told to go meanwhile"
     # What was recorded is data like any other.
     from engine import Dataset
 
     recorded = Dataset.open(str(tmp_path / "requests" / "*.tfrecord"))
-    assert recorded.num_records == 3 and {"x", "served.outputs", "served.version"} <= set(recorded.schema.names)
+    assert recorded.num_records == 4 and {"x", "served.outputs", "served.version"} <= set(recorded.schema.names)
+
+
+def _codes_of_halves(channel, each, metadata=None):
+    """What calls end with whose message never comes."""
+    ended = threading.Event()
+
+    def never():
+        ended.wait(200)
+        yield b""
+
+    methods = (
+        "tensorflow.serving.PredictionService/Predict",
+        "tensorflow.serving.PredictionService/GetModelMetadata",
+        "tensorflow.serving.ModelService/GetModelStatus",
+        "grpc.health.v1.Health/Check",
+    )
+    calls = [channel.stream_unary(f"/{method}") for method in methods for _ in range(each)]
+    halves = [call.future(never(), metadata=metadata, timeout=200) for call in calls]
+    try:
+        return {half.exception().code() for half in halves}
+    finally:
+        ended.set()
+
+
+def _ends_halves_of_who_has_the_token(port, token):
+    """More halves than calls that are answered at once, and a watch: none is held for long."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), metadata=token)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        # A call too many is refused; one of a connection that has had its time is cut with it.
+        others = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+        codes = _codes_of_halves(channel, 20, token)
+        assert grpc.StatusCode.DEADLINE_EXCEEDED in codes and codes <= {grpc.StatusCode.DEADLINE_EXCEEDED, *others}
+        with pytest.raises(grpc.RpcError) as ended:
+            list(watch)
+        assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
 def _refuses_before_a_message(channel):
     """Calls without a token end though their message never comes, or they would hold the calls of others up; so do watches."""
-    ended = threading.Event()
-
-    def never():
-        ended.wait(60)
-        yield b""
-
-    methods = ("tensorflow.serving.PredictionService/Predict", "tensorflow.serving.ModelService/GetModelStatus")
-    halves = [channel.stream_unary(f"/{method}").future(never(), timeout=60) for method in methods for _ in range(20)]
-    try:
-        codes = {half.exception().code() for half in halves}
-    finally:
-        ended.set()
-    assert codes == {grpc.StatusCode.UNAUTHENTICATED}
+    assert _codes_of_halves(channel, 5) == {grpc.StatusCode.UNAUTHENTICATED}
     with pytest.raises(grpc.RpcError) as refused:
         next(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60))
     assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED

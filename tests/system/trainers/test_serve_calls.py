@@ -121,6 +121,9 @@ def test_bytes_that_are_no_message_are_refused(channel, stub):
     code, text = _refused(raw, b"\x0a\xff\xff")
     assert code == "INVALID_ARGUMENT" and "PredictRequest" in text
     assert _refused(raw, b"") == ("INVALID_ARGUMENT", "ModelSpec has no name specified.")  # a message that says nothing
+    for method in ("PredictionService/Predict", "PredictionService/GetModelMetadata", "ModelService/GetModelStatus"):
+        none = channel.stream_unary(f"/tensorflow.serving.{method}")
+        assert _refused(none, iter(())) == ("INVALID_ARGUMENT", "the call has no message")
 
 
 def test_both_doors_answer_from_one_batch(server, stub):

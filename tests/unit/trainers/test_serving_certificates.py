@@ -1,6 +1,7 @@
 """Certificates that are renewed while a server runs: each renewal is seen, and what hinders one is said once."""
 
 import asyncio
+import dataclasses
 import itertools
 import os
 import shutil
@@ -9,9 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from engine.machine.ports import free_ports
 from tests.support.certificates import Authority
+from tests.support.served_model import metrics
 from trainers.serving.server import ModelConfig, ServeConfig
+from trainers.serving.server.core import Core
 from trainers.serving.server.doors import guards
+from trainers.serving.server.worker import start_rest
 
 
 @pytest.fixture
@@ -56,3 +61,29 @@ def test_each_reason_is_said_once(files, tmp_path, monkeypatch, caplog):
     os.replace(other, files[0])
     _follow(context, 9)
     assert len(caplog.messages) == 2 and "mismatch" in caplog.messages[1].lower()
+
+
+def test_a_server_reads_its_key_once_for_its_rest_port(files, tmp_path, monkeypatch):
+    read, real = [], ssl.SSLContext.load_cert_chain
+
+    def load(self, *words):
+        read.append(words[0])
+        return real(self, *words)
+
+    async def shown():
+        config = dataclasses.replace(_config(files), rest_port=free_ports(1)[0])
+        with monkeypatch.context() as patch:
+            patch.setattr(ssl.SSLContext, "load_cert_chain", load)
+            core = Core(config, metrics())
+            server, task = await start_rest(config, core)
+        context = ssl.create_default_context(cafile=str(tmp_path / "authority" / "authority.pem"))
+        _, writer = await asyncio.open_connection("127.0.0.1", config.rest_port, ssl=context)
+        found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        server.should_exit = True
+        await task
+        await core.drain()
+        return found
+
+    assert asyncio.run(shown()) == ssl.PEM_cert_to_DER_cert(files[1].read_text())
+    assert read == [str(files[1])]

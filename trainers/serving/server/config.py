@@ -92,7 +92,9 @@ class Limits:
         request_bytes: of a message or a body.
         request_rows: rows.
         in_flight: requests that a process answers at once; more are refused.
-        idle_s: seconds after which a silent connection is closed.
+        idle_s: seconds after which a silent connection is closed, and a gRPC call ends whose message has not come.
+        connection_s: seconds after which a connection of gRPC takes no new calls; clients go on on another one.
+        leave_s: seconds that the calls have which are still in it then.
         memory_share: a version is refused if it is larger than this share of the memory that is free.
     """
 
@@ -100,10 +102,12 @@ class Limits:
     request_rows: int = 65536
     in_flight: int = 10_000
     idle_s: int = 120
+    connection_s: int = 1200
+    leave_s: int = 600
     memory_share: float = 0.8
 
     def __post_init__(self) -> None:
-        for name in ("request_bytes", "request_rows", "in_flight", "idle_s"):
+        for name in ("request_bytes", "request_rows", "in_flight", "idle_s", "connection_s", "leave_s"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: got {getattr(self, name)}; expected 1 or more")
         if not 0 < self.memory_share <= 1:

@@ -92,7 +92,7 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
 async def start_grpc(config: ServeConfig, core: Any) -> Any:
     """Returns a server of gRPC that answers from the core."""
     import grpc
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from grpc_health.v1 import health, health_pb2
 
     from trainers.serving.server.doors.grpc_server import add_services
     from trainers.serving.server.doors.guards import TokenCheck, grpc_credentials
@@ -103,6 +103,12 @@ async def start_grpc(config: ServeConfig, core: Any) -> Any:
         ("grpc.max_receive_message_length", limit),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_connection_idle_ms", config.limits.idle_s * 1000),
+        # No call outlives these two together, not one whose client reads no answer, nor a watch of health. Other clients see none of
+        # it: told to go, they begin their next call on another connection.
+        ("grpc.max_connection_age_ms", config.limits.connection_s * 1000),
+        ("grpc.max_connection_age_grace_ms", config.limits.leave_s * 1000),
+        # Or a client that is gone without a word, with its network, would keep its connection for two hours.
+        ("grpc.keepalive_time_ms", config.limits.idle_s * 1000),
         ("grpc.server_handshake_timeout_ms", min(config.limits.idle_s * 1000, 60_000)),
         # Calls of one connection: more of its own wait at the client, and those of others are answered.
         ("grpc.max_concurrent_streams", max(_LEAST_STREAMS, config.limits.in_flight // 10)),
@@ -113,9 +119,8 @@ async def start_grpc(config: ServeConfig, core: Any) -> Any:
     server = grpc.aio.server(
         options=options, interceptors=interceptors, maximum_concurrent_rpcs=config.limits.in_flight
     )
-    add_services(server, core)
     servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    add_services(server, core, servicer)
     address = f"[{config.host}]:{config.grpc_port}" if ":" in config.host else f"{config.host}:{config.grpc_port}"
     if config.tls_key and config.tls_certificate:
         server.add_secure_port(address, grpc_credentials(config))
@@ -128,8 +133,6 @@ async def start_grpc(config: ServeConfig, core: Any) -> Any:
 
 async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[None]]:
     """Returns a server of REST that answers from the core, and the task that it runs in."""
-    import ssl
-
     import uvicorn
 
     from trainers.serving.server.doors.guards import rest_context
@@ -147,15 +150,11 @@ async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[
         timeout_keep_alive=config.limits.idle_s,
         timeout_graceful_shutdown=int(config.drain_s),
         h11_max_incomplete_event_size=1 << 16,
-        ssl_keyfile=config.tls_key,
-        ssl_certfile=config.tls_certificate,
-        ssl_ca_certs=config.client_ca,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if config.client_ca else ssl.CERT_NONE,
     )
     settings.load()
     context = None
-    if config.tls_certificate:
-        settings.ssl = context = rest_context(config, settings)
+    if config.tls_certificate:  # uvicorn is not told of it: it would read the files once for a context of its own
+        settings.ssl = context = rest_context(config)
     server = uvicorn.Server(settings)
     # uvicorn would take the signals for itself; the worker stops all of its servers in order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]

@@ -122,14 +122,14 @@ class FollowingContext(ssl.SSLContext):
             self._current = self._files.changed(self._make) or self._current
 
 
-def rest_context(config: ServeConfig, settings: Any) -> FollowingContext:
-    """Returns the context of a server of REST, as uvicorn makes it of its settings."""
-    from uvicorn.config import create_ssl_context
+def rest_context(config: ServeConfig) -> FollowingContext:
+    """Returns the context of a server of REST."""
+    from uvicorn.config import SSL_PROTOCOL_VERSION, create_ssl_context
 
+    required = ssl.CERT_REQUIRED if config.client_ca else ssl.CERT_NONE
     return FollowingContext(
         config,
         lambda: create_ssl_context(
-            settings.ssl_certfile, settings.ssl_keyfile, None, settings.ssl_version, settings.ssl_cert_reqs,
-            settings.ssl_ca_certs, settings.ssl_ciphers,
+            str(config.tls_certificate), config.tls_key, None, SSL_PROTOCOL_VERSION, required, config.client_ca, None
         ),
-    )  # fmt: skip
+    )
