@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from cluster.launchers.ray.own_ray import LOCAL, import_for_own_ray, start_own_ray
 from cluster.tuning.config import SearchConfig
-from cluster.tuning.ray_token import keep_token_private
 from cluster.tuning.trial import run_trial
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
@@ -26,6 +26,8 @@ def import_tune(config: SearchConfig) -> Any:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
+        if config.address in (None, LOCAL):
+            import_for_own_ray()
         from ray import tune
 
         if config.sampler == "optuna":
@@ -40,13 +42,10 @@ def fit(tune: Any, config: SearchConfig, job: Mapping[str, Any]) -> Any:
     import ray
 
     started = not ray.is_initialized()
-    if started:
-        # "local": None would join whatever cluster was started last on this machine.
-        own: dict[str, Any] = {"address": config.address or "local"}
-        if config.address is None:
-            own["include_dashboard"] = False
-            keep_token_private()
-        ray.init(log_to_driver=False, logging_level="ERROR", **own)
+    if started and config.address in (None, LOCAL):
+        start_own_ray(logging_level="ERROR")
+    elif started:
+        ray.init(address=config.address, log_to_driver=False, logging_level="ERROR")
     try:
         trainable = tune.with_resources(
             tune.with_parameters(run_trial, job=dict(job)), {"cpu": config.cpus, "gpu": config.gpus}

@@ -26,6 +26,8 @@ def job(name: str, script: str, **settings) -> JobSpec:
 
 
 def test_job_runs_on_both_nodes_with_one_config_and_its_logs_come_back(ray_launcher):
+    import ray
+
     script = "import os; print(os.environ['TF_CONFIG']); print('index', os.environ['FULLPASS_INDEX'])"
     handle = ray_launcher.submit(job("both", script))
     status = handle.wait(timeout_s=120, poll_s=0.2)
@@ -37,6 +39,10 @@ def test_job_runs_on_both_nodes_with_one_config_and_its_logs_come_back(ray_launc
     assert sorted(c["task"]["index"] for c in configs) == [0, 1]
     assert sorted(line.text for line in lines if line.text.startswith("index")) == ["index 0", "index 1"]
     assert [line.text for line in handle.logs(role="worker", index=1, tail=1)] == ["index 1"]
+    (folder,) = Path(ray.get_runtime_context().get_temp_dir()).glob(
+        f"{ray.get_runtime_context().get_session_name()}/logs/fullpass/both-*"
+    )
+    assert folder.stat().st_mode & 0o777 == 0o700, "what programs print is for their user"
 
 
 def test_program_that_crashes_twice_is_started_again_in_place(ray_launcher, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import sys
 import tempfile
@@ -51,9 +53,10 @@ def run_workers(fn_args: Any, settings: Mapping[str, Any], workers: int) -> None
     # Code travels in it, so it must lie where nobody else may write: model_run_dir is often shared.
     with tempfile.TemporaryDirectory(prefix="fullpass-job-") as private:
         job = Path(private) / "workers.job"
+        packed = _packed(fn_args, settings)
         job.touch(mode=0o600)
-        job.write_bytes(_packed(fn_args, settings))
-        target = ["trainers.tfx.workers:work", str(job)]
+        job.write_bytes(packed)
+        target = ["trainers.tfx.workers:work", str(job), hashlib.sha256(packed).hexdigest()]
         code = run_local_group(workers, target, logs, env={"PYTHONPATH": path}, options=options)
     if code:
         kind = ConfigError if code == 2 else TrainingFailed
@@ -62,21 +65,26 @@ def run_workers(fn_args: Any, settings: Mapping[str, Any], workers: int) -> None
         )
 
 
-def work(job: str) -> None:
+def work(job: str, digest: str) -> None:
     """Trains as one member of the group; what the supervisor of a worker runs.
 
     Args:
         job: file that `run_workers` wrote.
+        digest: sha256 of what it wrote, in hexadecimal. It came as a word of this process's command, which nobody else writes, and so
+            vouches for the file as a keyed hash would.
 
     Raises:
-        ConfigError: somebody else may have written the file.
+        ConfigError: somebody else may have written the file, or it holds something else.
     """
     import cloudpickle
 
     from trainers.tfx.training import train_from
 
     _check_private(Path(job))
-    arguments, settings = cloudpickle.loads(Path(job).read_bytes())
+    packed = Path(job).read_bytes()  # once: what is hashed is what is loaded
+    if not hmac.compare_digest(hashlib.sha256(packed).hexdigest(), digest):
+        raise ConfigError(f"{job}: is not the file that the trainer wrote for its workers; run the training again")
+    arguments, settings = cloudpickle.loads(packed)
     train_from(SimpleNamespace(**arguments), settings)
 
 

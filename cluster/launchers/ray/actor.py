@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import ipaddress
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from cluster.spec.job_spec import FILES_MOUNT
 from engine.core.environment import GROUP_SECRET_FILE
 from engine.machine.lock import hold_directory, unheld
 from engine.machine.logged_process import LoggedProcess, stop_all
+from engine.machine.own_ports import own_ports_env
 from engine.machine.ports import free_ports
 from trainers.rendezvous.group_secret import write_secret
 
@@ -34,6 +36,13 @@ def _own_directory(prefix: str) -> tuple[Path, int]:
     return directory, hold_directory(directory)
 
 
+def _on_loopback() -> bool:
+    """Whether this Ray is one of this machine alone: nobody else has to reach what TensorFlow would open to everybody."""
+    import ray
+
+    return ipaddress.ip_address(ray.util.get_node_ip_address()).is_loopback
+
+
 class Member:
     """Runs one member's program. Made into a Ray actor by the coordinator.
 
@@ -52,6 +61,7 @@ class Member:
         self._log = self._directory / ".log"
         self._log.touch()
         self._process: LoggedProcess | None = None
+        self._ports: list[int] = []
 
     def where(self) -> dict[str, str | int]:
         """Returns {"host": IP of this node, "pid": of this actor, "node": Ray's id of the node}."""
@@ -65,7 +75,8 @@ class Member:
 
     def free_ports(self, count: int) -> list[int]:
         """Returns ports that no program listens on now. Another may take one before it is used: the start is tried again then."""
-        return free_ports(count, host="")
+        self._ports = free_ports(count, host="")
+        return self._ports
 
     def start(self, env: dict[str, str], secret: str) -> int:
         """Starts the program, or starts it again, and returns its process id.
@@ -80,6 +91,8 @@ class Member:
         env = {**env, GROUP_SECRET_FILE.name: str(secret_file)}
         words = [word.replace(FILES_MOUNT, str(self._directory)) for word in self._spec.words(sys.executable)]
         env = {**os.environ, **self._spec.env, **env, "PYTHONUNBUFFERED": "1"}
+        if "TF_CONFIG" in env and _on_loopback():
+            env |= own_ports_env(self._ports, env)
         self._process = LoggedProcess(words, self._log, env, cwd=self._spec.working_dir, dies_with_us=True)
         return self._process.start()
 

@@ -204,7 +204,7 @@ class Coordinator:
         here = ray.get_runtime_context()
         session = Path(str(here.get_temp_dir())) / str(here.get_session_name())
         directory = session / "logs" / "fullpass" / f"{self._spec.name}-{os.getpid()}"
-        directory.mkdir(parents=True)
+        directory.mkdir(mode=0o700, parents=True)  # Ray has its own for everybody to read
         for name in self._restarts:
             (directory / f"{name}.log").touch()
         return directory

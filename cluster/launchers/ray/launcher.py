@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
 from cluster.launchers.log_query import LogQuery, split_log
+from cluster.launchers.ray.own_ray import LOCAL, import_for_own_ray, start_own_ray
 from cluster.launchers.ray.requirements import PLACEMENTS, bundles, check_supported
 from cluster.launchers.status import JobStatus, LogLine
 from cluster.spec import JobSpec
@@ -43,7 +44,7 @@ class RayLauncher(Launcher):
             raise ConfigError(f"placement = {placement!r}: expected one of {', '.join(PLACEMENTS)}")
         self._address, self._namespace, self._placement = address, namespace, placement
         self._autoscaling = autoscaling
-        self.ends_with_process = address == "local"
+        self.ends_with_process = address == LOCAL
 
     def render(self, spec: JobSpec) -> list[dict[str, Any]]:
         """Returns the placement group and the actors that `submit` would ask for; nothing is sent."""
@@ -178,9 +179,14 @@ class RayLauncher(Launcher):
             ) from None
 
     def _connect(self) -> Any:
+        own = self._address == LOCAL
+        if own:
+            import_for_own_ray()
         import ray
 
-        if not ray.is_initialized():
+        if own and not ray.is_initialized():
+            start_own_ray(namespace=self._namespace, logging_level="warning")
+        elif not ray.is_initialized():
             try:
                 ray.init(address=self._address, namespace=self._namespace, log_to_driver=False, logging_level="warning")
             except ConnectionError as error:

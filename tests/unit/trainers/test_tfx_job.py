@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from engine import ConfigError
@@ -15,11 +17,25 @@ def test_work_file_that_others_may_write_is_not_loaded(tmp_path, file_mode, fold
     folder = tmp_path / "shared"
     folder.mkdir()
     job, loaded = folder / "workers.job", tmp_path / "loaded"
-    job.write_bytes(cloudpickle.dumps((_Touch(str(loaded)), {})))
+    packed = cloudpickle.dumps((_Touch(str(loaded)), {}))
+    job.write_bytes(packed)
     job.chmod(file_mode)
     folder.chmod(folder_mode)
     with pytest.raises(ConfigError, match="code is only taken from a file that no other user"):
-        work(str(job))
+        work(str(job), hashlib.sha256(packed).hexdigest())
+    assert not loaded.exists()
+
+
+def test_work_file_that_holds_something_else_is_not_loaded(tmp_path):
+    import cloudpickle
+
+    job, loaded = tmp_path / "workers.job", tmp_path / "loaded"
+    written, planted = cloudpickle.dumps(({}, {})), cloudpickle.dumps((_Touch(str(loaded)), {}))
+    tmp_path.chmod(0o700)
+    job.write_bytes(planted)
+    job.chmod(0o600)
+    with pytest.raises(ConfigError, match="is not the file that the trainer wrote"):
+        work(str(job), hashlib.sha256(written).hexdigest())
     assert not loaded.exists()
 
 

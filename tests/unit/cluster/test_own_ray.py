@@ -1,10 +1,13 @@
-"""The token of a search's own Ray: its owner alone may read it, and what is there stays."""
+"""A Ray of our own: its token, which its owner alone may read, and where it listens."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from cluster.tuning.ray_token import keep_token_private
+from cluster.launchers.ray.own_ray import keep_token_private
 
 
 @pytest.fixture
@@ -42,3 +45,19 @@ def test_a_token_from_elsewhere_is_left_to_its_owner(token, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "given")
     keep_token_private()
     assert not token.exists()
+
+
+@pytest.mark.parametrize(("address", "own"), [("None", True), ("'10.1.2.3:6379'", False)])
+def test_a_search_without_a_cluster_has_its_ray_on_loopback(address, own):
+    """Ray decides it when it is imported: not in this process, which other tests may have had import it."""
+    program = (
+        "import os\n"
+        "from cluster.tuning.config import SearchConfig\n"
+        "from cluster.tuning.ray_tune import import_tune\n"
+        f"import_tune(SearchConfig(search={{'hyperparameters.a': {{'choice': [1]}}}}, address={address}))\n"
+        "import ray\n"
+        "print(os.environ.get('RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'), ray.util.get_node_ip_address())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    switch, found = done.stdout.split()
+    assert switch == ("0" if own else "None") and (found == "127.0.0.1" or not own), done
