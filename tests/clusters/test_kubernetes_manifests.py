@@ -12,6 +12,7 @@ import yaml
 
 from cluster import JobState, LauncherError, launcher
 from tests.clusters.kubernetes_fixtures import busybox_job
+from tests.support.eventually import eventually
 from tests.support.servers.kubernetes.binaries import ensure_programs
 from tests.support.servers.kubernetes.cluster import Cluster
 from tests.support.servers.tools import require, run
@@ -49,6 +50,44 @@ def test_overlays_are_accepted(prepared, overlay):
 @pytest.mark.parametrize("runner", ["flink", "spark", "serving/base", "serving/canary", "serving/queue"])
 def test_clusters_and_servers_are_accepted_by_the_strictest_pod_security(prepared, runner):
     server_dry_run(prepared, "-k", str(K8S / runner))
+
+
+def make_service(kube: Cluster, spec: dict) -> str:
+    """Returns what kubectl says when it makes one."""
+    metadata = {"name": "way-in", "namespace": "fullpass"}
+    spec = {"selector": {"app": "x"}, "ports": [{"port": 80}], **spec}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+    eventually(lambda: "services.nodeports" in limits_seen(kube), "the quota is in force")
+    return kube.kubectl("create", "-f", "-", stdin=yaml.safe_dump(service), check=False)
+
+
+@pytest.mark.parametrize(
+    ("spec", "limited"),
+    [
+        ({"type": "LoadBalancer"}, "services.loadbalancers=0"),
+        ({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": False}, "services.loadbalancers=0"),
+        ({"type": "NodePort"}, "services.nodeports=0"),
+    ],
+    ids=["load balancer", "load balancer without node ports", "node port"],
+)
+def test_no_way_in_from_outside_is_made_in_the_namespace(prepared, spec, limited):
+    said = make_service(prepared, spec)
+    assert "forbidden: exceeded quota: fullpass" in said and limited in said.rpartition("limited:")[2], said
+
+
+def test_a_service_within_the_cluster_is_made_and_becomes_no_way_in(prepared):
+    assert "service/way-in created" in make_service(prepared, {"type": "ClusterIP"})
+    try:
+        patch = ("patch", "service", "way-in", "-p", '{"spec": {"type": "NodePort"}}')
+        said = prepared.kubectl("-n", "fullpass", *patch, check=False)
+        assert "forbidden: exceeded quota: fullpass" in said and "services.nodeports=0" in said, said
+    finally:
+        prepared.kubectl("-n", "fullpass", "delete", "service", "way-in")
+
+
+def limits_seen(kube: Cluster) -> str:
+    """Returns what the quota's controller has taken note of; until then the API server refuses everything that it counts."""
+    return kube.kubectl("-n", "fullpass", "get", "resourcequota", "fullpass", "-o", "jsonpath={.status.hard}")
 
 
 def test_the_flink_resource_is_accepted_by_the_schema_of_its_operator(prepared, tmp_path):
