@@ -191,4 +191,4 @@ def _number(run: Path) -> int:
 
 
 def _is_run(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and path.name.rpartition("-")[2].isdigit()
+    return path.is_dir() and not path.is_symlink() and path.name.rpartition("-")[2].isdecimal()

@@ -15,10 +15,11 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from engine.core.errors import ConfigError
+from engine.core.errors import ConfigError, DataError
 from engine.storage.uris import is_remote, local_path, require_local
 
 __all__ = [
+    "NotText",
     "check_uri",
     "delete_file",
     "delete_tree",
@@ -32,6 +33,10 @@ __all__ = [
     "upload_tree",
     "write_text",
 ]
+
+
+class NotText(DataError):
+    """A file that should be text is not UTF-8: damaged, or another file."""
 
 
 def is_local(path: str) -> bool:
@@ -69,10 +74,19 @@ def read_text(path: str) -> str | None:
 
     Raises:
         DataError: the store did not answer or refuses the keys.
+        NotText: it is not UTF-8.
     """
+    data = _read_bytes(path)
+    try:
+        return None if data is None else data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotText("is not UTF-8", path=path, offset_bytes=error.start) from None
+
+
+def _read_bytes(path: str) -> bytes | None:
     if is_local(path):
         try:
-            return local_path(path).read_text(encoding="utf-8")
+            return local_path(path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
     from engine.storage.remote import exists, open_input
@@ -80,7 +94,7 @@ def read_text(path: str) -> str | None:
     if not exists(path):
         return None
     with open_input(path) as file:
-        return file.read().decode("utf-8")
+        return bytes(file.read())
 
 
 def write_text(path: str, text: str) -> None:

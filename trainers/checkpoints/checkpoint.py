@@ -182,18 +182,27 @@ def load_checkpoint(path: str) -> Checkpoint:
         CheckpointError: none there, not committed, damaged, or of another format version.
     """
     path = str(path)
-    text = storage.read_text(posixpath.join(path, STATE))
+    text = _text(posixpath.join(path, STATE))
     if text is not None:
         return _parsed(path, text)
     newest = latest_checkpoint(path)
-    best_training = None if newest is not None else storage.read_text(posixpath.join(path, BEST_FILE))
+    best_training = None if newest is not None else _text(posixpath.join(path, BEST_FILE))
     if best_training is not None:
         return load_checkpoint(posixpath.join(path, _best_trial(posixpath.join(path, BEST_FILE), best_training)))
     if newest is None:
         raise CheckpointError(f"{path}: no committed checkpoint there (no {STATE})")
-    checkpoint = _parsed(newest, storage.read_text(posixpath.join(newest, STATE)) or "")
+    checkpoint = _parsed(newest, _text(posixpath.join(newest, STATE)) or "")
     best = checkpoint.best_step
     return checkpoint if best in (None, checkpoint.step) else load_checkpoint(checkpoint_path(path, best))
+
+
+def _text(path: str) -> str | None:
+    try:
+        return storage.read_text(path)
+    except (
+        storage.NotText
+    ) as error:  # one flipped bit of a letter: damaged, as any other, while a store that is away is not
+        raise CheckpointError(f"{error}; go on from another checkpoint") from None
 
 
 def _best_trial(path: str, text: str) -> str:

@@ -31,6 +31,7 @@ RENEW_S = 10.0
 _WAIT_S = 20.0
 _SETTLE_S = 0.5
 _NAME = "training.lock"
+_LAST_S = 1e12  # no clock says more
 
 
 class DirectoryLock:
@@ -111,17 +112,19 @@ class _FileLock(DirectoryLock):
         self._held.close()
 
 
-def _parsed(text: str | None) -> dict[str, Any]:
-    with contextlib.suppress(ValueError):
-        found = parse_json(text or "")
-        return found if isinstance(found, dict) else {}
+def _read(path: str) -> dict[str, Any]:
+    """Returns what a lease says; nothing where there is none, or one that says nothing of its time."""
+    with contextlib.suppress(ValueError, storage.NotText):
+        found = parse_json(storage.read_text(path) or "")
+        renewed = found.get("renewed_at", 0.0) if isinstance(found, dict) else None
+        return found if isinstance(renewed, int | float) and abs(renewed) < _LAST_S else {}
     return {}
 
 
 def _is_gone(mark: str) -> bool:
     """Whether the process of a mark has surely ended: what cannot be told has to wait for the lease to run out."""
     number, _, started = mark.partition(":")
-    if not (number.isdigit() and started):
+    if not (number.isascii() and number.isdecimal() and len(number) < 20 and started):
         return False
     try:
         os.kill(int(number), 0)
@@ -143,12 +146,12 @@ class _Lease(DirectoryLock):
         self._thread: threading.Thread | None = None
 
     def take(self) -> dict[str, Any] | None:
-        holder = _parsed(storage.read_text(self._path))
+        holder = _read(self._path)
         if holder and not self._is_free(holder):
             return holder
         self._write()
         time.sleep(_SETTLE_S)
-        now = _parsed(storage.read_text(self._path))
+        now = _read(self._path)
         if now.get("token") != self._me["token"]:
             return now
         self._thread = threading.Thread(target=self._renew, daemon=True, name="directory-lease")
@@ -170,7 +173,7 @@ class _Lease(DirectoryLock):
     def _renew(self) -> None:
         while not self._ended.wait(self._renew_s):
             with contextlib.suppress(Exception):  # a store that is away for a moment stops no training
-                holder = _parsed(storage.read_text(self._path))
+                holder = _read(self._path)
                 if holder.get("token") not in (None, self._me["token"]):
                     # This machine stood still, or saw no store, for longer than the lease: what was written over is lost.
                     self._taken_by = holder
@@ -189,5 +192,5 @@ class _Lease(DirectoryLock):
         if self._thread is not None:
             self._thread.join()
         with contextlib.suppress(Exception):
-            if _parsed(storage.read_text(self._path)).get("token") == self._me["token"]:
+            if _read(self._path).get("token") == self._me["token"]:
                 storage.delete_file(self._path)

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import DataError
+from engine.core.configs import convert
+from engine.core.errors import ConfigError, DataError
 from engine.core.json_text import parse_json
 from engine.machine.clock import utc_now
 from engine.version import __version__
@@ -22,6 +23,20 @@ from trainers.export.options import ExportOptions
 __all__ = ["CARD_JSON", "CARD_MARKDOWN", "config_digest", "make_card", "read_card", "write_card"]
 
 CARD_VERSION = 1
+# What others read in a card, where it is there.
+_FIELDS: dict[str, Any] = {
+    "sha256": str | None,
+    "config_sha256": str | None,
+    **dict.fromkeys(("config", "code", "model"), Mapping[str, Any]),
+    **dict.fromkeys(("data", "transform_graph", "checkpoint"), Mapping[str, Any] | None),
+}
+# And in a part of it, where the part is there: True for what cannot be missing then.
+_PARTS: dict[str, dict[str, tuple[Any, bool]]] = {
+    "model": {"parameters": (int | None, False), "class": (str, False)},
+    "data": {"manifest": (str, True), "records": (int, False)},
+    "transform_graph": {"sha256": (str, True), "path": (str, False)},
+    "checkpoint": {"step": (int, True), "path": (str, True), "sha256": (str | None, False)},
+}
 
 
 def make_card(
@@ -84,7 +99,22 @@ def read_card(directory: str | Path) -> dict[str, Any] | None:
         raise DataError(f"is not JSON: {error}; export the model again", path=str(path)) from None
     if not isinstance(card, dict) or card.get("version") != CARD_VERSION:
         raise DataError(f"has another version than {CARD_VERSION}; export the model again", path=str(path))
+    try:
+        _check(card)
+    except ConfigError as error:
+        raise DataError(f"is a damaged model card: {error}; export the model again", path=str(path)) from None
     return card
+
+
+def _check(card: Mapping[str, Any]) -> None:
+    for key, hint in _FIELDS.items():
+        if key in card:
+            convert(hint, card[key], key)
+    for part, fields in _PARTS.items():
+        inside = card.get(part) or {}
+        for key, (hint, needed) in fields.items() if inside else ():
+            if needed or key in inside:
+                convert(hint, inside.get(key), f"{part}.{key}")
 
 
 def config_digest(config: Mapping[str, Any]) -> str:

@@ -119,7 +119,7 @@ def _origin(
 ) -> Iterator[Link]:
     if card:
         stated = card.get("config_sha256")
-        found = config_digest(card["config"])
+        found = config_digest(card.get("config", {}))
         yield Link(
             name="configuration",
             says=f"sha256 {stated or found}",
@@ -153,7 +153,8 @@ def _origin(
 def _checkpoint(stated: Mapping[str, Any], data: Mapping[str, Any], checkpoint: str | os.PathLike[str] | None) -> Link:
     from trainers.checkpoints.checkpoint import CheckpointError, load_checkpoint
 
-    says = f"step {stated['step']}, sha256 {stated['sha256']}"
+    digest = stated.get("sha256")
+    says = f"step {stated['step']}, sha256 {digest}"
     path = os.fspath(checkpoint) if checkpoint is not None else stated["path"]
     if checkpoint is None and not os.path.isdir(path):
         return Link(name="checkpoint", says=says, holds=None, why=f"{path} is not there any more")
@@ -162,7 +163,7 @@ def _checkpoint(stated: Mapping[str, Any], data: Mapping[str, Any], checkpoint: 
         saved.verify()
     except CheckpointError as error:
         return Link(name="checkpoint", says=says, holds=False, why=str(error))
-    wrong = [] if saved.identity["sha256"] == stated["sha256"] else [f"{path} is {saved.identity['sha256']}"]
+    wrong = [] if saved.identity["sha256"] == digest else [f"{path} is {saved.identity['sha256']}"]
     trained_on = saved.state.get("feed", {}).get("manifest")
     if data.get("manifest") not in (None, trained_on):
         wrong.append(f"it was trained on {trained_on}")
@@ -198,7 +199,8 @@ def _raw_data(
 
 def _still_there(graph: Mapping[str, Any]) -> str | None:
     path = graph.get("path")
-    return path if isinstance(path, str) and os.path.isdir(path) else None
+    # A card may come from anybody: of another directory than a graph, as the whole file system, not a file is read.
+    return path if path and os.path.isfile(os.path.join(path, "transform_fn", "saved_model.pb")) else None
 
 
 def _held(data: Dataset | DataPaths, manifest: str, deep: bool) -> tuple[bool | None, str]:

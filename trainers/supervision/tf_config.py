@@ -40,7 +40,7 @@ def tf_config(cluster: Mapping[str, Sequence[str]], task_type: str, task_index: 
     flat = [address for group in addresses.values() for address in group]
     for address in flat:
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise ConfigError(f"address {address!r}: 'host:port' is expected")
     if len(set(flat)) != len(flat):
         twice = sorted({a for a in flat if flat.count(a) > 1})

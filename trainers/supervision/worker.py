@@ -39,7 +39,7 @@ def rendezvous_address(task: Task, environ: Mapping[str, str]) -> tuple[str, int
         host, _, port = task.addresses[0].rpartition(":")
         return host, int(port) + 1
     host, _, port = given.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal():
         raise refusal(RENDEZVOUS.name, given, "host:port")
     return host, int(port)
 

@@ -53,7 +53,9 @@ def read_provenance(graph: str | os.PathLike[str]) -> dict[str, Any] | None:
         return None
     try:
         facts = parse_json(text)
-        if facts["version"] == _VERSION and isinstance(facts["data"]["manifest"], str):
+        data = facts["data"]
+        stated = (data["manifest"], str), (data["records"], int), (facts["fullpass"], str)
+        if facts["version"] == _VERSION and all(isinstance(value, kind) for value, kind in stated):
             return dict(facts)
     except (ValueError, KeyError, TypeError):
         pass

@@ -54,7 +54,7 @@ class LocalRunner:
         self._processes = "auto"
         for option in options:
             key, _, value = option.partition("=")
-            if key == "--workers" and value.isdigit() and int(value) >= 1:
+            if key == "--workers" and value.isdecimal() and int(value) >= 1:
                 self.num_workers = int(value)
             elif key == "--processes" and value in _PROCESSES:
                 self._processes = value

@@ -47,6 +47,6 @@ def _member(text: str | None) -> tuple[str | None, int | None]:
     if not text:
         return None, None
     role, dash, index = text.partition("-")
-    if dash and not index.isdigit():
+    if dash and not index.isdecimal():
         raise ConfigError(f"--member {text}: expected e.g. worker-0 or worker")
     return role, int(index) if dash else None

@@ -47,7 +47,7 @@ class _BadLine(ValueError):
 
     def __init__(self, said: str) -> None:
         before, _, after = said.removeprefix("JSON parse error: ").rpartition(" in row ")
-        self.message, self.row = (before, int(after)) if after.isdigit() else (said, 0)
+        self.message, self.row = (before, int(after)) if after.isdecimal() else (said, 0)
         super().__init__(f"{self.message} in row {self.row}")
 
 

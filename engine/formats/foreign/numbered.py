@@ -224,7 +224,7 @@ class NumberedFormat:
         except _READ_ERRORS:  # a block before it is damaged, too: how many rows that has is not known
             first = None
         before, _, after = str(error).rpartition(" in row ")
-        if before and after.isdigit():
+        if before and after.isdecimal():
             return DataError(before, path=path, record=None if first is None else first + int(after))
         where = f"block {block}" if first is None else f"the block that begins here (block {block})"
         return DataError(f"{where} cannot be read: {_said(error)}", path=path, record=first)

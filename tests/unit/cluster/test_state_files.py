@@ -21,6 +21,10 @@ from cluster.pipeline.records import RECORD, StepRecord, commit, finished_steps,
 from engine import DataError
 from engine.core.environment import GROUP_SECRET_FILE
 from engine.machine.processes import alive
+from trainers.export.card import CARD_JSON, config_digest
+from trainers.export.digest import model_digest
+from trainers.serving.lineage import lineage
+from transforms.output.provenance import read_provenance
 
 WORDS = ["", "[]", "null", "1", '"x"', "{}", "[" * 1_000_000, '{"version":' * 100_000, "\0", '{"version":1e999}', "NaN"]
 
@@ -195,3 +199,45 @@ def test_a_forged_step_record_leads_nowhere_else(tmp_path):
         (directory / RECORD).write_text(sealed(each))
         found = read_finished(directory)
         assert found is None or (found.damage() is None and found.output("model") == str(directory / "result")), each
+
+
+def test_a_model_card_is_whole_or_refused_by_name_and_leads_nowhere(tmp_path):
+    version = tmp_path / "3"
+    (version / "assets.extra").mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"model")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    os.mkfifo(elsewhere / "pipe")  # who reads it waits for ever
+    config = {"steps": 3}
+    card = {
+        "version": 1,
+        "sha256": model_digest(version),
+        "config": config,
+        "config_sha256": config_digest(config),
+        "model": {"class": "m.Model", "parameters": 4},
+        "code": {"fullpass": "1", "commit": "abc", "uncommitted_changes": False},
+        "checkpoint": {"step": 3, "sha256": "0", "path": str(elsewhere)},
+        "transform_graph": {"sha256": "0", "path": str(elsewhere)},
+        "data": {"manifest": "0", "records": 5, "files": 1},
+    }
+    path = version / CARD_JSON
+    text = json.dumps(card)
+    path.write_text(text)
+    before = {link.name: link.holds for link in lineage(version)}
+    assert before["model"] and before["configuration"] and before["transform graph"] is None
+    for data in spoilt(text):
+        path.write_bytes(data)
+        found = read_or_refusal(lambda: lineage(version), path)
+        assert found is None or all(str(link) for link in found)
+
+
+def test_what_a_graph_was_made_of_is_whole_or_refused_by_name(tmp_path):
+    facts = {"version": 1, "fullpass": "1.0", "data": {"manifest": "abc", "records": 5, "files": 1}}
+    path = tmp_path / "fullpass_provenance.json"
+    path.write_text(json.dumps(facts))
+    assert read_provenance(tmp_path) == facts
+    for data in spoilt(json.dumps(facts)):
+        path.write_bytes(data)
+        found = read_or_refusal(lambda: read_provenance(tmp_path), path)
+        if found is not None:
+            assert f"{found['data']['manifest']}, {found['data']['records']:,} records by {found['fullpass']}"

@@ -128,7 +128,16 @@ def damage_length(folder):
     path.write_bytes(path.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("damage", [damage_state, damage_history, damage_other_state, damage_tensor, damage_length])
+def damage_letter(folder):
+    """A flipped bit that makes no text of it."""
+    data = bytearray((folder / "state.json").read_bytes())
+    data[len(data) // 2] ^= 0x80
+    (folder / "state.json").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_state, damage_history, damage_other_state, damage_letter, damage_tensor, damage_length]
+)
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before_and_says_so(run, tmp_path, damage, capfd):
     damage(tmp_path / "run" / "checkpoints" / "step-000000000004")
     result = run(steps=4)
@@ -185,6 +194,23 @@ def test_lease_of_a_run_that_nobody_can_look_up_is_waited_for(name, value):
     directory = f"memory://runs/other-{name}{len(value)}"
     place = {"host": socket.gethostname(), "pids": os.readlink("/proc/self/ns/pid")}
     holder = {**place, "pid": 1, "mark": "1:1", "token": "theirs", "renewed_at": time.time(), name: value}
+    write_text(f"{directory}/training.lock", json.dumps(holder))
+    with pytest.raises(ConfigError, match="another training run uses it"):
+        lock_directory(directory, wait_s=0.1)
+
+
+@pytest.mark.parametrize("renewed", ['"soon"', "[]", "NaN", "1" + "0" * 400, "-1e999"])
+def test_lease_without_a_time_is_none(renewed):
+    directory = f"memory://runs/forged-{renewed.encode().hex()[:20]}"
+    write_text(f"{directory}/training.lock", f'{{"token": "theirs", "renewed_at": {renewed}}}')
+    lock_directory(directory, wait_s=0.1).release()
+
+
+@pytest.mark.parametrize("mark", ["²:5", "9" * 5000 + ":1"])
+def test_lease_of_no_process_is_waited_for(mark):
+    directory = f"memory://runs/mark-{len(mark)}"
+    place = {"host": socket.gethostname(), "pids": os.readlink("/proc/self/ns/pid")}
+    holder = {**place, "pid": 1, "mark": mark, "token": "theirs", "renewed_at": time.time()}
     write_text(f"{directory}/training.lock", json.dumps(holder))
     with pytest.raises(ConfigError, match="another training run uses it"):
         lock_directory(directory, wait_s=0.1)

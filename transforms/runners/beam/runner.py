@@ -69,7 +69,7 @@ class BeamRunner:
         work_dir = option_value(options, "work_dir")
         self.work_dir = None if work_dir is None else str(require_local("--work_dir", work_dir))
         attempts = option_value(options, "attempts") or "3"
-        if not attempts.isdigit() or int(attempts) < 1:
+        if not attempts.isdecimal() or int(attempts) < 1:
             raise ConfigError(f"--attempts must be a number from 1, got {attempts!r}")
         self.attempts = int(attempts)
         kept = [each for each in options if option_name(each) not in ("attempts", "work_dir")]
@@ -89,7 +89,7 @@ class BeamRunner:
         """Tasks that run at once, as far as the options say."""
         for name in ("parallelism", "direct_num_workers", "num_workers", "max_num_workers"):
             value = option_value(self.options, name)
-            if value and value.isdigit() and int(value) > 0:
+            if value and value.isdecimal() and int(value) > 0:
                 return int(value)
         return processors()
 
