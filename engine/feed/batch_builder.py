@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from engine import _native
 from engine._native import ByteRows
-from engine.feed.columns import BYTES, Layout
+from engine.feed.columns import BUFFER_ORDER, BYTES, ONE_BUFFER, Layout
 from engine.feed.config import FeedConfig
 from engine.feed.pack import NUMPY_TYPES
 from engine.feed.windows import LoadedWindow, WindowLoader
@@ -20,6 +20,7 @@ from engine.plan.lanes import Run
 __all__ = ["Assembler"]
 
 _SEQUENTIAL_AHEAD = 4
+_GATHER_THREADS = 4  # they outrun whatever reads; to start more for each batch takes longer than they save
 
 # Rows order[first:stop] of a window's array go to a batch's from a slot on.
 _Job: TypeAlias = tuple[np.ndarray, np.ndarray, int, int, np.ndarray, int]
@@ -41,10 +42,14 @@ class Assembler:
         layout: where their columns go.
         loader: reads windows.
         config: of the feed.
+        one_buffer: let the rows of numbers of a batch lie in one buffer, which is its "one_buffer".
     """
 
-    def __init__(self, plan: EpochPlan, layout: Layout, loader: WindowLoader, config: FeedConfig) -> None:
+    def __init__(
+        self, plan: EpochPlan, layout: Layout, loader: WindowLoader, config: FeedConfig, one_buffer: bool = False
+    ) -> None:
         self._plan, self._layout, self._loader, self._config = plan, layout, loader, config
+        self._one_buffer = one_buffer
         self._strands: dict[int, _Strand] = {}
         # Whether batches have more than numbers, for which each run's rows are looked at here.
         self._by_row = bool(layout.width(BYTES) or layout.ragged or config.with_record_ids or config.masked)
@@ -67,8 +72,8 @@ class Assembler:
         """Returns a packed batch of `size` slots whose first `filled` the runs fill; the others are zero."""
         out = self._empty(size)
         if filled < size:
-            for array in out.values():
-                array[filled:] = 0
+            for key in out.keys() - {ONE_BUFFER}:
+                out[key][filled:] = 0
         if self._config.masked:
             out["mask"][:filled] = True
         if width := self._layout.width(BYTES):
@@ -78,18 +83,24 @@ class Assembler:
         for run in runs:
             self._fill(run, out, pieces, jobs)
         # One call for the whole batch, which the jobs keep their windows' memory for.
-        _native.gather_rows(jobs, self._config.worker_threads)
+        _native.gather_rows(jobs, min(self._config.worker_threads, _GATHER_THREADS))
         if width:
             out[BYTES].append_empty(size - filled)
         self._finish(out, pieces, size, filled)
         return out
 
     def _empty(self, size: int) -> dict[str, Any]:
-        out: dict[str, Any] = {
-            kind: self._loader.buffers.empty((size, self._layout.width(kind)), dtype)
-            for kind, dtype in NUMPY_TYPES.items()
-            if self._layout.width(kind)
-        }
+        out: dict[str, Any] = {}
+        if self._one_buffer:
+            whole, first = self._loader.buffers.empty((size * self._layout.row_bytes,), np.dtype(np.uint8)), 0
+            out[ONE_BUFFER] = whole
+        for kind in BUFFER_ORDER:
+            width, dtype = self._layout.width(kind), NUMPY_TYPES[kind]
+            if self._one_buffer:
+                stop = first + size * width * dtype.itemsize
+                out[kind], first = whole[first:stop].view(dtype).reshape(size, width), stop
+            elif width:
+                out[kind] = self._loader.buffers.empty((size, width), dtype)
         if self._config.with_record_ids:
             out["record_ids"] = self._loader.buffers.empty((size,), NUMPY_TYPES["int64"])
         if self._config.masked:

@@ -21,10 +21,25 @@ from engine.core.errors import ConfigError, column_not_found
 from engine.schema.metadata_keys import feature_descriptions
 from engine.schema.tensorflow_view import default_of, feature_type, shape_of, tensorflow_schema
 
-__all__ = ["BYTES", "FLOAT32", "INT64", "RESERVED", "Column", "Layout", "make_layout", "numpy_batch", "unpack_numpy"]
+__all__ = [
+    "BUFFER_ORDER",
+    "BYTES",
+    "FLOAT32",
+    "INT64",
+    "ONE_BUFFER",
+    "RESERVED",
+    "Column",
+    "Layout",
+    "make_layout",
+    "numpy_batch",
+    "unpack_numpy",
+]
 
 FLOAT32, INT64, BYTES = _KINDS = "float32", "int64", "bytes"
 RESERVED = ("mask", "record_ids")  # keys of a packed batch beside the columns
+# Key of the buffer that all rows of numbers lie in where one was asked for. The wider type comes first, so that no gap lies between
+# the two and the buffer's size alone tells the rows.
+ONE_BUFFER, BUFFER_ORDER = "one_buffer", (INT64, FLOAT32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +82,11 @@ class Layout:
     def width(self, kind: str) -> int:
         """Returns the number of slots in the array of a kind; 0 where there is none."""
         return self._widths.get(kind, 0)
+
+    @functools.cached_property
+    def row_bytes(self) -> int:
+        """What a row of numbers takes."""
+        return 8 * self.width(INT64) + 4 * self.width(FLOAT32)
 
     # Every block and batch asks for these, with the interpreter's lock held that all threads of the feed wait for.
     @functools.cached_property

@@ -37,7 +37,7 @@ class FeedConfig:
         skip_budget: damaged records that may be skipped over the life of the feed; one more raises.
         window_bytes: most bytes of a window, as far as sizes are known before reading: with large records (images) fewer than
             `window_records` are shuffled together. It only bounds the default of `window_records`.
-        threads: native threads that read ahead, and that gather a batch, >= 1; None: one for each processor this process may
+        threads: native threads that read ahead, and up to 4 that gather a batch, >= 1; None: one for each processor this process may
             use, at most 8. Batches are the same whatever their number.
         prefetch_batches: finished batches that wait for the consumer, >= 1; fewer where they are large.
 

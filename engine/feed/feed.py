@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -127,20 +128,24 @@ class Feed:
         """Yields packed numpy batches from the start state on, made ahead in a thread, without counting them."""
         return self.made_ahead(numpy_batch)
 
-    def made_ahead(self, finish: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def made_ahead(
+        self, finish: Callable[[dict[str, Any]], dict[str, Any]], one_buffer: bool = False
+    ) -> Iterator[dict[str, Any]]:
         """Yields batches as `batches` does, but what `finish` makes, in that thread, of those of `engine.feed.batch_builder`."""
         start, left = self.plan.batch_number(self._start), self.batches_left()
         ahead = batches_ahead(self.config.prefetch_batches, self.host_batch_size * self.record_bytes)
-        return run_ahead(lambda: self._make(start, left, finish), ahead)
+        return run_ahead(lambda: self._make(start, left, finish, one_buffer), ahead)
 
-    def _make(self, number: int, left: int | None, finish: Callable[[Any], Any]) -> Iterator[dict[str, Any]]:
+    def _make(
+        self, number: int, left: int | None, finish: Callable[[Any], Any], one_buffer: bool
+    ) -> Iterator[dict[str, Any]]:
         loader = WindowLoader(
             self.source,
             self.layout,
             self.config.worker_threads,
             self._regrouped if self.config.bucket_by_length is not None else None,
         )
-        assembler = Assembler(self.plan, self.layout, loader, self.config)
+        assembler = Assembler(self.plan, self.layout, loader, self.config, one_buffer)
         try:
             for step in itertools.count(number) if left is None else range(number, number + left):
                 yield finish(assembler.batch(self.plan.cursor(step)))
@@ -162,7 +167,7 @@ class Feed:
         """Returns views by column name: [b, *shape], or (values, row_splits) of a ragged column; and mask, record_ids."""
         return unpack_numpy(self.layout, packed)
 
-    def dataset(self, num_replicas: int = 1) -> tf.data.Dataset:
+    def dataset(self, num_replicas: int = 1, one_buffer: bool = False) -> tf.data.Dataset:
         """Returns a tf.data.Dataset of packed batches that begins at the start state.
 
         tf.data's autotuning is off in it, and in what is built on it: there `tf.data.AUTOTUNE` means as many calls as there
@@ -171,11 +176,15 @@ class Feed:
         Args:
             num_replicas: replicas of this host. Each element is then one replica's part, host_batch_size / num_replicas
                 records, replica after replica: what `strategy.distribute_datasets_from_function` wants.
+            one_buffer: let a batch of numbers be one tensor of bytes, "one_buffer", where it can be: large batches of both types
+                for one replica. An accelerator then takes one copy a batch. `unpack` takes it apart, but no rows sliced from it.
         """
         from engine.feed.tensorflow.dataset import make_dataset
 
         self._delivered = None
-        return make_dataset(self, num_replicas)
+        return make_dataset(
+            self, num_replicas, functools.partial(self.made_ahead, one_buffer=True) if one_buffer else None
+        )
 
     def unpack(self, packed: dict[str, tf.Tensor]) -> dict[str, Any]:
         """Returns the tensors of a packed batch by feature name, and its `mask` and `record_ids` where it has them.

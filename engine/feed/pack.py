@@ -29,6 +29,9 @@ class RowPacker:
 
     Args:
         layout: of the packed batch.
+
+    Attributes:
+        native: packs what is plain numbers.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -36,7 +39,7 @@ class RowPacker:
         numbered = [(place, c) for place, c in enumerate(layout.columns) if dense[place]]
         numbered.sort(key=lambda pair: pair[1].kind)  # errors name the floats' before the integers'
         self._columns = [c for _, c in numbered]
-        self._packer = _native.RowPacker(
+        self.native = _native.RowPacker(
             [(place, c.name, NUMPY_TYPES[c.kind].itemsize, c.start, c.width) for place, c in numbered]
         )
 
@@ -51,7 +54,7 @@ class RowPacker:
             DataError: a missing value without a `fill`, or one that does not fit its column.
         """
         schema, array = batch.__arrow_c_array__()
-        for number in self._packer.pack(schema, array, list(outs.values())):
+        for number in self.native.pack(schema, array, list(outs.values())):
             column = self._columns[number]
             values = _flat(batch.column(column.name), column).to_numpy(zero_copy_only=False)
             _native.pack_rows([(values, column.start, column.width)], outs[column.kind])

@@ -56,6 +56,7 @@ class LoadedWindow:
         self._regroup = regroup
         self.users = 0
         self._layout, self._packer = layout, packer
+        self._only_numbers = not layout.ragged and not layout.width(BYTES)
         self._parts: dict[str, list[Any]] = {}
         self._blocks: list[Future[None]] = []
         self._lock = threading.Lock()
@@ -100,12 +101,17 @@ class LoadedWindow:
 
     def _load_block(self, source: BlockSource, i: int) -> None:
         first, stop = int(self.window.offsets[i]), int(self.window.offsets[i + 1])
-        batch, damaged = source.read(int(self.window.blocks[i]), stop - first)
+        block = int(self.window.blocks[i])
+        if self._only_numbers:
+            self._allocate()
+            if source.pack(block, self._packer.native, [out[first:stop] for out in self.dense.values()]):
+                return
+        batch, damaged = source.read(block, stop - first)
         self._allocate()
         try:
             self._pack(batch, i, first, stop)
         except DataError as fault:
-            raise source.located(int(self.window.blocks[i]), fault) from fault.__cause__
+            raise source.located(block, fault) from fault.__cause__
         if damaged is not None:
             with self._lock:
                 if self.damaged is None:

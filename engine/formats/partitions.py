@@ -22,12 +22,14 @@ __all__ = [
     "NO_VALUE",
     "add_partitions",
     "all_keys",
+    "is_marked",
     "levels_to",
     "mark_partitions",
     "partition_fields",
     "partition_keys",
     "stored_columns",
     "with_partitions",
+    "without_marked",
     "without_marks",
 ]
 
@@ -84,7 +86,7 @@ def stored_columns(schema: pa.Schema, options: ReadOptions) -> tuple[pa.Schema, 
     marked = _marked_names(schema)
     if not marked:
         return schema, options.columns
-    own = pa.schema([field for field in schema if field.name not in marked], metadata=schema.metadata)
+    own = without_marked(schema)
     if options.columns is None:
         return own, None
     known = set(schema.names)
@@ -92,6 +94,14 @@ def stored_columns(schema: pa.Schema, options: ReadOptions) -> tuple[pa.Schema, 
     if unknown:
         raise ConfigError(column_not_found(unknown, schema.names))
     return own, tuple(name for name in options.columns if name not in marked)
+
+
+def without_marked(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema of what the files hold: all but the marked columns."""
+    marked = _marked_names(schema)
+    if not marked:
+        return schema
+    return pa.schema([field for field in schema if field.name not in marked], metadata=schema.metadata)
 
 
 def add_partitions(
@@ -112,12 +122,12 @@ def add_partitions(
     if not _marked_names(schema):
         return batch
     wanted = list(schema) if options.columns is None else [schema.field(name) for name in options.columns]
-    if not any(_is_marked(field) for field in wanted):
+    if not any(is_marked(field) for field in wanted):
         return batch
     keys = all_keys(path, levels)
     arrays, fields = [], []
     for field in wanted:
-        if not _is_marked(field):
+        if not is_marked(field):
             place = batch.schema.get_field_index(field.name)
             arrays.append(batch.column(place))
             fields.append(batch.schema.field(place))
@@ -129,7 +139,7 @@ def add_partitions(
 
 def without_marks(schema: pa.Schema) -> pa.Schema:
     """Returns the schema of what is written of batches of `schema`: there, columns of directories are columns as others."""
-    if not any(_is_marked(field) for field in schema):
+    if not any(is_marked(field) for field in schema):
         return schema
     fields = []
     for field in schema:
@@ -142,14 +152,15 @@ def _marked_names(schema: pa.Schema) -> frozenset[str]:
     """Names of the marked columns. A data set asks with one schema object for every block of each thread, so it is looked at once."""
     known = _KNOWN.get(id(schema))
     if known is None or known[0] is not schema:
-        known = schema, frozenset(field.name for field in schema if _is_marked(field))
+        known = schema, frozenset(field.name for field in schema if is_marked(field))
         if len(_KNOWN) >= _MOST_KNOWN:
             _KNOWN.clear()
         _KNOWN[id(schema)] = known  # holds the schema: no other can have its id meanwhile
     return known[1]
 
 
-def _is_marked(field: pa.Field) -> bool:
+def is_marked(field: pa.Field) -> bool:
+    """Returns whether the names of directories hold a column."""
     return PARTITION in (field.metadata or {})
 
 

@@ -11,6 +11,7 @@ A format has:
 and where it has them:
     COMPRESSIONS, Writer(file, schema, compression)                      write(batch), close(), abandon(); else it is only read
     column_names(path)                                                   where a file says them
+    PlainBlocks(schema, columns)                                         blocks of numbers packed without Arrow arrays in Python
     unchecked(path)                                                      what damage of a file could not be detected
 """
 

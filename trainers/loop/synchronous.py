@@ -86,8 +86,7 @@ class SynchronousLoop:
     ) -> None:
         self._placement, self._adapter, self._unpack, self._config = placement, adapter, unpack, config
         self._strategy, self._averages = placement.strategy, averages
-        devices = self._strategy.extended.worker_devices if placement.coordinator is None else ()
-        self._on_gpu = any("GPU" in device for device in devices)
+        self._on_gpu = placement.on_gpu
         # Autograph would make another error of the ConfigError of a setting that the model does not take.
         compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
         self._compiled_gradients = compiled(self._gradients) if config.xla else self._gradients

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
 from engine.dataset.arrays import ArrayDataset
+from engine.feed.feed import Feed
 from engine.feed.tensorflow.composite import assemble
 from engine.plan import Remainder
 from trainers.config.config import TrainerConfig
@@ -82,7 +83,8 @@ class RunData:
         if state is not None:
             self.feed.set_state(dict(state))
         # One pipeline for its shapes and for its batches: to trace it takes a good part of a restart.
-        self.dataset = self.feed.dataset()
+        together = {"one_buffer": True} if self._placement.one_buffer and isinstance(self.feed, Feed) else {}
+        self.dataset = self.feed.dataset(**together)
         return self.unpack_of(self.feed, self.train)(zeros_like_spec(self.dataset.element_spec))
 
     def unpack_of(self, feed: TrainingFeed, data: TrainingData) -> Callable[[Any], dict[str, Any]]:

@@ -42,3 +42,14 @@ class Placement:
     def num_replicas(self) -> int:
         """Replicas over all processes."""
         return self.num_hosts * self.replicas_per_host
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether GPUs compute the steps."""
+        devices = self.strategy.extended.worker_devices if self.coordinator is None else ()
+        return any("GPU" in device for device in devices)
+
+    @property
+    def one_buffer(self) -> bool:
+        """Whether batches of numbers come as one buffer: where they are copied to one device that is not this host's memory."""
+        return self.on_gpu and self.num_replicas == 1

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from engine._native import RowPacker
 from engine.core.errors import DataError
 from engine.feed.config import FeedConfig
 from engine.formats.options import OnDamage
@@ -45,6 +46,8 @@ class BlockSource:
         self, reader: BlockReader, columns: Sequence[str], first_records: np.ndarray, config: FeedConfig
     ) -> None:
         self._reader, self._columns, self._first, self._config = reader, list(columns), first_records, config
+        plain = getattr(reader, "plain_reader", None)
+        self._plain = plain and plain(self._columns)
         self._skipped: set[int] = set()
         self._lock = threading.Lock()
 
@@ -58,6 +61,19 @@ class BlockSource:
         """Counts ids from a saved state as skipped already."""
         with self._lock:
             self._skipped.update(skipped)
+
+    def pack(self, block: int, packer: RowPacker, outs: list[np.ndarray]) -> bool:
+        """Packs a whole block where it holds but plain numbers.
+
+        Args:
+            block: its number.
+            packer: of the columns.
+            outs: the packed arrays, [records of the block, slots] each.
+
+        Returns:
+            Whether it is done; else `read` is to be asked, and what is in `outs` may not be used.
+        """
+        return self._plain is not None and self._plain.pack(block, packer, outs)
 
     def read(self, block: int, num_records: int) -> tuple[pa.RecordBatch, np.ndarray | None]:
         """Returns the block's records and which of them are damaged (bool [n], None for none of them).

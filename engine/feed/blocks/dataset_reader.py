@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from engine.feed.blocks.plain_reader import PlainReader
 from engine.feed.protocols import BlockData
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
@@ -48,6 +49,10 @@ class DatasetReader:
     def joined(self, batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.RecordBatch:
         """Returns batches of these columns as one."""
         return _joined(batches, self.schema, columns)
+
+    def plain_reader(self, columns: Sequence[str]) -> PlainReader | None:
+        """Returns what packs blocks of these columns at once, or None where they are no plain numbers."""
+        return PlainReader.of(self._manifest, self.schema, columns)
 
     def record_bytes(self, columns: Sequence[str] | None) -> float:
         """Returns about what a record takes in memory, from what is known before reading.

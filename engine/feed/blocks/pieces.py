@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.feed.blocks.dataset_reader import DatasetReader
+from engine.feed.blocks.plain_reader import PlainReader
 from engine.formats.spool import Spool
 
 __all__ = ["MOST_BLOCK_BYTES", "BlockPieces"]
@@ -72,6 +73,10 @@ class BlockPieces:
         if kept.numbers is not None:
             return self._spool.read(kept.numbers[number])
         return next(piece for at, piece in enumerate(self._pieces(whole, columns)) if at == number)
+
+    def plain_reader(self, columns: Sequence[str]) -> PlainReader | None:
+        """Returns what packs blocks of these columns at once; None where they are no plain numbers, or some blocks come in pieces."""
+        return self._reader.plain_reader(columns) if self.piece_rows is None else None
 
     def _keep(self, block: int, columns: Sequence[str]) -> list[int] | None:
         numbers = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from engine._native import ByteRows
 from engine.core.errors import ConfigError
-from engine.feed.columns import BYTES, FLOAT32, INT64, RESERVED, Layout
+from engine.feed.columns import BYTES, FLOAT32, INT64, ONE_BUFFER, RESERVED, Layout
 from engine.feed.pack import values_rows
 from engine.feed.tensorflow.faults import noting
+from engine.feed.tensorflow.one_buffer import parted, takes_one_buffer, without_views
 from engine.feed.tensorflow.strings import parse_strings, string_protos
 from engine.plan import Remainder
 
@@ -28,8 +29,15 @@ _ELEMENT_BYTES = 16 << 20
 _RECORDS_AN_ELEMENT = 8192  # handing an element over costs about 0.3 ms whatever its size: small batches go together
 
 
-def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
+def make_dataset(
+    feed: Feed | MixedFeed, num_replicas: int, in_one_buffer: Callable[..., Iterator[dict[str, Any]]] | None = None
+) -> tf.data.Dataset:
     """Returns the dataset of `Feed.dataset`.
+
+    Args:
+        feed: whose batches.
+        num_replicas: of this host.
+        in_one_buffer: the feed's `made_ahead` of batches in one buffer, where they are wanted so.
 
     Raises:
         ConfigError: the host's batch is not divisible by the number of replicas, or the batch is partial.
@@ -51,6 +59,9 @@ def make_dataset(feed: Feed | MixedFeed, num_replicas: int) -> tf.data.Dataset:
     group = max(1, most // size)
     if feed.layout.ragged:
         dataset = tf.data.Dataset.from_generator(noting(lambda: _parts(feed, share)), output_signature=spec)
+    elif in_one_buffer and group * num_replicas == 1 and takes_one_buffer(feed.layout, feed.config):
+        spec = {ONE_BUFFER: tf.TensorSpec([size * feed.layout.row_bytes], tf.uint8), **without_views(spec)}
+        dataset = tf.data.Dataset.from_generator(noting(lambda: in_one_buffer(without_views)), output_signature=spec)
     elif partial or group * num_replicas == 1:
         dataset = tf.data.Dataset.from_generator(noting(lambda: feed.made_ahead(_whole)), output_signature=spec)
     else:
@@ -176,6 +187,8 @@ def unpack(layout: Layout, packed: dict[str, Any]) -> dict[str, Any]:
         Dense columns [b, *shape]; lists and values that may be missing as SparseTensor, or RaggedTensor where the
         schema says so; `mask` and `record_ids` as they are.
     """
+    if not layout.ragged and ONE_BUFFER in packed:
+        packed = parted(layout, packed)
     by_name: dict[str, Any] = {}
     for kind in _DTYPES:
         columns = layout.dense(kind)

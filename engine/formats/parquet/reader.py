@@ -19,6 +19,7 @@ from engine.formats.parquet.checks import unchecked
 from engine.formats.parquet.footer import Footer
 from engine.formats.parquet.int96 import BeyondNanoseconds, refuse_beyond_nanoseconds
 from engine.formats.parquet.open_file import ParquetFile, open_parquet
+from engine.formats.parquet.plain_blocks import PlainBlocks
 from engine.formats.parquet.writer import COMPRESSIONS, Writer
 from engine.formats.partitions import without_marks
 from engine.formats.split import Split
@@ -30,6 +31,7 @@ from engine.schema.unify import unify_schemas
 __all__ = [
     "COMPRESSIONS",
     "EXTENSIONS",
+    "PlainBlocks",
     "Writer",
     "column_names",
     "file_compression",

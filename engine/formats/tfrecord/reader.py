@@ -28,6 +28,7 @@ from engine.formats.tfrecord.batches import PAST_LIMIT_BYTES, decoded_batches
 from engine.formats.tfrecord.byte_spans import SPAN_BYTES, Reach, gathered, read_spans, span_size
 from engine.formats.tfrecord.framing import MAX_BATCH_BYTES, framing_fault, scan_window
 from engine.formats.tfrecord.inference import infer_schema
+from engine.formats.tfrecord.plain_blocks import PlainBlocks
 from engine.formats.tfrecord.stream import Window, compression_of, file_compression
 from engine.formats.tfrecord.writer import COMPRESSIONS, Writer
 from engine.schema.conform import select_fields
@@ -38,6 +39,7 @@ from engine.storage import uris as _uris
 __all__ = [
     "COMPRESSIONS",
     "EXTENSIONS",
+    "PlainBlocks",
     "Writer",
     "file_compression",
     "infer_schema",

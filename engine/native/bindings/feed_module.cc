@@ -4,7 +4,6 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string>
@@ -14,7 +13,7 @@
 #include "bindings/byte_rows_module.h"
 #include "feed/feed_pack.h"
 #include "feed/feistel.h"
-#include "feed/plain_columns.h"
+#include "feed/plain_pack.h"
 #include "rows/gather.h"
 
 namespace py = pybind11;
@@ -43,7 +42,16 @@ void pack(const py::list& columns, py::array out) {
   pack_rows(list, rows, slots, item, to);
 }
 
-// Packs all columns of a batch in one call, made once for all batches of a feed.
+// What a capsule of Arrow's PyCapsule interface holds.
+template <typename Held>
+Held& held_by(const py::capsule& capsule, const char* name) {
+  auto* held = static_cast<Held*>(PyCapsule_GetPointer(capsule.ptr(), name));
+  if (!held) throw py::error_already_set();
+  return *held;
+}
+
+// Packs all columns of a batch in one call, made once for all batches of a feed. `outs` are writable arrays [rows, slots], one an
+// item size.
 class RowPacker {
  public:
   // columns: (place in batches, name, bytes of an item, first slot, number of slots) each.
@@ -54,46 +62,48 @@ class RowPacker {
     }
   }
 
-  // Returns the numbers of the columns that do not lie in the batch as `outs` take them: their slots are as they were. `outs`
-  // are writable arrays [rows, slots], one an item size.
+  // Returns the numbers of the columns that do not lie in the batch as `outs` take them: their slots are as they were.
   std::vector<size_t> pack(const py::capsule& schema_capsule, const py::capsule& array_capsule, const py::list& outs) const {
-    const auto* schema = static_cast<const ArrowSchema*>(PyCapsule_GetPointer(schema_capsule.ptr(), "arrow_schema"));
-    if (!schema) throw py::error_already_set();
-    const auto* batch = static_cast<const ArrowArray*>(PyCapsule_GetPointer(array_capsule.ptr(), "arrow_array"));
-    if (!batch) throw py::error_already_set();
-    const auto rows = static_cast<size_t>(batch->length);
-    struct Out {
-      size_t item, slots;
-      uint8_t* to;
-      std::vector<PackColumn> columns;
-    };
-    std::vector<Out> packed;
+    const auto& schema = held_by<const ArrowSchema>(schema_capsule, "arrow_schema");
+    const auto& batch = held_by<const ArrowArray>(array_capsule, "arrow_array");
+    const auto rows = static_cast<size_t>(batch.length);
+    const std::vector<PackedRows> packed = rows_of(outs, rows);
+    py::gil_scoped_release release;
+    return pack_plain(columns_, schema, batch, packed, 0);
+  }
+
+  // Returns whether a whole block was packed: all its columns lie in the batch as `outs` take them, and it has their rows. Else
+  // what is in `outs` may not be used.
+  bool pack_batch(const py::capsule& schema_capsule, const py::capsule& array_capsule, const py::list& outs, size_t rows) const {
+    const auto& schema = held_by<const ArrowSchema>(schema_capsule, "arrow_schema");
+    const auto& batch = held_by<const ArrowArray>(array_capsule, "arrow_array");
+    const std::vector<PackedRows> packed = rows_of(outs, rows);
+    if (batch.length < 0 || static_cast<size_t>(batch.length) != rows) return false;
+    py::gil_scoped_release release;
+    return pack_plain(columns_, schema, batch, packed, 0).empty();
+  }
+
+  // The same for the batches of a stream.
+  bool pack_stream(const py::capsule& stream_capsule, const py::list& outs, size_t rows) const {
+    auto& stream = held_by<ArrowArrayStream>(stream_capsule, "arrow_array_stream");
+    const std::vector<PackedRows> packed = rows_of(outs, rows);
+    py::gil_scoped_release release;
+    return fullpass::pack_stream(columns_, stream, packed, rows);
+  }
+
+ private:
+  static std::vector<PackedRows> rows_of(const py::list& outs, size_t rows) {
+    std::vector<PackedRows> packed;
     for (const auto& entry : outs) {
       auto out = entry.cast<py::array>();
       if (out.ndim() != 2 || !(out.flags() & py::array::c_style) || !out.writeable() || static_cast<size_t>(out.shape(0)) != rows)
         throw py::value_error("out is not a writable, contiguous array [rows, slots] of the batch's rows");
       packed.push_back({static_cast<size_t>(out.itemsize()), static_cast<size_t>(out.shape(1)),
-                        static_cast<uint8_t*>(out.mutable_data()), {}});
+                        static_cast<uint8_t*>(out.mutable_data())});
     }
-    std::vector<size_t> left;
-    py::gil_scoped_release release;
-    for (size_t i = 0; i < columns_.size(); ++i) {
-      const WantedColumn& wanted = columns_[i];
-      const uint8_t* values = rows ? plain_values(*schema, *batch, wanted) : nullptr;
-      const auto out = std::find_if(packed.begin(), packed.end(), [&](const Out& o) { return o.item == wanted.item; });
-      if (out == packed.end() || wanted.start > out->slots || wanted.width > out->slots - wanted.start)
-        throw py::value_error("a column has no slots in the packed arrays");
-      if (values) {
-        out->columns.push_back({values, wanted.start, wanted.width});
-      } else {
-        left.push_back(i);
-      }
-    }
-    for (const Out& out : packed) pack_rows(out.columns, rows, out.slots, out.item, out.to);
-    return left;
+    return packed;
   }
 
- private:
   std::vector<WantedColumn> columns_;
 };
 
@@ -160,7 +170,9 @@ void register_feed(py::module_& module) {
   module.def("pack_rows", &pack, py::arg("columns"), py::arg("out"));
   py::class_<RowPacker>(module, "RowPacker")
       .def(py::init<const std::vector<std::tuple<size_t, std::string, size_t, size_t, size_t>>&>(), py::arg("columns"))
-      .def("pack", &RowPacker::pack, py::arg("schema"), py::arg("array"), py::arg("outs"));
+      .def("pack", &RowPacker::pack, py::arg("schema"), py::arg("array"), py::arg("outs"))
+      .def("pack_batch", &RowPacker::pack_batch, py::arg("schema"), py::arg("array"), py::arg("outs"), py::arg("rows"))
+      .def("pack_stream", &RowPacker::pack_stream, py::arg("stream"), py::arg("outs"), py::arg("rows"));
   module.def("gather_rows", &gather_rows, py::arg("jobs"), py::arg("threads"));
   py::class_<Feistel>(module, "Feistel")
       .def(py::init(&permutation), py::arg("size"), py::arg("a"), py::arg("b"), py::arg("keys"))

@@ -1,4 +1,4 @@
-// The Arrow C data interface (https://arrow.apache.org/docs/format/CDataInterface.html): the two structs that cross.
+// The Arrow C data interface (https://arrow.apache.org/docs/format/CDataInterface.html): the structs that cross.
 #pragma once
 #include <cstdint>
 
@@ -25,6 +25,14 @@ struct ArrowArray {
   ArrowArray** children;
   ArrowArray* dictionary;
   void (*release)(ArrowArray*);
+  void* private_data;
+};
+
+struct ArrowArrayStream {
+  int (*get_schema)(ArrowArrayStream*, ArrowSchema* out);
+  int (*get_next)(ArrowArrayStream*, ArrowArray* out);
+  const char* (*get_last_error)(ArrowArrayStream*);
+  void (*release)(ArrowArrayStream*);
   void* private_data;
 };
 }

@@ -22,11 +22,11 @@ int64_t list_size(const char* format) {
 
 }  // namespace
 
-const uint8_t* plain_values(const ArrowSchema& schema, const ArrowArray& batch, const WantedColumn& wanted) {
+const uint8_t* plain_values(const ArrowSchema& schema, const ArrowArray& batch, const WantedColumn& wanted, size_t place) {
   const int64_t columns = std::min(schema.n_children, batch.n_children);
-  if (columns < 0 || wanted.place >= static_cast<size_t>(columns) || batch.offset != 0) return nullptr;
-  const ArrowSchema* field = schema.children[wanted.place];
-  const ArrowArray* array = batch.children[wanted.place];
+  if (columns < 0 || place >= static_cast<size_t>(columns) || batch.offset != 0) return nullptr;
+  const ArrowSchema* field = schema.children[place];
+  const ArrowArray* array = batch.children[place];
   if (!field->name || wanted.name != field->name || array->length != batch.length) return nullptr;
   if (field->dictionary || !none_missing(*array)) return nullptr;
   int64_t first = array->offset, width = 1;

@@ -9,7 +9,7 @@
 
 namespace fullpass {
 
-// One column of a packed array: where it is in a batch, and under which name; the bytes of its items (4: float32, 8: int64); its
+// One column of a packed array: where it is in most batches, and under which name; the bytes of its items (4: float32, 8: int64); its
 // slots.
 struct WantedColumn {
   size_t place;
@@ -20,7 +20,8 @@ struct WantedColumn {
 };
 
 // Returns the first of the rows' values of a column, or null where they do not lie one after the other in the packed array's
-// type: another name or type, missing values, lists of another size, fewer rows. Reads no value.
-const uint8_t* plain_values(const ArrowSchema& schema, const ArrowArray& batch, const WantedColumn& wanted);
+// type: another name or type, missing values, lists of another size, fewer rows. `place`: of the column in this batch. Reads no
+// value.
+const uint8_t* plain_values(const ArrowSchema& schema, const ArrowArray& batch, const WantedColumn& wanted, size_t place);
 
 }  // namespace fullpass

@@ -75,7 +75,7 @@ def test_plain_columns_take_no_call_but_one():
     layout = make_layout(batch.schema, None, None)
     packer = RowPacker(layout)
     outs = [np.empty((100, layout.width(k)), t) for k, t in NUMPY_TYPES.items()]
-    left = packer._packer.pack(*batch.__arrow_c_array__(), outs)
+    left = packer.native.pack(*batch.__arrow_c_array__(), outs)
     assert [packer._columns[i].name for i in left] == ["f64"]
 
 
@@ -108,7 +108,7 @@ def test_a_missing_value_within_a_fixed_list_is_refused():
 
 def test_arrays_that_do_not_fit_the_batch_are_refused():
     batch = batch_of({"i": PLAIN["i64"], "f": PLAIN["f32"]})
-    packer = RowPacker(make_layout(batch.schema, None, None))._packer
+    packer = RowPacker(make_layout(batch.schema, None, None)).native
     capsules = batch.__arrow_c_array__()
     for outs in (
         [],
