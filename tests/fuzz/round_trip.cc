@@ -101,7 +101,7 @@ void check_packed(const ArrowSchema& schema, const ArrowArray& batch, const std:
     const FieldSpec& spec = specs[i];
     const bool fixed = spec.shape != Shape::kFixedFrames && is_fixed(spec.shape), single = is_scalar(spec.shape);
     const size_t item = spec.kind == Kind::kFloat ? 4 : 8, width = fixed ? static_cast<size_t>(spec.list_size) : 1;
-    const uint8_t* values = plain_values(schema, batch, {i, spec.name, item, 1, width});
+    const uint8_t* values = plain_values(schema, batch, {i, spec.name, item, 1, width}, i);
     const ArrowArray* column = batch.children[i];
     const bool plain = (fixed || single) && width && spec.kind != Kind::kBytes && !column->null_count && batch.length;
     if (plain && !values) std::abort();
