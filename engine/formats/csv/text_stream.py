@@ -13,6 +13,7 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.core.text_encoding import is_utf8
 from engine.formats.beginnings import is_bzip2
+from engine.formats.csv.packed_streams import PackedStreams
 from engine.storage import paths as _paths
 from engine.storage.pipes import PipedPath
 
@@ -144,11 +145,11 @@ def _unpacked(path: str, raw: Any, head: bytes, open_files: contextlib.ExitStack
     if is_bzip2(head, path):
         import bz2
 
-        return bz2.open(raw, "rb")
+        return PackedStreams(raw, bz2.BZ2Decompressor)
     if head.startswith(b"\xfd7zXZ\x00"):
         import lzma
 
-        return lzma.open(raw, "rb")
+        return PackedStreams(raw, lzma.LZMADecompressor)
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
     return raw

@@ -116,6 +116,34 @@ def test_damaged_packings_name_their_file(tmp_path, packing, damage):
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_streams_behind_one_another_are_read_or_refused_and_never_left_out(tmp_path, packing, kind):
+    """As pbzip2, pixz, `cat` and logs that are appended to make them; Python's readers end where one is damaged."""
+    if kind == "jsonl" and packing == ".xz":
+        pytest.skip("JSON lines are not read out of xz")
+    line = b"%d\n" if kind == "csv" else b'{"a":%d}\n'
+    parts = [b"".join(line % n for n in range(first, first + 20_000)) for first in (0, 20_000, 40_000)]
+    parts[0] = (b"a\n" if kind == "csv" else b"") + parts[0]
+    packed = [PACKINGS[packing](part) for part in parts]
+    path = tmp_path / f"a.{kind}{packing}"
+
+    def read_all():
+        opened = open_source(path)
+        return [row for batch in opened.batches() for row in batch.column(0).to_pylist()]
+
+    path.write_bytes(b"".join(packed))
+    assert read_all() == list(range(60_000))
+    if packing == ".xz":
+        path.write_bytes(packed[0] + b"\0" * 8 + packed[1] + packed[2] + b"\0" * 4)
+        assert read_all() == list(range(60_000))
+    for behind in (b"garbage", b"\xff" + packed[1][1:] + packed[2], packed[1][:-9], packed[1][:3]):
+        path.write_bytes(packed[0] + behind)
+        with pytest.raises(DataError, match="cut off or damaged") as caught:
+            read_all()
+        assert caught.value.path == str(path)
+
+
 def zipped(path, **members):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
