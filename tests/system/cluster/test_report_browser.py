@@ -77,6 +77,8 @@ def test_page_draws_all_its_charts_and_runs_nothing_of_the_run(pages, opened, na
     assert (
         page.evaluate("document.documentElement.scrollWidth") == width
     )  # nothing sticks out; tables scroll in themselves
+    cut = "e => e.getBoundingClientRect().right > e.closest('.scroll').getBoundingClientRect().right + 1"
+    assert not [c.inner_text() for c in page.locator("caption:visible span").all() if c.evaluate(cut)]
     for box in charts.all():
         assert box.locator("svg").bounding_box()["width"] <= box.bounding_box()["width"] + 1
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
