@@ -37,12 +37,14 @@ class Trial:
         drawn: what was drawn, by setting.
         metrics: of its evaluation; None where the training diverged.
         checkpoint: that it ended with.
+        diverged: why its metric is no finite number, None where it is one: such a trial is behind all others.
     """
 
     directory: str
     drawn: Mapping[str, Any]
     metrics: Mapping[str, Any] | None
     checkpoint: str | None
+    diverged: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,8 @@ def _trial(path: Path) -> dict[str, Any]:
     numbers = metrics is None or (
         isinstance(metrics, dict) and all(isinstance(value, int | float | None) for value in metrics.values())
     )
-    if not (numbers and isinstance(drawn, dict) and isinstance(found.get("checkpoint"), str | None)):
+    texts = all(isinstance(found.get(key), str | None) for key in ("checkpoint", "diverged"))
+    if not (numbers and isinstance(drawn, dict) and texts):
         raise DataError("is damaged: it has no metrics or no settings of a trial; give another --out", path=str(path))
     return {**found, "directory": str(path.parent)}
 
@@ -152,6 +155,7 @@ def _judged(config: SearchConfig, out: Path, results: Any) -> SearchResult:
                 drawn=one["drawn"],
                 metrics=one["metrics"],
                 checkpoint=one.get("checkpoint"),
+                diverged=one.get("diverged"),
             )
             for one in found
         ),
@@ -159,7 +163,7 @@ def _judged(config: SearchConfig, out: Path, results: Any) -> SearchResult:
     )
     failed = {str(i): str(error).strip().splitlines()[-1] for i, error in enumerate(results.errors)}
     if not finished or math.isinf(worth(finished[0])):
-        reasons = [one["diverged"] for one in found if one.get("diverged")] + list(failed.values())
+        reasons = [trial.diverged for trial in finished if trial.diverged] + list(failed.values())
         raise FullpassError(
             f"no trial came to its end with {config.metric}: {reasons[0] if reasons else 'interrupted'}"
         )

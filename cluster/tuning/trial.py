@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def run_trial(drawn: dict[str, Any], job: Mapping[str, Any]) -> None:
     drawn = {name: value.item() if hasattr(value, "item") else value for name, value in drawn.items()}  # of numpy
     values = settings_of(job["config"], drawn)
     config = decode(train.TrainConfig, {**values, "directory": str(directory)})
-    said: dict[str, Any] = {"drawn": drawn, "directory": f"trials/{directory.name}"}
+    said: dict[str, Any] = {"drawn": drawn}
     try:
         result = train.run(
             config,
@@ -48,14 +49,16 @@ def run_trial(drawn: dict[str, Any], job: Mapping[str, Any]) -> None:
             _open(job, "data", "filters"),
             eval=_open(job, "eval", "eval_filters"),
             graph=job["graph"],
-            callbacks=[_reporting(job["metric"])],
+            callbacks=[_reporting(job["metric"], job["mode"])],
         )
         said |= {"metrics": result.eval_metrics, "steps": result.steps, "checkpoint": result.checkpoint}
+        value = result.eval_metrics.get(job["metric"])
+        if value is not None and not math.isfinite(value):
+            said["diverged"] = f"its {job['metric']} is {value} after {result.steps} steps"
     except TrainingDiverged as error:
         # No fault of the search: these settings are as bad as can be.
         said |= {"metrics": None, "diverged": str(error)}
-        worst = float("inf") if job["mode"] == "min" else float("-inf")
-        tune.report({job["metric"]: worst, "evaluations": 1_000_000})
+        tune.report({job["metric"]: _worst(job["mode"]), "evaluations": 1_000_000})
     with atomic_file(directory / TRIAL_FILE) as temporary:
         temporary.write_text(json.dumps(plain_json(said)))
 
@@ -67,7 +70,11 @@ def _open(job: Mapping[str, Any], data: str, filters: str) -> Dataset:
     return Dataset.open(given if len(given) > 1 else given[0], job["feature_spec"], filters=job[filters])
 
 
-def _reporting(metric: str) -> Any:
+def _worst(mode: str) -> float:
+    return math.inf if mode == "min" else -math.inf
+
+
+def _reporting(metric: str, mode: str) -> Any:
     from ray import tune
 
     from engine.core.errors import ConfigError
@@ -82,7 +89,9 @@ def _reporting(metric: str) -> Any:
             if metric not in metrics:
                 raise ConfigError(f"metric {metric!r} not found; the evaluation has {', '.join(metrics)}")
             self.evaluations += 1
-            tune.report({**metrics, "evaluations": self.evaluations, "step": run.step})
+            # NaN compares with nothing: samplers and schedulers would pass over it, or take it for good.
+            value = metrics[metric] if math.isfinite(metrics[metric]) else _worst(mode)
+            tune.report({**metrics, metric: value, "evaluations": self.evaluations, "step": run.step})
 
         def get_state(self) -> dict[str, Any]:
             return {"evaluations": self.evaluations}

@@ -71,12 +71,14 @@ def words(data: Path, *more: str) -> list[str]:
 def test_search_finds_the_better_rate_survives_a_kill_and_is_exported(data, capfd, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", ROOT)
     monkeypatch.setenv("MARK", str(data / "killed"))
-    rates = [1e-4, 0.1, 1e-3]
+    rates = [1e-4, 0.1, 1e-3, 1e30]
     grid = ("--search", f'hyperparameters.rate={{"grid": {rates}}}', "--trials", "1", "--scheduler", "none")
     search = words(data, *grid, "--callbacks", "callbacks")
     assert main(search) == 0
     said = json.loads(capfd.readouterr().out.strip().splitlines()[-1])
-    assert [trial["drawn"]["hyperparameters.rate"] for trial in said["finished"]] == [0.1, 1e-3, 1e-4]
+    assert [trial["drawn"]["hyperparameters.rate"] for trial in said["finished"]] == [0.1, 1e-3, 1e-4, 1e30]
+    assert [trial["diverged"] for trial in said["finished"][:3]] == [None] * 3
+    assert "the loss of step" in said["finished"][3]["diverged"] and said["finished"][3]["metrics"] is None
     assert said["failed"] == {} and said["ended_early"] == 0
     # The killed trial went on from its checkpoint.
     directory, step = (data / "killed").read_text().split()
@@ -129,12 +131,21 @@ def test_tuner_fn_gives_tfx_what_it_asks_for(data, monkeypatch, tmp_path):
         working_dir=str(tmp_path / "work"),
         custom_config={"trials": 1},
     )
-    options = {"label": "y", "global_batch_size": 64, "tensorboard": False, "concurrent": 2}
-    space = {"hyperparameters.rate": {"grid": [1e-4, 0.1]}}
+    options = {
+        "label": "y",
+        "global_batch_size": 64,
+        "tensorboard": False,
+        "concurrent": 2,
+        "on_nan": "go_on",
+        "scheduler": "none",
+    }
+    space = {"hyperparameters.rate": {"grid": [1e30, 0.1]}}  # the first one is trained to its end, with NaN
     tuner, fit_kwargs = make_tuner_fn(build_model, search=space, **options)(arguments)
     tuner.search_space_summary()
     tuner.search(**fit_kwargs)
     tuner.results_summary()
+    last = [json.loads(path.read_text()) for path in (tmp_path / "work/search/trials").glob("*/trial.json")]
+    assert sorted(trial.get("diverged", "") for trial in last) == ["", "its loss is nan after 8 steps"]
     assert tuner.get_best_hyperparameters()[0].get_config()["values"] == {"rate": 0.1}
     with pytest.raises(ConfigError, match=r"hyperparameters\.NAME"):
         make_tuner_fn(build_model, search={"global_batch_size": {"choice": [32]}}, **options)(arguments)

@@ -68,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
     job = {**job_of(args), "out": args.directory}
     result = search.run(config, job)
     if args.json:
-        trials = [{"directory": t.directory, "drawn": t.drawn, "metrics": t.metrics} for t in result.finished]
+        trials = [
+            {"directory": t.directory, "drawn": t.drawn, "metrics": t.metrics, "diverged": t.diverged}
+            for t in result.finished
+        ]
         print(
             json.dumps(
                 {"best": trials[0], "finished": trials, "ended_early": result.ended_early, "failed": result.failed}
@@ -82,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
         )
         value = (trial.metrics or {}).get(config.metric)
         print(f"{config.metric} {'diverged' if value is None else format(value, '.5g'):<10} {drawn}")
+    for trial in result.finished:
+        if trial.diverged is not None:
+            print(f"diverged    {trial.directory}: {trial.diverged}")
     print(f"finished    {len(result.finished)} trials, {result.ended_early} ended early, {len(result.failed)} failed")
     print(f"best        {result.best.directory}")
     return 0
