@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -24,7 +25,7 @@ def load_user_module(path: str | Path) -> ModuleType:
     """Returns the module in the Python file `path`, the same object each time while the file is unchanged.
 
     The file's directory is put on `sys.path`, so that it can import the modules beside it. Where it imports relatively (`from . import x`),
-    it is loaded as a module of the package that its `__init__.py` files say, and the directory of that is put before its own.
+    it is loaded as a module of the package that its `__init__.py` files say, and the directory of that is put behind its own.
 
     Raises:
         ConfigError: the file is missing, is not Python, or fails while it is imported.
@@ -48,7 +49,7 @@ def load_user_module(path: str | Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    _put_on_path(str(file.parent), str(above) if package else None)
+    _put_on_path(str(file.parent), str(above), package.partition(".")[0])
     here = working_directory()
     try:
         # Not the loader's exec_module: its byte-code cache takes a file changed within a second, at equal length, for the old one.
@@ -91,12 +92,19 @@ def packages_around(directory: Path) -> tuple[list[str], Path]:
     return names, directory
 
 
-def _put_on_path(directory: str, above: str | None) -> None:
+def _put_on_path(directory: str, above: str, package: str) -> None:
     if directory not in sys.path:
         sys.path.insert(0, directory)
+    if not package:
+        return
     at = sys.path.index(directory)
-    if above is not None and above not in sys.path[:at]:
-        sys.path.insert(at, above)  # before a module that has the package's name: features/features.py
+    # A module beside the file goes before one of its name above the package, but for one that has the package's own name
+    # (features/features.py): nothing of the package could be imported behind it, in this process or in a worker.
+    if importlib.machinery.PathFinder.find_spec(package, [directory]) is None:
+        if above not in sys.path:
+            sys.path.insert(at + 1, above)
+    elif above not in sys.path[:at]:
+        sys.path.insert(at, above)
 
 
 def _check_package(file: Path, directory: Path) -> None:

@@ -89,6 +89,28 @@ def test_a_module_with_the_name_of_its_package_imports_relatively(tmp_path, monk
         del sys.modules[name]
 
 
+def test_a_module_beside_goes_before_one_of_its_name_above_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    package = tmp_path / "beside_first"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "other.py").write_text("value = 10\n")
+    (package / "helper_of_two.py").write_text("value = 1\n")
+    (tmp_path / "helper_of_two.py").write_text("value = 2\n")
+    (tmp_path / "only_above.py").write_text("value = 100\n")
+    (package / "model.py").write_text(
+        "from . import other\nimport beside_first.other\nimport helper_of_two\nimport only_above\n"
+        "value = helper_of_two.value + other.value + only_above.value\n"
+    )
+    try:
+        assert load_user_module(package / "model.py").value == 111
+    finally:
+        for name in [
+            each for each in sys.modules if each.partition(".")[0] in ("beside_first", "helper_of_two", "only_above")
+        ]:
+            del sys.modules[name]
+
+
 def test_a_package_with_our_name_keeps_its_modules_without_relative_imports(tmp_path):
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "__init__.py").write_text("")
