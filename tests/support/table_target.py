@@ -17,9 +17,27 @@ def columns(rows: int, records: int = 512) -> dict[str, np.ndarray]:
     return {"ids": ids, "y": (ids[:, 0] % 4 > 1).astype(np.float32)}
 
 
+def build_with_table(rows: int = 1001, width: int = 4, optimizer: str = "adagrad"):
+    """Returns the `build_model` of a model with one sharded table."""
+
+    def build_model(context):
+        import keras
+
+        from trainers import ShardedEmbedding
+
+        inputs = {"ids": keras.Input((3,), dtype="int64", name="ids")}
+        found = ShardedEmbedding(rows, width, name="items", optimizer=optimizer)(inputs["ids"])
+        found = keras.layers.Flatten()(found)
+        model = keras.Model(inputs, keras.layers.Dense(1, kernel_initializer="ones")(found))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        return model
+
+    return build_model
+
+
 def train(directory: str, settings: str = "{}") -> None:
     """Trains a model with one sharded table and writes how much memory this process took at most."""
-    from trainers import ArrayDataset, CheckpointConfig, ShardedEmbedding, Trainer, TrainerConfig
+    from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
 
     said = {
         "rows": 1001,
@@ -32,16 +50,6 @@ def train(directory: str, settings: str = "{}") -> None:
     }
     rows, width, optimizer, evaluate = (said.pop(k) for k in ("rows", "width", "optimizer", "evaluate"))
     keep = said.pop("keep")
-
-    def build_model(context):
-        import keras
-
-        inputs = {"ids": keras.Input((3,), dtype="int64", name="ids")}
-        found = ShardedEmbedding(rows, width, name="items", optimizer=optimizer)(inputs["ids"])
-        found = keras.layers.Flatten()(found)
-        model = keras.Model(inputs, keras.layers.Dense(1, kernel_initializer="ones")(found))
-        model.compile(keras.optimizers.SGD(0.1), "mse")
-        return model
 
     config = TrainerConfig(
         directory=directory,
@@ -56,7 +64,7 @@ def train(directory: str, settings: str = "{}") -> None:
     data = ArrayDataset(columns(rows))
     # 70 records: the last batch of an evaluation is partial.
     held_out = ArrayDataset({name: column[:70] for name, column in columns(rows).items()})
-    Trainer(config, build_model, data, held_out if evaluate else None).fit()
+    Trainer(config, build_with_table(rows, width, optimizer), data, held_out if evaluate else None).fit()
     index = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     (Path(directory) / f"peak-{index}").write_text(str(peak))

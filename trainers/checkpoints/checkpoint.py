@@ -12,6 +12,7 @@ import contextlib
 import functools
 import posixpath
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -136,7 +137,7 @@ class Checkpoint:
         entries = self.state["variables"].get(TABLES, [])
         places = {name: i for i, (name, _, _) in enumerate(entries)}
         for table in tables:
-            for name, variable in table.saved if training else table.saved[:1]:
+            for name, parts in table.saved if training else table.saved[:1]:
                 if name not in places:
                     raise CheckpointError(
                         f"{self.path}: table '{name}' not found; it has {', '.join(places) or 'none'}"
@@ -147,7 +148,8 @@ class Checkpoint:
                         f"{self.path}: table '{name}' is {entry[1]}, in this model it is {[table.rows, table.width]}"
                     )
                 with self._reading("tables"):
-                    variable.assign(read_rows(self._prefix, places[name], entry, table.first, table.size))
+                    for part in parts:
+                        part.variable.assign(read_rows(self._prefix, places[name], entry, part.first, part.size))
 
     def tensors(self, group: str) -> dict[str, Any]:
         """Returns path to array of one group ("model", "optimizer", "average"), in the order they were saved.
@@ -263,7 +265,10 @@ def assign_values(
         CheckpointError: number, shape or type differ: the message names the first variable that does not fit.
     """
     if len(saved) != len(named):
-        raise CheckpointError(f"{checkpoint.path}: it has {len(saved)} {group} variables, this model has {len(named)}")
+        raise CheckpointError(
+            f"{checkpoint.path}: it has {len(saved)} {group} variables, this model has {len(named)}"
+            f"{_difference(group, [entry[0] for entry in saved], [name for name, _ in named])}"
+        )
     for (name, shape, kind), (mine, variable) in zip(saved, named):
         if list(variable.shape) != list(shape) or variable.dtype.name != kind:
             raise CheckpointError(
@@ -272,3 +277,19 @@ def assign_values(
             )
     for (_, variable), value in zip(named, values):
         assign(variable, value) if assign is not None else variable.assign(value)
+
+
+def _difference(group: str, saved: list[str], mine: list[str]) -> str:
+    """Returns which names only one side has, a few of each, and how that may be."""
+    missing, more = Counter(mine) - Counter(saved), Counter(saved) - Counter(mine)
+    text = "".join(
+        f"; {what} {', '.join(repr(name) for name in list(names)[:3])}{' and others' if len(names) > 3 else ''}"
+        for what, names in (("it lacks", missing), ("only it has", more))
+        if names
+    )
+    if group == "model" and missing and not more:
+        text += (
+            ": the model was changed since, or is a tf.Module with layers of Keras 3, whose weights an earlier version "
+            "neither trained nor saved; train in another directory"
+        )
+    return text

@@ -63,6 +63,11 @@ def agreed_checkpoint(
             f"{saved.path} was trained with {change}: keep it, or train in another directory (warm_start takes the weights)"
         )
     changes = tuned_changes(saved.state["config"], config)
+    there = saved.state.get("strategy", {})
+    if there.get("name", placement.name) != placement.name:
+        changes.append(f"strategy {placement.name} (was {there['name']})")
+    if there.get("replicas", placement.num_replicas) != placement.num_replicas:
+        changes.append(f"{placement.num_replicas} replicas (was {there['replicas']})")
     if changes and placement.is_chief:
         tell(f"goes on from step {step} with {', '.join(changes)}")
     return saved

@@ -1,4 +1,5 @@
-"""Tables in checkpoints: each worker writes its own rows, the chief joins the files without reading them.
+"""Tables in checkpoints: each worker writes its own rows, the chief joins the files without reading them. Rows on parameter
+servers are written by the chief, a part at a time.
 
 They are written as TensorFlow writes partitioned variables: a checkpoint has one tensor for a table, of which any range of
 rows can be read. So a run goes on with another number of workers, and an export reads a whole table.
@@ -28,9 +29,9 @@ class TableParts:
 
     Args:
         folder: where they are.
-        prefixes: of the files of each worker.
+        prefixes: of the files of each worker and part.
         described: (name, whole shape, type) of each table and its optimizer's state.
-        ranges: (first row, rows) of each worker, by name of the table.
+        ranges: (first row, rows) of each worker or part, by name of the table.
     """
 
     folder: Path
@@ -78,19 +79,23 @@ def write_part(root: str, step: int, tables: Sequence[Any], host: int, hosts: in
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = Path(tempfile.mkdtemp(prefix="fullpass-parts-"))
-    entries = [(table, name, variable) for table in tables for name, variable in table.saved]
+    entries = [(table, name, parts) for table in tables for name, parts in table.saved]
     shapes = [[table.rows, table.width] for table, _, _ in entries]
-    with tf.device("/cpu:0"):
-        tf.raw_ops.SaveV2(
-            prefix=str(folder / f"part-{host}"),
-            tensor_names=[tensor_key(GROUP, i, name) for i, (_, name, _) in enumerate(entries)],
-            shape_and_slices=[_slice(shape, table.first, table.size) for shape, (table, _, _) in zip(shapes, entries)],
-            tensors=[variable.read_value() for _, _, variable in entries],
-        )
+    # A worker holds one part. The chief of parameter servers has many, on them: one at a time is in its memory.
+    count = max(len(parts) for _, _, parts in entries)
+    for number in range(count):
+        held = [(i, parts[number]) for i, (_, _, parts) in enumerate(entries) if number < len(parts)]
+        with tf.device("/cpu:0"):
+            tf.raw_ops.SaveV2(
+                prefix=str(folder / f"part-{host}-{number}"),
+                tensor_names=[tensor_key(GROUP, i, entries[i][1]) for i, _ in held],
+                shape_and_slices=[_slice(shapes[i], part.first, part.size) for i, part in held],
+                tensors=[part.variable.read_value() for _, part in held],
+            )
     return TableParts(
         folder=folder,
-        prefixes=[str(folder / f"part-{i}") for i in range(hosts)],
-        described=[(name, shape, v.dtype.name) for shape, (_, name, v) in zip(shapes, entries)],
+        prefixes=[str(folder / f"part-{i}-{number}") for i in range(hosts) for number in range(count)],
+        described=[(name, shape, parts[0].variable.dtype.name) for shape, (_, name, parts) in zip(shapes, entries)],
         ranges={name: table.ranges for table, name, _ in entries},
     )
 

@@ -19,6 +19,7 @@ __all__ = [
     "layer_metrics_of",
     "losses_of",
     "outputs_with_loss",
+    "take_compiled_state",
 ]
 
 _USE = ">=2.21,<2.22"
@@ -26,6 +27,8 @@ _here = ("tf-keras", tf_keras.__version__)
 require(*_here, tf_keras.optimizers.legacy.Optimizer, "_create_all_weights", use=_USE)
 require(*_here, tf_keras.layers.Layer, "_flatten_layers", use=_USE)
 require(*_here, MetricsContainer, "_conform_to_outputs", use=_USE)
+require(*_here, tf_keras.Model, "_get_trainable_state", "_set_trainable_state", use=_USE)
+require_assigned(*_here, tf_keras.Model, "_compiled_trainable_state", use=_USE)
 require_assigned(*_here, tf_keras.Sequential, "_nested_inputs", use=_USE)
 require_assigned(*_here, tf_keras.layers.Layer, "_eager_losses", "_losses", use=_USE)
 require_assigned(*_here, tf_keras.optimizers.Optimizer, "_model_variables_moving_average", use=_USE)
@@ -46,6 +49,15 @@ def build_metrics(model: Any, predictions: Any, labels: Any) -> None:
     """Makes the compiled metrics of a model; labels by the names of its outputs stand in their order there, as in each update."""
     compiled = model.compiled_metrics
     compiled.build(predictions, compiled._conform_to_outputs(predictions, labels))
+
+
+def take_compiled_state(model: Any) -> list[str]:
+    """Makes what is trained of a model what was when it was compiled, as its `fit` does; returns the layers that had been changed."""
+    then, now = getattr(model, "_compiled_trainable_state", None) or {}, model._get_trainable_state()
+    changed = [layer.name for layer, trained in then.items() if layer in now and now[layer] != trained]
+    if changed:
+        model._set_trainable_state(then)
+    return changed
 
 
 def losses_of(model: Any) -> list[Any]:

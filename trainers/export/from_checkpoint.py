@@ -102,6 +102,7 @@ def rebuild_model(
     """
     from trainers.checkpoints.checkpoint import load_checkpoint
     from trainers.models.precision import precision_policy
+    from trainers.models.variables import take_compiled_state
     from transforms.output.open_graph import open_transform_graph
 
     saved = load_checkpoint(os.fspath(checkpoint))
@@ -127,6 +128,7 @@ def rebuild_model(
     )
     with precision_policy(config.get("precision", "float32")):
         model = build_model(context)
+    take_compiled_state(model)
     create_variables(model, context)
     averaged = bool(saved.state["variables"].get("average"))
     _restore(model, saved, averaged if use_average is None else use_average)

@@ -26,7 +26,13 @@ class AsynchronousLoop(SynchronousLoop):
         """Reads from this dataset of global batches from now on."""
         self._iterator = iter(dataset)
         self._spec = dataset.element_spec
-        self._step = tf.function(lambda batch: self._strategy.run(self._replica_step, args=(batch,)), autograph=False)
+        self._step = tf.function(self._whole_step_of_worker, autograph=False)
+
+    def _whole_step_of_worker(self, batch: Any) -> Any:
+        loss = self._strategy.run(self._replica_step, args=(batch,))
+        if self._averages is not None:  # after each step, as elsewhere: a call has any number of them
+            self._averages.update()
+        return loss
 
     def launch(
         self, num_steps: int, stop_requested: bool = False, on_records: Callable[[np.ndarray], None] = lambda ids: None
@@ -46,8 +52,6 @@ class AsynchronousLoop(SynchronousLoop):
         values = [float(loss.fetch()) for loss in losses]
         if ids:
             on_records(np.stack(ids))
-        if self._averages is not None:
-            self._averages.update()
         step_s = (time.perf_counter() - started) / num_steps
         result = CallResult(
             losses=np.array(values, np.float32),

@@ -338,7 +338,11 @@ class Session:
             "schema": schema_text(self._train),
             "random": random_state(),
             "config": self.config.as_json(),
-            "strategy": {"name": self.placement.name, "hosts": self.placement.num_hosts},
+            "strategy": {
+                "name": self.placement.name,
+                "hosts": self.placement.num_hosts,
+                "replicas": self.placement.num_replicas,
+            },
             "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
             "epoch": self.epoch,
             "saved_at": time.time(),
@@ -359,12 +363,7 @@ class Session:
             best = checkpoint_path(self.config.directory, self.state.best_step)
             evaluated = next(h for h in self.state.history if h["step"] == self.state.best_step)
             if stopping.restore_best:
-                saved, groups = files.load_checkpoint(best), self._built.groups()
-                # The averages, too: the model that was judged had them as its weights.
-                for group in ("model", "average"):
-                    if group in groups:
-                        files.assign_group(saved, group, groups[group], self._built.assign)
-                saved.restore_tables(self._built.tables)
+                self._built.take_weights(files.load_checkpoint(best), self._optimizer)
         self._built.take_averages()
         scores = {k: v for k, v in evaluated.items() if k not in ("step", "epoch") and not k.startswith("train_")}
         return TrainResult(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
+from trainers.checkpoints.checkpoint import Checkpoint, assign_group
+from trainers.checkpoints.optimizer_state import restore_optimizer
 from trainers.config.config import LearningRate, TrainerConfig
 from trainers.config.learning_rate import schedule_function
 from trainers.data.targets import split_example
@@ -17,8 +19,10 @@ from trainers.models.ema import OptimizerAverages, WeightAverages
 from trainers.models.inputs import asked_features, feature_names
 from trainers.models.padding import mask_name
 from trainers.models.precision import precision_policy
+from trainers.models.variables import take_compiled_state
 from trainers.strategies import Placement
-from trainers.tables.table import ShardedTable, TablePlace, table_place, tables_of
+from trainers.tables.place import TablePlace, table_place
+from trainers.tables.table import ShardedTable, tables_of
 
 if TYPE_CHECKING:
     from engine.feed.protocols import TrainingData
@@ -69,6 +73,21 @@ class BuiltModel:
         """Puts a value into a variable on all replicas of this host."""
         for part in self.placement.strategy.experimental_local_results(variable):
             part.assign(value)
+
+    def take_weights(self, saved: Checkpoint, optimizer: Mapping[str, Any]) -> None:
+        """Gives the model the weights of a checkpoint of its run, and their averages: the model that was judged had these.
+
+        Args:
+            saved: the checkpoint; one of an earlier version has averages that an optimizer keeps among its variables alone.
+            optimizer: `describe_optimizer` of the one of this run.
+        """
+        groups = self.groups(saved.state["variables"])
+        assign_group(saved, "model", groups["model"], self.assign)
+        if "average" in groups:
+            assign_group(saved, "average", groups["average"], self.assign)
+        elif self.averages is not None:
+            restore_optimizer(saved, groups["optimizer"], optimizer, self.assign)
+        saved.restore_tables(self.tables)
 
     def take_averages(self) -> None:
         """Makes the weights equal to their averages, where there are any."""
@@ -142,10 +161,12 @@ def build(
         example: is given the names of the features that the model takes, and returns a batch of zeros of the right shapes
             with these, labels and weight.
     """
-    place = TablePlace(index=placement.host, count=placement.num_hosts, seed=config.seed)
+    servers = placement.coordinator is not None
+    place = TablePlace(index=placement.host, count=placement.num_hosts, on_servers=servers, seed=config.seed)
     with placement.strategy.scope(), table_place(place):
         with precision_policy(config.precision):
             model = build_model(context)
+        changed = take_compiled_state(model)
         adapter = adapt(model)
         if isinstance(config.learning_rate, LearningRate):  # a number became one
             adapter.set_learning_rate(schedule_function(config.learning_rate, context.steps or 0))
@@ -153,6 +174,11 @@ def build(
         read = [n for n in context.feature_spec if taken is None or n in taken or mask_name(n) in taken]
         parts = split_example(example(read), config)
         adapter.prepare(*parts)
+    if changed and placement.is_chief:
+        tell(
+            f"layer {changed[0]!r}{' and others were' if len(changed) > 1 else ' was'} frozen or thawed after compile(): tf_keras "
+            "trains what was trainable then; call compile() again after changing `trainable`"
+        )
     if placement.num_replicas > 1:
         note = adapter.fit_scaling(placement.strategy, *parts)
         if note and placement.is_chief:

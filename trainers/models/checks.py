@@ -59,15 +59,14 @@ def check_model(
 
 
 def _check_tables(config: TrainerConfig, placement: Placement, adapter: ModelAdapter, table: str) -> None:
-    """Raises a ConfigError for what a table that is divided over the workers does not go with."""
+    """Raises a ConfigError for what a table that is divided over workers or servers does not go with."""
     several = placement.num_hosts > 1
     faults = {
-        f"strategy={placement.name!r}: use one_device or multi_worker_mirrored": placement.coordinator is not None
-        or placement.jit_required,
+        f"strategy={placement.name!r}: use one_device, multi_worker_mirrored or parameter_server": placement.jit_required,
         f"{placement.replicas_per_host} devices a worker: start one worker for each device": placement.replicas_per_host
         > 1,
         "a train_step of the model's own: leave it to the loop": adapter.own_train_step,
-        "xla=True: workers exchange rows inside the forward pass; leave it out": config.xla,
+        "xla=True: workers and servers exchange rows inside the forward pass; leave it out": config.xla,
         f"ema_decay={config.ema_decay}: it would change every row at each step; leave it out": config.ema_decay
         is not None,
         "on_nan='skip': it copies all variables at each step; use 'stop' or 'go_on'": config.on_nan == "skip",

@@ -12,7 +12,7 @@ import tensorflow as tf
 from trainers.compat.keras import tf_variable
 from trainers.compat.tensorflow import attributes_of_module
 
-__all__ = ["constraints_of", "is_keras_model", "named_variables"]
+__all__ = ["constraints_of", "is_keras_model", "named_variables", "take_compiled_state"]
 
 
 def named_variables(model: Any, trained: bool = False) -> list[tuple[str, Any]]:
@@ -36,6 +36,19 @@ def is_keras_model(model: Any) -> bool:
     """Returns whether it is a model of either Keras."""
     keras2 = sys.modules.get("tf_keras")
     return isinstance(model, keras.Model) or (keras2 is not None and isinstance(model, keras2.Model))
+
+
+def take_compiled_state(model: Any) -> list[str]:
+    """Makes what is trained of a model what its own `fit` trains; returns the layers that were frozen or thawed in vain.
+
+    That of Keras 3 goes by what is trainable when it traces, that of tf_keras by what was when the model was compiled.
+    """
+    keras2 = sys.modules.get("tf_keras")
+    if keras2 is None or not isinstance(model, keras2.Model):
+        return []
+    from trainers.compat import tf_keras as inside
+
+    return inside.take_compiled_state(model)
 
 
 def constraints_of(module: tf.Module) -> list[tuple[Any, Callable[[Any], Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from engine.core.errors import ConfigError
+from trainers.strategies.partition import table_partitioner
 from trainers.strategies.placement import Placement
 from trainers.supervision.tf_config import Task
 
@@ -16,19 +17,18 @@ def create(task: Task, min_shard_bytes: int | None = None) -> Placement:
 
     Args:
         task: this process and the cluster: one chief, workers, ps.
-        min_shard_bytes: variables are split over the parameter servers in parts of at least so many bytes; None: whole.
-            Split variables cannot be written to a checkpoint yet, so this is refused.
+        min_shard_bytes: tables (`ShardedEmbedding`, `ShardedTable`) are split over the parameter servers, in parts of at
+            least so many bytes; None: over all of them. Other variables stay whole.
 
     Raises:
-        ConfigError: the cluster has no chief, worker or ps.
+        ConfigError: the cluster has no chief, worker or ps, or `min_shard_bytes` is no number of bytes.
     """
     import tensorflow as tf
 
     for kind in ("chief", "worker", "ps"):
         if not task.cluster.get(kind):
             raise ConfigError(f"strategy='parameter_server': TF_CONFIG has no {kind} task, it needs one of each kind")
-    if min_shard_bytes is not None:
-        raise ConfigError(f"min_shard_bytes={min_shard_bytes}: split variables are not supported, leave it out")
+    partitioner = table_partitioner(len(task.cluster["ps"]), min_shard_bytes)
     # A worker that is gone must be an error at once, not after gRPC's patience.
     os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
@@ -38,6 +38,6 @@ def create(task: Task, min_shard_bytes: int | None = None) -> Placement:
         )
         server.join()
         raise AssertionError("a server of TensorFlow does not return")
-    strategy = tf.distribute.ParameterServerStrategy(resolver)
+    strategy = tf.distribute.ParameterServerStrategy(resolver, variable_partitioner=partitioner)
     coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
     return Placement(name="parameter_server", strategy=strategy, coordinator=coordinator)

@@ -1,61 +1,35 @@
-"""A table of embeddings whose rows are divided over the workers.
+"""A table of embeddings whose rows are divided over the workers, or over parameter servers.
 
 Worker i of n holds one range of rows and their optimizer state. A look-up sends ids, not tables: the ids of the global batch
 go to all workers, each answers with the rows that it holds, and the answers are summed (all but one are zero, so the sum is
 exact). Gradients go the same way back: each worker takes those of its own rows, adds up what belongs to one row, and changes
-these rows alone.
+these rows alone. With parameter servers each server holds ranges of rows, and any worker asks for the rows of its batch.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from engine.core.configs import require
 from engine.core.errors import ConfigError
+from trainers.tables.place import current_place
 from trainers.tables.reads import note_read
 from trainers.tables.row_optimizers import RowOptimizer, row_optimizer
+from trainers.tables.rows import (
+    BLOCK_ROWS,
+    FirstValues,
+    RowPart,
+    gathered_rows,
+    make_rows,
+    make_rows_on_servers,
+    parts_of,
+)
 
-__all__ = ["ShardedTable", "TablePlace", "table_place", "tables_of"]
-
-# Rows are made in blocks, each with a seed of its own: a table begins with the same values on any number of workers.
-_BLOCK_ROWS = 1 << 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class TablePlace:
-    """Which part of each table this process holds.
-
-    Args:
-        index: this worker, from 0.
-        count: workers that share the tables.
-        seed: of the first values.
-    """
-
-    index: int = 0
-    count: int = 1
-    seed: int = 0
-
-
-_PLACE: ContextVar[TablePlace | None] = ContextVar("fullpass_table_place", default=None)
-
-
-@contextlib.contextmanager
-def table_place(place: TablePlace) -> Iterator[None]:
-    """Tables that are made inside the block hold this part of their rows; elsewhere they hold all of them."""
-    token = _PLACE.set(place)
-    try:
-        yield
-    finally:
-        _PLACE.reset(token)
+__all__ = ["ShardedTable", "tables_of"]
 
 
 class ShardedTable(tf.__internal__.tracking.AutoTrackable):  # type: ignore[misc]
@@ -86,49 +60,54 @@ class ShardedTable(tf.__internal__.tracking.AutoTrackable):  # type: ignore[misc
         require(learning_rate is None or learning_rate > 0, "learning_rate", learning_rate, "more than 0, or None")
         self.rows, self.width, self.table_name, self.learning_rate = rows, width, name, learning_rate
         self._rule: RowOptimizer = row_optimizer(optimizer)
-        self._place = place = _PLACE.get() or TablePlace()
+        self._place = place = current_place()
+        self._strategy = tf.distribute.get_strategy() if place.on_servers else None
         if rows < place.count:
             raise ConfigError(
                 f"rows={rows}: table {name!r} is divided over {place.count} workers; give at least as many rows"
             )
-        self.first, self.size = self.ranges[place.index]
-        self.values = _outside_of_strategy(lambda: self._initial_values(initial_range, place.seed))
+        self.first, self.size = (0, rows) if place.on_servers else self.ranges[place.index]
+        self.values = self._made("rows", self._drawn(initial_range, place.seed))
         self._slots = _Untracked()
 
-    def _initial_values(self, initial_range: float, seed: int) -> Any:
-        values = tf.Variable(tf.zeros([self.size, self.width]), trainable=False, name=f"{self.table_name}_rows")
+    def _made(self, name: str, values: FirstValues) -> Any:
+        name = f"{self.table_name}_{name}"
+        if self._strategy is not None:
+            return make_rows_on_servers(self._strategy, self.rows, self.width, name, values)
+        return make_rows(self.first, self.size, self.width, name, values)
+
+    def _drawn(self, initial_range: float, seed: int) -> FirstValues:
         key = zlib.crc32(self.table_name.encode())
-        for block in range(self.first // _BLOCK_ROWS, (self.first + self.size - 1) // _BLOCK_ROWS + 1):
-            begin = block * _BLOCK_ROWS
-            drawn = tf.random.stateless_uniform(
-                [_BLOCK_ROWS, self.width], [seed ^ key, block], -initial_range, initial_range
-            )
-            low, high = max(begin, self.first), min(begin + _BLOCK_ROWS, self.first + self.size)
-            values[low - self.first : high - self.first].assign(drawn[low - begin : high - begin])
+
+        def values(low: int, high: int) -> Any:
+            block = low // BLOCK_ROWS
+            shape, begin = [BLOCK_ROWS, self.width], block * BLOCK_ROWS
+            drawn = tf.random.stateless_uniform(shape, [seed ^ key, block], -initial_range, initial_range)
+            return drawn[low - begin : high - begin]
+
         return values
+
+    def _filled(self, value: float) -> FirstValues:
+        return lambda low, high: tf.fill([high - low, self.width], value)
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
-        """Returns (first row, rows) of each worker."""
+        """Returns (first row, rows) of each worker, or of each part on the parameter servers."""
+        if self._place.on_servers:
+            return [(part.first, part.size) for part in parts_of(self.values, 0)]
         cuts = [self.rows * i // self._place.count for i in range(self._place.count + 1)]
         return [(begin, end - begin) for begin, end in itertools.pairwise(cuts)]
 
     def prepare_training(self) -> None:
         """Makes the optimizer's state of these rows; a model that only answers needs none."""
         if not self._slots.held:
-            shape = [self.size, self.width]
-            self._slots.held = _outside_of_strategy(
-                lambda: {
-                    slot: tf.Variable(tf.fill(shape, value), trainable=False, name=f"{self.table_name}_{slot}")
-                    for slot, value in self._rule.slots.items()
-                }
-            )
+            self._slots.held = {slot: self._made(slot, self._filled(value)) for slot, value in self._rule.slots.items()}
 
     @property
-    def saved(self) -> list[tuple[str, Any]]:
-        """Returns (name, variable) of all that a checkpoint holds of these rows."""
-        slots = [(f"{self.table_name}/{slot}", variable) for slot, variable in self._slots.held.items()]
-        return [(f"{self.table_name}/rows", self.values), *slots]
+    def saved(self) -> list[tuple[str, list[RowPart]]]:
+        """Returns (name, parts) of all that a checkpoint holds of the rows that this process reaches."""
+        named = [("rows", self.values), *self._slots.held.items()]
+        return [(f"{self.table_name}/{name}", parts_of(variable, self.first)) for name, variable in named]
 
     def look_up(self, ids: Any) -> Any:
         """Returns float32 [..., width] for whole numbers [...]. In training it runs in replica context, on all workers together.
@@ -144,7 +123,7 @@ class ShardedTable(tf.__internal__.tracking.AutoTrackable):  # type: ignore[misc
         with tf.control_dependencies([fits] if fits is not None else []):
             flat = tf.identity(flat)
         if self._place.count == 1:
-            asked, rows = flat, tf.gather(self.values, flat)
+            asked, rows = flat, gathered_rows(self.values, flat)
         elif tf.distribute.in_cross_replica_context():  # Keras makes its layers: only shapes count
             return tf.zeros(tf.concat([tf.shape(ids), [self.width]], 0))
         else:
@@ -159,16 +138,11 @@ class ShardedTable(tf.__internal__.tracking.AutoTrackable):  # type: ignore[misc
         context = self._replica()
         counts = context.all_gather(tf.shape(flat, out_type=tf.int64), axis=0)
         everyone = context.all_gather(flat, axis=0)
-        here, mine = self._here(everyone)
+        here, mine = RowPart(first=self.first, variable=self.values).here(everyone)
         answers = tf.where(mine[:, None], tf.gather(self.values, tf.where(mine, here, 0)), 0.0)
         rows = context.all_reduce(tf.distribute.ReduceOp.SUM, answers)
         start = tf.reduce_sum(counts[: self._place.index])
         return everyone, rows[start : start + counts[self._place.index]]
-
-    def _here(self, ids: Any) -> tuple[Any, Any]:
-        """Returns (number of the row in this part, whether it is one of this part)."""
-        here = ids - self.first
-        return here, (here >= 0) & (here < self.size)
 
     def _replica(self) -> Any:
         context = tf.distribute.get_replica_context()
@@ -189,7 +163,7 @@ class ShardedTable(tf.__internal__.tracking.AutoTrackable):  # type: ignore[misc
         if self._place.count == 1:
             return asked, gradient
         gradient = self._replica().all_gather(gradient, axis=0)
-        here, mine = self._here(asked)
+        here, mine = RowPart(first=self.first, variable=self.values).here(asked)
         return tf.boolean_mask(here, mine), tf.boolean_mask(gradient, mine)
 
     @staticmethod
@@ -207,7 +181,15 @@ class ShardedTable(tf.__internal__.tracking.AutoTrackable):  # type: ignore[misc
             step: steps that were made before.
         """
         rate = tf.constant(self.learning_rate) if self.learning_rate is not None else tf.cast(rate, tf.float32)
-        self._rule.apply(self.values, self._slots.held, numbers, gradient, rate, step)
+        parts = parts_of(self.values, 0)
+        slots = [parts_of(variable, 0) for variable in self._slots.held.values()]
+        for i, part in enumerate(parts):
+            state = {name: pieces[i].variable for name, pieces in zip(self._slots.held, slots)}
+            mine, change = numbers, gradient
+            if len(parts) > 1:
+                here, held = part.here(numbers)
+                mine, change = tf.boolean_mask(here, held), tf.boolean_mask(gradient, held)
+            self._rule.apply(part.variable, state, mine, change, rate, step)
 
 
 class _Untracked:
@@ -242,10 +224,3 @@ def _children(part: Any) -> dict[str, Any]:
         return dict(tf.train.TrackableView.children(part))
     except (ValueError, AttributeError):  # a list that TensorFlow would not save, or something else than its objects
         return {}
-
-
-def _outside_of_strategy(make: Callable[[], Any]) -> Any:
-    """Returns what `make` makes, its variables plain ones: inside of a strategy's scope each would be mirrored on all workers."""
-    # The scope of a strategy belongs to a thread.
-    with ThreadPoolExecutor(1, thread_name_prefix="fullpass-table") as pool:
-        return pool.submit(make).result()

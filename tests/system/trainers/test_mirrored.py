@@ -1,4 +1,4 @@
-"""Mirrored on two logical devices: the same global batches, the same curve as one device."""
+"""Mirrored on logical devices: the same global batches, the same curve as one device, whatever their number on resume."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.support.models import build_dense, classification_columns
 from tests.unit.trainers.test_features import config
 from trainers import ArrayDataset, Trainer
+from trainers.checkpoints.checkpoint import load_checkpoint
 from trainers.loop.audit import read_audit
 
 
@@ -27,11 +29,57 @@ def compare(directory: str) -> None:
     np.testing.assert_allclose([h["loss"] for h in two.history], [h["loss"] for h in one.history], rtol=1e-4)
 
 
+def part(directory: str, replicas: int, epochs: int) -> None:
+    """Trains to an epoch on so many replicas, from wherever the directory is."""
+    mirrored = {"strategy": "mirrored", "strategy_options": {"logical_devices": replicas}} if replicas > 1 else {}
+    data = ArrayDataset(classification_columns())
+    Trainer(config(directory, epochs=epochs, **mirrored), build_dense, data, eval=data).fit()
+
+
+def resume_on_others(directory: str) -> None:
+    """Each run is a fork of a process that has its imports done: the number of logical devices is a process's own."""
+    import multiprocessing
+
+    import trainers.loop.session
+    import trainers.models.adapters.keras3  # noqa: F401
+
+    for name, replicas, epochs in (("one", 1, 2), ("up", 2, 1), ("up", 4, 2), ("down", 2, 1), ("down", 1, 2)):
+        target = multiprocessing.get_context("fork").Process(
+            target=part, args=(f"{directory}/{name}", replicas, epochs)
+        )
+        target.start()
+        target.join()
+        assert target.exitcode == 0, (name, replicas)
+    expected = load_checkpoint(f"{directory}/one")
+    for name in ("up", "down"):
+        found = load_checkpoint(f"{directory}/{name}")
+        assert found.step == expected.step == 40
+        for group in ("model", "optimizer"):
+            mine, theirs = (list(each.tensors(group).values()) for each in (found, expected))
+            for a, b in zip(mine, theirs, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        assert [h["loss"] for h in found.state["training"]["history"]] == pytest.approx(
+            [h["loss"] for h in expected.state["training"]["history"]], rel=1e-4
+        )
+
+
 def test_mirrored_two_devices_equal_one(tmp_path):
-    # In a process of its own: logical devices can only be made before TensorFlow has computed anything.
+    in_process("compare", tmp_path)
+
+
+def test_mirrored_run_goes_on_with_another_number_of_replicas_and_says_so(tmp_path):
+    said = in_process("resume_on_others", tmp_path)
+    assert "4 replicas (was 2)" in said
+    assert "strategy one_device (was mirrored), 1 replicas (was 2)" in said
+
+
+def in_process(name: str, directory: Path) -> str:
+    """Runs a function of this file in a process of its own, and returns what it said on stderr."""
+    # Logical devices can only be made before TensorFlow has computed anything.
     root = Path(__file__).parents[3]
-    code = "import sys; from tests.system.trainers.test_mirrored import compare; compare(sys.argv[1])"
+    code = f"import sys; from tests.system.trainers.test_mirrored import {name}; {name}(sys.argv[1])"
     env = {**os.environ, "PYTHONPATH": str(root)}
-    words = [sys.executable, "-c", code, str(tmp_path)]
+    words = [sys.executable, "-c", code, str(directory)]
     done = subprocess.run(words, env=env, cwd=root, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr

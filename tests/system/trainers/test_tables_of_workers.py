@@ -1,4 +1,4 @@
-"""A table divided over two workers learns what one worker's does; its checkpoints are joined, and read by any number of workers.
+"""A table divided over workers or parameter servers learns what one worker's does; its checkpoints are joined, and read by any number.
 
 FULLPASS_LARGE=1 adds a table of 10,000,000 x 64, which takes 6 GB of disk and memory.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.table_target import columns
+from tests.support.table_target import build_with_table, columns
 from trainers.checkpoints.checkpoint import load_checkpoint
 from trainers.checkpoints.directory import checkpoint_path
 from trainers.supervision.local_group import LocalGroup
@@ -22,12 +22,13 @@ ROOT = str(Path(__file__).parents[3])
 LARGE = os.environ.get("FULLPASS_LARGE") == "1"
 
 
-def run(directory: Path, name: str, workers: int, **settings) -> Path:
+def run(directory: Path, name: str, workers: int, servers: int = 0, **settings) -> Path:
     """Trains in a group of its own and returns the directory of the training."""
     target = ["tests.support.table_target:train", str(directory / name), json.dumps(settings)]
-    running = LocalGroup(workers, target, directory / f"logs-{name}", env={"PYTHONPATH": ROOT}).start()
+    logs, leader = directory / f"logs-{name}", "chief" if servers else "worker"
+    running = LocalGroup(workers, target, logs, num_ps=servers, env={"PYTHONPATH": ROOT}).start()
     try:
-        assert running.wait(timeout_s=1200) == 0, (directory / f"logs-{name}" / "worker-0.log").read_text()[-4000:]
+        assert running.wait(timeout_s=1200) == 0, (logs / f"{leader}-0.log").read_text()[-4000:]
     finally:
         running.stop(grace_s=0.0)
     return directory / name
@@ -38,10 +39,15 @@ def tensors(directory: Path | str, group: str = "table") -> dict[str, np.ndarray
     return {key.partition(":")[2]: value.numpy() for key, value in saved.items()}
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> Path:
+    """Returns the directory of an uninterrupted training of one worker."""
+    return run(tmp_path_factory.mktemp("alone"), "one", 1, clip_norm=0.5, steps=14)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_two_workers_learn_what_one_does_and_one_goes_on_from_their_checkpoint(tmp_path):
-    one = run(tmp_path, "one", 1, clip_norm=0.5, steps=14)
+def test_two_workers_learn_what_one_does_and_one_goes_on_from_their_checkpoint(one, tmp_path):
     two = run(tmp_path, "two", 2, clip_norm=0.5)
     assert load_checkpoint(str(two)).state["table_ranges"]["items/rows"] == [[0, 500], [500, 501]]
     assert not list((two / "checkpoints").glob(".parts-*"))
@@ -56,6 +62,38 @@ def test_two_workers_learn_what_one_does_and_one_goes_on_from_their_checkpoint(t
     assert len(unread)
     for name, value in tensors(two).items():
         np.testing.assert_array_equal(value[unread], before[name][unread])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_servers_hold_parts_of_a_table_whose_checkpoint_is_exported_and_resumed_as_a_whole(one, tmp_path):
+    import tensorflow as tf
+
+    from trainers import ArrayDataset
+    from trainers.export.from_checkpoint import export_checkpoint
+
+    # With one worker the order of updates is fixed: what it learns is what one process learns.
+    done = run(tmp_path, "servers", 1, servers=2, clip_norm=0.5)
+    saved = load_checkpoint(str(done))
+    assert saved.state["strategy"]["name"] == "parameter_server"
+    assert saved.state["table_ranges"] == {f"items/{name}": [[0, 501], [501, 500]] for name in ("rows", "accumulator")}
+    same(done, checkpoint_path(str(one), 8))
+    scores = [load_checkpoint(str(d)).state["training"]["history"][0]["loss"] for d in (one, done)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+
+    ids = columns(1001)["ids"][:32]
+    spec = dict(ArrayDataset(columns(1001)).feature_spec())
+    answers = []
+    for number, directory in enumerate((str(done), checkpoint_path(str(one), 8))):
+        out = tmp_path / f"models-{number}"
+        version = export_checkpoint(directory, build_with_table(), out, transform_graph=None, raw_feature_spec=spec)
+        served = tf.saved_model.load(str(version)).signatures["raw_features"](ids=tf.constant(ids))
+        answers.append(next(iter(served.values())).numpy())
+    np.testing.assert_allclose(*answers, rtol=1e-4)
+    assert len(np.unique(answers[0])) > 16
+
+    run(tmp_path, "servers", 1, clip_norm=0.5, steps=14)
+    same(done, one)
 
 
 def same(found: Path | str, expected: Path | str) -> None:

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import Dataset
-from trainers import Trainer, TrainerConfig
+from tests.support.models import classification_columns
+from trainers import ArrayDataset, Trainer, TrainerConfig
 from trainers.export import export_saved_model
-from trainers.export.from_checkpoint import export_checkpoint
+from trainers.export.from_checkpoint import export_checkpoint, rebuild_model
 
 _STEPS = 3
 
@@ -109,3 +110,39 @@ def test_adapted_lookup_layer_is_exported_from_its_checkpoint(data, tmp_path):
     text = tf.constant(["t1 t2", "t8", "unknown"])
     answer = tf.saved_model.load(str(path)).signatures["raw_features"](text=text)
     np.testing.assert_allclose(answer["outputs"], ours.model({"text": text}), rtol=1e-6)
+
+
+def build_changed(frozen):
+    """A model of which one layer is frozen, or thawed, once it is compiled."""
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(1)
+    inputs = tf_keras.layers.Input((8,), name="x")
+    hidden = tf_keras.layers.Dense(4, "tanh", name="changed", trainable=frozen)
+    model = tf_keras.Model({"x": inputs}, tf_keras.layers.Dense(1)(hidden(inputs)))
+    model.compile(tf_keras.optimizers.SGD(0.1), "mse")
+    hidden.trainable = not frozen
+    return model
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_is_frozen_or_thawed_after_compile_is_trained_as_tf_keras_does_and_said(tmp_path, capfd, frozen):
+    columns = {name: value for name, value in classification_columns(96).items() if name in "xy"}
+    data = ArrayDataset(columns)
+    settings = {"label": "y", "global_batch_size": 32, "steps": _STEPS, "tensorboard": False, "ema_decay": 0.5}
+    config = TrainerConfig(directory=str(tmp_path), **settings)
+    averaged = Trainer(config, lambda context: build_changed(frozen), data).fit().model
+    assert "layer 'changed' was frozen or thawed after compile(): tf_keras trains" in capfd.readouterr().err
+    theirs, feed, means = build_changed(frozen), data.feed(global_batch_size=32, seed=0), None
+    start = theirs.get_weights()
+    for batch in feed.dataset().take(_STEPS).map(feed.unpack):
+        means = start if means is None else means
+        theirs.train_on_batch({"x": batch["x"]}, batch["y"])
+        means = [0.5 * mean + 0.5 * value for mean, value in zip(means, theirs.get_weights())]
+    assert np.array_equal(start[0], theirs.get_weights()[0]) is not frozen
+    rebuilt, _ = rebuild_model(
+        tmp_path, lambda context: build_changed(frozen), None, feature_spec=dict(data.feature_spec())
+    )
+    for model in (averaged, rebuilt):
+        for mine, expected in zip(model.get_weights(), means, strict=True):
+            np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-6)

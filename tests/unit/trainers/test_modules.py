@@ -7,7 +7,8 @@ import pytest
 
 from engine.dataset.arrays import ArrayDataset
 from tests.support.models import classification_columns
-from trainers import Trainer, TrainerConfig
+from trainers import EarlyStopping, Trainer, TrainerConfig
+from trainers.checkpoints.checkpoint import CheckpointError
 from trainers.export import export_saved_model
 from trainers.export.from_checkpoint import export_checkpoint
 from trainers.models.build import BuiltModel
@@ -66,7 +67,7 @@ def plain_loop(data, optimizer, apply):
     return weights(module)
 
 
-def ours(data, directory, optimizer, steps=_STEPS, build=tower, **more):
+def ours(data, directory, optimizer, steps=_STEPS, build=tower, evaluation=None, **more):
     settings = {
         "label": "y",
         "features": ["x"],
@@ -76,7 +77,7 @@ def ours(data, directory, optimizer, steps=_STEPS, build=tower, **more):
         "tensorboard": False,
     }
     config = TrainerConfig(directory=str(directory), **settings, **more)
-    return Trainer(config, lambda context: build(optimizer()), data).fit()
+    return Trainer(config, lambda context: build(optimizer()), data, eval=evaluation).fit()
 
 
 def optimizers():
@@ -191,6 +192,49 @@ def test_averages_of_a_checkpoint_that_has_them_among_the_optimizers_variables_a
     assert resumed.resumed_from == 4
     for mine, theirs in zip(weights(resumed.model), weights(whole.model), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_best_checkpoint_that_has_averages_among_the_optimizers_variables_alone_is_restored(
+    data, tmp_path, monkeypatch
+):
+    """Earlier versions wrote them so; the run that goes on with it gets worse, and ends with the best."""
+    import keras
+
+    def unlearning():
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.05, -0.5])
+        return keras.optimizers.SGD(rate, use_ema=True, ema_momentum=0.5)
+
+    more = {"evaluation": data, "eval_every_steps": 2, "early_stopping": EarlyStopping(patience=9)}
+    whole = ours(data, tmp_path / "whole", unlearning, steps=8, **more)
+    assert whole.best_checkpoint.endswith("4")
+    with monkeypatch.context() as earlier:
+        tensors = BuiltModel.tensors
+        earlier.setattr(BuiltModel, "tensors", lambda self: {k: v for k, v in tensors(self).items() if k != "average"})
+        ours(data, tmp_path / "parts", unlearning, steps=4, **more)
+    resumed = ours(data, tmp_path / "parts", unlearning, steps=8, **more)
+    assert resumed.resumed_from == 4 and resumed.best_checkpoint.endswith("4")
+    for mine, theirs in zip(weights(resumed.model), weights(whole.model), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_checkpoint_without_the_keras_layers_of_a_module_is_refused_with_the_reason(data, tmp_path, monkeypatch):
+    """Earlier versions neither trained nor saved them."""
+    import keras
+
+    plain = lambda: keras.optimizers.SGD(0.1)
+    with monkeypatch.context() as earlier:
+        tensors = BuiltModel.tensors
+
+        def without_layers(self):
+            found = tensors(self)
+            return {**found, "model": [(name, value) for name, value in found["model"] if name == "shift:0"]}
+
+        earlier.setattr(BuiltModel, "tensors", without_layers)
+        ours(data, tmp_path, plain, steps=2)
+    with pytest.raises(
+        CheckpointError, match=r"has 1 model variables.*it lacks '.*' and others: .* tf\.Module with layers of Keras 3"
+    ):
+        ours(data, tmp_path, plain, steps=4)
 
 
 def bounded(optimizer):

@@ -171,7 +171,7 @@ def test_id_beyond_the_table_is_an_error(tmp_path):
 
 def test_first_values_do_not_depend_on_the_number_of_workers():
     from trainers import ShardedTable
-    from trainers.tables.table import TablePlace, table_place
+    from trainers.tables.place import TablePlace, table_place
 
     rows = (1 << 16) + 1001  # more than one block
     whole = ShardedTable(rows, 2, name="t").values.numpy()
@@ -181,3 +181,27 @@ def test_first_values_do_not_depend_on_the_number_of_workers():
             parts.append(ShardedTable(rows, 2, name="t").values.numpy())
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert -0.05 <= whole.min() < -0.049 and 0.049 < whole.max() <= 0.05
+
+
+def test_partitioner_of_servers_splits_tables_and_nothing_else():
+    import tensorflow as tf
+
+    from trainers.strategies.partition import split_over_servers, table_partitioner
+
+    def parts(rows, width, inside=True, **options):
+        partitioner = table_partitioner(3, options.get("min_shard_bytes"))
+        shape = tf.TensorShape([rows, width])
+        if not inside:
+            return partitioner(shape=shape, dtype=tf.float32)
+        with split_over_servers():
+            return partitioner(shape=shape, dtype=tf.float32)
+
+    assert parts(1000, 8) == [3, 1] and parts(2, 8) == [2, 1]
+    assert parts(1000, 8, inside=False) == [1, 1]
+    assert parts(1000, 8, min_shard_bytes=1 << 20) == [1, 1]
+    assert parts(1000, 8, min_shard_bytes=16_000) == [2, 1]
+    largest = parts(100_000_000, 64)[0]  # 25.6 GB: no part is more than one message may hold
+    assert 100_000_000 / largest * 64 * 4 <= 1 << 28
+    for wrong in (0, -1, 2.5, True, "1"):
+        with pytest.raises(ConfigError, match="min_shard_bytes"):
+            table_partitioner(3, wrong)
