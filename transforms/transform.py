@@ -16,7 +16,8 @@ from engine.storage import paths
 from engine.storage.destination import Destination
 from transforms.batches.batch_cutter import DEFAULT_MEMORY, memory_bytes, reader_rows
 from transforms.passes.progress import PassProgress
-from transforms.passes.transformation import ShardTask, TransformPass
+from transforms.passes.shards import ShardTask
+from transforms.passes.transformation import TransformPass
 
 if TYPE_CHECKING:
     from engine.dataset.dataset import Dataset

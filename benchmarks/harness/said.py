@@ -13,7 +13,8 @@ import pytest
 from benchmarks.harness.table_kinds import number_text, spread_text
 from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.machine import version_of
-from cluster.benchmarking.results import case_of, plain_name
+from cluster.benchmarking.result_files import case_of
+from cluster.benchmarking.results import plain_name
 
 __all__ = ["line_of", "peers_left_out", "seconds_by_case", "summary"]
 

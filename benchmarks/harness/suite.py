@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.harness.tables import RESULTS, ROOT
 from cluster.benchmarking.compare import compare, lines_of
 from cluster.benchmarking.machine import machine_name
-from cluster.benchmarking.results import keep, results_of
+from cluster.benchmarking.result_files import keep, results_of
 from cluster.benchmarking.suite_flags import add_suite_flags
 from engine.core.errors import ConfigError, FullpassError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cluster.benchmarking.results import case_of, plain_name
+from cluster.benchmarking.result_files import case_of
+from cluster.benchmarking.results import plain_name
 
 __all__ = ["number_text", "spread_text", "tables_of"]
 

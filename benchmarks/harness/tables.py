@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.harness.figures import figures_by_hand
 from benchmarks.harness.table_kinds import tables_of
-from cluster.benchmarking.results import load
+from cluster.benchmarking.result_files import load
 
 __all__ = ["PAGES", "RESULTS", "pages_of_words", "rendered", "stale"]
 

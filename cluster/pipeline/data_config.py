@@ -52,7 +52,7 @@ def ingest_of_text(data: DataConfig) -> IngestConfig | None:
 
 def _is_csv(source: SourceConfig) -> bool:
     from cluster.pipeline.input_files import source_path
-    from engine.ingestion.open_source import are_csv_files
+    from engine.ingestion.file_kind import are_csv_files
     from engine.storage import paths
 
     if source.input_format is not None:

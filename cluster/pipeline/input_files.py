@@ -111,7 +111,8 @@ def open_input(
     Raises:
         DataError: the file is missing, empty or damaged, or a value is not of the declared type.
     """
-    from engine.ingestion.open_source import are_csv_files, open_source
+    from engine.ingestion.file_kind import are_csv_files
+    from engine.ingestion.open_source import open_source
 
     is_csv = are_csv_files(files or files_of(source), source.input_format)
     return open_source(
@@ -135,7 +136,7 @@ def csv_columns_of(source: SourceConfig, files: Sequence[str] | None = None) -> 
         DataError: a file is missing, or all are empty.
     """
     from engine.formats.csv.reader import columns_of_any
-    from engine.ingestion.open_source import are_csv_files
+    from engine.ingestion.file_kind import are_csv_files
 
     names = files or files_of(source)
     return columns_of_any(names, source.csv_options()) if are_csv_files(names, source.input_format) else None

@@ -1,4 +1,4 @@
-"""Which kind of input files are, and one source of them: CSV, Parquet or TFRecord."""
+"""One source of input files of one kind: CSV, Parquet, TFRecord and the other formats, from files, URIs and pipes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,18 @@ from engine.dataset.dataset import Dataset
 from engine.dataset.named_files import levels_of, named
 from engine.dataset.sharding.dataset_source import dataset_source
 from engine.dataset.sharding.source import Source, SourcePart
-from engine.formats.beginnings import holds_nothing, unpacked_head
 from engine.formats.csv.options import CsvOptions
-from engine.formats.csv.text_stream import is_csv
 from engine.formats.partition_filters import Filter, keep_files
-from engine.formats.registry import FORMATS
-from engine.formats.tfrecord.stream import HEAD_BYTES, header_holds
 from engine.ingestion.csv_source import open_csv
+from engine.ingestion.file_kind import INPUT_FORMATS, kind_of_file
 from engine.schema.feature_spec import schema_from_feature_spec
 from engine.schema.schema_proto import as_feature_spec
 from engine.storage import paths as _paths
 from engine.storage.pipes import PipedPath, is_pipe, spooled_pipe
 
-__all__ = ["INPUT_FORMATS", "are_csv_files", "is_csv_file", "open_source", "read_source"]
+__all__ = ["open_source", "read_source"]
 
-INPUT_FORMATS = ("csv", *FORMATS)
 _OPEN_FILE = re.compile(r"/proc/self/fd/\d+")
-_PART_FILE = re.compile(r"part-[\w-]*(\.c\d+)?(\.gz)?")  # what Spark and Hadoop call a file of no telling name
 
 
 def open_source(
@@ -69,7 +64,7 @@ def open_source(
     chosen = [os.fspath(path) for path in ([given] if isinstance(given, str | os.PathLike) else given)]
     levels = levels_of(everything, named(chosen, everything))
     names = keep_files(everything, filters, levels) if filters else everything
-    told = {name: kind for name in names if (kind := _kind(name, input_format)) is not None}
+    told = {name: kind for name in names if (kind := kind_of_file(name, input_format)) is not None}
     kinds = list(told.values()) or [True]
     if len(set(kinds)) > 1:
         names = list(told)
@@ -159,51 +154,3 @@ def _names(given: Any, input_format: str | None, spool_directory: str | None) ->
     if not names:
         raise DataError("no input path was given")
     return list(dict.fromkeys(names))
-
-
-def _kind(path: str, input_format: str | None) -> bool | None:
-    """Whether a file is CSV; None where it is a pipe or part file that is empty, or packs nothing: it is what the others are."""
-    if input_format is None and (isinstance(path, PipedPath) or _PART_FILE.fullmatch(path.rsplit("/", 1)[-1])):
-        with contextlib.closing(path.open() if isinstance(path, PipedPath) else _paths.open_input(path)) as file:
-            if holds_nothing(file.read(HEAD_BYTES) or b""):
-                return None
-    return is_csv_file(path, input_format)
-
-
-def are_csv_files(paths: Iterable[str], input_format: str | None = None) -> bool:
-    """Returns whether files of one kind are read as CSV: the first of them tells that is not an empty part file.
-
-    Args:
-        paths: files or URIs.
-        input_format: what the user says they are, or None.
-    """
-    return next((kind for path in paths if (kind := _kind(path, input_format)) is not None), True)
-
-
-def is_csv_file(path: str, input_format: str | None = None) -> bool:
-    """Returns whether a file is read as CSV: as the user says, else by its name, else by what is in it.
-
-    Args:
-        path: file or URI.
-        input_format: what the user says it is, or None.
-    """
-    if input_format is not None:
-        return input_format == "csv"
-    if isinstance(path, PipedPath):
-        return not _is_of_a_format(path.open().read(HEAD_BYTES) or b"")
-    # Nothing but CSV is read out of a zip archive, whatever it is called.
-    if is_csv(path) or path.lower().endswith(".zip"):
-        return True
-    if not _PART_FILE.fullmatch(path.rsplit("/", 1)[-1]):
-        return False
-    with _paths.open_input(path) as file:
-        head = file.read(HEAD_BYTES) or b""
-    return bool(head) and b"\0" not in unpacked_head(head) and not _is_of_a_format(head)
-
-
-def _is_of_a_format(head: bytes) -> bool:
-    """Whether a file that begins so is of one of the formats that `Dataset` reads."""
-    inner = unpacked_head(head)
-    if inner is not head:  # gzip: TFRecord's own check takes all of it for TFRecord
-        return header_holds(inner) or FORMATS["jsonl"].matches(head)
-    return header_holds(head) or any(module.matches(head) for module in FORMATS.values())

@@ -14,6 +14,7 @@ from engine.core.errors import ConfigError, DataError
 from engine.core.progress import Progress
 from engine.storage.destination import check_file
 from trainers.evaluation.accumulators.sampling import Intervals
+from trainers.evaluation.models import loaded_models
 from trainers.evaluation.outcome import outcome
 from trainers.evaluation.passes.evaluation_pass import (
     EvaluationPass,
@@ -113,7 +114,7 @@ def evaluate(
     digest = model_digest(path)  # of what is loaded next; compared again at the end
     labels: dict[str | None, str] = {}
     labels.update({output: label} if isinstance(label, str) else label)
-    models = _loaded(path, baseline, labels)
+    models = loaded_models(path, baseline, labels)
     computed = computed_features(dataset, models["model"], wanted)
     others = (("weight", weight), ("query", query))
     columns = columns_to_read(dataset, models, list(labels.values()), wanted, computed, others)
@@ -170,21 +171,6 @@ def _check_runner(heads: Sequence[Any], runner: Any) -> None:
                 f"metrics {', '.join(head.others)}: TensorFlow Model Analysis computes them row by row, on the local runner alone; "
                 f"runner is {runner!r}"
             )
-
-
-def _loaded(path: Any, baseline: str | os.PathLike[str] | None, labels: Mapping[str | None, str]) -> dict[str, Any]:
-    from trainers.export.predict import LoadedModel
-
-    several = len(labels) > 1
-    output = next(iter(labels))
-    models = {"model": LoadedModel(path, output, every_output=several)}
-    if baseline is not None:
-        models["baseline"] = LoadedModel(baseline, output, every_output=several)
-    for model in models.values():
-        for name in labels:
-            if name is not None and name not in model.outputs:
-                raise ConfigError(f"output {name!r} not found; {model.path} has {', '.join(model.outputs)}")
-    return models
 
 
 def _run(

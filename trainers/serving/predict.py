@@ -25,7 +25,7 @@ from trainers.evaluation.passes.evaluation_pass import (
 from trainers.export.digest import model_digest
 from trainers.export.predict import LoadedModel
 from trainers.serving.prediction_pass import PredictionPass, prediction_rows
-from transforms.passes.transformation import ShardResult, ShardTask
+from transforms.passes.shards import ShardResult, ShardTask
 
 if TYPE_CHECKING:
     from engine.dataset.dataset import DataPaths, Dataset

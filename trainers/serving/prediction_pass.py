@@ -12,7 +12,7 @@ import pyarrow as pa
 from engine.core.errors import ConfigError
 from trainers.evaluation.passes.evaluation_pass import cutter_of
 from transforms.batches.batch_cutter import BatchCutter
-from transforms.passes.transformation import ShardResult, ShardTask, pieces_of, write_shard
+from transforms.passes.shards import ShardResult, ShardTask, pieces_of, write_shard
 
 __all__ = ["OpenPrediction", "PredictionPass", "prediction_rows"]
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.core.progress import Progress
 from transforms.passes.protocols import AccumulatePass, WritePass
-from transforms.passes.transformation import ShardResult, ShardTask
+from transforms.passes.shards import ShardResult, ShardTask
 
 __all__ = ["BatchReader", "PassResult", "Runner", "SplitReader", "check_counts"]
 

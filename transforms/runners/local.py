@@ -22,7 +22,7 @@ from engine.core.errors import ConfigError
 from engine.core.progress import Progress
 from engine.machine.processes import processors
 from transforms.passes.protocols import AccumulatePass, WritePass, carrying
-from transforms.passes.transformation import ShardResult, ShardTask
+from transforms.passes.shards import ShardResult, ShardTask
 from transforms.runners.base import BatchReader, PassResult
 from transforms.runners.first_batch import FirstBatch
 from transforms.runners.processes import WorkerProcesses

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
+from cluster.launchers.local.log_files import lines_of
 from cluster.launchers.local.record import (
     log_path,
     member_words,
@@ -25,7 +26,7 @@ from cluster.launchers.local.record import (
     write_runner,
     write_status,
 )
-from cluster.launchers.log_query import LogQuery, split_log
+from cluster.launchers.log_query import LogQuery
 from cluster.launchers.state import state_directory
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
@@ -111,7 +112,10 @@ class LocalLauncher(Launcher):
         return status
 
     def lines(self, name: str, query: LogQuery) -> Iterator[LogLine]:
-        return self._lines(name, query.members(name, self.status(name).tasks), query)
+        logs = {
+            (role, index): self._log(name, role, index) for role, index in query.members(name, self.status(name).tasks)
+        }
+        return lines_of(logs, query, lambda: self._running(name))
 
     def cancel(self, name: str) -> None:
         folder = self._folder(name)
@@ -170,26 +174,6 @@ class LocalLauncher(Launcher):
                 raise ConfigError(
                     f"volume at {volume.mount_path}: a local job sees this machine's paths as they are; leave it out"
                 )
-
-    def _lines(self, name: str, members: builtins.list[tuple[str, int]], query: LogQuery) -> Iterator[LogLine]:
-        offsets = dict.fromkeys(members, 0)
-        first = True
-        while True:
-            finished = not query.follow or not self._running(name)
-            for role, index in members:
-                path = self._log(name, role, index)
-                with contextlib.suppress(FileNotFoundError), open(path, "rb") as log:
-                    log.seek(offsets[role, index])
-                    data = log.read()
-                    whole = data if finished else data[: data.rfind(b"\n") + 1]
-                    offsets[role, index] += len(whole)
-                    lines = split_log(whole)
-                    for line in query.last(lines) if first else lines:
-                        yield LogLine(role=role, index=index, text=line)
-            if finished:
-                return
-            first = False
-            time.sleep(_POLL_S)
 
     def _running(self, name: str) -> bool:
         try:

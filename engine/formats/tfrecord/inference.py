@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from engine import _native
 from engine.core.errors import DataError
-from engine.formats.tfrecord import codec
 from engine.formats.tfrecord.framing import framing_fault, scan_window
+from engine.formats.tfrecord.inferred_schema import inferred_schema
 from engine.formats.tfrecord.stream import Window, file_compression
 
 __all__ = ["infer_schema"]
@@ -45,7 +45,7 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> 
         whole = whole and whole_file
     _refuse_other_names(inference, paths)
     _refuse_mixed_kinds(inference, paths)
-    return codec.inferred_schema(inference, whole)
+    return inferred_schema(inference, whole)
 
 
 def _observe(inference: Any, window: Window, limit_bytes: int) -> tuple[int, bool]:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cluster.benchmarking.results import keep
+from cluster.benchmarking.result_files import keep
 from cluster.cli.main import main
 from cluster.report.bench import bench_page
 from cluster.report.bench_results import read_results

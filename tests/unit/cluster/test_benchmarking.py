@@ -14,7 +14,8 @@ import pytest
 from cluster.benchmarking.compare import compare, lines_of
 from cluster.benchmarking.machine import data_digest
 from cluster.benchmarking.pairs import Timing, paired, timed
-from cluster.benchmarking.results import keep, note, record_pair, results_of
+from cluster.benchmarking.result_files import keep, results_of
+from cluster.benchmarking.results import note, record_pair
 from cluster.cli.main import main
 from engine import ConfigError
 

@@ -176,7 +176,7 @@ def test_ingest_options_have_the_names_and_defaults_of_the_engine():
     from cluster.cli.main import build_parser
     from engine import ingest
     from engine.formats.csv.options import CsvOptions
-    from engine.ingestion.open_source import INPUT_FORMATS
+    from engine.ingestion.file_kind import INPUT_FORMATS
 
     engine = {name: p.default for name, p in inspect.signature(ingest).parameters.items() if p.default is not p.empty}
     engine |= {f.name: f.default for f in dataclasses.fields(CsvOptions)}

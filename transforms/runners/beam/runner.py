@@ -25,7 +25,7 @@ from engine.core.progress import Progress
 from engine.machine.processes import processors
 from engine.storage.uris import require_local
 from transforms.passes.protocols import AccumulatePass, WritePass
-from transforms.passes.transformation import ShardResult, ShardTask
+from transforms.passes.shards import ShardResult, ShardTask
 from transforms.runners.base import BatchReader, PassResult
 from transforms.runners.beam.stages import AccumulateSplit, MergeParts, WriteShard, noted_error, rows_done
 from transforms.runners.exchange import read_parts

@@ -13,7 +13,7 @@ import apache_beam as beam
 from engine.core.errors import ConfigError, DataError, FullpassError
 from engine.storage.atomic import atomic_file, write_if_room
 from transforms.passes.protocols import AccumulatePass, WritePass
-from transforms.passes.transformation import ShardTask
+from transforms.passes.shards import ShardTask
 from transforms.runners.base import BatchReader
 from transforms.runners.exchange import write_parts
 
