@@ -131,7 +131,7 @@ def _work(words: list[str], debug: bool) -> int:
         return _fail(str(error), source.exit_code, debug, kind="" if isinstance(source, NotMet) else "error: ")
     except OSError as error:
         # `fullpass logs | head`: the reader has what it wanted.
-        if isinstance(error, BrokenPipeError) and is_unread(sys.stdout):
+        if is_unread(error):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         return _fail(_said(error), exit_codes.FAILED, debug)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import select
+import os
+import stat
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO, cast
 
 from engine.core.own_packages import PACKAGES
@@ -24,14 +25,12 @@ def print_anywhere() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def is_unread(stream: TextIO) -> bool:
-    """Returns whether a stream is a pipe or connection that nobody reads any more: a `BrokenPipeError` may be of another one."""
-    poll = select.poll()
-    try:
-        poll.register(stream.fileno(), 0)  # errors are always told
-    except (AttributeError, OSError, ValueError):  # closed, or nothing of the system's
-        return False
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+def is_unread(error: BaseException) -> bool:
+    """Returns whether writing standard output met this error, inside of `harmless_terminal`: nobody reads it any more.
+
+    A `BrokenPipeError` may be of another pipe, a worker's, at the very moment when nobody reads standard output either.
+    """
+    return isinstance(sys.stdout, _Piped) and sys.stdout.broken is error
 
 
 @contextlib.contextmanager
@@ -41,11 +40,51 @@ def harmless_terminal() -> Iterator[None]:
     What goes to a file or a program stays as it is, and so does what a user's code and its libraries write, colours and bars of
     their own. Errors and notes, on standard error, show none wherever they go.
     """
-    if sys.stdout is None or not sys.stdout.isatty():
+    if sys.stdout is None or not (sys.stdout.isatty() or _is_pipe(sys.stdout)):
         yield
         return
-    with contextlib.redirect_stdout(cast("TextIO", _Visible(sys.stdout))):
+    stream = _Visible(sys.stdout) if sys.stdout.isatty() else _Piped(sys.stdout)
+    with contextlib.redirect_stdout(cast("TextIO", stream)):
         yield
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # closed, or nothing of the system's
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+class _Piped:
+    """A stream of text that a program reads, with the error that a write met when it reads no more."""
+
+    broken: BaseException | None = None
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes a text as it is."""
+        return cast("int", self._told(self._stream.write, text))
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes texts as they are."""
+        self._told(self._stream.writelines, lines)
+
+    def flush(self) -> None:
+        """Writes what is buffered."""
+        self._told(self._stream.flush)
+
+    def _told(self, method: Callable[..., Any], *values: Any) -> Any:
+        try:
+            return method(*values)
+        except BrokenPipeError as error:
+            self.broken = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _Visible:

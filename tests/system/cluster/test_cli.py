@@ -201,6 +201,26 @@ def test_work_goes_on_where_nobody_reads_its_lines_and_another_broken_pipe_is_an
     assert (code_of_error, text) == (1, "done") and b"a worker is gone" in said
 
 
+@pytest.mark.parametrize(("other", "code"), [(True, 1), (False, 0)])
+def test_another_broken_pipe_is_an_error_where_nobody_reads_standard_output_either(other, code):
+    program = (
+        "import sys, types, cluster.cli.main as m\n"
+        "def work(args):\n"
+        "    sys.stdin.readline()\n"
+        "    if len(sys.argv) > 1:\n        raise BrokenPipeError(32, 'a worker is gone')\n"
+        "    print('{}', flush=True)\n    raise SystemExit('nobody hears it')\n"
+        "m.importlib.import_module = lambda n: types.SimpleNamespace(add_arguments=lambda p: None, run=work)\n"
+        "sys.exit(m.main(['run']))"
+    )
+    pipe, words = subprocess.PIPE, [sys.executable, "-c", program, *(["other"] if other else [])]
+    with subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        process.stdout.close()
+        process.stdin.write(b"go on\n")
+        process.stdin.close()
+        said = process.stderr.read()
+    assert (process.returncode, b"a worker is gone" in said) == (code, other)
+
+
 def test_bench_compares_on_the_same_records(tmp_path, capsys):
     import json
 
