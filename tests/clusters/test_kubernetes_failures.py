@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import yaml
 
 from cluster import JobState, Launcher, LauncherError, Resources, SecretEnv, Volume, launcher
 from tests.clusters.kubernetes_fixtures import busybox_job, fullpass_job
+from tests.support.eventually import eventually
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
@@ -16,10 +15,17 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
 
 def wait_for(place: Launcher, name: str, said: str, seconds: float = 60) -> str:
     """Returns the job's message as soon as it has these words."""
-    deadline = time.monotonic() + seconds
-    while said not in (message := place.status(name).message):
-        assert time.monotonic() < deadline, f"in vain waited for {said!r}; the job says {message!r}"
-        time.sleep(0.5)
+    message = ""
+
+    def heard() -> bool:
+        nonlocal message
+        message = place.status(name).message
+        return said in message
+
+    try:
+        eventually(heard, f"the job says {said!r}", seconds, poll_s=0.5)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; it says {message!r}") from None
     return message
 
 

@@ -14,6 +14,7 @@ import pytest
 from cluster import JobSpec, JobState, LauncherError, Resources, SecretEnv, Volume, launcher
 from cluster.launchers import JobNotFound
 from tests.clusters.kubernetes_fixtures import busybox_job, fullpass_job
+from tests.support.eventually import eventually
 from tests.support.servers.kubernetes.cluster import Cluster
 
 # The first test of a session may have to build Kubernetes.
@@ -64,7 +65,7 @@ def test_following_takes_up_a_lost_connection_without_losing_or_repeating_a_line
         if cuts < 2 and len(got[0]) >= 40 * (cuts + 1):
             cuts += 1
             kube.disconnect()
-            time.sleep(1.5)
+            time.sleep(1.5)  # lines are written meanwhile
             kube.connect()
     assert cuts == 2
     assert got == {index: [f"line {i}" for i in range(1, 121)] for index in (0, 1)}
@@ -131,10 +132,7 @@ def test_a_submit_that_fails_half_way_leaves_nothing(kube, kubernetes_jobs):
     kube.kubectl("create", "configmap", "halfway-files")  # in the way of the job's own
     with pytest.raises(LauncherError, match="halfway-files"):
         kubernetes_jobs.submit(busybox_job("halfway", "sleep 60", files={"a.txt": "x"}))
-    deadline = time.monotonic() + 30
-    while left(kube) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert left(kube) == ""
+    eventually(lambda: left(kube) == "", "nothing is left", 30, poll_s=0.5)
     kube.kubectl("delete", "configmap", "halfway-files")
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from cluster import JobHandle, JobState, Resources, launcher
+from cluster import JobHandle, JobState, JobStatus, Resources, launcher
 from tests.clusters.kubernetes_fixtures import fullpass_job, need_operator
+from tests.support.eventually import eventually
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.ray, pytest.mark.timeout(3000)]
@@ -31,11 +30,15 @@ def ray_job(name: str, program: str, **changes):
 
 def wait_for_line(handle: JobHandle, text: str, role: str, index: int, seconds: float = 120) -> None:
     """Waits until a member has written a line."""
-    deadline = time.monotonic() + seconds
-    while text not in [line.text for line in handle.logs(role=role, index=index)]:
+
+    def ended() -> JobStatus | None:
         status = handle.status()
-        assert not status.state.finished and time.monotonic() < deadline, status
-        time.sleep(1)
+        return status if status.state.finished else None
+
+    def written() -> bool:
+        return text in [line.text for line in handle.logs(role=role, index=index)]
+
+    eventually(written, f"{role}-{index} has written {text!r}", seconds, poll_s=1, unless=ended)
 
 
 def left(kube) -> set[str]:
@@ -57,10 +60,8 @@ def test_a_running_job_is_cancelled_and_nothing_of_it_is_left(kube, place, tmp_p
     assert status.state is JobState.RUNNING
     assert [f"{task.role}-{task.index}" for task in status.tasks] == ["head-0", "node-0", "node-1", "submitter-0"]
     handle.cancel()
-    deadline = time.monotonic() + 30
-    while left(kube) and time.monotonic() < deadline:  # the service and Job of the operator follow their owners
-        time.sleep(0.5)
-    assert left(kube) == set()
+    # The service and Job of the operator follow their owners.
+    eventually(lambda: not left(kube), "nothing is left", 30, poll_s=0.5)
 
 
 def test_a_member_that_fails_for_good_fails_the_job_with_its_last_lines(place):

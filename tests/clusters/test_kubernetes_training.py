@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster import JobHandle, JobState, launcher
+from cluster import JobHandle, JobState, JobStatus, launcher
 from tests.clusters.kubernetes_fixtures import fullpass_job, need_operator
+from tests.support.eventually import eventually
 from tests.support.nycflights import flights
 from tests.support.servers.kubernetes.images import FULLPASS
 
@@ -69,11 +69,13 @@ def finish(handle: JobHandle, folder: Path) -> dict:
 
 def wait_for_checkpoint(handle: JobHandle, folder: Path, seconds: float = 300) -> None:
     """Waits until a restart would not begin at the first step."""
-    deadline = time.monotonic() + seconds
-    while not any((folder / handle.name / "checkpoints").glob("step-*/state.json")):
+    there = folder / handle.name / "checkpoints"
+
+    def ended() -> JobStatus | None:
         status = handle.status()
-        assert not status.state.finished and time.monotonic() < deadline, status
-        time.sleep(0.2)
+        return status if status.state.finished else None
+
+    eventually(lambda: any(there.glob("step-*/state.json")), "a checkpoint is there", seconds, poll_s=0.2, unless=ended)
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +151,8 @@ def test_the_same_training_as_a_rayjob_by_the_command_line(
         f"finished {STEPS} steps, resumed from 0"
     ]
     # The cluster of a finished job goes at once: its nodes would keep what they asked for.
-    deadline = time.monotonic() + 60
-    while nodes := kube.kubectl("-n", "fullpass", "get", "rayclusters,pods", "-l", "ray.io/cluster", "-o", "name"):
-        assert time.monotonic() < deadline, nodes
-        time.sleep(0.5)
+    of_ray = ("get", "rayclusters,pods", "-l", "ray.io/cluster", "-o", "name")
+    eventually(lambda: not kube.kubectl("-n", "fullpass", *of_ray), "its cluster is gone", poll_s=0.5)
     handle.cancel()
 
 

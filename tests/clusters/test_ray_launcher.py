@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from cluster import JobSpec
 from cluster.launchers import JobNotFound, JobState, LauncherError, launcher
 from cluster.spec import Resources
 from engine.core.errors import ConfigError
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.ray
 SMALL = Resources(cpu="1", memory="256Mi")
@@ -87,7 +87,7 @@ def test_cancel_leaves_no_program_actor_or_placement_group(ray_launcher, tmp_pat
 
     script = f"import os, time; open({str(tmp_path)!r} + '/' + str(os.getpid()), 'w'); time.sleep(600)"
     handle = ray_launcher.submit(job("endless", script))
-    wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+    eventually(lambda: len(list(tmp_path.iterdir())) == 2, "both have begun", poll_s=0.1)
     handle.cancel()
     assert_all_dead(tmp_path, 2)
     with pytest.raises(JobNotFound, match="endless"):
@@ -107,8 +107,9 @@ print("again" if again else "first", flush=True)
 time.sleep(0.5 if again else 600)
 """
     handle = ray_launcher.submit(job("actor", script))
-    wait_for(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
-    wait_for(lambda: len(list(handle.logs())) == 2)  # a lost actor's unread words are lost with it
+    eventually(lambda: len(list(tmp_path.glob("pid-*"))) == 2, "both have begun", poll_s=0.1)
+    # A lost actor's unread words are lost with it.
+    eventually(lambda: len(list(handle.logs())) == 2, "both have said something", poll_s=0.1)
     (tmp_path / "started").touch()
     first = list(tmp_path.glob("pid-*"))
     actor_pid = int(handle.status().tasks[1].where.split("pid ")[1].split()[0])
@@ -149,13 +150,6 @@ def test_files_of_the_job_reach_its_program(ray_launcher):
     assert [line.text for line in handle.logs()] == ["from a file"]
 
 
-def wait_for(condition, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def alive(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -167,4 +161,4 @@ def alive(pid: int) -> bool:
 def assert_all_dead(directory, count: int) -> None:
     pids = [int(path.name) for path in directory.iterdir()]
     assert len(pids) == count
-    wait_for(lambda: not any(alive(pid) for pid in pids), 10)
+    eventually(lambda: not any(alive(pid) for pid in pids), "all are gone", 10, poll_s=0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 
 from cluster import JobSpec, Resources
 from cluster.launchers import JobState, launcher
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
@@ -75,11 +75,11 @@ def check_exactly_once(directory: Path) -> None:
 
 
 def wait_for_checkpoint(handle, directory: Path) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not list(directory.glob("**/step-*")):
-        assert not handle.status().state.finished, handle.status()
-        assert time.monotonic() < deadline, handle.status()
-        time.sleep(0.2)
+    def ended():
+        status = handle.status()
+        return status if status.state.finished else None
+
+    eventually(lambda: any(directory.glob("**/step-*")), "a checkpoint is there", TIMEOUT_S, poll_s=0.2, unless=ended)
 
 
 def test_four_actors_train_every_record_once(ray_launcher, tmp_path):

@@ -102,7 +102,7 @@ class Faults:
         family = [os.pidfd_open(pid) for pid in tree(self._group.pids[task])]
         try:
             os.kill(self._group.pids[task], signal.SIGTERM)
-            time.sleep(self._dice.choice([0.0, 0.3, 2.0]))
+            time.sleep(self._dice.choice([0.0, 0.3, 2.0]))  # the grace
             for handle in reversed(family):
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(handle, signal.SIGKILL)

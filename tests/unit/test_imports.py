@@ -40,18 +40,6 @@ def test_imports_of_package_point_to_lower_packages_only(package):
     assert not wrong
 
 
-def test_tests_import_no_private_names():
-    wrong = []
-    for file in sorted((ROOT / "tests").rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ORDER:
-                private = [
-                    a.name for a in node.names if a.name.startswith("_") and not a.name.startswith(("__", "_native"))
-                ]
-                wrong += [f"{file.relative_to(ROOT)}:{node.lineno}: {node.module}.{name}" for name in private]
-    assert not wrong
-
-
 def test_private_names_of_other_libraries_are_imported_at_the_doors_alone():
     """Ruff's SLF001 sees an attribute, not an import."""
     wrong = []

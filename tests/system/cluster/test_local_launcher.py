@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from cluster.launchers import JobNotFound
 from cluster.launchers.local.record import read_runner, read_status
 from engine import ConfigError
 from engine.machine.processes import alive, process_mark
+from tests.support.eventually import eventually
 from trainers.supervision.tf_config import task_from_json
 
 
@@ -29,13 +29,6 @@ def place(tmp_path):
 
 def job(name: str, script: str, **changes) -> JobSpec:
     return JobSpec(**{"name": name, "command": ("sh", "-c", script), "grace_s": 1, "max_restarts": 0, **changes})
-
-
-def wait_for(condition, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_members_get_their_places_and_their_lines_are_told_apart(place):
@@ -91,12 +84,12 @@ def test_cancel_ends_every_process_and_removes_the_job(place, tmp_path, start):
     # A program that ignores SIGTERM and has a child of its own.
     handle = place.submit(job("stubborn", f"trap '' TERM; {start} & echo $! > {children}; echo up; wait; wait"))
     next(handle.logs(follow=True))
-    wait_for(lambda: children.exists() and children.read_text().strip())
+    eventually(lambda: children.exists() and children.read_text().strip(), "the child has begun")
     _, marks = read_status(Path(tmp_path / "jobs" / "stubborn"))
     child = process_mark(int(children.read_text()))
     assert alive(child)
     handle.cancel()
-    wait_for(lambda: not any(alive(mark) for mark in (*marks, child)))
+    eventually(lambda: not any(alive(mark) for mark in (*marks, child)), "all are gone")
     with pytest.raises(JobNotFound):
         handle.status()
 
@@ -104,15 +97,15 @@ def test_cancel_ends_every_process_and_removes_the_job(place, tmp_path, start):
 def test_a_killed_runner_is_told_and_cancel_still_cleans_up(place, tmp_path):
     handle = place.submit(job("orphan", "echo up; sleep 300"))
     next(handle.logs(follow=True))
-    wait_for(lambda: read_status(tmp_path / "jobs" / "orphan")[1])
+    eventually(lambda: read_status(tmp_path / "jobs" / "orphan")[1], "its member has begun")
     (member,) = read_status(tmp_path / "jobs" / "orphan")[1]
     runner = read_runner(tmp_path / "jobs" / "orphan")
     os.kill(int(runner.partition(":")[0]), signal.SIGKILL)
-    wait_for(lambda: handle.status().state is JobState.FAILED)
+    eventually(lambda: handle.status().state is JobState.FAILED, "the job has failed")
     assert "its runner was killed" in handle.status().message
     assert alive(member)
     handle.cancel()
-    wait_for(lambda: not alive(member))
+    eventually(lambda: not alive(member), "the member is gone")
 
 
 def test_a_job_outlives_the_command_that_submitted_it(tmp_path, monkeypatch):

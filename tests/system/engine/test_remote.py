@@ -23,6 +23,7 @@ from engine.storage.remote import (
     stat,
     use_options,
 )
+from tests.support.eventually import eventually
 from tests.support.servers.s3 import FaultyProxy, s3_server
 
 FAST = RemoteOptions(attempts=4, backoff_s=0.01, request_timeout_s=1.0, block_bytes=64 << 10, read_ahead_blocks=2)
@@ -144,7 +145,8 @@ def test_sequential_read_fetches_ahead_in_parallel(server, big):
 
     with FaultyProxy(server, fault) as proxy, open_input(uri(proxy.address, big), FAST) as file:
         file.read(10)
-        time.sleep(0.5)
+        eventually(lambda: len(waiting) >= 1 + FAST.read_ahead_blocks, "the blocks ahead are asked for")
+        time.sleep(0.3)  # none may come after them
         # Block 0 was asked for; 1 and 2 came along unasked.
         assert len(waiting) == 1 + FAST.read_ahead_blocks
         assert file.read_at(FAST.block_bytes, 10) == DATA[FAST.block_bytes : FAST.block_bytes + 10]

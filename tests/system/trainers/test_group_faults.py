@@ -26,6 +26,7 @@ import pytest
 
 from engine.core import exit_codes
 from tests.support.bits import weights_of
+from tests.support.eventually import eventually
 from trainers.checkpoints.checkpoint import load_checkpoint
 from trainers.checkpoints.directory import checkpoint_steps
 from trainers.loop.audit import read_audit
@@ -119,11 +120,7 @@ def check_records(directory: Path) -> None:
 
 def kill_a_worker(running: LocalGroup, moments: random.Random, number: int) -> None:
     task = moments.choice(running.tasks)
-    until = time.monotonic() + 120
-    while (pid := trainer_pid(running, task)) is None and time.monotonic() < until:
-        time.sleep(0.02)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    os.kill(eventually(lambda: trainer_pid(running, task), f"{task} trains", 120), signal.SIGKILL)
 
 
 def test_group_killed_workers_end_bit_identically(quiet, tmp_path):
@@ -193,7 +190,7 @@ def stand_still(pids: list[int]) -> threading.Thread:
         signal.pidfd_send_signal(handle, signal.SIGSTOP)
 
     def go_on() -> None:
-        time.sleep(STOP_S)
+        time.sleep(STOP_S)  # that long they stand still
         for handle in handles:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGCONT)
@@ -240,7 +237,7 @@ def test_group_flood_of_strangers_at_its_rendezvous_does_no_harm(quiet, tmp_path
                     one.sendall(noise.choice([b"", b"[]\n", b'{"is":"hel', noise.randbytes(300), b'{"is":"join"}\n']))
                 if len(held) > 200:
                     held.pop(0).close()
-                time.sleep(0.001)
+                time.sleep(0.001)  # the workers need the processor, too
         for one in held:
             one.close()
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
 
 from engine.machine.ports import free_ports
+from tests.support.eventually import eventually
 from tests.unit.trainers.test_trackers import fit
 
 
@@ -35,15 +36,16 @@ def mlflow_server(tmp_path):
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
     uri = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(3000):
-            assert server.poll() is None, (tmp_path / "server.log").read_text()[-3000:]
-            try:
+
+        def ended():
+            return server.poll() is not None and ((tmp_path / "server.log").read_text()[-3000:] or "its end")
+
+        def answers():
+            with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{uri}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            raise AssertionError((tmp_path / "server.log").read_text()[-3000:])
+                return True
+
+        eventually(answers, "the server answers", 300, poll_s=0.1, unless=ended)
         yield uri
     finally:
         server.terminate()

@@ -58,7 +58,7 @@ def train(directory: str, pause_s: float = 0.0, **changes):
         real = Session.call
 
         def slow(self, *args):
-            time.sleep(pause_s)
+            time.sleep(pause_s)  # a slow step
             return real(self, *args)
 
         Session.call = slow
@@ -95,10 +95,14 @@ def test_checkpoints_on_s3_killed_training_goes_on_bit_identically_and_keeps_two
     directory = "s3://data/runs/killed"
     code = f"from tests.system.trainers.test_object_store import train; train({directory!r}, pause_s=0.2)"
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
-    until = time.monotonic() + 240
-    while len(checkpoint_steps(directory)) < 2 and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
+
+    def ended():
+        return process.poll() is not None and f"exit code {process.poll()}"
+
+    try:
+        eventually(lambda: len(checkpoint_steps(directory)) >= 2, "two checkpoints are there", 240, 0.1, unless=ended)
+    finally:
+        process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it was still training"
     committed = checkpoint_steps(directory)
     assert len(committed) >= 2

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from engine import ConfigError, DataError
+from tests.support.eventually import eventually
 from trainers.evaluation.evaluate import EvaluationResult
 from trainers.export.digest import model_digest
 from trainers.serving.lineage import lineage
@@ -254,11 +255,14 @@ def test_push_killed_at_any_moment_leaves_whole_versions_only(models, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     for attempt in range(int(os.environ.get("FULLPASS_PUSH_KILLS", "4"))):
         with subprocess.Popen([sys.executable, "-c", program, str(models / "1"), str(tmp_path)], env=env) as process:
-            before, deadline = len(history(tmp_path)), time.monotonic() + 60
-            while len(history(tmp_path)) < before + 2 and time.monotonic() < deadline:
-                time.sleep(0.005)
-            time.sleep(0.003 * attempt)
-            process.send_signal(signal.SIGKILL)
+            before = len(history(tmp_path))
+            try:
+                eventually(
+                    lambda before=before: len(history(tmp_path)) >= before + 2, "two more are pushed", poll_s=0.005
+                )
+                time.sleep(0.003 * attempt)  # another moment of the next push
+            finally:
+                process.send_signal(signal.SIGKILL)
         assert versions(tmp_path)
         for number in versions(tmp_path):
             assert {p.relative_to(tmp_path / str(number)) for p in (tmp_path / str(number)).rglob("*")} == expected
@@ -296,9 +300,11 @@ def test_live_model_answers_every_request_whole_while_versions_switch(models, tm
         steps = [lambda n=n: push(models / str(n), tmp_path, force=True, keep=3) for n in (3, 4, 1)]
         for step in [*steps, lambda: rollback(tmp_path), *steps, lambda: rollback(tmp_path)]:
             number, asked = int(step().name), len(seen)
-            deadline = time.monotonic() + 60
-            while (live.version != number or len(seen) < asked + 20) and not failed and time.monotonic() < deadline:
-                time.sleep(0.01)
+
+            def switched(number=number, asked=asked):
+                return failed or (live.version == number and len(seen) >= asked + 20)
+
+            eventually(switched, f"version {number} answers", poll_s=0.01)
             assert live.version == number
         stop.set()
         [t.join() for t in threads]

@@ -152,8 +152,9 @@ def test_a_failure_of_flink_leaves_sparks_job_server_alone(monkeypatch):
             self.stopped = True
 
     flink, spark = Server(), Server()
-    monkeypatch.setattr(job_servers, "RUNNING", {("flink", "a"): flink, ("spark", "a"): spark})
+    for kind, server in (("flink", flink), ("spark", spark)):
+        monkeypatch.setitem(job_servers.RUNNING, (kind, "a"), server)
     make_runner("flink").after_failure()
     assert flink.stopped and not spark.stopped
     make_runner("spark").after_failure()
-    assert spark.stopped and not job_servers.RUNNING
+    assert spark.stopped and not {("flink", "a"), ("spark", "a")} & job_servers.RUNNING.keys()

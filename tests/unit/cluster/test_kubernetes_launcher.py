@@ -11,6 +11,7 @@ from cluster.launchers import JobNotFound, JobState, LauncherError, launcher
 from cluster.launchers.base import ConnectionLost
 from cluster.spec import JobSpec, Volume
 from engine import ConfigError
+from tests.support.eventually import eventually
 from tests.support.fake_kubernetes import FakeKubernetes
 
 JOB = "/apis/batch/v1/namespaces/team/jobs"
@@ -41,13 +42,6 @@ def follow(place, name: str, **options) -> tuple[list[str], threading.Thread]:
     )
     thread.start()
     return seen, thread
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "never came true"
-        time.sleep(0.02)
 
 
 def test_submit_creates_every_object_and_the_job_owns_them(fake, place):
@@ -193,10 +187,10 @@ def test_a_broken_log_goes_on_where_it_broke_without_a_line_lost_or_twice(fake, 
     for number in range(4):  # two lines of each moment: a cut can fall between them
         fake.write(pod, f"{number} a", f"{number} b")
         wanted += [f"[worker-0] {number} a", f"[worker-0] {number} b"]
-        time.sleep(0.002)
+        time.sleep(0.002)  # another moment
     fake.log_cut = list(cuts)
     seen, thread = follow(place, "clicks")
-    until(lambda: not fake.log_cut)
+    eventually(lambda: not fake.log_cut, "the log was cut")
     fake.end_pod(pod)
     fake.set_status("clicks", condition="Complete")
     thread.join(60)
@@ -210,7 +204,7 @@ def test_following_outlives_an_api_that_is_away_for_a_moment(fake, place):
     away = [503, "reset", 429, 500]
     fake.fault = lambda method, path, _: away.pop() if away and path.endswith("/pods") else None
     seen, thread = follow(place, "clicks")
-    until(lambda: not away)
+    eventually(lambda: not away, "it was away")
     fake.write(pod, "after")
     fake.end_pod(pod)
     fake.set_status("clicks", condition="Complete")
@@ -245,8 +239,8 @@ def test_cancel_waits_until_the_pods_are_gone(fake, place):
         done.set()
 
     threading.Thread(target=cancel, daemon=True).start()
-    until(lambda: fake.names("jobs") == [])
-    until(lambda: sum(path.endswith("/pods") for _, path in fake.requests) >= 2)
+    eventually(lambda: fake.names("jobs") == [], "the job is gone")
+    eventually(lambda: sum(path.endswith("/pods") for _, path in fake.requests) >= 2, "it was asked twice")
     assert not done.is_set(), "its pod is there"
     fake.collect()
     assert done.wait(60)
@@ -258,7 +252,7 @@ def test_cancelling_while_a_log_is_followed_ends_the_log(fake, place):
     pod = fake.add_pod("clicks")
     fake.write(pod, "up")
     seen, thread = follow(place, "clicks")
-    until(lambda: seen)
+    eventually(lambda: seen, "a line is seen")
     handle.cancel()
     thread.join(60)
     assert not thread.is_alive() and seen == ["[worker-0] up"]

@@ -13,12 +13,13 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.eventually import eventually
 from trainers.rendezvous.group_secret import new_secret, proof
 from trainers.rendezvous.group_state import GroupPolicy, GroupState
 from trainers.rendezvous.handshake import NoWelcome, connect
@@ -60,13 +61,6 @@ class Member:
                 if message["do"] != "beat":
                     self.got.append(message)
         self.closed = True
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + EVENTUALLY_S
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.02)
 
 
 class Running:

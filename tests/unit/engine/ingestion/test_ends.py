@@ -17,6 +17,7 @@ from engine import DataError, Dataset, ingest, open_source
 from engine.dataset.sharding import write_shards
 from engine.formats.parquet.writer import ROW_GROUP_BYTES
 from engine.storage import atomic
+from tests.support.eventually import eventually
 
 
 @pytest.fixture
@@ -45,9 +46,13 @@ def start(source, out):
 
 
 def wait_for_leftover(folder, process):
-    while not any(name.startswith(".out.tmp-") for name in os.listdir(folder)):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
+    def begun():
+        return any(name.startswith(".out.tmp-") for name in os.listdir(folder))
+
+    def ended():
+        return process.poll() is not None and (process.stderr.read() or "its end")
+
+    eventually(begun, "the directory is begun", poll_s=0.01, unless=ended)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -149,7 +154,7 @@ def test_a_signal_while_a_thread_starts_leaves_nothing(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     def slow(*args):
-        time.sleep(0.3)
+        time.sleep(0.3)  # the interrupt comes meanwhile
         return write(*args)
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
