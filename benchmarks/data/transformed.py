@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine import Dataset, write_batches
-from engine.storage.atomic import atomic_directory
+from engine.storage.atomic import atomic_directory, atomic_file
 
 __all__ = [
     "BATCH_SIZE",
@@ -22,6 +22,7 @@ __all__ = [
     "WINDOW",
     "array_records",
     "arrays",
+    "packed_file",
     "parquet",
     "tar_shards",
     "tfrecords",
@@ -70,11 +71,24 @@ def tfrecords(num_rows: int = NUM_ROWS) -> Dataset:
     return Dataset.open(str(path))
 
 
-def _rows(num_rows: int) -> list[bytes]:
+def _packed(num_rows: int) -> np.ndarray:
     """Each row as the bytes of its 13 floats and 27 integers: the densest record that a per-record reader can have."""
     floats, ints = arrays(num_rows)
-    packed = np.concatenate([floats.view(np.uint8), np.ascontiguousarray(ints).view(np.uint8)], axis=1)
-    return [row.tobytes() for row in packed]
+    return np.concatenate([floats.view(np.uint8), np.ascontiguousarray(ints).view(np.uint8)], axis=1)
+
+
+def _rows(num_rows: int) -> list[bytes]:
+    return [row.tobytes() for row in _packed(num_rows)]
+
+
+def packed_file(num_rows: int) -> str:
+    """Returns the path of a .npy file of packed rows, for readers that cannot import this module."""
+    path = _home(f"{num_rows}-packed.npy")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, _packed(num_rows))
+    return str(path)
 
 
 def array_records(num_rows: int) -> list[str]:

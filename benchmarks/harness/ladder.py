@@ -17,7 +17,8 @@ from cluster.benchmarking.results import note
 __all__ = ["COPIES", "CORES", "LADDER", "Turn", "measured", "median_least_greatest", "note_ladder"]
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-LADDER = [k for k in (1, 2, 4, 8, 16, 32) if k <= len(CORES)]
+_STEPS = map(int, os.environ.get("FULLPASS_BENCH_LADDER", "1,2,4,8,16,32").split(","))
+LADDER = [k for k in _STEPS if k <= len(CORES)]
 COPIES = "independent copies"
 Turn = tuple[float, float]  # units a second of all together, processor seconds a unit
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.harness.table_kinds import number_text, spread_text
+from benchmarks.peers.environments import is_made
 from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.machine import version_of
 from cluster.benchmarking.result_files import case_of
@@ -84,6 +85,9 @@ def peers_left_out() -> Iterator[str]:
     for name, peer in PEERS.items():
         if peer.reason:
             yield f"peer {name}: {peer.reason}"
+        elif peer.apart:
+            if not is_made(name):
+                yield f"peer {name}: its own environment is not made (python -m benchmarks.peers.environments {name})"
         elif version_of(peer.package) is None:
             yield f"peer {name}: not installed (pip install {peer.package})"
 

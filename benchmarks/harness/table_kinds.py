@@ -44,7 +44,8 @@ def _head(entries: Sequence[Entry], machine: dict[str, Any]) -> list[str]:
     extras = [entry["extra_info"] for entry in entries]
     found = {key: machine.get(key, "–") for key in ("cpu", "cpu_family_model_stepping", "cores", "kernel")}
     system = machine.get("system", "Linux")
-    head = f"{found['cpu']} ({found['cpu_family_model_stepping']}), {found['cores']} cores, {system} {found['kernel']}"
+    cards = "".join(f", {card}" for card in machine.get("gpus", ()))
+    head = f"{found['cpu']} ({found['cpu_family_model_stepping']}), {found['cores']} cores{cards}, {system} {found['kernel']}"
     date = _from_to([extra["date"][:10] for extra in extras if extra.get("date")])
     load = _from_to([extra["load"][0] for extra in extras if extra.get("load")])
     return [f"{head}; {date}; load {load}:", ""]

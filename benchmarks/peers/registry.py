@@ -15,11 +15,13 @@ class Peer:
         title: in tables.
         package: the distribution.
         reason: why no case measures it; empty where one does.
+        apart: what an environment of its own is made of, where its packages clash with ours (`benchmarks.peers.environments`).
     """
 
     title: str
     package: str
     reason: str = ""
+    apart: tuple[str, ...] = ()
 
 
 PEERS = {
@@ -45,14 +47,14 @@ PEERS = {
         reason="0.13 imports `pyarrow.filesystem`, which pyarrow 25 does not have",
     ),
     "mosaicml-streaming": Peer(
-        title="mosaicml-streaming",
+        title="mosaicml-streaming over MDS",
         package="mosaicml-streaming",
-        reason="brings PyTorch with CUDA (several GB) and numpy below 2.2; needs an environment of its own",
+        apart=("mosaicml-streaming==0.13.0",),  # brings PyTorch with CUDA, and numpy below 2.2
     ),
     "litdata": Peer(
-        title="litdata",
+        title="litdata over its chunks",
         package="litdata",
-        reason="brings PyTorch with CUDA (several GB); needs an environment of its own",
+        apart=("litdata==0.2.76",),  # brings PyTorch with CUDA
     ),
     "hybridbackend": Peer(
         title="HybridBackend",

@@ -10,7 +10,7 @@ from typing import Any, cast
 __all__ = ["Change", "compare", "lines_of"]
 
 # What must be equal for two figures to say something about the code.
-_MACHINE = ("cpu", "cpu_family_model_stepping", "cores")
+_MACHINE = ("cpu", "cpu_family_model_stepping", "cores", "gpus")
 _ENTRY = ("peer", "peer_version", "data_digest", "records", "cache")
 
 

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from engine.core.environment import BENCH_MACHINE
 from engine.machine.clock import utc_now
 from engine.machine.processes import processors
 
-__all__ = ["circumstances", "code_version", "data_digest", "machine_info", "machine_name", "version_of"]
+__all__ = ["circumstances", "code_version", "data_digest", "gpus", "machine_info", "machine_name", "version_of"]
 
 _ROOT = Path(__file__).parents[2]
 LIBRARIES = (
@@ -25,6 +26,7 @@ LIBRARIES = (
     "tensorflow-model-analysis", "grain", "array-record", "webdataset", "polars", "duckdb", "ray",
 )  # fmt: skip
 _DIGEST_BYTES = 8
+_GPU_ANSWER_S = 30  # a driver that hangs must not keep a run from its results
 
 
 @functools.cache
@@ -37,8 +39,19 @@ def _cpuinfo() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
 
 
+@functools.cache
+def gpus() -> tuple[str, ...]:
+    """Returns the name of each GPU that NVIDIA's driver shows here; nothing where there is no driver or it does not answer."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_GPU_ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(filter(None, map(str.strip, done.stdout.splitlines()))) if done.returncode == 0 else ()
+
+
 def machine_info() -> dict[str, Any]:
-    """Returns the processor, the cores that this process may use, memory, kernel and libraries."""
+    """Returns the processor, the cores that this process may use, memory, kernel and libraries, and the GPUs where there are any."""
     cpu = _cpuinfo()
     model = " ".join(cpu[key] for key in ("cpu family", "model", "stepping") if key in cpu)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
@@ -52,19 +65,21 @@ def machine_info() -> dict[str, Any]:
         "python": platform.python_version(),
         "compiler": platform.python_compiler(),
         "libraries": {name: version for name in LIBRARIES if (version := version_of(name))},
+        # Only where there are any: without one a machine is the same as before they were looked for.
+        **({"gpus": list(gpus())} if gpus() else {}),
     }
 
 
 def machine_name() -> str:
-    """Returns the folder of this machine's results: FULLPASS_BENCH_MACHINE, else the processor and its cores."""
+    """Returns the folder of this machine's results: FULLPASS_BENCH_MACHINE, else the processor, its cores and its GPUs."""
     chosen = BENCH_MACHINE.read()
     if chosen:
         return chosen
     info = machine_info()
     model = "-".join(info["cpu_family_model_stepping"].split()[:2])
     words = re.sub(r"\(\w+\)|\bcpu\b|@.*|\bprocessor\b", " ", info["cpu"].lower())
-    name = re.sub(r"[^a-z0-9]+", "-", f"{words} {model}").strip("-")
-    return f"{name}-{info['cores']}-cores"
+    cards = [f"{number} {card}" if number > 1 else card for card, number in Counter(gpus()).items()]
+    return re.sub(r"[^a-z0-9]+", "-", f"{words} {model} {info['cores']} cores {' '.join(cards).lower()}").strip("-")
 
 
 def version_of(distribution: str) -> str | None:

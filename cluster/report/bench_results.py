@@ -84,7 +84,13 @@ def _read(file: Path) -> Iterator[Measured]:
         cpu = machine.get("cpu")
         cpu = cpu.get("brand_raw") if isinstance(cpu, Mapping) else cpu
         cores = machine.get("cores") or _mapping(machine.get("cpu")).get("count")
-        place = ", ".join(str(p) for p in (cpu or machine.get("machine") or "unknown", cores and f"{cores} cores") if p)
+        gpus = machine.get("gpus")
+        parts = (
+            cpu or machine.get("machine") or "unknown",
+            cores and f"{cores} cores",
+            *(gpus if isinstance(gpus, list) else ()),
+        )
+        place = ", ".join(str(part) for part in parts if part)
         for entry in stored["benchmarks"]:
             extra = _mapping(entry.get("extra_info"))
             code = _mapping(extra.get("code"))

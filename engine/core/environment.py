@@ -72,7 +72,7 @@ PROGRESS = Variable("FULLPASS_PROGRESS", bool, True, "0 silences progress bars a
 DEBUG = Variable("FULLPASS_DEBUG", bool, False, "1 shows tracebacks and all that TensorFlow writes, as `--debug` does.")
 VERBOSE = Variable("FULLPASS_VERBOSE", bool, False, "1 shows more lines of what is done, as `--verbose` does.")
 BENCH_MACHINE: Variable[str | None] = Variable(
-    "FULLPASS_BENCH_MACHINE", str, None, "Folder of `benchmarks/results` for this machine's figures; else its processor and cores."
+    "FULLPASS_BENCH_MACHINE", str, None, "Folder of `benchmarks/results` for this machine's figures; else its processor, cores and GPUs."
 )  # fmt: skip
 STATE_DIR: Variable[str | None] = Variable(
     "FULLPASS_STATE_DIR", str, None, "Local directory with what is known of submitted jobs; else `fullpass` in the user's state directory."

@@ -21,6 +21,7 @@ from benchmarks.cases.data.test_plan import peak_kib
 from benchmarks.data import criteo, transformed
 from benchmarks.harness.stages import note_stages
 from benchmarks.peers import readers, tf_data
+from benchmarks.peers.environments import Elsewhere, is_made
 from benchmarks.peers.registry import PEERS
 from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.results import record_pair
@@ -160,6 +161,18 @@ def test_feed_against_webdataset(benchmark):
     assert (
         compare(benchmark, "webdataset", functools.partial(readers.webdataset_epoch, paths), SLOW_ROWS).cpu.median > 1
     )
+
+
+@pytest.mark.parametrize("peer", ["mosaicml-streaming", "litdata"])
+def test_feed_against_readers_of_pytorch_in_environments_of_their_own(benchmark, tmp_path, peer):
+    """Each one's own format under PyTorch's loader, in a process of its own on the same core."""
+    if not is_made(peer):
+        pytest.skip(f"its environment is not made: python -m benchmarks.peers.environments {peer}")
+    rows, floats = transformed.packed_file(SLOW_ROWS), 4 * len(transformed.FLOATS)
+    with Elsewhere(peer, rows, tmp_path / "rows", transformed.BATCH_SIZE, floats) as reader:
+        result = compare(benchmark, peer, reader.epoch, SLOW_ROWS)
+        benchmark.extra_info["peer_version"] = reader.version
+    assert result.cpu.median > 1
 
 
 @pytest.mark.parametrize("peer", ["pyarrow", "duckdb", pytest.param("ray.data", marks=pytest.mark.full)])

@@ -3,6 +3,9 @@
 The copies are what the machine can give: each reads all. Strong scaling shares one pass over the same rows among the threads of a process,
 or among processes with a core each; weak scaling makes one process with k threads go over them k times. Efficiency is a rate over
 that of the copies. The curves through the rates, and what they say of more cores, are predictions.
+
+FULLPASS_BENCH_THREAD_ROWS (100,000) sets the rows, FULLPASS_BENCH_ROUNDS the turns, FULLPASS_BENCH_LADDER the cores ("1,4,16"): many cores
+want more rows, or a pass is over before all of them have begun.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from cluster.benchmarking.pairs import PairedResult
 from cluster.benchmarking.results import record_pair
 
 pytestmark = pytest.mark.timeout(3600)
-ROWS = 100_000
+ROWS = int(os.environ.get("FULLPASS_BENCH_THREAD_ROWS", "100000"))
+BATCH = 8000 if ROWS % 8000 == 0 else 800  # processes that are a power of two up to 32 divide it
 ROUNDS = int(os.environ.get("FULLPASS_BENCH_ROUNDS", "5"))
 DONE = {"read": "TFRecord to Arrow", "feed": "shuffled training feed"}
 
@@ -48,7 +52,7 @@ class Group:
             place = (index, len(places)) if shared else (0, 1)
             settings = {"cores": mine, "threads": threads or 1, "what": what, "path": path}
             words = [sys.executable, "-m", "benchmarks.cases.data.threads_worker"]
-            words.append(json.dumps({**settings, "place": place, "times": times}))
+            words.append(json.dumps({**settings, "place": place, "times": times, "batch": BATCH}))
             self._processes.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         assert sum(int(process.stdout.readline()) for process in self._processes) == self._rows
 

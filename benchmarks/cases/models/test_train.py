@@ -51,7 +51,7 @@ def _column_model(_context):
     return _layers(inputs, stacked, None, "mse")
 
 
-@pytest.fixture(params=["CPU", "GPU"])
+@pytest.fixture(params=["GPU", "CPU"])
 def device(request):
     """What runs the steps: its kind, and its name in tables."""
     import tensorflow as tf

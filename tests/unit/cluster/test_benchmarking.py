@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.benchmarking import machine
 from cluster.benchmarking.compare import compare, lines_of
 from cluster.benchmarking.machine import data_digest
 from cluster.benchmarking.pairs import Timing, paired, timed
@@ -338,6 +339,31 @@ def test_suite_says_a_line_a_case_and_what_was_not_measured(checkout, capfd):
     assert any(line.startswith("peer hybridbackend: its last release is for TensorFlow 1.15") for line in lines)
     (kept,) = results_of(checkout / "results")
     assert kept[1]["name"] == "test_measured" and not list(checkout.rglob(".pytest_cache"))
+
+
+@pytest.mark.parametrize(
+    ("said", "cards", "ends"),
+    [
+        ("NVIDIA H100 80GB HBM3", ["NVIDIA H100 80GB HBM3"], "-cores-nvidia-h100-80gb-hbm3"),
+        ("NVIDIA L4\nNVIDIA L4", ["NVIDIA L4"] * 2, "-cores-2-nvidia-l4"),
+        ("", None, "-cores"),
+    ],
+)
+def test_results_of_a_machine_with_gpus_are_another_machines(tmp_path, monkeypatch, said, cards, ends):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\nprintf '{said}\\n'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("FULLPASS_BENCH_MACHINE", raising=False)
+    machine.gpus.cache_clear()
+    try:
+        found, name = machine.machine_info(), machine.machine_name()
+    finally:
+        machine.gpus.cache_clear()
+    assert name.endswith(ends) and found.get("gpus") == cards
+    like = {key: found.get(key) for key in ("cpu", "cpu_family_model_stepping", "cores")}
+    (change,) = compare([(like, entry("a", (2, 1, 3)))], [(found, entry("a", (2, 1, 3)))])
+    assert ("gpus" in change.reason) is (cards is not None)
 
 
 def test_flights_that_are_not_installed_are_a_peer_that_is_missing(monkeypatch):
