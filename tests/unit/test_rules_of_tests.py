@@ -57,7 +57,16 @@ def unexplained_sleeps(text: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, "what takes this time? say it in a comment on the line, or wait for what is meant"
 
 
-@pytest.mark.parametrize("rule", [imported_private_names, replaced_private_names, unexplained_sleeps])
+def asserted_times(text: str) -> Iterator[tuple[int, str]]:
+    """Yields (line, what is wrong) of assertions of how long something took, which another program on the machine can make wrong."""
+    clocks = {f"time.{clock}()" for clock in ("time", "monotonic", "perf_counter", "process_time")}
+    for node in (each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Assert)):
+        for part in ast.walk(node.test):
+            if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Sub) and ast.unparse(part.left) in clocks:
+                yield node.lineno, "an asserted time: count what is done, or measure it in benchmarks/"
+
+
+@pytest.mark.parametrize("rule", [imported_private_names, replaced_private_names, unexplained_sleeps, asserted_times])
 def test_every_test_keeps_to(rule):
     # Servers and programs that tests start are no tests: they work, and wait in their own ways.
     files = {
@@ -78,6 +87,7 @@ def test_every_test_keeps_to(rule):
         (replaced_private_names, "module._LIMIT = 3"),
         (unexplained_sleeps, "while not ready():\n    time.sleep(0.1)  # soon"),
         (unexplained_sleeps, "time.sleep(1)"),
+        (asserted_times, "assert time.monotonic() - began < 60"),
     ],
 )
 def test_rule_finds(rule, text):
@@ -96,6 +106,7 @@ def test_rule_finds(rule, text):
             unexplained_sleeps,
             "time.sleep(1)  # a slow writer\nwhile not over.is_set():\n    time.sleep(0.1)  # a flood",
         ),
+        (asserted_times, "assert time.monotonic() < until, 'in vain waited'"),
     ],
 )
 def test_rule_lets_pass(rule, text):

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -90,11 +89,9 @@ def test_no_feature_is_known_only_after_landing(finished):
 
 def test_second_run_skips_every_step(finished):
     folder, _ = finished
-    began = time.monotonic()
     code, out, errors = finish(fullpass("run", folder / "pipeline.toml", "--dry-run"))
     assert (code, errors) == (0, "")
     assert out.count("skip  finished") == len(STEPS)
-    assert time.monotonic() - began < 60
 
 
 def test_blessed_model_is_pushed_once(finished):
