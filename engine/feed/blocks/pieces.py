@@ -21,7 +21,7 @@ from engine.formats.spool import Spool
 __all__ = ["MOST_BLOCK_BYTES", "BlockPieces"]
 
 MOST_BLOCK_BYTES = 256 << 20  # of a block that is read whole; ours have 64 MiB
-_PIECE_BYTES = 64 << 20
+PIECE_BYTES = 64 << 20
 _LOG = logging.getLogger("fullpass.engine")
 
 
@@ -43,7 +43,7 @@ class BlockPieces:
         self.schema: pa.Schema = reader.schema
         self._reader = reader
         large = block_records * record_bytes > MOST_BLOCK_BYTES
-        self.piece_rows = max(1, int(_PIECE_BYTES / record_bytes)) if large.any() else None
+        self.piece_rows = max(1, int(PIECE_BYTES / record_bytes)) if large.any() else None
         counts = np.where(large, -(-block_records // (self.piece_rows or 1)), 1)
         self._block = np.repeat(np.arange(len(block_records)), counts)
         self._number = np.arange(len(self._block)) - np.repeat(np.cumsum(counts) - counts, counts)

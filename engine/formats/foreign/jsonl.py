@@ -36,7 +36,7 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 MOST_BYTES = 1 << 30  # of one line, as of a CSV file's record: the reader counts in 31 bits
 _MOST_DEEP = 128  # as Arrow's own messages: the reader recurses over types, and a stack that overflows ends the process
 _READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
-_KEPT_IN_MEMORY = 16 << 20  # of a packed file's records; the rest is on disk
+KEPT_IN_MEMORY = 16 << 20  # of a packed file's records; the rest is on disk
 _BOM = b"\xef\xbb\xbf"
 _JSON = re.compile(rb"\s*(\{|\[\s*\{)")
 _JSON_ARRAY = re.compile(rb"\s*\[")
@@ -97,7 +97,7 @@ class _JsonFile(NumberedFile):
         self._bounds = [0, _paths.stat(path)[0]] if self._packed else _line_bounds(path)
         self.sizes = [stop - start for start, stop in zip(self._bounds, self._bounds[1:])]
         self._explicit = pa.schema([])
-        self._spool = Spool(memory_bytes=_KEPT_IN_MEMORY)
+        self._spool = Spool(memory_bytes=KEPT_IN_MEMORY)
         self._kept: list[int | None] = []
         self._counts = [0] * len(self.sizes)
         self._hashes: list[bytes] = []

@@ -16,7 +16,7 @@ from engine.storage import uris as _uris
 __all__ = ["FORMAT"]
 
 _FOOTER_BYTES = 1 << 16  # the end of a file, which says where all of it lies
-_MOST_STRIPE_BYTES, _BATCH_BYTES = 1 << 30, 64 << 20  # in memory: runs of equal values take next to nothing in a file
+MOST_STRIPE_BYTES, BATCH_BYTES = 1 << 30, 64 << 20  # in memory: runs of equal values take next to nothing in a file
 _FOOTER, _STRIPES, _NUMBER_OF_ROWS = 2, 3, 5  # fields of orc_proto.proto: of FileTail, Footer, StripeInformation
 
 
@@ -37,7 +37,7 @@ class _OrcFile(NumberedFile):
             raise ValueError(f"its stripes have {sum(self._rows):,} rows, and its footer says {self._file.nrows:,}")
         # Nothing reads a part of a stripe: a file that may have one too large to be held is read from its beginning to its end.
         self._row_bytes = sum(_least_bytes(kind) for kind in self.schema.types)
-        self._in_one_go = max(self._rows, default=0) * self._row_bytes > _MOST_STRIPE_BYTES
+        self._in_one_go = max(self._rows, default=0) * self._row_bytes > MOST_STRIPE_BYTES
         if self._in_one_go:
             self._rows = [sum(self._rows)]
         self.sizes = [self._file.content_length // max(len(self._rows), 1)] * len(self._rows)
@@ -59,7 +59,7 @@ class _OrcFile(NumberedFile):
         from pyarrow import dataset
 
         fragment = dataset.OrcFileFormat().make_fragment(_opened(self._path))
-        rows = max(1, _BATCH_BYTES // self._row_bytes)
+        rows = max(1, BATCH_BYTES // self._row_bytes)
         yield from fragment.to_batches(columns=chosen, batch_size=rows, batch_readahead=0, use_threads=False)
 
     def hash(self, block: int) -> bytes:

@@ -193,8 +193,8 @@ def test_arrow_buffers_that_say_a_forged_length(tmp_path, codec, said):
 def test_orc_stripes_are_read_whole_or_in_batches(tmp_path, monkeypatch, most_bytes, columns):
     table = pa.table({"x": range(5000), "s": [f"s{n}" for n in range(5000)], "l": [[n] * (n % 3) for n in range(5000)]})
     pyarrow.orc.write_table(table, str(tmp_path / "x.orc"), stripe_size=4096, batch_size=500)
-    monkeypatch.setattr(orc, "_MOST_STRIPE_BYTES", most_bytes)
-    monkeypatch.setattr(orc, "_BATCH_BYTES", 1000)
+    monkeypatch.setattr(orc, "MOST_STRIPE_BYTES", most_bytes)
+    monkeypatch.setattr(orc, "BATCH_BYTES", 1000)
     dataset = Dataset.open(tmp_path / "x.orc")
     assert (len(dataset.manifest.block_records()) > 1) is (most_bytes > 1000)
     assert dataset.num_records == 5000 and dataset.verify().ok
@@ -214,7 +214,7 @@ def test_an_orc_stripe_of_equal_values_is_not_held_whole(tmp_path):
         import resource, sys
         from engine import Dataset
         from engine.formats.foreign import orc
-        orc._MOST_STRIPE_BYTES, orc._BATCH_BYTES = 128 << 20, 16 << 20
+        orc.MOST_STRIPE_BYTES, orc.BATCH_BYTES = 128 << 20, 16 << 20
         peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         data = Dataset.open(sys.argv[1])
         before = peak()

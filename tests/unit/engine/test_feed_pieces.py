@@ -32,7 +32,7 @@ TABLE = pa.table(
 def small(monkeypatch):
     """Blocks of more than 4,000 bytes are large; of those, pieces have 1,000."""
     monkeypatch.setattr(pieces, "MOST_BLOCK_BYTES", 4000)
-    monkeypatch.setattr(pieces, "_PIECE_BYTES", 1000)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
 
 
 def written(directory, format):
@@ -96,7 +96,7 @@ def test_a_feed_goes_on_where_it_was_and_not_from_one_of_whole_blocks(tmp_path, 
     whole = dataset.feed(**OPTIONS)
     state = whole.get_state(5)
     monkeypatch.setattr(pieces, "MOST_BLOCK_BYTES", 4000)
-    monkeypatch.setattr(pieces, "_PIECE_BYTES", 1000)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
     feed = dataset.feed(**OPTIONS, window_records=500)
     again = dataset.feed(**OPTIONS, window_records=500)
     again.set_state(feed.get_state(7))
@@ -153,7 +153,7 @@ def test_a_row_group_of_images_is_never_held_whole(tmp_path):
         import resource, sys
         from engine import Dataset
         from engine.feed.blocks import pieces
-        pieces.MOST_BLOCK_BYTES, pieces._PIECE_BYTES = 16 << 20, 4 << 20
+        pieces.MOST_BLOCK_BYTES, pieces.PIECE_BYTES = 16 << 20, 4 << 20
         peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         data = Dataset.open(sys.argv[1])
         first = next(iter(data.read_batches(batch_rows=10)))
