@@ -14,7 +14,7 @@ from engine.core import environment, exit_codes
 from engine.core.errors import ConfigError
 from engine.core.run_log import print_line
 from engine.machine.logged_process import LoggedProcess, await_all, stop_all
-from trainers.supervision.failure_line import failure_in
+from trainers.supervision.failure_line import failure_in, full_disk
 from trainers.supervision.local_cluster import LocalCluster
 
 __all__ = ["LocalGroup", "run_local_group"]
@@ -170,7 +170,7 @@ def run_local_group(
             if code is not None:
                 if code in (exit_codes.FAILED, *exit_codes.FINAL):
                     why = group.failure() or f"exit code {code}"
-                    print_line(f"fullpass: error: {why}; logs in {log_dir}", sys.stderr)
+                    print_line(f"fullpass: error: {why}; logs in {log_dir}{full_disk(log_dir)}", sys.stderr)
                 return code
             if asked:
                 group.stop()

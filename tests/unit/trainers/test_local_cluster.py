@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import stat
+import subprocess
+
+import pytest
 
 from engine.core import environment
 from trainers.rendezvous.group_secret import group_secret
+from trainers.supervision.failure_line import full_disk
 from trainers.supervision.local_cluster import LocalCluster
 from trainers.supervision.tf_config import task_from_env
 
@@ -36,3 +42,19 @@ def test_one_task_has_no_server_whose_port_would_need_a_guard(tmp_path):
     cluster = LocalCluster({"worker": 1}, "run", tmp_path / "secret")
     env = cluster.environment(("worker", 0), {})
     assert environment.OWN_PORTS.name not in env and len(json.loads(env["TF_CONFIG"])["cluster"]["worker"]) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_a_full_disk_is_named_since_the_logs_on_it_cannot_say_so(tmp_path):
+    assert full_disk(tmp_path) == full_disk(tmp_path / "missing") == ""
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], capture_output=True
+    ).returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        assert full_disk(tmp_path) == ""
+        with contextlib.suppress(OSError):
+            (tmp_path / "ballast").write_bytes(bytes(1 << 20))
+        assert full_disk(tmp_path).startswith(f"; no room is left on the file system of {tmp_path} (")
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)

@@ -6,18 +6,20 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import time
 
 import numpy as np
 import pytest
 
+from engine.core import exit_codes
 from engine.core.errors import ConfigError
 from engine.machine.processes import process_mark
 from engine.storage.tree import write_text
 from tests.support.models import classification_columns
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
-from trainers.checkpoints.checkpoint import CheckpointError
+from trainers.checkpoints.checkpoint import CheckpointError, CheckpointNotWritten
 from trainers.checkpoints.directory import checkpoint_path
 from trainers.checkpoints.directory_lock import lock_directory
 
@@ -220,6 +222,22 @@ def test_directory_that_cannot_be_written_is_the_users_fault(data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written to"):
         Trainer(config(tmp_path / "file" / "run"), build(), data).fit()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
+def test_full_disk_is_said_with_the_directory_that_is_full(data, tmp_path):
+    directory = tmp_path / "full"
+    directory.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(directory)], capture_output=True
+    ).returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        with pytest.raises(CheckpointNotWritten, match="No space left") as found:
+            Trainer(config(directory / "run"), build(), data).fit()
+        assert str(directory / "run") in str(found.value) and found.value.exit_code == exit_codes.FAILED
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 def test_normalization_goes_on_with_what_it_was_adapted_to(data, tmp_path):
