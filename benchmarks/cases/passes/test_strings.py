@@ -1,4 +1,4 @@
-"""Full passes over strings that the graph makes: by workers, against raw columns, against TensorFlow Transform; and wide tables.
+"""Full passes over strings that the graph makes: by workers, against raw columns, against TensorFlow Transform.
 
 13 z-scores and 26 vocabularies of `tf.strings.lower(column)` on rows shaped like Criteo's. `FULLPASS_BENCH_ROWS` sets their number
 (500,000; the floors are meant for 2,000,000 on a quiet machine).
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.data import criteo
 from benchmarks.peers.registry import PEERS
-from cluster.benchmarking.pairs import paired, timed
+from cluster.benchmarking.pairs import paired
 from cluster.benchmarking.passes import tft_run, vocabularies
 from cluster.benchmarking.results import record_pair
 from engine import Dataset
@@ -26,7 +25,7 @@ tft = pytest.importorskip("tensorflow_transform")
 from transforms import analyze, transform  # noqa: E402
 
 ROWS = int(os.environ.get("FULLPASS_BENCH_ROWS", "500000"))
-TFT_ROWS = min(ROWS, 50_000)
+TFT_ROWS = min(ROWS, int(os.environ.get("FULLPASS_BENCH_TFT_ROWS", "50000")))
 
 
 def raw_fn(inputs):
@@ -131,44 +130,3 @@ def test_strings_of_the_graph_against_tft(benchmark, tmp_path):
 def _filled(rows: int) -> dict:
     table = pa.Table.from_batches(criteo.batches(rows))
     return {name: table[name].fill_null(0) if name[0] == "I" else table[name] for name in table.column_names}
-
-
-@pytest.mark.full
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", ["z-score", "vocabulary"])
-def test_growth_with_columns(benchmark, tmp_path, kind):
-    """Processor seconds a column of analyze and transform, 2,000 rows: the same for 200 and 800 columns."""
-    rng = np.random.default_rng(0)
-    seconds = {}
-    for width in (200, 800):
-        names = [f"c{i}" for i in range(width)]
-        floats = kind == "z-score"
-        columns = {
-            n: pa.array(rng.normal(size=2000).astype(np.float32))
-            if floats
-            else pa.array([b"w%d" % each for each in rng.integers(0, 100, 2000)], pa.binary())
-            for n in names
-        }
-        schema = pa.schema([pa.field(n, columns[n].type, nullable=False) for n in names])
-        path = str(tmp_path / f"{width}.parquet")
-        pq.write_table(pa.table(columns, schema=schema), path)
-
-        def fn(inputs, floats=floats):
-            if floats:
-                return {name: tft.scale_to_z_score(value) for name, value in inputs.items()}
-            return {
-                name: tft.compute_and_apply_vocabulary(tf.strings.lower(value), vocab_filename=name)
-                for name, value in inputs.items()
-            }
-
-        graph = str(tmp_path / f"graph{width}")
-        for what, run in (
-            ("analyze", lambda: analyze(Dataset.open(path), fn, graph)),  # noqa: B023, run at once
-            ("transform", lambda: transform(Dataset.open(path), graph, graph + "-out", num_shards=1)),  # noqa: B023
-        ):
-            seconds[what, width] = timed(run).cpu_s
-    for what in ("analyze", "transform"):
-        benchmark.extra_info[what] = {width: round(seconds[what, width], 2) for width in (200, 800)}
-        benchmark.extra_info[f"{what} of 4 x the columns"] = round(seconds[what, 800] / seconds[what, 200], 2)
-    print(f"\n{benchmark.name}: {benchmark.extra_info}")
-    benchmark.pedantic(lambda: None, rounds=1)
