@@ -21,7 +21,9 @@ from transforms.runners.base import SplitReader
 __all__ = ["JointPass", "JointReader", "OpenJoint"]
 
 _Parts = dict[tuple[int, int], bytes | memoryview]
-_SEEN = "tensorflow:"  # before the name of a column as TensorFlow sees it
+_SEEN = (
+    "fullpass\0tensorflow\0"  # before the name of a column as TensorFlow sees it; no name of a file's column begins so
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
