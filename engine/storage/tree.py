@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.core.errors import ConfigError, DataError
-from engine.storage.uris import is_remote, local_path, require_local
+from engine.storage.uris import is_remote, local_path
 
 __all__ = [
     "NotText",
@@ -29,7 +29,6 @@ __all__ = [
     "list_tree",
     "local_path",
     "read_text",
-    "require_local",
     "upload_tree",
     "write_text",
 ]
@@ -52,8 +51,7 @@ def check_uri(what: str, uri: str) -> None:
     """
     if is_remote(uri) and "?" in uri:
         raise ConfigError(
-            f"{what}={uri!r}: a directory has no query; name the server of s3:// by AWS_ENDPOINT_URL, its region by "
-            "AWS_DEFAULT_REGION"
+            f"{what}={uri!r}: a directory has no query; name the server of s3:// by AWS_ENDPOINT_URL, its region by AWS_DEFAULT_REGION"
         )
 
 
@@ -149,13 +147,9 @@ def _files_below(directory: str) -> tuple[tuple[str, int, int], ...]:
 
     path, found = list_below(directory)
     prefix = path.rstrip("/") + "/"
-    return tuple(
-        sorted(
-            (info.path.removeprefix(prefix), int(info.size or 0), int(info.mtime_ns or 0))
-            for info in found
-            if info.path.startswith(prefix)
-        )
-    )
+    below = [info for info in found if info.path.startswith(prefix)]
+    files = ((info.path.removeprefix(prefix), int(info.size or 0), int(info.mtime_ns or 0)) for info in below)
+    return tuple(sorted(files))
 
 
 def for_tensorflow(directory: str | os.PathLike[str]) -> str:

@@ -9,7 +9,6 @@ what they see in `Model.fit`: `loss`, the metrics, and `val_...`.
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
 from trainers.callbacks.base import Callback, TrainingRun, matched
+from trainers.callbacks.keras_identity import has_settings_of, settings_of, watches_the_same
 
 __all__ = ["KerasCallbacks", "is_keras_callback"]
 
@@ -26,8 +26,6 @@ _OWN = ("examples_per_s", "input_wait_share", "step_ms_p50", "step_ms_p95")
 # What EarlyStopping, ReduceLROnPlateau and ModelCheckpoint count. Others of their attributes are changed when training begins
 # (the sign of min_delta), and may not be put back.
 _COUNTERS = ("best", "best_epoch", "cooldown_counter", "stopped_epoch", "wait")
-# What tells callbacks of one class apart.
-_SETTINGS = ("monitor", "filepath", "patience", "factor", "start_from_epoch")
 _WRITE_WEIGHTS = ("SwapEMAWeights",)
 
 
@@ -86,7 +84,7 @@ class KerasCallbacks(Callback):
         self._epoch = int(state.get("epoch", 0))
         saved = state.get("callbacks", ())
         # Another patience is the same callback tuned, while one that was put in beside it begins anew.
-        for i, number in matched(self._callbacks, saved, (_has_settings_of, _watches_the_same)).items():
+        for i, number in matched(self._callbacks, saved, (has_settings_of, watches_the_same)).items():
             callback, (name, numbers, *_) = self._callbacks[i], saved[number]
             weights = self._restored_weights.get(str(number))
             if weights is not None:
@@ -152,7 +150,7 @@ class KerasCallbacks(Callback):
             [
                 type(callback).__name__,
                 {k: float(vars(callback)[k]) for k in _COUNTERS if _is_number(callback, k)},
-                _settings_of(callback),
+                settings_of(callback),
             ]
             for callback in self._callbacks
         ]
@@ -181,23 +179,6 @@ def _is_number(callback: Any, name: str) -> bool:
     if isinstance(value, np.ndarray | np.generic):
         value = value.item() if value.ndim == 0 else None
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _settings_of(callback: Any) -> dict[str, str]:
-    own = vars(callback)
-    return {name: str(own[name]) for name in _SETTINGS if isinstance(own.get(name), str | int | float | os.PathLike)}
-
-
-def _has_settings_of(state: Sequence[Any], callback: Any) -> bool:
-    name, _, *settings = state
-    return bool(name == type(callback).__name__ and settings[:1] == [_settings_of(callback)])
-
-
-def _watches_the_same(state: Sequence[Any], callback: Any) -> bool:
-    """Whether it is of the same class and watches the same value; an earlier version did not write down which."""
-    name, _, *settings = state
-    same = not settings or settings[0].get("monitor") == _settings_of(callback).get("monitor")
-    return bool(name == type(callback).__name__ and same)
 
 
 def _check(callback: Any, home: Any, num_hosts: int) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 from engine.core.errors import ConfigError
 from engine.machine.lock import locked
 from engine.storage.atomic import atomic_directory
-from engine.storage.tree import for_tensorflow, is_local, local_path, require_local, upload_tree
+from engine.storage.tree import for_tensorflow, is_local, upload_tree
+from engine.storage.uris import local_path, require_local
 from trainers.export.options import ExportOptions
 
 __all__ = ["export_saved_model", "latest_version", "version_numbers", "write_saved_model"]

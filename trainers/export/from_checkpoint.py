@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError
 from engine.schema.schema_proto import as_feature_spec
-from engine.storage.tree import is_local, require_local
+from engine.storage.tree import is_local
+from engine.storage.uris import require_local
 from trainers.export.export import export_saved_model
 from trainers.export.options import ExportOptions
 from trainers.models.context import ModelContext

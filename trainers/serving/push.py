@@ -21,7 +21,7 @@ from engine.core.json_text import parse_json
 from engine.machine.clock import utc_now
 from engine.machine.lock import locked
 from engine.storage.atomic import atomic_directory, atomic_file, remove_leftovers
-from engine.storage.tree import require_local
+from engine.storage.uris import require_local
 from trainers.export.digest import CARD_JSON, EVALUATION_JSON, model_digest
 from trainers.export.export import latest_version, version_numbers
 

@@ -10,7 +10,7 @@ from typing import Any
 from cluster.launchers.base import JobHandle, JobNotFound, Launcher, LauncherError
 from cluster.launchers.log_query import LogQuery, split_log
 from cluster.launchers.ray.own_ray import LOCAL, import_for_own_ray, start_own_ray
-from cluster.launchers.ray.requirements import PLACEMENTS, bundles, check_supported
+from cluster.launchers.ray.requirements import PLACEMENTS, bundles, check_feasible, check_supported
 from cluster.launchers.status import JobStatus, LogLine
 from cluster.spec import JobSpec
 from engine.core.errors import ConfigError
@@ -64,7 +64,7 @@ class RayLauncher(Launcher):
         check_supported(spec)
         ray = self._connect()
         if not self._autoscaling:
-            self._check_feasible(spec)
+            check_feasible(spec, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         if dry_run:
             return JobHandle(self, spec.name)
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -195,15 +195,3 @@ class RayLauncher(Launcher):
                     "address='host:6379', or take address='local' for a fresh one that ends with this process"
                 ) from error
         return ray
-
-    def _check_feasible(self, spec: JobSpec) -> None:
-        """Refuses what no node could ever hold; a cluster that is merely busy is waited for."""
-        import ray
-
-        nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-        for (role, _), bundle in zip(spec.members(), bundles(spec)):
-            if not any(all(node.get(key, 0) >= amount for key, amount in bundle.items()) for node in nodes):
-                most = {key: max((node.get(key, 0) for node in nodes), default=0) for key in bundle}
-                raise LauncherError(
-                    f"no node of this Ray cluster can hold a {role}: wanted {bundle}, the most a node has is {most}"
-                )

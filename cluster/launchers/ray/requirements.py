@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster.launchers.base import LauncherError
 from cluster.spec import JobSpec
 from cluster.spec.quantity import parse_quantity
 from engine.core.errors import ConfigError
 
-__all__ = ["PLACEMENTS", "bundles", "check_supported", "without_kubernetes"]
+__all__ = ["PLACEMENTS", "bundles", "check_feasible", "check_supported", "without_kubernetes"]
 
 # https://docs.ray.io/en/latest/ray-core/scheduling/placement-group.html
 PLACEMENTS = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
@@ -95,3 +97,21 @@ def actor_options(bundle: dict[str, Any]) -> dict[str, Any]:
     if bundle.get("GPU"):
         options["num_gpus"] = bundle["GPU"]
     return options
+
+
+def check_feasible(spec: JobSpec, nodes: Sequence[Mapping[str, float]]) -> None:
+    """Refuses what no node could ever hold; a cluster that is merely busy is waited for.
+
+    Args:
+        spec: of the job.
+        nodes: what each node that is alive has in all.
+
+    Raises:
+        LauncherError: a member asks for more than any node has.
+    """
+    for (role, _), bundle in zip(spec.members(), bundles(spec)):
+        if not any(all(node.get(key, 0) >= amount for key, amount in bundle.items()) for node in nodes):
+            most = {key: max((node.get(key, 0) for node in nodes), default=0) for key in bundle}
+            raise LauncherError(
+                f"no node of this Ray cluster can hold a {role}: wanted {bundle}, the most a node has is {most}"
+            )

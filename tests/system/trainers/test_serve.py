@@ -29,13 +29,13 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from engine.machine.ports import bound_socket
 from engine.machine.processes import alive, process_mark
 from tests.support.eventually import eventually
 from tests.support.ports import listening, tree
 from tests.support.served_model import answers, example, rows, save_version
 from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
 from trainers.serving.server.processes import started
-from trainers.serving.server.worker import bound_socket
 
 
 @pytest.fixture(scope="module")

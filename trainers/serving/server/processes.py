@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import FullpassError
+from engine.machine.ports import bound_socket
 from engine.machine.private_files import private
 from trainers.serving.server.config import ServeConfig
 from trainers.serving.server.observe.metrics import multiprocess_directory
-from trainers.serving.server.worker import UNTIL_EOF, bound_socket
+from trainers.serving.server.worker import UNTIL_EOF
 
 __all__ = ["RunningServer", "serve", "started"]
 

@@ -8,38 +8,21 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.machine.ports import bound_socket
 from engine.machine.quiet import import_tensorflow
 from trainers.serving.server.config import ServeConfig
 
-__all__ = ["UNTIL_EOF", "bound_socket", "main", "most_files", "run_worker"]
+__all__ = ["UNTIL_EOF", "main", "most_files", "run_worker"]
 
 UNTIL_EOF = "--until-eof"  # of standard input, a pipe of the process that started this one
 _LEAST_STREAMS = 100
 _MOST_FILES = 1 << 20  # where the machine has no limit, or one that is none: containers say 1 << 30
 _LOG = logging.getLogger("fullpass.serve")
-
-
-def bound_socket(host: str, port: int) -> socket.socket:
-    """Returns a socket that shares its port with the other processes of the server.
-
-    Raises:
-        OSError: the port is taken by another program.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol by name: asyncio turns Nagle's algorithm off for such sockets alone, and with it each answer, of a head and a
-    # body, would wait 40 ms for the client's delayed acknowledgement.
-    out = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    out.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    out.bind((host, port))
-    return out
 
 
 async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None = None) -> None:
