@@ -54,3 +54,18 @@ def test_dockerfile_installs_by_hash_alone_and_runs_as_nobody():
     copied = set(re.findall(r"^COPY (?!--from)(.*) \S+$", recipe, re.M))
     for name in (word for line in copied for word in line.split()):
         assert f"!{name}" in ignored, f"{name} never reaches the build"
+
+
+def test_base_of_both_stages_is_an_argument_that_takes_a_digest():
+    recipe = (K8S / "Dockerfile").read_text()
+    before, _, after = recipe.partition("FROM ")
+    assert re.search(r"^ARG BASE=python:[\w.-]+$", before, re.M), "declared before the first stage, or no stage sees it"
+    assert re.findall(r"^FROM (\S+)", f"FROM {after}", re.M) == ["${BASE}", "${BASE}"]
+    said = (K8S.parent / "docs" / "security.md").read_text()
+    for text in (recipe, said):
+        assert "--build-arg BASE=python@sha256:" in text
+
+
+def test_audit_takes_packages_that_nobody_could_look_up_for_no_clean_bill():
+    (words,) = re.findall(r"^run .* pip-audit (.*)$", (K8S.parent / ".ci" / "audit").read_text(), re.M)
+    assert "--strict" in words.split()
