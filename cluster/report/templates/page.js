@@ -78,7 +78,7 @@
     view: { stroke: null },
     axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", tickCount: 6, gridOpacity: 1 },
     axisY: { labelLimit: innerWidth < 740 ? 120 : 340 },
-    legend: { labelFontSize: 12, labelLimit: 240 },
+    legend: { labelFontSize: 12, ...(innerWidth < 740 ? { columns: 2, labelLimit: 130 } : { labelLimit: 240 }) },
     range: { category: [1, 2, 3, 4, 5, 6].map((i) => `var(--series-${i})`) },
     mark: { color: "var(--series-1)" },
   };

@@ -79,6 +79,9 @@ def test_page_draws_all_its_charts_and_runs_nothing_of_the_run(pages, opened, na
     )  # nothing sticks out; tables scroll in themselves
     cut = "e => e.getBoundingClientRect().right > e.closest('.scroll').getBoundingClientRect().right + 1"
     assert not [c.inner_text() for c in page.locator("caption:visible span").all() if c.evaluate(cut)]
+    legends = "e => e.getBoundingClientRect().right > e.closest('svg').getBoundingClientRect().right + 1"
+    if width == 390:
+        assert not [c.inner_html() for c in page.locator(".chart svg .role-legend").all() if c.evaluate(legends)]
     for box in charts.all():
         assert box.locator("svg").bounding_box()["width"] <= box.bounding_box()["width"] + 1
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
