@@ -65,7 +65,6 @@ class Operator:
         command: package of its program.
         crds: folder of its CRDs within the module; empty where it has none.
         webhooks: file of its admission webhooks within the module; empty where its own installation has none.
-        within: operator whose module it is built in, which uses the same packages: what both need is compiled once; empty where in its own.
     """
 
     module: str
@@ -73,7 +72,6 @@ class Operator:
     command: str
     crds: str = ""
     webhooks: str = ""
-    within: str = ""
 
 
 OPERATORS = {
@@ -88,7 +86,6 @@ OPERATORS = {
         module="sigs.k8s.io/jobset",
         version="v0.8.2",
         command="sigs.k8s.io/jobset",
-        within="trainer",  # which requires this very version
         crds="config/components/crd/bases",
         webhooks="config/components/webhook/manifests.yaml",
     ),
@@ -154,8 +151,7 @@ def ensure_program(name: str) -> Path:
     """Returns the program of the operator `name`, built where it is missing."""
     operator = OPERATORS[name]
     if not (CACHE / "bin" / name).exists():
-        home = OPERATORS[operator.within] if operator.within else operator
-        _build(lambda folder, go: _operator_module(folder, go, home, operator), {name: operator.command}, name)
+        _build(lambda folder, go: _operator_module(folder, go, operator), {name: operator.command}, name)
     return CACHE / "bin" / name
 
 
@@ -220,13 +216,10 @@ def _kubernetes_module(folder: Path, go: dict[str, str]) -> None:
     (folder / "go.mod").write_text("\n".join(lines) + "\n")
 
 
-def _operator_module(folder: Path, go: dict[str, str], home: Operator, operator: Operator) -> None:
-    """Writes a module that requires an operator, with what the module of `home`, mostly its own, requires."""
-    source = _module_folder(f"{home.module}@{home.version}", go)
+def _operator_module(folder: Path, go: dict[str, str], operator: Operator) -> None:
+    source = _module_folder(f"{operator.module}@{operator.version}", go)
     text = re.sub(r"^module .*$", "module fullpass.test/operator", (source / "go.mod").read_text(), count=1, flags=re.M)
-    needed = {home.module: home.version, operator.module: operator.version}
-    lines = [f"require {module} {version}" for module, version in needed.items()]
-    (folder / "go.mod").write_text("\n".join([text, *lines, ""]))
+    (folder / "go.mod").write_text(f"{text}\nrequire {operator.module} {operator.version}\n")
     if (source / "go.sum").exists():
         shutil.copyfile(source / "go.sum", folder / "go.sum")
 
