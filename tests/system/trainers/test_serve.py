@@ -140,6 +140,30 @@ def test_classify_regress_and_multi_inference(stub):
     assert len(results) == 2 and len(results[1].regression_result.regressions) == 2
 
 
+@pytest.mark.parametrize(
+    ("tasks", "code", "text"),
+    [
+        ([], "INVALID_ARGUMENT", "ModelSpec has no name specified."),
+        ([("m", "", "regress"), ("m", "serving_default", "regress")], "INVALID_ARGUMENT", "Duplicate evaluation of signature: serving_"),
+        ([("m", "", "regress"), ("other", "", "regress")], "INVALID_ARGUMENT", "must access the same model name. Got m, other"),
+        ([("other", "", "regress")], "NOT_FOUND", "other"),
+        ([("m", "", "regress"), ("m", "no", "regress")], "INVALID_ARGUMENT", "Requested signature not found in model graph: no. "),
+        ([("m", "", "regress"), ("m", "classes", "predict")], "UNIMPLEMENTED", "Unsupported signature method_name: "),
+        ([("m", "raw_features", "regress")], "INVALID_ARGUMENT", "takes no examples"),
+        ([("m", "classes", "regress")], "INVALID_ARGUMENT", "Regress expects one floating-point number a row"),
+    ],
+)  # fmt: skip
+def test_tasks_that_are_refused(stub, tasks, code, text):
+    request = inference_pb2.MultiInferenceRequest()
+    request.input.example_list.examples.add().ParseFromString(example(rows(1)[0]))
+    for name, signature, method in tasks:
+        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = name, signature
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.MultiInference(request)
+    assert refused.value.code().name == code and text in refused.value.details()
+
+
 def test_metadata_and_status(stub, channel):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "m"

@@ -196,9 +196,9 @@ def test_a_canary_that_is_not_served_gets_no_share(server, channel, stub, folder
 def test_all_tasks_of_an_inference_are_answered_by_one_version(server, channel, stub, folder):
     _reload(channel, ("m", folder / "m", {"canary": 2}, (1, 2)))  # a quarter of the requests
     request = inference_pb2.MultiInferenceRequest()
-    for _ in range(2):
-        task = request.tasks.add(method_name="tensorflow/serving/regress")
-        task.model_spec.name = "m"
+    for signature, method in (("", "regress"), ("classes", "classify")):
+        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = "m", signature
     request.input.example_list.examples.add().ParseFromString(example(VALUES[0]))
     found = set()
     for _ in range(60):
@@ -263,4 +263,4 @@ def test_calls_that_are_broken_off_leave_nothing_behind(server, channel, stub, f
     assert code == "DEADLINE_EXCEEDED"
     core = server.core
     eventually(lambda: core._in_flight == 0, "no request is in flight")
-    assert not any(batcher._queue or batcher._queued_rows or batcher._running for batcher in core._batchers.values())
+    assert not any(batcher.waits for batcher in core._batchers.values())

@@ -179,8 +179,12 @@ class Core:
             start = time.perf_counter()
             self._in_flight += 1
             try:
-                arrays, rows = wanted.checked(tensors, self.config.limits.request_rows)
+                flat = wanted.takes_flat(tensors)
+                given = wanted.with_columns(tensors) if flat else tensors
+                arrays, rows = wanted.checked(given, self.config.limits.request_rows)
                 outputs = await self._batcher(version, wanted.name).call(arrays, rows, deadline)
+                if flat:
+                    outputs = wanted.without_columns(outputs)
             except DataError as error:
                 raise InvalidRequest(f"{error} (element {error.record})") from None
             except Exception as failure:

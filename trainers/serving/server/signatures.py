@@ -28,6 +28,11 @@ class TensorSpec:
         """Whether its values are bytes."""
         return self.dtype == np.dtype(object)
 
+    @property
+    def is_column(self) -> bool:
+        """Whether it has rows of one value each."""
+        return self.shape == (None, 1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
@@ -55,7 +60,7 @@ class Signature:
         """The one input of serialized examples, or None."""
         if len(self.inputs) == 1:
             (name, spec), *_ = self.inputs.items()
-            if name in self.parsed and spec.shape is not None and len(spec.shape) == 1:
+            if name in self.parsed and (spec.shape is None or len(spec.shape) == 1):  # TensorFlow 1's may have any rank
                 return name
         return None
 
@@ -78,6 +83,28 @@ class Signature:
     def pads(self) -> bool:
         """Whether a batch may be padded with copies of its first row."""
         return not any(name + LENGTHS_SUFFIX in self.inputs for name in self.inputs)
+
+    def takes_flat(self, tensors: Mapping[str, Any]) -> bool:
+        """Whether a request gives numbers where rows of one number each are asked for: `{"instances": [1.0, 2.0]}` for `[?, 1]`.
+
+        TensorFlow Serving takes them, in its documentation's first example too, and answers numbers.
+        """
+        given = [np.ndim(tensors[name]) for name, spec in self.inputs.items() if spec.is_column and name in tensors]
+        return bool(given) and set(given) == {1}
+
+    def with_columns(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the inputs of a request that `takes_flat`, as rows of one number."""
+        return {
+            name: np.reshape(value, (-1, 1)) if name in self.inputs and self.inputs[name].is_column else value
+            for name, value in tensors.items()
+        }
+
+    def without_columns(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the outputs of such a request: numbers, where they are rows of one number."""
+        return {
+            name: value.reshape(-1) if name in self.outputs and self.outputs[name].is_column else value
+            for name, value in outputs.items()
+        }
 
     def checked(self, tensors: Mapping[str, Any], max_rows: int) -> tuple[dict[str, np.ndarray], int]:
         """Returns the inputs of a request as arrays of the signature's types, and its number of rows.

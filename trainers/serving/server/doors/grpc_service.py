@@ -32,6 +32,9 @@ from trainers.serving.server.versions import LoadedVersion
 __all__ = ["ModelService", "PredictionService", "asked_of", "classification_of", "model_spec_of", "regression_of"]
 
 
+_CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
+
+
 class _Service:
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -115,23 +118,24 @@ class PredictionService(_Service):
         name = request.tasks[0].model_spec.name if request.tasks else ""
 
         async def work() -> Any:
-            examples = examples_of(request.input)
-            response = inference_pb2.MultiInferenceResponse()
-            held: dict[Any, LoadedVersion] = {}  # one version answers all tasks, though another takes over meanwhile
+            first = asked_of(request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec())
+            held = {first: self._core.version(*first)}  # one answers all tasks, though another takes over meanwhile
+            _check_tasks(request.tasks)
             for task in request.tasks:
                 asked = asked_of(task.model_spec)
                 held[asked] = held.get(asked) or self._core.version(*asked)
+                unknown = "Requested signature not found in model graph: {}."
+                held[asked].signature(task.model_spec.signature_name, unknown, InvalidRequest)
+            examples = examples_of(request.input)
+            response = inference_pb2.MultiInferenceResponse()
+            for task in request.tasks:
+                asked = asked_of(task.model_spec)
                 answer = await self._predict(task.model_spec, {"": examples}, context, held[asked])
                 result = response.results.add(model_spec=_spec(answer))
-                if task.method_name == "tensorflow/serving/classify":
+                if task.method_name == _CLASSIFY:
                     result.classification_result.CopyFrom(classification_of(answer.outputs))
-                elif task.method_name == "tensorflow/serving/regress":
-                    result.regression_result.CopyFrom(regression_of(answer.outputs))
                 else:
-                    raise InvalidRequest(
-                        f"method_name: got {task.method_name!r}; expected 'tensorflow/serving/classify' or "
-                        "'tensorflow/serving/regress'"
-                    )
+                    result.regression_result.CopyFrom(regression_of(answer.outputs))
             return response
 
         return await self._answered(context, name, work)
@@ -157,6 +161,33 @@ class PredictionService(_Service):
             return response
 
         return await self._answered(context, request.model_spec.name, work)
+
+
+class _Unimplemented(RequestError, code="UNIMPLEMENTED", http=501):
+    """A method that there is none of."""
+
+
+def _check_tasks(tasks: Any) -> None:
+    """Refuses tasks that TensorFlow Serving refuses, before one of them is run.
+
+    Raises:
+        RequestError: they are for several models, ask a signature twice, or an unknown method.
+    """
+    names = {task.model_spec.name for task in tasks}
+    if len(names) > 1:
+        raise InvalidRequest(
+            f"All ModelSpecs in a MultiInferenceRequest must access the same model name. Got {', '.join(sorted(names))}"
+        )
+    seen = set()
+    for task in tasks:
+        name = task.model_spec.signature_name or "serving_default"
+        if name in seen:
+            raise InvalidRequest(f"Duplicate evaluation of signature: {name}")
+        seen.add(name)
+        if task.method_name not in (_CLASSIFY, _REGRESS):
+            raise _Unimplemented(
+                f"Unsupported signature method_name: {task.method_name!r}; expected {_CLASSIFY!r} or {_REGRESS!r}"
+            )
 
 
 class ModelService(_Service):
