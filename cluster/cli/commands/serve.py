@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="how served features are held to the transform's at each load (default: exact)",
     )
+    versions.add_argument(
+        "--warm-up",
+        metavar="PATH",
+        help="ask a version the newest requests recorded there before it takes over: what --record writes, or PredictionLogs",
+    )
     versions.add_argument("--poll", type=float, default=1.0, metavar="S", help="seconds between two looks (default: 1)")
     doors = parser.add_argument_group("doors")
     doors.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
@@ -125,7 +130,13 @@ def _config(args: argparse.Namespace) -> Any:
     labels = {label: _number("--label", number) for label, number in (_pair("--label", each) for each in args.label)}
     models = [
         ModelConfig(
-            name=name, directory=path, policy=policy, labels=labels, canary_share=args.canary_share, golden=args.golden
+            name=name,
+            directory=path,
+            policy=policy,
+            labels=labels,
+            canary_share=args.canary_share,
+            golden=args.golden,
+            warm_up=args.warm_up,
         )
         for name, path in directories.items()
     ]

@@ -11,9 +11,11 @@ import tensorflow as tf
 from cluster.cli.main import main
 from engine import Dataset
 from tests.support.served_model import answers, example, metrics, rows, save_version
-from trainers.serving.server import ModelConfig, ServeConfig
+from trainers.serving.server import Limits, ModelConfig, ServeConfig
 from trainers.serving.server.core import Core
 from trainers.serving.server.observe.recording import Recorder
+from trainers.serving.server.signatures import Signature
+from trainers.serving.server.versions import ServedModel
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +134,65 @@ def test_tensors_of_every_kind_are_features(tmp_path):
     assert [np.ravel(each).tolist() for each in table["half"]] == [[0.5, 1.0]] * 3
     assert [np.ravel(each).tolist() for each in table["number"]] == [[1], [2], [3]]
     assert "words_row_lengths" not in table and [np.ravel(each).tolist() for each in table["wide"]] == [[1.5], [2], [3]]
+
+
+def test_a_version_is_asked_what_was_recorded_by_signature_before_it_takes_over(recorded, monkeypatch, caplog):
+    folder, values = recorded
+    asked = []
+    run = Signature.run
+
+    def noted(self, arrays):
+        asked.append((self.name, arrays))
+        return run(self, arrays)
+
+    monkeypatch.setattr(Signature, "run", noted)
+    model = ServedModel(ModelConfig(name="m", directory=str(folder.parent / "m"), warm_up=str(folder)), Limits())
+    model.reload()
+    assert model.live == [1] and not caplog.text.count("could not be")
+    by_tensors = [arrays for name, arrays in asked if name == "raw_features"]
+    by_examples = [arrays["examples"] for name, arrays in asked if name == "classes"]
+    assert [len(each["x"]) for each in by_tensors] == [len(each) for each in by_examples] == [1, 32, 28]
+    np.testing.assert_array_equal(np.concatenate([each["x"] for each in by_tensors[1:]]), values)
+    assert {word for each in by_tensors for word in each["word"].tolist()} == {b"a"}
+    rows = [tf.train.Example.FromString(each).features.feature for each in np.concatenate(by_examples[1:])]
+    assert {name for row in rows for name in row} == {"x", "word"}, "what the server added is no feature of a client"
+    np.testing.assert_array_equal([row["x"].float_list.value for row in rows], values)
+    asked.clear()
+    other = ServedModel(ModelConfig(name="other", directory=str(folder.parent / "m"), warm_up=str(folder)), Limits())
+    other.reload()
+    assert other.live == [1] and "no request for model 'other' is there" in caplog.text
+    assert [(name, len(arrays["examples"])) for name, arrays in asked] == [("serving_default", 0)]
+
+
+def test_what_a_version_cannot_be_asked_of_the_record_is_logged_and_hinders_it_not(tmp_path, caplog):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    save_version(tmp_path, 1)
+    recorder = Recorder(
+        ServeConfig(
+            models=(ModelConfig(name="m", directory="m"),), record_share=1.0, record_directory=str(tmp_path / "out")
+        )
+    )
+    recorder.offer("m", 1, {"x": np.zeros((2, 5), np.float32)}, {"version": np.zeros(2)}, signature="raw_features")
+    recorder.offer("m", 1, [example(rows(1)[0])], {"y": np.zeros(1)})
+    recorder.close()
+    (shard,) = (tmp_path / "out").iterdir()
+    (first, *_) = tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()
+    feature = tf.train.Example.FromString(first).features.feature
+    assert list(feature["served.version"].int64_list.value) == [1], "an output of this name is beside it"
+    assert list(feature["served.output.version"].float_list.value) == [0.0]
+    (tmp_path / "out" / "a.tfrecord").write_bytes(b"no shard at all")
+    logs = prediction_log_pb2.PredictionLog(), prediction_log_pb2.PredictionLog(), prediction_log_pb2.PredictionLog()
+    for request in (logs[0].classify_log.request, logs[1].multi_inference_log.request):
+        request.input.example_list.examples.add().ParseFromString(example(rows(1)[0]))
+    logs[0].classify_log.request.model_spec.signature_name = "classes"
+    logs[1].multi_inference_log.request.tasks.add()
+    logs[2].regress_log.request.model_spec.signature_name = "classes"  # without an example
+    with tf.io.TFRecordWriter(str(tmp_path / "out" / "b.tfrecord")) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+    model = ServedModel(ModelConfig(name="m", directory=str(tmp_path), warm_up=str(tmp_path / "out")), Limits())
+    model.reload()
+    assert model.live == [1]
+    # The rows of the record one by one and together: two, and one of raw_features whose shape does not fit.
+    assert "4 requests were asked before the version is served, 4 could not be" in caplog.text

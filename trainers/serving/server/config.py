@@ -125,6 +125,8 @@ class ModelConfig:
         labels: version by label, as `stable` or `canary`.
         golden: how the golden set of a version is compared at load: "exact", "close" or "off" (`trainers.serving.golden`).
         canary_share: of the requests that name neither version nor label, how many the label `canary` gets.
+        warm_up: file or directory of requests that `--record` wrote, or of PredictionLogs: a version is asked the newest before it takes
+            over, beside those saved with it.
     """
 
     name: str
@@ -133,8 +135,11 @@ class ModelConfig:
     labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     canary_share: float = 0.0
     golden: str = "exact"
+    warm_up: str | None = None
 
     def __post_init__(self) -> None:
+        if self.warm_up is not None:
+            require_local("warm_up", self.warm_up)
         if self.golden not in MODES:
             raise ConfigError(f"golden: got {self.golden!r}; expected one of {', '.join(MODES)}")
         if not self.name or any(c in self.name for c in "/: "):

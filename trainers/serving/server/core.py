@@ -201,7 +201,7 @@ class Core:
                 inputs = arrays if wanted.examples_input is None else arrays[wanted.examples_input]
                 if wanted.examples_input is None and not wanted.has_rows:
                     inputs = {}  # which is counted
-                self._recorder.offer(model, version.number, inputs, outputs, version.feature_names)
+                self._recorder.offer(model, version.number, inputs, outputs, version.feature_names, wanted.name)
             return Answer(version, wanted.name, outputs)
 
     @property

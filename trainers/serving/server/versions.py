@@ -271,7 +271,7 @@ class ServedModel:
             names = _feature_names(path)
             version = LoadedVersion(self.config.name, number, signatures, definitions, loaded, names)
             check_golden(loaded, path, self.config.golden)
-            warm_up(version.signatures, path)
+            warm_up(version.signatures, path, self.config.warm_up, self.config.name, names)
         except Exception as error:  # whatever is wrong with it, the versions before must go on serving
             self._states[number] = (State.END, f"{type(error).__name__}: {error}")
             _LOG.warning("%s cannot be served: %s", source, error)

@@ -1,25 +1,46 @@
-"""Requests that a version is asked before it takes over: those saved with it, else none but an empty one."""
+"""Requests that a version is asked before it takes over: those saved with it and those recorded of clients, else an empty one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.core.errors import ConfigError
+from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.export.samples import WARMUP_FILE
-from trainers.serving.server.signatures import Signature
+from trainers.serving.server.signatures import Signature, TensorSpec
 
-__all__ = ["warm_up"]
+__all__ = ["RECORDED", "warm_up"]
 
-_MOST = 1000  # TensorFlow Serving's limit
+RECORDED = "served."  # before the names of what a server adds to a row that it records
+_LOG = logging.getLogger(__name__)
+_MOST = 1000  # TensorFlow Serving's limit of requests; of recorded ones as many rows
+_STEP = 32  # rows of a recorded request that are asked together: the requests of clients wait for no more
+_Request = tuple[str, dict[str, Any]]
 
 
-def warm_up(signatures: Mapping[str, Signature], path: Path) -> int:
-    """Runs the saved requests of a version and returns how many there were.
+def warm_up(
+    signatures: Mapping[str, Signature],
+    path: Path,
+    recorded: str | None = None,
+    model: str = "",
+    names: Mapping[str, str] | None = None,
+) -> int:
+    """Runs requests of a version and returns how many there were.
 
     Memory is planned, functions are compiled, and a broken graph shows before a request meets it.
+
+    Args:
+        signatures: of the version, by name.
+        path: its directory, which may have requests saved with it.
+        recorded: file or directory of requests recorded by a server; those that this version cannot answer are logged.
+        model: whose recorded requests are asked.
+        names: of features by those of their tensors, where the two differ.
 
     Raises:
         Exception: a request that was saved with the version cannot be answered by it.
@@ -27,30 +48,162 @@ def warm_up(signatures: Mapping[str, Signature], path: Path) -> int:
     asked = 0
     for signature, tensors in _saved(path):
         if signature in signatures:
-            arrays, _ = signatures[signature].checked(tensors, 1 << 20)
-            signatures[signature].run(arrays)
+            _ask(signatures[signature], tensors)
             asked += 1
+    if recorded is not None:
+        asked += _ask_recorded(signatures, Path(recorded), model, names or {})
     default = signatures.get("serving_default")
     if not asked and default is not None and default.examples_input is not None:
         default.run({default.examples_input: np.empty(0, object)})
     return asked
 
 
-def _saved(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+def _ask(signature: Signature, tensors: Mapping[str, Any]) -> None:
+    if list(tensors) == [""]:
+        if signature.examples_input is None:
+            raise ConfigError(f"signature {signature.name!r} takes no examples")
+        tensors = {signature.examples_input: tensors[""]}
+    arrays, _ = signature.checked(tensors, 1 << 20)
+    signature.run(arrays)
+
+
+def _saved(path: Path) -> Iterator[_Request]:
+    file = path / WARMUP_FILE
+    if file.is_file():
+        for number, record in enumerate(_records(file)):
+            if number == _MOST:
+                break
+            yield from _of_log(record)
+
+
+def _records(file: Path) -> Iterator[bytes]:
     import tensorflow as tf
 
-    file = path / WARMUP_FILE
-    if not file.is_file():
-        return
+    yield from tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+
+
+def _of_log(record: bytes) -> Iterator[_Request]:
+    """The requests of a PredictionLog; none without tensorflow-serving-api, which a program with a LiveModel need not have."""
+    import tensorflow as tf
+
     try:
         from tensorflow_serving.apis import prediction_log_pb2
-    except ImportError:  # a program with a LiveModel need not have what the server has: it asks the empty request
+    except ImportError:
         return
-    for number, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator()):
-        if number == _MOST:
+    from trainers.serving.server.doors.scores import examples_of
+
+    log = prediction_log_pb2.PredictionLog.FromString(record)
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        request = log.predict_log.request
+        tensors = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        yield request.model_spec.signature_name or "serving_default", tensors
+    elif kind in ("classify_log", "regress_log", "multi_inference_log"):
+        request = getattr(log, kind).request
+        for each in request.tasks if kind == "multi_inference_log" else (request,):
+            yield each.model_spec.signature_name or "serving_default", {"": _strings(examples_of(request.input))}
+
+
+def _ask_recorded(signatures: Mapping[str, Signature], place: Path, model: str, names: Mapping[str, str]) -> int:
+    """Asks what was recorded, the newest first, and returns how many requests were answered."""
+    asked, refused, why = 0, 0, ""
+    for wanted, tensors in _recorded(signatures, place, model, names):
+        try:
+            if isinstance(tensors, Exception):
+                raise tensors
+            _ask(signatures[wanted], tensors)
+            asked += 1
+        except Exception as error:  # of another model, or damaged: what was recorded must hinder no version
+            refused, why = refused + 1, why or f"{type(error).__name__}: {error}"
+    if refused or not asked:
+        why = why or f"no request for model {model!r} is there"
+        _LOG.warning(
+            "%s: %d requests were asked before the version is served, %d could not be: %s", place, asked, refused, why
+        )
+    return asked
+
+
+def _recorded(
+    signatures: Mapping[str, Signature], place: Path, model: str, names: Mapping[str, str]
+) -> Iterator[tuple[str, Any]]:
+    """The requests of a file or directory, by signature; an error in the place of one that cannot be read."""
+    rows: dict[str, list[Any]] = defaultdict(list)
+    found = 0
+    # The recorder's names begin with the time.
+    files = sorted(place.glob("*.tfrecord"), reverse=True) if place.is_dir() else [place] if place.exists() else []
+    for file in files:
+        if found == _MOST:
             break
-        log = prediction_log_pb2.PredictionLog.FromString(record)
-        if log.HasField("predict_log"):
-            request = log.predict_log.request
-            tensors = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
-            yield request.model_spec.signature_name or "serving_default", tensors
+        try:
+            for record in _records(file):
+                if found == _MOST:
+                    break
+                example = _example_of(record)
+                if example is None:
+                    found += 1
+                    yield from ((name, each) for name, each in _of_log(record) if name in signatures)
+                    continue
+                feature = example.features.feature
+                if list(feature[f"{RECORDED}model"].bytes_list.value) != [model.encode()]:
+                    continue
+                found += 1
+                said = list(feature[f"{RECORDED}signature"].bytes_list.value) or [b"serving_default"]
+                for name in [each for each in feature if each.startswith(RECORDED)]:
+                    del feature[name]
+                rows[said[0].decode(errors="replace")].append(example)
+        except Exception as error:  # a damaged shard, or a file of something else: the others are asked
+            yield "", error
+    for name, examples in rows.items():
+        if name in signatures:
+            # One by one and many: both kinds of batches that clients make.
+            for first, last in [(0, 1), *((at, at + _STEP) for at in range(0, len(examples), _STEP))]:
+                yield name, _tensors_of(signatures[name], examples[first:last], names)
+
+
+def _example_of(record: bytes) -> Any:
+    """The row that a server recorded; None where the record is something else, as a PredictionLog."""
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        example = tf.train.Example.FromString(record)
+    except DecodeError:
+        return None
+    return example if f"{RECORDED}model" in example.features.feature else None
+
+
+def _tensors_of(signature: Signature, examples: Sequence[Any], names: Mapping[str, str]) -> dict[str, Any] | Exception:
+    """The inputs of a signature for recorded rows: serialized examples, or a column for each tensor."""
+    if signature.examples_input is not None:
+        return {"": _strings(example.SerializeToString() for example in examples)}
+    tensors: dict[str, Any] = {}
+    try:
+        for name, spec in signature.inputs.items():
+            whole = name.removesuffix(LENGTHS_SUFFIX)
+            if whole != name and whole in signature.inputs:
+                continue
+            rows = [_values(example, names.get(name, name), spec) for example in examples]
+            flat = [value for row in rows for value in row]
+            lengths = signature.inputs.get(name + LENGTHS_SUFFIX)
+            column = _strings(flat) if spec.is_string else np.array(flat, spec.dtype)
+            if lengths is not None:
+                tensors[name] = column
+                tensors[name + LENGTHS_SUFFIX] = np.array([len(row) for row in rows], lengths.dtype)
+            else:
+                sizes = [-1 if size is None else size for size in (spec.shape or (None,))[1:]]
+                tensors[name] = column.reshape(len(rows), *sizes)
+    except ValueError as error:  # a shape that a row does not say
+        return error
+    return tensors
+
+
+def _values(example: Any, feature: str, spec: TensorSpec) -> Sequence[Any]:
+    found = example.features.feature[feature]
+    if spec.is_string:
+        return list(found.bytes_list.value)
+    return list(found.float_list.value if spec.dtype.kind == "f" else found.int64_list.value)
+
+
+def _strings(values: Iterable[bytes]) -> np.ndarray:
+    """NumPy would cut the zeros at the ends of bytes."""
+    return np.array([*values, None], object)[:-1]

@@ -20,6 +20,7 @@ from engine.storage.atomic import atomic_file
 from engine.storage.uris import local_path
 from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.server.config import ServeConfig
+from trainers.serving.server.warmup import RECORDED
 
 __all__ = ["Recorder"]
 
@@ -27,7 +28,8 @@ _LOG = logging.getLogger(__name__)
 _SHARD_ROWS = 10_000
 _SHARD_S = 60.0
 _SAY_S = 60.0  # least seconds between two warnings
-_Item = tuple[str, int, Any, Mapping[str, str], Mapping[str, np.ndarray]]
+_OWN = ("model", "signature", "version")  # an output of such a name has another one in the record
+_Item = tuple[str, int, Any, Mapping[str, str], Mapping[str, np.ndarray], str]
 
 
 class Recorder:
@@ -54,6 +56,7 @@ class Recorder:
         inputs: Any,
         outputs: Mapping[str, np.ndarray],
         names: Mapping[str, str] | None = None,
+        signature: str = "serving_default",
     ) -> None:
         """Records a request if its turn comes up.
 
@@ -63,11 +66,12 @@ class Recorder:
             inputs: serialized examples, or tensors by name, with a row for each of the request's. One without rows is counted alone.
             outputs: the answers.
             names: of features by those of their tensors, where the two differ.
+            signature: that was asked.
         """
         if random.random() >= self._share:  # noqa: S311 - a share of requests
             return
         try:
-            self._queue.put_nowait((model, version, inputs, names or {}, outputs))
+            self._queue.put_nowait((model, version, inputs, names or {}, outputs, signature))
         except queue.Full:
             self._leave_out(1, "the disk is too slow for the share that is recorded")
 
@@ -120,7 +124,12 @@ class Recorder:
 
 
 def _with_answers(
-    model: str, version: int, inputs: Any, names: Mapping[str, str], outputs: Mapping[str, np.ndarray]
+    model: str,
+    version: int,
+    inputs: Any,
+    names: Mapping[str, str],
+    outputs: Mapping[str, np.ndarray],
+    signature: str,
 ) -> list[bytes]:
     import tensorflow as tf
 
@@ -134,10 +143,11 @@ def _with_answers(
         raise ValueError("the answers have other rows than the request")
     for position, example in enumerate(examples):
         feature = example.features.feature
-        feature["served.model"].bytes_list.value.append(model.encode())
-        feature["served.version"].int64_list.value.append(version)
+        feature[f"{RECORDED}model"].bytes_list.value.append(model.encode())
+        feature[f"{RECORDED}signature"].bytes_list.value.append(signature.encode())
+        feature[f"{RECORDED}version"].int64_list.value.append(version)
         for name, values in outputs.items():
-            _fill(feature[f"served.{name}"], np.ravel(values[position]))
+            _fill(feature[RECORDED + (f"output.{name}" if name in _OWN else name)], np.ravel(values[position]))
         rows.append(example.SerializeToString())
     return rows
 
