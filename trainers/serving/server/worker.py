@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +23,26 @@ __all__ = ["UNTIL_EOF", "main", "most_files", "run_worker"]
 
 UNTIL_EOF = "--until-eof"  # of standard input, a pipe of the process that started this one
 _LEAST_STREAMS = 100
+_SWITCH_S = 0.0005
+_HIGH_FILE = 1 << 16  # the kernel's table of descriptors grows to the highest
+_ROOM_ABOVE = 256  # for other servers of the process
 _MOST_FILES = 1 << 20  # where the machine has no limit, or one that is none: containers say 1 << 30
 _LOG = logging.getLogger("fullpass.serve")
+
+
+def _closed_first(listening: socket.socket) -> socket.socket:
+    """Returns the socket under a descriptor above those of its connections.
+
+    Of a process that is killed Linux closes the highest first. Below its connections, the socket would still take some of the clients
+    whose connections are closed already and who connect again: their next requests would fail as well.
+    """
+    import fcntl  # not on Windows, where no process shares a port
+
+    lowest = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _HIGH_FILE) - _ROOM_ABOVE
+    if lowest <= listening.fileno():
+        return listening
+    with listening:
+        return socket.socket(fileno=fcntl.fcntl(listening.fileno(), fcntl.F_DUPFD_CLOEXEC, lowest))
 
 
 async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None = None) -> None:
@@ -51,7 +71,7 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
         loop.add_reader(parent, orphaned)
     core = Core(config, Metrics())
     # In a thread like the load: a signal meanwhile stops the server in order.
-    await loop.run_in_executor(None, import_tensorflow)
+    await loop.run_in_executor(None, _prepare)
     await loop.run_in_executor(None, core.load)
     core.start_watching()
     grpc_server = await start_grpc(config, core) if config.grpc_port is not None else None
@@ -70,6 +90,20 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
         rest_server.should_exit = True
         stops.append(rest_task)
     await asyncio.gather(core.drain(), *stops)
+
+
+def _prepare() -> None:
+    """Imports TensorFlow and makes the interpreter ready for a version that is loaded while requests flow.
+
+    The garbage collector's look at all that TensorFlow and the libraries made at their import holds every request up for as long
+    as it takes: what is there before the first model stays for good, and is looked at no more. A thread that loads a model gives
+    the interpreter back to the event loop after `_SWITCH_S`; by Python's own 5 ms, each of the loop's many short turns would wait
+    that long.
+    """
+    import_tensorflow()
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(_SWITCH_S)
 
 
 async def start_grpc(config: ServeConfig, core: Any) -> Any:
@@ -141,7 +175,8 @@ async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[
     server = uvicorn.Server(settings)
     # uvicorn would take the signals for itself; the worker stops all of its servers in order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    task = asyncio.create_task(server.serve(sockets=[bound_socket(config.host, config.rest_port)]))
+    listening = _closed_first(bound_socket(config.host, config.rest_port))
+    task = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started:
         if task.done():
             task.result()
