@@ -263,4 +263,4 @@ def test_calls_that_are_broken_off_leave_nothing_behind(server, channel, stub, f
     assert code == "DEADLINE_EXCEEDED"
     core = server.core
     eventually(lambda: core._in_flight == 0, "no request is in flight")
-    assert not any(batcher.waits for batcher in core._batchers.values())
+    assert not any(batcher._queue or batcher._queued_rows or batcher._running for batcher in core._batchers.values())
