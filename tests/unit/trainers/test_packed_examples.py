@@ -12,10 +12,9 @@ from tests.support.served_model import CRASH, example, rows
 from trainers.serving.requests import well_formed
 from trainers.serving.server.doors.grpc_service import classification_of, regression_of
 from trainers.serving.server.doors.predict_calls import ClassifyCall, RegressCall
-from trainers.serving.server.doors.scores import examples_of
 from trainers.serving.server.errors import InvalidRequest
 from trainers.serving.server.packed import arrays_of, message_spec, request_reader
-from trainers.serving.server.signatures import Signature, TensorSpec
+from trainers.serving.server.signatures import Signature, TensorSpec, examples_of
 
 MOST_ROWS = 5
 STRINGS = TensorSpec(np.dtype(object), None, (None,))

@@ -12,7 +12,7 @@ from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.requests import well_formed
 from trainers.serving.server.errors import InvalidRequest
 
-__all__ = ["Signature", "TensorSpec", "signatures_of"]
+__all__ = ["Signature", "TensorSpec", "examples_of", "signatures_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +189,28 @@ class Signature:
         except tf.errors.InvalidArgumentError as error:
             raise InvalidRequest(_what(error.message)) from None
         return {name: _array_of(value.numpy()) for name, value in outputs.items()}
+
+
+def examples_of(message: Any) -> list[bytes]:
+    """Returns the serialized examples of an `Input` message; features of a context are in each of them.
+
+    Raises:
+        InvalidRequest: it has no examples.
+    """
+    kind = message.WhichOneof("kind")
+    if kind is None or not getattr(message, kind).examples:
+        raise InvalidRequest(
+            "Input is empty. Expected one or more examples in example_list or example_list_with_context"
+        )
+    if kind == "example_list":
+        return [example.SerializeToString() for example in message.example_list.examples]
+    out = []
+    for example in message.example_list_with_context.examples:
+        joined = type(example)()
+        joined.CopyFrom(message.example_list_with_context.context)
+        joined.MergeFrom(example)  # a feature of the example's own wins: map entries replace
+        out.append(joined.SerializeToString())
+    return out
 
 
 def _array_of(value: Any) -> np.ndarray:

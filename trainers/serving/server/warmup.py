@@ -13,7 +13,7 @@ import numpy as np
 from engine.core.errors import ConfigError
 from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.export.samples import WARMUP_FILE
-from trainers.serving.server.signatures import Signature, TensorSpec
+from trainers.serving.server.signatures import Signature, TensorSpec, examples_of
 
 __all__ = ["RECORDED", "warm_up"]
 
@@ -90,8 +90,6 @@ def _of_log(record: bytes) -> Iterator[_Request]:
         from tensorflow_serving.apis import prediction_log_pb2
     except ImportError:
         return
-    from trainers.serving.server.doors.scores import examples_of
-
     log = prediction_log_pb2.PredictionLog.FromString(record)
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":

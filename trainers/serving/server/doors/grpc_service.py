@@ -24,9 +24,10 @@ from tensorflow_serving.apis import (
 from engine.core.errors import ConfigError
 from trainers.serving.server.config import ModelConfig, VersionPolicy
 from trainers.serving.server.core import Answer, Core
-from trainers.serving.server.doors.scores import classes_of, examples_of, regressions_of
+from trainers.serving.server.doors.scores import classes_of, regressions_of
 from trainers.serving.server.doors.tensors import from_proto, to_proto
 from trainers.serving.server.errors import Denied, InvalidRequest, RequestError
+from trainers.serving.server.signatures import examples_of
 from trainers.serving.server.versions import LoadedVersion
 
 __all__ = ["ModelService", "PredictionService", "asked_of", "classification_of", "model_spec_of", "regression_of"]

@@ -1,38 +1,15 @@
-"""Classify and Regress: examples of a request, and which outputs are classes, scores, or one number a row."""
+"""Classify and Regress: which outputs are classes, scores, or one number a row."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from trainers.serving.server.doors.tensors import as_written, text_of
 from trainers.serving.server.errors import InvalidRequest
 
-__all__ = ["classes_of", "examples_of", "regressions_of", "scores_and_labels"]
-
-
-def examples_of(message: Any) -> list[bytes]:
-    """Returns the serialized examples of an `Input` message; features of a context are in each of them.
-
-    Raises:
-        InvalidRequest: it has no examples.
-    """
-    kind = message.WhichOneof("kind")
-    if kind is None or not getattr(message, kind).examples:
-        raise InvalidRequest(
-            "Input is empty. Expected one or more examples in example_list or example_list_with_context"
-        )
-    if kind == "example_list":
-        return [example.SerializeToString() for example in message.example_list.examples]
-    out = []
-    for example in message.example_list_with_context.examples:
-        joined = type(example)()
-        joined.CopyFrom(message.example_list_with_context.context)
-        joined.MergeFrom(example)  # a feature of the example's own wins: map entries replace
-        out.append(joined.SerializeToString())
-    return out
+__all__ = ["classes_of", "regressions_of", "scores_and_labels"]
 
 
 def classes_of(outputs: Mapping[str, np.ndarray]) -> list[list[tuple[str, float]]]:
