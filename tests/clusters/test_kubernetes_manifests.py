@@ -13,8 +13,9 @@ import yaml
 from cluster import JobState, LauncherError, launcher
 from tests.clusters.kubernetes_fixtures import busybox_job
 from tests.support.eventually import eventually
-from tests.support.servers.kubernetes.binaries import ensure_programs
+from tests.support.servers.kubernetes.binaries import Unavailable, ensure_programs
 from tests.support.servers.kubernetes.cluster import Cluster
+from tests.support.servers.kubernetes.operators import install_crds
 from tests.support.servers.tools import require, run
 
 # The first test of a session may have to build Kubernetes.
@@ -100,6 +101,16 @@ def test_the_flink_resource_is_accepted_by_the_schema_of_its_operator(prepared, 
     prepared.kubectl("apply", "--server-side", "-f", str(crd))
     prepared.wait_established("flinkdeployments.flink.apache.org")
     server_dry_run(prepared, "-f", str(K8S / "operators" / "flink.yaml"))
+
+
+def test_the_variants_of_other_servers_are_accepted(prepared):
+    """KServe's by the schema of its own resource; neither KServe's controller nor the image of TensorFlow Serving is here to run them."""
+    try:
+        install_crds(prepared, "kserve")
+    except Unavailable as reason:
+        pytest.skip(f"no schema of KServe's here: {reason}")
+    for name in ("kserve", "tensorflow-serving"):
+        server_dry_run(prepared, "-f", str(K8S / "serving" / "others" / f"{name}.yaml"))
 
 
 def test_the_submitter_may_do_what_jobs_need_and_no_more(prepared, tmp_path):

@@ -62,14 +62,14 @@ class Operator:
     Attributes:
         module: Go module path.
         version: its version.
-        command: package of its program.
-        crds: folder of its CRDs within the module; empty where it has none.
+        command: package of its program; empty where its CRDs alone are used.
+        crds: folder of its CRDs within the module, or one of them; empty where it has none.
         webhooks: file of its admission webhooks within the module; empty where its own installation has none.
     """
 
     module: str
     version: str
-    command: str
+    command: str = ""
     crds: str = ""
     webhooks: str = ""
 
@@ -101,6 +101,11 @@ OPERATORS = {
         version="v1.4.0",
         command="github.com/ray-project/kuberay/ray-operator",
         crds="config/crd/bases",
+    ),
+    "kserve": Operator(
+        module="github.com/kserve/kserve",
+        version="v0.15.2",
+        crds="config/crd/full/serving.kserve.io_inferenceservices.yaml",
     ),
     # Its firewall alone is used: what enforces NetworkPolicies on the node's bridge.
     "kube-router": Operator(
@@ -163,7 +168,8 @@ def ensure_manifests(name: str) -> tuple[list[Path], Path | None]:
         temporary = kept.with_name(f".{name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
         (temporary / "crds").mkdir(parents=True)
-        for file in sorted((module / operator.crds).glob("*_*.yaml")) if operator.crds else ():
+        pattern = operator.crds if operator.crds.endswith(".yaml") else f"{operator.crds}/*_*.yaml"
+        for file in sorted(module.glob(pattern)) if operator.crds else ():
             shutil.copyfile(file, temporary / "crds" / file.name)
         if operator.webhooks:
             shutil.copyfile(module / operator.webhooks, temporary / "webhooks.yaml")
@@ -275,9 +281,10 @@ def main(keep_go: bool) -> None:
     with locked(CACHE):
         ensure_packages()
         ensure_programs()
-        for name in OPERATORS:
+        for name, operator in OPERATORS.items():
             ensure_manifests(name)
-            ensure_program(name)
+            if operator.command:
+                ensure_program(name)
         if not keep_go:
             remove_build_caches()
 
