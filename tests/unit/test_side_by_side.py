@@ -56,14 +56,19 @@ def python(text: str) -> list[str]:
     return [sys.executable, "-u", "-c", text]
 
 
-def test_each_cluster_test_file_is_in_one_group_and_ray_shares_its_process_with_tuning_alone():
+def test_each_cluster_test_file_is_in_one_group_and_rays_share_a_process_with_tuning_alone():
     named = {
         group.name: [Path(word).name for word in group.commands[-1] if word.endswith(".py")] for group in groups(["-x"])
     }
     assert sorted(name for names in named.values() for name in names) == sorted(
         path.name for path in (ROOT / "tests" / "clusters").glob("test_*.py")
     )
-    assert sorted(named["ray"]) == ["test_ray_launcher.py", "test_ray_training.py", "test_tuning.py"]
+    assert sorted(named["ray"]) == [
+        "test_ray_launcher.py",
+        "test_ray_ports.py",
+        "test_ray_training.py",
+        "test_tuning.py",
+    ]
     assert all(name.startswith("test_kubernetes_") for name in named["kubernetes"])
     assert all(names for names in named.values()) and all(group.commands[-1][-1] == "-x" for group in groups(["-x"]))
 
