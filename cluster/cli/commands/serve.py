@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     versions.add_argument(
         "--warm-up",
         metavar="PATH",
-        help="ask a version the newest requests recorded there before it takes over: what --record writes, or PredictionLogs",
+        help="ask a version requests of the newest shards there before it takes over: what --record writes, or PredictionLogs",
     )
     versions.add_argument("--poll", type=float, default=1.0, metavar="S", help="seconds between two looks (default: 1)")
     doors = parser.add_argument_group("doors")

@@ -473,7 +473,7 @@ def test_token_is_asked_for_on_both_doors(root, tmp_path):
         token="sesame",
         record_share=1.0,
         record_directory=str(tmp_path / "requests"),
-        limits=Limits(idle_s=8, in_flight=40, connection_s=3, leave_s=8),
+        limits=Limits(request_bytes=1 << 16, idle_s=8, in_flight=40, connection_s=3, leave_s=8),
     )
     encoded = {"instances": [{"b64": base64.b64encode(example(rows(1)[0])).decode()}]}
     with started(config) as server, grpc.insecure_channel(f"127.0.0.1:{server.config.grpc_port}") as channel:

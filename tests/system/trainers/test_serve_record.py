@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import types
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,18 @@ from engine import Dataset
 from tests.support.served_model import answers, example, metrics, rows, save_version
 from trainers.serving.server import Limits, ModelConfig, ServeConfig
 from trainers.serving.server.core import Core
+from trainers.serving.server.observe import recording
 from trainers.serving.server.observe.recording import Recorder
 from trainers.serving.server.signatures import Signature
 from trainers.serving.server.versions import ServedModel
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_shard():
+    """What is recorded lies in one shard, in its order, however long it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recording, "SHARD_S", 3600.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +206,99 @@ def test_what_a_version_cannot_be_asked_of_the_record_is_logged_and_hinders_it_n
     assert model.live == [1]
     # The rows of the record one by one and together: two, and one of raw_features whose shape does not fit.
     assert "4 requests were asked before the version is served, 4 could not be" in caplog.text
+
+
+def _written(file, messages):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for message in messages:
+            writer.write(message.SerializeToString())
+    return file
+
+
+def _row(model, signature="serving_default", **numbers):
+    """A recorded row of whole numbers."""
+    row = tf.train.Example()
+    for name, value in (("model", model), ("signature", signature)):
+        row.features.feature[f"served.{name}"].bytes_list.value.append(value.encode())
+    for name, value in numbers.items():
+        row.features.feature[name].int64_list.value.append(value)
+    return row
+
+
+@pytest.mark.parametrize("number", [1 << 40, -1], ids=["beyond", "negative"])
+def test_a_recorded_number_beyond_the_types_of_a_version_keeps_it_not_out(tmp_path, caplog, number):
+    class Narrow(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.uint8 if number < 0 else tf.int32, name="n")])
+        def same(self, n):
+            return {"n": n}
+
+    model = Narrow()
+    tf.saved_model.save(model, str(tmp_path / "m" / "1"), signatures={"serving_default": model.same})
+    file = _written(tmp_path / "wide.tfrecord", [_row("m", n=number)])
+    served = ServedModel(ModelConfig(name="m", directory=str(tmp_path / "m"), warm_up=str(file)), Limits())
+    served.reload()
+    assert served.live == [1]
+    assert "0 requests were asked before the version is served, 2 could not be: OverflowError" in caplog.text
+
+
+def test_a_record_that_may_not_be_looked_at_keeps_no_version_out(tmp_path, caplog):
+    save_version(tmp_path, 1)
+    model = ServedModel(ModelConfig(name="m", directory=str(tmp_path), warm_up=str(tmp_path / ("x" * 300))), Limits())
+    model.reload()
+    assert model.live == [1] and "0 requests were asked before the version is served" in caplog.text
+
+
+def test_a_record_of_other_models_is_not_read_to_its_end(tmp_path, monkeypatch, caplog):
+    save_version(tmp_path, 1)
+    (tmp_path / "busy.tfrecord").touch()
+    record, taken = _row("busy").SerializeToString(), []
+
+    def endless():
+        while len(taken) < 60_000:
+            taken.append(1)
+            yield record
+
+    monkeypatch.setattr(tf.data, "TFRecordDataset", lambda file: types.SimpleNamespace(as_numpy_iterator=endless))
+    model = ServedModel(
+        ModelConfig(name="m", directory=str(tmp_path), warm_up=str(tmp_path / "busy.tfrecord")), Limits()
+    )
+    model.reload()
+    assert model.live == [1] and len(taken) == 50_000 and "no request for model 'm' is there" in caplog.text
+
+
+def _classify_log(model, examples, signature="classes"):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log = prediction_log_pb2.PredictionLog()
+    request = log.classify_log.request
+    request.model_spec.name, request.model_spec.signature_name = model, signature
+    for row in rows(examples):
+        request.input.example_list.examples.add().ParseFromString(example(row))
+    return log
+
+
+def test_prediction_logs_of_the_model_are_asked_and_a_bad_one_hinders_those_behind_it_not(
+    tmp_path, monkeypatch, caplog
+):
+    save_version(tmp_path, 1)
+    asked = []
+    run = Signature.run
+    monkeypatch.setattr(
+        Signature, "run", lambda self, arrays: asked.append(len(arrays["examples"])) or run(self, arrays)
+    )
+    logs = [_classify_log("m", 0), _classify_log("other", 1), _classify_log("m", 2), _classify_log("", 3)]
+    file = _written(tmp_path / "logs.tfrecord", logs)
+    model = ServedModel(ModelConfig(name="m", directory=str(tmp_path), warm_up=str(file)), Limits())
+    model.reload()
+    assert model.live == [1] and asked == [2, 3]
+    assert "2 requests were asked before the version is served, 1 could not be" in caplog.text
+
+
+def test_saved_requests_without_examples_or_for_a_signature_without_them_are_logged_and_not_asked(tmp_path, caplog):
+    version = save_version(tmp_path, 1)
+    logs = [_classify_log("m", 0), _classify_log("m", 1, "raw_features"), _classify_log("m", 1)]
+    _written(version / "assets.extra" / "tf_serving_warmup_requests", logs)
+    model = ServedModel(ModelConfig(name="m", directory=str(tmp_path)), Limits())
+    model.reload()
+    assert model.live == [1] and "2 requests saved with the version are not asked: Input is empty" in caplog.text

@@ -177,7 +177,8 @@ def test_a_killed_process_costs_its_own_requests_alone(root):
         stop.set()
         for thread in threads:
             thread.join()
-    # Each of the 4 clients had one request in flight at most, and one more may have waited in the closed socket's queue.
+    # Each of the 4 clients had one request in flight at most; where the system closes the socket that takes connections after them, a
+    # second one may have waited in its queue.
     assert set(counted) == {200} and len(failed) == at_most <= 8
 
 

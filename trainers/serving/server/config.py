@@ -92,7 +92,8 @@ class Limits:
         request_bytes: of a message or a body.
         request_rows: rows.
         in_flight: requests that a process answers at once; more are refused.
-        idle_s: seconds after which a silent connection is closed, and a gRPC call ends whose message has not come.
+        idle_s: seconds after which a silent connection is closed. The message of a gRPC call has these, and a second for each 250,000
+            of `request_bytes`.
         connection_s: seconds after which a connection of gRPC takes no new calls; clients go on on another one.
         leave_s: seconds that the calls have which are still in it then.
         memory_share: a version is refused if it is larger than this share of the memory that is free.
@@ -125,8 +126,8 @@ class ModelConfig:
         labels: version by label, as `stable` or `canary`.
         golden: how the golden set of a version is compared at load: "exact", "close" or "off" (`trainers.serving.golden`).
         canary_share: of the requests that name neither version nor label, how many the label `canary` gets.
-        warm_up: file or directory of requests that `--record` wrote, or of PredictionLogs: a version is asked the newest before it takes
-            over, beside those saved with it.
+        warm_up: file or directory of requests that `--record` wrote, or of PredictionLogs: a version is asked those of the newest
+            shards before it takes over, beside those saved with it.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from engine.core.errors import ConfigError
 from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.export.samples import WARMUP_FILE
+from trainers.serving.server.errors import InvalidRequest
 from trainers.serving.server.signatures import Signature, TensorSpec, examples_of
 
 __all__ = ["RECORDED", "warm_up"]
@@ -20,6 +22,9 @@ __all__ = ["RECORDED", "warm_up"]
 RECORDED = "served."  # before the names of what a server adds to a row that it records
 _LOG = logging.getLogger(__name__)
 _MOST = 1000  # TensorFlow Serving's limit of requests; of recorded ones as many rows
+_MOST_LOOKED_AT = (
+    50 * _MOST
+)  # recorded ones of all models: one that was asked seldom must not keep a server from its start
 _STEP = 32  # rows of a recorded request that are asked together: the requests of clients wait for no more
 _Request = tuple[str, dict[str, Any]]
 
@@ -43,13 +48,10 @@ def warm_up(
         names: of features by those of their tensors, where the two differ.
 
     Raises:
-        Exception: a request that was saved with the version cannot be answered by it.
+        Exception: a request that was saved with the version cannot be answered by it. One without examples, or with examples for a
+            signature that takes none, is logged and not asked.
     """
-    asked = 0
-    for signature, tensors in _saved(path):
-        if signature in signatures:
-            _ask(signatures[signature], tensors)
-            asked += 1
+    asked = _ask_saved(signatures, path)
     if recorded is not None:
         asked += _ask_recorded(signatures, Path(recorded), model, names or {})
     default = signatures.get("serving_default")
@@ -58,8 +60,29 @@ def warm_up(
     return asked
 
 
+def _ask_saved(signatures: Mapping[str, Signature], path: Path) -> int:
+    """Asks what was saved with the version, and returns how many requests were answered."""
+    asked, left_out = 0, []
+    for name, tensors in _saved(path):
+        if isinstance(tensors, InvalidRequest):
+            left_out.append(str(tensors))
+        elif name in signatures:
+            if _is_of_examples(tensors) and signatures[name].examples_input is None:
+                left_out.append(f"signature {name!r} takes no examples")
+            else:
+                _ask(signatures[name], tensors)
+                asked += 1
+    if left_out:
+        _LOG.warning("%s: %d requests saved with the version are not asked: %s", path, len(left_out), left_out[0])
+    return asked
+
+
+def _is_of_examples(tensors: Mapping[str, Any]) -> bool:
+    return list(tensors) == [""]
+
+
 def _ask(signature: Signature, tensors: Mapping[str, Any]) -> None:
-    if list(tensors) == [""]:
+    if _is_of_examples(tensors):
         if signature.examples_input is None:
             raise ConfigError(f"signature {signature.name!r} takes no examples")
         tensors = {signature.examples_input: tensors[""]}
@@ -67,13 +90,17 @@ def _ask(signature: Signature, tensors: Mapping[str, Any]) -> None:
     signature.run(arrays)
 
 
-def _saved(path: Path) -> Iterator[_Request]:
+def _saved(path: Path) -> Iterator[tuple[str, Any]]:
+    """The requests saved with a version, by signature; an error in the place of one without examples."""
     file = path / WARMUP_FILE
     if file.is_file():
         for number, record in enumerate(_records(file)):
             if number == _MOST:
                 break
-            yield from _of_log(record)
+            try:
+                yield from _of_log(record)
+            except InvalidRequest as error:
+                yield "", error
 
 
 def _records(file: Path) -> Iterator[bytes]:
@@ -82,8 +109,11 @@ def _records(file: Path) -> Iterator[bytes]:
     yield from tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
 
 
-def _of_log(record: bytes) -> Iterator[_Request]:
-    """The requests of a PredictionLog; none without tensorflow-serving-api, which a program with a LiveModel need not have."""
+def _of_log(record: bytes, model: str | None = None) -> Iterator[_Request]:
+    """The requests of a PredictionLog, where one is given for this model alone.
+
+    None without tensorflow-serving-api, which a program with a LiveModel need not have.
+    """
     import tensorflow as tf
 
     try:
@@ -94,12 +124,15 @@ def _of_log(record: bytes) -> Iterator[_Request]:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         request = log.predict_log.request
+        if model is not None and request.model_spec.name not in ("", model):
+            return
         tensors = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         yield request.model_spec.signature_name or "serving_default", tensors
     elif kind in ("classify_log", "regress_log", "multi_inference_log"):
         request = getattr(log, kind).request
         for each in request.tasks if kind == "multi_inference_log" else (request,):
-            yield each.model_spec.signature_name or "serving_default", {"": _strings(examples_of(request.input))}
+            if model is None or each.model_spec.name in ("", model):
+                yield each.model_spec.signature_name or "serving_default", {"": _strings(examples_of(request.input))}
 
 
 def _ask_recorded(signatures: Mapping[str, Signature], place: Path, model: str, names: Mapping[str, str]) -> int:
@@ -127,35 +160,43 @@ def _recorded(
     """The requests of a file or directory, by signature; an error in the place of one that cannot be read."""
     rows: dict[str, list[Any]] = defaultdict(list)
     found = 0
-    # The recorder's names begin with the time.
-    files = sorted(place.glob("*.tfrecord"), reverse=True) if place.is_dir() else [place] if place.exists() else []
-    for file in files:
+    for record in itertools.islice(_newest(place), _MOST_LOOKED_AT):
+        try:
+            if isinstance(record, Exception):
+                raise record
+            example = _example_of(record)
+            if example is None:
+                logged = [*_of_log(record, model)]
+                found += bool(logged)
+                yield from ((name, tensors) for name, tensors in logged if name in signatures)
+            elif (row := _row_of(example, model)) is not None:
+                found += 1
+                rows[row].append(example)
+        except Exception as error:  # damaged, or something else: the others are asked
+            found += 1
+            yield "", error
         if found == _MOST:
             break
-        try:
-            for record in _records(file):
-                if found == _MOST:
-                    break
-                example = _example_of(record)
-                if example is None:
-                    found += 1
-                    yield from ((name, each) for name, each in _of_log(record) if name in signatures)
-                    continue
-                feature = example.features.feature
-                if list(feature[f"{RECORDED}model"].bytes_list.value) != [model.encode()]:
-                    continue
-                found += 1
-                said = list(feature[f"{RECORDED}signature"].bytes_list.value) or [b"serving_default"]
-                for name in [each for each in feature if each.startswith(RECORDED)]:
-                    del feature[name]
-                rows[said[0].decode(errors="replace")].append(example)
-        except Exception as error:  # a damaged shard, or a file of something else: the others are asked
-            yield "", error
     for name, examples in rows.items():
         if name in signatures:
             # One by one and many: both kinds of batches that clients make.
             for first, last in [(0, 1), *((at, at + _STEP) for at in range(0, len(examples), _STEP))]:
                 yield name, _tensors_of(signatures[name], examples[first:last], names)
+
+
+def _newest(place: Path) -> Iterator[bytes | Exception]:
+    """The records of a file or directory, those of the newest shard first; an error in the place of what cannot be read."""
+    try:
+        # The recorder's names begin with the time.
+        files = sorted(place.glob("*.tfrecord"), reverse=True) if place.is_dir() else [place] if place.exists() else []
+    except OSError as error:  # it may not be looked at
+        yield error
+        return
+    for file in files:
+        try:
+            yield from _records(file)
+        except Exception as error:  # a damaged shard, or a file of something else: the others are read
+            yield error
 
 
 def _example_of(record: bytes) -> Any:
@@ -168,6 +209,17 @@ def _example_of(record: bytes) -> Any:
     except DecodeError:
         return None
     return example if f"{RECORDED}model" in example.features.feature else None
+
+
+def _row_of(example: Any, model: str) -> str | None:
+    """The signature that a recorded row asked of the model, and takes off what the server added; None for another model's."""
+    feature = example.features.feature
+    if list(feature[f"{RECORDED}model"].bytes_list.value) != [model.encode()]:
+        return None
+    said: list[bytes] = list(feature[f"{RECORDED}signature"].bytes_list.value) or [b"serving_default"]
+    for name in [each for each in feature if each.startswith(RECORDED)]:
+        del feature[name]
+    return said[0].decode(errors="replace")
 
 
 def _tensors_of(signature: Signature, examples: Sequence[Any], names: Mapping[str, str]) -> dict[str, Any] | Exception:
@@ -190,7 +242,7 @@ def _tensors_of(signature: Signature, examples: Sequence[Any], names: Mapping[st
             else:
                 sizes = [-1 if size is None else size for size in (spec.shape or (None,))[1:]]
                 tensors[name] = column.reshape(len(rows), *sizes)
-    except ValueError as error:  # a shape that a row does not say
+    except Exception as error:  # a shape that a row does not say, a number beyond the tensor's type
         return error
     return tensors
 

@@ -19,7 +19,7 @@ from engine.machine.ports import bound_socket
 from engine.machine.quiet import import_tensorflow
 from trainers.serving.server.config import ServeConfig
 
-__all__ = ["UNTIL_EOF", "main", "most_files", "run_worker"]
+__all__ = ["UNTIL_EOF", "closed_first", "main", "most_files", "run_worker"]
 
 UNTIL_EOF = "--until-eof"  # of standard input, a pipe of the process that started this one
 _LEAST_STREAMS = 100
@@ -30,7 +30,7 @@ _MOST_FILES = 1 << 20  # where the machine has no limit, or one that is none: co
 _LOG = logging.getLogger("fullpass.serve")
 
 
-def _closed_first(listening: socket.socket) -> socket.socket:
+def closed_first(listening: socket.socket) -> socket.socket:
     """Returns the socket under a descriptor above those of its connections.
 
     Of a process that is killed Linux closes the highest first. Below its connections, the socket would still take some of the clients
@@ -175,7 +175,7 @@ async def start_rest(config: ServeConfig, core: Any) -> tuple[Any, asyncio.Task[
     server = uvicorn.Server(settings)
     # uvicorn would take the signals for itself; the worker stops all of its servers in order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
-    listening = _closed_first(bound_socket(config.host, config.rest_port))
+    listening = closed_first(bound_socket(config.host, config.rest_port))
     task = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started:
         if task.done():

@@ -16,6 +16,8 @@ from trainers.serving.server.doors.predict_calls import PredictCalls
 
 __all__ = ["add_services"]
 
+_LEAST_BYTES_PER_S = 250_000  # of a message, after the first `idle_s`
+
 
 def add_services(server: Any, core: Core, health: Any) -> None:
     """Adds TensorFlow Serving's services and the one of health to a `grpc.aio` server.
@@ -25,7 +27,9 @@ def add_services(server: Any, core: Core, health: Any) -> None:
         core: that answers.
         health: servicer of `grpc.health.v1.Health`.
     """
-    in_time = _InTime(server, core.config.limits.idle_s)
+    limits = core.config.limits
+    # A call does not see how much of its message has come: each has the time of the largest.
+    in_time = _InTime(server, limits.idle_s + limits.request_bytes / _LEAST_BYTES_PER_S)
     service = PredictionService(core)
     # The first that knows a method answers it: these without deserializer and serializer, which would make messages of their bytes.
     short = {
@@ -94,7 +98,7 @@ def _in_time(handler: Any, patience_s: float) -> Any:
             if not late:
                 raise
             await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"the call's message did not come within {patience_s:g} s"
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"the call's message did not come within {patience_s:.0f} s"
             )
         finally:
             timer.cancel()

@@ -22,11 +22,11 @@ from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.server.config import ServeConfig
 from trainers.serving.server.warmup import RECORDED
 
-__all__ = ["Recorder"]
+__all__ = ["SHARD_S", "Recorder"]
 
 _LOG = logging.getLogger(__name__)
 _SHARD_ROWS = 10_000
-_SHARD_S = 60.0
+SHARD_S = 60.0  # after which a shard is written that has fewer rows
 _SAY_S = 60.0  # least seconds between two warnings
 _OWN = ("model", "signature", "version")  # an output of such a name has another one in the record
 _Item = tuple[str, int, Any, Mapping[str, str], Mapping[str, np.ndarray], str]
@@ -92,7 +92,7 @@ class Recorder:
         started = time.monotonic()
         while True:
             try:
-                item = self._queue.get(timeout=max(0.1, started + _SHARD_S - time.monotonic()))
+                item = self._queue.get(timeout=max(0.1, started + SHARD_S - time.monotonic()))
             except queue.Empty:
                 pass
             else:
@@ -103,7 +103,7 @@ class Recorder:
                     rows += _with_answers(*item)
                 except Exception as error:  # the thread must not end, nor without a word
                     self._leave_out(1, f"{type(error).__name__}: {error}")
-            if len(rows) >= _SHARD_ROWS or time.monotonic() - started >= _SHARD_S:
+            if len(rows) >= _SHARD_ROWS or time.monotonic() - started >= SHARD_S:
                 self._flush(rows)
                 rows, started = [], time.monotonic()
 
