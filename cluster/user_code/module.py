@@ -101,7 +101,9 @@ def _put_on_path(directory: str, above: str, package: str) -> None:
     # A module beside the file goes before one of its name above the package, but for one that has the package's own name
     # (features/features.py): nothing of the package could be imported behind it, in this process or in a worker.
     if importlib.machinery.PathFinder.find_spec(package, [directory]) is None:
-        if above not in sys.path:
+        if (
+            above not in sys.path[: at + 2]
+        ):  # further behind, as an editable install has it, another package may have the name
             sys.path.insert(at + 1, above)
     elif above not in sys.path[:at]:
         sys.path.insert(at, above)

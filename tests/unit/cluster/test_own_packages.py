@@ -111,6 +111,22 @@ def test_a_module_beside_goes_before_one_of_its_name_above_the_package(tmp_path,
             del sys.modules[name]
 
 
+def test_an_installed_package_of_the_name_goes_behind_the_modules_own(tmp_path, monkeypatch):
+    installed, above = tmp_path / "installed", tmp_path / "own"
+    for directory, value in ((installed, 1), (above, 2)):
+        package = directory / "name_of_two"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "helper.py").write_text(f"value = {value}\n")
+    (above / "name_of_two" / "model.py").write_text("from .helper import value\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(installed), str(above)])  # as an editable install has it
+    try:
+        assert load_user_module(above / "name_of_two" / "model.py").value == 2
+    finally:
+        for name in [each for each in sys.modules if each.partition(".")[0] == "name_of_two"]:
+            del sys.modules[name]
+
+
 def test_a_package_with_our_name_keeps_its_modules_without_relative_imports(tmp_path):
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "__init__.py").write_text("")
