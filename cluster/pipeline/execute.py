@@ -12,7 +12,15 @@ from pathlib import Path
 from cluster.pipeline.config import Pipeline
 from cluster.pipeline.data_config import ingest_of_text
 from cluster.pipeline.plan import Decision, plan
-from cluster.pipeline.records import Finished, StepRecord, begin_directory, commit, point_latest, prune
+from cluster.pipeline.records import (
+    Finished,
+    StepRecord,
+    begin_directory,
+    commit,
+    drop_unfinished,
+    point_latest,
+    prune,
+)
 from cluster.pipeline.step import Step, StepContext, StepResult
 from cluster.pipeline.steps import STEPS
 from engine.core.errors import ConfigError, FullpassError
@@ -82,6 +90,7 @@ def run_pipeline(
                     before_work()
                 say(f"{name:<10} runs, step {number} of {len(decisions)} ({decision.reason})")
                 results[name] = _run(decision, pipeline, results, say)
+        drop_unfinished(Path(pipeline.work_dir), results)
         say(
             f"{'pipeline':<10} {pipeline.name} finished in {time.monotonic() - began:.1f} s; results in {pipeline.work_dir}"
         )

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,17 @@ from engine.core.configs import decode
 from engine.core.json_text import parse_json
 from engine.storage.atomic import atomic_file
 
-__all__ = ["RECORD", "Finished", "StepRecord", "begin_directory", "commit", "finished_steps", "prune", "read_finished"]
+__all__ = [
+    "RECORD",
+    "Finished",
+    "StepRecord",
+    "begin_directory",
+    "commit",
+    "drop_unfinished",
+    "finished_steps",
+    "prune",
+    "read_finished",
+]
 
 RECORD = "fullpass-step.json"
 _VERSION = 2  # 1 had no checksum of the record itself
@@ -165,6 +175,13 @@ def point_latest(directory: Path) -> None:
     """Makes the symbolic links `latest` and `running` beside the directory lead to it, atomically."""
     _point("latest", directory)
     _point("running", directory)
+
+
+def drop_unfinished(work_dir: Path, steps: Collection[str]) -> None:
+    """Deletes the links `running` to unfinished work of other steps than those of a run that finished: it is no part of that run."""
+    for link in work_dir.glob("*/running"):
+        if link.is_symlink() and link.parent.name not in steps and not (link / RECORD).is_file():
+            link.unlink(missing_ok=True)
 
 
 def _point(name: str, directory: Path) -> None:

@@ -18,6 +18,8 @@ from engine.core.json_text import parse_json
 
 __all__ = ["Run", "open_run", "open_runs"]
 
+_TRIES = 3  # to read what a training may delete between the look and the reading
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
@@ -73,14 +75,20 @@ class Run:
             DataError: the checkpoint is damaged.
         """
         path = self.training
-        states = sorted((path / "checkpoints").glob("step-*/state.json")) if path is not None else []
-        if not states:
+        if path is None:
             return {}
-        try:
-            stored = parse_json(states[-1].read_text())
-        except (OSError, ValueError) as error:
-            raise DataError(f"is a damaged checkpoint: {error}; train again", path=str(states[-1])) from None
-        return stored if isinstance(stored, dict) else {}
+        for _ in range(_TRIES):
+            states = sorted((path / "checkpoints").glob("step-*/state.json"))
+            if not states:
+                break
+            try:
+                stored = parse_json(states[-1].read_text())
+            except FileNotFoundError:  # a training that goes on has a later one by now
+                continue
+            except (OSError, ValueError) as error:
+                raise DataError(f"is a damaged checkpoint: {error}; train again", path=str(states[-1])) from None
+            return stored if isinstance(stored, dict) else {}
+        return {}
 
     @property
     def training(self) -> Path | None:
@@ -106,11 +114,12 @@ def open_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     return [dataclasses.replace(run, name=name) for run, name in zip(runs, names)]
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
+def open_run(path: str | os.PathLike[str], *, finished: bool = False) -> Run:
     """Returns a run.
 
     Args:
         path: the working directory of a pipeline, or the directory of one step's result in it, `WORK_DIR/STEP/KEY-N`.
+        finished: a run has just finished there: one that has begun since then makes it none that is not.
 
     Raises:
         ConfigError: nothing finished there, nor begun.
@@ -119,15 +128,15 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     if (place / RECORD).is_file():
         return _made_from(place)
     steps = {name: found for name in _order(place) if (found := _latest(place / name)) is not None}
-    unfinished = unfinished_step(place)
+    unfinished = None if finished else unfinished_step(place)
     if not steps and unfinished is None:
         raise ConfigError(
             f"{path}: no finished step of a pipeline; give the working directory of `fullpass run`, or one step's result in it"
         )
     running = unfinished.step if unfinished is not None else ""
     earlier: set[str] = set()
-    for name, finished in steps.items():
-        before = finished.record.before
+    for name, result in steps.items():
+        before = result.record.before
         again = any(b in steps and (steps[b].directory.name != d or b in earlier) for b, d in before.items())
         if again or running in before:
             earlier.add(name)

@@ -12,6 +12,10 @@ from engine.machine.lock import holder_of
 __all__ = ["Unfinished", "unfinished_step"]
 
 _LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z (\w+) \S+  (.*)")  # of `engine.core.run_log`
+_KILLED = (
+    "its log gives no reason, and no process is seen to work on it: it was killed, its machine went down, or its lock is not seen "
+    "from here"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,12 +46,7 @@ class Unfinished:
             return f"Still running: {self.step or 'between two steps'} (process {self.holder}){since}"
         if self.error:
             return f"Stopped in {self.step}: {self.error.removeprefix(f'{self.step}: ')}"
-        why = (
-            "its log has no error: the process was killed, or its machine went down"
-            if self.logged
-            else "no log says why"
-        )
-        return f"Stopped in {self.step}; {why}"
+        return f"Stopped in {self.step}; {_KILLED if self.logged else 'no log says why'}"
 
     @property
     def digest(self) -> str:
@@ -60,17 +59,21 @@ def unfinished_step(work_dir: Path) -> Unfinished | None:
     holder = holder_of(work_dir)
     links = [link for link in work_dir.glob("*/running") if link.is_symlink()]
     begun = [link for link in links if link.is_dir() and not (link / RECORD).is_file()]
-    # Each run makes the links of its steps anew, in their order, of those it skips, too: an older one is of a step that later runs
-    # left out.
-    last = max((_made(link) for link in work_dir.glob("*/latest") if link.is_symlink()), default=0)
-    begun = sorted((link for link in begun if _made(link) >= last), key=_made)
+    if holder is not None:
+        # It makes the links of its steps anew, in their order, of those it skips, too: an older one is of a step that it has not
+        # come to yet.
+        last = max((_made(link) for link in work_dir.glob("*/latest") if link.is_symlink()), default=0)
+        begun = [link for link in begun if _made(link) >= last]
+    begun.sort(key=_made)
     if not begun:
         return None if holder is None else Unfinished(step="", holder=holder)
     directory = begun[-1].resolve()
     step = directory.parent.name
     lines = _log_of(work_dir, f"{step}/{directory.name}")
     since = next((moment.replace("T", " ") + " UTC" for moment, _, _ in lines), "")
-    error = next((text for _, level, text in reversed(lines) if level == "ERROR"), "")
+    # As `cluster.cli.main` says how a command ended; libraries log errors that end nothing.
+    ends = ("error: ", "internal error: ", "interrupted", f"{step}: ")
+    error = next((text for _, level, text in reversed(lines) if level == "ERROR" and text.startswith(ends)), "")
     return Unfinished(
         step=step,
         directory=directory,

@@ -96,14 +96,19 @@ def write_comparison(
     return write_page(render(comparison_page(comparison, changed, names), chosen), out)
 
 
-def write_run_report(work_dir: str | os.PathLike[str]) -> Path:
-    """Writes `report.html` into the working directory of a run, unless it is there for the same results; returns its path."""
+def write_run_report(work_dir: str | os.PathLike[str], *, finished: bool = False) -> Path:
+    """Writes `report.html` into the working directory of a run, unless it is there for the same results; returns its path.
+
+    Args:
+        work_dir: working directory of the pipeline.
+        finished: as `open_run` takes it.
+    """
     from cluster.report.html.document import check_extra
     from cluster.report.page import page_digest, page_of
     from cluster.report.runs import open_run
 
     check_extra()
-    run = open_run(work_dir)
+    run = open_run(work_dir, finished=finished)
     path = Path(work_dir) / REPORT
     if path.is_file() and page_digest([run]) in path.read_text(encoding="utf-8", errors="replace")[:4096]:
         return path

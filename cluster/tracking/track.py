@@ -44,6 +44,7 @@ def track(
     *,
     name: str | None = None,
     files: Sequence[str | os.PathLike[str]] = (),
+    finished: bool = False,
 ) -> str:
     """Records a finished run and returns a line that says where.
 
@@ -54,6 +55,7 @@ def track(
         target: "mlflow:URI" or "mlmd:FILE".
         name: of the pipeline; None: the directory's.
         files: more files to keep with it, such as the report.
+        finished: it has just finished: that another run has begun there since then is no hindrance.
 
     Raises:
         ConfigError: the target cannot be used, no run is there, or one that is not finished.
@@ -61,7 +63,7 @@ def track(
     from cluster.report.runs import open_run
 
     kind, place = check_target(target)
-    run = open_run(work_dir)
+    run = open_run(work_dir, finished=finished)
     if run.unfinished is not None:
         raise ConfigError(f"track {target}: {work_dir} is not finished. {run.unfinished.text}. Record it when it is")
     if kind == "mlflow":

@@ -104,7 +104,7 @@ def write_report_page(work_dir: str) -> Path | None:
     from cluster.report import write_run_report
 
     try:
-        return write_run_report(work_dir)
+        return write_run_report(work_dir, finished=True)  # the next run may have begun
     except Exception as error:
         _say(f"{'report':<10} not written: {' '.join(str(error).split()) or type(error).__name__}")
         return None
@@ -113,7 +113,8 @@ def write_report_page(work_dir: str) -> Path | None:
 def _track(work_dir: str, target: str, name: str, page: Path | None) -> None:
     from cluster.tracking import track
 
-    _say(f"{'track':<10} {track(work_dir, target, name=name, files=[page] if page is not None else [])}")
+    files = [page] if page is not None else []
+    _say(f"{'track':<10} {track(work_dir, target, name=name, files=files, finished=True)}")
 
 
 def _say(line: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.cli.commands import run as run_command
 from cluster.cli.main import main
 from cluster.pipeline.records import begin_directory
 from cluster.report import write_report, write_run_report
@@ -22,10 +23,11 @@ from tests.support.report_run import HOSTILE, finish_step, write_run
 ROOT = Path(__file__).parents[3]
 # The command with two steps in place of its own: the second trains, fails, or waits, as the environment says.
 PROGRAM = """
-import os, sys, time
+import logging, os, sys, time
 from pathlib import Path
 import cluster.pipeline.execute as execute
 import engine.machine.quiet as quiet
+from cluster.cli.commands import run as run_command
 from cluster.cli.main import main
 from cluster.pipeline.step import Counts, Step, StepResult
 from engine.core.errors import DataError
@@ -38,6 +40,7 @@ def train(context):
     if os.environ["STEP"] == "fails":
         raise DataError("bad <b>row", path="x", record=3)
     if os.environ["STEP"] == "waits":
+        logging.getLogger("library").error("failed call to cuInit")
         Path(context.pipeline.work_dir, "waits").touch()
         time.sleep(3600)
     return StepResult(counts=Counts(rows_in=8, rows_out=8, set_aside={}), outputs={"checkpoints": "run"})
@@ -46,7 +49,7 @@ execute.STEPS = (
     Step(name="ingest", after=(), run=ingest, inputs=lambda p: {}),
     Step(name="train", after=("ingest",), run=train, resumable=True),
 )
-quiet.import_tensorflow = lambda: None
+quiet.import_tensorflow = lambda: os.environ["STEP"] == "dies" and os.kill(os.getpid(), 9)
 sys.exit(main(["run", "p.toml"]))
 """
 PIPELINE = """
@@ -106,7 +109,7 @@ def test_run_that_failed_was_killed_or_goes_on_is_said_with_step_and_reason(fold
         finish(process)
     killed = verdict(folder)
     assert killed.state == "bad" and killed.text.startswith(
-        "Stopped in train; its log has no error: the process was killed"
+        "Stopped in train; its log gives no reason, and no process is seen to work on it: it was killed"
     )
     code, errors = finish(run(folder, "trains"))
     assert code == 0, errors
@@ -134,16 +137,57 @@ def test_blessing_of_earlier_results_is_none_of_a_run_that_stopped_before_it(tmp
     assert open_run(work).unfinished is None
 
 
-def test_step_that_later_runs_left_out_is_none_that_stopped(tmp_path):
+def test_a_run_that_skips_steps_and_is_killed_leaves_said_what_stopped_before(folder):
+    assert finish(run(folder, "fails"))[0] == 2
+    assert finish(run(folder, "dies"))[0] == -signal.SIGKILL
+    assert verdict(folder).text == "Stopped in train: x, record 3: bad <b>row"
+
+
+def test_step_that_later_runs_left_out_is_none_that_stopped(folder):
+    assert finish(run(folder, "fails"))[0] == 2
+    (folder / "p.toml").write_text(PIPELINE.partition("[train]")[0])
+    code, errors = finish(run(folder, "trains"))
+    assert code == 0, errors
+    assert open_run(folder / "work").unfinished is None
+
+
+def test_what_began_where_nothing_is_finished_is_said(tmp_path):
     begin_directory(tmp_path / "stats", "a" * 12, resumable=False)
     assert open_run(tmp_path).unfinished.step == "stats" and not open_run(tmp_path).steps
     write_report([tmp_path], tmp_path / "nothing-finished.html")
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "nothing-finished.md")]) == 0
     text = (tmp_path / "nothing-finished.md").read_text()
     assert "❌ **Stopped in stats; no log says why**" in text and "No step is finished yet" in text
-    os.utime(tmp_path / "stats" / "running", ns=(0, 0), follow_symlinks=False)  # as if a run of before had made it
-    finish_step(tmp_path, "ingest", lambda directory: {})
-    assert open_run(tmp_path).unfinished is None
+
+
+def test_a_run_that_finished_is_recorded_and_shown_while_the_next_one_works(tmp_path, monkeypatch, capsys):
+    work = write_run(tmp_path / "run", statistics=False)
+    monkeypatch.setattr("cluster.tracking.mlflow_run.record_mlflow", lambda run, *_: f"recorded {run.unfinished}")
+    with locked(work):
+        page = run_command.write_report_page(str(work))
+        run_command._track(str(work), "mlflow:x", "p", page)
+    assert "recorded None" in capsys.readouterr().out and "Still running" not in page.read_text()
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_none_that_is_damaged(tmp_path, monkeypatch):
+    work = write_run(tmp_path / "run", statistics=False)
+    checkpoints = begin_directory(work / "train", "wide".ljust(12, "0"), resumable=True) / "run" / "checkpoints"
+
+    def save(number):
+        (checkpoints / f"step-{number}").mkdir(parents=True)
+        (checkpoints / f"step-{number}" / "state.json").write_text(f'{{"step": {number}}}')
+
+    save(1)
+    read = Path.read_text
+
+    def replaced(path, *words, **names):
+        if path.parent.name == "step-1":
+            path.unlink()
+            save(2)
+        return read(path, *words, **names)
+
+    monkeypatch.setattr(Path, "read_text", replaced)
+    assert open_run(work).train_state == {"step": 2}
 
 
 def test_curves_are_of_the_training_that_is_not_finished(tmp_path):
