@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
-from cluster.cli.terminal import harmless_terminal, is_unread, print_anywhere
+from cluster.cli.terminal import harmless_terminal, is_unread, leave_unread, print_anywhere
 from engine.core import environment, exit_codes, run_log
 from engine.core.errors import FullpassError, NotMet
 from engine.core.own_packages import check_path
@@ -132,7 +132,7 @@ def _work(words: list[str], debug: bool) -> int:
     except OSError as error:
         # `fullpass logs | head`: the reader has what it wanted.
         if is_unread(error):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            leave_unread()
             return 0
         return _fail(_said(error), exit_codes.FAILED, debug)
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import io
 import os
@@ -10,12 +11,12 @@ import stat
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 from engine.core.own_packages import PACKAGES
 from engine.core.text_encoding import visible
 
-__all__ = ["harmless_terminal", "is_unread", "print_anywhere"]
+__all__ = ["harmless_terminal", "is_unread", "leave_unread", "print_anywhere"]
 
 
 def print_anywhere() -> None:
@@ -30,7 +31,15 @@ def is_unread(error: BaseException) -> bool:
 
     A `BrokenPipeError` may be of another pipe, a worker's, at the very moment when nobody reads standard output either.
     """
-    return isinstance(sys.stdout, _Piped) and sys.stdout.broken is error
+    return _Standard.output is not None and _Standard.output.broken is error
+
+
+def leave_unread() -> None:
+    """Lets what is buffered for standard output go nowhere, where `is_unread`: it would be tried again at the end of the process."""
+    if _Standard.output is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _Standard.output.fileno())
+        os.close(nowhere)
 
 
 @contextlib.contextmanager
@@ -44,8 +53,12 @@ def harmless_terminal() -> Iterator[None]:
         yield
         return
     stream = _Visible(sys.stdout) if sys.stdout.isatty() else _Piped(sys.stdout)
-    with contextlib.redirect_stdout(cast("TextIO", stream)):
-        yield
+    before, _Standard.output = _Standard.output, stream if isinstance(stream, _Piped) else None
+    try:
+        with contextlib.redirect_stdout(cast("TextIO", stream)):
+            yield
+    finally:
+        _Standard.output = before
 
 
 def _is_pipe(stream: TextIO) -> bool:
@@ -57,18 +70,24 @@ def _is_pipe(stream: TextIO) -> bool:
 
 
 class _Piped:
-    """A stream of text that a program reads, with the error that a write met when it reads no more."""
+    """A stream of text, or the one of bytes below it, that a program reads, with the error that a write met when it reads no more."""
 
     broken: BaseException | None = None
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | BinaryIO, text: _Piped | None = None) -> None:
+        self._stream: Any = stream
+        self._text = self if text is None else text
 
-    def write(self, text: str) -> int:
+    @functools.cached_property
+    def buffer(self) -> _Piped:
+        """What bytes are written to."""
+        return _Piped(self._stream.buffer, self._text)
+
+    def write(self, text: str | bytes) -> int:
         """Writes a text as it is."""
         return cast("int", self._told(self._stream.write, text))
 
-    def writelines(self, lines: Iterable[str]) -> None:
+    def writelines(self, lines: Iterable[str | bytes]) -> None:
         """Writes texts as they are."""
         self._told(self._stream.writelines, lines)
 
@@ -80,11 +99,23 @@ class _Piped:
         try:
             return method(*values)
         except BrokenPipeError as error:
-            self.broken = error
+            self._text.broken = error
             raise
+
+    def __enter__(self) -> _Piped:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._told(self._stream.close)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Standard:
+    """Standard output of the command that runs, whatever a library has put in the place of `sys.stdout` meanwhile."""
+
+    output: _Piped | None = None
 
 
 class _Visible:

@@ -221,6 +221,30 @@ def test_another_broken_pipe_is_an_error_where_nobody_reads_standard_output_eith
     assert (process.returncode, b"a worker is gone" in said) == (code, other)
 
 
+@pytest.mark.parametrize(
+    "writes",
+    [
+        "sys.stdout.buffer.write(b'x')\n    sys.stdout.buffer.flush()",
+        "sys.stdout = io.TextIOWrapper(sys.stdout.buffer)\n    print('x', flush=True)",
+        "sys.stdout = types.SimpleNamespace(write=sys.stdout.write, flush=sys.stdout.flush)\n    print('x', flush=True)",
+    ],
+)
+def test_a_reader_that_is_gone_is_no_error_however_standard_output_is_written(writes):
+    program = (
+        "import io, sys, types, cluster.cli.main as m\n"
+        f"def work(args):\n    sys.stdin.readline()\n    {writes}\n"
+        "m.importlib.import_module = lambda n: types.SimpleNamespace(add_arguments=lambda p: None, run=work)\n"
+        "sys.exit(m.main(['run']))"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        process.stdout.close()
+        process.stdin.write(b"go on\n")
+        process.stdin.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
+
+
 def test_bench_compares_on_the_same_records(tmp_path, capsys):
     import json
 
