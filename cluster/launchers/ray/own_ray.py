@@ -7,6 +7,7 @@ import ipaddress
 import os
 import secrets
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,23 @@ def import_for_own_ray() -> Any:
     Raises:
         ImportError: Ray is not installed.
     """
-    if "ray" not in sys.modules:  # it has been read then
-        os.environ.setdefault(_MORE_MACHINES, "0")
-    import ray
+    with _one_machine():  # nothing where it is imported already: the variable has been read then
+        import ray
 
     return ray
+
+
+@contextlib.contextmanager
+def _one_machine() -> Iterator[None]:
+    """Sets Ray's variable, where the program has not, for the block: what the program starts later would have no other machines, too."""
+    if _MORE_MACHINES in os.environ:
+        yield
+        return
+    os.environ[_MORE_MACHINES] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(_MORE_MACHINES, None)
 
 
 def start_own_ray(**settings: Any) -> Any:
@@ -48,14 +61,16 @@ def start_own_ray(**settings: Any) -> Any:
     ray = import_for_own_ray()
     keep_token_private()
     address = ray.util.get_node_ip_address()
-    if not ipaddress.ip_address(address).is_loopback:
+    alone = ipaddress.ip_address(address).is_loopback
+    if not alone:
         print_line(
             f"warning: Ray's ports listen on all interfaces, since this program had imported Ray before: whoever reaches {address} "
             "and has Ray's token may run code as this user. Close them to other machines with a firewall, or set "
             f"{_MORE_MACHINES}=0 where the program starts; see docs/security.md",
             sys.stderr,
         )
-    ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False, **settings)
+    with _one_machine() if alone else contextlib.nullcontext():  # Ray's own processes read it, too
+        ray.init(address=LOCAL, include_dashboard=False, log_to_driver=False, **settings)
     return ray
 
 
