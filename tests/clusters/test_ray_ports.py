@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
 import signal
@@ -87,7 +88,7 @@ def test_a_ray_of_our_own_and_its_job_listen_on_loopback_alone(tmp_path):
         family = tree(driver.pid)
         found = listening(family)
         assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
-        assert {address for address, _ in found} == {"127.0.0.1"}, found
+        assert found and all(ipaddress.ip_address(address).is_loopback for address, _ in found), found
         rendezvous, workers = ports_of(members(family)[0])
         assert listening(members(family)) == {split(rendezvous), *map(split, workers)}
         other = other_address()
@@ -106,6 +107,8 @@ def test_a_ray_of_our_own_and_its_job_listen_on_loopback_alone(tmp_path):
 
 
 def test_members_of_a_cluster_listen_on_their_documented_ports_alone(ray_launcher, tmp_path):
+    if other_address() is None:
+        pytest.skip("this machine has no address but those of loopback, on which a group stays then")
     handle = ray_launcher.submit(training(tmp_path / "out"))
 
     def begun() -> bool:
@@ -116,7 +119,9 @@ def test_members_of_a_cluster_listen_on_their_documented_ports_alone(ray_launche
     actors = [int(task.where.split("pid ")[1].split()[0]) for task in handle.status().tasks]
     ours = members([pid for actor in actors for pid in tree(actor)])
     rendezvous, workers = ports_of(ours[0])
-    # TensorFlow binds all interfaces; the rendezvous the node's own address.
-    everywhere = {("::", split(worker)[1]) for worker in workers}
-    assert listening(ours) == {split(rendezvous), *everywhere}
+    # TensorFlow binds all interfaces, as IPv4's where the machine has no IPv6; the rendezvous the node's own address.
+    found = listening(ours)
+    everywhere = found - {split(rendezvous)}
+    assert split(rendezvous) in found and {port for _, port in everywhere} == {split(worker)[1] for worker in workers}
+    assert {address for address, _ in everywhere} <= {"::", "0.0.0.0"}, everywhere
     handle.cancel()
