@@ -100,6 +100,7 @@ def analyze(
         ConfigError: for a preprocessing_fn or runner that cannot work; it names the line of the user's file.
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
+    from engine.machine.garbage import collect_grown
     from transforms.cache import CachingRunner, spans_of
     from transforms.runners import make_runner
     from transforms.tracing.user_errors import graph_errors
@@ -120,6 +121,7 @@ def analyze(
     function = UserFunction(preprocessing_fn, custom_config)
     with graph_errors(function.lines, function.name, hints):
         report, taken = _analyze(ds, splits, function, destination, caching or chosen, rows, held_bytes, job)
+    collect_grown()  # the traced graph
     if hasattr(ds, "manifest"):  # data in memory have none
         write_provenance(destination.path, ds.manifest)
     if job is not None and taken is not None:

@@ -31,8 +31,8 @@ class Progress:
 
     def __init__(self, label: str, total: int | None, unit: str = "rows") -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done = 0
-        self._start = self._last_line = time.monotonic()
+        self.done = self._done_before = 0
+        self._made = self._start = self._last_line = time.monotonic()
         self._silent = not environment.PROGRESS.read()
         self._bar: Any = None
         self._task: Any = None
@@ -60,6 +60,11 @@ class Progress:
             self._task = self._bar.add_task(self.label, total=self.total, note="")
         return self
 
+    def restart_clock(self) -> None:
+        """Has rates and the time left count from now: what came before, such as the start of processes, says nothing of them."""
+        self._start = self._last_line = time.monotonic()
+        self._done_before = self.done
+
     def advance(self, count: int, note: str = "") -> None:
         """Adds `count` units; `note` is a short text shown beside the bar, e.g. "loss 0.31"."""
         self.update(self.done + count, note)
@@ -72,13 +77,21 @@ class Progress:
         now = time.monotonic()
         if now - self._last_line >= self.line_every_s:
             self._last_line = now
-            line = self._line(now, note)
+            line = self._line(note)
             run_log.record(line)
             if not self._silent and self._bar is None:
                 run_log.print_line(line, sys.stderr)
 
-    def _line(self, now: float, note: str) -> str:
-        rate = self.done / max(now - self._start, 1e-9)
+    def rate(self, done: int) -> float:
+        """Returns the units a second since the clock was started.
+
+        Args:
+            done: units done by now.
+        """
+        return (done - self._done_before) / max(time.monotonic() - self._start, 1e-3)
+
+    def _line(self, note: str) -> str:
+        rate = self.rate(self.done)
         text = f"{self.label}: {self.done:,}"
         if self.total:
             left = (self.total - self.done) / rate if rate else float("inf")
@@ -92,5 +105,5 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        took = time.monotonic() - self._start
+        took = time.monotonic() - self._made
         run_log.record(f"{self.label}: {'ended at' if kind else 'done,'} {self.done:,} {self.unit} in {took:.1f} s")

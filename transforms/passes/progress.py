@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from engine.core.progress import Progress
 
 __all__ = ["PassProgress", "share_text"]
@@ -26,7 +24,6 @@ class PassProgress(Progress):
     def __init__(self, label: str, rows: int | None, size_bytes: int, following: str = "") -> None:
         super().__init__(label, rows, "rows")
         self._following = following
-        self._began = time.monotonic()
         self._bytes = size_bytes
 
     def update(self, done: int, note: str = "") -> None:
@@ -40,7 +37,7 @@ class PassProgress(Progress):
         if self.total and self._bytes:
             notes.append(share_text(self._bytes, min(done, self.total) / self.total))
         if self._bar is not None:  # a line in a log has it already
-            notes.append(f"{done / max(time.monotonic() - self._began, 1e-3) / 1000:,.0f}k/s")
+            notes.append(f"{self.rate(done) / 1000:,.0f}k/s")
         return ", ".join(notes)
 
 

@@ -12,7 +12,7 @@ from engine.storage.frames import MALFORMED, Frame, mapped
 
 __all__ = ["read_parts", "write_parts"]
 
-# A worker maps a file once for each part that it merges: to check all parts each time would read everything again and again.
+# Every worker maps every file and merges some of its parts: to check all of them would read everything once a worker.
 _FRAME = Frame(
     magic=b"FPXP", version=2, name="a file of parts", remedy="run the pass again, with one version of Fullpass on all workers",
     checks_blobs=False,

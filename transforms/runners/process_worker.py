@@ -17,7 +17,7 @@ from engine.core.errors import FullpassError
 from engine.machine.processes import die_with_parent
 from transforms.runners.exchange import read_parts, write_parts
 
-__all__ = ["main", "split_directory"]
+__all__ = ["Worker", "main", "split_directory"]
 
 
 def split_directory(directory: str, number: int) -> str:
@@ -44,6 +44,7 @@ def _serve(connection: Connection) -> None:
     directory, payload = connection.recv()
     plan, reader = pickle.loads(payload)  # noqa: S301  # nosec B301 - our own runner's, over an authenticated socket
     opened = plan.open()
+    worker = Worker(plan, opened, reader, directory)
     try:
         while True:
             try:
@@ -51,33 +52,58 @@ def _serve(connection: Connection) -> None:
             except EOFError:
                 return
             try:
-                connection.send(("done", _answer(request, plan, opened, reader, directory, connection)))
+                connection.send(("done", worker.answer(request, connection)))
             except Exception as error:
                 connection.send(("failed", _portable(error)))
     finally:
         opened.close()
 
 
-def _answer(request: Any, plan: Any, opened: Any, reader: Any, directory: str, connection: Connection) -> Any:
-    if request[0] == "merge":
-        _, key, numbers = request
-        blobs = [read_parts(split_directory(directory, number))[0][key] for number in numbers]
-        return bytes(plan.merge(key, blobs))
-    _, number, split = request
+class Worker:
+    """What answers the runner's requests.
 
-    def counted() -> Any:
-        for batch in reader.read(split):
-            yield batch
-            connection.send(("rows", batch.num_rows))
+    Args:
+        plan: the pass.
+        opened: the same, opened.
+        reader: reads splits.
+        directory: for the parts of splits.
+    """
 
-    state = opened.accumulate(counted())
-    parts = opened.encode(state)
-    place = split_directory(directory, number)
-    os.mkdir(place)
-    write_parts(
-        place, "all", [(analyzer, part, blob) for (analyzer, part), blob in parts.items()], {number: state.rows}
-    )
-    return state.rows, list(parts)
+    def __init__(self, plan: Any, opened: Any, reader: Any, directory: str) -> None:
+        self._plan, self._opened, self._reader, self._directory = plan, opened, reader, directory
+        self._parts: dict[int, dict[tuple[int, int], memoryview]] = {}
+
+    def answer(self, request: Any, connection: Connection) -> Any:
+        """Returns the merged part, or (records, keys of the parts) of a split.
+
+        Args:
+            request: ("merge", key, numbers of splits) or ("split", number, split).
+            connection: is told the records of each batch that was counted.
+        """
+        if request[0] == "merge":
+            _, key, numbers = request
+            return bytes(self._plan.merge(key, [self._parts_of(number)[key] for number in numbers]))
+        _, number, split = request
+
+        def counted() -> Any:
+            for batch in self._reader.read(split):
+                yield batch
+                connection.send(("rows", batch.num_rows))
+
+        state = self._opened.accumulate(counted())
+        parts = self._opened.encode(state)
+        place = split_directory(self._directory, number)
+        os.mkdir(place)
+        write_parts(
+            place, "all", [(analyzer, part, blob) for (analyzer, part), blob in parts.items()], {number: state.rows}
+        )
+        return state.rows, list(parts)
+
+    def _parts_of(self, number: int) -> dict[tuple[int, int], memoryview]:
+        """Returns the mapped parts of a split, whose index is read once: for each key anew it would be the square of the columns."""
+        if number not in self._parts:
+            self._parts[number] = read_parts(split_directory(self._directory, number))[0]
+        return self._parts[number]
 
 
 def _portable(error: Exception) -> Exception:

@@ -9,12 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
 from engine.machine.cgroup import free_group_bytes
-from engine.machine.garbage import Frozen
+from engine.machine.garbage import Frozen, collect_grown
 from engine.machine.lock import LockHeld, locked, unheld
 from engine.machine.logged_process import LoggedProcess, await_all, stop_all
 from engine.machine.ports import free_ports
@@ -205,3 +206,27 @@ def test_a_program_that_froze_its_own_objects_keeps_them_frozen():
         assert gc.get_freeze_count()
     finally:
         gc.unfreeze()
+
+
+class _Cycle:
+    def __init__(self):
+        self.itself = self
+
+
+def test_cycles_that_were_frozen_are_collected_when_they_are_many(monkeypatch):
+    gc.unfreeze()
+    monkeypatch.setattr(Frozen, "live", 0)
+    monkeypatch.setattr(Frozen, "count", 0)
+    with Frozen() as frozen:
+        cycle = _Cycle()
+        gone = weakref.ref(cycle)
+        frozen.freeze()
+    del cycle
+    collect_grown()
+    assert gone() is not None  # one object more: a full collection would look through all the others
+    with Frozen() as frozen:
+        cycles = [_Cycle() for _ in range(Frozen.live // 2)]
+        frozen.freeze()
+    del cycles
+    collect_grown()
+    assert gone() is None and Frozen.live == pytest.approx(len(gc.get_objects()), rel=0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow_transform as tft
 
 from engine import Dataset
 from engine.core.progress import Progress
+from engine.machine import garbage
 from transforms import analyze
 from transforms.passes import analysis
 from transforms.runners.first_batch import FirstBatch
@@ -113,7 +115,33 @@ def test_the_first_batch_goes_alone_and_few_threads_follow():
     with Progress("pass", 20, "rows") as progress:
         result = LocalRunner(["--workers=16"]).accumulate(noting, noting, list(range(20)), progress)
     assert noting.log[:2] == [("read", 0), ("done", 0)]
-    assert len(result.split_rows) == 20 and len(noting.threads) <= 5  # the calling one, and four
+    assert len(result.split_rows) == 20 and len(noting.threads) <= 9  # the calling one, and eight
+
+
+class _Together(_Noting):
+    """One whose splits, or shards, wait until as many run at once as are expected: for ever, if they never did."""
+
+    portable = False
+
+    def __init__(self, expected):
+        super().__init__()
+        self._all_here = threading.Barrier(expected)
+
+    def accumulate(self, batches):
+        state = super().accumulate(batches)
+        self._all_here.wait(60)
+        return state
+
+    def run(self, task, reader, watch):
+        return self.accumulate(watch(reader.read(task)))
+
+
+def test_a_pass_gets_eight_threads_and_transform_four():
+    analysis_pass, transformation = _Together(8), _Together(4)
+    with Progress("pass", 16, "rows") as progress:
+        LocalRunner(["--workers=16"]).accumulate(analysis_pass, analysis_pass, range(16), progress)
+        LocalRunner(["--workers=16"]).transform(transformation, transformation, range(16), progress)
+    assert (len(analysis_pass.threads), len(transformation.threads)) == (8, 4)
 
 
 class _Measured(_Noting):
@@ -163,3 +191,16 @@ def test_a_prepared_call_takes_zeros_and_repeated_fetches_and_names_what_fails()
             assert call(b"a\0\0", 2) == [3, b"a\0\0!", 3, 2.0]
             with pytest.raises(tf.errors.InvalidArgumentError, match="the_check"):
                 call(b"a", float("nan"))
+
+
+def test_a_traced_graph_does_not_outlive_its_analysis(data, tmp_path, monkeypatch):
+    graphs = []
+
+    def noting(inputs):
+        graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
+        return everything(inputs)
+
+    monkeypatch.setattr(garbage, "_GROWTH", 0.0)  # small graphs would wait until they are many
+    for number in range(2):
+        analyze(data, noting, str(tmp_path / str(number)))
+    assert len(graphs) >= 2 and all(graph() is None for graph in graphs)

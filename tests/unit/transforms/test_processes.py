@@ -19,6 +19,9 @@ from engine import Dataset
 from engine.core.errors import ConfigError, FullpassError
 from transforms import analyze
 from transforms.passes.analysis import AnalysisPass
+from transforms.passes.progress import PassProgress
+from transforms.runners import process_worker
+from transforms.runners.exchange import write_parts
 from transforms.runners.local import LocalRunner
 from transforms.runners.processes import WorkerProcesses, shared_memory
 
@@ -103,9 +106,31 @@ def test_long_passes_of_python_go_to_processes_after_the_first_split(data, tmp_p
     begun = []
     enter = WorkerProcesses.__enter__
     monkeypatch.setattr(WorkerProcesses, "__enter__", lambda self: begun.append(self._count) or enter(self))
+    restarted = []  # the clock of the rate: the imports of processes would count as slow reading
+    monkeypatch.setattr(PassProgress, "restart_clock", lambda self: restarted.append(self.done))
     monkeypatch.setattr(LocalRunner, "long_pass_s", 0.0)
     report = analyze(data, by_key, str(tmp_path / "graph"), runner_options=["--workers=2"], target_split_bytes=1)
-    assert report.records == 600 and begun == [2]
+    assert report.records == 600 and begun == [2] and restarted == [100]
+
+
+class _Joins:
+    """A pass that merges by joining."""
+
+    def merge(self, key, blobs):
+        return b"%d:" % key[0] + b"".join(blobs)
+
+
+def test_a_worker_reads_the_index_of_a_split_once_for_all_that_it_merges(tmp_path, monkeypatch):
+    read, read_parts = [], process_worker.read_parts
+    monkeypatch.setattr(process_worker, "read_parts", lambda path: read.append(path) or read_parts(path))
+    for number in range(3):
+        place = process_worker.split_directory(str(tmp_path), number)
+        os.mkdir(place)
+        write_parts(place, "all", [(key, 0, b"%d%d" % (key, number)) for key in range(5)], {number: 1})
+    worker = process_worker.Worker(_Joins(), None, None, str(tmp_path))
+    merged = [worker.answer(("merge", (key, 0), [0, 1, 2]), None) for key in range(5)]
+    assert merged == [b"%d:%d0%d1%d2" % (key, key, key, key) for key in range(5)]
+    assert len(read) == 3
 
 
 def test_options_of_the_local_runner_are_checked():
