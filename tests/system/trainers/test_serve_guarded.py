@@ -166,8 +166,6 @@ def test_an_open_address_without_any_guard_is_refused(root):
     models = (ModelConfig(name="m", directory=str(root)),)
     with pytest.raises(ConfigError, match="--client-ca"):
         ServeConfig(models=models, host="0.0.0.0")
-    with pytest.raises(ConfigError, match="allow_reload"):
-        ServeConfig(models=models, processes=2, allow_reload=True)
 
 
 def test_failed_request_is_a_span_with_its_error_and_no_target_makes_none():

@@ -152,6 +152,12 @@ class ModelConfig:
                 f"canary_share={self.canary_share}: no version has the label 'canary'; expected labels with one, got {dict(self.labels)}"
             )
 
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Returns the model that `dataclasses.asdict` made a mapping of, also by way of JSON."""
+        policy = values["policy"]
+        return cls(**{**values, "policy": VersionPolicy(**{**policy, "specific": tuple(policy["specific"])})})
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServeConfig:
@@ -166,7 +172,7 @@ class ServeConfig:
         token: clients send it as `authorization: Bearer TOKEN`.
         tls_key, tls_certificate, client_ca: files in PEM; with the last one clients must have a certificate of it.
         open_to_all: anyone who reaches the port may ask.
-        allow_reload: clients may change the list of models (HandleReloadConfigRequest).
+        allow_reload: clients may change the list of models (HandleReloadConfigRequest), for all processes at once.
         drain_s: seconds that requests in flight have to end when the server stops.
         access_log_share: of the requests that are logged, one line of JSON each, on the standard error output.
         trace: URL of an OpenTelemetry collector (OTLP over HTTP), or a file for spans as JSON; None makes no spans.
@@ -199,11 +205,6 @@ class ServeConfig:
             raise ConfigError(f"models: got {', '.join(names) or 'none'}; expected one or more, each name once")
         if self.grpc_port is None and self.rest_port is None:
             raise ConfigError("grpc_port and rest_port are both off; expected one to listen on")
-        if self.allow_reload and self.processes > 1:
-            raise ConfigError(
-                f"allow_reload: got processes={self.processes}; expected 1, since a client's reload reaches the one process that "
-                "takes its call"
-            )
         if self.processes < 1:
             raise ConfigError(f"processes: got {self.processes}; expected 1 or more")
         if (self.tls_key is None) != (self.tls_certificate is None):
@@ -233,19 +234,13 @@ class ServeConfig:
     def from_json(cls, text: str) -> ServeConfig:
         """Returns the configuration that `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
-        values["models"] = tuple(
-            ModelConfig(**{**model, "policy": _policy(model["policy"])}) for model in values["models"]
-        )
+        values["models"] = tuple(map(ModelConfig.from_mapping, values["models"]))
         batching = values["batching"]
         values["batching"] = BatchingConfig(
             **{**batching, "allowed_batch_sizes": tuple(batching["allowed_batch_sizes"])}
         )
         values["limits"] = Limits(**values["limits"])
         return cls(**values)
-
-
-def _policy(values: dict[str, Any]) -> VersionPolicy:
-    return VersionPolicy(**{**values, "specific": tuple(values["specific"])})
 
 
 def _is_loopback(host: str) -> bool:

@@ -45,9 +45,15 @@ class Answer:
 
 
 class Core:
-    """The models of a server and their batches; made in the event loop that calls it."""
+    """The models of a server and their batches; made in the event loop that calls it.
 
-    def __init__(self, config: ServeConfig, metrics: Metrics) -> None:
+    Args:
+        config: of the server.
+        metrics: that count its requests.
+        models: to begin with, where a client has asked for others than those of the configuration.
+    """
+
+    def __init__(self, config: ServeConfig, metrics: Metrics, models: tuple[ModelConfig, ...] | None = None) -> None:
         self.config, self.metrics = config, metrics
         self.draining = False
         self._in_flight = 0
@@ -60,7 +66,7 @@ class Core:
         self._loading = threading.Lock()
         self._unread: dict[ServedModel, str] = {}  # what was wrong with the directory of each at the last look
         # Those of the start have their labels at once: a version may come later.
-        self._models = {each.name: ServedModel(each, config.limits, self._changed) for each in config.models}
+        self._models = {each.name: ServedModel(each, config.limits, self._changed) for each in models or config.models}
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="versions")
 
     @property
@@ -72,6 +78,16 @@ class Core:
     def ready(self) -> bool:
         """Whether every model has a version, and the server is not stopping."""
         return not self.draining and all(model.live for model in self._models.values())
+
+    @property
+    def waits(self) -> bool:
+        """Whether a model has no version of its directory yet."""
+        return any(model.why_empty() is not None for model in self._models.values())
+
+    @property
+    def wanted(self) -> tuple[ModelConfig, ...]:
+        """The list that is served, or will be once the versions that it waits for are there."""
+        return tuple(model.wanted for model in self._models.values())
 
     def reload(self, models: tuple[ModelConfig, ...]) -> None:
         """Serves these models from now on; blocks until they were looked for.

@@ -20,7 +20,7 @@ from engine.core.errors import FullpassError
 from engine.machine.ports import bound_socket
 from engine.machine.private_files import private
 from trainers.serving.server.config import ServeConfig
-from trainers.serving.server.observe.metrics import multiprocess_directory
+from trainers.serving.server.observe.metrics import forget_process, multiprocess_directory
 from trainers.serving.server.worker import UNTIL_EOF
 
 __all__ = ["RunningServer", "serve", "started"]
@@ -46,9 +46,9 @@ class RunningServer:
         # The token is in it: for the owner's eyes.
         with open(self._file, "w", opener=private) as file:
             file.write(self.config.to_json())
-        counts = folder / "metrics"
-        counts.mkdir(exist_ok=True)
-        self._environment = multiprocess_directory(dict(os.environ), str(counts))
+        self._counts = folder / "metrics"
+        self._counts.mkdir(exist_ok=True)
+        self._environment = multiprocess_directory(dict(os.environ), str(self._counts))
         self._stopping = threading.Event()
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -76,6 +76,7 @@ class RunningServer:
                         f"fullpass serve: process {process.pid} ended with {process.returncode}; another starts\n"
                     )
                     _close_pipes(process)
+                    forget_process(process.pid, str(self._counts))
                     self._processes[position] = self._spawn()
                     with contextlib.suppress(FullpassError):  # it is looked at again at the next turn
                         self._await_ready(self._processes[position])

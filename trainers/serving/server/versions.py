@@ -139,6 +139,11 @@ class ServedModel:
             return None
         return next((text for _, (_, text) in sorted(self._states.items(), reverse=True) if text), "none was found")
 
+    @property
+    def wanted(self) -> ModelConfig:
+        """The configuration that it was given last, or what was kept of the one before."""
+        return self._asked or self.config
+
     def serves(self, version: LoadedVersion) -> bool:
         """Whether this very version answers: not one that was let go, and loaded anew since."""
         before = self._before

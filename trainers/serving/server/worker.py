@@ -45,7 +45,9 @@ def closed_first(listening: socket.socket) -> socket.socket:
         return socket.socket(fileno=fcntl.fcntl(listening.fileno(), fcntl.F_DUPFD_CLOEXEC, lowest))
 
 
-async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None = None) -> None:
+async def run_worker(
+    config: ServeConfig, ready: Any = None, parent: int | None = None, folder: Path | None = None
+) -> None:
     """Serves until SIGTERM or SIGINT, then answers what is in flight and returns.
 
     Args:
@@ -53,6 +55,7 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
         ready: called with no arguments once requests are answered.
         parent: descriptor of a pipe whose other end is its starter's: when that has died, the process stops as on SIGTERM. Or it
             would share its ports with the next server there, and answer a part of the requests by another configuration.
+        folder: of the server, where its processes agree on the models; None where this is the only one.
     """
     from trainers.serving.server.core import Core
     from trainers.serving.server.observe.metrics import Metrics
@@ -69,12 +72,18 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
             stop.set()
 
         loop.add_reader(parent, orphaned)
-    core = Core(config, Metrics())
+    shared = None
+    if config.allow_reload and config.processes > 1 and folder is not None:
+        from trainers.serving.server.group.shared_models import SharedModels
+
+        shared = SharedModels(folder, config)
+    core = Core(config, Metrics(), shared.first if shared is not None else None)
     # In a thread like the load: a signal meanwhile stops the server in order.
     await loop.run_in_executor(None, _prepare)
-    await loop.run_in_executor(None, core.load)
+    await (loop.run_in_executor(None, shared.load, core) if shared else loop.run_in_executor(None, core.load))
     core.start_watching()
-    grpc_server = await start_grpc(config, core) if config.grpc_port is not None else None
+    reload = shared.reload if shared is not None else None
+    grpc_server = await start_grpc(config, core, reload) if config.grpc_port is not None else None
     rest_server, rest_task = await start_rest(config, core) if config.rest_port is not None else (None, None)
     if ready is not None:
         ready()
@@ -83,6 +92,8 @@ async def run_worker(config: ServeConfig, ready: Any = None, parent: int | None 
         loop.remove_reader(parent)
     # New connections go to the other processes from now on; those in flight are answered.
     core.draining = True
+    if shared is not None:
+        shared.leave()
     stops = []
     if grpc_server is not None:
         stops.append(grpc_server.stop(config.drain_s))
@@ -106,8 +117,8 @@ def _prepare() -> None:
     sys.setswitchinterval(_SWITCH_S)
 
 
-async def start_grpc(config: ServeConfig, core: Any) -> Any:
-    """Returns a server of gRPC that answers from the core."""
+async def start_grpc(config: ServeConfig, core: Any, reload: Any = None) -> Any:
+    """Returns a server of gRPC that answers from the core; `reload` is what a client's list of models is given to."""
     import grpc
     from grpc_health.v1 import health, health_pb2
 
@@ -137,7 +148,7 @@ async def start_grpc(config: ServeConfig, core: Any) -> Any:
         options=options, interceptors=interceptors, maximum_concurrent_rpcs=config.limits.in_flight
     )
     servicer = health.aio.HealthServicer()
-    add_services(server, core, servicer)
+    add_services(server, core, servicer, reload)
     address = f"[{config.host}]:{config.grpc_port}" if ":" in config.host else f"{config.host}:{config.grpc_port}"
     if config.tls_key and config.tls_certificate:
         server.add_secure_port(address, grpc_credentials(config))
@@ -206,7 +217,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    _event_loop_runner()(run_worker(config, ready, sys.stdin.fileno() if rest == [UNTIL_EOF] else None))
+    _event_loop_runner()(
+        run_worker(config, ready, sys.stdin.fileno() if rest == [UNTIL_EOF] else None, Path(path).parent)
+    )
     return 0
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from trainers.serving.server.config import ModelConfig
 from trainers.serving.server.core import Core
 from trainers.serving.server.doors.grpc_service import ModelService, PredictionService
 from trainers.serving.server.doors.predict_calls import PredictCalls
@@ -19,13 +20,16 @@ __all__ = ["add_services"]
 _LEAST_BYTES_PER_S = 250_000  # of a message, after the first `idle_s`
 
 
-def add_services(server: Any, core: Core, health: Any) -> None:
+def add_services(
+    server: Any, core: Core, health: Any, reload: Callable[[tuple[ModelConfig, ...]], None] | None = None
+) -> None:
     """Adds TensorFlow Serving's services and the one of health to a `grpc.aio` server.
 
     Args:
         server: which has not started.
         core: that answers.
         health: servicer of `grpc.health.v1.Health`.
+        reload: serves another list of models; the core's own where it is the only one of its server.
     """
     limits = core.config.limits
     # A call does not see how much of its message has come: each has the time of the largest.
@@ -40,7 +44,7 @@ def add_services(server: Any, core: Core, health: Any) -> None:
         (grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", short),)
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, in_time)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), in_time)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core, reload or core.reload), in_time)
     health_pb2_grpc.add_HealthServicer_to_server(health, in_time)
 
 

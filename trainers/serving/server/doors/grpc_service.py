@@ -192,7 +192,16 @@ def _check_tasks(tasks: Any) -> None:
 
 
 class ModelService(_Service):
-    """GetModelStatus, HandleReloadConfigRequest."""
+    """GetModelStatus, HandleReloadConfigRequest.
+
+    Args:
+        core: that answers.
+        reload: serves another list of models, in all processes of the server.
+    """
+
+    def __init__(self, core: Core, reload: Callable[[tuple[ModelConfig, ...]], None]) -> None:
+        super().__init__(core)
+        self._reload = reload
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:
         """Answers the state of a model's versions."""
@@ -215,7 +224,7 @@ class ModelService(_Service):
             if not self._core.config.allow_reload:
                 raise Denied("models are fixed when the server starts; start it with --allow-reload to change them")
             models = self._models_of(request.config)
-            await asyncio.get_running_loop().run_in_executor(None, self._core.reload, models)
+            await asyncio.get_running_loop().run_in_executor(None, self._reload, models)
             return model_management_pb2.ReloadConfigResponse()
 
         return await self._answered(context, "", work)

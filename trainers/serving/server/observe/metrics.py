@@ -6,7 +6,7 @@ import logging
 import os
 from typing import Any
 
-__all__ = ["Metrics", "multiprocess_directory"]
+__all__ = ["Metrics", "forget_process", "multiprocess_directory"]
 
 _LOG = logging.getLogger(__name__)
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own variable: read when it is imported
@@ -16,6 +16,16 @@ _LATENCIES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.
 def multiprocess_directory(environment: dict[str, str], directory: str) -> dict[str, str]:
     """Returns an environment in which processes add their counts up in a directory."""
     return {**environment, _DIRECTORY: directory}
+
+
+def forget_process(process: int, directory: str) -> None:
+    """Takes what a process that has ended was doing out of the sums of a directory; what it did stays counted.
+
+    Rows that waited in it would be in the sum for ever, and an autoscaler would go by them.
+    """
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(process, directory)  # type: ignore[no-untyped-call]
 
 
 class Metrics:
