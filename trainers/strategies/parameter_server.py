@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from engine.core.errors import ConfigError
-from trainers.strategies.partition import table_partitioner
+from trainers.strategies.partition import set_table_partitioner, table_partitioner
 from trainers.strategies.placement import Placement
 from trainers.supervision.tf_config import Task
 
@@ -38,6 +38,7 @@ def create(task: Task, min_shard_bytes: int | None = None) -> Placement:
         )
         server.join()
         raise AssertionError("a server of TensorFlow does not return")
-    strategy = tf.distribute.ParameterServerStrategy(resolver, variable_partitioner=partitioner)
+    strategy = tf.distribute.ParameterServerStrategy(resolver)
+    set_table_partitioner(strategy, partitioner)
     coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
     return Placement(name="parameter_server", strategy=strategy, coordinator=coordinator)

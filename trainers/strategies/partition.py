@@ -1,38 +1,45 @@
 """Which variables are split over the parameter servers: the rows of embedding tables, and nothing else.
 
-TensorFlow asks a strategy's partitioner about every variable. Keras 3 cannot build on a split one, so the answer is "whole"
-except inside of `split_over_servers`.
+TensorFlow asks a strategy's partitioner about every variable, and computes the variable's first value on the chief before it asks.
+Keras 3 cannot build on a split one either, so a strategy has its partitioner inside of `split_over_servers` alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from engine.core.configs import require
 
-__all__ = ["split_over_servers", "table_partitioner"]
+__all__ = ["set_table_partitioner", "split_over_servers", "table_partitioner"]
 
 # TensorFlow sends a variable's first value in one message, which protobuf bounds at 2 GiB; the chief holds one part at a time.
 _MOST_PART_BYTES = 1 << 28
 
-_SPLITTING: ContextVar[bool] = ContextVar("fullpass_split_over_servers", default=False)
+_OF_STRATEGIES: WeakKeyDictionary[Any, Callable[..., list[int]]] = WeakKeyDictionary()
+
+
+def set_table_partitioner(strategy: Any, partitioner: Callable[..., list[int]]) -> None:
+    """Says how tables of a strategy with parameter servers are split."""
+    _OF_STRATEGIES[strategy] = partitioner
 
 
 @contextlib.contextmanager
-def split_over_servers() -> Iterator[None]:
-    """Variables that are made inside the block are split by `table_partitioner`."""
-    token = _SPLITTING.set(True)
+def split_over_servers(strategy: Any) -> Iterator[None]:
+    """Variables that are made inside the block, in the scope of the strategy, are split by the partitioner of its tables."""
+    from trainers.compat.tensorflow import exchange_partitioner
+
+    before = exchange_partitioner(strategy, _OF_STRATEGIES[strategy])
     try:
         yield
     finally:
-        _SPLITTING.reset(token)
+        exchange_partitioner(strategy, before)
 
 
 def table_partitioner(num_servers: int, min_shard_bytes: int | None) -> Callable[..., list[int]]:
-    """Returns the `variable_partitioner` of a strategy: a part of a table on each server, more where parts would be too large.
+    """Returns the partitioner of tables: a part of a table on each server, more where parts would be too large.
 
     Args:
         num_servers: parameter servers.
@@ -53,8 +60,6 @@ def table_partitioner(num_servers: int, min_shard_bytes: int | None) -> Callable
     bounded = kinds.MaxSizePartitioner(_MOST_PART_BYTES)
 
     def partitions(shape: Any, dtype: Any) -> list[int]:
-        if not _SPLITTING.get():
-            return [1] * (shape.rank or 1)
         return max(list(spread(shape, dtype)), list(bounded(shape, dtype)))
 
     return partitions

@@ -71,7 +71,7 @@ def make_rows_on_servers(strategy: Any, rows: int, width: int, name: str, values
         first, size = (0, rows) if shard_info is None else (int(shard_info.offset[0]), int(shard_info.shape[0]))
         return tf.concat([values(low, high) for low, high in blocks(first, size)], 0)
 
-    with strategy.scope(), split_over_servers():
+    with strategy.scope(), split_over_servers(strategy):
         return tf.Variable(first_values, shape=[rows, width], dtype=tf.float32, trainable=False, name=name)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.models import build_dense, classification_columns
+from tests.support.own_session import run_in_session
 from tests.unit.trainers.test_features import config
 from trainers import ArrayDataset, Trainer
 from trainers.checkpoints.checkpoint import load_checkpoint
@@ -80,6 +80,6 @@ def in_process(name: str, directory: Path) -> str:
     code = f"import sys; from tests.system.trainers.test_mirrored import {name}; {name}(sys.argv[1])"
     env = {**os.environ, "PYTHONPATH": str(root)}
     words = [sys.executable, "-c", code, str(directory)]
-    done = subprocess.run(words, env=env, cwd=root, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stderr
+    exit_code, said = run_in_session(words, 500, str(root), env)
+    assert exit_code == 0, said[-3000:]
+    return said

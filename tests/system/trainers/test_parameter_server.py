@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from engine.machine.ports import free_ports
+from tests.support.own_session import run_in_session
 from tests.system.trainers.test_group_faults import logged_steps, trainer_pid
 from trainers.checkpoints.checkpoint import load_checkpoint
 from trainers.loop.audit import read_audit
@@ -63,6 +63,29 @@ CASES = {
 }
 
 
+def build_drawn(context):
+    """The model of `build_dense`, but its first weights are the next numbers of one generator: each is drawn once, in order."""
+    import keras
+    import tensorflow as tf
+
+    from tests.support.models import build_dense
+
+    generator = np.random.default_rng(5)
+
+    def draw(shape, dtype=None):
+        return tf.constant(generator.uniform(-0.5, 0.5, shape), dtype)
+
+    def clone(layer):
+        if not isinstance(layer, keras.layers.Dense):
+            return layer
+        return keras.layers.Dense.from_config({**layer.get_config(), "kernel_initializer": draw})
+
+    of_dense = build_dense(context)
+    model = keras.models.clone_model(of_dense, clone_function=clone)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
 def train_case(directory: str, name: str, tf_config: str = "") -> None:
     """Trains one case, as the chief of a cluster or on one device; another member of a cluster serves until it is killed."""
     from tests.support.models import build_dense, classification_columns
@@ -83,7 +106,8 @@ def train_case(directory: str, name: str, tf_config: str = "") -> None:
     config = TrainerConfig(
         directory=directory, strategy="parameter_server" if tf_config else "one_device", **{**settings, **CASES[name]}
     )
-    Trainer(config, build_dense, ArrayDataset(columns), eval=ArrayDataset(columns)).fit()
+    build = build_drawn if name == "plain" else build_dense
+    Trainer(config, build, ArrayDataset(columns), eval=ArrayDataset(columns)).fit()
 
 
 def in_forks(calls: list[tuple[str, ...]]) -> int:
@@ -139,8 +163,8 @@ def run_cases(directory: str) -> None:
 
 
 def test_parameter_server_with_one_worker_learns_what_one_device_does_under_every_option(tmp_path):
-    code = "import sys; from tests.system.trainers.test_parameter_server import run_cases; run_cases(sys.argv[1])"
-    words = [sys.executable, "-c", code, str(tmp_path)]
+    program = "import sys; from tests.system.trainers.test_parameter_server import run_cases; run_cases(sys.argv[1])"
+    words = [sys.executable, "-c", program, str(tmp_path)]
     env = {**os.environ, "PYTHONPATH": ROOT}
-    done = subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    code, said = run_in_session(words, 900, ROOT, env)
+    assert code == 0, said[-3000:]

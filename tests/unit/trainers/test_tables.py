@@ -183,21 +183,16 @@ def test_first_values_do_not_depend_on_the_number_of_workers():
     assert -0.05 <= whole.min() < -0.049 and 0.049 < whole.max() <= 0.05
 
 
-def test_partitioner_of_servers_splits_tables_and_nothing_else():
+def test_partitioner_of_servers_splits_tables():
     import tensorflow as tf
 
-    from trainers.strategies.partition import split_over_servers, table_partitioner
+    from trainers.strategies.partition import table_partitioner
 
-    def parts(rows, width, inside=True, **options):
+    def parts(rows, width, **options):
         partitioner = table_partitioner(3, options.get("min_shard_bytes"))
-        shape = tf.TensorShape([rows, width])
-        if not inside:
-            return partitioner(shape=shape, dtype=tf.float32)
-        with split_over_servers():
-            return partitioner(shape=shape, dtype=tf.float32)
+        return partitioner(shape=tf.TensorShape([rows, width]), dtype=tf.float32)
 
     assert parts(1000, 8) == [3, 1] and parts(2, 8) == [2, 1]
-    assert parts(1000, 8, inside=False) == [1, 1]
     assert parts(1000, 8, min_shard_bytes=1 << 20) == [1, 1]
     assert parts(1000, 8, min_shard_bytes=16_000) == [2, 1]
     largest = parts(100_000_000, 64)[0]  # 25.6 GB: no part is more than one message may hold
@@ -205,3 +200,20 @@ def test_partitioner_of_servers_splits_tables_and_nothing_else():
     for wrong in (0, -1, 2.5, True, "1"):
         with pytest.raises(ConfigError, match="min_shard_bytes"):
             table_partitioner(3, wrong)
+
+
+def test_a_strategy_has_the_partitioner_while_a_table_is_made_and_no_longer():
+    from types import SimpleNamespace
+
+    from trainers.strategies.partition import set_table_partitioner, split_over_servers, table_partitioner
+
+    class Strategy:
+        extended = SimpleNamespace(_variable_partitioner=None)
+
+    strategy, partitioner = Strategy(), table_partitioner(3, None)
+    set_table_partitioner(strategy, partitioner)
+    assert strategy.extended._variable_partitioner is None
+    with pytest.raises(ZeroDivisionError), split_over_servers(strategy):
+        assert strategy.extended._variable_partitioner is partitioner
+        raise ZeroDivisionError
+    assert strategy.extended._variable_partitioner is None
