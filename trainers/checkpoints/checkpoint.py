@@ -242,7 +242,7 @@ def _parsed(path: str, text: str) -> Checkpoint:
 def assign_group(
     checkpoint: Checkpoint, group: str, named: list[tuple[str, Any]], assign: Callable[..., Any] | None = None
 ) -> None:
-    """Gives variables the values of a checkpoint's group, in order.
+    """Gives variables the values of a checkpoint's group, see `assign_values`.
 
     Raises:
         CheckpointError: number, shape or type differ: the message names the first variable that does not fit.
@@ -259,7 +259,10 @@ def assign_values(
     values: list[Any],
     assign: Callable[..., Any] | None = None,
 ) -> None:
-    """Gives variables these values of a checkpoint's group, in order, where every name, shape and type fits.
+    """Gives variables these values of a checkpoint's group, where every shape and type fits.
+
+    They stand in the same order, under names that may differ by a number. The same names in another order are followed: layers of
+    tf_keras have what is trained before what is frozen, and may have been frozen then and not now.
 
     Raises:
         CheckpointError: number, shape or type differ: the message names the first variable that does not fit.
@@ -269,6 +272,9 @@ def assign_values(
             f"{checkpoint.path}: it has {len(saved)} {group} variables, this model has {len(named)}"
             f"{_difference(group, [entry[0] for entry in saved], [name for name, _ in named])}"
         )
+    by_name = {entry[0]: (entry, value) for entry, value in zip(saved, values)}
+    if len(by_name) == len(saved) and by_name.keys() == {name for name, _ in named}:
+        saved, values = ([by_name[name][part] for name, _ in named] for part in (0, 1))
     for (name, shape, kind), (mine, variable) in zip(saved, named):
         if list(variable.shape) != list(shape) or variable.dtype.name != kind:
             raise CheckpointError(
@@ -291,5 +297,10 @@ def _difference(group: str, saved: list[str], mine: list[str]) -> str:
         text += (
             ": the model was changed since, or is a tf.Module with layers of Keras 3, whose weights an earlier version "
             "neither trained nor saved; train in another directory"
+        )
+    if group in ("average", "optimizer"):
+        text += (
+            ": what is trained or a setting of the optimizer was changed since, or layers of tf_keras were frozen or thawed after "
+            "compile(), which an earlier version went by; train in another directory (warm_start takes the weights)"
         )
     return text

@@ -103,7 +103,7 @@ def rebuild_model(
     """
     from trainers.checkpoints.checkpoint import load_checkpoint
     from trainers.models.precision import precision_policy
-    from trainers.models.variables import take_compiled_state
+    from trainers.models.variables import named_variables, take_compiled_state
     from transforms.output.open_graph import open_transform_graph
 
     saved = load_checkpoint(os.fspath(checkpoint))
@@ -129,10 +129,11 @@ def rebuild_model(
     )
     with precision_policy(config.get("precision", "float32")):
         model = build_model(context)
-    take_compiled_state(model)
     create_variables(model, context)
+    as_built = named_variables(model, trained=True)
+    take_compiled_state(model)
     averaged = bool(saved.state["variables"].get("average"))
-    _restore(model, saved, averaged if use_average is None else use_average)
+    _restore(model, saved, averaged if use_average is None else use_average, as_built)
     return model, context
 
 
@@ -211,8 +212,11 @@ def create_variables(model: Any, context: ModelContext) -> None:
     ForwardPass(model, context.pad)(features)
 
 
-def _restore(model: Any, checkpoint: Checkpoint, use_average: bool) -> None:
-    """Puts the weights of a checkpoint, or their moving averages, into a model of the same architecture whose variables exist."""
+def _restore(model: Any, checkpoint: Checkpoint, use_average: bool, as_built: list[tuple[str, Any]]) -> None:
+    """Puts the weights of a checkpoint, or their moving averages, into a model of the same architecture whose variables exist.
+
+    An earlier version averaged what was trained of the model as it was built, whatever had been when it was compiled.
+    """
     from trainers.checkpoints.checkpoint import assign_group
     from trainers.compat.keras import renew_constants
     from trainers.models.variables import named_variables
@@ -221,9 +225,12 @@ def _restore(model: Any, checkpoint: Checkpoint, use_average: bool) -> None:
     assign_group(checkpoint, "model", named_variables(model))
     checkpoint.restore_tables(tables_of(model), training=False)
     if use_average:
-        if not checkpoint.state["variables"].get("average"):
+        saved = checkpoint.state["variables"].get("average")
+        if not saved:
             raise ConfigError(f"{checkpoint.path}: it has no moving averages: it was trained without ema_decay")
-        assign_group(checkpoint, "average", named_variables(model, trained=True))
+        trained = named_variables(model, trained=True)
+        fits = len(trained) == len(saved) or len(as_built) != len(saved)
+        assign_group(checkpoint, "average", trained if fits else as_built)
     renew_constants(model)
 
 

@@ -10,6 +10,7 @@ import pytest
 from engine import Dataset
 from tests.support.models import classification_columns
 from trainers import ArrayDataset, Trainer, TrainerConfig
+from trainers.checkpoints.checkpoint import CheckpointError
 from trainers.export import export_saved_model
 from trainers.export.from_checkpoint import export_checkpoint, rebuild_model
 
@@ -146,3 +147,46 @@ def test_what_is_frozen_or_thawed_after_compile_is_trained_as_tf_keras_does_and_
     for model in (averaged, rebuilt):
         for mine, expected in zip(model.get_weights(), means, strict=True):
             np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-6)
+
+
+def build_tower(context=None):
+    """Two layers with weights of one shape in a layer; the first one is frozen once the model is compiled."""
+    import tf_keras
+
+    class Tower(tf_keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="tower")
+            self.first = tf_keras.layers.Dense(8, name="first")
+            self.second = tf_keras.layers.Dense(8, "tanh", name="second")
+
+        def call(self, x):
+            return self.second(self.first(x))
+
+    tower, inputs = Tower(), tf_keras.layers.Input((8,), name="x")
+    model = tf_keras.Model({"x": inputs}, tf_keras.layers.Dense(1, name="out")(tower(inputs)))
+    model.compile(tf_keras.optimizers.SGD(0.1), "mse")
+    tower.first.trainable = False
+    return model
+
+
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_checkpoint_of_layers_that_an_earlier_version_took_for_frozen_is_restored(tmp_path, monkeypatch, decay):
+    """It went by what is trainable, not by what was when the model was compiled."""
+    from trainers.models import build
+
+    columns = {name: value for name, value in classification_columns(96).items() if name in "xy"}
+    data = ArrayDataset(columns)
+    settings = {"label": "y", "global_batch_size": 32, "tensorboard": False, "ema_decay": decay}
+    run = TrainerConfig(directory=str(tmp_path), steps=_STEPS, **settings)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(build, "take_compiled_state", lambda model: [])
+        trained = Trainer(run, build_tower, data).fit().model
+    expected = {v.name: v.numpy() for v in trained.variables}
+    rebuilt, _ = rebuild_model(tmp_path, build_tower, None, feature_spec=dict(data.feature_spec()))
+    assert [v.name for v in rebuilt.variables] != list(expected)
+    for variable in rebuilt.variables:
+        np.testing.assert_array_equal(variable.numpy(), expected[variable.name], err_msg=variable.name)
+    if decay is not None:
+        more = TrainerConfig(directory=str(tmp_path), steps=2 * _STEPS, **settings)
+        with pytest.raises(CheckpointError, match=r"it lacks .* an earlier version went by; train in another"):
+            Trainer(more, build_tower, data).fit()
