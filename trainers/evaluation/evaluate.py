@@ -19,6 +19,7 @@ from trainers.evaluation.outcome import outcome
 from trainers.evaluation.passes.evaluation_pass import (
     EvaluationPass,
     NumberedReader,
+    answered,
     cutter_of,
     first_batch,
     fitted,
@@ -127,7 +128,7 @@ def evaluate(
     if first is None:
         raise DataError("evaluation has no rows; give data with at least one")
     cut = cutter_of(models)
-    first, answers = next(iter(cut(first)))
+    first, answers = next(answered(cut, first))
     try:
         heads = find_heads(first, answers, models, labels, metrics, task, label_vocabulary)
     except DataError as error:

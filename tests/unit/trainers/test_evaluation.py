@@ -314,3 +314,22 @@ def test_predict_names_what_is_not_there_and_leaves_nothing(flights, tmp_path):
         with pytest.raises(ConfigError, match=message):
             predict(flights.directory / "models", flights.raw, tmp_path / "out", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_record_that_never_fits_into_memory_is_named_with_its_file(tmp_path):
+    from trainers.evaluation.passes.evaluation_pass import NumberedReader, answered, cutter_of, numbered_splits
+
+    class Greedy:
+        def answers(self, batch):
+            if 37 in batch.column("x").to_pylist():
+                raise MemoryError("no")
+            return {}
+
+    pq.write_table(pa.table({"x": np.arange(100)}), tmp_path / "rows.parquet")
+    dataset = Dataset.open(str(tmp_path / "rows.parquet"))
+    (split,), reader = numbered_splits(dataset), NumberedReader(schema=dataset.schema, columns=("x",), batch_rows=30)
+    cut = cutter_of({"model": Greedy()})
+    with pytest.raises(DataError, match="one record takes more memory") as found:
+        for batch in reader.read(split):
+            list(answered(cut, batch))
+    assert found.value.path == str(tmp_path / "rows.parquet") and found.value.record == 37

@@ -164,19 +164,20 @@ class ManyClassSums(SparseSums):
             size: number of groups.
             groups: each with its number, its classes, ascending, and their sums [3, n].
         """
-        names = [*_means(*np.zeros((3, 0, 1))), *(f"{name}@classId:{each}" for each in self.wanted for name in _RATES)]
-        out = {name: np.full(size, np.nan) for name in names}
+        out = {name: np.full(size, np.nan) for name in _means(*np.zeros((3, 0, 1)))}
+        wanted = np.array(self.wanted, np.int64)
+        own = np.full((len(wanted), len(_RATES), size), np.nan)
         for group, classes, sums in groups:
             counts = sums[:, :, None]
             for name, value in _means(*counts).items():
                 out[name][group] = value[0]
-            rates = _rates(*counts)
-            for each in self.wanted:
-                place = int(np.searchsorted(classes, each))
-                if place < len(classes) and classes[place] == each:
-                    for name, values in zip(_RATES, rates):
-                        out[f"{name}@classId:{each}"][group] = values[place, 0]
-        return out
+            places = np.searchsorted(classes, wanted)
+            there = places < len(classes)
+            there[there] = classes[places[there]] == wanted[there]
+            for rate, values in enumerate(_rates(*counts)):
+                own[there, rate, group] = values[places[there], 0]
+        names = [[f"{name}@classId:{each}" for name in _RATES] for each in self.wanted]
+        return out | {name: row for of, rows in zip(names, own) for name, row in zip(of, rows)}
 
 
 class _ClassesLeftOut:

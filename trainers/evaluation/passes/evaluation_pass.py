@@ -25,6 +25,7 @@ __all__ = [
     "EvaluationPass",
     "NumberedReader",
     "NumberedSplit",
+    "answered",
     "answers_of",
     "cutter_of",
     "first_batch",
@@ -163,7 +164,7 @@ class OpenEvaluation:
         """Returns the sums of a split's batches."""
         tally = Tally(self._plan)
         for batch in batches:
-            for piece, answers in self._cut(batch):
+            for piece, answers in answered(self._cut, batch):
                 try:
                     tally.add(piece, self._models, answers, piece.column(_ROW).to_numpy())
                 except DataError as error:
@@ -193,6 +194,23 @@ def answers_of(models: Mapping[str, Any], batch: pa.RecordBatch) -> Answers:
         return {role: model.answers(batch) for role, model in models.items()}
     except DataError as error:
         raise located(error, batch) from None
+
+
+def answered(cut: BatchCutter, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, Answers]]:
+    """Yields the slices of a numbered batch with the models' answers.
+
+    Raises:
+        DataError: bad data, or a record that takes more memory than there is, with its file and record.
+    """
+    done = 0
+    try:
+        for piece, answers in cut(batch):
+            yield piece, answers
+            done += piece.num_rows
+    except DataError as error:
+        if error.path is not None or error.record is not None:
+            raise
+        raise located(DataError(error.message, record=0), batch.slice(done)) from None  # that the cutter could not run
 
 
 def cutter_of(models: Mapping[str, Any]) -> BatchCutter:
