@@ -35,7 +35,7 @@ _PARTS: dict[str, dict[str, tuple[Any, bool]]] = {
     "model": {"parameters": (int | None, False), "class": (str, False)},
     "data": {"manifest": (str, True), "records": (int, False)},
     "transform_graph": {"sha256": (str, True), "path": (str, False)},
-    "checkpoint": {"step": (int, True), "path": (str, True), "sha256": (str | None, False)},
+    "checkpoint": {"step": (int | None, False), "path": (str | None, False), "sha256": (str | None, False)},
 }
 
 
@@ -55,10 +55,13 @@ def make_card(
         model: class, library, number of parameters.
         signatures: name to inputs and outputs.
         raw_features: feature name to what a raw example must hold.
+
+    Raises:
+        ConfigError: the step, path or digest of the checkpoint is of another type.
     """
     graph, checkpoint = options.transform_graph, options.checkpoint
     config = _plain(options.config or {})
-    return {
+    card = {
         "version": CARD_VERSION,
         "name": name,
         "created": utc_now(),
@@ -75,6 +78,8 @@ def make_card(
         "code": _code(),
         "software": _software(),
     }
+    _check(card)  # what cannot be read must not be written
+    return card
 
 
 def write_card(card: Mapping[str, Any], directory: Path) -> None:

@@ -30,7 +30,7 @@ class ExportOptions:
         metrics: metrics of the model, for the card.
         samples: a few serialized raw tf.Examples, with what the label is made of: warm-up requests and the golden set are
             written of them.
-        checkpoint: path, step and digest of the checkpoint that the weights are of, for the card.
+        checkpoint: "path", "step" and "sha256", as far as they are known, of the checkpoint that the weights are of, for the card.
 
     Raises:
         DataError: `raw_feature_spec` is a path of something else than a Schema.

@@ -154,8 +154,11 @@ def _checkpoint(stated: Mapping[str, Any], data: Mapping[str, Any], checkpoint: 
     from trainers.checkpoints.checkpoint import CheckpointError, load_checkpoint
 
     digest = stated.get("sha256")
-    says = f"step {stated['step']}, sha256 {digest}"
-    path = os.fspath(checkpoint) if checkpoint is not None else stated["path"]
+    step = stated.get("step")
+    says = f"step {'not stated' if step is None else step}, sha256 {digest}"
+    path = os.fspath(checkpoint) if checkpoint is not None else stated.get("path")
+    if path is None:
+        return Link(name="checkpoint", says=says, holds=None, why="its path is not stated; give it to check it")
     if checkpoint is None and not os.path.isdir(path):
         return Link(name="checkpoint", says=says, holds=None, why=f"{path} is not there any more")
     try:

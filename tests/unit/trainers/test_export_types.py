@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from engine import DataError, Dataset
+from engine import ConfigError, DataError, Dataset
 from engine.schema.conform import as_numbers
 from tests.unit.engine.test_features_of_types import LISTS, TYPES
 from trainers.export.export import export_saved_model
@@ -75,3 +75,21 @@ def test_labels_and_buckets_are_the_numbers_that_the_feature_is(kind):
 
 def test_text_is_no_number():
     assert as_numbers(pa.array(["1"])) is None
+
+
+def test_card_of_a_checkpoint_without_a_path_is_read_and_one_that_could_not_be_is_not_written(tmp_path):
+    from trainers.export.card import read_card
+    from trainers.serving.lineage import lineage
+
+    class Sum(tf.Module):
+        def __call__(self, features):
+            return features["x"]
+
+    spec = {name: tf.io.FixedLenFeature([], tf.float32) for name in "xy"}
+    for stated, says in ({"step": 3, "sha256": "ab"}, "step 3,"), ({"sha256": "ab"}, "step not stated,"):
+        version = export_saved_model(Sum(), tmp_path, raw_feature_spec=spec, label="y", checkpoint=stated)
+        assert read_card(version)["checkpoint"] == stated
+        (link,) = (link for link in lineage(version) if link.name == "checkpoint")
+        assert link.holds is None and link.says.startswith(says) and "not stated" in link.why
+    with pytest.raises(ConfigError, match=r"checkpoint\.step"):
+        export_saved_model(Sum(), tmp_path, raw_feature_spec=spec, label="y", checkpoint={"step": "third"})
