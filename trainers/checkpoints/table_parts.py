@@ -29,7 +29,7 @@ class TableParts:
 
     Args:
         folder: where they are.
-        prefixes: of the files of each worker and part.
+        prefixes: of the files of each worker, table and part.
         described: (name, whole shape, type) of each table and its optimizer's state.
         ranges: (first row, rows) of each worker or part, by name of the table.
     """
@@ -81,20 +81,20 @@ def write_part(root: str, step: int, tables: Sequence[Any], host: int, hosts: in
         folder = Path(tempfile.mkdtemp(prefix="fullpass-parts-"))
     entries = [(table, name, parts) for table in tables for name, parts in table.saved]
     shapes = [[table.rows, table.width] for table, _, _ in entries]
-    # A worker holds one part. The chief of parameter servers has many, on them: one at a time is in its memory.
-    count = max(len(parts) for _, _, parts in entries)
-    for number in range(count):
-        held = [(i, parts[number]) for i, (_, _, parts) in enumerate(entries) if number < len(parts)]
+    # A worker holds one part of each. The chief of parameter servers has many, on them: one at a time is in its memory.
+    pieces = [(i, number) for i, (_, _, parts) in enumerate(entries) for number in range(len(parts))]
+    for i, number in pieces:
+        part = entries[i][2][number]
         with tf.device("/cpu:0"):
             tf.raw_ops.SaveV2(
-                prefix=str(folder / f"part-{host}-{number}"),
-                tensor_names=[tensor_key(GROUP, i, entries[i][1]) for i, _ in held],
-                shape_and_slices=[_slice(shapes[i], part.first, part.size) for i, part in held],
-                tensors=[part.variable.read_value() for _, part in held],
+                prefix=str(folder / f"part-{host}-{i}-{number}"),
+                tensor_names=[tensor_key(GROUP, i, entries[i][1])],
+                shape_and_slices=[_slice(shapes[i], part.first, part.size)],
+                tensors=[part.variable.read_value()],
             )
     return TableParts(
         folder=folder,
-        prefixes=[str(folder / f"part-{i}-{number}") for i in range(hosts) for number in range(count)],
+        prefixes=[str(folder / f"part-{each}-{i}-{number}") for each in range(hosts) for i, number in pieces],
         described=[(name, shape, parts[0].variable.dtype.name) for shape, (_, name, parts) in zip(shapes, entries)],
         ranges={name: table.ranges for table, name, _ in entries},
     )
