@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import stat
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +44,13 @@ def test_one_task_has_no_server_whose_port_would_need_a_guard(tmp_path):
     cluster = LocalCluster({"worker": 1}, "run", tmp_path / "secret")
     env = cluster.environment(("worker", 0), {})
     assert environment.OWN_PORTS.name not in env and len(json.loads(env["TF_CONFIG"])["cluster"]["worker"]) == 1
+
+
+@pytest.mark.parametrize(("free", "named"), [(4096, True), (1 << 20, False)])
+def test_a_file_system_without_room_is_named(tmp_path, monkeypatch, free, named):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    text = f"; no room is left on the file system of {tmp_path} ({free:,} bytes): make room, or write elsewhere"
+    assert full_disk(tmp_path) == (text if named else "")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
