@@ -100,8 +100,11 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
     if schema is not None and _in_keys(manifest_paths, wanted):
         # A manifest says all columns of its own directory; those below the one that was given do not know their directories' names.
         schema = with_partitions(schema, names, levels)
-    if len(manifests) > 1:  # what each is called is then a key as others are: its files must say the same
-        known = {name: dataclasses.replace(entry, levels=levels.get(name)) for name, entry in known.items()}
+    alone = len(manifests) == 1
+    known = {
+        name: dataclasses.replace(entry, levels=_levels(entry, levels.get(name), alone))
+        for name, entry in known.items()
+    }
     return FileSet(
         paths=names,
         known=known,
@@ -109,6 +112,17 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
         left_out=tuple(left_out),
         levels=levels,
     )
+
+
+def _levels(entry: FileEntry, given: int | None, alone: bool) -> int | None:
+    """How many directories of a file may say what its columns hold.
+
+    What each of several manifests' directories is called is a key as others are: its files must say the same. What that of a
+    single one is called counts for columns that its files lack, also where a directory that is no key lies between.
+    """
+    if not alone or entry.levels is None:
+        return given
+    return entry.levels if given is None else max(entry.levels, given)
 
 
 def _in_keys(manifest_paths: list[str], wanted: list[NamedFiles]) -> bool:

@@ -6,8 +6,10 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from engine.core.errors import FullpassError
 from engine.core.run_log import tell
@@ -16,6 +18,7 @@ from engine.machine.private_files import open_own
 __all__ = ["LockHeld", "hold_directory", "holder_of", "locked", "unheld"]
 
 _NAME = ".lock"
+_TRIES, _MOMENT_S = 4, 0.02
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what file systems without locks answer
 
 
@@ -51,7 +54,7 @@ def locked(directory: str | os.PathLike[str], *, wait: bool = True) -> Iterator[
     # "a+" keeps what the holder wrote until this process holds the lock itself.
     with open(path / _NAME, "a+", opener=open_own) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _take(file, wait)
         except BlockingIOError:
             file.seek(0)
             raise LockHeld(file.read().strip() or "unknown") from None
@@ -63,6 +66,21 @@ def locked(directory: str | os.PathLike[str], *, wait: bool = True) -> Iterator[
         file.write(str(os.getpid()))
         file.flush()
         yield path
+
+
+def _take(file: IO[str], wait: bool) -> None:
+    """Takes the lock. Who asks for its holder has it for a moment, too: without `wait` that moment is let pass, and no more.
+
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is False.
+    """
+    for _ in range(_TRIES - 1 if not wait else 0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(_MOMENT_S)
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def holder_of(directory: str | os.PathLike[str]) -> str | None:

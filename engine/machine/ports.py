@@ -36,8 +36,12 @@ def bound_socket(host: str, port: int) -> socket.socket:
     # The protocol by name: asyncio turns Nagle's algorithm off for such sockets alone, and with it each answer, of a head and a
     # body, would wait 40 ms for the client's delayed acknowledgement.
     out = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    out.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    out.bind((host, port))
+    try:
+        out.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        out.bind((host, port))
+    except BaseException:
+        out.close()
+        raise
     return out

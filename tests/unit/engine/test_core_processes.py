@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import os
 import signal
@@ -16,9 +17,9 @@ import pytest
 
 from engine.machine.cgroup import free_group_bytes
 from engine.machine.garbage import Frozen, collect_grown
-from engine.machine.lock import LockHeld, locked, unheld
+from engine.machine.lock import LockHeld, holder_of, locked, unheld
 from engine.machine.logged_process import LoggedProcess, await_all, stop_all
-from engine.machine.ports import free_ports
+from engine.machine.ports import bound_socket, free_ports
 from engine.machine.processes import alive, kill_tree, process_mark
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,6 +92,24 @@ with locked({str(tmp_path)!r}):
     process.wait()
     with locked(tmp_path, wait=False) as directory:
         assert directory == tmp_path and (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_who_asks_for_the_holder_keeps_nobody_from_the_lock(tmp_path, monkeypatch):
+    with locked(tmp_path):
+        pass
+    flock = fcntl.flock
+    taken = []
+
+    def asked_meanwhile(file, operation):
+        """Somebody has the shared lock, as `holder_of` takes it, until it has been waited for."""
+        if operation & fcntl.LOCK_EX and not taken:
+            raise BlockingIOError
+        flock(file, operation)
+
+    monkeypatch.setattr("fcntl.flock", asked_meanwhile)
+    monkeypatch.setattr("time.sleep", taken.append)
+    with locked(tmp_path, wait=False):
+        assert len(taken) == 1 and holder_of(tmp_path) == str(os.getpid())
 
 
 def test_work_goes_on_where_the_file_system_has_no_locks(tmp_path, monkeypatch, capsys):
@@ -230,3 +249,20 @@ def test_cycles_that_were_frozen_are_collected_when_they_are_many(monkeypatch):
     del cycles
     collect_grown()
     assert gone() is None and Frozen.live == pytest.approx(len(gc.get_objects()), rel=0.1)
+
+
+def test_a_socket_whose_port_is_taken_is_closed(monkeypatch):
+    made = []
+
+    class Noted(socket.socket):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        monkeypatch.setattr("socket.socket", Noted)
+        with pytest.raises(OSError, match="in use"):
+            bound_socket("127.0.0.1", other.getsockname()[1])
+    assert [each.fileno() for each in made] == [-1]
