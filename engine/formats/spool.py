@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -27,18 +28,25 @@ class Spool:
     def __init__(self, directory: str | None = None, memory_bytes: int | None = None) -> None:
         self._directory = directory
         self._memory_bytes = MEMORY_BYTES if memory_bytes is None else memory_bytes
-        self._batches: list[pa.RecordBatch | tuple[int, int]] = []
+        self._batches: list[pa.RecordBatch | tuple[int, int] | None] = []
         self._schemas: list[pa.Schema] = []
         self._in_memory = self._in_file = 0
         self._file: Any = None
         self._room: int | None = None
+        self._ends: set[int] = set()  # of the places in the file that are taken
+        self._closed = False
         self._lock = threading.Lock()
 
     def add(self, batch: pa.RecordBatch) -> int | None:
-        """Keeps a batch; returns its number, or None where the disk has no room for it. Any number of threads may add."""
+        """Keeps a batch; returns its number, or None where the disk has no room for it or the spool is closed.
+
+        Any number of threads may add.
+        """
         kept: pa.RecordBatch | tuple[int, int] | None = batch
         size = batch.nbytes
         with self._lock:
+            if self._closed:
+                return None
             in_memory = self._in_memory + size <= self._memory_bytes
             self._in_memory += size * in_memory
         if not in_memory:
@@ -46,6 +54,8 @@ class Spool:
         if kept is None:
             return None
         with self._lock:
+            if self._closed:
+                return None
             self._batches.append(kept)
             self._schemas.append(batch.schema)
             return len(self._batches) - 1
@@ -59,6 +69,7 @@ class Spool:
         kept = self._batches[number]
         if isinstance(kept, pa.RecordBatch):
             return kept
+        assert kept is not None, "it was given up"
         offset, size = kept
         data = bytearray(size)
         view, done = memoryview(data), 0
@@ -67,26 +78,58 @@ class Spool:
         with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
             return reader.read_next_batch()
 
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Gives up batches that nobody reads any more, with their memory; the file ends behind the last of those that are left."""
+        with self._lock:
+            for number in numbers:
+                kept, self._batches[number] = self._batches[number], None
+                if isinstance(kept, pa.RecordBatch):
+                    self._in_memory -= kept.nbytes
+                elif kept is not None:
+                    self._leave(sum(kept))
+
+    def close(self) -> None:
+        """Gives up all batches, and takes no more. Nobody may read meanwhile."""
+        with self._lock:
+            self._closed = True
+            self._batches.clear()
+            self._file = None  # closed by the last thread that still writes to it
+
+    def _leave(self, end: int) -> None:
+        """Gives up a place in the file; with the lock."""
+        self._ends.discard(end)
+        last = max(self._ends, default=0)
+        if last < self._in_file and self._file is not None:
+            self._file.truncate(last)
+            self._in_file = last
+
     def _write(self, batch: pa.RecordBatch) -> tuple[int, int] | None:
         """Writes a batch at a place of its own; only to choose the place takes the lock."""
         packed = pa.BufferOutputStream()
         with pa.ipc.new_stream(packed, batch.schema) as writer:
             writer.write_batch(batch)
         data = packed.getvalue()
+        end = None
         try:
             with self._lock:
+                if self._closed:
+                    return None
                 if self._file is None:
                     self._file = tempfile.TemporaryFile(dir=self._directory, prefix="fullpass-spool-")  # noqa: SIM115
                     free = shutil.disk_usage(self._directory or tempfile.gettempdir()).free
                     self._room = int(free * _SHARE_OF_FREE_DISK)
                 assert self._room is not None
-                offset = self._in_file
+                file, offset = self._file, self._in_file
                 if offset + data.size > self._room:
                     return None
-                self._in_file += data.size
+                self._in_file = end = offset + data.size
+                self._ends.add(end)
             view, done = memoryview(data), 0
             while done < data.size:
-                done += os.pwrite(self._file.fileno(), view[done:], offset + done)
+                done += os.pwrite(file.fileno(), view[done:], offset + done)
         except OSError:  # no room after all: whoever asks reads its own source again
+            with self._lock:
+                if end is not None:
+                    self._leave(end)
             return None
         return offset, data.size

@@ -56,7 +56,13 @@ def load_state(plan: EpochPlan, fingerprint: str, state: dict[str, Any]) -> tupl
         raise ConfigError(f"this is not a feed state: got {type(state).__name__}, expected a dict with a version")
     for name, here in source_identity(plan, fingerprint).items():
         # A state of a feed that knew no buckets had none.
-        if state.get(name, _NO_BUCKETS.get(name)) != here:
+        seen = state.get(name, _NO_BUCKETS.get(name))
+        if seen != here:
+            if name == "manifest" and str(seen).partition("-")[0] == str(here).partition("-")[0]:
+                raise ConfigError(
+                    "the saved feed state does not fit: it is of the same data, and their large blocks were read whole or in other "
+                    "pieces then (by an earlier version, or with other columns); start without the state"
+                )
             raise ConfigError(
                 f"the saved feed state does not fit: its {name} is {state.get(name)!r}, here it is {here!r}; "
                 f"give the feed the {name} it was saved with, or start without the state"

@@ -6,7 +6,10 @@ first that needs a piece reads the block once, a piece at a time, into a file wi
 
 from __future__ import annotations
 
+import copy
+import itertools
 import logging
+import os
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from engine.core.errors import DataError
 from engine.feed.blocks.dataset_reader import DatasetReader
 from engine.feed.blocks.plain_reader import PlainReader
 from engine.formats.spool import Spool
@@ -53,9 +57,8 @@ class BlockPieces:
             np.minimum(block_records[self._block] - first, self.piece_rows or 0),
             block_records[self._block],
         )
-        self._large: dict[int, _KeptBlock] = {int(block): _KeptBlock() for block in np.flatnonzero(large)}
-        self._spool = Spool(memory_bytes=0)
-        self._full = False
+        self._large = [int(block) for block in np.flatnonzero(large)]
+        self._kept: dict[int, _Kept] = {}  # by process: after a fork two would write at one place of one file
 
     def read_block(self, block: int, columns: Sequence[str]) -> pa.RecordBatch:
         """Returns all records of a block or piece.
@@ -64,36 +67,42 @@ class BlockPieces:
             DataError: a damaged record, or another number of records than the manifest says.
         """
         whole, number = int(self._block[block]), int(self._number[block])
-        kept = self._large.get(whole)
+        here = self._here()
+        kept = here.blocks.get(whole)
         if kept is None:
             return self._reader.read_block(whole, columns)
         with kept.lock:
-            if kept.numbers is None and not self._full:
-                kept.numbers = self._keep(whole, columns)
+            if kept.numbers is None and kept.fault is None and not here.full:
+                try:
+                    kept.numbers = self._keep(here, whole, columns)
+                except DataError as error:
+                    kept.fault = copy.copy(error)  # without the frames that it went through, which hold what was read
+        if kept.fault is not None:
+            raise copy.copy(kept.fault)
         if kept.numbers is not None:
-            return self._spool.read(kept.numbers[number])
+            return here.spool.read(kept.numbers[number])
         return next(piece for at, piece in enumerate(self._pieces(whole, columns)) if at == number)
+
+    def _here(self) -> _Kept:
+        process = os.getpid()
+        return self._kept.get(process) or self._kept.setdefault(process, _Kept(self._large))
 
     def plain_reader(self, columns: Sequence[str]) -> PlainReader | None:
         """Returns what packs blocks of these columns at once; None where they are no plain numbers, or some blocks come in pieces."""
         return self._reader.plain_reader(columns) if self.piece_rows is None else None
 
-    def _keep(self, block: int, columns: Sequence[str]) -> list[int] | None:
-        numbers = []
-        for piece in self._pieces(block, columns):
-            number = self._spool.add(piece)
-            if number is None:
-                self._full = True
-                path, _ = self._reader.place(block)
-                _LOG.warning(
-                    "%s has more records in one row group or packed file than are held in memory, and %s has no room for them: it is "
-                    "read from its beginning for each part of them; name a larger disk by TMPDIR, or write the data anew with "
-                    "`fullpass ingest`",
-                    path,
-                    tempfile.gettempdir(),
-                )
-                return None
-            numbers.append(number)
+    def _keep(self, here: _Kept, block: int, columns: Sequence[str]) -> list[int] | None:
+        numbers = here.add_all(self._pieces(block, columns))
+        if numbers is None:
+            here.full = True
+            path, _ = self._reader.place(block)
+            _LOG.warning(
+                "%s has more records in one row group or packed file than are held in memory, and %s has no room for them: it is "
+                "read from its beginning for each part of them; name a larger disk by TMPDIR, or write the data anew with "
+                "`fullpass ingest`",
+                path,
+                tempfile.gettempdir(),
+            )
         return numbers
 
     def _pieces(self, block: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -120,15 +129,71 @@ class BlockPieces:
 
     def read_block_skipping(self, block: int, columns: Sequence[str]) -> tuple[pa.RecordBatch, np.ndarray]:
         """Returns the readable records of a block or piece and their rows in it, int64 [n], ascending."""
-        batch, rows = self._reader.read_block_skipping(int(self._block[block]), columns)
-        first = int(self._number[block]) * (self.piece_rows or 0)
-        low, high = np.searchsorted(rows, [first, first + int(self.block_records[block])]).tolist()
-        return batch.slice(low, high - low), rows[low:high] - first
+        whole, number = int(self._block[block]), int(self._number[block])
+        here = self._here()
+        kept = here.blocks.get(whole)
+        if kept is None:
+            return self._reader.read_block_skipping(whole, columns)
+        with here.one:
+            if kept.readable is None:
+                pieces = list(self._readable(whole, *self._reader.read_block_skipping(whole, columns)))
+                kept.readable = None if here.full else here.add_all(itertools.chain.from_iterable(pieces))
+                if kept.readable is None:
+                    return pieces[number][0], pieces[number][1].column(0).to_numpy()
+        at = 2 * number
+        return here.spool.read(kept.readable[at]), here.spool.read(kept.readable[at + 1]).column(0).to_numpy()
+
+    def _readable(
+        self, block: int, batch: pa.RecordBatch, rows: np.ndarray
+    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        """What is readable of each piece of a block: the records, and their rows in it as a batch."""
+        assert self.piece_rows is not None
+        for number in range(int(np.count_nonzero(self._block == block))):
+            first = number * self.piece_rows
+            low, high = np.searchsorted(rows, [first, first + self.piece_rows]).tolist()
+            yield batch.slice(low, high - low), pa.record_batch({"row": rows[low:high] - first})
 
 
 class _KeptBlock:
-    """Where the pieces of a large block are kept, once they are."""
+    """Where the pieces of a large block are kept, once they are; or what is wrong with it, and where is kept what can be read."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.numbers: list[int] | None = None
+        self.fault: DataError | None = None
+        self.readable: list[int] | None = None
+
+
+class _Kept:
+    """What one process keeps of large blocks.
+
+    Args:
+        large: their numbers.
+
+    Attributes:
+        one: held by who reads a damaged block, which is held whole.
+        full: there is no room for more.
+    """
+
+    def __init__(self, large: Sequence[int]) -> None:
+        self.blocks = {block: _KeptBlock() for block in large}
+        self.spool = Spool(memory_bytes=0)
+        self.one = threading.Lock()
+        self.full = False
+
+    def add_all(self, batches: Iterator[pa.RecordBatch]) -> list[int] | None:
+        """Keeps all batches; returns their numbers, or None where there is no room for all. Then, and where one fails, none is kept."""
+        numbers: list[int] = []
+        try:
+            for batch in batches:
+                number = self.spool.add(batch)
+                if number is None:
+                    break
+                numbers.append(number)
+            else:
+                return numbers
+        except BaseException:
+            self.spool.forget(numbers)
+            raise
+        self.spool.forget(numbers)
+        return None

@@ -176,6 +176,8 @@ class _JsonFile(NumberedFile):
                 batch = again.select(batch.schema.names)
             nulls = {name for name, column in zip(batch.schema.names, batch.columns) if column.null_count}
             number = self._spool.add(batch) if self._packed else None
+            if self._packed and number is None:  # some pieces alone are of no use
+                self._spool.close()
             found.append(_Facts(block, batch.num_rows, texts, nulls, {field.name for field in timed}, number))
         return found
 

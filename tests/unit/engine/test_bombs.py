@@ -202,6 +202,9 @@ def test_orc_stripes_are_read_whole_or_in_batches(tmp_path, monkeypatch, most_by
     assert sum(batch.num_rows for batch in found) == 5000
     if columns != []:
         assert pa.Table.from_batches(found).to_pylist() == table.select(columns or table.schema.names).to_pylist()
+        monkeypatch.setattr("engine.formats.spool.MEMORY_BYTES", 2000)
+        kept = list(dataset.read_batches(columns=columns, on_damage="skip"))
+        assert kept == found, "a block that counts whole or not at all waits on the disk"
 
 
 def test_an_orc_stripe_of_equal_values_is_not_held_whole(tmp_path):

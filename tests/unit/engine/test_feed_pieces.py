@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import logging
 import subprocess
@@ -101,7 +102,9 @@ def test_a_feed_goes_on_where_it_was_and_not_from_one_of_whole_blocks(tmp_path, 
     again = dataset.feed(**OPTIONS, window_records=500)
     again.set_state(feed.get_state(7))
     assert rows_of(again) == rows_of(feed)[350:]
-    with pytest.raises(ConfigError, match="the saved feed state does not fit: its manifest is"):
+    with pytest.raises(
+        ConfigError, match="the saved feed state does not fit: it is of the same data, and their large blocks"
+    ):
         dataset.feed(**OPTIONS).set_state(state)
 
 
@@ -145,24 +148,73 @@ def test_damage_in_a_large_block_is_named_or_skipped(tmp_path, small):
     assert sorted(kept) == list(range(1500)) and feed.skipped == list(range(1500, ROWS))
 
 
+@pytest.mark.parametrize("room", [True, False])
+def test_a_damaged_block_is_read_once_and_what_is_of_no_use_is_not_kept(tmp_path, small, monkeypatch, room):
+    path = tmp_path / "a.tfrecord"
+    write_batches(TABLE.to_batches(), TABLE.schema, str(path), "tfrecord", "gzip")
+    schema = Dataset.open(path).schema
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    data[-5] ^= 1  # in the last record
+    path.write_bytes(gzip.compress(bytes(data)))
+    dataset = Dataset.open(path, schema)
+    begun, skipping, spools = [], [], []
+    read, skip, init = pieces.DatasetReader.batches_of, pieces.DatasetReader.read_block_skipping, Spool.__init__
+    monkeypatch.setattr(
+        pieces.DatasetReader,
+        "batches_of",
+        lambda self, block, *rest: (begun.append(block), read(self, block, *rest))[1],
+    )
+    monkeypatch.setattr(
+        pieces.DatasetReader,
+        "read_block_skipping",
+        lambda self, block, *rest: (skipping.append(block), skip(self, block, *rest))[1],
+    )
+    monkeypatch.setattr(Spool, "__init__", lambda self, **options: (init(self, **options), spools.append(self))[0])
+    if not room:
+        monkeypatch.setattr(Spool, "add", lambda self, batch: None)
+    feed = dataset.feed(**OPTIONS, window_records=500, threads=3, on_damage=OnDamage.SKIP, skip_budget=1)
+    assert feed.plan.num_blocks > 10
+    found = [x for batch in feed for x in feed.unpack_numpy(batch)["x"][batch["mask"]].tolist()]
+    assert sorted(found) == list(range(ROWS - 1)) and feed.skipped == [ROWS - 1]
+    if room:
+        assert begun == skipping == [0]
+        (spool,) = (each for each in spools if each._file is not None)
+        assert len([kept for kept in spool._batches if kept is not None]) == 2 * feed.plan.num_blocks
+
+
+def test_a_process_that_is_forked_keeps_pieces_of_its_own(tmp_path, small, monkeypatch):
+    feed = written(tmp_path, "parquet").feed(**OPTIONS, window_records=500, threads=1)
+    assert sorted(rows_of(feed)) == EXPECTED
+    spool = feed.source._reader._here().spool
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert sorted(rows_of(feed)) == EXPECTED
+    assert feed.source._reader._here().spool is not spool
+
+
 def test_a_row_group_of_images_is_never_held_whole(tmp_path):
     rng = np.random.default_rng(0)
-    images = pa.table({"image": pa.array([rng.bytes(100_000) for _ in range(2400)], pa.binary())})
-    pq.write_table(images, tmp_path / "x.parquet", row_group_size=2400, compression="none", use_dictionary=False)
+    images = pa.table({"image": pa.array([rng.bytes(100_000) for _ in range(1792)], pa.binary())})
+    pq.write_table(images, tmp_path / "x.parquet", row_group_size=1792, compression="none", use_dictionary=False)
     program = """
-        import resource, sys
+        import sys
+        import pyarrow
         from engine import Dataset
         from engine.feed.blocks import pieces
-        pieces.MOST_BLOCK_BYTES, pieces.PIECE_BYTES = 16 << 20, 4 << 20
-        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        data = Dataset.open(sys.argv[1])
-        first = next(iter(data.read_batches(batch_rows=10)))
-        before, count = peak(), 0
-        for batch in data.feed(global_batch_size=16, num_epochs=1, threads=2, window_bytes=16 << 20):
+        pieces.MOST_BLOCK_BYTES, pieces.PIECE_BYTES = 16 << 20, 2 << 20
+        add, added, held = pieces.Spool.add, [], []
+        def noted(self, batch):
+            number = add(self, batch)
+            added.append(number)
+            held.append(pyarrow.total_allocated_bytes())
+            return number
+        pieces.Spool.add = noted
+        count = 0
+        for batch in Dataset.open(sys.argv[1]).feed(global_batch_size=16, num_epochs=1, threads=2, window_bytes=8 << 20):
             count += len(batch["bytes"])
-        print(count, peak() - before)
+        print(count, len(added), added.count(None), max(held) >> 20)
     """
     command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "x.parquet")]
-    count, grown_mib = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-    assert count == 2400
-    assert grown_mib < 130, "the row group has 229 MiB: two windows of 16 MiB, what is being read, and a few batches"
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    count, pieces_kept, refused, held_mib = map(int, out.split())
+    assert (count, refused) == (1792, 0) and pieces_kept > 20
+    assert held_mib < 130, "the row group has 171 MiB"

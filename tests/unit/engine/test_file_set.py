@@ -15,6 +15,7 @@ import pytest
 
 from cluster.cli.main import main
 from engine import DataError, Dataset, ingest, write_batches
+from engine.formats.read import read_split
 from engine.storage.tables import refuse_tables
 
 FORMS = {
@@ -313,3 +314,20 @@ def test_a_directory_of_a_key_may_lie_in_the_topmost_one():
             assert batch.to_pylist() == [{"x": 1, "k": place.removeprefix("/k=")}]
     finally:
         shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("below", ["", "/out"])
+def test_a_single_manifest_below_a_key_has_it_as_a_column(tmp_path, below, stale):
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
+    out = f"{tmp_path}/all/y=2024{below}"
+    ingest(tmp_path / "a.parquet", out, num_shards=2)
+    if stale:
+        pq.write_table(pa.table({"x": [3]}), f"{out}/more.parquet")
+    dataset = Dataset.open(tmp_path / "all")
+    rows = sorted(pa.Table.from_batches(dataset.read_batches()).to_pylist(), key=lambda row: row["x"])
+    assert rows == [{"x": x, "y": 2024} for x in range(1, 3 + stale)]
+    assert dataset.verify().ok
+    manifest = dataset.manifest
+    splits = [manifest.block_split(block) for block in range(len(manifest.block_records()))]
+    assert sum(b.num_rows for one in splits for b in read_split(one, dataset.schema)) == len(rows)

@@ -79,3 +79,11 @@ def test_a_text_that_was_a_time_and_then_a_number_is_refused(files):
     with pytest.raises(DataError, match="day") as caught:
         rows_of(packed)
     assert caught.value.path == str(packed)
+
+
+def test_what_was_kept_of_a_file_that_there_is_no_room_for_is_given_up(files, monkeypatch):
+    packed, plain = files
+    monkeypatch.setattr(jsonl, "KEPT_IN_MEMORY", 5000)
+    monkeypatch.setattr(Spool, "_write", lambda self, batch: None)
+    assert rows_of(packed) == rows_of(plain)
+    assert not jsonl.FORMAT.open(str(packed))._spool._batches

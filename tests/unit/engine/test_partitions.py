@@ -420,23 +420,6 @@ def test_data_sets_in_directories_of_keys_are_held_to_them(tmp_path):
     assert table(Dataset.open(tmp_path / "all/k=2"))["k"].to_pylist() == [2, 1], "by itself it has no key"
 
 
-@pytest.mark.parametrize("stale", [False, True])
-@pytest.mark.parametrize("below", ["", "/out"])
-def test_a_single_manifest_below_a_key_has_it_as_a_column(tmp_path, below, stale):
-    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
-    out = f"{tmp_path}/all/y=2024{below}"
-    ingest(tmp_path / "a.parquet", out, num_shards=2)
-    if stale:
-        pq.write_table(pa.table({"x": [3]}), f"{out}/more.parquet")
-    dataset = Dataset.open(tmp_path / "all")
-    rows = sorted(table(dataset).to_pylist(), key=lambda row: row["x"])
-    assert rows == [{"x": x, "y": 2024} for x in range(1, 3 + stale)]
-    assert dataset.verify().ok
-    manifest = dataset.manifest
-    splits = [manifest.block_split(block) for block in range(len(manifest.block_records()))]
-    assert sum(b.num_rows for one in splits for b in read_split(one, dataset.schema)) == len(rows)
-
-
 def test_the_record_of_a_value_that_is_not_its_directorys_is_named(tmp_path):
     os.makedirs(tmp_path / "k=1")
     pq.write_table(pa.table({"k": [1, 1, 1, 2], "x": range(4)}), tmp_path / "k=1/a.parquet", row_group_size=2)
