@@ -125,7 +125,7 @@ def analyze(
     if hasattr(ds, "manifest"):  # data in memory have none
         write_provenance(destination.path, ds.manifest)
     if job is not None and taken is not None:
-        report = dataclasses.replace(report, stats=job.write(taken), label_shares=taken.label_shares)
+        report = dataclasses.replace(report, stats=_write_statistics(job, taken), label_shares=taken.label_shares)
     return report if caching is None else dataclasses.replace(report, records_read=caching.records_read)
 
 
@@ -191,19 +191,27 @@ def _analyze(
     return _report(destination.path, ds.num_records, len(plans), analyzers, start, None), taken
 
 
+def _write_statistics(job: StatisticsJob, taken: TakenStatistics) -> str | None:
+    try:
+        return job.write(taken)
+    except BaseException:
+        # The graph is whole and new; whoever sees it may take what lies in the other directory for its statistics.
+        _log.error("the graph is written, its statistics are not: what %s held before is there still", job.out)
+        raise
+
+
 def _analyze_with_tft(
     ds: Dataset, splits: Sequence[Any], function: Any, destination: Destination, backend: Any, reason: str
 ) -> None:
-    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.batches.layouts import layouts_of
     from transforms.fallback import analyze_with_tft
-    from transforms.runners import SplitReader
+    from transforms.runners import FeatureReader
 
     _log.warning("TensorFlow Transform's own analysis runs: %s", reason)
     feature_spec = ds.feature_spec()
     layouts = layouts_of(feature_spec)
     columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
-    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=_TFT_BATCH_ROWS)
+    reader = FeatureReader.of(ds.schema, columns, _TFT_BATCH_ROWS)
     analyze_with_tft(feature_spec, function, destination, backend, reader, splits, ds.num_records)
 
 
@@ -211,15 +219,14 @@ def _sample(ds: Dataset, splits: Sequence[Any]) -> Any:
     """Returns the first records as tensors by feature with their number, or None where there is none."""
     import tensorflow as tf
 
-    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.batches.layouts import layouts_of
     from transforms.output.row_check import SAMPLE_ROWS
     from transforms.passes.transformation import tensor_of
-    from transforms.runners import SplitReader
+    from transforms.runners import FeatureReader
 
     layouts = layouts_of(ds.feature_spec())
     columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
-    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=SAMPLE_ROWS)
+    reader = FeatureReader.of(ds.schema, columns, SAMPLE_ROWS)
     batches = (batch for split in splits for batch in reader.read(split))
     batch = next((each.slice(0, SAMPLE_ROWS) for each in batches if each.num_rows), None)
     if batch is None:

@@ -33,10 +33,9 @@ def run_pass(
     Raises:
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
-    from engine.schema.tensorflow_view import tensorflow_schema
-    from transforms.runners import SplitReader
+    from transforms.runners import FeatureReader
 
-    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=plan.columns, batch_rows=batch_rows)
+    reader = FeatureReader.of(ds.schema, plan.columns, batch_rows)
     return _accumulated(backend, plan, reader, ds, splits, number)
 
 

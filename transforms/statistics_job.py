@@ -29,18 +29,19 @@ class LabelShares:
     Attributes:
         counts: number of values by value as text, the most frequent first, ties by value.
         missing: records without a label.
+        values: number of all values, those that were not kept too.
         exact: whether these are all values with their exact counts; there were too many of them otherwise.
     """
 
     counts: Mapping[str, int]
     missing: int
+    values: int
     exact: bool
 
     @property
     def shares(self) -> dict[str, float]:
         """The part of all values that each makes up."""
-        total = sum(self.counts.values())
-        return {value: count / total for value, count in self.counts.items()}
+        return {value: count / self.values for value, count in self.counts.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,11 @@ class StatisticsJob:
             label_shares={name: _shares(states[ALL_EXAMPLES][names.index(name)]) for name in self.labels},
         )
 
+    @property
+    def out(self) -> str | None:
+        """Path of the directory of the statistics, or None."""
+        return None if self.destination is None else self.destination.path
+
     def write(self, taken: TakenStatistics) -> str | None:
         """Writes the directory where one is asked for, and returns its path."""
         from transforms.validation.files import write_statistics
@@ -225,7 +231,7 @@ def _shares(state: Any) -> LabelShares:
         text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
         totals[text] = totals.get(text, 0) + count
     ranked = sorted(totals.items(), key=lambda each: (-each[1], each[0]))
-    return LabelShares(counts=dict(ranked), missing=state.missing, exact=exact)
+    return LabelShares(counts=dict(ranked), missing=state.missing, values=state.values, exact=exact)
 
 
 def _features(schema: Any, wanted: Sequence[str], given: Any) -> tuple[tuple[str, str], ...]:

@@ -81,11 +81,10 @@ def transform(
         DataError: for bad data, and when the records read are not those that the manifest counts.
     """
     from engine.schema.feature_spec import schema_from_feature_spec
-    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.analyze import split_bytes
     from transforms.batches.layouts import layouts_of
     from transforms.output.open_graph import open_transform_graph
-    from transforms.runners import SplitReader, make_runner
+    from transforms.runners import FeatureReader, make_runner
     from transforms.tracing.user_errors import graph_errors
     from transforms.tracing.user_function import read_lines
 
@@ -104,7 +103,7 @@ def transform(
     splits = ds.splits(target_split_bytes or split_bytes(ds))
     tasks = shard_tasks(splits, num_shards, format, compression)
     columns = tuple(dict.fromkeys(name for layout in layouts.values() for name in layout.columns))
-    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=columns, batch_rows=rows)
+    reader = FeatureReader.of(ds.schema, columns, rows)
     with destination.fill() as directory:
         plan = TransformPass(
             transform_fn=paths.join(graph, "transform_fn"),

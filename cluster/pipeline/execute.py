@@ -20,6 +20,7 @@ from cluster.pipeline.records import (
     drop_unfinished,
     point_latest,
     prune,
+    sizes_in,
 )
 from cluster.pipeline.step import Step, StepContext, StepResult
 from cluster.pipeline.steps import STEPS
@@ -144,6 +145,7 @@ def _run(decision: Decision, pipeline: Pipeline, results: Mapping[str, Finished]
         notes=tuple(map(redact, result.notes)),
         info=dict(result.info),
         files={},
+        beside=sizes_in(result.beside),
         finished_at=utc_now(),
     )
     finished = commit(directory, record)

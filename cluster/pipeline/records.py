@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ __all__ = [
     "commit",
     "drop_unfinished",
     "finished_steps",
+    "point_latest",
     "prune",
     "read_finished",
+    "sizes_in",
 ]
 
 RECORD = "fullpass-step.json"
@@ -50,6 +52,7 @@ class StepRecord:
         outputs: name → path relative to the directory.
         notes, info: lines shown and facts kept.
         files: file → size in bytes; a result with a missing or cut file is not taken for finished.
+        beside: file outside of the directory that the step wrote → size in bytes; as with `files`.
         finished_at: UTC, ISO 8601; for people: the order of results is that of their numbers.
     """
 
@@ -66,6 +69,7 @@ class StepRecord:
     info: Mapping[str, Any]
     files: Mapping[str, int]
     finished_at: str
+    beside: Mapping[str, int] = dataclasses.field(default_factory=dict)
     version: int = _VERSION
 
 
@@ -82,8 +86,8 @@ class Finished:
 
     def damage(self) -> str | None:
         """Returns what is wrong with the files, or None where all are there in their full size."""
-        for name, size in self.record.files.items():
-            path = self.directory / name
+        for name, size in {**self.record.files, **self.record.beside}.items():
+            path = self.directory / name  # one beside it is absolute
             if not path.is_file():
                 return f"{path} is gone"
             if path.stat().st_size != size:
@@ -169,6 +173,12 @@ def commit(directory: Path, record: StepRecord) -> Finished:
         temporary.write_text(json.dumps({**data, "sha256": _checksum(data)}, indent=1, sort_keys=True))
     point_latest(directory)
     return Finished(directory=directory, record=record)
+
+
+def sizes_in(directories: Sequence[str]) -> dict[str, int]:
+    """Returns the size in bytes of each file below some local directories, by its absolute path."""
+    found = (path for each in directories for path in sorted(Path(each).resolve().rglob("*")) if path.is_file())
+    return {str(path): path.stat().st_size for path in found}
 
 
 def point_latest(directory: Path) -> None:

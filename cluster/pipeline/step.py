@@ -54,12 +54,14 @@ class StepResult:
         outputs: name → path, relative to the step's directory; later steps read them.
         notes: lines shown below the counts.
         info: JSON-able facts kept in the record, e.g. metrics.
+        beside: local directories outside of the step's that it wrote; without their files the step runs again.
     """
 
     counts: Counts
     outputs: Mapping[str, str]
     notes: tuple[str, ...] = ()
     info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,14 @@ class AnalyzeConfig:
         check_types(self)
         require(self.batch_rows >= 1, "batch_rows", self.batch_rows, "1 or more")
         memory_bytes(self.memory)
+        require(self.stats != "", "stats", self.stats, "a directory, or nothing")
+        taken = bool(self.stats or self.labels)
+        require(
+            not (self.spans and taken), "spans", self.spans, "none beside stats and labels: spans keep analyzers alone"
+        )
+        for name in ("slices", "weight"):
+            value = getattr(self, name)
+            require(not value or bool(self.stats), name, value, "none without stats, the directory of the statistics")
 
 
 def run(

@@ -12,7 +12,7 @@ from engine.schema.kinds import is_text_or_bytes
 from engine.schema.lists import is_list
 from engine.schema.metadata_keys import DEFAULT, SHAPE, read_note
 
-__all__ = ["default_of", "feature_type", "shape_of", "tensorflow_schema"]
+__all__ = ["default_of", "feature_type", "shape_of", "tensorflow_schema", "timed_schema"]
 
 
 def tensorflow_schema(schema: pa.Schema) -> pa.Schema:
@@ -25,6 +25,19 @@ def tensorflow_schema(schema: pa.Schema) -> pa.Schema:
         ConfigError: a nested or otherwise foreign column type.
     """
     return pa.schema([_tensorflow_field(field) for field in schema], metadata=schema.metadata)
+
+
+def timed_schema(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema as TensorFlow sees it, but for columns of times, which keep their type.
+
+    Files of one data set may have their times in other units: all are to be read in that of the data set before they are counted.
+    The `tensorflow_schema` of what comes is the one of the data set.
+
+    Raises:
+        ConfigError: a nested or otherwise foreign column type.
+    """
+    viewed = tensorflow_schema(schema)
+    return pa.schema([own if _holds_times(own.type) else seen for own, seen in zip(schema, viewed)], schema.metadata)
 
 
 def feature_type(data_type: pa.DataType) -> str:
@@ -50,6 +63,12 @@ def default_of(field: pa.Field) -> list[Any] | None:
     values = stored if isinstance(stored, list) else [stored]
     values = [base64.b64decode(value["base64"]) if isinstance(value, dict) else value for value in values]
     return [float(value) for value in values] if feature_type(field.type) == "float32" else values
+
+
+def _holds_times(kind: pa.DataType) -> bool:
+    while is_list(kind) or pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_temporal(kind))
 
 
 def _tensorflow_field(field: pa.Field) -> pa.Field:

@@ -13,10 +13,12 @@ import pyarrow as pa
 
 from engine.core.errors import DataError
 from engine.core.progress import Progress
+from engine.schema.conform import conform, select_fields
+from engine.schema.tensorflow_view import tensorflow_schema, timed_schema
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.shards import ShardResult, ShardTask
 
-__all__ = ["BatchReader", "PassResult", "Runner", "SplitReader", "check_counts"]
+__all__ = ["BatchReader", "FeatureReader", "PassResult", "Runner", "SplitReader", "check_counts"]
 
 
 class BatchReader(Protocol):
@@ -47,6 +49,28 @@ class SplitReader:
 
         columns = list(self.columns) if self.columns is not None else None
         return iter(read_split(split, self.schema, batch_rows=self.batch_rows, columns=columns))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeatureReader(SplitReader):
+    """Reads splits as TensorFlow sees them, times of all files in the data set's unit; its schema is a `timed_schema`, see `of`."""
+
+    @staticmethod
+    def of(schema: pa.Schema, columns: tuple[str, ...] | None, batch_rows: int = 65536) -> FeatureReader:
+        """Returns the reader of a data set.
+
+        Args:
+            schema: of the data set.
+            columns: columns to read, or None for all.
+            batch_rows: records a batch.
+        """
+        return FeatureReader(schema=timed_schema(schema), columns=columns, batch_rows=batch_rows)
+
+    def read(self, split: Any) -> Iterator[pa.RecordBatch]:
+        """Yields the batches of a split."""
+        view = tensorflow_schema(select_fields(self.schema, self.columns))
+        for batch in super().read(split):
+            yield batch if batch.schema.equals(view) else conform(batch, view)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from engine.core.errors import DataError
 from engine.schema.conform import conform, select_fields
 from engine.schema.tensorflow_view import tensorflow_schema
 from transforms.passes.analysis import AnalysisPass, OpenPass, PassState
-from transforms.runners.base import SplitReader
+from transforms.runners.base import FeatureReader, SplitReader
 
 __all__ = ["JointPass", "JointReader", "OpenJoint"]
 
@@ -60,7 +60,7 @@ class JointReader:
             try:
                 seen = conform(batch, view)
             except DataError:
-                alone = SplitReader(schema=tensorflow_schema(self.schema), columns=self.analyzed)
+                alone = FeatureReader.of(self.schema, self.analyzed)
                 for _ in alone.read(split):  # which knows the file and the record
                     pass
                 raise

@@ -84,7 +84,8 @@ def _on_waiting(original: Callable[..., Any]) -> Callable[..., Any]:
 def _of_waiting(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def source(tensors: Any) -> Any:
-        return original(type(tensors)(_waiting_sum(each) if tf.is_symbolic_tensor(each) else each for each in tensors))
+        waiting = [_waiting_sum(each) if tf.is_symbolic_tensor(each) else each for each in tensors]
+        return original(waiting if isinstance(tensors, list) else tuple(waiting))  # it may be any collection
 
     return source
 

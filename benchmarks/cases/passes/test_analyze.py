@@ -126,11 +126,10 @@ def test_pass_on_one_core(benchmark, work):
     import pyarrow.parquet as pq
 
     from engine.core.progress import Progress
-    from engine.schema.tensorflow_view import tensorflow_schema
     from transforms.batches.features import LayoutSource
     from transforms.batches.layouts import layouts_of, type_specs_of
     from transforms.passes.phases import plan_phases
-    from transforms.runners import SplitReader
+    from transforms.runners import FeatureReader
     from transforms.runners.local import LocalRunner
     from transforms.tracing.trace import trace
 
@@ -150,7 +149,7 @@ def test_pass_on_one_core(benchmark, work):
     for analyzer in plan.analyzers:
         analyzer.accumulator.num_parts = 1  # as `analyze` chooses for data of this size
     bound = plan.bind({})
-    reader = SplitReader(schema=tensorflow_schema(ds.schema), columns=bound.columns, batch_rows=131072)
+    reader = FeatureReader.of(ds.schema, bound.columns, 131072)
     runner = LocalRunner(["--workers=1"])
 
     def ours():

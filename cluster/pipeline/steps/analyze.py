@@ -12,6 +12,8 @@ _GRAPH = "graph"
 
 def _run(context: StepContext) -> StepResult:
     from cluster.steps import analyze
+    from engine.storage.tree import is_local
+    from transforms.profiling.table import shares_lines
 
     pipeline = context.pipeline
     config = pipeline.analyze
@@ -23,7 +25,10 @@ def _run(context: StepContext) -> StepResult:
         outputs={"graph": _GRAPH},
         notes=(
             f"{report.analyzers} analyzers in {report.phases} full pass{'es' * (report.phases != 1)} on {config.runner}",
+            *([] if report.stats is None else [f"statistics: {report.stats}"]),
+            *shares_lines(report.label_shares),
         ),
+        beside=(report.stats,) if report.stats is not None and is_local(report.stats) else (),
         info={"analyzers": report.analyzers, "phases": report.phases},
     )
 

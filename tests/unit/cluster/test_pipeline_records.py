@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 
 import pytest
 
-from cluster.pipeline.records import StepRecord, begin_directory, commit, finished_steps, point_latest, prune
+from cluster.pipeline.records import (
+    StepRecord,
+    begin_directory,
+    commit,
+    finished_steps,
+    point_latest,
+    prune,
+    sizes_in,
+)
 from engine.machine.clock import seconds_since, shown, utc_now
 
 
@@ -36,6 +45,21 @@ def test_the_newest_results_stay_whatever_the_time_zone_of_the_machine(tmp_path,
             directory = begin_directory(tmp_path, key * 64, resumable=False)
             prune(tmp_path, commit(directory, record(key)).directory)
     assert [found.record.key[0] for found in finished_steps(tmp_path)] == ["f", "c", "d"]
+
+
+def test_a_result_whose_files_beside_it_changed_is_damaged(tmp_path):
+    (tmp_path / "stats").mkdir()
+    file = tmp_path / "stats/statistics"
+    file.write_text("whole")
+    steps = tmp_path / "steps"
+    directory = begin_directory(steps, "a" * 64, resumable=False)
+    commit(directory, dataclasses.replace(record("a"), beside=sizes_in([str(tmp_path / "stats")])))
+    (finished,) = finished_steps(steps)
+    assert finished.damage() is None
+    file.write_text("another")
+    assert finished.damage() == f"{file.resolve()} has 7 bytes, was written with 5"
+    file.unlink()
+    assert finished.damage() == f"{file.resolve()} is gone"
 
 
 def test_results_of_one_second_are_ordered_by_number_beyond_nine(tmp_path, monkeypatch):

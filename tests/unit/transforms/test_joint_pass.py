@@ -110,6 +110,33 @@ def test_label_shares_are_pyarrows_counts(table: pa.Table, data: str, tmp_path: 
         assert sum(found.shares.values()) == pytest.approx(1.0)
 
 
+def test_shares_are_of_all_values_where_not_all_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transforms.statistics_job._MOST_EXACT", 4096)
+    distinct, often = 20_000, 1000
+    text = ["top"] * often + [f"t{each:05d}" for each in range(distinct)]
+    number = [float("nan")] * often + [float(each) for each in range(distinct)]
+    pq.write_table(pa.table({"text": text, "number": number}), tmp_path / "rows.parquet")
+    report = statistics(Dataset.open(str(tmp_path / "rows.parquet")), labels=["text", "number"])
+    for name, value in (("text", "top"), ("number", "nan")):
+        found = report.label_shares[name]
+        assert not found.exact and found.values == often + distinct
+        assert 0.9 * often < found.counts[value] <= often  # of too many texts it is a lower bound
+        assert found.shares[value] == found.counts[value] / (often + distinct)
+
+
+def test_a_graph_without_its_statistics_is_told(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr("transforms.validation.files.write_statistics", fail)
+    with pytest.raises(OSError, match="no space"):
+        analyze(Dataset.open(data), _nothing, tmp_path / "graph", stats=tmp_path / "stats")
+    assert (tmp_path / "graph").is_dir() and not (tmp_path / "stats").exists()
+    assert f"its statistics are not: what {tmp_path / 'stats'} held" in caplog.text
+
+
 @pytest.mark.parametrize(("function", "reads"), [(_two_phases, 2), (_nothing, 1)], ids=["two phases", "no analyzer"])
 def test_statistics_are_taken_once_whatever_the_phases(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Any, reads: int

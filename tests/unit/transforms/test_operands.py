@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import inspect
 import os
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow_transform import analyzer_nodes
 
 from engine import ConfigError, Dataset
 from transforms import analyze
@@ -22,6 +24,7 @@ from transforms.batches.features import LayoutSource
 from transforms.batches.layouts import layouts_of, type_specs_of
 from transforms.passes.phases import plan_phases
 from transforms.planning.operands import ColumnInput, TensorInput, find_input
+from transforms.tft.skip_token_filter import lean_reductions
 from transforms.tracing.trace import trace
 
 
@@ -42,6 +45,20 @@ def _written_in(file: str, function: Callable[..., Any]) -> Any:
 
 _TFT = os.path.join(os.path.dirname(tft.__file__), "mappers.py")
 _NEAR = "/my/tensorflow_transform_demo/features.py"
+
+
+_Pair = collections.namedtuple("_Pair", ["first", "second"])
+
+
+@pytest.mark.parametrize("collect", [list, tuple, lambda two: _Pair(*two), lambda two: dict(enumerate(two)).values()])
+def test_an_analyzer_takes_any_collection_of_tensors(collect: Callable[..., Any]) -> None:
+    with lean_reductions(), tf.Graph().as_default():
+        two = [tf.compat.v1.placeholder(tf.float32, [None]) for _ in "xy"]
+        source = analyzer_nodes.get_input_tensors_value_nodes(collect(two)).parent_operation.operation_def
+        assert [each is given for each, given in zip(source.tensors, two, strict=True)] == [True, True]
+        ragged = tf.RaggedTensor.from_row_splits(two[0], tf.constant([0, 1]))
+        with pytest.raises(RuntimeError, match="tensor must be a Tensor"):  # as TFT says it
+            analyzer_nodes.get_input_tensors_value_nodes((ragged,))
 
 
 @pytest.mark.parametrize(
