@@ -14,12 +14,14 @@ __all__ = [
     "adds_losses_of_rows",
     "average_variables",
     "build_metrics",
+    "compute_momentum_product_once",
     "create_weights",
     "input_structure",
     "layer_metrics_of",
     "losses_of",
     "outputs_with_loss",
     "take_compiled_state",
+    "unlisted_variables",
 ]
 
 _USE = ">=2.21,<2.22"
@@ -32,6 +34,8 @@ require_assigned(*_here, tf_keras.Model, "_compiled_trainable_state", use=_USE)
 require_assigned(*_here, tf_keras.Sequential, "_nested_inputs", use=_USE)
 require_assigned(*_here, tf_keras.layers.Layer, "_eager_losses", "_losses", use=_USE)
 require_assigned(*_here, tf_keras.optimizers.Optimizer, "_model_variables_moving_average", use=_USE)
+require(*_here, tf_keras.optimizers.Nadam, "_internal_apply_gradients", use=_USE)
+require_assigned(*_here, tf_keras.optimizers.Nadam, "_u_product", "_u_product_counter", use=_USE)
 
 
 def input_structure(model: Any) -> Any:
@@ -93,3 +97,56 @@ def average_variables(optimizer: Any) -> list[Any] | None:
     if not getattr(optimizer, "use_ema", False):
         return None
     return list(optimizer._model_variables_moving_average)
+
+
+def unlisted_variables(optimizer: Any) -> list[Any]:
+    """Returns what a built optimizer needs to go on and does not count among its `variables`.
+
+    That is the learning rate (where it is no schedule), Nadam's product of momentums, and the state of a dynamic loss scale.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = getattr(inner, "learning_rate", None)
+    fixed = isinstance(rate, tf.Variable) and rate is not getattr(inner, "_current_learning_rate", None)
+    found = [rate if fixed else None, getattr(inner, "_u_product", None)]
+    if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer) and optimizer.dynamic:
+        require_assigned(*_here, type(optimizer), "_loss_scale", use=_USE)
+        scale = optimizer._loss_scale
+        require_assigned(*_here, type(scale), "_current_loss_scale", "_counter", use=_USE)
+        found += [scale._current_loss_scale, scale._counter]
+    return [v for v in found if isinstance(v, tf.Variable)]
+
+
+class _Reached:
+    """Stands for a counter that has reached whatever it is compared with."""
+
+    def __eq__(self, other: object) -> Any:
+        return tf.constant(True)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __iadd__(self, number: int) -> _Reached:
+        return self
+
+
+def compute_momentum_product_once(optimizer: Any) -> None:
+    """Makes a built Nadam multiply its product of momentums once a step in a graph, too, as it does eagerly.
+
+    It counts in Python whether a step has multiplied already. In a graph that counts traces, not steps: the product is multiplied
+    once for each variable, save in the step whose number the count of traces happens to be.
+    """
+    if not isinstance(optimizer, tf_keras.optimizers.Nadam) or isinstance(optimizer._u_product_counter, _Reached):
+        return
+    apply = optimizer._internal_apply_gradients
+
+    def multiply(strategy: Any, product: Any) -> None:
+        step = tf.cast(optimizer.iterations + 1, product.dtype)
+        momentum = optimizer.beta_1 * (1.0 - 0.5 * tf.pow(tf.cast(0.96, product.dtype), step))
+        strategy.extended.update(product, lambda v: v.assign(v * momentum), group=False)
+
+    def applied(grads_and_vars: Any) -> Any:
+        merge = tf.__internal__.distribute.interim.maybe_merge_call
+        merge(multiply, tf.distribute.get_strategy(), optimizer._u_product)
+        return apply(grads_and_vars)
+
+    optimizer._u_product_counter = _Reached()
+    optimizer._internal_apply_gradients = applied

@@ -103,8 +103,12 @@ class Keras2Optimizer:
             from trainers.compat.tf_keras import create_weights
 
             create_weights(self.inner, list(variables))
-        else:
-            self.optimizer.build(list(variables))
+            return
+        self.optimizer.build(list(variables))
+        if "tf_keras" in sys.modules:
+            from trainers.compat.tf_keras import compute_momentum_product_once
+
+            compute_momentum_product_once(self.inner)
 
     def scale_loss(self, loss: Any) -> Any:
         """Returns the loss to differentiate."""
@@ -133,9 +137,15 @@ class Keras2Optimizer:
 
     @property
     def variables(self) -> list[Any]:
-        """The optimizer's tf.Variables."""
-        found = self.optimizer.variables
-        return list(found() if callable(found) else found)
+        """The optimizer's tf.Variables, those among them that it does not list itself."""
+        listed = self.optimizer.variables
+        found = list(listed() if callable(listed) else listed)
+        if "tf_keras" in sys.modules:
+            from trainers.compat.tf_keras import unlisted_variables
+
+            known = {id(v) for v in found}
+            found += [v for v in unlisted_variables(self.optimizer) if id(v) not in known]
+        return found
 
     @property
     def learning_rate(self) -> float:
