@@ -127,14 +127,7 @@ def _verify_file(
         records = f" with {entry.records} records" if entry else ""
         broken = broken_link(path)
         listed = f"is listed in the manifest{records}, but " if entry or not broken else ""
-        return 0, [
-            Damage(
-                path=path,
-                record=None,
-                offset_bytes=None,
-                message=listed + (broken or "is not there"),
-            )
-        ]
+        return 0, [Damage(path=path, record=None, offset_bytes=None, message=listed + (broken or "is not there"))]
     options = ReadOptions(on_damage=OnDamage.SKIP, skip_budget=1 << 60)
     log = DamageLog(options, quiet=True)
     rows = 0
@@ -173,8 +166,7 @@ def _contradicted(
 def _whole_file(path: str, empty: str) -> Split:
     size_bytes, _ = _paths.stat(path)
     name = detect(path, empty)
-    compression = format_module(name).file_compression(path)
-    return whole_split(path, name, compression, size_bytes, None, None)
+    return whole_split(path, name, format_module(name).file_compression(path), size_bytes, None, None)
 
 
 def _compare(path: str, entry: FileEntry, rows: int, log: DamageLog, clean: bool) -> list[DataError]:
@@ -197,9 +189,8 @@ def _compare(path: str, entry: FileEntry, rows: int, log: DamageLog, clean: bool
             if index >= len(blocks) or blocks[index] != block
         ]
         if not found and entry.checksum is not None and file_checksum(path) != entry.checksum:
-            found.append(
-                DataError("every record is whole, but the file's bytes are not those of the manifest", path=path)
-            )
+            message = "every record is whole, but the file's bytes are not those of the manifest"
+            found.append(DataError(message, path=path))
     return found
 
 

@@ -139,12 +139,8 @@ class Feed:
     def _make(
         self, number: int, left: int | None, finish: Callable[[Any], Any], one_buffer: bool
     ) -> Iterator[dict[str, Any]]:
-        loader = WindowLoader(
-            self.source,
-            self.layout,
-            self.config.worker_threads,
-            self._regrouped if self.config.bucket_by_length is not None else None,
-        )
+        regroup = self._regrouped if self.config.bucket_by_length is not None else None
+        loader = WindowLoader(self.source, self.layout, self.config.worker_threads, regroup)
         assembler = Assembler(self.plan, self.layout, loader, self.config, one_buffer)
         try:
             for step in itertools.count(number) if left is None else range(number, number + left):

@@ -17,9 +17,8 @@ from trainers.export.feature_names import LENGTHS_SUFFIX, read_feature_names
 
 __all__ = ["LoadedModel", "batch_tensors"]
 
-_MOST_ANSWERS = (
-    1 << 23
-)  # values of a call, on each thread: 32 MiB of float32, and some times that while they are counted
+# Values of a call, on each thread: 32 MiB of float32, and some times that while they are counted.
+_MOST_ANSWERS = 1 << 23
 
 
 class LoadedModel:
@@ -48,8 +47,7 @@ class LoadedModel:
         self._answer = signatures["raw_features"]
         self._transform = signatures.get("transform_raw_features")
         self._names = read_feature_names(self.path)
-        outputs = sorted(self._answer.structured_outputs)
-        self.outputs = outputs
+        self.outputs = outputs = sorted(self._answer.structured_outputs)
         if output is None and len(outputs) > 1 and not every_output:
             raise ConfigError(f"{self.path} has the outputs {', '.join(outputs)}: say which one is evaluated")
         if output is not None and output not in outputs:
@@ -96,11 +94,9 @@ class LoadedModel:
         """
         values = _as_numpy(self._answer(**_tensors(batch, self._answer, self._names))[self.output])
         if len(values) != batch.num_rows:
-            raise DataError(
-                f"the model answered {len(values)} rows for {batch.num_rows}; output {self.output!r} is not one prediction a row"
-            )
-        answers: np.ndarray = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-        return answers
+            answered = f"the model answered {len(values)} rows for {batch.num_rows}"
+            raise DataError(f"{answered}; output {self.output!r} is not one prediction a row")
+        return values.squeeze(1) if values.ndim == 2 and values.shape[1] == 1 else values
 
     def answers(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
         """Returns every output [n, ...] by name.
@@ -108,9 +104,8 @@ class LoadedModel:
         Raises:
             DataError: an output is not one answer a row.
         """
-        found = {
-            name: _as_numpy(value) for name, value in self._answer(**_tensors(batch, self._answer, self._names)).items()
-        }
+        answered = self._answer(**_tensors(batch, self._answer, self._names))
+        found = {name: _as_numpy(value) for name, value in answered.items()}
         for name, values in found.items():
             if not values.ndim or len(values) != batch.num_rows:
                 raise DataError(f"output {name!r} has shape {list(values.shape)} for {batch.num_rows} rows")
@@ -131,14 +126,12 @@ def _as_numpy(value: Any) -> np.ndarray:
 
 def _tensor_features(function: Any) -> list[str]:
     names = _inputs(function)
-    return [
-        name for name in names if not (name.endswith(LENGTHS_SUFFIX) and name.removesuffix(LENGTHS_SUFFIX) in names)
-    ]
+    lengths = {name + LENGTHS_SUFFIX for name in names}
+    return [name for name in names if name not in lengths]
 
 
 def _inputs(function: Any) -> dict[str, Any]:
-    inputs: dict[str, Any] = function.structured_input_signature[1]
-    return inputs
+    return dict(function.structured_input_signature[1])
 
 
 def _tensors(batch: pa.RecordBatch, function: Any, names: Mapping[str, str]) -> dict[str, Any]:
@@ -171,9 +164,8 @@ def batch_tensors(
         if hasattr(feature, "shape"):
             arrays[names[name]] = _fixed_array(batch.column(name), feature.dtype.name, feature.shape, name)
         else:
-            arrays[names[name]], arrays[names[name] + LENGTHS_SUFFIX] = _list_arrays(
-                batch.column(name), feature.dtype.name, name
-            )
+            values, lengths = _list_arrays(batch.column(name), feature.dtype.name, name)
+            arrays[names[name]], arrays[names[name] + LENGTHS_SUFFIX] = values, lengths
     return arrays
 
 
@@ -184,9 +176,8 @@ def _fixed_array(column: pa.Array, dtype: str, shape: Sequence[int], name: str) 
     values = _array(_flat(column), dtype, name)
     expected = len(column) * int(np.prod(shape, dtype=np.int64))
     if len(values) != expected:
-        raise DataError(
-            f"column {name!r} has {len(values)} values in {len(column)} rows, the model takes {list(shape)} a row"
-        )
+        held = f"{len(values)} values in {len(column)} rows"
+        raise DataError(f"column {name!r} has {held}, the model takes {list(shape)} a row")
     return values.reshape(len(column), *shape)
 
 

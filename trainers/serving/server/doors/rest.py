@@ -117,14 +117,13 @@ class _Handler:
         deadline = _deadline(request)
         if verb == ":predict":
             tensors, rows = from_json(body, wanted)
-            answer = await self._core.predict(
-                name, tensors, signature=wanted.name, at=version, deadline=deadline, carrier=request.headers
-            )
-            return _json(to_json(answer.outputs, rows))
-        tensors = {"": np.array([*examples_of(body), None], object)[:-1]}
+        else:
+            tensors, rows = {"": np.array([*examples_of(body), None], object)[:-1]}, True
         answer = await self._core.predict(
             name, tensors, signature=wanted.name, at=version, deadline=deadline, carrier=request.headers
         )
+        if verb == ":predict":
+            return _json(to_json(answer.outputs, rows))
         if verb == ":regress":
             return _json({"results": as_written(regressions_of(answer.outputs))})
         return _json({"results": [[[label, score] for label, score in row] for row in classes_of(answer.outputs)]})
@@ -172,12 +171,8 @@ class _Handler:
             name: MessageToDict(each, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
             for name, each in version.definitions.items()
         }
-        return _text(
-            {
-                "model_spec": {"name": version.model, "signature_name": "", "version": str(version.number)},
-                "metadata": {"signature_def": {"signature_def": definitions}},
-            }
-        )
+        spec = {"name": version.model, "signature_name": "", "version": str(version.number)}
+        return _text({"model_spec": spec, "metadata": {"signature_def": {"signature_def": definitions}}})
 
 
 class _Unauthorized(RequestError, code="UNAUTHENTICATED", http=401):
