@@ -19,7 +19,7 @@ __all__ = ["LabelShares", "StatisticsJob", "TakenStatistics", "job_beside"]
 
 _STATE_SHARE = 4  # of a worker's memory is for states
 _VALUE_BYTES = 16
-_MOST_EXACT, _LEAST_EXACT = 1 << 16, 1 << 12
+MOST_EXACT, _LEAST_EXACT = 1 << 16, 1 << 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class StatisticsJob:
             raise ConfigError(f"labels: {column_not_found(unknown, ds.schema.names)}")
         chosen = _features(ds.schema, [*features, *labels] if features else (), given)
         limit = held_bytes // _STATE_SHARE // _VALUE_BYTES // max(len(chosen) * len(splits), 1)
-        limit = min(max(limit, _LEAST_EXACT), _MOST_EXACT)
+        limit = min(max(limit, _LEAST_EXACT), MOST_EXACT)
         plan = StatisticsPass(features=chosen, slices=crossed, weight=weight, limit=limit)
         return StatisticsJob(plan=plan, labels=tuple(labels), given=given, destination=destination)
 

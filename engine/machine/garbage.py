@@ -9,7 +9,7 @@ from typing import ClassVar
 
 __all__ = ["Frozen", "collect_grown", "pause_collection"]
 
-_GROWTH = 1.25  # as Python: a full collection is due when there are a quarter more objects than the last left
+GROWTH = 1.25  # as Python: a full collection is due when there are a quarter more objects than the last left
 
 
 @contextlib.contextmanager
@@ -63,6 +63,6 @@ class Frozen:
 
 def collect_grown() -> None:
     """Collects garbage where what was frozen had grown by a quarter since the last time."""
-    if gc.isenabled() and Frozen.count > _GROWTH * Frozen.live:
+    if gc.isenabled() and Frozen.count > GROWTH * Frozen.live:
         gc.collect()
         Frozen.count, Frozen.live = 0, len(gc.get_objects())

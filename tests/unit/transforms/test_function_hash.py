@@ -157,11 +157,12 @@ def test_an_installed_package_is_its_files_own_hashes(tmp_path: Path, monkeypatc
 def test_a_namespace_is_all_packages_that_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transforms.tracing import code_reach
 
-    monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("hash-one", "hash-two"):
         notes = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
         notes.mkdir()
         (notes / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    # Not before: a directory that a thread looks into meanwhile is remembered by its time, which has steps of some milliseconds.
+    monkeypatch.syspath_prepend(str(tmp_path))
     found = []
     for digests in ("aa", "aa", "ab", "ba"):
         for name, digest in zip(("one", "two"), digests):

@@ -111,7 +111,7 @@ def test_label_shares_are_pyarrows_counts(table: pa.Table, data: str, tmp_path: 
 
 
 def test_shares_are_of_all_values_where_not_all_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.statistics_job._MOST_EXACT", 4096)
+    monkeypatch.setattr("transforms.statistics_job.MOST_EXACT", 4096)
     distinct, often = 20_000, 1000
     text = ["top"] * often + [f"t{each:05d}" for each in range(distinct)]
     number = [float("nan")] * often + [float(each) for each in range(distinct)]

@@ -200,7 +200,7 @@ def test_a_traced_graph_does_not_outlive_its_analysis(data, tmp_path, monkeypatc
         graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
         return everything(inputs)
 
-    monkeypatch.setattr(garbage, "_GROWTH", 0.0)  # small graphs would wait until they are many
+    monkeypatch.setattr(garbage, "GROWTH", 0.0)  # small graphs would wait until they are many
     for number in range(2):
         analyze(data, noting, str(tmp_path / str(number)))
     assert len(graphs) >= 2 and all(graph() is None for graph in graphs)
