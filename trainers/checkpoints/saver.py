@@ -146,4 +146,6 @@ class Saver:
 
 
 def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+    said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    # The end stays: TensorFlow names long paths first, and the reason behind them.
+    return said if len(said) <= 300 else f"{said[:100]} ... {said[-195:]}"

@@ -63,7 +63,7 @@ class Call:
 def test_the_largest_message_has_the_time_to_come_over_a_slow_line(limits, monkeypatch):
     server, timers = Server(), []
     config = ServeConfig(models=(ModelConfig(name="m", directory="m"),), limits=limits)
-    add_services(server, types.SimpleNamespace(config=config), health_pb2_grpc.HealthServicer())
+    add_services(server, types.SimpleNamespace(config=config, reload=None), health_pb2_grpc.HealthServicer())
 
     async def called(handler):
         loop = asyncio.get_running_loop()
