@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.harness.figures import figures_by_hand, ratios_by_hand
 from benchmarks.harness.ladder import COPIES, note_ladder
+from benchmarks.harness.suite import QUICK
 from benchmarks.harness.tables import RESULTS, ROOT, pages_of_words, rendered, stale
 
 
@@ -18,6 +19,19 @@ def test_readme_has_the_command_of_each_figure():
     text = (ROOT / "README.md").read_text()
     named = set(re.findall(r"\| `(\w+)` \|$", text, re.M))
     assert named and named == set(re.findall(r"--case ([a-z_]+)", text))
+
+
+def test_readmes_commands_measure_as_many_rows_as_its_figures_are_of():
+    sizes = {"read": "BENCH_ROWS", "ingest": "BENCH_ROWS", "feed": "BENCH_FEED_ROWS", "analyze": "BENCH_TFT_ROWS"}
+    lines = re.findall(
+        r"^((?:FULLPASS_\w+=\d+ )*)fullpass bench suite (--case .+)$", (ROOT / "README.md").read_text(), re.M
+    )
+    for case, size in sizes.items():
+        (settings,) = [before for before, words in lines if f"--case {case}" in words]
+        rows = int({**QUICK, **dict(each.split("=") for each in settings.split())}[f"FULLPASS_{size}"])
+        files = RESULTS.rglob(f"{case}.json")
+        extras = [entry["extra_info"] for file in files for entry in json.loads(file.read_text())["benchmarks"]]
+        assert {extra["records"] for extra in extras if extra.get("headline")} == {rows}, case
 
 
 @pytest.mark.parametrize("page", [str(path.relative_to(ROOT)) for path in pages_of_words()])
