@@ -72,3 +72,4 @@ def test_page_of_commands_lists_every_option():
         for action in commands.choices[command]._actions:
             for flag in action.option_strings if action.help != argparse.SUPPRESS else ():
                 assert re.search(rf"`{flag}[` ]", text), f"fullpass {command} {flag}"
+    assert not re.findall(r"^\| `-.*\| *\|.*", "".join([head, *sections]), re.M), "no default is `–`, not an empty cell"
