@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError, DataError, column_not_found
+from engine.core.text_encoding import as_text
 from engine.storage.destination import Destination
 from transforms.passes.progress import PassProgress
 
@@ -27,7 +28,7 @@ class LabelShares:
     """How often each value of a label occurs.
 
     Attributes:
-        counts: number of values by value as text, the most frequent first, ties by value.
+        counts: number of values by value as text, see `as_text`, the most frequent first, ties by value.
         missing: records without a label.
         values: number of all values, those that were not kept too.
         exact: whether these are all values with their exact counts; there were too many of them otherwise.
@@ -226,11 +227,8 @@ def job_beside(
 
 def _shares(state: Any) -> LabelShares:
     found, exact = state.value_counts()
-    totals: dict[str, int] = {}
-    for value, count in found:
-        text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
-        totals[text] = totals.get(text, 0) + count
-    ranked = sorted(totals.items(), key=lambda each: (-each[1], each[0]))
+    texts = ((as_text(value) if isinstance(value, bytes) else str(value), count) for value, count in found)
+    ranked = sorted(texts, key=lambda each: (-each[1], each[0]))
     return LabelShares(counts=dict(ranked), missing=state.missing, values=state.values, exact=exact)
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from engine.core.text_encoding import one_line
+
 __all__ = ["shares_lines", "statistics_table"]
 
 _HEAD = ("feature", "type", "missing", "values a record", "mean", "std", "zeros", "min", "median", "max")
@@ -69,15 +71,17 @@ def _other_row(feature: Any) -> list[str]:
     if kind == "string_stats" and common.tot_num_values:
         shares = [f"{each.value!r} {each.frequency / common.tot_num_values:.1%}" for each in stats.top_values[:5]]
         top = ", ".join(shares)
-    shown = top if len(top) <= _TEXT_WIDTH else f"{top[: _TEXT_WIDTH - 1]}…"
     about = "~" if any(each.name == "unique_relative_error" for each in feature.custom_stats) else ""
-    return [*begin, f"{about}{stats.unique:,}", mean, shown]
+    return [*begin, f"{about}{stats.unique:,}", mean, _cut(top)]
 
 
 def _shown(value: str) -> str:
     """A value that cannot act on a terminal, nor fill it."""
-    plain = value if value.isprintable() else ascii(value)
-    return plain if len(plain) <= _TEXT_WIDTH else f"{plain[: _TEXT_WIDTH - 1]}…"
+    return _cut(one_line(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT_WIDTH else f"{text[: _TEXT_WIDTH - 1]}…"
 
 
 def _number(value: float) -> str:

@@ -17,6 +17,7 @@ import tensorflow_transform as tft
 from engine import ConfigError, DataError, Dataset
 from tests.support import parity
 from transforms import analyze, statistics
+from transforms.profiling.table import shares_lines
 from transforms.runners.joint import JointReader
 
 ROWS = 3000
@@ -122,6 +123,16 @@ def test_shares_are_of_all_values_where_not_all_are_kept(tmp_path: Path, monkeyp
         assert not found.exact and found.values == often + distinct
         assert 0.9 * often < found.counts[value] <= often  # of too many texts it is a lower bound
         assert found.shares[value] == found.counts[value] / (often + distinct)
+
+
+def test_labels_that_read_alike_are_counted_apart_and_shown_in_one_line(tmp_path: Path) -> None:
+    values = [b"\xff"] * 3 + [b"\\xff"] * 2 + ["Zürich\u00a0".encode()] + [b"a\nb\x1b[31m"]
+    pq.write_table(pa.table({"y": pa.array(values, pa.binary())}), tmp_path / "rows.parquet")
+    report = statistics(Dataset.open(str(tmp_path / "rows.parquet")), labels=["y"])
+    found = dict(report.label_shares["y"].counts)
+    assert found == {r"\xff": 3, r"\\xff": 2, "Zürich\u00a0": 1, "a\nb\x1b[31m": 1}
+    (line,) = shares_lines(report.label_shares)
+    assert "Zürich\u00a0 14.29% (1)" in line and r"a\nb\u001b[31m 14.29% (1)" in line
 
 
 def test_a_graph_without_its_statistics_is_told(
