@@ -203,15 +203,13 @@ def _write_statistics(job: StatisticsJob, taken: TakenStatistics) -> str | None:
 def _analyze_with_tft(
     ds: Dataset, splits: Sequence[Any], function: Any, destination: Destination, backend: Any, reason: str
 ) -> None:
-    from transforms.batches.layouts import layouts_of
+    from transforms.batches.layouts import columns_of, layouts_of
     from transforms.fallback import analyze_with_tft
     from transforms.runners import FeatureReader
 
     _log.warning("TensorFlow Transform's own analysis runs: %s", reason)
     feature_spec = ds.feature_spec()
-    layouts = layouts_of(feature_spec)
-    columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
-    reader = FeatureReader.of(ds.schema, columns, _TFT_BATCH_ROWS)
+    reader = FeatureReader.of(ds.schema, columns_of(layouts_of(feature_spec)), _TFT_BATCH_ROWS)
     analyze_with_tft(feature_spec, function, destination, backend, reader, splits, ds.num_records)
 
 
@@ -219,14 +217,13 @@ def _sample(ds: Dataset, splits: Sequence[Any]) -> Any:
     """Returns the first records as tensors by feature with their number, or None where there is none."""
     import tensorflow as tf
 
-    from transforms.batches.layouts import layouts_of
+    from transforms.batches.layouts import columns_of, layouts_of
     from transforms.output.row_check import SAMPLE_ROWS
     from transforms.passes.transformation import tensor_of
     from transforms.runners import FeatureReader
 
     layouts = layouts_of(ds.feature_spec())
-    columns = tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
-    reader = FeatureReader.of(ds.schema, columns, SAMPLE_ROWS)
+    reader = FeatureReader.of(ds.schema, columns_of(layouts), SAMPLE_ROWS)
     batches = (batch for split in splits for batch in reader.read(split))
     batch = next((each.slice(0, SAMPLE_ROWS) for each in batches if each.num_rows), None)
     if batch is None:

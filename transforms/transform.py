@@ -82,7 +82,7 @@ def transform(
     """
     from engine.schema.feature_spec import schema_from_feature_spec
     from transforms.analyze import split_bytes
-    from transforms.batches.layouts import layouts_of
+    from transforms.batches.layouts import columns_of, layouts_of
     from transforms.output.open_graph import open_transform_graph
     from transforms.runners import FeatureReader, make_runner
     from transforms.tracing.user_errors import graph_errors
@@ -102,8 +102,7 @@ def transform(
     layouts = layouts_of(ds.feature_spec())
     splits = ds.splits(target_split_bytes or split_bytes(ds))
     tasks = shard_tasks(splits, num_shards, format, compression)
-    columns = tuple(dict.fromkeys(name for layout in layouts.values() for name in layout.columns))
-    reader = FeatureReader.of(ds.schema, columns, rows)
+    reader = FeatureReader.of(ds.schema, columns_of(layouts), rows)
     with destination.fill() as directory:
         plan = TransformPass(
             transform_fn=paths.join(graph, "transform_fn"),

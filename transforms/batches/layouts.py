@@ -12,7 +12,7 @@ from tensorflow_transform import impl_helper
 from engine.core.errors import ConfigError
 from transforms.batches.placeholders import FeatureLayout
 
-__all__ = ["layouts_of", "type_specs_of"]
+__all__ = ["columns_of", "layouts_of", "type_specs_of"]
 
 
 def type_specs_of(feature_spec: Mapping[str, Any]) -> dict[str, tf.TypeSpec]:
@@ -45,6 +45,11 @@ def layouts_of(feature_spec: Mapping[str, Any]) -> dict[str, FeatureLayout]:
         ConfigError: for a kind of feature that TFT cannot take.
     """
     return {name: _layout(name, feature) for name, feature in feature_spec.items()}
+
+
+def columns_of(layouts: Mapping[str, FeatureLayout]) -> tuple[str, ...]:
+    """Returns the columns that features lie in, each once."""
+    return tuple(dict.fromkeys(column for layout in layouts.values() for column in layout.columns))
 
 
 def _layout(name: str, feature: Any) -> FeatureLayout:

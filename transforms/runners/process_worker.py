@@ -10,6 +10,7 @@ import importlib
 import os
 import pickle  # nosec B403 - of our own runner
 import sys
+from collections.abc import Mapping
 from multiprocessing.connection import Client, Connection
 from typing import Any
 
@@ -17,11 +18,24 @@ from engine.core.errors import FullpassError
 from engine.machine.processes import die_with_parent
 from transforms.runners.exchange import read_parts, write_parts
 
-__all__ = ["Worker", "main", "split_directory"]
+__all__ = ["Worker", "main", "write_split"]
 
 
-def split_directory(directory: str, number: int) -> str:
-    """Returns where the parts of a split are."""
+def write_split(directory: str, number: int, parts: Mapping[tuple[int, int], bytes | memoryview], rows: int) -> None:
+    """Writes the parts of a split for whoever merges them.
+
+    Args:
+        directory: for the parts of splits.
+        number: of the split.
+        parts: by (analyzer, part).
+        rows: records of the split.
+    """
+    place = _split_directory(directory, number)
+    os.mkdir(place)
+    write_parts(place, "all", [(*key, blob) for key, blob in parts.items()], {number: rows})
+
+
+def _split_directory(directory: str, number: int) -> str:
     return os.path.join(directory, f"split-{number}")
 
 
@@ -92,17 +106,13 @@ class Worker:
 
         state = self._opened.accumulate(counted())
         parts = self._opened.encode(state)
-        place = split_directory(self._directory, number)
-        os.mkdir(place)
-        write_parts(
-            place, "all", [(analyzer, part, blob) for (analyzer, part), blob in parts.items()], {number: state.rows}
-        )
+        write_split(self._directory, number, parts, state.rows)
         return state.rows, list(parts)
 
     def _parts_of(self, number: int) -> dict[tuple[int, int], memoryview]:
         """Returns the mapped parts of a split, whose index is read once: for each key anew it would be the square of the columns."""
         if number not in self._parts:
-            self._parts[number] = read_parts(split_directory(self._directory, number))[0]
+            self._parts[number] = read_parts(_split_directory(self._directory, number))[0]
         return self._parts[number]
 
 

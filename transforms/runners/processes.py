@@ -26,8 +26,7 @@ from engine.machine.processes import working_directory
 from engine.machine.short_directory import short_directory
 from transforms.passes.protocols import AccumulatePass
 from transforms.runners.base import BatchReader
-from transforms.runners.exchange import write_parts
-from transforms.runners.process_worker import split_directory
+from transforms.runners.process_worker import write_split
 
 __all__ = ["WorkerProcesses", "shared_memory"]
 
@@ -110,9 +109,7 @@ class WorkerProcesses:
 
     def keep(self, number: int, parts: dict[tuple[int, int], Any], rows: int) -> None:
         """Keeps the states of a split that this process accumulated itself, for `merge`."""
-        place = split_directory(self._directory, number)
-        os.mkdir(place)
-        write_parts(place, "all", [(*key, blob) for key, blob in parts.items()], {number: rows})
+        write_split(self._directory, number, parts, rows)
 
     def _all(self, requests: Sequence[tuple[Any, ...]], count: Callable[[int], None]) -> list[Any]:
         failed = threading.Event()

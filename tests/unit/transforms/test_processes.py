@@ -21,7 +21,6 @@ from transforms import analyze
 from transforms.passes.analysis import AnalysisPass
 from transforms.passes.progress import PassProgress
 from transforms.runners import process_worker
-from transforms.runners.exchange import write_parts
 from transforms.runners.local import LocalRunner
 from transforms.runners.processes import WorkerProcesses, shared_memory
 
@@ -124,9 +123,8 @@ def test_a_worker_reads_the_index_of_a_split_once_for_all_that_it_merges(tmp_pat
     read, read_parts = [], process_worker.read_parts
     monkeypatch.setattr(process_worker, "read_parts", lambda path: read.append(path) or read_parts(path))
     for number in range(3):
-        place = process_worker.split_directory(str(tmp_path), number)
-        os.mkdir(place)
-        write_parts(place, "all", [(key, 0, b"%d%d" % (key, number)) for key in range(5)], {number: 1})
+        parts = {(key, 0): b"%d%d" % (key, number) for key in range(5)}
+        process_worker.write_split(str(tmp_path), number, parts, 1)
     worker = process_worker.Worker(_Joins(), None, None, str(tmp_path))
     merged = [worker.answer(("merge", (key, 0), [0, 1, 2]), None) for key in range(5)]
     assert merged == [b"%d:%d0%d1%d2" % (key, key, key, key) for key in range(5)]
@@ -134,7 +132,7 @@ def test_a_worker_reads_the_index_of_a_split_once_for_all_that_it_merges(tmp_pat
 
 
 def test_options_of_the_local_runner_are_checked():
-    for option in ("--workers=0", "--processes=perhaps", "--other=1"):
+    for option in ("--workers=0", "--workers=²", "--processes=perhaps", "--other=1"):
         with pytest.raises(ConfigError, match="--processes=auto, always or never"):
             LocalRunner([option])
 
