@@ -12,6 +12,7 @@ import pytest
 
 from engine import Dataset, write_batches
 from engine.core.errors import ConfigError, DataError
+from engine.machine.processes import processors
 from transforms import analyze, transform
 from transforms.accumulators import decode_state, encode_state
 from transforms.runners import make_runner
@@ -81,6 +82,9 @@ def test_unknown_runner_or_option_is_named():
         make_runner("slurm")
     with pytest.raises(ConfigError, match="--wrokers"):
         make_runner("local", ["--wrokers=2"])
+    with pytest.raises(ConfigError, match="--attempts must be a number from 1, got '²'"):
+        make_runner("DirectRunner", ["--attempts=²"])
+    assert make_runner("DirectRunner", ["--direct_num_workers=²"]).num_workers == processors()
 
 
 def test_a_pass_over_a_damaged_file_leaves_no_output(tmp_path):

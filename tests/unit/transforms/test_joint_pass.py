@@ -7,12 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow_transform.experimental import ptransform_analyzer
 
 from engine import ConfigError, DataError, Dataset
 from tests.support import parity
@@ -38,6 +40,16 @@ def _two_phases(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def _nothing(inputs: dict[str, Any]) -> dict[str, Any]:
     return {"twice": inputs["price"] * 2.0}
+
+
+class _Total(beam.PTransform):
+    def expand(self, batches: Any) -> Any:
+        return batches | beam.Map(lambda batch: float(batch[0].sum())) | beam.CombineGlobally(sum)
+
+
+def _by_tft(inputs: dict[str, Any]) -> dict[str, Any]:
+    (total,) = ptransform_analyzer([inputs["price"]], _Total(), [tf.float32], [[]])
+    return {"part": inputs["price"] / total}
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +160,13 @@ def test_a_graph_without_its_statistics_is_told(
     assert f"its statistics are not: what {tmp_path / 'stats'} held" in caplog.text
 
 
-@pytest.mark.parametrize(("function", "reads"), [(_two_phases, 2), (_nothing, 1)], ids=["two phases", "no analyzer"])
+@pytest.mark.parametrize(
+    ("function", "jointly"),
+    [(_two_phases, True), (_nothing, False), (_by_tft, False)],
+    ids=["two phases", "no analyzer", "a user's own PTransform"],
+)
 def test_statistics_are_taken_once_whatever_the_phases(
-    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Any, reads: int
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Any, jointly: bool
 ) -> None:
     seen: list[str] = []
     original = JointReader.read
@@ -160,11 +176,13 @@ def test_statistics_are_taken_once_whatever_the_phases(
         return original(self, split)
 
     monkeypatch.setattr(JointReader, "read", counting)
-    report = analyze(Dataset.open(data), function, tmp_path / "graph", stats=tmp_path / "stats")
-    statistics(Dataset.open(data), tmp_path / "other")
+    report = analyze(Dataset.open(data), function, tmp_path / "graph", stats=tmp_path / "stats", labels=["label"])
+    alone = statistics(Dataset.open(data), tmp_path / "other", labels=["label"])
     assert _read_as_files(tmp_path / "stats") == _read_as_files(tmp_path / "other")
-    assert report.phases == (2 if reads == 2 else 0)
-    assert len(seen) == (3 if reads == 2 else 0)  # each file once, in the first of the passes
+    assert report.label_shares == alone.label_shares
+    assert report.phases == (2 if jointly else 0)
+    assert (report.fallback is not None) == (function is _by_tft)
+    assert len(seen) == (3 if jointly else 0)  # each file once, in the first of the passes
 
 
 def test_on_beam_as_locally(data: str, tmp_path: Path) -> None:

@@ -103,6 +103,11 @@ _ANALYZERS: dict[str, Callable[[Any], Any]] = {
     "covariance": lambda inputs: _spread(inputs, tft.covariance(inputs["v"], tf.float32)[0, 0]),
     "pca": lambda inputs: _spread(inputs, tft.pca(inputs["v"], 1, tf.float32)[0, 0]),
     "integers": lambda inputs: tft.compute_and_apply_vocabulary(inputs["n"]),
+    "by element": lambda inputs: tft.scale_to_z_score(inputs["v"], elementwise=True),
+    "count by key": lambda inputs: _spread(inputs, tf.reduce_sum(tft.count_per_key(inputs["s"])[1])),
+    "quantiles by key": lambda inputs: tft.bucketize_per_key(inputs["x"], inputs["s"], 3),
+    "weighted quantiles": lambda inputs: _spread(inputs, tft.quantiles(inputs["x"], 2, 0.01, inputs["x"])[0, 0]),
+    "mutual information": lambda inputs: tft.compute_and_apply_vocabulary(inputs["s"], labels=inputs["n"]),
 }
 
 

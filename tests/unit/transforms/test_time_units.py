@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow_transform.experimental import ptransform_analyzer
 
 from engine import Dataset
 from transforms import analyze, transform
@@ -73,17 +75,39 @@ def _scaled(inputs: dict[str, Any]) -> dict[str, Any]:
     return {"largest": inputs["t"] - tft.max(inputs["t"]), "raw": tf.identity(inputs["t"])}
 
 
-@pytest.mark.parametrize("options", [{}, {"labels": ["t"]}, {"spans": "spans"}, {"runner": "DirectRunner"}], ids=str)
-def test_a_graph_and_its_records_are_of_one_unit(options: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+class _Largest(beam.PTransform):
+    def expand(self, batches: Any) -> Any:
+        return batches | beam.Map(lambda batch: int(batch[0].max())) | beam.CombineGlobally(max)
+
+
+def _scaled_by_tft(inputs: dict[str, Any]) -> dict[str, Any]:
+    (largest,) = ptransform_analyzer([inputs["t"]], _Largest(), [tf.int64], [[]])
+    return {"largest": inputs["t"] - largest, "raw": tf.identity(inputs["t"])}
+
+
+_WAYS: list[tuple[Any, dict[str, Any]]] = [
+    (_scaled, {}),
+    (_scaled, {"labels": ["t"]}),
+    (_scaled, {"spans": "spans"}),
+    (_scaled, {"runner": "DirectRunner"}),
+    (_scaled_by_tft, {}),
+]
+
+
+@pytest.mark.parametrize(("function", "options"), _WAYS, ids=lambda each: getattr(each, "__name__", str(each)))
+def test_a_graph_and_its_records_are_of_one_unit(
+    function: Any, options: dict[str, Any], tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     kinds = MIXES["timestamps"]
     root = tmp_path / "data"
     _write(root, kinds[:1])
     if "spans" in options:  # what is known of the first file is of its unit
-        analyze(Dataset.open(str(root)), _scaled, "first", **options)
+        analyze(Dataset.open(str(root)), function, "first", **options)
     expected = np.array(_write(root, kinds))
     ds = Dataset.open(str(root))
-    analyze(ds, _scaled, "graph", **options)
+    report = analyze(ds, function, "graph", **options)
+    assert (report.fallback is not None) == (function is _scaled_by_tft)
     transform(ds, "graph", "out")
     found = pq.read_table("out", partitioning=None)
     assert found["raw"].to_pylist() == expected.tolist()

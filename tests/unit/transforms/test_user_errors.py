@@ -166,6 +166,15 @@ def test_a_failing_function_is_one_line_with_the_place(name, table, tmp_path):
     assert not (tmp_path / "graph").exists()
 
 
+def test_ctrl_c_stays_itself_beside_an_analyzer_that_is_refused(table, tmp_path):
+    def interrupted(inputs):
+        _in_a_branch(inputs)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyze(Dataset.open(table[2], table[1]), interrupted, str(tmp_path / "graph"))
+
+
 @pytest.mark.parametrize("name", ["raises", "operation", "Python in the graph"])
 @pytest.mark.parametrize("where", ["beam runner", "transforms.beam"])
 def test_a_failing_function_names_its_place_on_workers(where, name, table, tmp_path):
