@@ -94,8 +94,7 @@ def verify(dataset: Dataset) -> VerifyReport:
     with Progress("verify", len(dataset.paths), "files") as progress:
         for path in dataset.paths:
             entry = listed.get(path)
-            levels = entry.levels if entry else dataset.levels_of(path)
-            whole, found = _verify_file(path, entry, levels, schema, dataset.format)
+            whole, found = _verify_file(path, entry, dataset.levels_of(path), schema, dataset.format)
             records += whole
             damages += found
             if not found and (entry is None or entry.checksum is None):

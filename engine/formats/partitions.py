@@ -204,9 +204,10 @@ def levels_to(path: str, root: str) -> int | None:
         path: of a file.
         root: the directory that the data were opened by; both in one spelling.
     """
-    if not path.startswith(root.rstrip("/") + "/"):
+    prefix = root.rstrip("/") + "/"
+    if not path.startswith(prefix):
         return None
-    parts = path[len(root.rstrip("/")) + 1 :].split("/")[-2::-1]
+    parts = path.removeprefix(prefix).split("/")[-2::-1]
     keys = [part.find("=") > 0 for part in parts]
     return len(parts) if keys != sorted(keys, reverse=True) else None
 

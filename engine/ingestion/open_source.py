@@ -60,8 +60,8 @@ def open_source(
     if input_format is not None and input_format not in INPUT_FORMATS:
         raise ConfigError(f"input_format is {input_format!r}; it takes {', '.join(map(repr, INPUT_FORMATS))}")
     given = paths if isinstance(paths, str | os.PathLike) else list(paths)
-    everything = _names(given, input_format, spool_directory)
     chosen = [os.fspath(path) for path in ([given] if isinstance(given, str | os.PathLike) else given)]
+    everything = _names(chosen, spool_directory)
     levels = levels_of(everything, named(chosen, everything))
     names = keep_files(everything, filters, levels) if filters else everything
     told = {name: kind for name in names if (kind := kind_of_file(name, input_format)) is not None}
@@ -144,13 +144,10 @@ def read_source(paths: Any, batch_rows: int = 65536, **options: Any) -> Iterator
     return open_source(paths, **options).batches(batch_rows)
 
 
-def _names(given: Any, input_format: str | None, spool_directory: str | None) -> list[str]:
+def _names(given: list[str], spool_directory: str | None) -> list[str]:
     names: list[str] = []
-    for path in [given] if isinstance(given, str | os.PathLike) else given:
-        if not is_pipe(os.fspath(path)):
-            names += _paths.expand(path)
-            continue
-        names.append(spooled_pipe(os.fspath(path), spool_directory))
+    for path in given:
+        names += [spooled_pipe(path, spool_directory)] if is_pipe(path) else _paths.expand(path)
     if not names:
         raise DataError("no input path was given")
     return list(dict.fromkeys(names))

@@ -48,7 +48,14 @@ class DatasetReader:
 
     def joined(self, batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.RecordBatch:
         """Returns batches of these columns as one."""
-        return _joined(batches, self.schema, columns)
+        if len(batches) == 1:
+            return batches[0]
+        wanted = batches[0].schema if batches else pa.schema([self.schema.field(name) for name in columns])
+        table = pa.Table.from_batches(batches, schema=wanted)
+        joined = table.combine_chunks().to_batches()
+        if len(joined) > 1:  # more than 2 GiB of bytes in a column: 32-bit offsets do not reach over them
+            joined = table.cast(pa.schema([with_wide_offsets(field) for field in wanted])).combine_chunks().to_batches()
+        return joined[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=wanted)
 
     def plain_reader(self, columns: Sequence[str]) -> PlainReader | None:
         """Returns what packs blocks of these columns at once, or None where they are no plain numbers."""
@@ -84,7 +91,7 @@ class DatasetReader:
         batches = list(
             read_split(split, self.schema, _WHOLE, columns, damage=damage, on_damage=OnDamage.SKIP, skip_budget=1 << 62)
         )
-        batch = _joined(batches, self.schema, columns)
+        batch = self.joined(batches, columns)
         total = split.records or 0
         lost = {fault.record for fault in damage.faults}
         if None in lost or len(lost) + batch.num_rows != total:
@@ -100,17 +107,6 @@ def _fixed_bytes(kind: pa.DataType) -> int | None:
     if pa.types.is_floating(kind):
         return 4
     return 8 if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind) else None
-
-
-def _joined(batches: list[pa.RecordBatch], schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:
-    if len(batches) == 1:
-        return batches[0]
-    wanted = batches[0].schema if batches else pa.schema([schema.field(name) for name in columns])
-    table = pa.Table.from_batches(batches, schema=wanted)
-    joined = table.combine_chunks().to_batches()
-    if len(joined) > 1:  # more than 2 GiB of bytes in a column: 32-bit offsets do not reach over them
-        joined = table.cast(pa.schema([with_wide_offsets(field) for field in wanted])).combine_chunks().to_batches()
-    return joined[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=wanted)
 
 
 def with_wide_offsets(field: pa.Field) -> pa.Field:

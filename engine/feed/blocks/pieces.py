@@ -81,7 +81,7 @@ class BlockPieces:
             raise copy.copy(kept.fault)
         if kept.numbers is not None:
             return here.spool.read(kept.numbers[number])
-        return next(piece for at, piece in enumerate(self._pieces(whole, columns)) if at == number)
+        return next(itertools.islice(self._pieces(whole, columns), number, None))
 
     def _here(self) -> _Kept:
         process = os.getpid()

@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
-from engine.formats.foreign.avro_codecs import SYNC_BYTES, plain_header, refuse_unknown, unpacked_blocks, varint
+from engine.formats.foreign.avro_codecs import SYNC_BYTES, plain_header, refuse_unknown, unpacked_blocks
 from engine.formats.foreign.avro_schema import arrow_schema
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.formats.foreign.varints import zigzag
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
 
@@ -111,8 +112,8 @@ def _walk(file: Any, start: int, size_bytes: int, path: str) -> tuple[list[int],
         begin = place
         file.seek(place)
         head = file.read(20)
-        records, used = varint(head, 0)
-        size, used = varint(head, used)
+        records, used = zigzag(head, 0)
+        size, used = zigzag(head, used)
         place += used + size + SYNC_BYTES
         if records < 0 or size < 0 or place > size_bytes:
             raise DataError(

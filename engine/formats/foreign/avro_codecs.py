@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from engine.core.errors import DataError
+from engine.formats.foreign.varints import zigzag
 
-__all__ = ["SYNC_BYTES", "plain_header", "refuse_unknown", "unpacked_blocks", "varint"]
+__all__ = ["SYNC_BYTES", "plain_header", "refuse_unknown", "unpacked_blocks"]
 
 SYNC_BYTES = 16
 _OURS = ("snappy", "zstandard")
@@ -70,8 +71,8 @@ def unpacked_blocks(data: bytes, codec: str) -> bytes:
         return data
     parts, place = [], 0
     while place < len(data):
-        records, begin = varint(data, place)
-        size, begin = varint(data, begin)
+        records, begin = zigzag(data, place)
+        size, begin = zigzag(data, begin)
         found = _unpacked(data[begin : begin + size], codec)
         place = begin + size + SYNC_BYTES
         parts += [_long(records), _long(len(found)), found, data[place - SYNC_BYTES : place]]
@@ -98,8 +99,8 @@ def _refuse_bombs(data: bytes, codec: str) -> None:
     """Holds each block to MOST_BYTES before fastavro unpacks it whole; only those that may become so large are unpacked for that."""
     place = 0
     while place < len(data):
-        _, place = varint(data, place)
-        size, place = varint(data, place)
+        _, place = zigzag(data, place)
+        size, place = zigzag(data, place)
         if size > HARMLESS_BYTES[codec]:
             packed = data[place : place + size]
             for _ in _bounded(iter([packed]) if codec == "null" else _pieces(packed, codec), size):
@@ -140,17 +141,6 @@ def _snappy_size(data: bytes) -> int:
         if not byte & 0x80:
             return size
     raise ValueError("a block does not begin with its length")
-
-
-def varint(data: bytes, place: int) -> tuple[int, int]:
-    """Returns (a number of Avro, where it ends)."""
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if not byte & 0x80:
-            return value >> 1 ^ -(value & 1), place
 
 
 def _long(value: int) -> bytes:

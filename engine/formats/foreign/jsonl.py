@@ -143,9 +143,8 @@ class _JsonFile(NumberedFile):
                 path=self._path,
                 record=sum(self._counts),
             ) from error
-        names = dict.fromkeys(
-            [*(begins_with or ()), *schema.names]
-        )  # the reader puts those that it is told types of first
+        # The reader puts those that it is told types of first.
+        names = dict.fromkeys([*(begins_with or ()), *schema.names])
         self.schema = pa.schema([schema.field(name) for name in names])
         self.nulls.update(set(names).difference(everywhere or ()))
         # The reader takes text for times where all of a block's look like some.

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from engine.formats.beginnings import may_be_text
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.formats.foreign.varints import varint
 from engine.schema.unify import plain_schema
 from engine.storage import paths as _paths
 from engine.storage import uris as _uris
@@ -93,8 +94,8 @@ def _fields(message: Any) -> Iterator[tuple[int, Any]]:
     """Fields of a protobuf message with their numbers: numbers and bytes, of which alone these messages are made."""
     at = 0
     while at < len(message):
-        tag, at = _varint(message, at)
-        value, at = _varint(message, at)
+        tag, at = varint(message, at)
+        value, at = varint(message, at)
         if tag & 7 == 2:
             yield tag >> 3, message[at : at + value]
             at += value
@@ -102,14 +103,6 @@ def _fields(message: Any) -> Iterator[tuple[int, Any]]:
             yield tag >> 3, value
         else:
             raise ValueError("its footer has a field of an unknown kind")
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while message[at] & 0x80:
-        value |= (message[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-    return value | message[at] << shift, at + 1
 
 
 FORMAT = NumberedFormat("orc", _OrcFile, _matches, (".orc",))

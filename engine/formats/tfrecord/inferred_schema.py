@@ -9,7 +9,7 @@ import pyarrow as pa
 from engine.schema.metadata_keys import INFERRED
 from engine.schema.sequence import column_name, frame_field
 
-__all__ = ["inferred_schema"]
+__all__ = ["inferred_schema", "saw_a_part"]
 
 _TYPES = {1: pa.binary(), 2: pa.float32(), 3: pa.int64()}  # by the native inference's number of a kind
 
@@ -37,6 +37,11 @@ def inferred_schema(inference: Any, whole: bool) -> pa.Schema:
         always = whole and present == inference.records
         fields.append(frame_field(column_name(name, context), name, frame, nullable=not always))
     return pa.schema(fields, metadata={INFERRED: b"whole" if whole else b"sample"})
+
+
+def saw_a_part(schema: pa.Schema) -> bool:
+    """Returns whether a schema was inferred from a part of the records: another one may have features that it does not know."""
+    return (schema.metadata or {}).get(INFERRED) == b"sample"
 
 
 def _inferred_shape(value: pa.DataType, least: int, most: int, in_all: bool) -> tuple[pa.DataType, bool]:

@@ -13,7 +13,7 @@ from engine import _native
 from engine.core.errors import DataError
 from engine.formats.split import Split
 from engine.formats.tfrecord import codec
-from engine.schema.metadata_keys import INFERRED
+from engine.formats.tfrecord.inferred_schema import saw_a_part
 from engine.storage import paths as _paths
 from engine.storage import uris as _uris
 from engine.storage.open_files import OpenFiles
@@ -38,7 +38,7 @@ class PlainBlocks:
     def __init__(self, schema: pa.Schema, columns: Sequence[str]) -> None:
         decoded = codec.record_schema(schema)
         self._native = codec.native_schema(decoded, columns, ())
-        self._strict = (schema.metadata or {}).get(INFERRED) == b"sample"
+        self._strict = saw_a_part(schema)
         self._columns = codec.decoded_schema(decoded, columns, ()).__arrow_c_schema__()
         # Each reader knows from its last block how much room one takes, and serves one thread.
         self._readers = threading.local()

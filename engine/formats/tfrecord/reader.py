@@ -28,11 +28,11 @@ from engine.formats.tfrecord.batches import PAST_LIMIT_BYTES, decoded_batches
 from engine.formats.tfrecord.byte_spans import SPAN_BYTES, Reach, gathered, read_spans, span_size
 from engine.formats.tfrecord.framing import MAX_BATCH_BYTES, framing_fault, scan_window
 from engine.formats.tfrecord.inference import infer_schema
+from engine.formats.tfrecord.inferred_schema import saw_a_part
 from engine.formats.tfrecord.plain_blocks import PlainBlocks
 from engine.formats.tfrecord.stream import Window, compression_of, file_compression
 from engine.formats.tfrecord.writer import COMPRESSIONS, Writer
 from engine.schema.conform import select_fields
-from engine.schema.metadata_keys import INFERRED
 from engine.storage import paths as _paths
 from engine.storage import uris as _uris
 
@@ -128,7 +128,7 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
     result = codec.result_schema(select_fields(schema, options.columns), options.dictionary)
     native = codec.native_schema(decoded, wanted.names, options.dictionary)
     target = codec.decoded_schema(decoded, wanted.names, options.dictionary)
-    strict = (schema.metadata or {}).get(INFERRED) == b"sample"
+    strict = saw_a_part(schema)
 
     def imported(array: Any) -> pa.RecordBatch:
         return codec.imported(array, target, result)
