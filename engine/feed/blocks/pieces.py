@@ -72,9 +72,9 @@ class BlockPieces:
         if kept is None:
             return self._reader.read_block(whole, columns)
         with kept.lock:
-            if kept.numbers is None and kept.fault is None and not here.full:
+            if kept.numbers is None and kept.fault is None:
                 try:
-                    kept.numbers = self._keep(here, whole, columns)
+                    kept.numbers = self._keep(here, whole, self._pieces(whole, columns))
                 except DataError as error:
                     kept.fault = copy.copy(error)  # without the frames that it went through, which hold what was read
         if kept.fault is not None:
@@ -91,8 +91,11 @@ class BlockPieces:
         """Returns what packs blocks of these columns at once; None where they are no plain numbers, or some blocks come in pieces."""
         return self._reader.plain_reader(columns) if self.piece_rows is None else None
 
-    def _keep(self, here: _Kept, block: int, columns: Sequence[str]) -> list[int] | None:
-        numbers = here.add_all(self._pieces(block, columns))
+    def _keep(self, here: _Kept, block: int, batches: Iterator[pa.RecordBatch]) -> list[int] | None:
+        """Keeps what is read of a block; returns the numbers, or None where there is no room, which is said and not tried again."""
+        if here.full:
+            return None
+        numbers = here.add_all(batches)
         if numbers is None:
             here.full = True
             path, _ = self._reader.place(block)
@@ -137,7 +140,7 @@ class BlockPieces:
         with here.one:
             if kept.readable is None:
                 pieces = list(self._readable(whole, *self._reader.read_block_skipping(whole, columns)))
-                kept.readable = None if here.full else here.add_all(itertools.chain.from_iterable(pieces))
+                kept.readable = self._keep(here, whole, itertools.chain.from_iterable(pieces))
                 if kept.readable is None:
                     return pieces[number][0], pieces[number][1].column(0).to_numpy()
         at = 2 * number

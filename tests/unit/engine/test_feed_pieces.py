@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 import logging
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import textwrap
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 
@@ -40,6 +42,11 @@ def written(directory, format):
     path = str(directory / f"a.{format}")
     if format == "parquet":
         pq.write_table(TABLE, path, row_group_size=ROWS)
+    elif format == "orc":
+        pyarrow.orc.write_table(TABLE, path)
+    elif format == "jsonl":
+        with gzip.open(path, "wt") as file:
+            file.writelines(json.dumps(row) + "\n" for row in TABLE.to_pylist())
     elif format == "arrow":
         with pa.ipc.new_stream(path, TABLE.schema) as stream:
             stream.write_table(TABLE, max_chunksize=700)
@@ -59,11 +66,23 @@ def rows_of(feed):
     return found
 
 
+def blocks_of(monkeypatch, method):
+    """The blocks that a method of the reader is asked for from now on."""
+    call, blocks = getattr(pieces.DatasetReader, method), []
+
+    def noted(self, block, *rest):
+        blocks.append(block)
+        return call(self, block, *rest)
+
+    monkeypatch.setattr(pieces.DatasetReader, method, noted)
+    return blocks
+
+
 OPTIONS = {"global_batch_size": 50, "num_epochs": 1, "with_record_ids": True, "seed": 3}
 EXPECTED = list(zip(range(ROWS), range(ROWS), TABLE["s"].to_pylist(), TABLE["l"].to_pylist()))
 
 
-@pytest.mark.parametrize("format", ["parquet", "arrow", "tfrecord"])
+@pytest.mark.parametrize("format", ["parquet", "arrow", "tfrecord", "orc", "jsonl"])
 @pytest.mark.parametrize("room", [True, False])
 def test_each_record_comes_once_whatever_holds_it(tmp_path, small, monkeypatch, caplog, format, room):
     dataset = written(tmp_path, format)
@@ -82,12 +101,7 @@ def test_each_record_comes_once_whatever_holds_it(tmp_path, small, monkeypatch, 
 
 def test_a_block_is_decoded_once_for_all_its_pieces_and_epochs(tmp_path, small, monkeypatch):
     dataset = written(tmp_path, "parquet")
-    read, begun = pieces.DatasetReader.batches_of, []
-    monkeypatch.setattr(
-        pieces.DatasetReader,
-        "batches_of",
-        lambda self, block, *rest: (begun.append(block), read(self, block, *rest))[1],
-    )
+    begun = blocks_of(monkeypatch, "batches_of")
     assert len(rows_of(dataset.feed(**{**OPTIONS, "num_epochs": 3}, window_records=500, threads=4))) == 3 * ROWS
     assert begun == [0]
 
@@ -149,33 +163,25 @@ def test_damage_in_a_large_block_is_named_or_skipped(tmp_path, small):
 
 
 @pytest.mark.parametrize("room", [True, False])
-def test_a_damaged_block_is_read_once_and_what_is_of_no_use_is_not_kept(tmp_path, small, monkeypatch, room):
+@pytest.mark.parametrize("lost", [0, ROWS - 1])
+def test_a_damaged_block_is_read_once_and_what_is_of_no_use_is_not_kept(tmp_path, small, monkeypatch, lost, room):
     path = tmp_path / "a.tfrecord"
     write_batches(TABLE.to_batches(), TABLE.schema, str(path), "tfrecord", "gzip")
     schema = Dataset.open(path).schema
     data = bytearray(gzip.decompress(path.read_bytes()))
-    data[-5] ^= 1  # in the last record
+    data[-5 if lost else 12] ^= 1
     path.write_bytes(gzip.compress(bytes(data)))
     dataset = Dataset.open(path, schema)
-    begun, skipping, spools = [], [], []
-    read, skip, init = pieces.DatasetReader.batches_of, pieces.DatasetReader.read_block_skipping, Spool.__init__
-    monkeypatch.setattr(
-        pieces.DatasetReader,
-        "batches_of",
-        lambda self, block, *rest: (begun.append(block), read(self, block, *rest))[1],
-    )
-    monkeypatch.setattr(
-        pieces.DatasetReader,
-        "read_block_skipping",
-        lambda self, block, *rest: (skipping.append(block), skip(self, block, *rest))[1],
-    )
+    spools, refused, init = [], [], Spool.__init__
+    begun, skipping = blocks_of(monkeypatch, "batches_of"), blocks_of(monkeypatch, "read_block_skipping")
     monkeypatch.setattr(Spool, "__init__", lambda self, **options: (init(self, **options), spools.append(self))[0])
     if not room:
-        monkeypatch.setattr(Spool, "add", lambda self, batch: None)
+        monkeypatch.setattr(Spool, "add", lambda self, batch: refused.append(batch))
     feed = dataset.feed(**OPTIONS, window_records=500, threads=3, on_damage=OnDamage.SKIP, skip_budget=1)
     assert feed.plan.num_blocks > 10
     found = [x for batch in feed for x in feed.unpack_numpy(batch)["x"][batch["mask"]].tolist()]
-    assert sorted(found) == list(range(ROWS - 1)) and feed.skipped == [ROWS - 1]
+    assert sorted(found) == sorted({*range(ROWS)} - {lost}) and feed.skipped == [lost]
+    assert len(refused) == (not room), "where there was no room once, nothing is written again"
     if room:
         assert begun == skipping == [0]
         (spool,) = (each for each in spools if each._file is not None)
