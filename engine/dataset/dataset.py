@@ -40,7 +40,14 @@ DataPaths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 class Dataset:
-    """Files on disk as one sequence of records. Make one with `Dataset.open`."""
+    """Files on disk as one sequence of records. Make one with `Dataset.open`.
+
+    Attributes:
+        paths: the files, in order.
+        format: that all of them have.
+        left_out: files of a manifest that what was given does not name.
+        levels: of files with keys above a directory that is none, how many directories lie below what was given.
+    """
 
     def __init__(
         self, files: FileSet, format: str, schema: pa.Schema | None, everything: Sequence[str] | None = None
@@ -50,7 +57,7 @@ class Dataset:
         self._everything = list(files.paths if everything is None else everything)
         self.format = format
         self.left_out = files.left_out
-        self._levels = files.levels
+        self.levels = files.levels
         self._given_schema = schema
         self._listed = dict(files.known)
         self._known = dict(files.known)
@@ -117,7 +124,7 @@ class Dataset:
         """The schema as given or inferred, with the columns that directories hold behind those of the files."""
         module = format_module(self.format)
         if self._given_schema is not None:
-            partitions = partition_fields(self._everything, self._levels)
+            partitions = partition_fields(self._everything, self.levels)
             self._refuse_unknown(module, self._given_schema, {field.name for field in partitions})
             names = getattr(module, "column_names", None)
             own = set(names(self.paths[0]) if names and partitions else ())
@@ -125,8 +132,8 @@ class Dataset:
                 own.update(stored_columns(self._stored_schema, ReadOptions())[0].names)
             return mark_partitions(self._given_schema, [field for field in partitions if field.name not in own])
         inferred = module.infer_schema(self.paths, **options)
-        refuse_half_stored(self.paths, inferred.names, getattr(module, "column_names", None), self._levels)
-        return with_partitions(inferred, self._everything, self._levels)
+        refuse_half_stored(self.paths, inferred.names, getattr(module, "column_names", None), self.levels)
+        return with_partitions(inferred, self._everything, self.levels)
 
     @functools.cached_property
     def manifest(self) -> Manifest:
@@ -167,7 +174,7 @@ class Dataset:
     def levels_of(self, path: str) -> int | None:
         """Returns how many directories of a file may say what its columns hold; see `engine.formats.split.Split`."""
         entry = self._known.get(path)
-        return self._levels.get(path) if entry is None else entry.levels
+        return self.levels.get(path) if entry is None else entry.levels
 
     def feature_spec(self) -> dict[str, Any]:
         """Returns the TensorFlow feature spec of the schema. Imports TensorFlow.

@@ -62,15 +62,25 @@ def _readable(value: Any) -> Any:
 
 def write_manifest(dataset: Dataset) -> str:
     """Looks at every record of the data set and writes its manifest beside the files, in the directory that holds all
-    of them; returns the manifest's path.
+    of them and the keys above directories that are none; returns the manifest's path.
 
     Raises:
         ConfigError: files that lie in no common directory.
         DataError: damaged data.
     """
-    directory = _paths.common_parent(dataset.paths)
+    directory = _paths.common_parent(_below_keys(path, dataset.levels.get(path, 0)) for path in dataset.paths)
     schema = dataset.schema_of_all_records()
     manifest = Manifest(
         tuple(FileEntry.scan(path, with_checksum=True, empty=dataset.format) for path in dataset.paths), schema
     )
     return manifest.save(directory)
+
+
+def _below_keys(path: str, levels: int) -> str:
+    """The topmost directory of a key among so many above a file, or the file where there is none."""
+    topmost = path
+    for _ in range(levels):
+        path = _paths.parent(path)
+        if "=" in path.rpartition("/")[2]:
+            topmost = path
+    return topmost

@@ -391,6 +391,40 @@ def test_keys_above_a_directory_that_is_none_are_columns(tmp_path, format, names
         assert dataset.verify().ok
 
 
+@pytest.mark.parametrize("format", ["parquet", "tfrecord"])
+@pytest.mark.parametrize("names", [GAPS[:1], GAPS[:2], GAPS, ["y=1/sub/k=1/a", "y=1/sub/k=2/z/a"]])
+@pytest.mark.parametrize("below", [".", "all/of"])
+def test_a_manifest_lies_above_the_keys_that_lie_above_other_directories(tmp_path, monkeypatch, format, names, below):
+    for number, name in enumerate(names):
+        rows = pa.record_batch({"x": [number]})
+        write_batches([rows], rows.schema, f"{tmp_path / below / name}.{format}", format)
+    whole = table(Dataset.open(tmp_path))
+    assert {"x", "y"} <= set(whole.schema.names)
+    monkeypatch.chdir(tmp_path)
+    path = write_manifest(Dataset.open(f"**/*.{format}"))
+    assert os.path.abspath(path) == str(tmp_path / below / "_fullpass_manifest.json")
+    for form in (path, below, tmp_path):
+        dataset = Dataset.open(form)
+        assert len(dataset.known_entries) == len(names) and dataset.verify().ok
+        assert table(dataset).equals(whole)
+
+
+def test_keys_above_a_directory_that_is_none_reach_the_feed_and_given_schemas(tmp_path):
+    for number, name in enumerate(GAPS):
+        os.makedirs((tmp_path / name).parent)
+        pq.write_table(pa.table({"x": [number]}), f"{tmp_path / name}.parquet")
+    feed = Dataset.open(tmp_path).feed(global_batch_size=3, num_epochs=1, fill={"k": 0})
+    (batch,) = map(feed.unpack_numpy, feed)
+    assert sorted(zip(*(batch[name].tolist() for name in "xyk"))) == [(0, 2024, 0), (1, 2025, 0), (2, 2025, 1)]
+    given = pa.schema([("y", pa.int64()), ("x", pa.int64())])
+    assert table(Dataset.open(tmp_path, given)).to_pylist() == [
+        {"y": y, "x": n} for n, y in enumerate((2024, 2025, 2025))
+    ]
+    pq.write_table(pa.table({"y": [2024], "x": [0]}), f"{tmp_path / GAPS[0]}.parquet")
+    with pytest.raises(DataError, match="has column 'y' in the name of its directory alone, and other files hold it"):
+        _ = Dataset.open(tmp_path).schema
+
+
 @pytest.mark.parametrize("format", ["parquet", "csv"])
 def test_a_value_that_is_not_that_of_a_key_above_a_directory_is_refused(tmp_path, format):
     (tmp_path / "data/y=2024/sub").mkdir(parents=True)
