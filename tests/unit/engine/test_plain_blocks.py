@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import DataError, Dataset
+from engine import DataError, Dataset, write_batches
 from engine.feed.blocks.plain_reader import PlainReader
 from engine.feed.columns import make_layout
 from engine.feed.pack import RowPacker
@@ -140,6 +140,17 @@ def test_column_of_a_directory_beside_columns_of_numbers(tmp_path, packed_at_onc
     got = batches(dataset, columns=["id", "score", "key"], fill={"key": 0})
     assert {int(v) for batch in got for v in batch["int64"][:, 1]} == {3, 5}
     same_without(monkeypatch, dataset, got, columns=["id", "score", "key"], fill={"key": 0})
+
+
+@pytest.mark.parametrize("gap", ["", "/sub"])
+@pytest.mark.parametrize("format", ["parquet", "tfrecord"])
+def test_a_column_of_the_file_is_held_to_its_directory(format, gap, tmp_path, packed_at_once):
+    path = tmp_path / f"id=3{gap}" / f"a.{format}"
+    part = table().slice(3, 2)
+    write_batches(part.to_batches(), SCHEMA, str(path), format)
+    with pytest.raises(DataError, match="column 'id' is 4 in the file, and its directory says id=3") as fault:
+        batches(Dataset.open(str(tmp_path)), global_batch_size=1)
+    assert (fault.value.path, fault.value.record, packed_at_once[True]) == (str(path), 1, 0)
 
 
 @pytest.mark.parametrize("name", ["parquet", "tfrecord"])
