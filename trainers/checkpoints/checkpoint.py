@@ -201,9 +201,8 @@ def load_checkpoint(path: str) -> Checkpoint:
 def _text(path: str) -> str | None:
     try:
         return storage.read_text(path)
-    except (
-        storage.NotText
-    ) as error:  # one flipped bit of a letter: damaged, as any other, while a store that is away is not
+    except storage.NotText as error:
+        # One flipped bit of a letter: damaged, as any other, while a store that is away is not.
         raise CheckpointError(f"{error}; go on from another checkpoint") from None
 
 
@@ -259,10 +258,7 @@ def assign_values(
     values: list[Any],
     assign: Callable[..., Any] | None = None,
 ) -> None:
-    """Gives variables these values of a checkpoint's group, where every shape and type fits.
-
-    They stand in the same order, under names that may differ by a number. The same names in another order are followed: layers of
-    tf_keras have what is trained before what is frozen, and may have been frozen then and not now.
+    """Gives variables these values of a checkpoint's group, where every shape and type fits, see `places_of`.
 
     Raises:
         CheckpointError: number, shape or type differ: the message names the first variable that does not fit.
@@ -272,9 +268,8 @@ def assign_values(
             f"{checkpoint.path}: it has {len(saved)} {group} variables, this model has {len(named)}"
             f"{_difference(group, [entry[0] for entry in saved], [name for name, _ in named])}"
         )
-    by_name = {entry[0]: (entry, value) for entry, value in zip(saved, values)}
-    if len(by_name) == len(saved) and by_name.keys() == {name for name, _ in named}:
-        saved, values = ([by_name[name][part] for name, _ in named] for part in (0, 1))
+    places = places_of([entry[0] for entry in saved], [name for name, _ in named])
+    saved, values = [saved[place] for place in places], [values[place] for place in places]
     for (name, shape, kind), (mine, variable) in zip(saved, named):
         if list(variable.shape) != list(shape) or variable.dtype.name != kind:
             raise CheckpointError(
@@ -283,6 +278,17 @@ def assign_values(
             )
     for (_, variable), value in zip(named, values):
         assign(variable, value) if assign is not None else variable.assign(value)
+
+
+def places_of(saved: Sequence[str], mine: Sequence[str]) -> list[int]:
+    """Returns for each variable here the place of its value among as many saved ones, by the names of both.
+
+    They stand in the same order, under names that may differ by a number. The same names in another order are followed: layers of
+    tf_keras have what is trained before what is frozen, and may have been frozen then and not now.
+    """
+    by_name = {name: place for place, name in enumerate(saved)}
+    followed = len(by_name) == len(saved) and by_name.keys() == set(mine)
+    return [by_name[name] for name in mine] if followed else list(range(len(saved)))
 
 
 def _difference(group: str, saved: list[str], mine: list[str]) -> str:

@@ -13,6 +13,7 @@ from trainers import ArrayDataset, Trainer, TrainerConfig
 from trainers.checkpoints.checkpoint import CheckpointError
 from trainers.export import export_saved_model
 from trainers.export.from_checkpoint import export_checkpoint, rebuild_model
+from trainers.tfx.base_model import load_weights
 
 _STEPS = 3
 
@@ -190,3 +191,19 @@ def test_checkpoint_of_layers_that_an_earlier_version_took_for_frozen_is_restore
         more = TrainerConfig(directory=str(tmp_path), steps=2 * _STEPS, **settings)
         with pytest.raises(CheckpointError, match=r"it lacks .* an earlier version went by; train in another"):
             Trainer(more, build_tower, data).fit()
+
+
+def test_base_model_whose_weights_stand_in_another_order_gives_each_its_own(tmp_path):
+    """An export has them in the order of what was trained; a model that was just built, in that of what is frozen now."""
+    columns = {name: value for name, value in classification_columns(96).items() if name in "xy"}
+    data = ArrayDataset(columns)
+    config = TrainerConfig(
+        directory=str(tmp_path / "run"), label="y", global_batch_size=32, steps=_STEPS, tensorboard=False
+    )
+    trained = Trainer(config, build_tower, data).fit().model
+    version = export_saved_model(trained, tmp_path / "out", raw_feature_spec=dict(data.feature_spec()), label="y")
+    expected, model = {v.name: v.numpy() for v in trained.variables}, build_tower()
+    assert [v.name for v in model.variables] != list(expected)
+    load_weights(model, str(version))
+    for variable in model.variables:
+        np.testing.assert_array_equal(variable.numpy(), expected[variable.name], err_msg=variable.name)
