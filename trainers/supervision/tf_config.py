@@ -11,7 +11,7 @@ from typing import Any
 from engine.core.errors import ConfigError
 from engine.core.json_text import parse_json
 
-__all__ = ["Task", "task_from_env", "task_from_json", "tf_config"]
+__all__ = ["Task", "host_and_port", "task_from_env", "task_from_json", "tf_config"]
 
 # The order is the order of ranks: whoever comes first leads.
 TASK_TYPES = ("chief", "worker", "ps", "evaluator")
@@ -39,13 +39,20 @@ def tf_config(cluster: Mapping[str, Sequence[str]], task_type: str, task_index: 
         raise ConfigError(f"task {task_type}:{task_index} is not in the cluster {addresses}")
     flat = [address for group in addresses.values() for address in group]
     for address in flat:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        found = host_and_port(address)
+        if found is None or not found[1]:
             raise ConfigError(f"address {address!r}: 'host:port' is expected")
     if len(set(flat)) != len(flat):
         twice = sorted({a for a in flat if flat.count(a) > 1})
         raise ConfigError(f"address {twice[0]!r} occurs twice in the cluster")
     return json.dumps({"cluster": addresses, "task": {"type": task_type, "index": task_index}}, sort_keys=True)
+
+
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """Returns both of "host:port", None of anything else."""
+    host, _, port = address.rpartition(":")
+    number = int(port) if port.isdecimal() and len(port) < 20 else -1  # Python reads no number of 5,000 digits
+    return (host, number) if host and 0 <= number < 65536 else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from engine.core.own_packages import check_path
 from trainers.rendezvous.group_secret import group_secret, new_secret
 from trainers.rendezvous.group_state import GroupPolicy
 from trainers.supervision.supervisor import SupervisorConfig, supervise
-from trainers.supervision.tf_config import Task, task_from_env
+from trainers.supervision.tf_config import Task, host_and_port, task_from_env
 
 __all__ = ["main", "rendezvous_address", "secret_of"]
 
@@ -38,10 +38,10 @@ def rendezvous_address(task: Task, environ: Mapping[str, str]) -> tuple[str, int
             return "127.0.0.1", 0
         host, _, port = task.addresses[0].rpartition(":")
         return host, int(port) + 1
-    host, _, port = given.rpartition(":")
-    if not host or not port.isdecimal():
+    found = host_and_port(given)
+    if found is None:
         raise refusal(RENDEZVOUS.name, given, "host:port")
-    return host, int(port)
+    return found
 
 
 def secret_of(task: Task, environ: Mapping[str, str]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import resource
 
@@ -16,7 +17,8 @@ from tests.support.models import build_dense, build_keras3, classification_colum
 from trainers import ArrayDataset, CheckpointConfig, EarlyStopping, LearningRate, Trainer, TrainerConfig
 from trainers.checkpoints.checkpoint import CheckpointError
 from trainers.checkpoints.directory import checkpoint_steps
-from trainers.supervision.tf_config import task_from_json, tf_config
+from trainers.supervision.tf_config import Task, task_from_json, tf_config
+from trainers.supervision.worker import rendezvous_address
 
 
 @pytest.fixture(scope="module")
@@ -217,3 +219,12 @@ def test_tf_config_is_pure_and_read_back():
     for bad in ({"worker": ["a"]}, {"worker": ["a:1", "a:1"]}, {"boss": ["a:1"]}):
         with pytest.raises(ConfigError):
             tf_config(bad, next(iter(bad)), 0)
+
+
+@pytest.mark.parametrize("address", ["a", ":1", "a:", "a:²", "a:-1", "a:65536", "a:" + "9" * 5000])
+def test_address_that_is_none_is_refused_by_what_it_is_for(address):
+    with pytest.raises(ConfigError, match="'host:port' is expected"):
+        task_from_json(json.dumps({"cluster": {"worker": [address]}}))
+    with pytest.raises(ConfigError, match=r"FULLPASS_RENDEZVOUS: got .* expected host:port"):
+        rendezvous_address(Task(), {"FULLPASS_RENDEZVOUS": address})
+    assert rendezvous_address(Task(), {"FULLPASS_RENDEZVOUS": "a:b:65535"}) == ("a:b", 65535)
