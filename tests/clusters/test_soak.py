@@ -26,6 +26,7 @@ import pytest
 
 from tests.support.bits import weights_of
 from tests.support.ports import tree
+from tests.support.small_disk import file_system_at
 from trainers.loop.audit import read_audit
 from trainers.supervision.local_group import LocalGroup
 
@@ -185,14 +186,8 @@ def small_disk(directory: Path) -> Iterator[Path | None]:
     """Has the run write to a file system of its own; yields a file that may fill it, None where nothing may be mounted."""
     directory.mkdir(parents=True)
     size = 256 + STEPS * WORKERS * 2 // 256  # MiB: a page and an inode for each file of the audit
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(directory)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        yield None
-        return
-    try:
-        yield directory / "ballast"
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+    with file_system_at(directory, f"{size}m") as mounted:
+        yield directory / "ballast" if mounted else None
 
 
 def check_records(directory: Path) -> None:

@@ -20,10 +20,8 @@ from typing import Any
 
 from benchmarks.data.click_numbers import FLOATS, INTS, WORDS
 
-STEPS_PER_CALL, STEPS_PER_LINE = (
-    16,
-    100,
-)  # the defaults of a training: a log's line ends every round, and waits for the device
+# The defaults of a training: a log's line ends every round, and waits for the device.
+STEPS_PER_CALL, STEPS_PER_LINE = 16, 100
 
 
 def build(_context: Any = None, jit: bool = False) -> Any:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import stat
-import subprocess
 from types import SimpleNamespace
 
 import pytest
 
 from engine.core import environment
+from tests.support.small_disk import file_system_at
 from trainers.rendezvous.group_secret import group_secret
 from trainers.supervision.failure_line import full_disk
 from trainers.supervision.local_cluster import LocalCluster
@@ -53,17 +52,12 @@ def test_a_file_system_without_room_is_named(tmp_path, monkeypatch, free, named)
     assert full_disk(tmp_path) == (text if named else "")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
 def test_a_full_disk_is_named_since_the_logs_on_it_cannot_say_so(tmp_path):
     assert full_disk(tmp_path) == full_disk(tmp_path / "missing") == ""
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], capture_output=True
-    ).returncode:
-        pytest.skip("nothing may be mounted here")
-    try:
+    with file_system_at(tmp_path, "256k") as mounted:
+        if not mounted:
+            pytest.skip("nothing may be mounted here")
         assert full_disk(tmp_path) == ""
         with contextlib.suppress(OSError):
             (tmp_path / "ballast").write_bytes(bytes(1 << 20))
         assert full_disk(tmp_path).startswith(f"; no room is left on the file system of {tmp_path} (")
-    finally:
-        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import threading
 import time
 
@@ -18,6 +17,7 @@ from engine.core.errors import ConfigError
 from engine.machine.processes import process_mark
 from engine.storage.tree import write_text
 from tests.support.models import classification_columns
+from tests.support.small_disk import file_system_at
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
 from trainers.checkpoints.checkpoint import CheckpointError, CheckpointNotWritten
 from trainers.checkpoints.directory import checkpoint_path
@@ -224,20 +224,15 @@ def test_directory_that_cannot_be_written_is_the_users_fault(data, tmp_path):
         Trainer(config(tmp_path / "file" / "run"), build(), data).fit()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
 def test_full_disk_is_said_with_the_directory_that_is_full(data, tmp_path):
     directory = tmp_path / ("full" * 40)  # TensorFlow names the path before the reason
     directory.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(directory)], capture_output=True
-    ).returncode:
-        pytest.skip("nothing may be mounted here")
-    try:
+    with file_system_at(directory, "8k") as mounted:
+        if not mounted:
+            pytest.skip("nothing may be mounted here")
         with pytest.raises(CheckpointNotWritten, match="No space left") as found:
             Trainer(config(directory / "run"), build(), data).fit()
         assert str(directory / "run") in str(found.value) and found.value.exit_code == exit_codes.FAILED
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 def test_normalization_goes_on_with_what_it_was_adapted_to(data, tmp_path):

@@ -198,12 +198,15 @@ class SparseSums:
         self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, counts: np.ndarray
     ) -> None:
         """Adds rows to samples: counts [samples, n] say how often each is in each of them."""
-        slots, values = self.slot_values(labels, predictions, weights)
-        self.add(groups, slots, (values[:, None, :] * counts).reshape(len(values) * len(counts), -1))
+        self.add_samples(groups, *self.slot_values(labels, predictions, weights), counts)
 
     def add(self, groups: np.ndarray, slots: np.ndarray, values: np.ndarray) -> None:
         """Adds values [width, n] to the sums of their rows' groups and slots."""
         self.append(*summed_by_key(groups * self.slots + slots, values))
+
+    def add_samples(self, groups: np.ndarray, slots: np.ndarray, values: np.ndarray, counts: np.ndarray) -> None:
+        """Adds values [width, n] to the sums of their rows' samples, groups and slots; counts are [samples, n]."""
+        self.add(groups, slots, (values[:, None, :] * counts).reshape(len(values) * len(counts), -1))
 
     def merge(self, other: SparseSums) -> None:
         """Adds the other's sums."""

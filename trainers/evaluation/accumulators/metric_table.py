@@ -24,9 +24,8 @@ __all__ = ["PARTS", "RANKING", "Intervals", "MetricTable", "poisson_counts"]
 RANKING = re.compile(r"(?:mrr|map|ndcg(?:_at_\d+)?|(?:precision|recall)_at_\d+)")
 _DEFAULT_TOP = 5
 _SCORES = {"auc", "auc_precision_recall"}
-_BY_CLASS = re.compile(
-    r"(macro|weighted)_(precision|recall|f1)|balanced_|(precision|recall|f1_score)@"
-)  # of counts by class
+# Of counts by class.
+_BY_CLASS = re.compile(r"(macro|weighted)_(precision|recall|f1)|balanced_|(precision|recall|f1_score)@")
 
 
 class MetricTable:

@@ -138,16 +138,13 @@ class ManyClassSums(SparseSums):
 
     def update(self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> None:
         """Adds rows."""
-        classes, values = _counted(labels, predictions, weights)
-        self.add(np.tile(groups, 2), classes, values)
+        self.add(np.tile(groups, 2), *_counted(labels, predictions, weights))
 
     def update_samples(
         self, groups: np.ndarray, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, counts: np.ndarray
     ) -> None:
         """Adds rows to samples: counts [samples, n] say how often each is in each of them."""
-        classes, values = _counted(labels, predictions, weights)
-        times = np.tile(counts, 2)
-        self.add(np.tile(groups, 2), classes, (values[:, None, :] * times).reshape(len(values) * len(times), -1))
+        self.add_samples(np.tile(groups, 2), *_counted(labels, predictions, weights), np.tile(counts, 2))
 
     def without(self, size: int, parts: int) -> _ClassesLeftOut:
         """Returns what gives for each group here the results of its whole without it."""

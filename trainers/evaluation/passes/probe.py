@@ -88,8 +88,9 @@ def find_heads(
                     "give one of the same classes"
                 )
         wanted = metrics.get(output or "", ()) if isinstance(metrics, Mapping) else metrics
-        check_classes(wanted or default_metrics(found), found, classes)
-        names, others = own_results(wanted or default_metrics(found), found, classes)
+        asked = wanted or default_metrics(found)
+        check_classes(asked, found, classes)
+        names, others = own_results(asked, found, classes)
         if found == "regression":
             _refuse_metrics_of_probabilities(others, truth, values)
             if task is None and not wanted:
