@@ -12,6 +12,7 @@ import pytest
 from tests.support.models import build_dense, classification_columns
 from tests.support.own_session import run_in_session
 from tests.unit.trainers.test_features import config
+from tests.unit.trainers.test_keras2_optimizers import nadam, train
 from trainers import ArrayDataset, Trainer
 from trainers.checkpoints.checkpoint import load_checkpoint
 from trainers.loop.audit import read_audit
@@ -27,6 +28,16 @@ def compare(directory: str) -> None:
     ours, theirs = read_audit(str(tmp_path / "two")), read_audit(str(tmp_path / "one"))
     assert all(np.array_equal(ours[step], theirs[step]) for step in range(40))
     np.testing.assert_allclose([h["loss"] for h in two.history], [h["loss"] for h in one.history], rtol=1e-4)
+
+
+def compare_nadam(directory: str) -> None:
+    """Nadam of tf_keras multiplies a product of its own once a step, whatever the number of devices."""
+    data = ArrayDataset({name: value for name, value in classification_columns(128).items() if name in "xy"})
+    mirrored = {"strategy": "mirrored", "strategy_options": {"logical_devices": 2}}
+    two = train(data, f"{directory}/two", nadam, 8, **mirrored)
+    one = train(data, f"{directory}/one", nadam, 8, strategy="one_device")
+    for mine, theirs in zip(two.get_weights(), one.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 def part(directory: str, replicas: int, epochs: int) -> None:
@@ -65,6 +76,10 @@ def resume_on_others(directory: str) -> None:
 
 def test_mirrored_two_devices_equal_one(tmp_path):
     in_process("compare", tmp_path)
+
+
+def test_mirrored_nadam_of_tf_keras_equals_one_device(tmp_path):
+    in_process("compare_nadam", tmp_path)
 
 
 def test_mirrored_run_goes_on_with_another_number_of_replicas_and_says_so(tmp_path):

@@ -29,6 +29,7 @@ TEXTS = {
     "list": "[]",
     "null": "null",
     "empty": "",
+    "no text": b"\xff{}",
 }
 FILES = {
     "manifest": ("_manifest.json", lambda folder: Manifest.load(str(folder / "_manifest.json"))),
@@ -47,7 +48,7 @@ FILES = {
 def test_file_that_is_no_record_is_refused_by_name(name, text, tmp_path):
     file, read = FILES[name]
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / file).write_text(text)
+    (tmp_path / file).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(FullpassError, match=Path(file).name):
         read(tmp_path)
 

@@ -104,6 +104,15 @@ def test_module_of_keras_layers_learns_as_in_plain_tensorflow(data, tmp_path, ki
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_module_steps_nadam_of_tf_keras_as_it_does_eagerly(data, tmp_path):
+    import tf_keras
+
+    nadam = lambda: tf_keras.optimizers.Nadam(0.01)
+    result = ours(data, tmp_path, nadam)
+    for mine, theirs in zip(weights(result.model), plain_loop(data, None, nadam().apply_gradients), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_module_of_keras_layers_goes_on_and_is_exported_with_all_its_weights(data, tmp_path):
     import keras
     import tensorflow as tf
