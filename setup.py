@@ -75,6 +75,7 @@ EXTRAS["dev"] = [
     "import-linter>=2.6,<3",
     "moto[server]>=5",
     "playwright>=1.50",
+    "mlflow>=3,<4",  # with its server, which the tests write to
     "scikit-learn>=1.5",  # what metrics are held to
     "setuptools",
     "wheel",
@@ -89,6 +90,7 @@ EXTRAS["dev"] = [
             "avro",
             "serve",
             "tracing",
+            "wandb",
             "tfma",
             "keras2",
             "tensorboard",

@@ -87,12 +87,9 @@ def _read_bytes(path: str) -> bytes | None:
             return local_path(path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
-    from engine.storage.remote import exists, open_input
+    from engine.storage.remote import read_whole
 
-    if not exists(path):
-        return None
-    with open_input(path) as file:
-        return bytes(file.read())
+    return read_whole(path)
 
 
 def write_text(path: str, text: str) -> None:

@@ -8,7 +8,7 @@ from engine.storage.remote.cache import BlockCache
 from engine.storage.remote.filesystem import resolve
 from engine.storage.remote.listing import exists, expand, list_below, marks_below, stat
 from engine.storage.remote.options import RemoteOptions, current_options, use_options
-from engine.storage.remote.reader import RemoteFile, open_input
+from engine.storage.remote.reader import RemoteFile, open_input, read_whole
 from engine.storage.remote.writer import open_output
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "marks_below",
     "open_input",
     "open_output",
+    "read_whole",
     "resolve",
     "stat",
     "use_options",

@@ -7,6 +7,7 @@ a server answers a range with fewer bytes than that. Here each answer is checked
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -72,6 +73,8 @@ def _s3_settings(query: str, options: RemoteOptions) -> tuple[tuple[str, Any], .
         "endpoint_url": endpoint,
         "region": settings.get("region"),
         "timeout_s": options.request_timeout_s,
+        # Keys and servers that come into the environment later, as in a notebook, make another client.
+        "environment": tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))),
     }
     return tuple(sorted(values.items()))
 
@@ -99,10 +102,17 @@ def client_of(scheme: str, settings: tuple[tuple[str, Any], ...]) -> Any:
     return fs.PyFileSystem(fs.FSSpecHandler(store))
 
 
-def _s3(anon: bool, endpoint_url: str | None, region: str | None, timeout_s: float) -> Any:
+def _s3(
+    anon: bool,
+    endpoint_url: str | None,
+    region: str | None,
+    timeout_s: float,
+    environment: tuple[tuple[str, str], ...],  # only to tell clients apart: the library reads it itself
+) -> Any:
     import s3fs
 
     store = s3fs.S3FileSystem(
+        skip_instance_cache=True,  # it knows clients by these arguments alone; `client_of` keeps them
         anon=anon,
         endpoint_url=endpoint_url,
         client_kwargs={"region_name": region} if region else {},

@@ -16,7 +16,7 @@ from engine.storage.remote.listing import stat
 from engine.storage.remote.options import RemoteOptions, current_options
 from engine.storage.remote.retry import ShortRead, with_retries
 
-__all__ = ["RemoteFile", "open_input"]
+__all__ = ["RemoteFile", "open_input", "read_whole"]
 
 
 def open_input(uri: str, options: RemoteOptions | None = None) -> RemoteFile:
@@ -26,6 +26,32 @@ def open_input(uri: str, options: RemoteOptions | None = None) -> RemoteFile:
         DataError: there is no such object, or the store did not answer.
     """
     return RemoteFile(uri, options or current_options())
+
+
+def read_whole(uri: str) -> bytes | None:
+    """Returns all bytes of a small object, None where there is none, by one request for all of them.
+
+    A range of the size that a look-up gave would cut an object that a writer has put in its place meanwhile off at the old
+    one's length.
+
+    Raises:
+        DataError: the store did not answer or refuses the keys.
+    """
+    options = current_options()
+    filesystem, path = resolve(uri, options)
+    store = store_of(filesystem)
+
+    def request() -> bytes | None:
+        try:
+            if store is not None:
+                data: bytes = store.cat_file(path)
+                return data
+            with filesystem.open_input_stream(path) as stream:
+                return bytes(stream.read())
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+
+    return with_retries(request, what="read it", uri=uri, options=options)
 
 
 class RemoteFile(io.RawIOBase):

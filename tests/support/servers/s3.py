@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["FaultyProxy", "Request", "environment_of", "forget_clients", "s3_server"]
+__all__ = ["FaultyProxy", "Request", "environment_of", "s3_server"]
 
 
 def environment_of(address: str) -> dict[str, str]:
@@ -24,16 +24,6 @@ def environment_of(address: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL": f"http://{address}",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-
-
-def forget_clients() -> None:
-    """Clients are kept for the life of a process; in tests each has an endpoint of its own."""
-    import s3fs
-
-    from engine.storage.remote import filesystem
-
-    filesystem.client_of.cache_clear()
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
@@ -23,6 +24,7 @@ from engine.storage.remote import (
     stat,
     use_options,
 )
+from engine.storage.tree import read_text, write_text
 from tests.support.eventually import eventually
 from tests.support.servers.s3 import FaultyProxy, s3_server
 
@@ -244,3 +246,34 @@ def test_a_shard_deleted_from_a_bucket_is_refused_in_every_form(server, tmp_path
             Dataset.open(form)
         assert caught.value.path.partition("?")[0] == f"{out}/data-00001-of-00004.parquet"
         assert not Dataset.open(form, check_present=False).verify().ok
+
+
+def test_a_small_object_that_a_longer_one_replaces_is_read_whole(server):
+    """Its size from before does not cut it: a lease that its holder writes anew would be read in part, and be taken for none."""
+    where = uri(server, "lease.json")
+    with use_options(FAST):
+        write_text(where, "{}")
+
+        def fault(request):
+            if request.method == "GET" and not written:
+                written.append(1)
+                write_text(where, json.dumps({"holder": "x" * 100}))
+
+        written = []
+        with FaultyProxy(server, fault) as proxy:
+            assert json.loads(read_text(uri(proxy.address, "lease.json")) or "") == {"holder": "x" * 100}
+        assert written
+        assert read_text(uri(server, "none.json")) is None
+
+
+def test_keys_that_come_later_are_seen(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    put(server, "keys.bin", b"x")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(DataError, match="locate credentials"), use_options(FAST):
+        exists(uri(server, "keys.bin"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    assert exists(uri(server, "keys.bin"))

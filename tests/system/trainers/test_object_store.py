@@ -20,7 +20,7 @@ from engine.storage.tree import list_tree
 from tests.support.bits import weights_of
 from tests.support.eventually import eventually
 from tests.support.models import build_keras3, classification_columns
-from tests.support.servers.s3 import FaultyProxy, environment_of, forget_clients, s3_server
+from tests.support.servers.s3 import FaultyProxy, environment_of, s3_server
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
 from trainers.checkpoints.directory import checkpoint_steps
 
@@ -40,9 +40,7 @@ def server():
 def environment(server, monkeypatch):
     for name, value in environment_of(server).items():
         monkeypatch.setenv(name, value)
-    forget_clients()
-    yield
-    forget_clients()
+    return
 
 
 def config(directory: object, **changes) -> TrainerConfig:
@@ -192,7 +190,6 @@ def test_saves_to_s3_that_fail_in_the_middle_leave_the_last_commit(server, quiet
     said = capfd.readouterr().err
     assert all(f"checkpoint of step {n} was not written: DataError: {directory}" in said for n in (24, 40))
     assert weights_of(result.checkpoint) == quiet
-    forget_clients()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
     assert [name for name in list_tree(directory) if f"step-{40:012d}" in name], "half a checkpoint was left"
     train(directory, epochs=4)

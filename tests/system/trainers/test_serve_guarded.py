@@ -20,7 +20,7 @@ from engine.storage import tree
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.served_model import answers, example, rows, save_version
-from tests.support.servers.s3 import environment_of, forget_clients, s3_server
+from tests.support.servers.s3 import environment_of, s3_server
 from trainers.export.digest import CARD_JSON, model_digest
 from trainers.serving.server import ModelConfig, ServeConfig
 from trainers.serving.server.observe.access_log import AccessLog
@@ -209,7 +209,6 @@ def test_versions_of_an_object_store_are_followed(root, tmp_path, monkeypatch):
     with s3_server() as address:
         for name, value in environment_of(address).items():
             monkeypatch.setenv(name, value)
-        forget_clients()
         tree.upload_tree(root / "1", "s3://data/models/m/1")
         second = save_version(tmp_path, 2, bias=2.0)
         (second / CARD_JSON).parent.mkdir(exist_ok=True)
@@ -244,4 +243,3 @@ def test_versions_of_an_object_store_are_followed(root, tmp_path, monkeypatch):
             tree.upload_tree(second, "s3://data/models/m/2", last="saved_model.pb")
             eventually(lambda: states()["2"][0] == "AVAILABLE", "the whole version is served")
             np.testing.assert_allclose(score()["predictions"], answers(rows(1), 2.0), rtol=1e-6)
-        forget_clients()

@@ -18,7 +18,7 @@ from engine.storage import atomic, paths
 from engine.storage.destination import UNFINISHED, Destination, check_file
 from engine.storage.remote import RemoteOptions, use_options
 from engine.storage.tree import list_tree
-from tests.support.servers.s3 import FaultyProxy, environment_of, forget_clients, s3_server
+from tests.support.servers.s3 import FaultyProxy, environment_of, s3_server
 
 ROOT = Path(__file__).resolve().parents[3]
 FAST = RemoteOptions(attempts=1, backoff_s=0.01)
@@ -35,10 +35,8 @@ def server():
 def environment(server, monkeypatch, tmp_path):
     for name, value in environment_of(server).items():
         monkeypatch.setenv(name, value)
-    forget_clients()
     monkeypatch.chdir(tmp_path)
     yield
-    forget_clients()
     assert [each for each in os.listdir(tmp_path) if ":" in each] == [], "a URI was taken for a local name"
 
 
@@ -156,7 +154,6 @@ def test_a_write_that_fails_leaves_nothing(raw, server, monkeypatch):
 
     with FaultyProxy(server, fault) as proxy, use_options(FAST):
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{proxy.address}")
-        forget_clients()
         with pytest.raises(DataError, match="00001-of-00002"):
             ingest(raw, "s3://data/failed", num_shards=2)
     assert list_tree("s3://data/failed") == []
@@ -167,7 +164,6 @@ def test_staged_output_ends_with_its_mark_and_replaces_the_former(server, monkey
     for names in (("model/saved.pb", "model/old", "zeta"), ("model/saved.pb", "model/a", "zoo")):
         with FaultyProxy(server, lambda _: None) as proxy:
             monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{proxy.address}")
-            forget_clients()
             destination.check()
             with destination.stage() as directory:
                 (directory / "model").mkdir()
