@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -100,7 +101,8 @@ def change_mark(path: str) -> tuple[int, int, int]:
     """Returns (size in bytes, modification time in ns, time of the last change in ns) of a file: another one, another content.
 
     Of local files the last is the time that no program can set: `cp -p`, `rsync -t` and `tar` give new content the old time and,
-    often enough, the old size. A remote file has none: 0.
+    often enough, the old size. Of remote ones it is a number of the store's own mark, a digest or generation: S3 has times of whole
+    seconds.
 
     Raises:
         DataError: the file is not there.
@@ -108,7 +110,8 @@ def change_mark(path: str) -> tuple[int, int, int]:
     if is_remote(path):
         from engine.storage import remote
 
-        return *remote.stat(path), 0
+        info = remote.look_up(path)
+        return info.size_bytes, info.modified_ns, zlib.crc32(info.mark.encode())
     try:
         status = os.stat(local_path(path))
     except OSError as error:

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from engine.core.errors import ConfigError, DataError
 from engine.storage.uris import is_remote, local_path
@@ -64,7 +65,11 @@ def list_tree(directory: str) -> list[str]:
     if is_local(directory):
         base = local_path(directory)
         return sorted(p.relative_to(base).as_posix() for p in base.rglob("*") if p.is_file())
-    return [name for name, *_ in _files_below(directory)]
+    from engine.storage.remote import list_below
+
+    path, found = list_below(directory)
+    prefix = path.rstrip("/") + "/"
+    return sorted(info.path.removeprefix(prefix) for info in found if info.path.startswith(prefix))
 
 
 def read_text(path: str) -> str | None:
@@ -132,21 +137,10 @@ def download(directory: str, names: Iterable[str], target: Path) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _copy_of(directory: str, files: tuple[tuple[str, int, int], ...]) -> tempfile.TemporaryDirectory[str]:
+def _copy_of(directory: str, files: tuple[tuple[Any, ...], ...]) -> tempfile.TemporaryDirectory[str]:
     copy = tempfile.TemporaryDirectory(prefix="fullpass-copy-")
     download(directory, [name for name, *_ in files], Path(copy.name))
     return copy
-
-
-def _files_below(directory: str) -> tuple[tuple[str, int, int], ...]:
-    """Returns (name, bytes, time of change in ns) of each file of a remote directory."""
-    from engine.storage.remote import list_below
-
-    path, found = list_below(directory)
-    prefix = path.rstrip("/") + "/"
-    below = [info for info in found if info.path.startswith(prefix)]
-    files = ((info.path.removeprefix(prefix), int(info.size or 0), int(info.mtime_ns or 0)) for info in below)
-    return tuple(sorted(files))
 
 
 def for_tensorflow(directory: str | os.PathLike[str]) -> str:
@@ -163,7 +157,9 @@ def for_tensorflow(directory: str | os.PathLike[str]) -> str:
         return str(local_path(path))
     if path.split("://", 1)[0] in tf.io.gfile.get_registered_schemes():
         return path
-    files = _files_below(path)
+    from engine.storage.remote import marks_below
+
+    files = marks_below(path)
     if not files:
         raise ConfigError(f"{path}: nothing is there")
     return _copy_of(path.rstrip("/"), files).name  # one that was written anew since is copied anew

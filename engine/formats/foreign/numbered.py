@@ -91,7 +91,7 @@ class NumberedFormat:
         Raises:
             DataError: it is not a whole file of the format.
         """
-        marks = *_paths.stat(path), os.getpid(), 0 if self._shared else threading.get_ident()
+        marks = *_paths.change_mark(path), os.getpid(), 0 if self._shared else threading.get_ident()
         return self._files.get(path, *marks, opened=lambda: self._opened(path))
 
     def _opened(self, path: str) -> NumberedFile:

@@ -67,20 +67,16 @@ def open_parquet(
     Raises:
         DataError: no whole Parquet file, an encrypted one, one whose footer contradicts itself, or has two columns of one name.
     """
-    size_bytes, modified_ns = _paths.stat(path)
-    marks = size_bytes, modified_ns, dictionary_columns, int96_unit, os.getpid(), threading.get_ident()
-    return _FILES.get(
-        path, *marks, opened=lambda: _opened(path, size_bytes, modified_ns, dictionary_columns, int96_unit)
-    )
+    mark = _paths.change_mark(path)
+    marks = *mark, dictionary_columns, int96_unit, os.getpid(), threading.get_ident()
+    return _FILES.get(path, *marks, opened=lambda: _opened(path, mark, dictionary_columns, int96_unit))
 
 
-def _opened(
-    path: str, size_bytes: int, modified_ns: int, dictionary_columns: tuple[str, ...], int96_unit: str
-) -> ParquetFile:
+def _opened(path: str, mark: tuple[int, int, int], dictionary_columns: tuple[str, ...], int96_unit: str) -> ParquetFile:
+    size_bytes = mark[0]
     try:
-        marks = size_bytes, modified_ns, os.getpid()
         metadata, footer, declared, as_stored, int96 = _FOOTERS.get(
-            path, *marks, opened=lambda: _parsed_footer(path, size_bytes)
+            path, *mark, os.getpid(), opened=lambda: _parsed_footer(path, size_bytes)
         )
         file = ParquetFile(
             _source(path),

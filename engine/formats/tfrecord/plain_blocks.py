@@ -57,8 +57,7 @@ class PlainBlocks:
         if split.compression or split.records is None or _uris.is_remote(split.path):
             return False
         try:
-            size_bytes, modified_ns = _paths.stat(split.path)
-            marks = size_bytes, modified_ns, os.getpid()
+            marks = *_paths.change_mark(split.path), os.getpid()
             file = _FILES.get(split.path, *marks, opened=lambda: _paths.open_input(split.path))
         except (DataError, OSError):
             return False

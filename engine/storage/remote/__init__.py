@@ -6,19 +6,21 @@ an error that names the object and the attempts otherwise. An object that a writ
 
 from engine.storage.remote.cache import BlockCache
 from engine.storage.remote.filesystem import resolve
-from engine.storage.remote.listing import exists, expand, list_below, marks_below, stat
+from engine.storage.remote.listing import ObjectInfo, exists, expand, list_below, look_up, marks_below, stat
 from engine.storage.remote.options import RemoteOptions, current_options, use_options
 from engine.storage.remote.reader import RemoteFile, open_input, read_whole
 from engine.storage.remote.writer import open_output
 
 __all__ = [
     "BlockCache",
+    "ObjectInfo",
     "RemoteFile",
     "RemoteOptions",
     "current_options",
     "exists",
     "expand",
     "list_below",
+    "look_up",
     "marks_below",
     "open_input",
     "open_output",

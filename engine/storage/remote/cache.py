@@ -1,6 +1,6 @@
 """A bounded local copy of remote blocks, shared by the processes of a machine.
 
-One file a block, named by a hash of (URI, size, modification time, offset, length), so that a changed object never meets
+One file a block, named by a hash of (URI, size, modification time, mark, offset, length), so that a changed object never meets
 an old block. A file holds the block and its CRC-32; a damaged or half-written one is dropped and read again. Files appear by
 rename; the bound is kept by deleting the files used longest ago.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from engine.machine.private_files import PRIVATE
 from engine.storage.atomic import write_if_room
+from engine.storage.remote.listing import ObjectInfo
 
 __all__ = ["BlockCache"]
 
@@ -43,9 +44,9 @@ class BlockCache:
         self._written_bytes = limit_bytes  # forces a first count
 
     @staticmethod
-    def key(uri: str, size_bytes: int, modified_ns: int, offset: int, length: int) -> str:
+    def key(uri: str, info: ObjectInfo, offset: int, length: int) -> str:
         """Returns the name of a block: a hash of all that says which bytes it holds."""
-        text = f"{uri}\n{size_bytes}\n{modified_ns}\n{offset}\n{length}"
+        text = f"{uri}\n{info.size_bytes}\n{info.modified_ns}\n{info.mark}\n{offset}\n{length}"
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
     def get(self, key: str) -> bytes | None:

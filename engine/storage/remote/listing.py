@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.core.errors import DataError
 from engine.storage.glob_patterns import glob_regex
@@ -13,9 +14,23 @@ from engine.storage.remote.options import current_options
 from engine.storage.remote.retry import with_retries
 from engine.storage.tables import refuse_tables
 
-__all__ = ["exists", "expand", "list_below", "marks_below", "stat"]
+__all__ = ["ObjectInfo", "exists", "expand", "list_below", "look_up", "marks_below", "stat"]
 
 _MAGIC = re.compile(r"[*?\[]")
+
+
+class ObjectInfo(NamedTuple):
+    """What a store says of an object.
+
+    Args:
+        size_bytes: of it.
+        modified_ns: time of the last change, of which S3 has whole seconds; 0 where the store has none.
+        mark: another one where the content is another: the store's own digest or generation where it has one, else the time.
+    """
+
+    size_bytes: int
+    modified_ns: int
+    mark: str
 
 
 def stat(uri: str) -> tuple[int, int]:
@@ -24,10 +39,7 @@ def stat(uri: str) -> tuple[int, int]:
     Raises:
         DataError: there is no such object, or the store did not answer.
     """
-    info = _info(uri)
-    if info is None:
-        raise DataError("no object is here; check the URI", path=uri)
-    return int(info.size), int(info.mtime_ns or 0)
+    return look_up(uri)[:2]
 
 
 def exists(uri: str) -> bool:
@@ -35,12 +47,36 @@ def exists(uri: str) -> bool:
     return _info(uri) is not None
 
 
-def _info(uri: str) -> Any | None:
+def look_up(uri: str) -> ObjectInfo:
+    """Returns what the store says of an object, by one request.
+
+    Raises:
+        DataError: there is no such object, or the store did not answer.
+    """
+    info = _info(uri)
+    if info is None:
+        raise DataError("no object is here; check the URI", path=uri)
+    return info
+
+
+def _info(uri: str) -> ObjectInfo | None:
     from pyarrow import fs
 
     filesystem, path = resolve(uri)
-    info = with_retries(lambda: filesystem.get_file_info(path), what="look it up", uri=uri, options=current_options())
-    return info if info.type == fs.FileType.File else None
+    store = store_of(filesystem)
+
+    def request() -> ObjectInfo | None:
+        if store is None:
+            info = filesystem.get_file_info(path)
+            found = info.type == fs.FileType.File
+            return ObjectInfo(int(info.size), int(info.mtime_ns or 0), str(info.mtime_ns or "")) if found else None
+        try:
+            said = store.info(path)
+        except FileNotFoundError:
+            return None
+        return ObjectInfo(int(said["size"]), _modified_ns(said), _mark(said)) if said["type"] == "file" else None
+
+    return with_retries(request, what="look it up", uri=uri, options=current_options())
 
 
 def expand(uri: str) -> list[str]:
@@ -117,6 +153,17 @@ def marks_below(uri: str) -> tuple[tuple[Any, ...], ...]:
             if name.startswith(prefix)
         )
     )
+
+
+def _modified_ns(info: Any) -> int:
+    """The time of change that a store gives, under the names and in the types that fsspec's stores have for it."""
+    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        value = info.get(key)
+        if isinstance(value, datetime.datetime):
+            return int(value.timestamp()) * 10**9 + value.microsecond * 1000
+        if isinstance(value, int | float):
+            return int(value * 10**9)
+    return 0
 
 
 def _mark(info: Any) -> str:

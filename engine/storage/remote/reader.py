@@ -12,9 +12,10 @@ from typing import Any
 from engine.core.errors import DataError
 from engine.storage.remote.cache import BlockCache
 from engine.storage.remote.filesystem import resolve, store_of
-from engine.storage.remote.listing import stat
+from engine.storage.remote.listing import look_up
 from engine.storage.remote.options import RemoteOptions, current_options
-from engine.storage.remote.retry import ShortRead, with_retries
+from engine.storage.remote.ranges import read_range
+from engine.storage.remote.retry import with_retries
 
 __all__ = ["RemoteFile", "open_input", "read_whole"]
 
@@ -60,14 +61,15 @@ class RemoteFile(io.RawIOBase):
     Bytes are fetched in blocks of `options.block_bytes`. When blocks are read one after the other (the first one counts) the
     next `options.read_ahead_blocks` are fetched in parallel before they are asked for. At most `read_ahead_blocks + 2` blocks of
     a file are in memory.
-    The object's size and modification time are taken once, when it is opened; a block is checked against the length that follows from
-    them, so that an object cut or replaced while it is read gives an error and never mixed bytes of a different length.
+    What the store says of the object is taken once, when it is opened; a block is checked against the length that follows from it, and
+    asked of that very object (`ranges.read_range`), so that one cut or replaced while it is read gives an error and never mixed bytes.
     """
 
     def __init__(self, uri: str, options: RemoteOptions) -> None:
         super().__init__()
         self.uri, self.options = uri, options
-        self.size_bytes, self.modified_ns = stat(uri)
+        self._info = look_up(uri)
+        self.size_bytes = self._info.size_bytes
         self._cache = BlockCache(options.cache_dir, options.cache_bytes) if options.cache_dir else None
         self._position = 0
         self._lock = threading.Lock()
@@ -130,12 +132,12 @@ class RemoteFile(io.RawIOBase):
     def _fetch(self, index: int) -> bytes:
         offset = index * self.options.block_bytes
         length = min(self.options.block_bytes, self.size_bytes - offset)
-        key = BlockCache.key(self.uri, self.size_bytes, self.modified_ns, offset, length)
+        key = BlockCache.key(self.uri, self._info, offset, length)
         block = self._cache.get(key) if self._cache else None
         if block is None:
             try:
                 block = with_retries(
-                    lambda: self._request(offset, length),
+                    lambda: read_range(self.uri, self._info, offset, length, self.options),
                     what=f"read bytes {offset} to {offset + length - 1}",
                     uri=self.uri,
                     options=self.options,
@@ -145,20 +147,6 @@ class RemoteFile(io.RawIOBase):
             if self._cache:
                 self._cache.put(key, block)
         return block
-
-    def _request(self, offset: int, length: int) -> bytes:
-        filesystem, path = resolve(self.uri, self.options)
-        store = store_of(filesystem)
-        if store is not None:
-            data: bytes = store.cat_file(path, start=offset, end=offset + length)
-        else:
-            with filesystem.open_input_file(path) as handle:
-                data = handle.read_at(length, offset)
-        if len(data) != length:
-            raise ShortRead(
-                f"{len(data)} of {length} bytes came; the object may have been cut or replaced while it was read"
-            )
-        return data
 
     # ---- io.RawIOBase
 

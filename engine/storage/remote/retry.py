@@ -10,12 +10,24 @@ from typing import TypeVar
 from engine.core.errors import DataError
 from engine.storage.remote.options import RemoteOptions
 
-__all__ = ["ShortRead", "with_retries"]
+__all__ = ["ReplacedObject", "ShortRead", "with_retries"]
 
 T = TypeVar("T")
 
+
+class ReplacedObject(OSError):
+    """Another object is where one is being read."""
+
+
 # These say that the request itself is wrong: trying again cannot help.
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
+_FINAL = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    ReplacedObject,
+)
 # Some answers come as a plain OSError; these words in it mean the same as the classes above.
 _FINAL_WORDS = (
     "AccessDenied",
