@@ -17,6 +17,7 @@ __all__ = ["first_bytes", "has_no_names", "holds_nothing", "is_bzip2", "may_be_t
 
 _SHOWN = 40
 _MOST = 1 << 16  # bytes that a few packed ones may become
+_GZIP, _ZSTD, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"
 _KNOWN = (
     (b"version https://git-lfs", "a Git LFS pointer: fetch the data with `git lfs pull`"),
     (b"<!doctype html", "an HTML page: whatever downloaded it was answered with an error page or a log-in"),
@@ -33,6 +34,7 @@ _KNOWN = (
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"BZh", "bzip2"),
+    (_XZ, "xz"),
     (b"SQLite format 3", "an SQLite database"),
     (b"\x89HDF", "HDF5"),
     (b"\x93NUMPY", "a NumPy array"),
@@ -41,7 +43,6 @@ _KNOWN = (
 
 _NO_TEXT = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # of a stream's first block, and of the end of one without a block
-_GZIP, _ZSTD, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"
 # The beginnings above that are text, and yet of no row of names.
 _NO_NAMES = re.compile(
     rb'version https://git-lfs|<!doctype html|<html|<\?xml|age-encryption\.org/v|-----BEGIN PGP|\{\s*"[^"]*"\s*:|\[\s*\{',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ _TYPES = {
     CellKind.FLOAT: pa.float64(),
     CellKind.TEXT: pa.string(),
 }
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+(\.\d{3})*,\d+")
 _DECLARED = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
 
 
@@ -124,6 +126,11 @@ class Column:
             return []
         if self.kind is CellKind.TEXT:
             place = self._first.get("first_text")
+            if place is not None and _DECIMAL_COMMA.fullmatch(place.value):
+                return [
+                    f"column {self.name!r} is text: its first value that is no number, {place}, has a comma where numbers that are read "
+                    "have a point"
+                ]
             if place is None or self._texts >= self._numbers:
                 return []
             values = self._numbers + self._texts

@@ -106,7 +106,10 @@ class CsvPieces:
                 raise fault
             if self._ended:
                 if self._ahead:
-                    yield Piece(self._ahead, self._line)
+                    # pyarrow takes nothing at the very end for quoted where the value before it is.
+                    yield Piece(
+                        self._ahead if self._ahead.endswith((b"\n", b"\r")) else self._ahead + b"\n", self._line
+                    )
                 return
             if not stop:  # one record longer than a piece
                 if size >= _MOST_BYTES:

@@ -8,12 +8,9 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-
 from engine.core.errors import DataError
 from engine.core.text_encoding import is_utf8
-from engine.formats.beginnings import is_bzip2
-from engine.formats.csv.packed_streams import PackedStreams
+from engine.formats.packed_streams import packing_of, unpacking
 from engine.storage import paths as _paths
 from engine.storage.pipes import PipedPath
 
@@ -138,20 +135,9 @@ def open_text(path: str, encoding: str) -> Iterator[TextStream]:
 def _unpacked(path: str, raw: Any, head: bytes, open_files: contextlib.ExitStack) -> Any:
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or path.lower().endswith(".zip"):
         return _zip_member(path, raw, open_files)
-    if head.startswith(b"\x1f\x8b"):
-        from isal import igzip
-
-        return igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
-    if is_bzip2(head, path):
-        import bz2
-
-        return PackedStreams(raw, bz2.BZ2Decompressor)
-    if head.startswith(b"\xfd7zXZ\x00"):
-        import lzma
-
-        return PackedStreams(raw, lzma.LZMADecompressor)
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
-        return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
+    packing = packing_of(head, path)
+    if packing is not None:
+        return unpacking(raw, packing)
     return raw
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import lzma
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,13 +16,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.json
-from isal import igzip, igzip_lib
+from isal import igzip_lib
 
 from engine import _native
 from engine.core.errors import DataError
-from engine.formats.beginnings import is_bzip2, unpacked_head
+from engine.formats.beginnings import unpacked_head
 from engine.formats.foreign.json_integers import rounded_column
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
+from engine.formats.packed_streams import packing_of, unpacking
 from engine.formats.spool import Spool
 from engine.formats.tfrecord.stream import HEAD_BYTES, header_holds
 from engine.machine.ahead import map_in_order
@@ -32,7 +34,6 @@ from engine.storage import paths as _paths
 __all__ = ["FORMAT"]
 
 BLOCK_BYTES = 4 << 20
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 MOST_BYTES = 1 << 30  # of one line, as of a CSV file's record: the reader counts in 31 bits
 _MOST_DEEP = 128  # as Arrow's own messages: the reader recurses over types, and a stack that overflows ends the process
 _READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
@@ -91,9 +92,7 @@ class _JsonFile(NumberedFile):
             raise DataError(
                 "is one JSON array; JSON lines have an object a line: jq -c '.[]' makes them of it", path=path
             )
-        self._packed = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
-        if is_bzip2(head, path):
-            self._packed = "bz2"
+        self._packed = packing_of(head, path)
         self._bounds = [0, _paths.stat(path)[0]] if self._packed else _line_bounds(path)
         self.sizes = [stop - start for start, stop in zip(self._bounds, self._bounds[1:])]
         self._explicit = pa.schema([])
@@ -243,7 +242,7 @@ class _JsonFile(NumberedFile):
                 raw.seek(self._bounds[block])
                 yield _exactly(raw, self.sizes[block])
                 return
-            stream = _unpacking(raw, self._packed)
+            stream = unpacking(raw, self._packed)
             rest = bytearray()
             fault: Exception | None = None
             while fault is None:
@@ -285,13 +284,6 @@ def _refuse_other_text(text: bytes) -> None:
         raise _BadLine(f"the line is not text of UTF-8: {error.reason} in row {row}") from error
 
 
-def _unpacking(raw: Any, packed: str) -> Any:
-    """A stream of what a compressed file holds."""
-    if packed == "gzip":
-        return igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
-    return pa.CompressedInputStream(pa.PythonFile(raw, "r"), packed)
-
-
 def _unpacked(stream: Any) -> tuple[bytes, Exception | None]:
     """Up to BLOCK_BYTES of a compressed stream, none at its end; and what is wrong behind them."""
     parts, missing = [], BLOCK_BYTES
@@ -299,7 +291,7 @@ def _unpacked(stream: Any) -> tuple[bytes, Exception | None]:
         while missing > 0 and (part := stream.read(min(missing, _READ_BYTES))):
             parts.append(part)
             missing -= len(part)
-    except (pa.ArrowException, OSError, EOFError, zlib.error, igzip_lib.IsalError) as error:  # type: ignore[misc]
+    except (pa.ArrowException, OSError, EOFError, zlib.error, lzma.LZMAError, igzip_lib.IsalError) as error:  # type: ignore[misc]
         return b"".join(parts), error
     return b"".join(parts), None
 

@@ -268,3 +268,20 @@ def test_text_behind_a_closing_quote_may_be_another_delimiter(tmp_path):
     assert caught.value.record == 0
     found = open_source(source, csv_options=CsvOptions(delimiter=";"))
     assert pa.Table.from_batches(found.batches(), found.schema).to_pydict() == {"a": [1], "b": [2]}
+
+
+@pytest.mark.parametrize("value", ["1,5", "-0,25", "1.234,50"])
+def test_decimal_commas_stay_text_and_are_noted(tmp_path, value):
+    (tmp_path / "a.csv").write_text(f"k;price\n1;7\n2;{value}\n3;x\n")
+    opened = open_source(tmp_path / "a.csv", csv_options=CsvOptions(delimiter=";"))
+    assert opened.schema.field("price").type == pa.string()
+    (note,) = opened.notes
+    assert "'price' is text" in note and f"'{value}' in {tmp_path / 'a.csv'}, record 1" in note and "comma" in note
+
+
+@pytest.mark.parametrize("text", ['a,b\n"x",', 'a,b\n"x",\n', "a,b\nx,", "a,b\n\\x,"])
+def test_nothing_at_the_end_of_a_file_is_missing_with_a_line_end_behind_it_and_without(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    options = CsvOptions(escape="\\" if "\\" in text else "", column_types={"b": "string"})
+    (batch,) = open_source(tmp_path / "a.csv", csv_options=options).batches()
+    assert batch.to_pylist() == [{"a": "x", "b": None}]

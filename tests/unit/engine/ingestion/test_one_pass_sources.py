@@ -84,7 +84,7 @@ def test_text_of_another_encoding_names_its_record(tmp_path):
     assert error.path == str(tmp_path / "a.csv") and error.record is not None
 
 
-@pytest.mark.parametrize("packing", ["gz", "bz2", "zst"])
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zst"])
 def test_json_lines_that_are_cut_off_say_after_which_record(tmp_path, packing, monkeypatch):
     monkeypatch.setattr("engine.formats.foreign.jsonl.BLOCK_BYTES", 1 << 17)
     lines = b"".join(json.dumps({"x": i, "t": f"t{i * 7919 % 10007}"}).encode() + b"\n" for i in range(ROWS))

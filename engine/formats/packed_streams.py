@@ -1,17 +1,56 @@
-"""Streams of bzip2 or xz that lie one behind the other, as pbzip2, pixz and `cat` make them."""
+"""Text packed by gzip, bzip2, Zstandard or xz: which of them, and a stream of what is in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["PackedStreams"]
+import pyarrow as pa
+
+from engine.formats.beginnings import is_bzip2
+
+__all__ = ["packing_of", "unpacking"]
 
 _READ_BYTES = 1 << 16
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz"}
 
 
-class PackedStreams:
-    """A file of packed streams, unpacked.
+def packing_of(head: bytes, path: str) -> str | None:
+    """Returns what a file is packed by: "gzip", "bzip2", "zstd" or "xz", by its first ten bytes; None where by none of them.
+
+    Args:
+        head: the first bytes.
+        path: of the file, whose name tells where a damaged beginning does not.
+    """
+    if is_bzip2(head, path):
+        return "bzip2"
+    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def unpacking(raw: Any, packing: str) -> Any:
+    """Returns a stream of what is in a packed file, `read` of which raises an error of its library where the file is damaged or ends.
+
+    Args:
+        raw: the file.
+        packing: as `packing_of` says it.
+    """
+    if packing == "gzip":
+        from isal import igzip
+
+        return igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
+    if packing == "zstd":
+        return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
+    if packing == "xz":
+        import lzma
+
+        return _PackedStreams(raw, lzma.LZMADecompressor)
+    import bz2
+
+    return _PackedStreams(raw, bz2.BZ2Decompressor)
+
+
+class _PackedStreams:
+    """A file of streams of bzip2 or xz that lie one behind the other, as pbzip2, pixz and `cat` make them, unpacked.
 
     Python's own readers end at whatever behind a stream is none, without a word: a damaged byte there would take all that follows.
 
