@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,18 @@ from tests.support.ports import listening, other_address, tree
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 400
-# A driver with a Ray of its own: Ray decides when it is imported what it listens on, so not in the process of the tests.
+# Drivers with a Ray of their own: Ray decides when it is imported what it listens on, so not in the process of the tests.
+OWN = 'launcher("ray", address="local")'
+CLUSTER = 'places.enter_context(two_raylets(cpus_each=4)) and launcher("ray", placement="SPREAD")'
 DRIVER = """
-import sys, time
+import contextlib, sys, time
 from cluster import JobSpec, launcher
-handle = launcher("ray", address="local").submit(JobSpec.from_json(sys.argv[1]))
-while True:
-    print(handle.status().state, flush=True)
-    time.sleep(1)
+from tests.support.servers.ray_cluster import two_raylets
+with contextlib.ExitStack() as places:
+    handle = ({place}).submit(JobSpec.from_json(sys.argv[1]))
+    while not handle.status().state.finished:
+        time.sleep(1)
+    print(handle.status(), flush=True)
 """
 
 
@@ -73,19 +78,43 @@ def split(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def test_a_ray_of_our_own_and_its_job_listen_on_loopback_alone(tmp_path):
-    words = [sys.executable, "-c", DRIVER, training(tmp_path / "out").to_json()]
-    log = open(tmp_path / "driver.log", "w")  # noqa: SIM115
-    env = {**os.environ, "HOME": str(tmp_path)}
-    driver = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+@contextlib.contextmanager
+def family_that_trains(place: str, directory: Path, **variables: str) -> Iterator[list[int]]:
+    """A driver whose job trains: its pid and those of all that came from it, which are gone afterwards."""
+    words = [sys.executable, "-c", DRIVER.format(place=place), training(directory / "out").to_json()]
+    log = directory / "driver.log"
+    with open(log, "w") as file:
+        driver = subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    family = [driver.pid]
     try:
 
         def begun() -> bool:
-            assert driver.poll() is None, (tmp_path / "driver.log").read_text()
-            return trains(tmp_path / "out")
+            assert driver.poll() is None, log.read_text()
+            return trains(directory / "out")
 
         eventually(begun, "the job trains", timeout_s=PATIENCE_S)
         family = tree(driver.pid)
+        yield family
+    finally:
+        family = list({*family, *tree(driver.pid)})
+        os.killpg(driver.pid, signal.SIGTERM)
+        try:
+            driver.wait(60)
+        finally:
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_ray_of_our_own_and_its_job_listen_on_loopback_alone(tmp_path):
+    with family_that_trains(OWN, tmp_path, HOME=str(tmp_path)) as family:
         found = listening(family)
         assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
         assert found and all(ipaddress.ip_address(address).is_loopback for address, _ in found), found
@@ -95,33 +124,18 @@ def test_a_ray_of_our_own_and_its_job_listen_on_loopback_alone(tmp_path):
         for _, port in found if other else ():
             with pytest.raises(ConnectionRefusedError), socket.create_connection((other, port), timeout=10):
                 pass
-    finally:
-        os.killpg(driver.pid, signal.SIGTERM)
-        try:
-            driver.wait(60)
-        finally:
-            for pid in [driver.pid, *tree(driver.pid)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            log.close()
 
 
-def test_members_of_a_cluster_listen_on_their_documented_ports_alone(ray_launcher, tmp_path):
+def test_members_of_a_cluster_listen_on_their_documented_ports_alone(tmp_path):
     if other_address() is None:
         pytest.skip("this machine has no address but those of loopback, on which a group stays then")
-    handle = ray_launcher.submit(training(tmp_path / "out"))
-
-    def begun() -> bool:
-        assert not handle.status().state.finished, handle.status()
-        return trains(tmp_path / "out")
-
-    eventually(begun, "the job trains", timeout_s=PATIENCE_S)
-    actors = [int(task.where.split("pid ")[1].split()[0]) for task in handle.status().tasks]
-    ours = members([pid for actor in actors for pid in tree(actor)])
-    rendezvous, workers = ports_of(ours[0])
-    # TensorFlow binds all interfaces, as IPv4's where the machine has no IPv6; the rendezvous the node's own address.
-    found = listening(ours)
-    everywhere = found - {split(rendezvous)}
-    assert split(rendezvous) in found and {port for _, port in everywhere} == {split(worker)[1] for worker in workers}
-    assert {address for address, _ in everywhere} <= {"::", "0.0.0.0"}, everywhere
-    handle.cancel()
+    with family_that_trains(CLUSTER, tmp_path) as family:
+        ours = members(family)
+        rendezvous, workers = ports_of(ours[0])
+        # TensorFlow binds all interfaces, as IPv4's where the machine has no IPv6; the rendezvous the node's own address.
+        found = listening(ours)
+        everywhere = found - {split(rendezvous)}
+        assert split(rendezvous) in found and {port for _, port in everywhere} == {
+            split(worker)[1] for worker in workers
+        }
+        assert {address for address, _ in everywhere} <= {"::", "0.0.0.0"}, everywhere
