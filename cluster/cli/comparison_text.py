@@ -35,7 +35,7 @@ def as_text(comparison: Any, changed: Sequence[Difference], names: tuple[str, st
 def as_markdown(comparison: Any, changed: Sequence[Difference], names: tuple[str, str], show: int) -> str:
     """Returns the comparison as Markdown, for a pull request; arguments as of `as_text`."""
     verdict = [_whole(line) for line in _verdict(comparison)]
-    lines = [f"# {verdict[0][0].upper()}{verdict[0][1:]}", "", f"`{names[0]}` → `{names[1]}`", ""]
+    lines = [f"# {verdict[0][0].upper()}{verdict[0][1:]}", "", f"{_whole(names[0])} → {_whole(names[1])}", ""]
     lines += [f"* {line}" for line in verdict[1:]] + [""] * (len(verdict) > 1)
     if changed:
         lines += ["| changed | before | after |", "|---|---|---|"]

@@ -16,7 +16,6 @@ import importlib
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
@@ -224,8 +223,7 @@ def _said(error: OSError) -> str:
 def _fail(message: str, code: int, debug: bool, kind: str = "error: ") -> int:
     """Says in one line what went wrong, and returns the exit code; called while the exception is handled."""
     if debug:
-        # Of the libraries' exceptions too, from which ours came: they show URIs as they are.
-        run_log.print_line(visible(redact(traceback.format_exc())).rstrip("\n"), sys.stderr)
+        run_log.print_traceback()
     line = f"{kind}{' '.join(message.split())}"
     log = run_log.log_path()
     run_log.record(line, logging.ERROR, sys.exc_info()[1])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["HIDDEN", "is_secret_name", "redact"]
+__all__ = ["HIDDEN", "is_secret_name", "redact", "redact_values"]
 
 HIDDEN = "***"
 _LEAST = 8  # characters: a shorter word may be anything
@@ -54,3 +56,12 @@ def redact(text: str) -> str:
         if len(secret) >= _LEAST:
             text = text.replace(secret, HIDDEN)
     return text
+
+
+def redact_values(value: Any) -> Any:
+    """Returns a JSON value with the credentials of the URIs in its texts replaced by `***`."""
+    if isinstance(value, Mapping):
+        return {key: redact_values(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_values(each) for each in value]
+    return redact(value) if isinstance(value, str) else value

@@ -11,6 +11,7 @@ import datetime
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -18,7 +19,19 @@ from typing import TextIO
 from engine.core.redaction import redact
 from engine.core.text_encoding import visible
 
-__all__ = ["KEPT", "begin", "in_step", "log_path", "print_line", "record", "recording", "tell"]
+__all__ = [
+    "KEPT",
+    "begin",
+    "in_step",
+    "log_path",
+    "print_line",
+    "print_traceback",
+    "record",
+    "recording",
+    "show_more",
+    "show_warnings",
+    "tell",
+]
 
 KEPT = 20  # log files of earlier runs and this one in a directory
 # What the packages log themselves; all other loggers are of libraries, whose news (INFO) are not about the run.
@@ -75,6 +88,11 @@ def recording() -> Iterator[None]:
 def show_more() -> None:
     """Shows on stderr what the packages log as information, with times."""
     _add(_Stderr(), logging.INFO, _LINE)
+
+
+def show_warnings(prefix: str) -> None:
+    """Shows on stderr what is logged as a warning or an error, behind a prefix."""
+    _add(_Stderr(), logging.WARNING, f"{prefix}%(message)s")
 
 
 def begin(directory: str | os.PathLike[str]) -> Path | None:
@@ -158,6 +176,14 @@ def print_line(text: str, stream: TextIO | None) -> None:
             os.close(nowhere)
     except (OSError, ValueError):  # a full disk below a file, a closed stream
         pass
+
+
+def print_traceback() -> None:
+    """Prints the traceback of the exception that is handled to stderr.
+
+    Of the libraries' exceptions too, from which ours came: they show URIs as they are.
+    """
+    print_line(visible(redact(traceback.format_exc())).rstrip("\n"), sys.stderr)
 
 
 def record(text: str, level: int = logging.INFO, error: BaseException | None = None) -> None:

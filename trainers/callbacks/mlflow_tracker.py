@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.redaction import redact_values
 from trainers.callbacks.base import Callback, TrainingRun
 
 __all__ = ["MLflowTracker", "flat_settings", "mlflow_name"]
@@ -52,7 +53,7 @@ class MLflowTracker(Callback):
         found = self._client.get_experiment_by_name(self._experiment)
         number = found.experiment_id if found is not None else self._client.create_experiment(self._experiment)
         self._run_id = self._client.create_run(number, run_name=self._run_name, tags=self._tags).info.run_id
-        for name, value in flat_settings(run.config.as_json()).items():
+        for name, value in flat_settings(redact_values(run.config.as_json())).items():
             self._client.log_param(self._run_id, mlflow_name(name), str(value)[:_LONGEST])
 
     def on_log(self, run: TrainingRun, metrics: Mapping[str, float]) -> None:

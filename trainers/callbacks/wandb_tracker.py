@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
+from engine.core.redaction import redact_values
 from trainers.callbacks.base import Callback, TrainingRun
 
 __all__ = ["WandbTracker"]
@@ -36,7 +37,7 @@ class WandbTracker(Callback):
     def on_start(self, run: TrainingRun) -> None:
         """Makes the run, or goes on in that of the checkpoint."""
         resume: dict[str, Any] = {"id": self._id, "resume": "allow"} if self._id is not None else {}
-        self._run = self._wandb.init(config=run.config.as_json(), **self._options, **resume)
+        self._run = self._wandb.init(config=redact_values(run.config.as_json()), **self._options, **resume)
         self._id = self._run.id
 
     def on_log(self, run: TrainingRun, metrics: Mapping[str, float]) -> None:

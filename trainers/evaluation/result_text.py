@@ -55,7 +55,8 @@ def markdown(result: EvaluationResult, show: int) -> str:
     lines = [
         "# Evaluation",
         "",
-        f"Model `{result.model}` (sha256 {result.model_sha256}), label `{result.label}`, {result.rows:,} rows.",
+        f"Model {in_markdown(result.model, sys.maxsize)} (sha256 {result.model_sha256}), label {in_markdown(result.label, sys.maxsize)}, "
+        f"{result.rows:,} rows.",
         "",
     ]
     lines += ["| " + " | ".join(map(in_markdown, header)) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from engine.core.configs import convert
 from engine.core.errors import ConfigError, DataError
 from engine.core.json_text import parse_json
+from engine.core.redaction import redact_values
+from engine.core.text_encoding import in_markdown
 from engine.machine.clock import utc_now
 from engine.version import __version__
 from trainers.export.digest import CARD_JSON, CARD_MARKDOWN, tree_digest
@@ -60,7 +63,7 @@ def make_card(
         ConfigError: the step, path or digest of the checkpoint is of another type.
     """
     graph, checkpoint = options.transform_graph, options.checkpoint
-    config = _plain(options.config or {})
+    config = redact_values(_plain(options.config or {}))  # a card goes wherever the model goes
     card = {
         "version": CARD_VERSION,
         "name": name,
@@ -70,7 +73,7 @@ def make_card(
         "signatures": dict(signatures),
         "raw_features": dict(raw_features),
         "transform_graph": None if graph is None else {"sha256": tree_digest(graph), "path": os.path.abspath(graph)},
-        "checkpoint": None if checkpoint is None else dict(checkpoint),
+        "checkpoint": None if checkpoint is None else redact_values(checkpoint),
         "data": _data(options.data_manifest),
         "config": config,
         "config_sha256": config_digest(config),
@@ -168,23 +171,18 @@ def _plain(value: Any) -> Any:
 
 
 def _markdown(card: Mapping[str, Any]) -> str:
-    lines = [f"# Model card: {card['name']}", "", f"Exported {card['created']}.", ""]
+    """Names and values of others stand there as they are, and format nothing."""
+    lines = [f"# Model card: {_shown(card['name'])}", "", f"Exported {card['created']}.", ""]
     digest = {"sha256": card["sha256"]} if "sha256" in card else {}
     lines += _section("Model", card["model"] | {"label": ", ".join(card["label"]) or "none"} | digest)
     lines += _section("Metrics", card["metrics"])
     lines += ["## What to ask it with", ""]
     for name, signature in card["signatures"].items():
-        lines.append(f"- `{name}`: {_tensors(signature['inputs'])} → {_tensors(signature['outputs'])}")
+        lines.append(f"- {_shown(name)}: {_tensors(signature['inputs'])} → {_tensors(signature['outputs'])}")
     lines += ["", "A raw example holds:", "", "| feature | kind | type | shape | default |", "|---|---|---|---|---|"]
     for name, feature in card["raw_features"].items():
-        cells = [
-            f"`{name}`",
-            feature["kind"],
-            feature["dtype"],
-            str(feature.get("shape", "")),
-            str(feature.get("default", "")),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+        cells = (name, feature["kind"], feature["dtype"], feature.get("shape", ""), feature.get("default", ""))
+        lines.append(f"| {' | '.join(map(_shown, cells))} |")
     lines.append("")
     lines += _section("Training data", card["data"] or {})
     lines += _section("Transform graph", card["transform_graph"] or {})
@@ -194,10 +192,16 @@ def _markdown(card: Mapping[str, Any]) -> str:
 
 
 def _section(title: str, values: Mapping[str, Any]) -> list[str]:
-    rows = [f"| {key} | {json.dumps(v) if isinstance(v, (dict, list)) else v} |" for key, v in values.items()]
+    rows = [
+        f"| {_shown(k)} | {_shown(json.dumps(v) if isinstance(v, dict | list) else v)} |" for k, v in values.items()
+    ]
     return [f"## {title}", "", *(["| | |", "|---|---|", *rows] if rows else ["Not given."]), ""]
 
 
 def _tensors(tensors: Mapping[str, Any]) -> str:
-    shown = [f"{name} {t['dtype']}{t['shape']}" for name, t in tensors.items()]
+    shown = [_shown(f"{name} {t['dtype']}{t['shape']}") for name, t in tensors.items()]
     return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
+
+
+def _shown(value: Any) -> str:
+    return in_markdown(str(value), sys.maxsize)

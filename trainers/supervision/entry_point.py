@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import runpy
 import sys
-import traceback
 
 from engine.core.errors import ConfigError, FullpassError
 from engine.core.exit_codes import DONE, FAILED, PROGRAM_ERROR
+from engine.core.redaction import redact
+from engine.core.run_log import print_traceback
+from engine.core.text_encoding import visible
 from trainers.supervision.supervisor_client import current_link
 
 __all__ = ["run_target"]
@@ -36,8 +38,9 @@ def run_target(argv: list[str]) -> int:
             link.send(error=f"exit code {ending.code}")
         return code
     except BaseException as error:
-        traceback.print_exc()
-        link.send(error=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        print_traceback()
+        said = visible(redact(" ".join(str(error).split())))  # before it is cut: half a URI shows its credentials
+        link.send(error=f"{type(error).__name__}: {said[:500]}")
         if isinstance(error, FullpassError):
             return error.exit_code
         return PROGRAM_ERROR if isinstance(error, _PROGRAM_ERRORS) else FAILED

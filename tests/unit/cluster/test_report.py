@@ -221,6 +221,7 @@ def test_a_comparison_in_markdown_cuts_nothing_that_the_text_says():
     for show in (as_text, as_markdown):
         said = show(comparison, [], ("one", "two"), 10)
         assert said.count(name) == 4, said  # the reason, the row, both notes
+    assert "<b>" not in as_markdown(comparison, [], ("one`<b>", "two"), 10), "names of runs are those of directories"
 
 
 def test_two_runs_stand_side_by_side_with_what_changed(tmp_path):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from cluster.cli.main import main
 from engine import ConfigError, DataError
+from engine.core import run_log
 from engine.core.redaction import redact
 
 SECRET = "SuperSecret123"
@@ -107,3 +114,42 @@ def test_debug_shows_the_traceback_of_a_librarys_error_without_credentials(capfd
     assert main(["inspect", "x", "--debug"]) == 2
     err = capfd.readouterr().err
     assert SECRET not in err and "OSError: Invalid bucket name in s3://***@bucket/a" in err
+
+
+def test_a_failed_worker_shows_no_credentials_to_its_log_and_its_supervisor(tmp_path):
+    """The library's exception, from which ours came, has the URI as it is; and so has one that is nobody's."""
+    (tmp_path / "program.py").write_text(
+        "import sys\nfrom engine import DataError\n"
+        f"uri = 's3://AKIA:{SECRET}@bucket/\\x1b[2J'\n"
+        "try:\n    raise OSError(f'Invalid bucket name in {uri}')\n"
+        "except OSError as error:\n    raise (DataError('is gone', path='a') if sys.argv[1:] else RuntimeError(uri)) from error\n"
+    )
+    run = "import sys; from trainers.supervision.entry_point import run_target; sys.exit(run_target(sys.argv[1:]))"
+    for more in ([], ["ours"]):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / f"s{len(more)}"))
+            listener.listen()
+            env = {
+                **os.environ,
+                "FULLPASS_SUPERVISOR": listener.getsockname(),
+                "PYTHONPATH": str(Path(__file__).parents[3]),
+            }
+            words = [sys.executable, "-c", run, str(tmp_path / "program.py"), *more]
+            done = subprocess.run(words, env=env, capture_output=True, text=True)
+            with listener.accept()[0] as link:
+                told = b"".join(iter(lambda: link.recv(4096), b"")).decode()
+        assert done.returncode and SECRET not in done.stderr + told and "\x1b" not in done.stderr + told
+        assert "OSError: Invalid bucket name in s3://***@bucket/\\u001b[2J" in done.stderr and '"error": "' in told
+
+
+def test_warnings_of_a_server_show_no_credentials_and_order_no_terminal_about(capfd):
+    with run_log.recording():
+        run_log.show_warnings("fullpass serve: ")
+        try:
+            raise OSError(f"s3://AKIA:{SECRET}@bucket/\x1b[2J")
+        except OSError as error:
+            logging.getLogger("fullpass.serve").error("model m", exc_info=error)
+        logging.getLogger("fullpass.serve").info("no warning")
+    err = capfd.readouterr().err
+    assert err.startswith("fullpass serve: model m\nTraceback") and "s3://***@bucket/\\u001b[2J" in err
+    assert SECRET not in err and "no warning" not in err

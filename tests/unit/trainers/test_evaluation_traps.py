@@ -280,6 +280,12 @@ def test_verdict_is_whole_in_markdown():
     assert f"\n{line}\n" in dataclasses.replace(_result(auc=0.5), failures=[line]).markdown()
 
 
+def test_names_of_model_and_label_format_nothing_in_markdown():
+    named = {"model": "/m`<img src=x>", "label": "y`\n\n# Approved"}
+    text = dataclasses.replace(_result(auc=0.5), **named).markdown()
+    assert text.count("\n# ") == 0 and "<img" not in text and r"/m\`&lt;img src=x&gt;" in text
+
+
 @pytest.mark.parametrize(
     "metric",
     [

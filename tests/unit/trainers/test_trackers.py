@@ -10,6 +10,8 @@ from engine.dataset.arrays import ArrayDataset
 from tests.support.models import build_dense, classification_columns
 from trainers import Trainer, TrainerConfig
 
+SECRET = "SuperSecret123"
+
 
 def fit(directory, epochs, trackers):
     settings = {
@@ -18,6 +20,7 @@ def fit(directory, epochs, trackers):
         "steps_per_call": 10,
         "log_every_steps": 20,
         "tensorboard": False,
+        "hyperparameters": {"table": f"https://me:{SECRET}@host/table"},
     }
     config = TrainerConfig(directory=str(directory), epochs=epochs, trackers=trackers, **settings)
     data = ArrayDataset(classification_columns())
@@ -34,6 +37,7 @@ def test_wandb_offline_run_goes_on_after_a_restart(tmp_path, monkeypatch):
     assert len({path.name.rsplit("-", 1)[1] for path in runs}) == 1, "the same run, in two parts"
     parts = [next(path.glob("*.wandb")).read_bytes() for path in runs]
     for part, evaluation in zip(parts, result.history, strict=True):
+        assert SECRET.encode() not in part and b"https://***@host/table" in part
         assert b"eval/loss" in part and json.dumps(evaluation["loss"]).encode() in part
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.core.run_log import show_warnings
 from engine.machine.ports import bound_socket
 from engine.machine.quiet import import_tensorflow
 from trainers.serving.server.config import ServeConfig
@@ -207,7 +208,7 @@ def most_files(limit: int) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one process of a server; says `ready` on its standard output once it answers."""
     path, *rest = sys.argv[1:] if argv is None else argv
-    logging.basicConfig(level=logging.WARNING, format="fullpass serve: %(message)s")
+    show_warnings("fullpass serve: ")
     config = ServeConfig.from_json(Path(path).read_text())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files(most), most))
