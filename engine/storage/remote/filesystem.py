@@ -16,6 +16,8 @@ from engine.storage.remote.options import RemoteOptions, current_options
 
 __all__ = ["client_of", "resolve", "scheme_of", "store_of"]
 
+_KEYS = {"access_key", "secret_key", "session_token"}
+
 
 def scheme_of(uri: str) -> str:
     """Returns the scheme of a URI, e.g. "s3"."""
@@ -30,7 +32,7 @@ def resolve(uri: str, options: RemoteOptions | None = None) -> tuple[Any, str]:
     through pyarrow; any other scheme through fsspec (gs://, abfs://, memory://, https://, …).
 
     Raises:
-        ConfigError: a scheme that neither library knows, or whose package is not installed; names the package.
+        ConfigError: a scheme that neither library knows, or whose package is not installed; names the package. Keys in a URI of s3://.
         DataError: the file system cannot be reached or refuses the keys.
     """
     options = options or current_options()
@@ -38,6 +40,7 @@ def resolve(uri: str, options: RemoteOptions | None = None) -> tuple[Any, str]:
     if parts.scheme == "hdfs":
         return _hdfs(parts.netloc, parts.query), parts.path.rstrip("/")
     if parts.scheme == "s3":
+        _check_no_keys(uri, parts.netloc, parts.query)
         filesystem = client_of("s3", _s3_settings(parts.query, options))
         return filesystem, f"{parts.netloc}{parts.path}".rstrip("/")
     path = uri.split("://", 1)[1].rstrip("/")
@@ -61,6 +64,16 @@ def _hdfs(netloc: str, query: str) -> Any:
         return fs.FileSystem.from_uri(f"hdfs://{netloc}/" + (f"?{query}" if query else ""))[0]
     except OSError as error:
         raise DataError(f"the file system cannot be reached: {error}", path=f"hdfs://{netloc}") from error
+
+
+def _check_no_keys(uri: str, netloc: str, query: str) -> None:
+    """Raises ConfigError for keys in a URI, as pyarrow takes them: left out, others would open the store, or nobody's."""
+    given = sorted(_KEYS & dict(parse_qsl(query)).keys())
+    if "@" in netloc or given:
+        raise ConfigError(
+            f"{uri}: {', '.join(given) or 'what stands before the @'}: s3:// takes no keys in a URI, which end up in histories and "
+            "manifests; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN), or AWS_PROFILE, and leave them out"
+        )
 
 
 def _s3_settings(query: str, options: RemoteOptions) -> tuple[tuple[str, Any], ...]:

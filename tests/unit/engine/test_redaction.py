@@ -99,6 +99,9 @@ def test_command_line_shows_no_credentials(uri, capfd, monkeypatch):
     assert main(["inspect", uri]) != 0
     out, err = capfd.readouterr()
     assert SECRET not in out + err and "bucket" in err
+    assert "s3:// takes no keys in a URI" in err and "AWS_SECRET_ACCESS_KEY" in err, (
+        "they were tried six times, as a bucket's name, or left out"
+    )
 
 
 def test_debug_shows_the_traceback_of_a_librarys_error_without_credentials(capfd, monkeypatch):
