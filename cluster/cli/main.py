@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from cluster.cli.terminal import harmless_terminal, is_unread, leave_unread, print_anywhere
 from engine.core import environment, exit_codes, run_log
@@ -140,16 +141,23 @@ def _work(words: list[str], debug: bool) -> int:
         return _fail(f"{text}{hint}", 1, debug, kind="internal error: ")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses words, which may be URIs, without their credentials."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        super().exit(status, message and visible(redact(message)))
+
+
 def build_parser(command: str | None = None) -> tuple[argparse.ArgumentParser, ModuleType | None]:
     """Returns the parser and the module of `command`; of all others it knows only the one-line help."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     # SUPPRESS: the default of the command would overwrite what was said before it.
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
     common.add_argument(
         "-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="show more of what is done, with times"
     )
     common.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="show no progress")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fullpass",
         description="Shard, pass over, train on and serve from data that outgrew one machine, with TensorFlow.",
         epilog=_EPILOG,

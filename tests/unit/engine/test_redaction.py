@@ -104,6 +104,14 @@ def test_command_line_shows_no_credentials(uri, capfd, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("words", ["inspect a --bad=", "report a --format=", ""])
+def test_refused_words_show_no_credentials_and_order_no_terminal_about(words, capfd):
+    with pytest.raises(SystemExit):
+        main(f"{words}s3://AKIA:{SECRET}@bucket/\x1b[2J".split())
+    err = capfd.readouterr().err
+    assert SECRET not in err and "\x1b" not in err
+
+
 def test_debug_shows_the_traceback_of_a_librarys_error_without_credentials(capfd, monkeypatch):
     uri = f"s3://AKIA:{SECRET}@bucket/a"
 
