@@ -23,6 +23,7 @@ from engine.formats.read import read_split
 from engine.formats.registry import detect, format_module
 from engine.formats.split import Split
 from engine.formats.stored_keys import refuse_half_stored
+from engine.formats.times import note_times
 from engine.schema.feature_spec import feature_spec_from_schema, schema_from_feature_spec
 from engine.schema.schema_proto import as_feature_spec
 from engine.schema.sequence import sequence_schema, sequence_spec_from_schema
@@ -130,7 +131,9 @@ class Dataset:
             own = set(names(self.paths[0]) if names and partitions else ())
             if self._stored_schema is not None:  # of TFRecord nobody else says before it is read what the files hold
                 own.update(stored_columns(self._stored_schema, ReadOptions())[0].names)
-            return mark_partitions(self._given_schema, [field for field in partitions if field.name not in own])
+            given = mark_partitions(self._given_schema, [field for field in partitions if field.name not in own])
+            types_of = getattr(module, "column_types", None)
+            return given if types_of is None else note_times(given, self.paths, types_of, self._stored_schema)
         inferred = module.infer_schema(self.paths, **options)
         refuse_half_stored(self.paths, inferred.names, getattr(module, "column_names", None), self.levels)
         return with_partitions(inferred, self._everything, self.levels)

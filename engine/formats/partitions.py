@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, column_not_found
 from engine.formats.options import ReadOptions
-from engine.schema.metadata_keys import PARTITION
+from engine.schema.metadata_keys import PARTITION, TIMES
 
 __all__ = [
     "NO_LEVELS",
@@ -138,12 +138,12 @@ def add_partitions(
 
 
 def without_marks(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema of what is written of batches of `schema`: there, columns of directories are columns as others."""
-    if not any(is_marked(field) for field in schema):
+    """Returns the schema of what is written of batches of `schema`: without notes of how its columns are read from the files."""
+    if not any(key in (field.metadata or {}) for field in schema for key in (PARTITION, TIMES)):
         return schema
     fields = []
     for field in schema:
-        notes = {key: value for key, value in (field.metadata or {}).items() if key != PARTITION}
+        notes = {key: value for key, value in (field.metadata or {}).items() if key not in (PARTITION, TIMES)}
         fields.append(field.with_metadata(notes or None))
     return pa.schema(fields, metadata=schema.metadata)
 

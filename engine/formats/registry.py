@@ -10,7 +10,7 @@ A format has:
     BY_BLOCK                              True where splits are runs of numbered blocks; else they are bytes
 and where it has them:
     COMPRESSIONS, Writer(file, schema, compression)                      write(batch), close(), abandon(); else it is only read
-    column_names(path)                                                   where a file says them
+    column_names(path), column_types(path)                               where a file says them
     PlainBlocks(schema, columns)                                         blocks of numbers packed without Arrow arrays in Python
     unchecked(path)                                                      what damage of a file could not be detected
 """

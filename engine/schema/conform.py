@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 from engine.core.errors import ConfigError, DataError, column_not_found, listed
 from engine.schema.kinds import is_text_or_bytes
 from engine.schema.lists import is_list
+from engine.schema.metadata_keys import TIMES, read_note
 from engine.schema.plain_arrays import plain_array
 from engine.schema.tensorflow_view import default_of
 
-__all__ = ["as_numbers", "cast_array", "conform", "first_without_fit", "refuse_overflow", "select_fields"]
+__all__ = ["as_numbers", "cast_array", "conform", "first_without_fit", "innermost", "refuse_overflow", "select_fields"]
 
 
 def select_fields(schema: pa.Schema, columns: tuple[str, ...] | list[str] | None) -> pa.Schema:
@@ -73,13 +74,18 @@ _NO_FIT = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 
 
 def _cast(column: pa.Array, field: pa.Field, path: str | None, first_row: int) -> pa.Array:
+    times = read_note(field, TIMES)
+
+    def cast(part: pa.Array) -> pa.Array:
+        return cast_array(part if times is None else _as_times(part, pa.type_for_alias(times)), field.type)
+
     try:
-        return cast_array(column, field.type)
+        return cast(column)
     except _NO_FIT as error:
         raise DataError(
             f"column {field.name!r} holds {column.type}, which does not fit {field.type}: {error}",
             path=path,
-            record=first_row + first_without_fit(column, lambda part: cast_array(part, field.type)),
+            record=first_row + first_without_fit(column, cast),
         ) from error
 
 
@@ -153,7 +159,7 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
         return column
     if types.is_dictionary(source):
         return cast_array(column.dictionary_decode(), target)
-    if types.is_integer(_innermost(target)) and _holds_times(source):
+    if types.is_integer(innermost(target)) and _holds_times(source):
         return _cast_unchecked(column.cast(_counted(source)), target)
     if types.is_dictionary(target):
         return cast_array(column, target.value_type).dictionary_encode().cast(target)
@@ -175,7 +181,19 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
     return column.cast(target)
 
 
-def _innermost(kind: pa.DataType) -> pa.DataType:
+def _as_times(column: pa.Array, times: pa.DataType) -> pa.Array:
+    """A column of times as those that all files of the data set fit; any other as it is."""
+    column = plain_array(column)
+    own = innermost(column.type)
+    if not pa.types.is_temporal(own):
+        return column
+    if pa.types.is_timestamp(own) and pa.types.is_timestamp(times):
+        times = pa.timestamp(times.unit, own.tz)
+    return column.cast(_with_innermost(column.type, times))
+
+
+def innermost(kind: pa.DataType) -> pa.DataType:
+    """Returns the type of what the lists of a type hold, however deep; of no list, itself."""
     while any(is_list(kind) for is_list in _LISTS):
         kind = kind.value_type
     return kind
@@ -185,19 +203,24 @@ _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
 def _holds_times(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_temporal(_innermost(kind)))
+    return bool(pa.types.is_temporal(innermost(kind)))
 
 
 def _counted(kind: pa.DataType) -> pa.DataType:
     """The type in which a column of times counts its unit; Arrow casts days and short times to 32 bits alone."""
+    own = innermost(kind)
+    return _with_innermost(kind, pa.int32() if pa.types.is_date32(own) or pa.types.is_time32(own) else pa.int64())
+
+
+def _with_innermost(kind: pa.DataType, own: pa.DataType) -> pa.DataType:
     types = pa.types
     if types.is_list(kind):
-        return pa.list_(_counted(kind.value_type))
+        return pa.list_(_with_innermost(kind.value_type, own))
     if types.is_large_list(kind):
-        return pa.large_list(_counted(kind.value_type))
+        return pa.large_list(_with_innermost(kind.value_type, own))
     if types.is_fixed_size_list(kind):
-        return pa.list_(_counted(kind.value_type), kind.list_size)
-    return pa.int32() if types.is_date32(kind) or types.is_time32(kind) else pa.int64()
+        return pa.list_(_with_innermost(kind.value_type, own), kind.list_size)
+    return own
 
 
 def _lists_of_one(values: pa.Array, target: pa.DataType) -> pa.Array:

@@ -17,6 +17,7 @@ __all__ = [
     "PLACE",
     "SEQUENCE",
     "SHAPE",
+    "TIMES",
     "feature_descriptions",
     "read_note",
 ]
@@ -26,6 +27,7 @@ SHAPE = b"fullpass.shape"  # of a field: JSON of the shape of one record's value
 FEATURE = b"fullpass.feature"  # of a field: JSON list of the compound features that it is a part of
 SEQUENCE = b"fullpass.sequence"  # of a field: JSON, the feature list of tf.SequenceExample that it holds
 PARTITION = b"fullpass.partition"  # of a field: the key of the directories that its values are read from
+TIMES = b"fullpass.times"  # of a field that is no time: JSON of the type of time that all files' values of it are counted as
 PLACE = b"fullpass.place"  # of a batch's schema: JSON of its file, and of its first record's index there
 INFERRED = b"fullpass.inferred"  # of a schema: "whole" or "sample", by how much of the data was looked at
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.core.errors import DataError
 from engine.core.text_encoding import is_utf8
-from engine.formats.packed_streams import packing_of, unpacking
+from engine.formats.csv.packed_streams import packing_of, unpacking
 from engine.storage import paths as _paths
 from engine.storage.pipes import PipedPath
 

@@ -21,9 +21,9 @@ from isal import igzip_lib
 from engine import _native
 from engine.core.errors import DataError
 from engine.formats.beginnings import unpacked_head
+from engine.formats.csv.packed_streams import packing_of, unpacking
 from engine.formats.foreign.json_integers import rounded_column
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
-from engine.formats.packed_streams import packing_of, unpacking
 from engine.formats.spool import Spool
 from engine.formats.tfrecord.stream import HEAD_BYTES, header_holds
 from engine.machine.ahead import map_in_order

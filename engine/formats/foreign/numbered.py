@@ -103,6 +103,10 @@ class NumberedFormat:
     def file_compression(self, path: str) -> None:
         """Such a file is compressed inside, or read as one block that its own reader unpacks: always None."""
 
+    def column_types(self, path: str) -> pa.Schema:
+        """Returns the columns that a file has, with their types."""
+        return self.open(path).schema
+
     def column_names(self, path: str) -> tuple[str, ...]:
         """Returns the names of the columns that a file has."""
         return tuple(self.open(path).schema.names)

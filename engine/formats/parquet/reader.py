@@ -34,6 +34,7 @@ __all__ = [
     "PlainBlocks",
     "Writer",
     "column_names",
+    "column_types",
     "file_compression",
     "infer_schema",
     "matches",
@@ -108,6 +109,11 @@ def _columns_with_nulls(footer: Footer, schema: Iterable[pa.Field]) -> set[str]:
         if index is None or footer.nulls[:, index].any():
             found.add(field.name)
     return found
+
+
+def column_types(path: str) -> pa.Schema:
+    """Returns the columns that a file has, with their types."""
+    return open_parquet(path).declared
 
 
 def column_names(path: str) -> tuple[str, ...]:
