@@ -8,6 +8,7 @@ metadata `fullpass.partition`, so that splits, manifests and workers know them w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
@@ -176,7 +177,9 @@ def partition_keys(path: str, levels: int | None = None) -> dict[str, str | None
         DataError: a key that two of them give different values, or one that is no text.
     """
     found: list[tuple[str, str | None]] = []
-    for part in path.split("/")[-2::-1][:levels]:
+    # The same files have the same columns, from wherever they are named: `cd day=1` leaves a key above a relative path.
+    whole = path if path.startswith("/") or "://" in path else os.path.abspath(path)
+    for part in whole.split("/")[-2::-1][:levels]:
         name, equals, value = part.partition("=")
         if not (name and equals):
             if levels is None:
