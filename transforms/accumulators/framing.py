@@ -43,7 +43,7 @@ def encode_state(name: str, version: int, arrays: Mapping[str, Any], values: Map
             blobs.append(([key, "bytes", list(array.shape)], data))
         else:
             data = np.ascontiguousarray(array).tobytes()
-            blobs.append(([key, array.dtype.str, list(array.shape)], data))
+            blobs.append(([key, _spelled(array.dtype), list(array.shape)], data))
     return b"".join(_FRAME.pack({"name": name, "version": version, "values": dict(values or {})}, blobs))
 
 
@@ -68,6 +68,21 @@ def decode_state(name: str, version: int, blob: bytes | memoryview) -> tuple[dic
     return arrays, values
 
 
+def _spelled(dtype: np.dtype[Any]) -> str:
+    """The dtype as text; bfloat16 and its like, which numpy spells as plain bytes, by their names."""
+    return dtype.str if np.dtype(dtype.str) == dtype else dtype.name
+
+
+def _dtype(text: str) -> np.dtype[Any]:
+    try:
+        return np.dtype(text)
+    except TypeError:
+        import ml_dtypes  # numpy knows its names from here on
+
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, text))
+        return found
+
+
 def _first_layout(blob: bytes | memoryview) -> tuple[dict[str, Any], _Arrays]:
     (length,) = struct.unpack_from("<I", blob, 4)
     facts, view, at = parse_json(bytes(blob[8 : 8 + length])), memoryview(blob), 8 + length
@@ -80,7 +95,7 @@ def _first_layout(blob: bytes | memoryview) -> tuple[dict[str, Any], _Arrays]:
 
 def _decode_array(data: bytes | memoryview, dtype: str, shape: list[int]) -> np.ndarray:
     if dtype != "bytes":
-        return np.frombuffer(data, np.dtype(dtype)).reshape(shape).copy()
+        return np.frombuffer(data, _dtype(dtype)).reshape(shape).copy()
     count = int(np.prod(shape, dtype=np.int64))
     ends = np.cumsum(np.frombuffer(data, np.int64, count)) + 8 * count
     array: np.ndarray = np.empty(count, object)

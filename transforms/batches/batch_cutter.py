@@ -117,7 +117,7 @@ class BatchCutter:
         if not self._measured_rows:
             self._peak(batch.slice(0, 1))  # what the first call alone takes is not the records'
         rows = _FIRST_ROWS
-        while rows < batch.num_rows:
+        while True:
             piece = batch.slice(0, rows)
             peak = self._peak(piece)
             if peak >= _CLEAR_BYTES or peak * _GROWTH >= self._bound_bytes:
@@ -125,10 +125,10 @@ class BatchCutter:
                 self._bytes_a_row = max(self._bytes_a_row, peak / rows)
                 self._bytes_a_byte = peak / max(piece.nbytes, 1)
                 return
-            rows *= _GROWTH
-        self._measured_rows = (
-            rows  # not seen: as many records are within the bound, since the last slice was an eighth of it
-        )
+            if rows * _GROWTH >= batch.num_rows:  # so many are within the bound: this slice was an eighth of them
+                self._measured_rows = rows * _GROWTH
+                return
+            rows *= _growth(peak)
 
     def _peak(self, piece: pa.RecordBatch) -> int:
         too_much = False
@@ -144,6 +144,14 @@ class BatchCutter:
 
         peak = self._peak_of(run)
         return max(peak, self._bound_bytes) if too_much else peak
+
+
+def _growth(peak: int) -> int:
+    """By how much the next slice is longer: no more than is needed to see it clearly, since every other thread waits for it."""
+    needed = 2
+    while needed < _GROWTH and peak * needed < _CLEAR_BYTES:
+        needed *= 2
+    return needed
 
 
 def memory_bytes(memory: int | str) -> int:

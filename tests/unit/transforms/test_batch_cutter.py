@@ -58,6 +58,22 @@ def test_a_large_batch_after_small_ones_is_measured_too():
     assert max(piece.num_rows for piece, _ in cutter(BATCH)) <= 256
 
 
+@pytest.mark.parametrize(("bytes_a_row", "last"), [(500, 65536), (1600, 32768), (2500, 16384), (5000, 8192)])
+def test_no_more_is_measured_than_shows_clearly(bytes_a_row, last):
+    """Every other thread waits for it: after 8,192 records the next slice is the shortest that takes 32 MiB."""
+    ran = []
+
+    def peak_of(run):
+        run()
+        return ran[-1] * bytes_a_row
+
+    cutter = BatchCutter(lambda piece: ran.append(piece.num_rows), 2 << 30, peak_of)
+    pieces = [piece.num_rows for piece, _ in cutter(pa.record_batch({"x": pa.array(np.arange(1 << 17))}))]
+    assert sum(pieces) == 1 << 17
+    measured = ran[: len(ran) - len(pieces)]
+    assert measured[:5] == [1, 16, 128, 1024, 8192] and measured[-1] == last
+
+
 @pytest.mark.parametrize("error", [MemoryError, pa.ArrowMemoryError])
 def test_a_batch_without_memory_is_halved_until_it_runs(error):
     def limited(batch):

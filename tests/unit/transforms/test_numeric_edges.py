@@ -227,3 +227,26 @@ def test_means_of_more_values_than_float16_counts_are_exact(tmp_path):
     for row in (0, 1):
         mine = exact[row::2]
         np.testing.assert_allclose(found["by_key"][row], (exact[row] - mine.mean()) / mine.std(), atol=4e-3)
+
+
+def test_extremes_of_bfloat16_are_found(tmp_path):
+    """TFT cannot take them out of its graph at all."""
+    table = pa.table({"x": pa.array([1.5, -3.0, 0.25, 8.0], pa.float32())})
+    spec = {"x": tf.io.FixedLenFeature([], tf.float32)}
+
+    def preprocessing_fn(inputs):
+        narrow = tf.cast(inputs["x"], tf.bfloat16)
+        return {
+            "least": _constant(inputs, tf.cast(tft.min(narrow), tf.float32)),
+            "most": _constant(inputs, tf.cast(tft.max(narrow), tf.float32)),
+            "vector": _constant(inputs, tf.cast(tft.max(narrow[:, None], reduce_instance_dims=False), tf.float32)),
+        }
+
+    data = parity.write_table(tmp_path / "data", table, files=2)
+    analyze(Dataset.open(data, spec), preprocessing_fn, str(tmp_path / "graph"))
+    found = parity.outputs(str(tmp_path / "graph"), table, spec)
+    assert {name: set(values.ravel().tolist()) for name, values in found.items()} == {
+        "least": {-3.0},
+        "most": {8.0},
+        "vector": {8.0},
+    }
