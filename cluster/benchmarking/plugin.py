@@ -86,8 +86,9 @@ def throughput(benchmark: Any) -> Callable[..., PairedResult | None]:
     It takes the action, a function without arguments that may return how many records it saw, which must then be `records`; `records`, or
     `dataset`, whose records and files count; and with `peer`, a function that does the same work another way, the ratio over `rounds`
     interleaved pairs, under the name `peer_name`. It returns the pairs, or None without a peer or where
-    benchmarks are disabled, and each runs only to be checked.
+    benchmarks are disabled, and each runs only to be checked. It measures once: a test is a line of the results.
     """
+    measured = False
 
     def measure(
         action: Callable[[], Any],
@@ -98,6 +99,10 @@ def throughput(benchmark: Any) -> Callable[..., PairedResult | None]:
         peer_name: str = "peer",
         rounds: int = 5,
     ) -> PairedResult | None:
+        nonlocal measured
+        if measured:
+            raise ConfigError("throughput: this test has measured already; give each measurement a test of its own")
+        measured = True
         count = records if records is not None else dataset.num_records if dataset is not None else None
         if rounds < 1 or (count is not None and count < 0):
             raise ConfigError(f"rounds={rounds}, records={count}: at least 1 round and 0 records")

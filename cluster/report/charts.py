@@ -13,7 +13,10 @@ from cluster.report.model import Cell, Chart, Column, Table, number
 
 __all__ = ["bars", "dots", "flame", "heat", "intervals", "lines"]
 
-_COLOURS = [f"var(--series-{i})" for i in range(1, 7)]
+_COLOURS = [f"var(--series-{i})" for i in range(1, 13)]
+_MOST_IN_LEGEND = (
+    24  # the colours twice: names of more would be higher than their chart, whose tooltips and table have them
+)
 _QUIET = "var(--quiet)"
 _LOG = {"type": "log"}
 _LABEL_SHARE = 0.08  # of the width of a flame graph: a name in a narrower bar would lie over its neighbours
@@ -26,7 +29,7 @@ def _table(caption: str, titles: Sequence[str], values: Sequence[Mapping[str, An
 
 
 def _colour(series: Sequence[str]) -> dict[str, Any]:
-    legend = {"title": None, "orient": "top", "symbolType": "square"} if len(series) > 1 else None
+    legend = {"title": None, "orient": "top", "symbolType": "square"} if 1 < len(series) <= _MOST_IN_LEGEND else None
     return {"field": "s", "type": "nominal", "scale": {"domain": list(series), "range": _COLOURS}, "legend": legend}
 
 
@@ -209,7 +212,8 @@ def flame(title: str, stages: Mapping[str, float], x: str) -> Chart:
     tooltip = [{"field": "s", "title": "stage"}, {"field": "took", "title": x, "format": ",.3~g"}]
     colour = {"field": "depth", "type": "ordinal", "scale": {"range": _COLOURS}, "legend": None}
     bar = {"mark": {"type": "rect", "stroke": "var(--card)", "strokeWidth": 1, "opacity": 0.5}}
-    text = {"mark": {"type": "text", "limit": 130, "color": "var(--text)", "fontSize": 11}}
+    room = {"expr": "max(1, scale('x', datum.x2) - scale('x', datum.x) - 4)"}  # of 0 it would be without a limit
+    text = {"mark": {"type": "text", "limit": room, "color": "var(--text)", "fontSize": 11}}
     layers = [
         {**bar, "encoding": {"x": across, "x2": {"field": "x2"}, "y": y, "color": colour, "tooltip": tooltip}},
         {**text, "encoding": {"x": {**across, "field": "middle"}, "y": y, "text": {"field": "label"}}},

@@ -5,13 +5,14 @@ import json
 HOSTILE = "<script>window.hit=1</script>"
 
 
+_WAYS = ("threads, strong", "threads, weak", "processes, strong", "independent copies of one")
 LADDER = {
     "what": "reading",
     "unit": "record",
     "cores": [1, 2],
-    "rates": {"threads, strong": [[100, 90, 110], [180, 170, 190]]},
+    "rates": {way: [[100, 90, 110], [180 - 10 * i, 170 - 10 * i, 190]] for i, way in enumerate(_WAYS)},
     "efficiency": {"threads, strong": [[1, 1, 1], [0.9, 0.8, 1]]},
-    "predicted": {"threads, strong": {"cores": 4, "amdahl": 300}},
+    "predicted": {way: {"cores": 4, "amdahl": 300 - 20 * i} for i, way in enumerate(_WAYS)},
 }
 
 

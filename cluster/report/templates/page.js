@@ -77,18 +77,39 @@
     padding: 8,
     view: { stroke: null },
     axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", tickCount: 6, gridOpacity: 1 },
-    axisY: { labelLimit: innerWidth < 740 ? 120 : 340 },
-    legend: { labelFontSize: 12, ...(innerWidth < 740 ? { columns: 2, labelLimit: 130 } : { labelLimit: 240 }) },
-    range: { category: [1, 2, 3, 4, 5, 6].map((i) => `var(--series-${i})`) },
+    range: { category: [...Array(12).keys()].map((i) => `var(--series-${i + 1})`) },
     mark: { color: "var(--series-1)" },
   };
-  const options = { mode: "vega-lite", renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: { theme: "page", disableDefaultStyle: true }, config };
+  const options = { mode: "vega-lite", renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: { theme: "page", disableDefaultStyle: true } };
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `12px ${config.font}`;
+  const widest = (names, most) => Math.ceil(Math.max(0, ...names.map((name) => Math.min(most, pen.measureText(name).width))));
+  const fitting = (place, spec) => {  // Vega sets the names of series in one line, however wide, where nothing says how many columns there are
+    const encodings = [spec, ...(spec.layer || [])].map((layer) => layer.encoding || {});
+    const names = encodings.map((each) => each.color?.scale?.domain).find(Boolean) || [];
+    const rows = encodings.map((each) => each.y).find((y) => y?.type === "nominal");
+    const most = innerWidth < 740 ? 120 : 340;
+    const left = rows ? widest(spec.data.values.map((value) => String(value[rows.field])), most) : 70;
+    const room = Math.max(100, place.clientWidth - left - 45);
+    const columns = Math.max(1, Math.floor((room + 30) / (widest(names, room) + 30)));
+    return { axisY: { labelLimit: most }, legend: { labelFontSize: 12, labelLimit: room, symbolLimit: 0, columns } };
+  };
+  const drawn = new Map();
   const draw = (place) => {
-    const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", autosize: { type: "fit-x", contains: "padding" }, ...specs[place.dataset.chart] };
-    return window.fullpassEmbed(place, spec, options).then(() => { place.dataset.drawn = "yes"; }, (error) => {
+    const own = specs[place.dataset.chart], fit = fitting(place, own), before = drawn.get(place);
+    if (before?.fit === JSON.stringify(fit)) return Promise.resolve();
+    before?.view.finalize();
+    const spec = { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", autosize: { type: "fit-x", contains: "padding" }, ...own };
+    return window.fullpassEmbed(place, spec, { ...options, config: { ...config, ...fit } }).then((view) => {
+      drawn.set(place, { view, fit: JSON.stringify(fit) });
+      place.dataset.drawn = "yes";
+    }, (error) => {
       place.textContent = "This chart cannot be drawn; its values are below.";
       console.error(error);
     });
   };
-  Promise.all([...document.querySelectorAll(".chart")].map(draw)).then(() => { root.dataset.ready = "yes"; });
+  const charts = [...document.querySelectorAll(".chart")];
+  let resized;
+  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(() => charts.forEach(draw), 200); });
+  Promise.all(charts.map(draw)).then(() => { root.dataset.ready = "yes"; });
 })();

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bench_results import write_results
+from tests.support.eventually import eventually
 from tests.support.report_run import HOSTILE_VALUES, evaluation, write_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
@@ -79,13 +80,25 @@ def test_page_draws_all_its_charts_and_runs_nothing_of_the_run(pages, opened, na
     )  # nothing sticks out; tables scroll in themselves
     cut = "e => e.getBoundingClientRect().right > e.closest('.scroll').getBoundingClientRect().right + 1"
     assert not [c.inner_text() for c in page.locator("caption:visible span").all() if c.evaluate(cut)]
-    legends = "e => e.getBoundingClientRect().right > e.closest('svg').getBoundingClientRect().right + 1"
-    if width == 390:
-        assert not [c.inner_html() for c in page.locator(".chart svg .role-legend").all() if c.evaluate(legends)]
     for box in charts.all():
         assert box.locator("svg").bounding_box()["width"] <= box.bounding_box()["width"] + 1
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"report-{name}-{width}-{scheme}.png", full_page=True)
+
+
+def test_legends_stay_in_their_charts_at_every_width_and_no_two_series_look_alike(pages, opened):
+    page = opened(pages["bench"])
+    outside = """() => [...document.querySelectorAll(".chart svg .role-legend")].filter((e) => {
+      const mine = e.getBoundingClientRect(), all = e.closest("svg").getBoundingClientRect();
+      return mine.right > all.right + 1 || mine.left < all.left - 1 || mine.top < all.top - 1;
+    }).map((e) => e.textContent)"""
+    assert any("independent copies" in text for text in page.locator(".chart svg .role-legend").all_text_contents())
+    for width in (1440, 768, 390, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        eventually(lambda: not page.evaluate(outside), f"legends in their charts at {width} pixels", 20)
+    chart = page.locator(".chart", has=page.locator(".role-legend text", has_text="independent copies")).first
+    colours = chart.locator(".role-legend-symbol path").evaluate_all("all => all.map((e) => e.getAttribute('fill'))")
+    assert len(colours) == len(set(colours)) == 8
 
 
 def column(table, i):

@@ -210,7 +210,10 @@ def test_fixtures_measure_the_users_data(tmp_path):
         "    warm_up = iter([500])\n"
         "    throughput(lambda: next(warm_up), dataset=fullpass_dataset)\n\n"
         "def test_less_than_nothing(fullpass_dataset, throughput):\n"
-        "    throughput(lambda: -1, records=-1)\n"
+        "    throughput(lambda: -1, records=-1)\n\n"
+        "def test_twice(fullpass_dataset, throughput):\n"
+        "    throughput(lambda: 1, rounds=1)\n"
+        "    throughput(lambda: 2, rounds=1)\n"
     )
     command = [
         sys.executable,
@@ -233,8 +236,9 @@ def test_fixtures_measure_the_users_data(tmp_path):
         text=True,
         check=False,
     )
-    assert "3 failed, 2 passed" in done.stdout and "499 records were seen, not 500" in done.stdout, done.stdout
+    assert "4 failed, 2 passed" in done.stdout and "499 records were seen, not 500" in done.stdout, done.stdout
     assert "rounds=5, records=-1: at least 1 round and 0 records" in done.stdout
+    assert "this test has measured already; give each measurement a test of its own" in done.stdout
     found = {
         each["name"]: each["extra_info"]
         for machine, each in results_of(tmp_path / "out.json")
@@ -244,7 +248,7 @@ def test_fixtures_measure_the_users_data(tmp_path):
     assert found["test_read"]["bytes"] == (tmp_path / "rows.parquet").stat().st_size
     assert found["test_pair"]["peer"] == "again" and found["test_pair"]["pairs"] == 2
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert "5 skipped" in done.stdout, done.stdout
+    assert "6 skipped" in done.stdout, done.stdout
     disabled = [
         *command[:-2],
         "--benchmark-disable",
@@ -378,7 +382,7 @@ def test_flights_that_are_not_installed_are_a_peer_that_is_missing(monkeypatch):
 def test_side_by_side_nothing_is_measured(checkout):
     words = [sys.executable, "-m", "pytest", "benchmarks", "-n", "2", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(words, cwd=checkout, capture_output=True, text=True, check=False)
-    assert "5 skipped" in done.stdout and "run them without pytest-xdist's -n" in done.stdout, done.stdout
+    assert "6 skipped" in done.stdout and "run them without pytest-xdist's -n" in done.stdout, done.stdout
 
 
 def test_results_that_cannot_be_kept_are_refused_before_the_run(checkout, capsys, monkeypatch):
