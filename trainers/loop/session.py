@@ -304,11 +304,11 @@ class Session:
                 self.state.stopped_early = True
 
     def _evaluated(self) -> dict[str, float]:
-        assert self._eval is not None  # an evaluation is due only where there are data for it
+        assert self._data.evaluation is not None  # an evaluation is due only where there are data for it
         feed = self._data.evaluation_feed()
         if self._validation is None:
             kind = Validation if self.placement.coordinator is None else AsynchronousValidation
-            unpack = self._data.unpack_of(feed, self._eval)
+            unpack = self._data.unpack_of(feed, self._data.evaluation)
             self._validation = kind(self.placement, self.adapter, unpack, self.config, self._metrics)
         steps = min(feed.steps_per_epoch, self.config.eval_steps or feed.steps_per_epoch)
         averages = self._built.averages

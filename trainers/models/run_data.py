@@ -11,6 +11,7 @@ from engine.feed.feed import Feed
 from engine.feed.tensorflow.composite import assemble
 from engine.plan import Remainder
 from trainers.config.config import TrainerConfig
+from trainers.data.alike import like_training
 from trainers.data.targets import zeros_like_spec
 from trainers.models.inputs import feature_columns
 from trainers.models.padding import pad_lists
@@ -71,14 +72,20 @@ class RunData:
         return self._feed_of(self.evaluation, size, columns=self._columns, **last)
 
     def open(self, features: list[str], state: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Opens the training data for what the model takes of it; returns a batch of zeros.
+        """Opens the training data for what the model takes of it, and the evaluation data alike; returns a batch of zeros.
 
         Args:
             features: names of the features that are read.
             state: of the feed, where a checkpoint has one.
+
+        Raises:
+            ConfigError: the evaluation data have no records, or lack a column.
+            DataError: the evaluation data do not fit the types of the training data.
         """
         others = [*self._config.labels, *([self._config.weight] if self._config.weight else [])]
         self._columns = feature_columns(self.train.schema, [*features, *others])
+        if self.evaluation is not None:
+            self.evaluation = like_training(self.evaluation, self.train, self._columns)
         self.feed = self.training_feed()
         if state is not None:
             self.feed.set_state(dict(state))
