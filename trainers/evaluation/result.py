@@ -207,7 +207,7 @@ class EvaluationResult:
 
 
 def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
-    return EvaluationResult(
+    result = EvaluationResult(
         model=stored["model"],
         model_sha256=stored["model_sha256"],
         data=stored.get("data", ""),
@@ -232,6 +232,9 @@ def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
         weight=stored.get("weight"),  # files of before it was noted: unknown
         query=stored.get("query"),
     )
+    if stored.get("blessed", result.blessed) != result.blessed:  # someone's own word, or a file that was mended by hand
+        raise ValueError(f"blessed is {stored['blessed']}, and judged and failures say {result.blessed}")
+    return result
 
 
 def _slice_json(s: SliceResult) -> dict[str, Any]:

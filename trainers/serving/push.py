@@ -71,7 +71,8 @@ def push(
     blessed = _checked_blessing(source, digest, result, force)
     if source.resolve().parent == root.resolve():
         raise ConfigError(f"{source} lies in the serving directory already; push from the directory of the export")
-    entry = {"action": "push", "source": str(source), "blessed": blessed, "forced": force and not blessed}
+    # Where it lies, not the link that was followed: that leads elsewhere after the next export.
+    entry = {"action": "push", "source": os.path.realpath(source), "blessed": blessed, "forced": force and not blessed}
     with _only_writer(root):
         version = _add(root, source, entry, digest, result)
         for old in version_numbers(root)[: -keep if keep else 0]:
@@ -96,12 +97,21 @@ def rollback(serving_dir: str | os.PathLike[str], to: int | None = None) -> Path
         if not there:
             raise ConfigError(f"{root}: no version is there; nothing to roll back")
         target = _before(root, there[-1]) if to is None else to
+        earlier = ", ".join(map(str, there[:-1])) or "none"
+        if target is None:
+            raise ConfigError(
+                f"{root}: cannot go back: no version that is still there was served before what {there[-1]} is; name one of "
+                f"them, earlier versions are {earlier}"
+            )
         if target not in there or target == there[-1]:
-            earlier = ", ".join(map(str, there[:-1])) or "none"
             raise ConfigError(
                 f"{root}: cannot go back to version {target}: served is {there[-1]}, earlier versions are {earlier}"
             )
-        entry = {"action": "rollback", "source": str(root / str(target)), "of": _origins(root).get(target, target)}
+        entry = {
+            "action": "rollback",
+            "source": os.path.realpath(root / str(target)),
+            "of": _origins(root).get(target, target),
+        }
         back = root / str(target)
         return _add(root, back, entry, _digest_as_pushed(root, target, back))
 
@@ -223,12 +233,12 @@ def _sha256(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
-def _before(root: Path, served: int) -> int:
-    """Returns the version that was served before the content that is served now came in."""
+def _before(root: Path, served: int) -> int | None:
+    """Returns the version that was served before the content that is served now came in, None where it is gone."""
     there = version_numbers(root)
     content = _origins(root).get(served, served)
     earlier = [v for v in there if v < content]
-    return earlier[-1] if earlier else 0
+    return earlier[-1] if earlier else None
 
 
 def _origins(root: Path) -> dict[int, int]:

@@ -83,3 +83,14 @@ def test_evaluation_without_a_field_is_named(tmp_path, key):
     path.write_text(json.dumps(stored))
     with pytest.raises(DataError, match="is a damaged evaluation"):
         EvaluationResult.load(path)
+
+
+@pytest.mark.parametrize(("judged", "failures"), [(True, []), (False, []), (True, ["auc is too low"])])
+def test_evaluation_whose_blessing_is_not_what_its_thresholds_say_is_named(tmp_path, judged, failures):
+    path = tmp_path / "evaluation.json"
+    settings = {"model": "m", "model_sha256": "0" * 64, "label": "y", "rows": 3, "overall": {"auc": 0.5}}
+    EvaluationResult(**settings, judged=judged, failures=failures).save(path)
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"blessed": not stored["blessed"]}))
+    with pytest.raises(DataError, match=r"damaged evaluation .*blessed is (True|False), and judged and failures say"):
+        EvaluationResult.load(path)

@@ -26,7 +26,10 @@ def build(context=None):
     class Model(keras.Model):
         def __init__(self):
             super().__init__()
-            self.table, self.out = keras.layers.Embedding(4, 1, "ones"), keras.layers.Dense(1, kernel_initializer="ones")
+            self.table, self.out = (
+                keras.layers.Embedding(4, 1, "ones"),
+                keras.layers.Dense(1, kernel_initializer="ones"),
+            )
 
         def call(self, features):
             x = features["x"]
