@@ -75,6 +75,12 @@ class TrainingState:
         self.stopped_early = self.evaluations_since_best >= stopping.patience
         return False
 
+    def best_as_text(self, metric: str) -> str:
+        """Returns what the best evaluation was, by the metric of the early stopping."""
+        if self.best is None:
+            return f"{metric} was a finite number in none of its evaluations"
+        return f"{metric} {self.best:.5g} of step {self.best_step} was the best"
+
 
 def next_boundary(step: int, config: TrainerConfig, steps_per_epoch: int, total_steps: int) -> int:
     """Returns the step at which the call that starts at `step` ends.

@@ -292,8 +292,7 @@ class Session:
             self._saver.pinned = {self.state.step}
             self.save()
         if self.state.stopped_early and self.placement.is_chief:
-            best = f"{stopping.metric} {self.state.best:.5g} of step {self.state.best_step} was the best"
-            tell(f"early stopping at step {self.state.step}: {best}")
+            tell(f"early stopping at step {self.state.step}: {self.state.best_as_text(stopping.metric)}")
 
     def end_epoch(self) -> None:
         """What the end of an epoch is for callbacks where there is no evaluation data."""

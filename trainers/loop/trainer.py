@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
 from engine.core.progress import Progress
+from engine.core.run_log import tell
 from trainers.callbacks.trackers import make_trackers
 from trainers.checkpoints.progress_state import next_boundary
 from trainers.config.config import TrainerConfig
@@ -78,6 +79,9 @@ class Trainer:
 
     def _steps(self, session: Session, stop: StopRequest) -> None:
         config, state, total = self.config, session.state, session.total_steps
+        if state.stopped_early and state.step < total and session.placement.is_chief:
+            best = "" if config.early_stopping is None else f": {state.best_as_text(config.early_stopping.metric)}"
+            tell(f"nothing is trained, since this run was stopped early at step {state.step}{best}")
         with Progress("train", total, "steps") as progress:
             session.progress = progress
             progress.update(state.step)

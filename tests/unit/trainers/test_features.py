@@ -124,6 +124,18 @@ def test_fit_early_stopping_returns_the_best_and_says_so(data, tmp_path, capsys)
     assert result.stopped_early and result.epochs == 2
     assert result.best_checkpoint.endswith("step-000000000020")
     assert re.search(r"early stopping at step 40: loss \S+ of step 20 was the best", capsys.readouterr().err)
+    Trainer(config(tmp_path, epochs=12, early_stopping=stopping), build_dense, data, eval=data).fit()
+    again = r"nothing is trained, since this run was stopped early at step 40: loss \S+ of step 20 was the best"
+    assert re.search(again, capsys.readouterr().err)
+
+
+def test_fit_early_stopping_without_one_evaluation_that_is_a_number_says_so(data, tmp_path, capsys):
+    columns = classification_columns()
+    nowhere = ArrayDataset(columns | {"x": np.full_like(columns["x"], np.nan)})
+    stopping = EarlyStopping(metric="loss", patience=2)
+    result = Trainer(config(tmp_path, epochs=9, early_stopping=stopping), build_dense, data, eval=nowhere).fit()
+    assert result.stopped_early and result.steps == 40 and result.best_checkpoint is None
+    assert "step 40: loss was a finite number in none of its evaluations" in capsys.readouterr().err
 
 
 def test_fit_full_disk_keeps_the_old_checkpoint_and_says_so(data, tmp_path, capsys):
