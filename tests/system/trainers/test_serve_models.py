@@ -40,6 +40,15 @@ class _Odd(tf.Module):
     def centred(self, x):
         return {"y": x - tf.reduce_mean(x)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def parts(self, text):
+        words = tf.strings.split(text)
+        return {"words": words, "sparse": words.to_sparse(), "bytes": tf.strings.length(text)}
+
+    @tf.function(input_signature=[tf.RaggedTensorSpec([None, None], tf.float32)])
+    def sums(self, x):
+        return {"y": tf.reduce_sum(x, 1)}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def labels(self, inputs):
         word = tf.io.parse_example(inputs, {"word": tf.io.FixedLenFeature([], tf.string)})["word"]
@@ -55,6 +64,8 @@ def folder(tmp_path_factory):
         "words": model.words,
         "centred": model.centred,
         "labels": model.labels,
+        "parts": model.parts,
+        "sums": model.sums,
     }
     for name in (str(NANOSECONDS), "0", "99999999999999999999"):  # the last has more than 64 bits
         tf.saved_model.save(model, str(folder / name), signatures=signatures)
@@ -126,6 +137,57 @@ def test_without_batching_a_request_is_run_as_it_came(folder):
         np.testing.assert_allclose(each, values[0] - values[0].mean(), rtol=1e-6)
     for x, answer in zip(values, asyncio.run(ask())):
         np.testing.assert_allclose(answer.outputs["y"], x - x.mean(), rtol=1e-6)
+
+
+def test_ragged_and_sparse_outputs_are_answered_in_parts(folder, stub, port):
+    """A ragged one was answered as the text of Python's own lists, a sparse one by an internal error."""
+    texts = [b"a b", b"", b"c"]
+    direct = tf.saved_model.load(str(folder / str(NANOSECONDS))).signatures["parts"](text=tf.constant(texts))
+    wanted = {
+        "words": direct["words"].flat_values,
+        "words_row_lengths": direct["words"].row_lengths(),
+        "sparse_indices": direct["sparse"].indices,
+        "sparse_values": direct["sparse"].values,
+        "sparse_dense_shape": direct["sparse"].dense_shape,
+        "bytes": direct["bytes"],
+    }
+    found = stub.Predict(_request("parts", text=texts)).outputs
+    assert {name: tf.make_ndarray(value).tolist() for name, value in found.items()} == {
+        name: value.numpy().tolist() for name, value in wanted.items()
+    }
+    body = {"signature_name": "parts", "inputs": ["a b", "", "c"]}
+    status, answer = asked(port, json.dumps(body).encode(), path=PATH)
+    assert status == 200 and answer["outputs"]["words"] == ["a", "b", "c"]
+    assert answer["outputs"]["words_row_lengths"] == [2, 0, 1]
+    body = {"signature_name": "parts", "instances": ["a b", "", "c"]}
+    status, answer = asked(port, json.dumps(body).encode(), path=PATH)
+    assert status == 400 and "ask with 'inputs'" in answer["error"]
+    # Of which each row has one word: parts of equal sizes are no rows, and those of others stay out.
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = pool.map(
+            lambda word: stub.Predict(_request("parts", text=[word, b"x y z", b""])).outputs, [b"a"] * 40
+        )
+    assert all(list(each["words_row_lengths"].int64_val) == [1, 3, 0] for each in answers)
+
+
+def test_inputs_that_are_no_rows_are_run_as_they_came_where_nothing_is_joined(folder, stub):
+    request = _request("sums", x=np.array([1, 2, 4], np.float32), x_1=np.array([0, 1, 1, 3]))
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Predict(request)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert (
+        "differ in their number of rows" in refused.value.details()
+        and "--no-enable-batching" in refused.value.details()
+    )
+    model = ModelConfig(name="odd", directory=str(folder))
+    core = Core(ServeConfig(models=(model,), batching=BatchingConfig(enable_batching=False)), metrics())
+    core.load()
+    with serving_here(core) as running:
+        with grpc.insecure_channel(f"127.0.0.1:{running.config.grpc_port}") as channel:
+            found = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request).outputs["y"]
+        body = b'{"signature_name": "sums", "inputs": {"x": [1, 2, 4], "x_1": [0, 1, 1, 3]}}'
+        assert asked(running.config.rest_port, body, path=PATH) == (200, {"outputs": [1.0, 0.0, 6.0]})
+    assert list(found.float_val) == [1.0, 0.0, 6.0]
 
 
 def test_classes_without_scores_are_answered_and_no_examples_are_refused(stub):

@@ -38,6 +38,17 @@ def test_bfloat16_goes_in_and_comes_out():
     assert to_json({"y": np.array([1.5], ml_dtypes.bfloat16)}, rows=True) == {"predictions": [1.5]}
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
+def test_numbers_that_json_has_no_form_for_are_taken_by_name_beside_others(dtype):
+    assert str(_read(dtype, ["NaN", "Infinity", "-Infinity"])["x"]) == "[nan, inf, -inf]"
+    assert str(_read(dtype, [1.5, "NaN", 2, "-Infinity"])["x"]) == "[1.5, nan, 2.0, -inf]"
+    for wrong in (["inf"], [1, "nan"], ["1.5"]):
+        with pytest.raises(InvalidRequest, match="expected"):
+            _read(dtype, wrong)
+    with pytest.raises(InvalidRequest, match="expected int64"):
+        _read(np.int64, ["NaN"])
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [

@@ -122,6 +122,7 @@ class Batcher:
         limit = self._config.max_batch_size
         if not self._config.enable_batching or not self._signature.batches or rows == 0:
             return await self._call_alone(arrays, rows, deadline)
+        self._signature.check_joins(arrays)
         self._check_room(rows)
         if rows <= limit or not self._signature.pads:
             parts = [_Awaited(arrays, rows, deadline)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.requests import well_formed
+from trainers.serving.server.composites import dense_outputs
 from trainers.serving.server.errors import InvalidRequest
 
 __all__ = ["Signature", "TensorSpec", "examples_of", "signatures_of"]
@@ -153,17 +154,33 @@ class Signature:
 
     def _rows(self, arrays: Mapping[str, np.ndarray]) -> int:
         ragged = {name for name in arrays if name + LENGTHS_SUFFIX in arrays}
-        sizes = {name: array.shape[0] for name, array in arrays.items() if array.ndim and name not in ragged}
-        if len(set(sizes.values())) > 1 and self.batches:
-            shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
-            raise InvalidRequest(f"inputs differ in their number of rows: {shown}")
         for name in ragged:
             lengths = arrays[name + LENGTHS_SUFFIX]
             if (lengths < 0).any() or int(lengths.sum()) != arrays[name].shape[0]:
                 raise InvalidRequest(
                     f"input {name + LENGTHS_SUFFIX!r} adds up to {int(lengths.sum())} values; {name!r} has {arrays[name].shape[0]}"
                 )
-        return next(iter(sizes.values()), 1)
+        sizes = self._sizes(arrays)
+        return max(sizes.values(), default=1)
+
+    def _sizes(self, arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+        """First sizes of the inputs that should have a row for each of the request's."""
+        ragged = {name for name in arrays if name + LENGTHS_SUFFIX in arrays}
+        return {name: array.shape[0] for name, array in arrays.items() if array.ndim and name not in ragged}
+
+    def check_joins(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Refuses inputs that cannot be joined with those of other requests; run as they came, they may mean something to the model.
+
+        Raises:
+            InvalidRequest: they differ in their number of rows.
+        """
+        sizes = self._sizes(arrays)
+        if len(set(sizes.values())) > 1:
+            shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise InvalidRequest(
+                f"inputs differ in their number of rows: {shown}; a model whose inputs are no rows (the parts of a ragged tensor, a "
+                "query beside a list) is served with --no-enable-batching"
+            )
 
     def _tensor(self, name: str, array: Any) -> Any:
         import tensorflow as tf
@@ -188,7 +205,7 @@ class Signature:
             outputs = self.function(**tensors)
         except tf.errors.InvalidArgumentError as error:
             raise InvalidRequest(_what(error.message)) from None
-        return {name: _array_of(value.numpy()) for name, value in outputs.items()}
+        return {name: _array_of(value.numpy()) for name, value in dense_outputs(outputs).items()}
 
 
 def examples_of(message: Any) -> list[bytes]:
@@ -257,6 +274,9 @@ def signatures_of(
 
 
 def _spec(spec: Any) -> TensorSpec:
-    shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
+    import tensorflow as tf
+
+    # Of a ragged or a sparse one the parts are answered, which have no rows.
+    shape = tuple(spec.shape.as_list()) if isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None else None
     dtype = np.dtype(object) if spec.dtype.name == "string" else np.dtype(spec.dtype.as_numpy_dtype)
     return TensorSpec(dtype, spec.dtype, shape)

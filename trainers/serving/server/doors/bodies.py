@@ -23,10 +23,10 @@ def unpacked(body: bytes, request: Request, limit: int) -> bytes:
     Raises:
         InvalidRequest: it is packed in another way, is damaged, or is larger than it may be once it is unpacked.
     """
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding == "identity":
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity"):
         return body
-    if encoding != "gzip":
+    if encoding not in ("gzip", "x-gzip"):  # the same (RFC 9110)
         raise InvalidRequest(f"content-encoding: got {encoding!r}; expected gzip, or none")
     unpacker = zlib.decompressobj(31)
     try:

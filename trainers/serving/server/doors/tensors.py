@@ -189,6 +189,8 @@ def _from_value(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
     if wanted != "b" and any(isinstance(each, bool) for each in _leaves(value)):  # 1 and 0 to NumPy
         raise InvalidRequest(f"input {name!r}: got true or false; expected {spec.dtype.name}")
     try:
+        if wanted == "f" and any(isinstance(each, str) for each in _leaves(value)):
+            value = _with_named(value)
         array = np.array(value)
         if wanted == "f" and array.dtype == object and all(isinstance(each, int | float) for each in _leaves(value)):
             array = np.array(value, np.float64)  # integers beyond 64 bits
@@ -207,9 +209,14 @@ def _from_value(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
         if not exact or (wanted == "f" and (np.isinf(out) & ~np.isinf(array)).any()):
             raise InvalidRequest(f"input {name!r}: a number does not fit {spec.dtype.name}")
         return out
-    if kind == "U" and wanted == "f" and np.isin(array, ("NaN", "Infinity", "-Infinity")).all():
-        return array.astype(spec.dtype)
     raise InvalidRequest(f"input {name!r}: got {array.dtype.name}; expected {spec.dtype.name}")
+
+
+def _with_named(value: Any) -> Any:
+    """The same lists with numbers in place of their names; others that are no numbers stay as they are."""
+    if isinstance(value, list):
+        return [_with_named(each) for each in value]
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
 
 
 def _decoded(name: str, value: Any) -> Any:
