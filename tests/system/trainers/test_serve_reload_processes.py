@@ -162,6 +162,38 @@ def test_a_list_holds_for_all_processes_once_it_is_answered_and_for_one_that_rep
     assert everywhere("/v1/models/n:predict") == 6 and "Servable not found" in everywhere()
 
 
+def test_a_process_that_cannot_load_a_version_is_named_and_takes_the_list_once_it_can(server, channel, folder):
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    stable = "/v1/models/m/labels/stable:predict"
+    stub.HandleReloadConfigRequest(_list(("m", folder / "m", {"stable": 1}, (1,))), timeout=240)
+    ends = psutil.Process().net_connections()
+    (asked,) = {
+        _peer(server, each.laddr.port) for each in ends if each.raddr and each.raddr.port == server.config.grpc_port
+    } - {None}
+    (other,) = {*server.pids} - {asked}
+    connections = {process: _to(server, process) for process in (asked, other)}
+    graph = folder / "m" / "2" / "saved_model.pb"
+    whole = graph.read_bytes()
+    os.kill(
+        other, signal.SIGSTOP
+    )  # it comes to the list after the version was damaged, which the process asked has loaded by then
+    try:
+        call = stub.HandleReloadConfigRequest.future(_list(("m", folder / "m", {"stable": 2}, (1, 2))), timeout=240)
+        eventually(lambda: _answer(connections[asked], stable) == 2, "the process asked serves the list", 240)
+        graph.write_bytes(whole[: len(whole) // 2])
+    finally:
+        os.kill(other, signal.SIGCONT)
+    error = call.exception()
+    assert (
+        error.code() is grpc.StatusCode.FAILED_PRECONDITION and f"process {other} of the server's 2" in error.details()
+    )
+    assert "version 2 is not available" in error.details() and "takes the list as soon as it can" in error.details()
+    assert (_answer(connections[asked], stable), _answer(connections[other], stable)) == (2, 1)
+    graph.write_bytes(whole)
+    eventually(lambda: _answer(connections[other], stable) == 2, "the other one has the list, its labels too", 240)
+    assert _answer(connections[asked], stable) == 2
+
+
 def test_a_process_that_fails_alone_is_named_and_one_that_leaves_is_not_waited_for(folder, tmp_path):
     def member(memory_share):
         model = ModelConfig(name="m", directory=str(folder / "m"), golden="off")

@@ -97,6 +97,8 @@ class Limits:
         connection_s: seconds after which a connection of gRPC takes no new calls; clients go on on another one.
         leave_s: seconds that the calls have which are still in it then.
         memory_share: a version is refused if it is larger than this share of the memory that is free.
+        load_again_s: seconds after which a version that could not be loaded is tried again, as TensorFlow Serving's
+            `load_retry_interval_micros`; sooner where its files change.
     """
 
     request_bytes: int = 64 << 20
@@ -106,11 +108,14 @@ class Limits:
     connection_s: int = 1200
     leave_s: int = 600
     memory_share: float = 0.8
+    load_again_s: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("request_bytes", "request_rows", "in_flight", "idle_s", "connection_s", "leave_s"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: got {getattr(self, name)}; expected 1 or more")
+        if not self.load_again_s > 0:
+            raise ConfigError(f"load_again_s: got {self.load_again_s}; expected more than 0")
         if not 0 < self.memory_share <= 1:
             raise ConfigError(f"memory_share: got {self.memory_share}; expected more than 0 and at most 1")
 

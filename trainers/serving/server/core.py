@@ -89,10 +89,14 @@ class Core:
         """The list that is served, or will be once the versions that it waits for are there."""
         return tuple(model.wanted for model in self._models.values())
 
-    def reload(self, models: tuple[ModelConfig, ...]) -> None:
+    def reload(self, models: tuple[ModelConfig, ...], *, follow: bool = False) -> None:
         """Serves these models from now on; blocks until they were looked for.
 
         One that is served already keeps its versions and labels until those that it is to have answer.
+
+        Args:
+            models: to be served.
+            follow: another process serves them already: labels whose versions cannot be served yet are set once they are.
 
         Raises:
             Unavailable: a model has no version that can be served; it is waited for.
@@ -101,7 +105,7 @@ class Core:
         with self._loading:
             self._set_models(models)
             self._load()
-            missing = [(name, model.settle()) for name, model in self._models.items()]
+            missing = [(name, model.settle(follow)) for name, model in self._models.items()]
             for name, model in self._models.items():
                 why = model.why_empty()
                 if why is not None:
@@ -112,7 +116,8 @@ class Core:
                     _, text = self._models[name].states.get(number, (State.END, ""))
                     raise FailedPrecondition(
                         f"label {label!r} of model {name!r}: version {number} is not available for inference; "
-                        f"{text or 'it is not served'}. The labels of the model stay as they were: load the version first"
+                        f"{text or 'it is not served'}. The labels of the model stay as they were"
+                        f"{' until it is' if follow else ': load the version first'}"
                     )
 
     def load(self) -> None:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import ConfigError, DataError
-from engine.machine.cgroup import free_group_bytes
+from engine.core.errors import DataError
 from engine.storage import tree
 from trainers.export.card import read_card
 from trainers.export.digest import model_digest
@@ -25,9 +24,11 @@ from trainers.serving.golden import check_golden
 from trainers.serving.loading import files_of, load_model
 from trainers.serving.server.config import Limits, ModelConfig
 from trainers.serving.server.errors import FailedPrecondition, InvalidRequest, NotFound, RequestError, Unavailable
+from trainers.serving.server.loads.attempts import Attempts
+from trainers.serving.server.loads.room import check_room
+from trainers.serving.server.loads.warmup import warm_up
 from trainers.serving.server.packed import request_reader
 from trainers.serving.server.signatures import Signature, signatures_of
-from trainers.serving.server.warmup import warm_up
 
 __all__ = ["NO_SIGNATURE", "LoadedVersion", "ServedModel", "State"]
 
@@ -116,7 +117,7 @@ class ServedModel:
         self._reloading = threading.Lock()
         self._live: dict[int, LoadedVersion] = {}  # replaced whole: a request reads it once
         self._states: dict[int, tuple[int, str]] = {}
-        self._seen: dict[int, Any] = {}  # what a version that failed looked like: another look, another try
+        self._attempts = Attempts(limits.load_again_s)
         self._folders: dict[int, str] = {}  # names of the versions' directories
         self._copies: tempfile.TemporaryDirectory[str] | None = None  # of versions in an object store
         self._closed = False
@@ -150,18 +151,26 @@ class ServedModel:
         return self._live.get(version.number) is version or (before is not None and before.serves(version))
 
     def change(self, config: ModelConfig) -> None:
-        """Takes another policy and other labels; the labels that it has stay until a look finds every version of the new ones served."""
+        """Takes another policy and other labels; the labels that it has stay until a look finds every version of the new ones served.
+
+        What could not be loaded is tried again at the next look: a client asks for it.
+        """
+        self._attempts.forget()
         kept = self.config
         self._asked = config
         self.config = dataclasses.replace(config, labels=kept.labels, canary_share=kept.canary_share)
 
-    def settle(self) -> dict[str, int]:
-        """Returns the version by each label of the last `change` that is not served: none, or the labels stay as they were before."""
+    def settle(self, keep: bool = False) -> dict[str, int]:
+        """Returns the version by each label of the last `change` that is not served: none, or the labels stay as they were before.
+
+        Args:
+            keep: they stay until these versions are served, not for good.
+        """
         with self._reloading:
             if not self._live:
                 return {}  # it is waited for, and its labels with it
             self._set_labels(self._live)
-            asked, self._asked = self._asked or self.config, None
+            asked, self._asked = self._asked or self.config, self._asked if keep else None
             return {label: number for label, number in asked.labels.items() if number not in self._live}
 
     def _set_labels(self, kept: Collection[int]) -> None:
@@ -261,16 +270,17 @@ class ServedModel:
         return sorted(self._folders)
 
     def _load(self, number: int) -> bool:
-        """Returns whether the version is served; what failed before is tried again when its files are others."""
+        """Returns whether the version is served; `Attempts` say whether one that failed before is tried again."""
         source = f"{self.config.directory.rstrip('/')}/{self._folders.get(number, number)}"
+        said = None
         try:
             files = files_of(source)
-            if self._seen.get(number) == files:
+            if not self._attempts.begin(number, files):
                 return False
-            self._seen[number] = files
+            said = self._states.get(number)
             self._states[number] = (State.LOADING, "")
             path = self._local(source, files)
-            self._check_memory(path)
+            check_room(path, self._limits)
             loaded, definitions, parsed = load_model(path)
             signatures = signatures_of(loaded, definitions, parsed)
             names = _feature_names(path)
@@ -278,8 +288,10 @@ class ServedModel:
             check_golden(loaded, path, self.config.golden)
             warm_up(version.signatures, path, self.config.warm_up, self.config.name, names)
         except Exception as error:  # whatever is wrong with it, the versions before must go on serving
+            self._attempts.failed(number, error)
             self._states[number] = (State.END, f"{type(error).__name__}: {error}")
-            _LOG.warning("%s cannot be served: %s", source, error)
+            if said != self._states[number]:  # said once, not at each try
+                _LOG.warning("%s cannot be served: %s", source, error)
             self._remove_copy(number)
             return False
         self._live = {**self._live, number: version}
@@ -292,7 +304,7 @@ class ServedModel:
         self._live = {each: other for each, other in self._live.items() if each != number}
         # Requests on it hold it; the last one lets it go.
         self._states[number] = (State.END, "")
-        self._seen.pop(number, None)
+        self._attempts.forget(number)
         self._remove_copy(number)
         self._on_change(version, False)
 
@@ -316,19 +328,6 @@ class ServedModel:
     def _remove_copy(self, number: int) -> None:
         for copy in Path(self._copies.name).glob(f"{number}-*") if self._copies is not None else ():
             shutil.rmtree(copy, ignore_errors=True)
-
-    def _check_memory(self, path: Path) -> None:
-        import psutil
-
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        # A container's limit is not in what the machine says.
-        left = free_group_bytes()
-        free = min(psutil.virtual_memory().available, left if left is not None else 1 << 62)
-        if size > free * self._limits.memory_share:
-            raise ConfigError(
-                f"{path} takes at least {size >> 20} MiB, and a version may take {self._limits.memory_share:g} of the {free >> 20} MiB "
-                "of memory that are free: it is not loaded; give the server more memory, or serve fewer versions"
-            )
 
 
 def _numbered(config: ModelConfig, label: str) -> int:

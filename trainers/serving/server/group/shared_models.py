@@ -1,7 +1,9 @@
 """One list of models for all processes of a server, whichever of them a client's reload reaches.
 
 The process that was asked serves the new list first; then it writes the list to a file that every process follows, and answers once
-each has said that it serves it. A process that is started later, in place of a killed one say, begins with the list of the file.
+each has said that it serves it. One that cannot is named in the answer, goes on with what it served before, and takes the list as
+soon as it can: the list is not taken back, since a process that fails to load may fail to go back as well. A process that is started
+later, in place of a killed one say, begins with the list of the file.
 """
 
 from __future__ import annotations
@@ -101,9 +103,12 @@ class SharedModels:
             others = self._answers(number)
         if error is not None:
             raise error
-        for process, code, text in others:
+        if others:
+            _, code, text = others[0]
+            behind = ", ".join(process for process, *_ in others)
             raise _KINDS.get(code, RequestError)(
-                f"{text} (process {process} of the server's {self._config.processes}; others may serve the new list already)"
+                f"{text} (process {behind} of the server's {self._config.processes} answers as before, and takes the list as soon as it "
+                "can: it tries again. The others serve it already; to go back, ask for the list before)"
             )
 
     def _serve(self, models: tuple[ModelConfig, ...]) -> tuple[Exception | None, int]:
@@ -134,7 +139,7 @@ class SharedModels:
             if turn.number > self._number:
                 error: Exception | None = None
                 try:
-                    self._core.reload(turn.models)
+                    self._core.reload(turn.models, follow=True)
                 except Exception as failure:
                     error = failure
                     if not isinstance(failure, RequestError):

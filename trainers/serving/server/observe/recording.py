@@ -20,12 +20,14 @@ from engine.storage.atomic import atomic_file
 from engine.storage.uris import local_path
 from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.server.config import ServeConfig
-from trainers.serving.server.warmup import RECORDED
+from trainers.serving.server.loads.warmup import RECORDED
 
 __all__ = ["SHARD_S", "Recorder"]
 
 _LOG = logging.getLogger(__name__)
 _SHARD_ROWS = 10_000
+_SHARD_BYTES = 32 << 20
+_MOST_WAITING = 64 << 20  # bytes of requests that wait to be written; one of any size may
 SHARD_S = 60.0  # after which a shard is written that has fewer rows
 _SAY_S = 60.0  # least seconds between two warnings
 _OWN = ("model", "signature", "version")  # an output of such a name has another one in the record
@@ -43,6 +45,7 @@ class Recorder:
     def __init__(self, config: ServeConfig, on_left_out: Callable[[int], None] = lambda requests: None) -> None:
         self._share, self._directory = config.record_share, local_path(config.record_directory or "")
         self._queue: queue.Queue[_Item | None] = queue.Queue(maxsize=1000)
+        self._waiting, self._counting = 0, threading.Lock()
         self._shard = 0
         self.left_out = 0
         self._on_left_out, self._said = on_left_out, 0.0
@@ -70,15 +73,27 @@ class Recorder:
         """
         if random.random() >= self._share:  # noqa: S311 - a share of requests
             return
+        size = _size_of(inputs) + _size_of(outputs)
+        with self._counting:
+            room = not self._waiting or self._waiting + size <= _MOST_WAITING
+            self._waiting += size if room else 0
         try:
+            if not room:
+                raise queue.Full
             self._queue.put_nowait((model, version, inputs, names or {}, outputs, signature))
         except queue.Full:
+            if room:
+                self._written(size)
             self._leave_out(1, "the disk is too slow for the share that is recorded")
 
     def close(self) -> None:
         """Writes what is left."""
         self._queue.put(None)
         self._thread.join()
+
+    def _written(self, size: int) -> None:
+        with self._counting:
+            self._waiting -= size
 
     def _leave_out(self, requests: int, why: str) -> None:
         self.left_out += requests
@@ -89,6 +104,7 @@ class Recorder:
 
     def _write(self) -> None:
         rows: list[bytes] = []
+        size = 0
         started = time.monotonic()
         while True:
             try:
@@ -100,12 +116,15 @@ class Recorder:
                     self._flush(rows)
                     return
                 try:
-                    rows += _with_answers(*item)
+                    made = _with_answers(*item)
+                    rows += made
+                    size += sum(map(len, made))
                 except Exception as error:  # the thread must not end, nor without a word
                     self._leave_out(1, f"{type(error).__name__}: {error}")
-            if len(rows) >= _SHARD_ROWS or time.monotonic() - started >= SHARD_S:
+                self._written(_size_of(item[2]) + _size_of(item[4]))
+            if len(rows) >= _SHARD_ROWS or size >= _SHARD_BYTES or time.monotonic() - started >= SHARD_S:
                 self._flush(rows)
-                rows, started = [], time.monotonic()
+                rows, size, started = [], 0, time.monotonic()
 
     def _flush(self, rows: list[bytes]) -> None:
         if not rows:
@@ -121,6 +140,14 @@ class Recorder:
                     writer.write(row)
         except Exception as error:  # a full disk must not end the server
             self._leave_out(len(rows), f"{path} could not be written: {error}")
+
+
+def _size_of(values: Any) -> int:
+    """Bytes of an array, or of arrays by name."""
+    if isinstance(values, Mapping):
+        return sum(map(_size_of, values.values()))
+    array = np.asarray(values)
+    return sum(map(len, array.reshape(-1))) if array.dtype == object else array.nbytes
 
 
 def _with_answers(

@@ -25,6 +25,9 @@ _MOST = 1000  # TensorFlow Serving's limit of requests; of recorded ones as many
 _MOST_LOOKED_AT = (
     50 * _MOST
 )  # recorded ones of all models: one that was asked seldom must not keep a server from its start
+# In bytes, too: a row may be an image.
+_MOST_BYTES_LOOKED_AT = 256 << 20
+_MOST_BYTES = 64 << 20  # of the rows that are in memory together
 _STEP = 32  # rows of a recorded request that are asked together: the requests of clients wait for no more
 _Request = tuple[str, dict[str, Any]]
 
@@ -159,8 +162,9 @@ def _recorded(
 ) -> Iterator[tuple[str, Any]]:
     """The requests of a file or directory, by signature; an error in the place of one that cannot be read."""
     rows: dict[str, list[Any]] = defaultdict(list)
-    found = 0
+    found, looked_at, size = 0, 0, 0
     for record in itertools.islice(_newest(place), _MOST_LOOKED_AT):
+        looked_at += 0 if isinstance(record, Exception) else len(record)
         try:
             if isinstance(record, Exception):
                 raise record
@@ -171,11 +175,12 @@ def _recorded(
                 yield from ((name, tensors) for name, tensors in logged if name in signatures)
             elif (row := _row_of(example, model)) is not None:
                 found += 1
+                size += len(record)
                 rows[row].append(example)
         except Exception as error:  # damaged, or something else: the others are asked
             found += 1
             yield "", error
-        if found == _MOST:
+        if found == _MOST or size >= _MOST_BYTES or looked_at >= _MOST_BYTES_LOOKED_AT:
             break
     for name, examples in rows.items():
         if name in signatures:
