@@ -160,7 +160,9 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
     if types.is_dictionary(source):
         return cast_array(column.dictionary_decode(), target)
     if types.is_integer(innermost(target)) and _holds_times(source):
-        return _cast_unchecked(column.cast(_counted(source)), target)
+        if types.is_date64(innermost(source)):  # milliseconds, where Parquet's dates and date32 are days
+            column = column.cast(_with_innermost(source, pa.date32()))
+        return _cast_unchecked(column.cast(_counted(column.type)), target)
     if types.is_dictionary(target):
         return cast_array(column, target.value_type).dictionary_encode().cast(target)
     if types.is_list(target) and not (is_list(source)):

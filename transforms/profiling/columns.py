@@ -96,6 +96,8 @@ def _plain(values: pa.Array) -> pa.Array:
         return values.cast(pa.int8()).cast(pa.int64())
     if types.is_integer(kind):
         return values if kind == pa.uint64() else values.cast(pa.int64())
+    if types.is_date64(kind):  # milliseconds: a date counts days, whichever file it is in
+        return _plain(values.cast(pa.date32()))
     if types.is_date32(kind) or types.is_time32(kind):
         return values.cast(pa.int32()).cast(pa.int64())
     if types.is_temporal(kind):
