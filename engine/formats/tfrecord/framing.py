@@ -6,11 +6,13 @@ from typing import Any
 
 from engine import _native
 from engine.core.errors import DataError
+from engine.formats.beginnings import said_of
 from engine.formats.tfrecord.stream import Window
 
 __all__ = ["MAX_BATCH_BYTES", "framing_fault", "scan_window"]
 
 MAX_BATCH_BYTES = 1 << 30  # Arrow's 32-bit offsets must hold every batch
+_HEAD_BYTES = 64  # shown of a file that does not begin as one of records does
 
 
 def scan_window(
@@ -27,6 +29,8 @@ def framing_fault(window: Window, status: int, needed: int, record: int | None) 
     """Returns the error for the bytes at the beginning of the window."""
     if status == _native.BAD_LENGTH:
         message = "the record header's checksum does not hold: the length is damaged, or this is not a TFRecord file"
+        if window.offset == 0:
+            message += f": {said_of(bytes(window.buffer[window.begin : window.end][:_HEAD_BYTES]))}"
     elif status == _native.TOO_LONG:
         message = f"the record header says {needed} bytes; a tf.Example has 2 GiB at most"
     elif needed:

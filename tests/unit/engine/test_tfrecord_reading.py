@@ -82,3 +82,20 @@ def test_empty_file_is_an_empty_data_set(tmp_path):
     dataset = Dataset.open(path, SCHEMA)
     assert dataset.num_records == 0
     assert list(dataset.read_batches()) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"<!DOCTYPE html>\n<html>404", "HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 1\n", "git lfs pull"),
+        (b"Salted__" + bytes(range(40)), "encrypted by openssl"),
+    ],
+)
+def test_what_is_no_tfrecord_shows_its_first_bytes(tmp_path, data, said):
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(data)
+    dataset = Dataset.open(str(path))
+    with pytest.raises(DataError, match=said) as caught:
+        list(dataset.read_batches())
+    assert repr(data[:12])[:-1] in str(caught.value) and caught.value.offset_bytes == 0
