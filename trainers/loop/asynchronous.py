@@ -22,7 +22,7 @@ __all__ = ["AsynchronousLoop", "AsynchronousMetrics", "AsynchronousValidation"]
 class AsynchronousLoop(SynchronousLoop):
     """Steps that workers make independently; a call returns when all of its steps are done. Arguments as its base."""
 
-    def start(self, dataset: tf.data.Dataset) -> None:
+    def start(self, dataset: tf.data.Dataset, step: int = 0) -> None:
         """Reads from this dataset of global batches from now on."""
         self._iterator = iter(dataset)
         self._spec = dataset.element_spec

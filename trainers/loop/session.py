@@ -171,7 +171,7 @@ class Session:
         data = self._data
         unpack = data.unpack_of(data.feed, data.train)
         self._loop = kind(self.placement, self.adapter, unpack, config, self._built.averages)
-        self._loop.start(data.dataset)
+        self._loop.start(data.dataset, self.state.step)
         self._metrics = (AsynchronousMetrics if asynchronous else MetricCollector)(self.placement, self.adapter)
         self._validation: Validation | None = None
         self._meter = Meter(config.global_batch_size, skips=config.on_nan == "skip")
@@ -392,6 +392,7 @@ class Session:
     def close(self) -> None:
         """Waits for a save under way and closes files."""
         self._saver.wait()
+        self._loop.close()
         self._profiler.stop()
         self._reporter.close()
         self.placement.close()

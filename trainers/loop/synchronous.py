@@ -9,6 +9,7 @@ call, so that any save finds them equal everywhere and a save at another time ch
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -102,14 +103,24 @@ class SynchronousLoop:
         self._synchronise = tf.function(self._synchronised, autograph=False)
         self._statistics: list[Any] | None = None
         self._iterator: Any = None
+        self._draws: Any = None  # random numbers of layers of tf_keras
         self._calls = 0
         # One step a call is timed, and waited for: to wait for each would leave the accelerator idle between them.
         self._sampled = not placement.jit_required
         self._guard = StepGuard(placement.strategy, self._guarded) if config.on_nan == "skip" else None
 
-    def start(self, dataset: tf.data.Dataset) -> None:
-        """Reads from this dataset of host batches from now on."""
+    def start(self, dataset: tf.data.Dataset, step: int = 0) -> None:
+        """Reads from this dataset of host batches from now on, `step` steps being made."""
         self._iterator = self._placed(dataset)
+        if "tf_keras" in sys.modules and isinstance(self._adapter.model, tf.Module):  # those of Keras 3 are none
+            from trainers.compat.tf_keras_draws import StepDraws
+
+            self._draws = StepDraws(self._adapter.model, self._strategy, self._config.seed, step)
+
+    def close(self) -> None:
+        """Leaves the model as its Keras has it."""
+        if self._draws is not None:
+            self._draws.release()
 
     @property
     def runs_ahead(self) -> bool:
@@ -177,6 +188,8 @@ class SynchronousLoop:
             loss = self._local(self._strategy.run(self._replica_step, args=(batch,)))[0]
             if self._averages is not None:
                 self._averages.update()
+            if self._draws is not None:
+                self._draws.count()
             if self._guard is not None and before is not None:
                 loss = self._guard.undo_unless_finite(loss, before)
             with tf.control_dependencies([loss]):

@@ -25,12 +25,14 @@ def create(task: Task, devices: Sequence[str] | None = None, logical_devices: in
     """
     import tensorflow as tf
 
+    from trainers.compat.tensorflow import mirrored_strategy
+
     if logical_devices is not None:
         devices = _split_cpu(tf, logical_devices)
     if devices is None:
         kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
         devices = [d.name for d in tf.config.list_logical_devices(kind)]
-    strategy = tf.distribute.MirroredStrategy(list(devices))
+    strategy = mirrored_strategy(devices)
     return Placement(name="mirrored", strategy=strategy, replicas_per_host=strategy.num_replicas_in_sync)
 
 

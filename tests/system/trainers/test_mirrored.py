@@ -12,6 +12,7 @@ import pytest
 from tests.support.models import build_dense, classification_columns
 from tests.support.own_session import run_in_session
 from tests.unit.trainers.test_features import config
+from tests.unit.trainers.test_keras2_draws import goes_on_to_the_bit, masks_differ
 from tests.unit.trainers.test_keras2_optimizers import nadam, train
 from trainers import ArrayDataset, Trainer
 from trainers.checkpoints.checkpoint import load_checkpoint
@@ -38,6 +39,14 @@ def compare_nadam(directory: str) -> None:
     one = train(data, f"{directory}/one", nadam, 8, strategy="one_device")
     for mine, theirs in zip(two.get_weights(), one.get_weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def draw(directory: str) -> None:
+    """Dropout of tf_keras: replicas have masks of their own, and again the same ones after a restart."""
+    data = ArrayDataset({name: value for name, value in classification_columns(128).items() if name in "xy"})
+    mirrored = {"strategy": "mirrored", "strategy_options": {"logical_devices": 2}}
+    masks_differ(data, Path(directory) / "masks", **mirrored)
+    goes_on_to_the_bit(data, Path(directory), **mirrored)
 
 
 def part(directory: str, replicas: int, epochs: int) -> None:
@@ -80,6 +89,10 @@ def test_mirrored_two_devices_equal_one(tmp_path):
 
 def test_mirrored_nadam_of_tf_keras_equals_one_device(tmp_path):
     in_process("compare_nadam", tmp_path)
+
+
+def test_mirrored_dropout_of_tf_keras_draws_by_replica_and_step(tmp_path):
+    in_process("draw", tmp_path)
 
 
 def test_mirrored_run_goes_on_with_another_number_of_replicas_and_says_so(tmp_path):
