@@ -123,24 +123,60 @@ def kill_a_worker(running: LocalGroup, moments: random.Random, number: int) -> N
     os.kill(eventually(lambda: trainer_pid(running, task), f"{task} trains", 120), signal.SIGKILL)
 
 
-def test_group_killed_workers_end_bit_identically(quiet, tmp_path):
-    # A worker that gets no processor time for some seconds is not to be taken for a dead one.
-    run_with_faults(tmp_path, KILLS, kill_a_worker, options=("--silent-after", "60"))
+def test_group_killed_workers_and_strangers_at_the_rendezvous_end_bit_identically(quiet, tmp_path):
+    """Connections without end, garbage and halves of hellos from the first kill to the last step: who died finds its way back."""
+    over, made, threads = threading.Event(), [], []
+
+    def hurt(running, moments, number):
+        if not threads:
+            host, _, port = running.rendezvous.rpartition(":")
+            threads.append(threading.Thread(target=flood, args=((host, int(port)), over, made)))
+            threads[0].start()
+        kill_a_worker(running, moments, number)
+
+    try:
+        # A worker that gets no processor time for some seconds is not to be taken for a dead one.
+        run_with_faults(tmp_path, KILLS, hurt, options=("--silent-after", "60"))
+    finally:
+        over.set()
+    threads[0].join()
+    assert len(made) > 500
     log = (tmp_path / "logs" / "worker-0.supervisor.log").read_text()
     # Which of the two is said depends on who notices first, its own supervisor or its peer's collective.
     assert re.search(r"ended with 137: (killed by signal 9|worker \d: UnavailableError)", log), log[-3000:]
-    assert len(re.findall(r"start -> worker 0 ", log)) == KILLS + 1, "a restart for each kill, none more"
+    assert starts(tmp_path) == KILLS + 1, "a restart for each kill, none more"
     check_records(tmp_path)
     assert weights_of(str(tmp_path / "out")) == quiet
 
 
-def test_group_preempted_worker_saves_first_and_a_killed_supervisor_is_replaced(quiet, tmp_path):
-    saved: list[tuple[int, int]] = []
+def flood(address: tuple[str, int], over: threading.Event, made: list[int]) -> None:
+    """Connects and talks nonsense until it is over; `made` grows by one for each connection."""
+    noise, held = random.Random(SEED), []
+    with contextlib.suppress(OSError):
+        while not over.is_set():
+            one = socket.create_connection(address, timeout=1)
+            held.append(one)
+            made.append(1)
+            with contextlib.suppress(OSError):
+                one.sendall(noise.choice([b"", b"[]\n", b'{"is":"hel', noise.randbytes(300), b'{"is":"join"}\n']))
+            if len(held) > 200:
+                held.pop(0).close()
+            time.sleep(0.001)  # the workers need the processor, too
+    for one in held:
+        one.close()
 
-    def preempt(running, moments, number):
-        if number == 1:
-            os.kill(running.pids["worker", 0], signal.SIGKILL)
-            return
+
+def starts(directory: Path) -> int:
+    """Returns how often the first worker was told to start."""
+    return len(re.findall(r"start -> worker 0 ", (directory / "logs" / "worker-0.supervisor.log").read_text()))
+
+
+def test_group_preempted_worker_replaced_supervisor_full_disk_and_hasty_end(quiet, tmp_path):
+    """SIGTERM saves first, a killed supervisor is replaced, and neither a full disk nor a worker that leaves first restarts anybody."""
+    saved: list[tuple[int, int]] = []
+    started: list[int] = []
+
+    def preempt(running, moments):
         task = moments.choice(running.tasks)
         before = checkpoint_steps(str(tmp_path / "out"))
         first = logged_steps(tmp_path)
@@ -152,8 +188,32 @@ def test_group_preempted_worker_saves_first_and_a_killed_supervisor_is_replaced(
         assert after != before, "SIGTERM commits a checkpoint"
         saved.append((first, after[-1]))
 
-    run_with_faults(tmp_path, 2, preempt)
+    def fill(running):
+        # Room for the ids of a call, none for a checkpoint.
+        pid = trainer_pid(running, ("worker", 0))
+        started.append(starts(tmp_path))
+        before, limits = logged_steps(tmp_path), resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, limits[1]))
+        time.sleep(0.5)  # a save under way may still have had room
+        stands = checkpoint_steps(str(tmp_path / "out"))
+        while logged_steps(tmp_path) < before + 3 * SETTINGS["every_steps"]:
+            assert running.wait(timeout_s=0.05) is None
+        assert checkpoint_steps(str(tmp_path / "out")) == stands, "nothing new, nothing gone"
+        load_checkpoint(str(tmp_path / "out"))
+        assert trainer_pid(running, ("worker", 0)) == pid, "the training went on"
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+    def hurt(running, moments, number):
+        if number == 0:
+            preempt(running, moments)
+        elif number == 1:
+            os.kill(running.pids["worker", 0], signal.SIGKILL)
+        else:
+            fill(running)
+
+    run_with_faults(tmp_path, 3, hurt, room=5 * SETTINGS["every_steps"], hasty=True)
     assert all(committed >= first for first, committed in saved), saved
+    assert starts(tmp_path) == started[0], "no restart since the disk was full"
     check_records(tmp_path)
     assert weights_of(str(tmp_path / "out")) == quiet
 
@@ -201,64 +261,6 @@ def stand_still(pids: list[int]) -> threading.Thread:
     return thread
 
 
-def test_group_full_disk_keeps_the_old_checkpoint_and_the_training_goes_on(quiet, tmp_path):
-    def fill(running, moments, number):
-        # Room for the ids of a call, none for a checkpoint.
-        pid = trainer_pid(running, ("worker", 0))
-        before, limits = logged_steps(tmp_path), resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, limits[1]))
-        time.sleep(0.5)  # a save under way may still have had room
-        stands = checkpoint_steps(str(tmp_path / "out"))
-        while logged_steps(tmp_path) < before + 3 * SETTINGS["every_steps"]:
-            assert running.wait(timeout_s=0.05) is None
-        assert checkpoint_steps(str(tmp_path / "out")) == stands, "nothing new, nothing gone"
-        load_checkpoint(str(tmp_path / "out"))
-        assert trainer_pid(running, ("worker", 0)) == pid, "the training went on"
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
-
-    run_with_faults(tmp_path, 1, fill, room=5 * SETTINGS["every_steps"])
-    assert "start -> worker 0 2" not in (tmp_path / "logs" / "worker-0.supervisor.log").read_text()
-    check_records(tmp_path)
-    assert weights_of(str(tmp_path / "out")) == quiet
-
-
-def test_group_flood_of_strangers_at_its_rendezvous_does_no_harm(quiet, tmp_path):
-    """Connections without end, garbage and halves of hellos from the fourth step to the last."""
-    over, made = threading.Event(), []
-
-    def flood(address: tuple[str, int]) -> None:
-        noise, held = random.Random(SEED), []
-        with contextlib.suppress(OSError):
-            while not over.is_set():
-                one = socket.create_connection(address, timeout=1)
-                held.append(one)
-                made.append(1)
-                with contextlib.suppress(OSError):
-                    one.sendall(noise.choice([b"", b"[]\n", b'{"is":"hel', noise.randbytes(300), b'{"is":"join"}\n']))
-                if len(held) > 200:
-                    held.pop(0).close()
-                time.sleep(0.001)  # the workers need the processor, too
-        for one in held:
-            one.close()
-
-    threads = []
-
-    def hurt(running, moments, number):
-        host, _, port = running.rendezvous.rpartition(":")
-        threads.append(threading.Thread(target=flood, args=((host, int(port)),)))
-        threads[0].start()
-        kill_a_worker(running, moments, number)  # it must find its way back through the flood
-
-    try:
-        run_with_faults(tmp_path, 1, hurt)
-    finally:
-        over.set()
-    threads[0].join()
-    assert len(made) > 500
-    check_records(tmp_path)
-    assert weights_of(str(tmp_path / "out")) == quiet
-
-
 def test_group_fewer_workers_go_on_with_the_same_global_batches_and_the_same_curve(tmp_path):
     total = RECORDS * EPOCHS // BATCH
     curve = {"dense": True, "tensorboard": True, "log_every_steps": 4}
@@ -283,7 +285,7 @@ def test_group_fewer_workers_go_on_with_the_same_global_batches_and_the_same_cur
         assert alone.wait(timeout_s=600) == 0
     finally:
         alone.stop(grace_s=0.0)
-    ours, theirs = losses(tmp_path), losses(tmp_path / "alone")
+    ours, theirs = losses(tmp_path, tmp_path / "alone")
     expected = sorted({*range(4, total + 1, 4), total})
     assert sorted(theirs) == expected and set(expected) <= set(ours)
     # A group that is stopped logs where it stopped; the mean after that is of fewer steps than without a stop.
@@ -293,17 +295,17 @@ def test_group_fewer_workers_go_on_with_the_same_global_batches_and_the_same_cur
     np.testing.assert_allclose([ours[s] for s in steps], [theirs[s] for s in steps], rtol=1e-4)
 
 
-def losses(directory: Path) -> dict[int, float]:
-    """Returns step to training loss, from the events that TensorBoard reads."""
+def losses(*directories: Path) -> list[dict[int, float]]:
+    """Returns step to training loss of each, from the events that TensorBoard reads."""
     program = (
         "import glob, json, sys, tensorflow as tf; "
-        "events = [e for f in sorted(glob.glob(sys.argv[1])) for e in tf.compat.v1.train.summary_iterator(f)]; "
-        "print(json.dumps([[e.step, float(tf.make_ndarray(v.tensor))] for e in events for v in e.summary.value "
-        "if v.tag == 'loss']))"
+        "runs = [[e for f in sorted(glob.glob(d)) for e in tf.compat.v1.train.summary_iterator(f)] for d in sys.argv[1:]]; "
+        "print(json.dumps([[[e.step, float(tf.make_ndarray(v.tensor))] for e in run for v in e.summary.value "
+        "if v.tag == 'loss'] for run in runs]))"
     )
-    files = str(directory / "out" / "logs" / "train" / "*")
-    said = subprocess.run([sys.executable, "-c", program, files], capture_output=True, text=True, check=True).stdout
-    return dict(json.loads(said))
+    files = [str(directory / "out" / "logs" / "train" / "*") for directory in directories]
+    said = subprocess.run([sys.executable, "-c", program, *files], capture_output=True, text=True, check=True).stdout
+    return [dict(run) for run in json.loads(said)]
 
 
 def check_ids_of_any_number_of_workers(directory: Path) -> None:
@@ -325,17 +327,6 @@ def check_ids_of_any_number_of_workers(directory: Path) -> None:
         used = [i for ids in parts for i in ids.tolist()]
         assert set(used) == expected, step
         assert len(used) % BATCH == 0, "a whole number of runs made this step"
-
-
-def test_group_worker_that_leaves_first_restarts_nobody(quiet, tmp_path):
-    running = group(tmp_path, hasty=True).start()
-    try:
-        assert running.wait(timeout_s=600) == 0
-    finally:
-        running.stop(grace_s=0.0)
-    assert "start -> worker 0 2" not in (tmp_path / "logs" / "worker-0.supervisor.log").read_text()
-    check_records(tmp_path)
-    assert weights_of(str(tmp_path / "out")) == quiet
 
 
 def test_group_program_error_ends_at_once_and_says_why(tmp_path):
