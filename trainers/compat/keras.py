@@ -23,6 +23,7 @@ __all__ = [
     "losses_of",
     "mask_of",
     "outputs_with_loss",
+    "recurrent_states",
     "renew_constants",
     "takes_training",
     "tf_variable",
@@ -31,7 +32,7 @@ __all__ = [
 
 _USE = ">=3.12,<3.16"
 _here = ("keras", keras.__version__)
-require(*_here, keras.Model, "_symbolic_build", "_compute_loss", use=_USE)
+require(*_here, keras.Model, "_flatten_layers", "_symbolic_build", "_compute_loss", use=_USE)
 require(*_here, keras.optimizers.Optimizer, "_all_reduce_sum_gradients", use=_USE)
 require_assigned(*_here, keras.Sequential, "_functional", use=_USE)
 require_assigned(*_here, Functional, "_inputs_struct", use=_USE)
@@ -69,6 +70,13 @@ def renew_constants(model: Any) -> None:
         kinds = (kind.__name__ for kind in type(layer).__mro__)  # of either generation, and what is derived from it
         if "Normalization" in kinds and hasattr(layer, "finalize_state"):
             layer.finalize_state()
+
+
+def recurrent_states(model: Any) -> list[Any]:
+    """Returns the variables in which stateful recurrent layers of a Keras 3 model hand on their states: no model lists them."""
+    layers = model._flatten_layers() if isinstance(model, keras.Model) else ()
+    stateful = [layer for layer in layers if isinstance(layer, keras.layers.RNN) and layer.stateful]
+    return [state for layer in stateful for state in keras.tree.flatten(layer.states) if state is not None]
 
 
 def takes_training(model: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainers.compat.keras import tf_variable
+from trainers.compat.keras import recurrent_states, tf_variable
 from trainers.compat.tensorflow import attributes_of_module
 
 __all__ = ["constraints_of", "is_keras_model", "named_variables", "take_compiled_state"]
@@ -26,7 +26,7 @@ def named_variables(model: Any, trained: bool = False) -> list[tuple[str, Any]]:
     if isinstance(model, tf.Module) and not is_keras_model(model):
         found = [(name, v) for name, v, changes in _module_variables(model) if changes or not trained]
     else:
-        of_model = model.trainable_variables if trained else model.variables
+        of_model = model.trainable_variables if trained else [*model.variables, *recurrent_states(model)]
         # A lookup layer of tf_keras counts its vocabulary among its variables.
         found = [(_name(v), tf_variable(v)) for v in of_model if hasattr(v, "assign")]
     return list({id(v): (name, v) for name, v in found if id(v) not in optimizer}.values())

@@ -268,3 +268,34 @@ def test_normalization_goes_on_with_what_it_was_adapted_to(data, tmp_path):
     np.testing.assert_allclose(resumed, before, atol=1e-6)
     np.testing.assert_allclose(warm, before, atol=1e-6)
     assert np.abs(answers(tmp_path / "fresh", x) - before).max() > 0.01
+
+
+def test_stateful_recurrent_layer_goes_on_and_is_exported_with_its_state(tmp_path):
+    """Keras lists the state of none among the variables of a model."""
+    import tensorflow as tf
+
+    from trainers.export.from_checkpoint import export_checkpoint
+
+    def stateful(context):
+        import keras
+
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input(batch_shape=(32, 8), name="x")
+        hidden = keras.layers.LSTM(3, stateful=True)(keras.layers.Reshape((4, 2))(inputs))
+        model = keras.Model({"x": inputs}, keras.layers.Dense(1)(hidden))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        return model
+
+    columns = classification_columns(128)
+    rows = ArrayDataset({"x": columns["x"], "y": columns["y"]})
+    settings = {"global_batch_size": 32, "checkpoint": CheckpointConfig(every_steps=2)}
+    whole = Trainer(config(tmp_path / "whole", **settings), stateful, rows).fit().model
+    Trainer(config(tmp_path / "parts", **{**settings, "steps": 2}), stateful, rows).fit()
+    resumed = Trainer(config(tmp_path / "parts", **settings), stateful, rows).fit().model
+    for mine, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    spec = dict(rows.feature_spec())
+    out = export_checkpoint(tmp_path / "parts", stateful, tmp_path / "out", transform_graph=None, raw_feature_spec=spec)
+    batch = tf.constant(columns["x"][:32])
+    answer = tf.saved_model.load(str(out)).signatures["raw_features"](x=batch)["outputs"]
+    np.testing.assert_allclose(answer, resumed({"x": batch}, training=False), rtol=1e-5)
