@@ -38,7 +38,9 @@ def code_hash(path: str | Path, function: str, parsed: Parsed | None = None) -> 
     """
     file = Path(path)
     if not file.is_file():
-        raise ConfigError(f"module: no file {path}; give the path of a Python file with preprocessing_fn(inputs)")
+        raise ConfigError(
+            f"module: no file {path}; give the path of your Python file, with preprocessing_fn(inputs) or build_model(context)"
+        )
     tree = _parse(file)
     names, always = _definitions(tree)
     if function not in names:

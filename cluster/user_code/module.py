@@ -32,7 +32,9 @@ def load_user_module(path: str | Path) -> ModuleType:
     """
     file = Path(path).resolve()
     if not file.is_file():
-        raise ConfigError(f"module: no file {path}; give the path of a Python file with preprocessing_fn(inputs)")
+        raise ConfigError(
+            f"module: no file {path}; give the path of your Python file, with preprocessing_fn(inputs) or build_model(context)"
+        )
     if file.suffix != ".py":
         raise ConfigError(f"module: {path} is not a .py file")
     source = file.read_bytes()
