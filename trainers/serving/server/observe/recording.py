@@ -18,9 +18,8 @@ import numpy as np
 
 from engine.storage.atomic import atomic_file
 from engine.storage.uris import local_path
-from trainers.export.feature_names import LENGTHS_SUFFIX
 from trainers.serving.server.config import ServeConfig
-from trainers.serving.server.loads.warmup import RECORDED
+from trainers.serving.server.observe.recorded_rows import rows_with_answers
 
 __all__ = ["SHARD_S", "Recorder"]
 
@@ -30,7 +29,6 @@ _SHARD_BYTES = 32 << 20
 _MOST_WAITING = 64 << 20  # bytes of requests that wait to be written; one of any size may
 SHARD_S = 60.0  # after which a shard is written that has fewer rows
 _SAY_S = 60.0  # least seconds between two warnings
-_OWN = ("model", "signature", "version")  # an output of such a name has another one in the record
 _Item = tuple[str, int, Any, Mapping[str, str], Mapping[str, np.ndarray], str]
 
 
@@ -116,7 +114,7 @@ class Recorder:
                     self._flush(rows)
                     return
                 try:
-                    made = _with_answers(*item)
+                    made = rows_with_answers(*item)
                     rows += made
                     size += sum(map(len, made))
                 except Exception as error:  # the thread must not end, nor without a word
@@ -148,70 +146,3 @@ def _size_of(values: Any) -> int:
         return sum(map(_size_of, values.values()))
     array = np.asarray(values)
     return sum(map(len, array.reshape(-1))) if array.dtype == object else array.nbytes
-
-
-def _with_answers(
-    model: str,
-    version: int,
-    inputs: Any,
-    names: Mapping[str, str],
-    outputs: Mapping[str, np.ndarray],
-    signature: str,
-) -> list[bytes]:
-    import tensorflow as tf
-
-    rows = []
-    examples = (
-        _of_columns(inputs, names) if isinstance(inputs, Mapping) else [*map(tf.train.Example.FromString, inputs)]
-    )
-    if not examples:
-        raise ValueError("the request has no rows")
-    if any(len(values) != len(examples) for values in outputs.values()):
-        raise ValueError("the answers have other rows than the request")
-    for position, example in enumerate(examples):
-        feature = example.features.feature
-        feature[f"{RECORDED}model"].bytes_list.value.append(model.encode())
-        feature[f"{RECORDED}signature"].bytes_list.value.append(signature.encode())
-        feature[f"{RECORDED}version"].int64_list.value.append(version)
-        for name, values in outputs.items():
-            _fill(feature[RECORDED + (f"output.{name}" if name in _OWN else name)], np.ravel(values[position]))
-        rows.append(example.SerializeToString())
-    return rows
-
-
-def _of_columns(inputs: Mapping[str, np.ndarray], names: Mapping[str, str]) -> list[Any]:
-    """Examples of tensors with rows; a row without values of a feature lacks it, as it lay in the data."""
-    import tensorflow as tf
-
-    columns: dict[str, Any] = {}
-    for name, array in inputs.items():
-        lengths = inputs.get(name + LENGTHS_SUFFIX)
-        if lengths is not None:
-            columns[names.get(name, name)] = np.split(array, np.cumsum(lengths)[:-1])
-        elif name.removesuffix(LENGTHS_SUFFIX) == name or name.removesuffix(LENGTHS_SUFFIX) not in inputs:
-            columns[names.get(name, name)] = array
-    rows = []
-    for values in zip(*columns.values(), strict=True):
-        example = tf.train.Example()
-        for name, value in zip(columns, values):
-            if np.size(value):
-                _fill(example.features.feature[name], np.ravel(value))
-        rows.append(example)
-    return rows
-
-
-def _fill(feature: Any, values: np.ndarray) -> None:
-    if values.dtype.kind in "iub":
-        if values.dtype == np.uint64 and (values >> np.uint64(63)).any():
-            raise ValueError("a number has more than the 63 bits of a feature")
-        feature.int64_list.value.extend(values.astype(np.int64).tolist())
-    elif values.dtype.kind in "OSU":
-        feature.bytes_list.value.extend(values.tolist())
-    elif values.dtype.kind == "c":
-        raise ValueError("a complex number has no form as a feature")
-    else:
-        with np.errstate(over="ignore"):
-            single = values.astype(np.float32)
-        if (np.isinf(single) & np.isfinite(values)).any():
-            raise ValueError("a number is beyond float32, which features have")
-        feature.float_list.value.extend(single.tolist())
