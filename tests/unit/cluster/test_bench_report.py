@@ -12,7 +12,7 @@ from cluster.cli.main import main
 from cluster.report.bench import bench_page
 from cluster.report.bench_results import read_results
 from engine.core.errors import ConfigError, DataError
-from tests.support.bench_results import HOSTILE, write_results
+from tests.support.bench_results import HOSTILE, LADDER, write_results
 
 
 def tables(page, name):
@@ -67,7 +67,8 @@ def test_sizes_and_ladders_of_the_suite_are_drawn(tmp_path):
     (ladder,) = [c for c in charts(page, "growth") if c.title == "reading: records a second by cores"]
     points = [(v["s"], v["x"], v["y"]) for v in ladder.values]
     predicted = "threads, strong, predicted (Amdahl)"
-    assert points == [
+    assert len(points) == 4 * len(LADDER["rates"])
+    assert points[:4] == [
         ("threads, strong", 1, 100),
         ("threads, strong", 2, 180),
         (predicted, 2, 180),
