@@ -50,6 +50,7 @@ class KerasAdapter(ModelAdapter):
         self._num_losses = 0  # that are compiled, once it is prepared
         self._leaves_out = False  # some of them leave steps out by what the labels are, once it is prepared
         self._masked: bool | None = None  # whether predictions carry a mask, once a step was traced
+        self._of_steps = False  # a row has a loss for each of its steps or pixels, which takes no weight a row, once a step was traced
         self._divides = False  # by the number of replicas, since the user's own loss does not
 
     @abc.abstractmethod
@@ -98,6 +99,8 @@ class KerasAdapter(ModelAdapter):
         outputs = self._outputs_with_loss(predictions)
         masks = [mask for mask in map(mask_of, outputs) if mask is not None]
         self._masked = bool(masks) or self._leaves_out
+        # Keras 3 multiplies the losses [b, steps] of an output [b, steps, values] with no weights [b].
+        self._of_steps = self._library.__name__ == "keras" and any((each.shape.rank or 0) > 2 for each in outputs)
         self.size_of_mean = None
         if not self._masked or not self._num_losses or self._own_loss:
             return
@@ -187,7 +190,7 @@ class KerasAdapter(ModelAdapter):
             return False
         if self._masked is None:  # a run that goes on at its end evaluates without a step
             self._look_at_masks(self._forward(model_inputs(self.model, features), False), None)
-        return not (self._masked or self._has_losses_of_rows())
+        return not (self._masked or self._of_steps or self._has_losses_of_rows())
 
     def _look_at_losses(self, losses: Sequence[Any], batch: tuple[Any, Any, Any]) -> list[Any]:
         """Notes how the compiled losses make one number of a batch; returns those whose function does it itself."""
