@@ -56,7 +56,7 @@ class Keras2Adapter(KerasAdapter):
         self._results, self._inside = [(metric, metric.result) for metric in self.model.metrics], 0
         for metric in of_layers:
             metric.reset_state()  # the batch of zeros counted
-        self._look_at_losses(inside.losses_of(self.model), (inputs, labels, weights))
+        self._look_at_losses(inside.losses_of(self.model), (inputs, labels, weights), bool(of_outputs))
 
     def _prepare_own_step(self, batch: tuple[Any, Any, Any]) -> None:
         kinds = (tf_keras.optimizers.Optimizer, tf_keras.optimizers.legacy.Optimizer)

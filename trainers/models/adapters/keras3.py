@@ -57,7 +57,8 @@ class Keras3Adapter(KerasAdapter):
             self._stepper.build(self.model.trainable_variables)
         self._metrics = inside.trackers_of(self.model, self.own_train_step or self.own_test_step)
         self._metrics_of_layers = bool(inside.layer_metrics_of(self.model))
-        whole = self._look_at_losses(inside.losses_of(self.model), (inputs, labels, weights))
+        losses = inside.losses_of(self.model)
+        whole = self._look_at_losses(losses, (inputs, labels, weights), means_of_outputs=len(losses) > 1)
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             for loss in whole:
                 loss.call = returning_a_vector(loss.call)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,9 +17,10 @@ from trainers.models.adapters.loss_reduction import (
     is_divided_by_replicas,
     is_keras_own,
     leaves_steps_out,
+    losses_of_whole_batches,
     reduction_of,
 )
-from trainers.models.adapters.own_steps import OwnSteps, overrides, watched
+from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
 __all__ = ["KerasAdapter", "flat_result"]
@@ -48,9 +48,12 @@ class KerasAdapter(ModelAdapter):
         self._own_loss = overrides(model, library.Model, "compute_loss")
         self._metrics_of_layers = False  # some metrics are updated by the forward pass, once it is prepared
         self._num_losses = 0  # that are compiled, once it is prepared
+        self._means_of_outputs = False  # Keras keeps a mean of the loss of each, once it is prepared
+        self._row_by_row = True  # the compiled losses are known to look at no other row, once it is prepared
         self._leaves_out = False  # some of them leave steps out by what the labels are, once it is prepared
         self._masked: bool | None = None  # whether predictions carry a mask, once a step was traced
         self._of_steps = False  # a row has a loss for each of its steps or pixels, which takes no weight a row, once a step was traced
+        self._of_pairs = False  # an output may have a column for each row of the batch, once a step was traced
         self._divides = False  # by the number of replicas, since the user's own loss does not
 
     @abc.abstractmethod
@@ -101,6 +104,7 @@ class KerasAdapter(ModelAdapter):
         self._masked = bool(masks) or self._leaves_out
         # Keras 3 multiplies the losses [b, steps] of an output [b, steps, values] with no weights [b].
         self._of_steps = self._library.__name__ == "keras" and any((each.shape.rank or 0) > 2 for each in outputs)
+        self._of_pairs = any(map(_may_have_columns_of_rows, outputs))
         self.size_of_mean = None
         if not self._masked or not self._num_losses or self._own_loss:
             return
@@ -175,67 +179,45 @@ class KerasAdapter(ModelAdapter):
         None where workers share them: what others counted meanwhile would be lost.
         """
         shared = isinstance(tf.distribute.get_strategy(), tf.distribute.experimental.ParameterServerStrategy)
-        counting = self._num_losses > 1 or self._metrics_of_layers
+        counting = self._means_of_outputs or self._metrics_of_layers
         return self.metric_variables if counting and not shared else []
 
     def _takes_padding(self, features: Any) -> bool:
         """Whether rows of padding change nothing, since the loss is a mean over the examples in which they weigh 0.
 
-        With several losses Keras keeps a mean of each over the rows that it was shown, whatever they weigh. A metric that a layer
-        updates, and a loss that makes one number of all rows, know no weights.
+        With several outputs Keras keeps a mean of each loss over the rows that it was shown, whatever they weigh. A metric that a
+        layer updates knows no weights, and a loss that is not Keras's own may compare rows with each other (negatives of the batch).
         """
-        if self._own_loss or self.own_test_step or self.reduction != "mean" or self._num_losses > 1:
+        if self._own_loss or self.own_train_step or self.own_test_step or self.reduction != "mean":
             return False
-        if self._metrics_of_layers or self.losses_of_whole_batches:
+        if self._means_of_outputs or self._metrics_of_layers or not self._row_by_row:
             return False
         if self._masked is None:  # a run that goes on at its end evaluates without a step
             self._look_at_masks(self._forward(model_inputs(self.model, features), False), None)
-        return not (self._masked or self._of_steps or self._has_losses_of_rows())
+        return not (self._masked or self._of_steps or self._of_pairs or self._has_losses_of_rows())
 
-    def _look_at_losses(self, losses: Sequence[Any], batch: tuple[Any, Any, Any]) -> list[Any]:
-        """Notes how the compiled losses make one number of a batch; returns those whose function does it itself."""
+    def _look_at_losses(self, losses: Sequence[Any], batch: tuple[Any, Any, Any], means_of_outputs: bool) -> list[Any]:
+        """Notes how the compiled losses make one number of a batch; returns those whose function does it itself.
+
+        `means_of_outputs`: Keras keeps a mean of the loss of each output.
+        """
         self.reduction = "mean" if self._own_loss else reduction_of(losses)
         self._num_losses = len(losses)
         self._leaves_out = any(map(leaves_steps_out, losses))
-        written = [] if self._own_loss or self.own_train_step else [loss for loss in losses if not is_keras_own(loss)]
-        whole = self._of_whole_batches(written, batch)
-        self.losses_of_whole_batches = [str(loss.name) for loss in whole]
-        return whole
+        self._means_of_outputs = means_of_outputs
+        written = [loss for loss in losses if not is_keras_own(loss)]
+        self._row_by_row = not written
+        if self._own_loss or self.own_train_step:
+            return []
 
-    def _of_whole_batches(self, losses: Sequence[Any], batch: tuple[Any, Any, Any]) -> list[Any]:
-        """Returns the losses whose function makes one number of a batch; the graph that shows it is thrown away."""
-        found: dict[int, Any] = {}
-
-        def noting(loss: Any, call: Callable[..., Any]) -> Callable[..., Any]:
-            def noted(*args: Any, **options: Any) -> Any:
-                value = call(*args, **options)
-                if tf.TensorShape(getattr(value, "shape", ())).rank == 0:
-                    found[id(loss)] = loss
-                return value
-
-            return noted
-
-        losses = list({id(loss): loss for loss in losses}.values())  # several outputs may have the same
-        for loss in losses:  # one that the model of a run before had, too, is as it was written again
-            if hasattr(vars(loss).get("call"), "of_whole_batch"):
-                del loss.call
-
-        def traced() -> None:
+        def loss() -> None:
             inputs, labels, weights = batch
             self._model_loss(inputs, labels, self._forward(inputs, False), weights, False)
 
-        if losses:
-            with contextlib.ExitStack() as stack:
-                for loss in losses:
-                    stack.enter_context(watched(loss, "call", noting(loss, loss.call)))
-                # What fails here (a loss that asks for its replica) fails in a step, where the cause is explained, or not at all.
-                with contextlib.suppress(Exception):
-                    strategy = tf.distribute.get_strategy()
-                    alone = strategy.num_replicas_in_sync == 1 or self._library.__name__ == "keras"
-                    # The loss of tf_keras counts in its metrics, which on several replicas only a replica can.
-                    step: Callable[[], Any] = traced if alone else lambda: strategy.run(traced)
-                    tf.function(step, autograph=False).get_concrete_function()
-        return list(found.values())
+        # The loss of tf_keras counts in its metrics, which on several replicas only a replica can.
+        whole = losses_of_whole_batches(written, loss, in_replicas=self._library.__name__ != "keras")
+        self.losses_of_whole_batches = [str(each.name) for each in whole]
+        return whole
 
     def reset_metrics(self) -> None:
         for metric in self._metrics:
@@ -255,6 +237,11 @@ def flat_result(name: str, result: Any) -> dict[str, float]:
 
 def _replicas() -> float:
     return float(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _may_have_columns_of_rows(output: Any) -> bool:
+    shape = output.shape
+    return shape.rank is None or any(size in (None, shape[0]) for size in shape[1:])
 
 
 def _size_of_mask(mask: Any, weights: Any) -> Any:

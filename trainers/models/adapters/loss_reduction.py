@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
+from trainers.models.adapters.own_steps import watched
 
 __all__ = [
     "is_divided_by_replicas",
     "is_keras_own",
     "leaves_steps_out",
+    "losses_of_whole_batches",
     "reduction_of",
     "returning_a_vector",
     "size_of_weights",
@@ -63,6 +66,42 @@ def is_keras_own(loss: Any) -> bool:
         return False
     homes = {str(getattr(part, "__module__", "")).partition(".")[0] for part in (type(loss), function)}
     return homes <= {"keras", "tf_keras"}
+
+
+def losses_of_whole_batches(losses: Iterable[Any], compute: Callable[[], None], in_replicas: bool) -> list[Any]:
+    """Returns the losses whose function makes one number of all the examples it is shown.
+
+    Args:
+        losses: compiled ones that are not Keras's own.
+        compute: the model's loss of a batch; the graph of it, which shows what they return, is thrown away.
+        in_replicas: it can be computed in replica context only where there are several replicas.
+    """
+    found: dict[int, Any] = {}
+
+    def noting(loss: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **options: Any) -> Any:
+            value = call(*args, **options)
+            if tf.TensorShape(getattr(value, "shape", ())).rank == 0:
+                found[id(loss)] = loss
+            return value
+
+        return noted
+
+    losses = list({id(loss): loss for loss in losses}.values())  # several outputs may have the same
+    for loss in losses:  # one that the model of a run before had, too, is as it was written again
+        if hasattr(vars(loss).get("call"), "of_whole_batch"):
+            del loss.call
+    if losses:
+        with contextlib.ExitStack() as stack:
+            for loss in losses:
+                stack.enter_context(watched(loss, "call", noting(loss, loss.call)))
+            # What fails here (a loss that asks for its replica) fails in a step, where the cause is explained, or not at all.
+            with contextlib.suppress(Exception):
+                strategy = tf.distribute.get_strategy()
+                alone = strategy.num_replicas_in_sync == 1 or not in_replicas
+                step: Callable[[], Any] = compute if alone else lambda: strategy.run(compute)
+                tf.function(step, autograph=False).get_concrete_function()
+    return list(found.values())
 
 
 def returning_a_vector(loss: Callable[..., Any]) -> Callable[..., Any]:
