@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.core.errors import ConfigError
 from trainers.config.config import TrainerConfig
 from trainers.config.saving import EarlyStopping
 
@@ -65,7 +66,14 @@ class TrainingState:
         """Takes an evaluation in and returns whether it is the best so far; sets `stopped_early` when patience ends.
 
         A value that is not finite is never the best.
+
+        Raises:
+            ConfigError: a test_step of the model's own neither counts nor returns the metric.
         """
+        if stopping.metric not in metrics:
+            raise ConfigError(
+                f"early_stopping.metric {stopping.metric!r} not found; the model's test_step gave {', '.join(metrics)}"
+            )
         value = metrics[stopping.metric]
         sign = 1.0 if stopping.mode == "min" else -1.0
         if math.isfinite(value) and (self.best is None or sign * value < sign * self.best - stopping.min_delta):

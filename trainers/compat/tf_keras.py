@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,10 +14,11 @@ from trainers.compat.require import require, require_assigned
 __all__ = [
     "adds_losses_of_rows",
     "average_variables",
-    "build_metrics",
+    "build_loss_and_metrics",
     "compute_momentum_product_once",
     "create_weights",
     "input_structure",
+    "is_idle_loss_tracker",
     "layer_metrics_of",
     "losses_of",
     "outputs_with_loss",
@@ -49,7 +51,7 @@ def create_weights(optimizer: Any, variables: list[Any]) -> None:
     optimizer._create_all_weights(variables)
 
 
-def build_metrics(model: Any, predictions: Any, labels: Any) -> None:
+def _build_metrics(model: Any, predictions: Any, labels: Any) -> None:
     """Makes the compiled metrics of a model; labels by the names of its outputs stand in their order there, as in each update."""
     compiled = model.compiled_metrics
     compiled.build(predictions, compiled._conform_to_outputs(predictions, labels))
@@ -69,6 +71,19 @@ def losses_of(model: Any) -> list[Any]:
     if model.compiled_loss is None:
         return []
     return [loss for loss in model.compiled_loss._losses or [] if isinstance(loss, tf_keras.losses.Loss)]
+
+
+def build_loss_and_metrics(model: Any, inputs: Any, labels: Any) -> None:
+    """Makes the compiled loss and metrics of a model, which has then all its variables."""
+    predictions = model(inputs, training=False)
+    model.compiled_loss.build(predictions)
+    if model.compiled_metrics is not None and labels is not None:
+        _build_metrics(model, predictions, labels)
+
+
+def is_idle_loss_tracker(model: Any, metric: Any, state: Sequence[Any]) -> bool:
+    """Returns whether a metric is Keras's mean of the loss and counted nothing: a step of the model's own may ignore it."""
+    return any(metric is each for each in model.compiled_loss.metrics[:1]) and not float(state[-1])
 
 
 def adds_losses_of_rows(model: Any) -> bool:

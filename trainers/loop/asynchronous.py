@@ -78,11 +78,11 @@ class AsynchronousMetrics(MetricCollector):
             coordinator.schedule(self._zero)
             coordinator.join()
 
-    def collect(self) -> dict[str, float]:
-        """Returns metric name to value over everything since the last reset, and resets."""
+    def collect(self, idle: bool = True) -> dict[str, float]:
+        """Returns metric name to value over everything since the last reset, and resets. Arguments as its base's."""
         if not self._adapter.metric_variables:
             return {}
-        results = self._adapter.metric_results([v.numpy() for v in self._summed()])
+        results = self._adapter.metric_results([v.numpy() for v in self._summed()], idle)
         self.reset()
         return results
 
@@ -98,7 +98,7 @@ class AsynchronousValidation(Validation):
         parts = [coordinator.schedule(step, args=(batch,)) for batch in dataset.take(num_steps)]
         coordinator.join()
         sums = np.array([[float(v) for v in part.fetch()] for part in parts])
-        return self._named(float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1.0)))
+        return self._named(float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1.0)), {})
 
     def _sum(self, values: list[Any]) -> list[Any]:
         return values

@@ -252,10 +252,10 @@ class Session:
         self._settle()
         if self._meter.empty:
             return
-        measured, metrics = {**self._meter.read(), **self._usage.read()}, self._metrics.collect()
+        read, own = {**self._meter.read(), **self._usage.read()}, self.adapter.own_train_step
+        counted = self._metrics.collect(idle=not own)
         # The mean of a model's own loss tracker is its loss; elsewhere a tracker of that name counts evaluations only.
-        both = {**measured, **metrics} if self.adapter.own_train_step else {**metrics, **measured}
-        self._last = {**both, "learning_rate": self.adapter.learning_rate}
+        self._last = {**(read | counted if own else counted | read), "learning_rate": self.adapter.learning_rate}
         self._reporter.scalars("train", self.state.step, {**self._last, "epoch": self.epoch})
         self._callbacks.logged(self._last)
 

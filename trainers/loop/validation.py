@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from trainers.config.config import TrainerConfig
 from trainers.data.targets import row_count, split_example
 from trainers.loop.synchronous import split_batches
 from trainers.models.adapters import ModelAdapter
+from trainers.models.adapters.keras_base import flat_result
 from trainers.models.adapters.loss_reduction import size_of_weights
 from trainers.strategies.placement import Placement
 
@@ -28,13 +30,16 @@ class MetricCollector:
         self._read = tf.function(self._summed, autograph=False)
         self._zero = tf.function(lambda: placement.strategy.run(adapter.reset_metrics), autograph=False)
 
-    def collect(self) -> dict[str, float]:
-        """Returns metric name to value over everything since the last reset, and resets."""
+    def collect(self, idle: bool = True) -> dict[str, float]:
+        """Returns metric name to value over everything since the last reset, and resets.
+
+        Unless `idle`, metrics that counted nothing are left out.
+        """
         if not self._adapter.metric_variables:
             return {}
         values = [v.numpy() for v in self._read()]
         self._zero()
-        return self._adapter.metric_results(values)
+        return self._adapter.metric_results(values, idle)
 
     def reset(self) -> None:
         """Forgets what was counted."""
@@ -83,16 +88,21 @@ class Validation:
             parts = split_batches(endless, replicas)
             iterator = iter(strategy.distribute_datasets_from_function(lambda _: parts))
         self._metrics.reset()
-        total, count = (v.numpy() for v in self._call(iterator, tf.constant(num_steps, tf.int32)))
-        return self._named(float(total / max(count, 1.0)))
+        total, count, logs = self._call(iterator, tf.constant(num_steps, tf.int32))
+        return self._named(float(total.numpy() / max(count.numpy(), 1.0)), logs)
 
-    def _named(self, loss: float) -> dict[str, float]:
-        """Returns the loss and the metrics; a model with a test_step of its own counts its loss itself."""
-        metrics = self._metrics.collect()
+    def _named(self, loss: float, logs: Mapping[str, Any]) -> dict[str, float]:
+        """Returns the loss and the metrics; a model with a test_step of its own counts its loss itself.
+
+        `logs` is what that returned of the last batch: what is no metric in it is reported as Keras reports it, and a metric that
+        counted nothing is none.
+        """
+        metrics = self._metrics.collect(idle=not logs)
         counted = metrics.pop("loss", loss)
-        return {"loss": counted if self._adapter.own_test_step else loss, **metrics}
+        more = {k: v for name, value in logs.items() for k, v in flat_result(name, value).items() if k != "loss"}
+        return {"loss": counted if self._adapter.evaluates_itself else loss, **more, **metrics}
 
-    def _steps(self, iterator: Any, num_steps: Any) -> tuple[Any, Any]:
+    def _steps(self, iterator: Any, num_steps: Any) -> tuple[Any, Any, dict[str, Any]]:
         def body(i: Any, total: Any, count: Any) -> Any:
             batch = next(iterator)
             sums = self._placement.strategy.run(self._replica_step, args=(batch,))
@@ -100,10 +110,23 @@ class Validation:
             return i + 1, total + tf.cast(loss, tf.float64), count + tf.cast(n, tf.float64)
 
         zero = tf.constant(0.0, tf.float64)
+        # What a replica makes of its metrics is none of theirs together, so that several replicas have no logs.
+        logged = self._adapter.evaluates_itself and self._placement.num_replicas == 1
         _, total, count = tf.while_loop(
-            lambda i, *_: i < num_steps, body, (tf.constant(0), zero, zero), parallel_iterations=1
+            lambda i, *_: i < num_steps - int(logged), body, (tf.constant(0), zero, zero), parallel_iterations=1
         )
-        return total, count
+        if not logged:
+            return total, count, {}
+        strategy = self._placement.strategy
+        (loss, n), logs = strategy.run(
+            lambda batch: (self._replica_step(batch), _numbers(self._adapter.logs)), args=(next(iterator),)
+        )
+        local = strategy.experimental_local_results
+        return (
+            total + tf.cast(local(loss)[0], tf.float64),
+            count + tf.cast(local(n)[0], tf.float64),
+            {name: local(value)[0] for name, value in logs.items()},
+        )
 
     def _replica_step(self, packed: Mapping[str, Any]) -> tuple[Any, Any]:
         batch = self._unpack(packed)
@@ -128,11 +151,11 @@ class Validation:
         Keras reports the mean of the batches' losses, each weighted by its rows: with "sum" the loss of a batch is the
         sum of those of the replicas, with "weighted_mean" their mean weighted by the sums of weights.
         """
-        size = None if self._adapter.own_test_step else self._adapter.size_of_mean
+        size = None if self._adapter.evaluates_itself else self._adapter.size_of_mean
         if isinstance(size, tf.Tensor):
             all_rows, all_sizes = self._sum([real, size])
             return all_rows * tf.math.divide_no_nan(size, all_sizes)
-        if self._adapter.own_test_step or self._adapter.reduction in ("mean", "mixed"):
+        if self._adapter.evaluates_itself or self._adapter.reduction in ("mean", "mixed"):
             return rows
         weight = size_of_weights(weights, real)
         all_rows, all_weights = self._sum([real, weight])
@@ -143,3 +166,16 @@ class Validation:
     def _sum(self, values: list[Any]) -> list[Any]:
         sums: list[Any] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
         return sums
+
+
+def _numbers(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns name to float32 tensor of the numbers and arrays among logs; a dict in them is a metric with several results."""
+    found: dict[str, Any] = {}
+    for name, value in logs.items():
+        if isinstance(value, Mapping):
+            found.update(_numbers(value))
+        else:
+            with contextlib.suppress(TypeError, ValueError):  # nothing that a tensor can hold
+                tensor = tf.convert_to_tensor(value)
+                found |= {} if tensor.dtype == tf.string else {name: tf.cast(tensor, tf.float32)}
+    return found

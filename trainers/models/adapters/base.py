@@ -24,6 +24,8 @@ class ModelAdapter(abc.ABC):
     _stepper: Keras2Optimizer | Keras3Optimizer  # makes the steps of `optimizer`
     own_train_step: bool = False  # the model makes its steps itself: `train_step` below, not `loss` and `apply`
     own_test_step: bool = False
+    evaluates_itself: bool = False  # with its test_step: this or what it returns is the model's own
+    logs: Mapping[str, Any] = {}  # what that returned of the batch that was just evaluated
     # How the loss of a batch comes from its examples: "mean", "sum", "weighted_mean" (divided by the sum of the weights),
     # "mixed" (several losses that differ in it).
     reduction: str = "mean"
@@ -126,8 +128,8 @@ class ModelAdapter(abc.ABC):
         return ["sum"] * len(self.metric_variables)
 
     @abc.abstractmethod
-    def metric_results(self, values: Sequence[Any]) -> dict[str, float]:
-        """Returns metric name to value from the summed variables."""
+    def metric_results(self, values: Sequence[Any], idle: bool = True) -> dict[str, float]:
+        """Returns metric name to value from the summed variables; unless `idle`, without metrics that counted nothing."""
 
     @abc.abstractmethod
     def reset_metrics(self) -> None:

@@ -12,7 +12,7 @@ import tf_keras
 
 from engine.core.errors import ConfigError
 from trainers.compat import tf_keras as inside
-from trainers.models.adapters.keras_base import KerasAdapter, flat_result
+from trainers.models.adapters.keras_base import KerasAdapter, counted, flat_result
 from trainers.models.adapters.optimizers import Keras2Optimizer
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
@@ -42,12 +42,9 @@ class Keras2Adapter(KerasAdapter):
         if self.own_train_step:
             self._prepare_own_step((inputs, labels, weights))
         else:
-            predictions = self.model(inputs, training=False)
-            self.model.compiled_loss.build(predictions)
-            if self.model.compiled_metrics is not None and labels is not None:
-                inside.build_metrics(self.model, predictions, labels)
+            inside.build_loss_and_metrics(self.model, inputs, labels)
             self._stepper.build(self.model.trainable_variables)
-        own_steps = self.own_train_step or self.own_test_step
+        own_steps = self.own_train_step or self.evaluates_itself
         compiled, of_layers = self.model.compiled_metrics, inside.layer_metrics_of(self.model)
         of_outputs = self.model.compiled_loss.metrics[1:]  # the mean loss of each, where there are several
         ours = [*of_outputs, *(compiled.metrics if compiled is not None else ()), *of_layers]
@@ -70,6 +67,10 @@ class Keras2Adapter(KerasAdapter):
             # A legacy optimizer has no such method; it sums over the replicas by itself.
             optimizer.aggregate_gradients = self._steps.aggregate
         self._optimizers = [optimizer for optimizer, _ in used]
+        # A step may have no use for them, and the evaluation has; of what cannot be called there is none.
+        called = overrides(self.model, tf_keras.Model, "call") or inside.input_structure(self.model) is not None
+        if called and not self.own_test_step:
+            inside.build_loss_and_metrics(self.model, *batch[:2])
 
     def _forward(self, inputs: Any, training: bool) -> Any:
         return self.model(inputs, training=training)
@@ -125,12 +126,14 @@ class Keras2Adapter(KerasAdapter):
     def metric_variables(self) -> list[Any]:
         return [v for m in self._metrics for v in m.variables]
 
-    def metric_results(self, values: Sequence[Any]) -> dict[str, float]:
-        results, at = {}, 0
+    def metric_results(self, values: Sequence[Any], idle: bool = True) -> dict[str, float]:
+        results: dict[str, float] = {}
+        at = 0
         for metric in self._metrics:
-            count = len(metric.variables)
-            results.update(flat_result(metric.name, _result_of(metric, values[at : at + count])))
-            at += count
+            state = values[at : at + len(metric.variables)]
+            at += len(state)
+            if not inside.is_idle_loss_tracker(self.model, metric, state) and (idle or counted(state)):
+                results.update(flat_result(metric.name, _result_of(metric, state)))
         return results
 
     @property

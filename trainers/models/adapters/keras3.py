@@ -16,7 +16,7 @@ import tensorflow as tf
 from engine.core.errors import ConfigError
 from trainers.compat import keras as inside
 from trainers.compat.keras import tf_variable
-from trainers.models.adapters.keras_base import KerasAdapter, flat_result
+from trainers.models.adapters.keras_base import KerasAdapter, counted, flat_result
 from trainers.models.adapters.loss_reduction import returning_a_vector
 from trainers.models.adapters.optimizers import Keras3Optimizer
 from trainers.models.adapters.own_steps import OwnSteps, overrides
@@ -55,7 +55,7 @@ class Keras3Adapter(KerasAdapter):
         else:
             inside.build_from_batch(self.model, (inputs, labels, weights))
             self._stepper.build(self.model.trainable_variables)
-        self._metrics = inside.trackers_of(self.model, self.own_train_step or self.own_test_step)
+        self._metrics = inside.trackers_of(self.model, self.own_train_step or self.evaluates_itself)
         self._metrics_of_layers = bool(inside.layer_metrics_of(self.model))
         losses = inside.losses_of(self.model)
         whole = self._look_at_losses(losses, (inputs, labels, weights), means_of_outputs=len(losses) > 1)
@@ -116,13 +116,13 @@ class Keras3Adapter(KerasAdapter):
     def metric_aggregations(self) -> list[str]:
         return [v.aggregation for m in self._metrics for v in m.variables]
 
-    def metric_results(self, values: Sequence[Any]) -> dict[str, float]:
+    def metric_results(self, values: Sequence[Any], idle: bool = True) -> dict[str, float]:
         results: dict[str, float] = {}
         at = 0
         for metric in self._metrics:
             state = [tf.convert_to_tensor(v) for v in values[at : at + len(metric.variables)]]
             at += len(state)
-            if inside.is_idle_loss_tracker(self.model, metric, state):
+            if inside.is_idle_loss_tracker(self.model, metric, state) or not (idle or counted(state)):
                 continue
             # A result may be the variable itself: outside of the scope it would be read as what is on this replica.
             with keras.StatelessScope(state_mapping=list(zip(metric.variables, state))):

@@ -23,7 +23,7 @@ from trainers.models.adapters.loss_reduction import (
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
-__all__ = ["KerasAdapter", "flat_result"]
+__all__ = ["KerasAdapter", "counted", "flat_result"]
 
 # What cannot be added up over slices and replicas by what is left: the means of ...
 _SEVERAL = "the model's output is masked, and several losses"
@@ -46,6 +46,7 @@ class KerasAdapter(ModelAdapter):
         self.own_train_step = overrides(model, library.Model, "train_step")
         self.own_test_step = overrides(model, library.Model, "test_step")
         self._own_loss = overrides(model, library.Model, "compute_loss")
+        self.evaluates_itself = self.own_test_step or self._returns_results_of_its_own()
         self._metrics_of_layers = False  # some metrics are updated by the forward pass, once it is prepared
         self._num_losses = 0  # that are compiled, once it is prepared
         self._means_of_outputs = False  # Keras keeps a mean of the loss of each, once it is prepared
@@ -75,6 +76,16 @@ class KerasAdapter(ModelAdapter):
     @abc.abstractmethod
     def _update_metrics(self, inputs: Any, labels: Any, predictions: Any, weights: Any) -> None:
         """Takes a batch into the compiled metrics."""
+
+    def _returns_results_of_its_own(self) -> bool:
+        """Whether test_step returns more than its metrics. Replicas cannot tell: what a model makes of its metrics is of one of them."""
+        strategy = tf.distribute.get_strategy()
+        servers = isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy)
+        if strategy.num_replicas_in_sync > 1 or servers or (self._own_loss and self._library.__name__ == "tf_keras"):
+            return False  # test_step of tf_keras returns no loss but that of compiled losses
+        return any(
+            overrides(self.model, self._library.Model, name) for name in ("compute_metrics", "get_metrics_result")
+        )
 
     def set_learning_rate(self, schedule: Any) -> None:
         base: Any = self._library.optimizers.schedules.LearningRateSchedule
@@ -153,11 +164,12 @@ class KerasAdapter(ModelAdapter):
         if not self._takes_padding(features):
             features, labels, weights = rows_where(mask, (features, labels, weights))
             mask = None
-            if not weighted and not self.own_test_step:
+            if not weighted:
                 weights = None  # as in training: Keras cannot put a weight a row and a mask a step together
         inputs = model_inputs(self.model, features)
-        if self.own_test_step:
+        if self.evaluates_itself:
             logs = self.model.test_step(self._packed(inputs, labels, weights))
+            self.logs = logs if isinstance(logs, dict) else {}
             return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
         before = [tf.identity(v) for v in self._counting_variables()]
         predictions = self._forward(inputs, False)
@@ -188,7 +200,7 @@ class KerasAdapter(ModelAdapter):
         With several outputs Keras keeps a mean of each loss over the rows that it was shown, whatever they weigh. A metric that a
         layer updates knows no weights, and a loss that is not Keras's own may compare rows with each other (negatives of the batch).
         """
-        if self._own_loss or self.own_train_step or self.own_test_step or self.reduction != "mean":
+        if self._own_loss or self.own_train_step or self.evaluates_itself or self.reduction != "mean":
             return False
         if self._means_of_outputs or self._metrics_of_layers or not self._row_by_row:
             return False
@@ -225,6 +237,11 @@ class KerasAdapter(ModelAdapter):
 
     def _packed(self, inputs: Any, labels: Any, weights: Any) -> Any:
         return self._library.utils.pack_x_y_sample_weight(inputs, labels, weights)
+
+
+def counted(state: Sequence[Any]) -> bool:
+    """Returns whether a metric with these values of its variables was ever updated, or was with zeros alone."""
+    return any(np.any(value) for value in state)
 
 
 def flat_result(name: str, result: Any) -> dict[str, float]:

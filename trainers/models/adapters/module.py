@@ -96,7 +96,7 @@ class ModuleAdapter(ModelAdapter):
     def metric_variables(self) -> list[Any]:
         return list(self._sums)
 
-    def metric_results(self, values: Sequence[Any]) -> dict[str, float]:
+    def metric_results(self, values: Sequence[Any], idle: bool = True) -> dict[str, float]:
         return {name: float(total / max(count, 1e-12)) for name, (total, count) in zip(self._names, values)}
 
     def reset_metrics(self) -> None:
