@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -152,10 +153,8 @@ def _code() -> dict[str, Any]:
 def _software() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in ("tensorflow", "keras", "tf-keras", "tensorflow-transform", "pyarrow"):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -183,8 +182,7 @@ def _markdown(card: Mapping[str, Any]) -> str:
     for name, feature in card["raw_features"].items():
         cells = (name, feature["kind"], feature["dtype"], feature.get("shape", ""), feature.get("default", ""))
         lines.append(f"| {' | '.join(map(_shown, cells))} |")
-    lines.append("")
-    lines += _section("Training data", card["data"] or {})
+    lines += ["", *_section("Training data", card["data"] or {})]
     lines += _section("Transform graph", card["transform_graph"] or {})
     lines += _section("Configuration", card["config"])
     lines += _section("Code", card["code"]) + _section("Software", card["software"])
@@ -192,9 +190,8 @@ def _markdown(card: Mapping[str, Any]) -> str:
 
 
 def _section(title: str, values: Mapping[str, Any]) -> list[str]:
-    rows = [
-        f"| {_shown(k)} | {_shown(json.dumps(v) if isinstance(v, dict | list) else v)} |" for k, v in values.items()
-    ]
+    cells = ((name, json.dumps(value) if isinstance(value, dict | list) else value) for name, value in values.items())
+    rows = [f"| {_shown(name)} | {_shown(value)} |" for name, value in cells]
     return [f"## {title}", "", *(["| | |", "|---|---|", *rows] if rows else ["Not given."]), ""]
 
 
