@@ -276,7 +276,8 @@ def signatures_of(
 def _spec(spec: Any) -> TensorSpec:
     import tensorflow as tf
 
-    # Of a ragged or a sparse one the parts are answered, which have no rows.
-    shape = tuple(spec.shape.as_list()) if isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None else None
+    # Of a ragged or a sparse one the parts are answered, which have no rows. Signatures of TensorFlow 1 have tensors for specs.
+    in_parts = isinstance(spec, tf.RaggedTensorSpec | tf.SparseTensorSpec)
+    shape = None if in_parts or spec.shape.rank is None else tuple(spec.shape.as_list())
     dtype = np.dtype(object) if spec.dtype.name == "string" else np.dtype(spec.dtype.as_numpy_dtype)
     return TensorSpec(dtype, spec.dtype, shape)
