@@ -10,25 +10,12 @@ import os
 import zipfile
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 import zstandard
 
 from cluster.cli.main import main
-from engine import DataError, Dataset, ingest, open_source
-from engine.formats.csv.options import CsvOptions
-
-
-def read(path, **options):
-    found = open_source(path, csv_options=CsvOptions(**options))
-    return pa.Table.from_batches(found.batches(), found.schema)
-
-
-def through_the_command(path, out, *words):
-    assert main(["-q", "ingest", str(path), "--out", str(out), "--num-shards", "1", *words]) == 0
-    dataset = Dataset.open(out)
-    return pa.Table.from_batches(dataset.read_batches(), dataset.schema)
-
+from engine import DataError, ingest, open_source
+from tests.support.text_tables import read, through_the_command
 
 PACKINGS = {
     ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
