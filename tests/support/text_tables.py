@@ -13,7 +13,7 @@ from engine.formats.csv.options import CsvOptions
 __all__ = ["read", "through_the_command"]
 
 
-def read(path: str | Path, **options) -> pa.Table:
+def read(path: str | Path | list[str], **options) -> pa.Table:
     """Returns what the library reads, by the options of CSV."""
     found = open_source(path, csv_options=CsvOptions(**options))
     return pa.Table.from_batches(found.batches(), found.schema)

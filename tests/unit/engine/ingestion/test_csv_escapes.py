@@ -12,16 +12,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cluster.cli.main import main
-from engine import ConfigError, DataError, Dataset, open_source
+from engine import ConfigError, DataError, Dataset
 from engine.formats.csv import pieces
 from engine.formats.csv.options import CsvOptions
+from tests.support.text_tables import read
 
 BACKSLASH = "\\"
-
-
-def read(path, **options):
-    found = open_source(path, csv_options=CsvOptions(**options))
-    return pa.Table.from_batches(found.batches(), found.schema)
 
 
 def by_pyarrow(path, delimiter, quote):

@@ -12,13 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from engine import DataError, open_source
-from engine.formats.csv.options import CsvOptions
-
-
-def read(path, **options):
-    found = open_source(path, csv_options=CsvOptions(**options))
-    return pa.Table.from_batches(found.batches(), found.schema)
+from engine import DataError
+from tests.support.text_tables import read
 
 
 def read_or_refused(path, **options):
