@@ -1,7 +1,8 @@
 """Where the time of our stages goes: stacks of all threads, looked at some hundred times a second, as flame graphs have them.
 
 A native call that has let go of Python's lock is seen as the line that waits for it, so its time is the caller's. Threads that wait for
-others are left out; so are the frames of other libraries, but for the outermost one below ours, by its library's name.
+others are left out, as are those that ran before the action began, which do something else (a server's, a heartbeat's); so are the
+frames of other libraries, but for the outermost one below ours, by its library's name.
 """
 
 from __future__ import annotations
@@ -40,13 +41,16 @@ def stages_of(action: Callable[[], Any]) -> dict[str, float]:
     seen: dict[str, int] = {}
     done, begun = threading.Event(), threading.Event()
     main = threading.get_ident()
+    foreign = [each for each in threading.enumerate() if each.ident != main]
 
     def look() -> None:
-        me = threading.get_ident()
+        foreign.append(threading.current_thread())
         begun.set()
         while not done.wait(_EVERY_S):
+            # An ident serves again when its thread has ended, so who is still alive is asked anew.
+            others = {each.ident for each in foreign if each.is_alive()}
             for thread, frame in sys._current_frames().items():
-                path = None if thread == me else _path(frame, thread == main)
+                path = None if thread in others else _path(frame, thread == main)
                 if path:
                     seen[path] = seen.get(path, 0) + 1
 
