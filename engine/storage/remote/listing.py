@@ -18,6 +18,10 @@ __all__ = ["ObjectInfo", "exists", "expand", "list_below", "look_up", "marks_bel
 
 _MAGIC = re.compile(r"[*?\[]")
 
+# Under which names fsspec's stores give the time of an object's change, and what else differs where its content does.
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
+_DIGESTS = ("ETag", "etag", "generation", "md5Hash")
+
 
 class ObjectInfo(NamedTuple):
     """What a store says of an object.
@@ -157,7 +161,7 @@ def marks_below(uri: str) -> tuple[tuple[Any, ...], ...]:
 
 def _modified_ns(info: Any) -> int:
     """The time of change that a store gives, under the names and in the types that fsspec's stores have for it."""
-    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
+    for key in _TIMES:
         value = info.get(key)
         if isinstance(value, datetime.datetime):
             return int(value.timestamp()) * 10**9 + value.microsecond * 1000
@@ -167,8 +171,7 @@ def _modified_ns(info: Any) -> int:
 
 
 def _mark(info: Any) -> str:
-    keys = ("ETag", "etag", "generation", "md5Hash", "LastModified", "updated", "mtime", "created")
-    return next((str(info[key]) for key in keys if info.get(key)), "")
+    return next((str(info[key]) for key in (*_DIGESTS, *_TIMES) if info.get(key)), "")
 
 
 def _below(head: str) -> list[str]:

@@ -13,17 +13,13 @@ import pytest
 from engine import ConfigError, DataError, Dataset, ingest, read_split, write_batches
 from engine.dataset.inspect import write_manifest
 from engine.formats.partition_filters import parse_filter
-
-
-def table(ds, **options):
-    batches = list(ds.read_batches(**options))
-    return pa.Table.from_batches(batches).sort_by("x")
+from tests.support.partitions import read_by_x, write_years
 
 
 def same(ds, directory):
     """Whether Dataset and pyarrow read the same columns and rows."""
     theirs = pyarrow.dataset.dataset(str(directory), partitioning="hive").to_table().sort_by("x")
-    ours = table(ds)
+    ours = read_by_x(ds)
     assert {f.name: f.type for f in ours.schema} == {f.name: f.type for f in theirs.schema}
     assert ours.select(theirs.schema.names).to_pylist() == theirs.to_pylist()
 
@@ -51,14 +47,12 @@ def test_partition_columns_equal_pyarrows(tmp_path, keys):
 
 @pytest.fixture
 def years(tmp_path):
-    data = pa.table({"year": pa.array([2023, 2023, 2024, 2025]), "x": [1, 2, 3, 4]})
-    pq.write_to_dataset(data, str(tmp_path / "data"), partition_cols=["year"])
-    return str(tmp_path / "data")
+    return write_years(str(tmp_path / "data"))
 
 
 def test_columns_are_read_in_the_order_asked_for(years):
     ds = Dataset.open(years)
-    assert table(ds, columns=["year", "x"]).to_pylist()[0] == {"year": 2023, "x": 1}
+    assert read_by_x(ds, columns=["year", "x"]).to_pylist()[0] == {"year": 2023, "x": 1}
     only = pa.Table.from_batches(list(ds.read_batches(columns=["year"])))
     assert sorted(only["year"].to_pylist()) == [2023, 2023, 2024, 2025]
     with pytest.raises(ConfigError, match="column 'nope' not found; available columns: "):
@@ -76,8 +70,8 @@ def test_filters_skip_files_unopened(years):
         with open(f"{years}/year=2024/{name}", "wb") as file:
             file.write(b"damage")
     kept = Dataset.open(years, filters=[("year", "!=", 2024)])
-    assert sorted(table(kept)["x"].to_pylist()) == [1, 2, 4]
-    assert table(Dataset.open(years, filters=[("year", "in", [2025]), ("year", ">", 2023)]))["x"].to_pylist() == [4]
+    assert sorted(read_by_x(kept)["x"].to_pylist()) == [1, 2, 4]
+    assert read_by_x(Dataset.open(years, filters=[("year", "in", [2025]), ("year", ">", 2023)]))["x"].to_pylist() == [4]
     for wrong, message in (
         (("x", "=", 1), "filter on 'x'"),
         (("year", "~", 1), "has operator"),
@@ -115,7 +109,7 @@ def test_filters_as_text(text, expected):
     [("year>2023", [3, 4]), ("year=2023", [1, 2]), ("year not in 2024,2025", [1, 2]), ("year in 2025", [4])],
 )
 def test_filters_as_text_are_those_of_pyarrow(years, text, rows):
-    assert table(Dataset.open(years, filters=[text]))["x"].to_pylist() == rows
+    assert read_by_x(Dataset.open(years, filters=[text]))["x"].to_pylist() == rows
     name, sign, value = parse_filter(text)
     value = [int(each) for each in value] if isinstance(value, list) else int(value)
     field = pyarrow.dataset.field(name)
@@ -137,16 +131,16 @@ def test_a_filter_leaves_the_types_as_they_are(tmp_path):
     whole = Dataset.open(tmp_path / "**" / "*.parquet").schema
     assert Dataset.open(tmp_path / "**" / "*.parquet", filters=["k=1"]).schema.equals(whole, check_metadata=True)
     ingest(tmp_path / "**" / "*.csv", tmp_path / "out", filters=[("k", "=", "1")])
-    assert table(Dataset.open(tmp_path / "out")).to_pylist() == [{"x": 0, "k": "1"}]
+    assert read_by_x(Dataset.open(tmp_path / "out")).to_pylist() == [{"x": 0, "k": "1"}]
 
 
 def test_the_manifest_of_the_whole_holds_them(years):
-    whole = table(Dataset.open(years))
+    whole = read_by_x(Dataset.open(years))
     path = write_manifest(Dataset.open(years))
     assert path == f"{years}/_fullpass_manifest.json"
     ds = Dataset.open(years)
-    assert len(ds.known_entries) == 3 and table(ds).equals(whole)
-    assert table(Dataset.open(path)).equals(whole)
+    assert len(ds.known_entries) == 3 and read_by_x(ds).equals(whole)
+    assert read_by_x(Dataset.open(path)).equals(whole)
     listed = sorted(ds.paths)
     assert len(Dataset.open(listed).known_entries) == 3, "a list of files finds it above their directories"
     os.unlink(listed[0])
@@ -158,7 +152,7 @@ def test_the_manifest_of_the_whole_holds_them(years):
 @pytest.mark.parametrize("format", ["parquet", "tfrecord"])
 def test_written_anew_they_are_columns_as_others(years, tmp_path, format):
     ingest(years, tmp_path / "out", format, num_shards=2)
-    back = table(Dataset.open(str(tmp_path / "out")))
+    back = read_by_x(Dataset.open(str(tmp_path / "out")))
     assert sorted(zip(back["year"].to_pylist(), back["x"].to_pylist())) == [(2023, 1), (2023, 2), (2024, 3), (2025, 4)]
     assert not any(b"fullpass.partition" in (field.metadata or {}) for field in back.schema)
     if format == "parquet":
@@ -177,9 +171,9 @@ def test_tfrecord_in_such_directories_has_them_too(tmp_path):
         rows = pa.record_batch([pa.array([year % 10])], schema=schema)
         write_batches([rows], schema, str(tmp_path / f"year={year}" / "a.tfrecord"), "tfrecord")
     ds = Dataset.open(str(tmp_path))
-    assert table(ds).to_pylist() == [{"x": 3, "year": 2023}, {"x": 4, "year": 2024}]
+    assert read_by_x(ds).to_pylist() == [{"x": 3, "year": 2023}, {"x": 4, "year": 2024}]
     given = pa.schema([("year", pa.int64()), ("x", pa.int64())])
-    assert table(Dataset.open(str(tmp_path), given)).to_pylist() == [{"year": 2023, "x": 3}, {"year": 2024, "x": 4}]
+    assert read_by_x(Dataset.open(str(tmp_path), given)).to_pylist() == [{"year": 2023, "x": 3}, {"year": 2024, "x": 4}]
 
 
 GAPS = ["y=2024/sub/a", "y=2025/sub/a", "y=2025/k=1/x/b/c"]
@@ -206,16 +200,16 @@ def test_keys_above_a_directory_that_is_none_are_columns(tmp_path, format, names
         for path in data.rglob("*.parquet"):
             path.unlink()
     ingest(str(data), out, num_shards=1)
-    assert table(Dataset.open(out)).to_pylist() == expected
+    assert read_by_x(Dataset.open(out)).to_pylist() == expected
     forms = [str(data), f"{data}/**/*.{format}"]
     if len(names) > 1:  # of one file alone nobody knows where the data set begins
         forms.append(sorted(str(path) for path in data.rglob("*.*")))
         kept = [row for row in expected if row["y"] == 2025]
         ingest(str(data), out, num_shards=1, filters=["y=2025"])
-        assert table(Dataset.open(out)).to_pylist() == kept
+        assert read_by_x(Dataset.open(out)).to_pylist() == kept
     for form in forms if format != "csv" else ():
         dataset = Dataset.open(form)
-        assert table(dataset).to_pylist() == expected
+        assert read_by_x(dataset).to_pylist() == expected
         for splits in (dataset.splits(1), [dataset.manifest.block_split(block) for block in range(len(names))]):
             rows = [row for one in splits for b in read_split(one, dataset.schema) for row in b.to_pylist()]
             assert sorted(rows, key=lambda row: row["x"]) == expected
@@ -229,7 +223,7 @@ def test_a_manifest_lies_above_the_keys_that_lie_above_other_directories(tmp_pat
     for number, name in enumerate(names):
         rows = pa.record_batch({"x": [number]})
         write_batches([rows], rows.schema, f"{tmp_path / below / name}.{format}", format)
-    whole = table(Dataset.open(tmp_path))
+    whole = read_by_x(Dataset.open(tmp_path))
     assert {"x", "y"} <= set(whole.schema.names)
     monkeypatch.chdir(tmp_path)
     path = write_manifest(Dataset.open(f"**/*.{format}"))
@@ -237,7 +231,7 @@ def test_a_manifest_lies_above_the_keys_that_lie_above_other_directories(tmp_pat
     for form in (path, below, tmp_path):
         dataset = Dataset.open(form)
         assert len(dataset.known_entries) == len(names) and dataset.verify().ok
-        assert table(dataset).equals(whole)
+        assert read_by_x(dataset).equals(whole)
 
 
 def test_keys_above_a_directory_that_is_none_reach_the_feed_and_given_schemas(tmp_path):
@@ -248,7 +242,7 @@ def test_keys_above_a_directory_that_is_none_reach_the_feed_and_given_schemas(tm
     (batch,) = map(feed.unpack_numpy, feed)
     assert sorted(zip(*(batch[name].tolist() for name in "xyk"))) == [(0, 2024, 0), (1, 2025, 0), (2, 2025, 1)]
     given = pa.schema([("y", pa.int64()), ("x", pa.int64())])
-    assert table(Dataset.open(tmp_path, given)).to_pylist() == [
+    assert read_by_x(Dataset.open(tmp_path, given)).to_pylist() == [
         {"y": y, "x": n} for n, y in enumerate((2024, 2025, 2025))
     ]
     pq.write_table(pa.table({"y": [2024], "x": [0]}), f"{tmp_path / GAPS[0]}.parquet")

@@ -15,27 +15,21 @@ import pytest
 
 from engine import DataError, Dataset, ingest, read_split
 from engine.dataset.inspect import write_manifest
+from tests.support.partitions import read_by_x, write_years
 
 DAY = datetime.datetime.fromisoformat("2024-01-02")
 
 
-def table(ds, **options):
-    batches = list(ds.read_batches(**options))
-    return pa.Table.from_batches(batches).sort_by("x")
-
-
 @pytest.fixture
 def years(tmp_path):
-    data = pa.table({"year": pa.array([2023, 2023, 2024, 2025]), "x": [1, 2, 3, 4]})
-    pq.write_to_dataset(data, str(tmp_path / "data"), partition_cols=["year"])
-    return str(tmp_path / "data")
+    return write_years(str(tmp_path / "data"))
 
 
 def test_a_column_that_the_file_has_is_read_from_it(tmp_path):
     """As polars writes partitions: the key is in the files as well."""
     os.makedirs(tmp_path / "year=2024")
     pq.write_table(pa.table({"x": [1], "year": pa.array([2024], pa.int64())}), tmp_path / "year=2024" / "a.parquet")
-    assert table(Dataset.open(str(tmp_path))).to_pylist() == [{"x": 1, "year": 2024}]
+    assert read_by_x(Dataset.open(str(tmp_path))).to_pylist() == [{"x": 1, "year": 2024}]
     assert Dataset.open(str(tmp_path)).schema.field("year").type == pa.int64()
 
 
@@ -53,7 +47,7 @@ def test_two_directories_of_one_key_are_refused_where_they_differ(tmp_path):
     for keys in ("k=1/k=1", "k=1/k=2"):
         os.makedirs(tmp_path / keys)
     pq.write_table(pa.table({"x": [1]}), tmp_path / "k=1/k=1/a.parquet")
-    assert table(Dataset.open(tmp_path)).to_pylist() == [{"x": 1, "k": 1}]
+    assert read_by_x(Dataset.open(tmp_path)).to_pylist() == [{"x": 1, "k": 1}]
     pq.write_table(pa.table({"x": [2]}), tmp_path / "k=1/k=2/a.parquet")
     with pytest.raises(DataError, match="lies in two directories k=VALUE that say different values") as caught:
         Dataset.open(tmp_path).schema  # noqa: B018
@@ -89,7 +83,7 @@ def test_a_value_that_is_not_its_directorys_is_refused_with_both(tmp_path, value
         ) as caught:
             ingest(str(source), tmp_path / "out", num_shards=1)
         assert caught.value.path == path and not (tmp_path / "out").exists()
-    left = table(Dataset.open(str(tmp_path / "parquet")), columns=["x"])
+    left = read_by_x(Dataset.open(str(tmp_path / "parquet")), columns=["x"])
     assert left.to_pylist() == [{"x": 1}, {"x": 2}], "who does not read the column is not asked which of both is meant"
 
 
@@ -120,7 +114,7 @@ def test_a_value_that_is_not_its_directorys_is_refused_with_both(tmp_path, value
 def test_a_value_that_its_directory_spells_in_another_way_is_read(tmp_path, values, directory):
     os.makedirs(tmp_path / directory)
     pq.write_table(pa.table({"k": values, "x": [1, 2]}), tmp_path / directory / "a.parquet")
-    assert str(table(Dataset.open(str(tmp_path)))["k"].to_pylist()) == str(values.to_pylist())
+    assert str(read_by_x(Dataset.open(str(tmp_path)))["k"].to_pylist()) == str(values.to_pylist())
 
 
 @pytest.mark.parametrize(
@@ -140,7 +134,7 @@ def test_a_value_that_its_directory_spells_in_another_way_is_read(tmp_path, valu
 def test_what_polars_partitions_is_read(tmp_path, value):
     polars = pytest.importorskip("polars")
     polars.DataFrame({"k": [value, value], "x": [1, 2]}).write_parquet(tmp_path, partition_by="k")
-    assert table(Dataset.open(tmp_path)).select(["k"]).to_pylist() == [{"k": value}] * 2
+    assert read_by_x(Dataset.open(tmp_path)).select(["k"]).to_pylist() == [{"k": value}] * 2
 
 
 @pytest.mark.parametrize(
@@ -159,7 +153,7 @@ def test_another_value_that_looks_alike_is_refused_by_reading_and_verify(tmp_pat
     pq.write_table(pa.table({"k": values, "x": [1, 2]}), tmp_path / directory / "a.parquet")
     dataset = Dataset.open(tmp_path)
     with pytest.raises(DataError, match=r"column 'k' is .* in the file, and its directory says"):
-        table(dataset)
+        read_by_x(dataset)
     (damage,) = dataset.verify().damages
     assert "and its directory says" in damage.message and damage.record == 0
 
@@ -173,7 +167,7 @@ def test_an_output_may_have_a_name_that_looks_like_a_key(tmp_path, format, spec)
     manifest = ingest(tmp_path / "a.parquet", out, format, num_shards=2).parts[""]
     for data in (out, out.parent, f"{out}/*-of-*", manifest, out / "_fullpass_manifest.json"):
         dataset = Dataset.open(data, spec)
-        assert table(dataset).select(["k", "x"]).to_pylist() == [{"k": 5, "x": 1}, {"k": 6, "x": 2}]
+        assert read_by_x(dataset).select(["k", "x"]).to_pylist() == [{"k": 5, "x": 1}, {"k": 6, "x": 2}]
         for splits in (dataset.splits(1), [dataset.manifest.block_split(0), dataset.manifest.block_split(1)]):
             assert [row["k"] for one in splits for b in read_split(one, dataset.schema) for row in b.to_pylist()] == [
                 5,
@@ -190,7 +184,7 @@ def test_keys_below_a_manifest_are_still_held_to_the_files(tmp_path):
     assert write_manifest(Dataset.open(out)) == str(out / "_fullpass_manifest.json")
     assert next(Dataset.open(out).read_batches()).to_pylist() == [{"j": 9, "k": 1, "x": 1}]
     with pytest.raises(DataError, match="column 'k' is 1 in the file, and its directory says k=2"):
-        table(Dataset.open(out))
+        read_by_x(Dataset.open(out))
     (damage,) = Dataset.open(out).verify().damages
     assert "its directory says k=2" in damage.message
 
@@ -202,20 +196,22 @@ def test_data_sets_in_directories_of_keys_are_held_to_them(tmp_path):
         ingest(tmp_path / "a.parquet", tmp_path / "all" / f"k={number + 1}", num_shards=1)
         pq.write_table(pa.table({"x": [number]}), tmp_path / "b.parquet")
         ingest(tmp_path / "b.parquet", tmp_path / "other" / f"k={number + 1}", num_shards=1)
-        assert table(Dataset.open(tmp_path / "other")).to_pylist() == [{"x": n, "k": n + 1} for n in range(number + 1)]
+        assert read_by_x(Dataset.open(tmp_path / "other")).to_pylist() == [
+            {"x": n, "k": n + 1} for n in range(number + 1)
+        ]
     with pytest.raises(DataError, match="column 'k' is 1 in the file, and its directory says k=2") as caught:
-        table(Dataset.open(tmp_path / "all"))
+        read_by_x(Dataset.open(tmp_path / "all"))
     assert caught.value.path.startswith(str(tmp_path / "all/k=2/"))
     (damage,) = Dataset.open(tmp_path / "all").verify().damages
     assert "its directory says k=2" in damage.message
-    assert table(Dataset.open(tmp_path / "all/k=2"))["k"].to_pylist() == [2, 1], "by itself it has no key"
+    assert read_by_x(Dataset.open(tmp_path / "all/k=2"))["k"].to_pylist() == [2, 1], "by itself it has no key"
 
 
 def test_the_record_of_a_value_that_is_not_its_directorys_is_named(tmp_path):
     os.makedirs(tmp_path / "k=1")
     pq.write_table(pa.table({"k": [1, 1, 1, 2], "x": range(4)}), tmp_path / "k=1/a.parquet", row_group_size=2)
     with pytest.raises(DataError, match="column 'k' is 2 in the file") as caught:
-        table(Dataset.open(str(tmp_path)))
+        read_by_x(Dataset.open(str(tmp_path)))
     assert caught.value.record == 3
     second = Dataset.open(str(tmp_path)).splits(1)[1]
     with pytest.raises(DataError, match="column 'k' is 2 in the file") as caught:
