@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cluster.report.model import Cell, Column, Section, Table, number, shown
 from cluster.report.runs import Run
@@ -14,6 +16,7 @@ from engine.core.json_text import parse_json
 __all__ = ["transform_section"]
 
 _FIRST = 8  # words of a vocabulary that are shown
+_LONGEST = 200  # bytes of a word
 _MOST_BYTES = 1 << 26  # of a vocabulary that is counted to the end
 _MOST_NUMBERS = 40
 
@@ -58,20 +61,31 @@ def _vocabularies(graph: Path) -> Iterator[list[Cell]]:
             yield [Cell(path.name), Cell("–"), number(size), Cell("compressed" if size else "empty")]
             continue
         with open(path, "rb") as file:
-            head = [line for line in (file.readline(200) for _ in range(_FIRST)) if line]
-            file.seek(0)
-            count = (
-                sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
-                if size < _MOST_BYTES
-                else None
-            )
-        first = ", ".join(line.rstrip(b"\n").decode("utf-8", "backslashreplace") for line in head)
+            head = list(itertools.islice(_line_heads(file), _FIRST))
+            count = _count_lines(file) if size < _MOST_BYTES else None
+        first = ", ".join(line.decode("utf-8", "backslashreplace") for line in head)
         yield [
             Cell(path.name),
             number(count),
             number(size),
             Cell(first + (", …" if count is None or count > _FIRST else "")),
         ]
+
+
+def _line_heads(file: IO[bytes]) -> Iterator[bytes]:
+    """Returns the beginning of each line to come, also of a last one without an end."""
+    while line := file.readline(_LONGEST):
+        head = line
+        while not line.endswith(b"\n") and (line := file.readline(1 << 20)):
+            pass
+        yield head.rstrip(b"\r\n")
+
+
+def _count_lines(file: IO[bytes]) -> int:
+    file.seek(0)
+    ends = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+    file.seek(-1, os.SEEK_END)
+    return ends + (file.read(1) != b"\n")
 
 
 def _results_file(graph: Path) -> Path:

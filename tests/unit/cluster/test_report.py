@@ -159,6 +159,14 @@ def test_graph_without_results_of_analyzers_is_said_and_one_of_vocabularies_alon
     assert line.startswith("run: no boundaries and moments") and line.endswith("analyze again.")
 
 
+def test_long_words_and_a_last_one_without_an_end_are_one_word_each(tmp_path):
+    run = write_run(tmp_path / "run", statistics=False)
+    (words,) = (run / "analyze/latest/graph/transform_fn/assets").iterdir()
+    words.write_bytes(b"l" * 700 + b"\r\nshort\nlast")
+    found = table(page_of([open_run(run)]), "transform", "Vocabularies")
+    assert found == [["words", "3", "712", f"{'l' * 200}, short, last"]]
+
+
 def test_training_curves_join_event_files_and_history(run_dir):
     found = curves(open_run(run_dir))
     assert found["loss"]["train"][:2] == [(0.0, 1.0), (10.0, pytest.approx(1 / 11))]

@@ -114,8 +114,11 @@ def read_vocabulary(model_path: str | os.PathLike[str], name: str | None, classe
 
 
 def _lines(path: Path) -> list[str]:
-    # Of the bytes, which end lines as TensorFlow does: Python's text has ends of lines that may stand in a name.
-    return [as_text(line) for line in path.read_bytes().splitlines()]
+    # Of the bytes, and as TensorFlow's tables read them: a line ends at "\n" or "\r\n" alone; others may stand in a name.
+    lines = path.read_bytes().split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return [as_text(line.removesuffix(b"\r")) for line in lines]
 
 
 def _listed(files: Sequence[Path]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import DataError
+from engine.machine.garbage import Departures
 from trainers.serving.server.batcher import Batcher, Waiting
 from trainers.serving.server.config import ModelConfig, ServeConfig
 from trainers.serving.server.errors import (
@@ -62,6 +63,7 @@ class Core:
         self._recorder = Recorder(config, metrics.count_left_out) if config.record_share else None
         self._access_log, self._tracing = AccessLog(config.access_log_share), Tracing(config.trace)
         self._stop = threading.Event()
+        self._departures = Departures()  # of versions; requests may hold one a while
         self._leaving: list[ServedModel] = []  # whose names are served no longer; `load` lets their versions go
         self._loading = threading.Lock()
         self._unread: dict[ServedModel, str] = {}  # what was wrong with the directory of each at the last look
@@ -156,6 +158,7 @@ class Core:
         # A batcher holds its version, and that the model.
         for key in [each for each in list(self._batchers) if not self._is_live(each[0])]:
             self._batchers.pop(key, None)
+        self._departures.collect()
 
     def start_watching(self) -> None:
         """Follows the directories of the models from now on."""
@@ -357,6 +360,8 @@ class Core:
         self.metrics.set_version(version.model, version.number, loaded or still)
         if loaded:
             _LOG.warning("model %s: version %d is served", version.model, version.number)
+        else:
+            self._departures.note(version)
 
     def _watch(self) -> None:
         while not self._stop.wait(self.config.poll_s):
