@@ -6,12 +6,12 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["MEMORY_BYTES", "Spool"]
+__all__ = ["MEMORY_BYTES", "Spool", "all_of"]
 
 MEMORY_BYTES = 64 << 20  # up to so much, parsed data never touch a disk
 _SHARE_OF_FREE_DISK = 0.5  # the shards may be written to the same disk
@@ -133,3 +133,10 @@ class Spool:
                     self._leave(end)
             return None
         return offset, data.size
+
+
+def all_of(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yields batches once all of them were read: a block counts whole or not at all. Those of a large one wait on the disk."""
+    spool = Spool()
+    kept = [batch if (number := spool.add(batch)) is None else number for batch in batches]
+    return (spool.read(each) if isinstance(each, int) else each for each in kept)

@@ -16,7 +16,7 @@ from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
 from engine.formats.split import Split
-from engine.formats.spool import Spool
+from engine.formats.spool import all_of
 from engine.schema.conform import conform, select_fields
 from engine.schema.dictionaries import with_dictionaries
 from engine.schema.tensorflow_view import default_of
@@ -208,7 +208,7 @@ class NumberedFormat:
             try:
                 batches = file.read(index, names)
                 if options.on_damage is OnDamage.SKIP:
-                    batches = _all_of(batches)
+                    batches = all_of(batches)
                 for batch in batches:
                     if not file.schema.names:  # an empty file lacks nothing, records without a value do
                         _refuse_lacking(wanted, file.schema, split.path)
@@ -233,13 +233,6 @@ class NumberedFormat:
             return DataError(before, path=path, record=None if first is None else first + int(after))
         where = f"block {block}" if first is None else f"the block that begins here (block {block})"
         return DataError(f"{where} cannot be read: {_said(error)}", path=path, record=first)
-
-
-def _all_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches of a block once all of them are read: it counts whole or not at all. Those of a large one wait on the disk."""
-    spool = Spool()
-    kept = [batch if (number := spool.add(batch)) is None else number for batch in batches]
-    return (spool.read(each) if isinstance(each, int) else each for each in kept)
 
 
 def _said(error: Exception) -> str:

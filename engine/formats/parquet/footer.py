@@ -30,6 +30,8 @@ class Footer:
         compressed: bytes on disk, [row groups, columns], as are the others.
         uncompressed: bytes once uncompressed.
         nulls: missing values, -1 where the file does not say.
+        values: values, missing ones included.
+        text_bytes: bytes of texts once decoded, without their lengths, -1 where the file does not say.
         first_page: offset of a chunk's first page.
         data_page: offset of its first page of values.
     """
@@ -42,6 +44,8 @@ class Footer:
     compressed: np.ndarray
     uncompressed: np.ndarray
     nulls: np.ndarray
+    values: np.ndarray
+    text_bytes: np.ndarray
     first_page: np.ndarray
     data_page: np.ndarray
 
@@ -63,6 +67,8 @@ def parse_footer(data: bytes, path: str, start: int) -> Footer:
     rows, paths, numbers = found
     groups = numbers.pop("group_rows").tolist(), numbers.pop("group_bytes").tolist()
     chunks = {name: of.reshape(len(groups[0]), len(paths)) for name, of in numbers.items()}
+    for name in ("values", "text_bytes"):  # an extension that was built before does not say them
+        chunks.setdefault(name, np.full((len(groups[0]), len(paths)), -1))
     dictionary, data_page = chunks.pop("dictionary_page"), chunks["data_page"]
     # Some writers say 0, or the place of the values, for a dictionary that is not there.
     chunks["first_page"] = np.where((dictionary > 0) & (dictionary < data_page), dictionary, data_page)

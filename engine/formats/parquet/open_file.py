@@ -50,6 +50,12 @@ class ParquetFile(pq.ParquetFile):
         """Names of the columns; pyarrow would make the whole schema anew each time."""
         return frozenset(self.declared.names)
 
+    @functools.cached_property
+    def leaf_bytes(self) -> tuple[int | None, ...]:
+        """Bytes that a value of each column of values takes in memory; None of texts, whose lengths differ."""
+        stored = self.schema
+        return tuple(_leaf_bytes(stored.column(index)) for index in range(len(self.footer.paths)))
+
 
 _FILES: OpenFiles[ParquetFile] = OpenFiles(64)
 
@@ -133,6 +139,12 @@ def _may_be_int96(declared: pa.Schema) -> bool:
         for kind in declared.types
         if pa.types.is_timestamp(kind) or pa.types.is_nested(kind)
     )
+
+
+def _leaf_bytes(leaf: Any) -> int | None:
+    if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY":
+        return max(int(leaf.length), 1)
+    return {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "BYTE_ARRAY": None}.get(leaf.physical_type, 8)
 
 
 def _misread(field: pa.Field) -> bool:

@@ -7,7 +7,6 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from engine.core.errors import DataError, listed
@@ -15,6 +14,7 @@ from engine.formats.beginnings import may_be_text
 from engine.formats.block import Block
 from engine.formats.damage import DamageLog
 from engine.formats.options import OnDamage, ReadOptions
+from engine.formats.parquet.batch_rows import batches_by_bytes
 from engine.formats.parquet.checks import unchecked
 from engine.formats.parquet.footer import Footer
 from engine.formats.parquet.int96 import BeyondNanoseconds, refuse_beyond_nanoseconds
@@ -23,6 +23,7 @@ from engine.formats.parquet.plain_blocks import PlainBlocks
 from engine.formats.parquet.writer import COMPRESSIONS, Writer
 from engine.formats.partitions import without_marks
 from engine.formats.split import Split
+from engine.formats.spool import all_of
 from engine.schema.conform import conform, select_fields
 from engine.schema.dictionaries import with_dictionaries
 from engine.schema.tensorflow_view import default_of
@@ -47,7 +48,6 @@ __all__ = [
 
 EXTENSIONS = (".parquet", ".pq")
 BY_BLOCK = True
-MAX_BATCH_BYTES = 256 << 20  # of a batch in memory, as far as the footer tells
 _LOG = logging.getLogger("fullpass.engine")
 
 
@@ -187,9 +187,9 @@ def read(split: Split, schema: pa.Schema, options: ReadOptions, damage: DamageLo
 def _batches(
     file: ParquetFile, groups: list[int], wanted: pa.Schema, options: ReadOptions, path: str
 ) -> Iterator[pa.RecordBatch]:
-    if options.on_damage is OnDamage.SKIP:  # a row group counts whole or not at all
-        return iter(list(_iterate(file, groups, wanted, options, path)))
-    return _iterate(file, groups, wanted, options, path)
+    batches = _iterate(file, groups, wanted, options, path)
+    # A row group counts whole or not at all.
+    return all_of(batches) if options.on_damage is OnDamage.SKIP else batches
 
 
 def _iterate(
@@ -213,8 +213,7 @@ def _iterate(
     alone = any(name in file.int96 for name in stored)
     for part in [[group] for group in groups] if alone else [groups]:
         refuse_beyond_nanoseconds(file, part, stored, path)
-        rows = _rows_at_once(file, part, stored, options.batch_rows)
-        for batch in file.iter_batches(rows, part, stored, use_threads=options.threads > 1):
+        for batch in batches_by_bytes(file, part, stored, options.batch_rows, options.threads > 1):
             for field in lacking:
                 batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
             yield batch
@@ -223,17 +222,3 @@ def _iterate(
 def _all_missing(fields: list[pa.Field], rows: int) -> pa.RecordBatch:
     """Rows of a file that has none of the columns: each missing, or what the schema fills in for it."""
     return pa.RecordBatch.from_arrays([pa.nulls(rows, f.type) for f in fields], names=[f.name for f in fields])
-
-
-def _rows_at_once(file: ParquetFile, groups: list[int], names: list[str], batch_rows: int) -> int:
-    """Rows of a batch: as asked for, but no more than MAX_BATCH_BYTES take where rows are as wide as images."""
-    footer = file.footer
-    counts = [footer.group_rows[index] for index in groups]
-    widest = max((footer.group_bytes[index] / max(count, 1) for index, count in zip(groups, counts)), default=0.0)
-    if widest * min(batch_rows, sum(counts)) <= MAX_BATCH_BYTES:
-        return batch_rows
-    rows = np.maximum(counts, 1)
-    chosen = set(names)
-    columns = [index for index, path in enumerate(footer.paths) if path.split(".")[0] in chosen]
-    sizes = footer.uncompressed[np.ix_(groups, columns)].sum(axis=1)
-    return max(min(batch_rows, int(MAX_BATCH_BYTES / max(float((sizes / rows).max(initial=0.0)), 1.0))), 1)

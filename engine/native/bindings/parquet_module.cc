@@ -36,6 +36,8 @@ py::tuple footer(const py::buffer& source) {
   add("compressed", found.compressed);
   add("uncompressed", found.uncompressed);
   add("nulls", found.nulls);
+  add("values", found.values);
+  add("text_bytes", found.text_bytes);
   add("data_page", found.data_page);
   add("dictionary_page", found.dictionary_page);
   return py::make_tuple(found.rows, paths, numbers);

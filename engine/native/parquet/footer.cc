@@ -25,7 +25,7 @@ struct Element {
 
 struct Chunk {
   bool described = false;
-  int64_t type = -1, values = 0, compressed = 0, uncompressed = 0, nulls = -1, data_page = 0, dictionary_page = 0;
+  int64_t type = -1, values = 0, compressed = 0, uncompressed = 0, nulls = -1, text_bytes = -1, data_page = 0, dictionary_page = 0;
   std::string path;
 };
 
@@ -153,6 +153,7 @@ class FooterReader {
   bool read_chunk_field(Chunk& found, int32_t number, int type) {
     if (number == 3 && type == kList) return read_path(found.path), true;
     if (number == 12 && type == kStruct) return read_statistics(found), true;
+    if (number == 16 && type == kStruct) return read_size_statistics(found), true;
     int64_t* to = nullptr;
     switch (number) {
       case 1: to = &found.type; break;
@@ -186,6 +187,14 @@ class FooterReader {
     });
   }
 
+  void read_size_statistics(Chunk& found) {
+    in_.fields([&](int32_t number, int type) {
+      if (number != 1 || !is_integer(type)) return false;
+      found.text_bytes = in_.integer();
+      return true;
+    });
+  }
+
   void add_chunk(const Chunk& chunk, const ParquetLeaf& leaf, int64_t rows, const std::string& group, size_t place) {
     const auto refuse = [&](const std::string& what) {
       throw FooterFault("column '" + leaf.path + "' of " + group + " " + what, place);
@@ -201,6 +210,8 @@ class FooterReader {
     out_.compressed.push_back(chunk.compressed);
     out_.uncompressed.push_back(chunk.uncompressed);
     out_.nulls.push_back(chunk.nulls < 0 ? -1 : chunk.nulls);
+    out_.values.push_back(chunk.values);
+    out_.text_bytes.push_back(chunk.text_bytes < 0 ? -1 : chunk.text_bytes);
     out_.data_page.push_back(chunk.data_page);
     out_.dictionary_page.push_back(chunk.dictionary_page);
   }

@@ -28,6 +28,8 @@ struct ParquetFooter {
   std::vector<int64_t> group_rows, group_bytes;
   std::vector<int64_t> compressed, uncompressed;
   std::vector<int64_t> nulls;                  // -1: not said
+  std::vector<int64_t> values;                 // missing ones, too
+  std::vector<int64_t> text_bytes;             // of texts once decoded, without their lengths; -1: not said
   std::vector<int64_t> data_page, dictionary_page;  // offsets in the file; dictionary: 0 where there is none
 };
 

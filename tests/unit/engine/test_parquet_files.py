@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine import ConfigError, DataError, Dataset, ingest
-from engine.formats.parquet import reader as parquet
+from engine.formats.parquet import batch_rows
 from engine.formats.parquet import writer as parquet_writer
 from engine.formats.parquet.writer import Writer
 
@@ -214,7 +214,7 @@ def test_row_groups_are_bounded_by_bytes(tmp_path):
 def test_batches_are_bounded_by_bytes(tmp_path, monkeypatch):
     data = pa.table({"b": [os.urandom(1 << 16) for _ in range(40)], "i": list(range(40))})
     pq.write_table(data, tmp_path / "a.parquet")
-    monkeypatch.setattr(parquet, "MAX_BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(batch_rows, "MAX_BATCH_BYTES", 1 << 20)
     ds = Dataset.open(str(tmp_path))
     batches = list(ds.read_batches())
     assert (
