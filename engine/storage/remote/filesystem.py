@@ -17,6 +17,8 @@ from engine.storage.remote.options import RemoteOptions, current_options
 __all__ = ["client_of", "resolve", "scheme_of", "store_of"]
 
 _KEYS = {"access_key", "secret_key", "session_token"}
+# How the variables begin by which stores' libraries find their servers and keys.
+_OF_STORES = ("AWS_", "AZURE_", "GOOGLE_", "GCSFS_", "STORAGE_EMULATOR_HOST")
 
 
 def scheme_of(uri: str) -> str:
@@ -48,7 +50,7 @@ def resolve(uri: str, options: RemoteOptions | None = None) -> tuple[Any, str]:
         path = "/" + path
     elif parts.scheme in ("http", "https"):
         path = uri
-    return client_of(parts.scheme, ()), path
+    return client_of(parts.scheme, (("environment", _environment()),)), path
 
 
 def store_of(filesystem: Any) -> Any:
@@ -86,10 +88,14 @@ def _s3_settings(query: str, options: RemoteOptions) -> tuple[tuple[str, Any], .
         "endpoint_url": endpoint,
         "region": settings.get("region"),
         "timeout_s": options.request_timeout_s,
-        # Keys and servers that come into the environment later, as in a notebook, make another client.
-        "environment": tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))),
+        "environment": _environment(),
     }
     return tuple(sorted(values.items()))
+
+
+def _environment() -> tuple[tuple[str, str], ...]:
+    """Keys and servers that come into the environment later, as in a notebook, make another client."""
+    return tuple(sorted(item for item in os.environ.items() if item[0].startswith(_OF_STORES)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -103,7 +109,8 @@ def client_of(scheme: str, settings: tuple[tuple[str, Any], ...]) -> Any:
     from pyarrow import fs
 
     try:
-        store = _s3(**dict(settings)) if scheme == "s3" else fsspec.filesystem(scheme)
+        # fsspec knows clients by their arguments alone; here they are kept by the environment as well.
+        store = _s3(**dict(settings)) if scheme == "s3" else fsspec.filesystem(scheme, skip_instance_cache=True)
     except ValueError as error:
         raise ConfigError(
             f"no file system is known for {scheme}://; allowed are local paths, s3, gs, hdfs and what fsspec has ({error})"
@@ -112,6 +119,9 @@ def client_of(scheme: str, settings: tuple[tuple[str, Any], ...]) -> Any:
         extra = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}.get(scheme)
         hint = f"pip install 'fullpass[{extra}]'" if extra else str(error)
         raise ConfigError(f"{scheme}:// needs a package that is not installed: {hint}") from None
+    # What other processes write after a listing would never be seen, nor that an object was replaced. Not all clients take this as an
+    # argument.
+    store.dircache.use_listings_cache = False
     return fs.PyFileSystem(fs.FSSpecHandler(store))
 
 
@@ -125,7 +135,7 @@ def _s3(
     import s3fs
 
     store = s3fs.S3FileSystem(
-        skip_instance_cache=True,  # it knows clients by these arguments alone; `client_of` keeps them
+        skip_instance_cache=True,
         anon=anon,
         endpoint_url=endpoint_url,
         client_kwargs={"region_name": region} if region else {},
@@ -135,7 +145,6 @@ def _s3(
             "read_timeout": timeout_s,
             "retries": {"total_max_attempts": 1, "mode": "standard"},
         },
-        use_listings_cache=False,
         default_cache_type="none",
     )
     store.retries = 1

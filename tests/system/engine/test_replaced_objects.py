@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,8 +13,9 @@ import pytest
 from engine import Dataset
 from engine.core.errors import DataError
 from engine.storage import paths
-from engine.storage.remote import RemoteOptions, open_input, open_output, stat, use_options
-from engine.storage.tree import for_tensorflow
+from engine.storage.remote import RemoteOptions, exists, expand, marks_below, open_input, open_output, stat, use_options
+from engine.storage.tree import for_tensorflow, list_tree
+from tests.support.servers.gs import environment_of_gs, gs_server
 from tests.support.servers.s3 import environment_of, s3_server
 
 BLOCKS = RemoteOptions(attempts=2, backoff_s=0.01, block_bytes=64 << 10, read_ahead_blocks=0)
@@ -25,13 +28,27 @@ def server():
         yield address
 
 
-@pytest.fixture(params=["s3", "memory"])
+@pytest.fixture(scope="module")
+def google():
+    with gs_server() as address:
+        yield address
+
+
+@pytest.fixture(params=["s3", "gs", "memory"])
 def place(request, monkeypatch):
-    if request.param == "memory":
+    return at(request.param, request, monkeypatch)
+
+
+def at(scheme, request, monkeypatch):
+    if scheme == "memory":
         return "memory://replaced"
-    for name, value in environment_of(request.getfixturevalue("server")).items():
+    if scheme == "gs":
+        environment = environment_of_gs(request.getfixturevalue("google"))
+    else:
+        environment = environment_of(request.getfixturevalue("server"))
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return "s3://data"
+    return f"{scheme}://data"
 
 
 def put(uri: str, data: bytes) -> None:
@@ -87,7 +104,30 @@ def test_a_parquet_file_is_read_as_it_is_now(place):
     assert len(sizes) == 1
 
 
-def test_a_directory_that_is_written_anew_is_copied_anew(place):
+@pytest.mark.parametrize("scheme", ["s3", "memory"])  # TensorFlow opens gs:// itself
+def test_a_directory_that_is_written_anew_is_copied_anew(scheme, request, monkeypatch):
+    place = at(scheme, request, monkeypatch)
     for text in (b"old", b"new"):
         put(f"{place}/graph/saved_model.pb", text)
         assert (pathlib.Path(for_tensorflow(f"{place}/graph")) / "saved_model.pb").read_bytes() == text
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_what_others_write_after_a_listing_is_seen(scheme, request, monkeypatch):
+    """Clients of stores keep what they listed, and what another process did since would never come to light."""
+    directory = f"{at(scheme, request, monkeypatch)}/listed"
+    put(f"{directory}/a.bin", b"one")
+    before = list_tree(directory), expand(directory), marks_below(directory), stat(f"{directory}/a.bin")
+    assert before[0] == ["a.bin"] and not exists(f"{directory}/b.bin")
+    code = (
+        "import sys; from engine.storage.remote import open_output\n"
+        "for name, size in (('a.bin', 70), ('b.bin', 80)):\n"
+        "    with open_output(f'{sys.argv[1]}/{name}') as file: file.write(b'x' * size)"
+    )
+    subprocess.run([sys.executable, "-c", code, directory], check=True, timeout=300)
+    assert stat(f"{directory}/a.bin")[0] == 70 and exists(f"{directory}/b.bin")
+    assert list_tree(directory) == ["a.bin", "b.bin"]
+    assert expand(directory) == [f"{directory}/a.bin", f"{directory}/b.bin"]
+    assert [size for _, size, _ in marks_below(directory)] == [70, 80]
+    with open_input(f"{directory}/a.bin") as file:
+        assert file.read() == b"x" * 70
