@@ -16,7 +16,7 @@ import pyarrow as pa
 from engine.core.errors import DataError
 from engine.dataset.file_entry import FileEntry
 from engine.dataset.manifest import MANIFEST_NAME, Manifest
-from engine.dataset.named_files import NamedFiles, levels_of, named, path_key, warn_of_splits
+from engine.dataset.named_files import NamedFiles, levels_of, named, path_key, warn_of_links, warn_of_splits
 from engine.dataset.shard_numbers import absent_shards
 from engine.formats.partitions import with_partitions
 from engine.storage import paths as _paths
@@ -63,7 +63,7 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
     for path in given:
         refuse_pipe(path)
     names = _paths.expand(given, broken_links=not check)
-    _say_same_files(names)
+    warn_of_links(names)
     wanted = named(given, names)
     levels = levels_of(names, wanted)
     manifest_paths = _beside(names, wanted)
@@ -71,7 +71,8 @@ def resolve(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], ch
     known: dict[str, FileEntry] = {}
     left_out: list[str] = []
     spelled = {path_key(name): name for name in names}
-    for manifest in manifests:
+    for manifest_path, manifest in zip(manifest_paths, manifests):
+        _say_unlisted(manifest_path, manifest, wanted, spelled)
         absent = []
         for entry in manifest.files:
             name = spelled.get(path_key(entry.path))
@@ -132,22 +133,31 @@ def _in_keys(manifest_paths: list[str], wanted: list[NamedFiles]) -> bool:
     return len(directories) > 1 or any(key.startswith(root) for key in directories for root in above)
 
 
-def _say_same_files(names: list[str]) -> None:
-    """Warns of links to one file: it is read once for each, since stores of equal files keep them so, too."""
-    seen: dict[tuple[int, int], str] = {}
-    for name in names:
-        if _uris.is_remote(name):
-            continue
-        try:
-            status = os.stat(name)
-        except OSError:  # whoever reads it says so
-            continue
-        first = seen.setdefault((status.st_dev, status.st_ino), name)
-        if first != name:
-            _LOG.warning(
-                "%s and %s are links to one file: its records are read once for each of such names", first, name
-            )
-            return
+def _say_unlisted(manifest_path: str, manifest: Manifest, wanted: list[NamedFiles], spelled: Mapping[str, str]) -> None:
+    """Warns of files that lie where a manifest lists every file, and which it does not list; not of those named one by one."""
+    root = path_key(_paths.parent(manifest_path)).rstrip("/") + "/"
+    inner = {path_key(entry.path) for entry in manifest.files} | {one.key for one in wanted if one.is_file}
+    others = [name for key, name in spelled.items() if key.startswith(root) and key not in inner]
+    others = [name for name in others if not _manifest_between(name, root)]
+    if others:
+        shown = ", ".join(name.rsplit("/", 1)[-1] for name in others[:_NAMED])
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        _LOG.warning(
+            "%s: not in the manifest there, and read as well: %s%s; move away what does not belong there",
+            _paths.parent(manifest_path),
+            shown,
+            more,
+        )
+
+
+def _manifest_between(name: str, root: str) -> bool:
+    """Whether a file below a manifest's directory has a nearer manifest, in which it may be listed."""
+    directory = _paths.parent(name)
+    while len(path_key(directory)) >= len(root):
+        if _paths.exists(_paths.join(directory, MANIFEST_NAME)):
+            return True
+        directory = _paths.parent(directory)
+    return False
 
 
 def _say_tables(names: list[str]) -> None:

@@ -11,7 +11,7 @@ from engine.formats.partitions import levels_to
 from engine.storage import uris as _uris
 from engine.storage.glob_patterns import glob_regex
 
-__all__ = ["NamedFiles", "levels_of", "named", "path_key", "warn_of_splits"]
+__all__ = ["NamedFiles", "levels_of", "named", "path_key", "warn_of_links", "warn_of_splits"]
 
 _LOG = logging.getLogger("fullpass.engine")
 _SPLIT = re.compile(
@@ -100,3 +100,21 @@ def warn_of_splits(names: list[str], wanted: list[NamedFiles]) -> None:
                 ", ".join(splits),
                 splits[-1],
             )
+
+
+def warn_of_links(names: Iterable[str]) -> None:
+    """Warns of links to one file: it is read once for each, since stores of equal files keep them so, too."""
+    seen: dict[tuple[int, int], str] = {}
+    for name in names:
+        if _uris.is_remote(name):
+            continue
+        try:
+            status = os.stat(name)
+        except OSError:  # whoever reads it says so
+            continue
+        first = seen.setdefault((status.st_dev, status.st_ino), name)
+        if first != name:
+            _LOG.warning(
+                "%s and %s are links to one file: its records are read once for each of such names", first, name
+            )
+            return

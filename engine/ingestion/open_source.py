@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from engine.dataset.dataset import Dataset
-from engine.dataset.named_files import levels_of, named
+from engine.dataset.named_files import levels_of, named, warn_of_links
 from engine.dataset.sharding.dataset_source import dataset_source
 from engine.dataset.sharding.source import Source, SourcePart
 from engine.formats.csv.options import CsvOptions
@@ -84,6 +84,7 @@ def open_source(
     schema = as_feature_spec(feature_spec)
     if schema is not None and not isinstance(schema, pa.Schema):
         schema = schema_from_feature_spec(schema)
+    warn_of_links(name for name in names if not isinstance(name, PipedPath))
     return open_csv(names, csv_options or CsvOptions(), schema, spool_directory, everything, levels)
 
 
@@ -146,8 +147,10 @@ def read_source(paths: Any, batch_rows: int = 65536, **options: Any) -> Iterator
 
 def _names(given: list[str], spool_directory: str | None) -> list[str]:
     names: list[str] = []
+    plain = [path for path in given if not is_pipe(path)]
+    once = set(_paths.expand(plain)) if plain else set()  # of one file in two spellings the first
     for path in given:
         names += [spooled_pipe(path, spool_directory)] if is_pipe(path) else _paths.expand(path)
     if not names:
         raise DataError("no input path was given")
-    return list(dict.fromkeys(names))
+    return [name for name in dict.fromkeys(names) if isinstance(name, PipedPath) or name in once]

@@ -172,6 +172,8 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
         return _only_values(column, target)
     if types.is_fixed_size_list(target) and not types.is_nested(source) and target.list_size == 1:
         return pa.FixedSizeListArray.from_arrays(cast_array(column, target.value_type), 1)
+    if types.is_fixed_size_list(target) and not target.list_size and is_list(source) and _holds_none(column):
+        return _lists_of_none(column, target)
     if types.is_binary(target) and not is_text_or_bytes(source):
         return column.cast(pa.string()).cast(target)
     if types.is_integer(source) and types.is_floating(target):
@@ -181,6 +183,18 @@ def _cast_unchecked(column: pa.Array, target: pa.DataType) -> pa.Array:
     if types.is_decimal(source) and types.is_floating(target):
         return column.cast(pa.float64()).cast(target)
     return column.cast(target)
+
+
+def _holds_none(lists: pa.Array) -> bool:
+    """Whether no list holds a value; of a fixed-size list of 0 pyarrow writes [null] to Parquet."""
+    values = lists.flatten()
+    return bool(values.null_count == len(values))
+
+
+def _lists_of_none(lists: pa.Array, target: pa.DataType) -> pa.Array:
+    """Lists without a value as those of the fixed size 0, which Arrow does not cast to and Parquet does not keep."""
+    valid = None if not lists.null_count else pc.is_valid(lists).buffers()[1]
+    return pa.Array.from_buffers(target, len(lists), [valid], children=[pa.nulls(0, target.value_type)])
 
 
 def _as_times(column: pa.Array, times: pa.DataType) -> pa.Array:

@@ -213,6 +213,49 @@ def test_links_to_one_file_are_said(tmp_path, link, caplog):
     ]
 
 
+@pytest.mark.parametrize("other", ["./a.csv", "../d/a.csv", "*.csv", "."])
+def test_a_csv_file_that_is_spelled_in_two_ways_is_ingested_once(tmp_path, monkeypatch, other):
+    (tmp_path / "d").mkdir()
+    monkeypatch.chdir(tmp_path / "d")
+    (tmp_path / "d" / "a.csv").write_text("x\n1\n2\n")
+    assert ingest(["a.csv", other], tmp_path / "out", num_shards=1).num_records == 2
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_links_to_one_csv_file_are_said(tmp_path, link, caplog):
+    (tmp_path / "a.csv").write_text("x\n1\n2\n")
+    link(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert ingest([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out", num_shards=1).num_records == 4
+    assert [said for said in caplog.messages if "are links to one file" in said] == [
+        f"{tmp_path}/a.csv and {tmp_path}/b.csv are links to one file: its records are read once for each of such names"
+    ]
+
+
+def test_files_that_a_manifest_beside_them_does_not_list_are_said(tmp_path, caplog):
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
+    ingest(tmp_path / "a.parquet", tmp_path / "out", num_shards=2)
+    assert Dataset.open(tmp_path / "out").num_records == 2 and not caplog.messages
+    pq.write_table(pa.table({"x": [3]}), tmp_path / "out" / "extra.parquet")
+    said = f"{tmp_path}/out: not in the manifest there, and read as well: extra.parquet; move away what does not belong there"
+    for given in (tmp_path / "out", tmp_path / "out" / "*.parquet", tmp_path):
+        caplog.clear()
+        Dataset.open(given)
+        assert [message for message in caplog.messages if "not in the manifest" in message] == [said], given
+    caplog.clear()
+    assert Dataset.open(tmp_path / "out" / "_fullpass_manifest.json").num_records == 2
+    assert Dataset.open([tmp_path / "out" / "extra.parquet"]).num_records == 1
+    assert not [message for message in caplog.messages if "not in the manifest" in message], "named by the user"
+
+
+@pytest.mark.parametrize("rows", [[[], []], [[], None]], ids=["all there", "one missing"])
+def test_fixed_size_lists_of_no_value_are_read(tmp_path, rows):
+    table = pa.table({"e": pa.array(rows, pa.list_(pa.int64(), 0)), "x": [1, 2]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (batch,) = Dataset.open(tmp_path / "a.parquet").read_batches()
+    batch.validate(full=True)
+    assert batch.to_pylist() == table.to_pylist()
+
+
 @pytest.mark.parametrize("format", ["parquet", "arrow", "orc", "csv", "jsonl", "tfrecord"])
 def test_names_that_are_no_utf8_are_names(tmp_path, format):
     """The library that reads the file may take no such name; the bytes in it are whole."""
