@@ -271,7 +271,8 @@ def assign_values(
     places = places_of([entry[0] for entry in saved], [name for name, _ in named])
     saved, values = [saved[place] for place in places], [values[place] for place in places]
     for (name, shape, kind), (mine, variable) in zip(saved, named):
-        if list(variable.shape) != list(shape) or variable.dtype.name != kind:
+        fits = variable.shape.is_compatible_with(shape)  # one that an adapted layer of tf_keras filled has any length
+        if not fits or variable.dtype.name != kind:
             raise CheckpointError(
                 f"{checkpoint.path}: {group} variable '{name}' is {kind} {list(shape)}, "
                 f"in this model '{mine}' is {variable.dtype.name} {list(variable.shape)}"

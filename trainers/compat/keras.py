@@ -61,14 +61,17 @@ def declared_inputs(model: Any) -> Any:
 
 
 def renew_constants(model: Any) -> None:
-    """Makes anew what Normalization layers made of their variables when they were adapted: they compute with those constants.
+    """Makes anew what Normalization layers, and Discretization ones of tf_keras, made of their variables when they were adapted: they
+    compute with those constants.
 
     To be called after variables were given other values, as `load_weights` of either generation does it; others have no such state.
     """
     layers = getattr(model, "_flatten_layers", None)
     for layer in layers() if layers is not None else ():
         kinds = (kind.__name__ for kind in type(layer).__mro__)  # of either generation, and what is derived from it
-        if "Normalization" in kinds and hasattr(layer, "finalize_state"):
+        # Those of Keras 3 keep their bins beside their variables, as the model was built with them.
+        adapted = isinstance(getattr(layer, "summary", None), tf.Variable) and tf.size(layer.summary) > 0
+        if ("Normalization" in kinds and hasattr(layer, "finalize_state")) or adapted:
             layer.finalize_state()
 
 

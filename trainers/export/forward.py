@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ from trainers.models.padding import pad_lists
 from trainers.models.variables import is_keras_model, named_variables
 from trainers.tables.table import tables_of
 
-__all__ = ["ForwardPass", "variables_of"]
+__all__ = ["ForwardPass", "call_for_inference", "variables_of"]
 
 
 class ForwardPass(tf.Module):
@@ -33,16 +33,21 @@ class ForwardPass(tf.Module):
 
     def __init__(self, model: Any, pad: Mapping[str, Any] | None = None) -> None:
         super().__init__(name="forward_pass")
-        self._pad = _Untracked(as_pad_lists(pad or {}))
-        self._call = _Untracked(_callable(model))
+        self._call = _Untracked(call_for_inference(model, pad))
         self.model_variables = variables_of(model)
         self.model_resources = _resources(model)
         self.model_tables = [table.values for table in tables_of(model)]
 
     def __call__(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the model's outputs by name, nested ones as "a/b"; half-precision outputs as float32. One unnamed output is "outputs"."""
-        result = self._call.held(pad_lists(features, self._pad.held))
+        result = self._call.held(features)
         return {name: _full_precision(tensor) for name, tensor in _named(result).items()}
+
+
+def call_for_inference(model: Any, pad: Mapping[str, Any] | None = None) -> Callable[[Mapping[str, Any]], Any]:
+    """Returns what gives a model's own result for features; the model may have no variables yet. Args: see `ForwardPass`."""
+    lists, call = as_pad_lists(pad or {}), _callable(model)
+    return lambda features: call(pad_lists(features, lists))
 
 
 def _named(result: Any) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def create_variables(model: Any, context: ModelContext) -> None:
     """Makes the variables of a model that makes them at its first call, with one row of zeros."""
     import tensorflow as tf
 
-    from trainers.export.forward import ForwardPass
+    from trainers.export.forward import call_for_inference
     from trainers.export.inputs import blank_feature, can_be_blank
     from trainers.models.variables import is_keras_model
 
@@ -209,7 +209,7 @@ def create_variables(model: Any, context: ModelContext) -> None:
     if not is_keras_model(model) and model.variables and not all(map(can_be_blank, context.feature_spec.values())):
         return  # as far as it has them: no row is known to call it with
     features = {name: blank_feature(feature, tf.constant(1)) for name, feature in context.feature_spec.items()}
-    ForwardPass(model, context.pad)(features)
+    call_for_inference(model, context.pad)(features)  # tf_keras lists no weights of a Sequential before its first call
 
 
 def _restore(model: Any, checkpoint: Checkpoint, use_average: bool, as_built: list[tuple[str, Any]]) -> None:
