@@ -43,7 +43,7 @@ def batches_by_bytes(
     widest = float((least / rows).max(initial=0.0))
     largest = int(file.footer.uncompressed[np.ix_(groups, columns)].max(initial=0))
     at_once = min(batch_rows, int(rows.sum()))
-    known = widest * at_once <= MAX_BATCH_BYTES
+    known = widest * at_once <= MAX_BATCH_BYTES and not (len(groups) > 1 and file.dictionaries_inside & chosen)
     if known and (largest * at_once <= MAX_BATCH_BYTES or not _unsaid(file, groups, columns)):
         for batch in file.iter_batches(batch_rows, groups, names, use_threads=use_threads):
             yield batch

@@ -51,6 +51,12 @@ class ParquetFile(pq.ParquetFile):
         return frozenset(self.declared.names)
 
     @functools.cached_property
+    def dictionaries_inside(self) -> frozenset[str]:
+        """Names of the columns with dictionaries in lists or structs, which pyarrow reads of one row group at a time only."""
+        fields = [field for field in self.schema_arrow if pa.types.is_nested(field.type)]
+        return frozenset(field.name for field in fields if "dictionary<" in str(field.type))
+
+    @functools.cached_property
     def leaf_bytes(self) -> tuple[int | None, ...]:
         """Bytes that a value of each column of values takes in memory; None of texts, whose lengths differ."""
         stored = self.schema

@@ -71,6 +71,16 @@ def test_rows_of_ordinary_width_come_as_asked_for(tmp_path):
     assert found == [2000, 2000, 1000]
 
 
+@pytest.mark.parametrize("batch_rows", [65536, 1000, 70])
+def test_dictionaries_in_lists_of_several_row_groups_are_read(tmp_path, batch_rows):
+    texts = [[f"value {n % 7}", f"{n // 700}"] for n in range(2500)]
+    table = pa.table({"l": pa.array(texts, pa.list_(pa.dictionary(pa.int32(), pa.string()))), "i": range(2500)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=700)
+    batches = list(Dataset.open(tmp_path / "a.parquet").read_batches(batch_rows=batch_rows))
+    assert [row for batch in batches for row in batch.to_pylist()] == pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert {batch.num_rows for batch in batches[:-1]} <= {batch_rows}
+
+
 def test_two_readers_of_one_file_have_their_own_batch_rows(tmp_path):
     write(pa.table({"i": np.arange(1000)}), tmp_path / "a.parquet")
     dataset = Dataset.open(tmp_path / "a.parquet")
