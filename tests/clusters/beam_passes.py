@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -80,15 +81,15 @@ def brief_preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def results_of(graph: Path) -> dict[str, Any]:
-    """Returns what an analysis found: vocabulary files and what the graph makes of some values, bit by bit."""
+def results_of(graph: Path, vocabularies: int = NUM_VOCABULARIES) -> dict[str, Any]:
+    """Returns what an analysis of so many text columns found: vocabulary files and what the graph makes of some values, bit by bit."""
     import tensorflow as tf
     from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
     directory = graph / "transform_fn"
     found: dict[str, Any] = {path.name: path.read_bytes() for path in sorted((directory / "assets").iterdir())}
     loader = SavedModelLoader(str(directory))
-    names = [f"s{index}" for index in range(NUM_VOCABULARIES)]
+    names = [f"s{index}" for index in range(vocabularies)]
     features = {name: tf.constant([b"token 1", b"no such token"]) for name in names}
     features["x"] = tf.constant([1.5, -2.0], tf.float32)
     for name, value in loader.apply_transform_model(features).items():
@@ -180,6 +181,26 @@ def check_statistics(runner: str, options: list[str], rows: Dataset) -> None:
         for name, given in ((runner, options), ("local", []))
     )
     assert found.records == ROWS and found.statistics == here.statistics
+
+
+def check_joint_pass(runner: str, options: list[str], rows: Dataset, folder: Path) -> None:
+    """An analysis with statistics and label shares in one pass on the cluster finds what two passes on this machine do."""
+    for path in map(Path, rows.paths):
+        table = pq.read_table(path, columns=["x", "s0"])
+        labelled = table.append_column("label", pc.greater(table["x"], 4.0))
+        pq.write_table(labelled, folder / path.name, row_group_size=2_500)
+    data = Dataset.open(str(folder / "*.parquet"))
+    extra: dict[str, Any] = {"slices": ["label"], "labels": ["label", "s0"], "target_split_bytes": SPLIT_BYTES}
+    stats = folder / "stats"
+    report = analyze(data, brief_preprocessing_fn, folder / runner, runner, options, stats=stats, **extra)
+    analyze(data, brief_preprocessing_fn, folder / "local")
+    here = statistics(data, folder / "expected", **extra)
+    assert (report.phases, report.records, report.label_shares) == (1, ROWS, here.label_shares)
+    assert results_of(folder / runner, 1) == results_of(folder / "local", 1)
+    taken, expected = (
+        {path.name: path.read_bytes() for path in found.iterdir()} for found in (stats, folder / "expected")
+    )
+    assert taken == expected and len(taken) == 5
 
 
 def check_transform(runner: str, options: list[str], data: Dataset, local: Path, folder: Path) -> None:

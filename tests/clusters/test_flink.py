@@ -49,6 +49,10 @@ def test_standalone_statistics_equal_local(rows: Dataset, flink_cluster: Any) ->
     beam_passes.check_statistics("flink", flink_cluster.options(), rows)
 
 
+def test_standalone_joint_pass_equals_two_local_ones(rows: Dataset, flink_cluster: Any, tmp_path: Path) -> None:
+    beam_passes.check_joint_pass("flink", flink_cluster.options(), rows, tmp_path)
+
+
 def test_standalone_evaluation_equals_local(scored: Any, flink_cluster: Any) -> None:
     scored.check_evaluation("flink", flink_cluster.options())
 

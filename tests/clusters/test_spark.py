@@ -50,6 +50,10 @@ def test_standalone_statistics_equal_local(rows: Dataset, spark_cluster: Any) ->
     beam_passes.check_statistics("spark", spark_cluster.options(), rows)
 
 
+def test_standalone_joint_pass_equals_two_local_ones(rows: Dataset, spark_cluster: Any, tmp_path: Path) -> None:
+    beam_passes.check_joint_pass("spark", spark_cluster.options(), rows, tmp_path)
+
+
 def test_standalone_evaluation_equals_local(scored: Any, spark_cluster: Any) -> None:
     scored.check_evaluation("spark", spark_cluster.options())
 
