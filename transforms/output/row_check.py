@@ -56,7 +56,7 @@ def _keeps_rows(tensors: list[Any], fed: set[str]) -> bool:
             continue
         if operation.type not in _KEEPS_ROWS:
             return False
-        waiting.extend(tensor.op for tensor in operation.inputs)
+        waiting.extend(tensor.op for tensor in operation.inputs if tensor.shape.rank != 0)  # a scalar fits any rows
     return bool(seen & fed)
 
 

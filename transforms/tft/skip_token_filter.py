@@ -1,7 +1,8 @@
 """TFT's per-batch reductions as they are traced here: lean where nothing of them is run, the same for any batches.
 
 TFT filters each batch of tokens with a regular expression in TensorFlow: some fifteen operations a vocabulary, a third of what
-tracing costs, though none of it is run, since the accumulators take the raw tokens. One operation stands in for them.
+tracing costs, though none of it is run, since the accumulators take the raw tokens. One operation stands in for them. So it is with the
+means and variances of whole columns.
 
 TensorFlow's maximum by segment forgets what precedes a NaN, and that of a sparse tensor ignores a NaN unless it is all of a batch: so
 TFT's minima and maxima by key, and of sparse elements, depend on how the data is cut. Here a NaN is left out of both, as TFT leaves it
@@ -122,6 +123,17 @@ def _stand_in(original: Callable[..., Any]) -> Callable[..., Any]:
     return reduce
 
 
+def _moments_stand_in(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def reduce(x: Any, reduce_instance_dims: bool) -> Any:
+        if not reduce_instance_dims or not x.dtype.is_floating:
+            return original(x, reduce_instance_dims)
+        values = tf.identity(tf_utils.get_values(x))
+        return values, values, values
+
+    return reduce
+
+
 def _without_nan_by_key(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def reduce(x: Any, key: Any, reduce_instance_dims: bool = True) -> Any:
@@ -193,6 +205,7 @@ def _hashed_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
 _REDUCTIONS = {
     "lookup_key": _hashed_lookup,
     "reduce_batch_weighted_counts": _stand_in,
+    "reduce_batch_count_mean_and_var": _moments_stand_in,
     "reduce_batch_minus_min_and_max": _without_sparse_nan,
     "reduce_batch_minus_min_and_max_per_key": _without_nan_by_key,
 }

@@ -217,16 +217,17 @@ def _operation(tensor: Any) -> Any:
 
 
 def _line_of(operation: Any) -> str | None:
-    frames = list(operation.traceback.get_user_frames()) if operation.traceback is not None else []
-    files = [frame.filename for frame in frames]
-    if __file__ not in files:
-        return None  # what TensorFlow adds around the function's own operations is made by whoever called us
-    for frame, file in zip(reversed(frames), reversed(files)):
+    # Each frame that is looked at becomes an object of Python: from the innermost one outwards, no more than it takes.
+    frames = operation.traceback.get_user_frames() if operation.traceback is not None else ()
+    line = None
+    for place in range(len(frames) - 1, -1, -1):
+        frame = frames[place]
+        file = frame.filename
         if file == __file__:
-            return None
-        if not _is_library(file):
-            return f"{os.path.basename(file)}:{frame.lineno}"
-    return None
+            return line
+        if line is None and not _is_library(file):
+            line = f"{os.path.basename(file)}:{frame.lineno}"
+    return None  # what TensorFlow adds around the function's own operations is made by whoever called us
 
 
 @functools.lru_cache(maxsize=4096)
