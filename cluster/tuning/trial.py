@@ -32,8 +32,8 @@ def run_trial(drawn: dict[str, Any], job: Mapping[str, Any]) -> None:
     from cluster.steps import train
     from cluster.tuning.space import settings_of
     from engine.core.configs import decode
+    from engine.core.json_text import plain_json
     from engine.storage.atomic import atomic_file
-    from trainers.checkpoints.integrity import plain_json
     from trainers.loop.faults.divergence import TrainingDiverged
 
     directory = Path(job["out"], "trials", tune.get_context().get_trial_id())

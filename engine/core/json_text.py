@@ -1,12 +1,13 @@
-"""JSON that somebody else may have written, read so that no text of it is an internal error."""
+"""JSON that somebody else may have written, read so that no text of it is an internal error, and values that JSON can hold."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["RefusedJsonError", "parse_json"]
+__all__ = ["RefusedJsonError", "parse_json", "plain_json"]
 
 
 class RefusedJsonError(ValueError):
@@ -36,6 +37,27 @@ def parse_json(text: str | bytes, unique: bool = False, finite: bool = False) ->
         raise
     except ValueError as error:  # of Python's own int
         raise RefusedJsonError(str(error)) from None
+
+
+def plain_json(value: Any) -> Any:
+    """Returns the value as JSON knows it: text keys, no NaN or infinity (None), a text where there is no other way."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(part) for part in value]
+    if isinstance(value, set | frozenset):  # whose order differs from one process to the next
+        return sorted(map(plain_json, value), key=repr)
+    if isinstance(value, bool | int | str | type(None)):
+        return value
+    if getattr(value, "size", 0) == 1 and hasattr(value, "item"):  # of numpy: whole numbers and truths stay such
+        item = value.item()
+        if type(item) is not type(value):  # as a long double is
+            return plain_json(item)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return number if math.isfinite(number) else None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,37 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from engine.core.json_text import plain_json
 
 __all__ = [
     "damage_of_state",
     "damage_of_tensors",
     "describe_tensors",
     "digest_of_state",
-    "plain_json",
     "sealed_text",
 ]
 
 _DIGEST = "sha256_of_state"
 _TENSORS = "tensor_files"
-
-
-def plain_json(value: Any) -> Any:
-    """Returns the value as JSON knows it: text keys, no NaN or infinity (None), a text where there is no other way."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_json(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(part) for part in value]
-    if isinstance(value, bool | int | str | type(None)):
-        return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return str(value)
-    return number if math.isfinite(number) else None
 
 
 def describe_tensors(folder: Path) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from trainers.checkpoints.integrity import plain_json
+from engine.core.json_text import plain_json
 from trainers.config.config import TrainerConfig
 
 __all__ = ["MEANING", "TUNED", "refused_change", "tuned_changes"]

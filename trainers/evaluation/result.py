@@ -194,6 +194,9 @@ class EvaluationResult:
         Args:
             show: most segments of each kind, the largest first.
             metrics: which; None for all.
+
+        Raises:
+            ConfigError: none of the rows has such a metric.
         """
         from trainers.evaluation.result_text import table
 

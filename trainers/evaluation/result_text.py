@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from engine.core.errors import ConfigError, listed
 from engine.core.text_encoding import in_markdown
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ def table(result: EvaluationResult, show: int, metrics: Sequence[str] | None) ->
         result: of an evaluation.
         show: most segments of each kind, the largest first.
         metrics: which; None for all.
+
+    Raises:
+        ConfigError: none of the rows has such a metric.
     """
     from rich import box
     from rich.console import Console
@@ -72,10 +77,15 @@ def _cut(text: str, longest: int) -> str:
 def _rows(
     result: EvaluationResult, show: int, metrics: Sequence[str] | None
 ) -> tuple[list[str], list[list[str]], list[str]]:
-    names = list(metrics) if metrics is not None else [n for n in result.overall if n != "example_count"]
+    each = (result.overall, result.baseline or {}, *(s.metrics for s in result.slices))
+    there = [n for n in dict.fromkeys(itertools.chain(*each)) if n != "example_count"]
+    names = list(metrics) if metrics is not None else there
+    for name in names:
+        if name not in there and name != "example_count":
+            raise ConfigError(f"metric {name!r} not found; the evaluation has {listed(there)}")
     rows = [["all rows", f"{result.rows:,}", *_cells(names, result.overall, result)]]
     if result.baseline is not None:
-        rows.append(["baseline, all rows", f"{result.rows:,}", *(_shown(result.baseline[n]) for n in names)])
+        rows.append(["baseline, all rows", f"{result.rows:,}", *_cells(names, result.baseline)])
     hidden = []
     for columns in dict.fromkeys(tuple(s.key) for s in result.slices):
         segments = [s for s in result.slices if tuple(s.key) == columns]
@@ -85,8 +95,11 @@ def _rows(
     return ["segment", "rows", *names], rows, hidden
 
 
-def _cells(names: Sequence[str], metrics: Mapping[str, float], of: EvaluationResult | SliceResult) -> list[str]:
-    return [_shown(metrics[n], of.half_widths.get(n), of.error_bounds.get(n, 0.0)) for n in names]
+def _cells(
+    names: Sequence[str], metrics: Mapping[str, float], of: EvaluationResult | SliceResult | None = None
+) -> list[str]:
+    half_widths, error_bounds = (of.half_widths, of.error_bounds) if of is not None else ({}, {})
+    return [_shown(metrics.get(n, math.nan), half_widths.get(n), error_bounds.get(n, 0.0)) for n in names]
 
 
 def _verdict(result: EvaluationResult) -> list[str]:

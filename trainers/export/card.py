@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.core.configs import convert
 from engine.core.errors import ConfigError, DataError
-from engine.core.json_text import parse_json
+from engine.core.json_text import parse_json, plain_json
 from engine.core.redaction import redact_values
 from engine.core.text_encoding import in_markdown
 from engine.machine.clock import utc_now
@@ -64,7 +64,7 @@ def make_card(
         ConfigError: the step, path or digest of the checkpoint is of another type.
     """
     graph, checkpoint = options.transform_graph, options.checkpoint
-    config = redact_values(_plain(options.config or {}))  # a card goes wherever the model goes
+    config = redact_values(plain_json(options.config or {}))  # a card goes wherever the model goes
     card = {
         "version": CARD_VERSION,
         "name": name,
@@ -78,7 +78,7 @@ def make_card(
         "data": _data(options.data_manifest),
         "config": config,
         "config_sha256": config_digest(config),
-        "metrics": _plain(options.metrics or {}),
+        "metrics": plain_json(options.metrics or {}),
         "code": _code(),
         "software": _software(),
     }
@@ -89,7 +89,9 @@ def make_card(
 def write_card(card: Mapping[str, Any], directory: Path) -> None:
     """Writes both forms of the card into a model's directory, which is not visible yet."""
     (directory / CARD_JSON).parent.mkdir(parents=True, exist_ok=True)
-    (directory / CARD_JSON).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (directory / CARD_JSON).write_text(
+        json.dumps(card, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+    )
     (directory / CARD_MARKDOWN).write_text(_markdown(card), encoding="utf-8")
 
 
@@ -156,17 +158,6 @@ def _software() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-def _plain(value: Any) -> Any:
-    """Returns the value with everything JSON cannot hold turned into numbers or text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return value.item() if hasattr(value, "item") and getattr(value, "size", 0) == 1 else str(value)
 
 
 def _markdown(card: Mapping[str, Any]) -> str:

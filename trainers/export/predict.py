@@ -19,6 +19,7 @@ __all__ = ["LoadedModel", "batch_tensors"]
 
 # Values of a call, on each thread: 32 MiB of float32, and some times that while they are counted.
 _MOST_ANSWERS = 1 << 23
+_LEAVE_OUT = "leave it out by naming the other outputs"
 
 
 class LoadedModel:
@@ -28,12 +29,20 @@ class LoadedModel:
         path: the SavedModel, or a directory of versions (the newest is taken).
         output: which output holds the predictions; None where there is one only.
         every_output: `answers` is asked, not `predict`: no output needs to be chosen.
+        answered: outputs that `answers` gives; none for all.
 
     Raises:
         ConfigError: no SavedModel there, or one that was not exported with such a signature.
     """
 
-    def __init__(self, path: str | os.PathLike[str], output: str | None = None, *, every_output: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        output: str | None = None,
+        *,
+        every_output: bool = False,
+        answered: Sequence[str] = (),
+    ) -> None:
         import tensorflow as tf
 
         self.path = latest_version(path)
@@ -53,6 +62,7 @@ class LoadedModel:
         if output is not None and output not in outputs:
             raise ConfigError(f"output {output!r} not found; {self.path} has {', '.join(outputs)}")
         self.output = output or outputs[0]
+        self._answered = list(answered) or outputs
 
     @property
     def devices(self) -> list[str]:
@@ -67,7 +77,7 @@ class LoadedModel:
             most: rows asked for.
             row: gives a batch of one row, of which the answers are counted where their shapes do not say it; None without rows.
         """
-        shapes = [each.shape for each in self._answer.structured_outputs.values()]
+        shapes = [self._answer.structured_outputs[name].shape for name in self._answered]
         if all(shape.rank and shape[1:].is_fully_defined() for shape in shapes):
             width = sum(int(np.prod(shape[1:].as_list(), dtype=np.int64)) for shape in shapes)
         else:
@@ -90,36 +100,47 @@ class LoadedModel:
         """Returns float predictions [n], or [n, k] of k outputs.
 
         Raises:
+            ConfigError: the output is ragged or sparse.
             DataError: the output is not one answer a row.
         """
-        values = _as_numpy(self._answer(**_tensors(batch, self._answer, self._names))[self.output])
+        values = _as_numpy(self.output, self._answer(**_tensors(batch, self._answer, self._names))[self.output])
         if len(values) != batch.num_rows:
             answered = f"the model answered {len(values)} rows for {batch.num_rows}"
             raise DataError(f"{answered}; output {self.output!r} is not one prediction a row")
         return values.squeeze(1) if values.ndim == 2 and values.shape[1] == 1 else values
 
     def answers(self, batch: pa.RecordBatch) -> dict[str, np.ndarray]:
-        """Returns every output [n, ...] by name.
+        """Returns the outputs [n, ...] by name.
 
         Raises:
+            ConfigError: an output is ragged or sparse.
             DataError: an output is not one answer a row.
         """
         answered = self._answer(**_tensors(batch, self._answer, self._names))
-        found = {name: _as_numpy(value) for name, value in answered.items()}
+        found = {name: _as_numpy(name, answered[name]) for name in self._answered}
         for name, values in found.items():
             if not values.ndim or len(values) != batch.num_rows:
-                raise DataError(f"output {name!r} has shape {list(values.shape)} for {batch.num_rows} rows")
+                raise DataError(
+                    f"output {name!r} has shape {list(values.shape)} for {batch.num_rows} rows; {_LEAVE_OUT}"
+                )
         return found
 
     def transformed(self, batch: pa.RecordBatch, names: Sequence[str]) -> Mapping[str, np.ndarray]:
         """Returns transformed features [n, ...] by name, as the graph inside the model computes them."""
         assert self._transform is not None
         result = self._transform(**_tensors(batch, self._transform, self._names))
-        return {name: _as_numpy(result[name]) for name in names}
+        return {name: _as_numpy(name, result[name]) for name in names}
 
 
-def _as_numpy(value: Any) -> np.ndarray:
+def _as_numpy(name: str, value: Any) -> np.ndarray:
     """A tensor as an array of a type that numpy and Arrow have: bfloat16, which they have not, as float32, exactly."""
+    import tensorflow as tf
+
+    if not isinstance(value, tf.Tensor):  # a ragged one would be an array where the rows of a batch happen to be alike
+        raise ConfigError(
+            f"output {name!r} is a {type(value).__name__}; predictions have equally many values in each row: have the model make "
+            f"it dense, or {_LEAVE_OUT}"
+        )
     array: np.ndarray = value.numpy()
     return array.astype(np.float32) if value.dtype.name == "bfloat16" else array
 

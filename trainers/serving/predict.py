@@ -96,7 +96,7 @@ def predict(
         if number < 1:
             raise ConfigError(f"{name} is {number}; it takes 1 or more")
     backend = make_runner(runner, runner_options)
-    model = LoadedModel(model_dir, every_output=True)
+    model = LoadedModel(model_dir, every_output=True, answered=outputs)
     digest = model_digest(model.path)  # compared again at the end: workers load the model by themselves
     wanted = _wanted(outputs, model.outputs, keep)
     needed = _needed(dataset, model, keep)

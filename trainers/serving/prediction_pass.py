@@ -60,7 +60,7 @@ class OpenPrediction:
         from trainers.export.predict import LoadedModel
 
         self._plan = plan
-        self._cut = plan.cut or cutter_of({"model": LoadedModel(plan.model, every_output=True)})
+        self._cut = plan.cut or cutter_of({"model": LoadedModel(plan.model, every_output=True, answered=plan.outputs)})
 
     def after_measuring(self, call: Callable[[], None]) -> None:
         """Has `call` be called when the memory of the first rows is known."""
@@ -83,7 +83,16 @@ class OpenPrediction:
 
     def _rows(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         for piece, answers in self._cut(batch):
-            yield prediction_rows(piece, answers["model"], self._plan.keep, self._plan.outputs)
+            rows = prediction_rows(piece, answers["model"], self._plan.keep, self._plan.outputs)
+            for name in self._plan.outputs:
+                found, first = (schema.field(name).type for schema in (rows.schema, self._plan.schema))
+                if found != first:
+                    raise ConfigError(
+                        f"output {name!r} is {found} a row here and {first} in the first rows; predictions have equally many values in "
+                        "each row: have the model give as many whatever the other rows of a batch are, or leave it out by naming the "
+                        "other outputs"
+                    )
+            yield rows
 
     def close(self) -> None:
         """Nothing is held but the model, which the process may need again."""

@@ -169,8 +169,8 @@ def train_from_json(text: str) -> None:
     from engine import Dataset
     from engine.core.configs import decode
     from engine.core.environment import SUPERVISOR
+    from engine.core.json_text import plain_json
     from engine.storage import paths
-    from trainers.checkpoints.integrity import plain_json
 
     if SUPERVISOR.read():  # its output is the log of this member
         show_more()

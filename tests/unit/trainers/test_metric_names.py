@@ -8,6 +8,7 @@ import functools
 import numpy as np
 import pytest
 
+from engine.core.errors import ConfigError
 from trainers.evaluation.accumulators.metric_table import MetricTable
 from trainers.evaluation.comparison import compare
 from trainers.evaluation.judgement import failures
@@ -71,3 +72,16 @@ def test_thresholds_are_compared_however_an_earlier_version_wrote_them():
         "a/recall@0.00001 of g=x is worse: 0.9000 to 0.8000 (-0.1000 ±0.0141)",
     ]
     assert compare(new, old).may_replace and compare(old, old).may_replace
+
+
+def test_a_result_made_by_hand_shows_what_each_row_has():
+    found = EvaluationResult(
+        model="m", model_sha256="", label="y", rows=3, overall={"auc": 0.5, "example_count": 3.0}, baseline={"loss": 2.0},
+        slices=[SliceResult(key={"a": 1}, rows=2, metrics={"loss": 0.25})],
+    )  # fmt: skip
+    cells = [line.split() for line in found.table().split("\n")]
+    assert cells[0] == ["segment", "rows", "auc", "loss"]
+    assert [line[-2:] for line in cells[2:]] == [["0.5000", "–"], ["–", "2.0000"], ["–", "0.2500"]]
+    assert "| a=1 | 2 | – | 0.2500 |" in found.markdown()
+    with pytest.raises(ConfigError, match="metric 'acu' not found; the evaluation has auc, loss"):
+        found.table(metrics=["acu"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 
+import numpy as np
 import pytest
 
 from trainers.export.card import CARD_JSON, CARD_MARKDOWN, config_digest, make_card, read_card, write_card
@@ -62,3 +63,20 @@ def test_credentials_in_settings_stay_out_of_a_card(tmp_path):
     assert card["config"]["hyperparameters"] == {"tables": ["https://***@mlflow.example/x?token=***"], "rate": 0.1}
     assert card["config_sha256"] == config_digest(card["config"]), "as lineage checks it"
     assert json.loads(stored)["checkpoint"]["step"] == 3
+
+
+def test_a_card_is_json_to_strict_readers_whatever_numbers_it_is_given(tmp_path):
+    def refuse(name):
+        raise ValueError(f"{name} is no JSON")
+
+    given = {
+        "auc": float("nan"), "loss": np.float32("inf"), "rows": np.int64(7), "good": np.bool_(True),
+        "one": np.array([0.5]), "long": np.longdouble(0.5), "names": {"b", "a"}, "none": None,
+    }  # fmt: skip
+    expected = {
+        "auc": None, "loss": None, "rows": 7, "good": True, "one": 0.5, "long": 0.5, "names": ["a", "b"], "none": None
+    }  # fmt: skip
+    _, stored, card = written(tmp_path, metrics=given, config=given)
+    assert json.loads(stored, parse_constant=refuse) == card
+    assert card["metrics"] == card["config"] == expected
+    assert type(card["metrics"]["rows"]) is int and card["metrics"]["good"] is True

@@ -197,6 +197,10 @@ def test_a_tensor_of_one_value_may_be_given_once_within_the_limit():
         ("float32", [-1, -1], {}, "sizes of 0 or more"),
         ("float32", [1 << 62] * 65, {}, "65 dimensions; expected at most 64"),
         ("int8", [1], {"int_val": [300]}, "'x'"),
+        ("float32", [2], {"float_val": [1.0, 2.0, 3.0]}, r"3 values of shape \[2\]; expected 2, or fewer"),
+        ("string", [], {"string_val": [b"a", b"b"]}, r"2 values of shape \[\]; expected 1"),
+        ("complex64", [1], {"scomplex_val": [1.0] * 4}, r"2 values of shape \[1\]"),
+        ("bfloat16", [0], {"half_val": [1]}, r"1 values of shape \[0\]"),
     ],
 )
 def test_few_bytes_that_would_make_a_large_array_are_refused(kind, sizes, fields, text):
@@ -217,3 +221,24 @@ def test_few_bytes_that_would_make_a_large_array_are_refused(kind, sizes, fields
 def test_values_that_were_all_sent_are_taken_however_much_larger_the_array_is(kind, value):
     array = np.full(200_000, value, object if kind == "string" else kind)
     np.testing.assert_array_equal(from_proto("x", to_proto(array), 1 << 10), array)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("float32", 12), ("float32", 7), ("float32", 4), ("string", 4)])
+def test_bytes_that_do_not_fill_a_tensor_are_refused_as_tensorflow_does(kind, size):
+    proto = tf.make_tensor_proto([0, 0], shape=[2], dtype="float32")
+    proto.tensor_content, proto.dtype = bytes(size), tf.as_dtype(kind).as_datatype_enum
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.parse_tensor(proto.SerializeToString(), kind)
+    with pytest.raises(InvalidRequest, match=r"input 'x': .* expected"):
+        from_proto("x", proto, LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["string", "float32", "complex64", "bool"])
+def test_a_tensor_without_values_is_that_of_tensorflow(kind):
+    proto = tf.make_tensor_proto(0.0, shape=[1])
+    proto.Clear()
+    proto.dtype = tf.as_dtype(kind).as_datatype_enum
+    proto.tensor_shape.dim.add(size=2)
+    expected = tf.io.parse_tensor(proto.SerializeToString(), kind).numpy().tolist()
+    found = from_proto("x", proto, LIMIT).tolist()
+    assert found == expected and type(found[0]) is type(expected[0])

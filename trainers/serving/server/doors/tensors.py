@@ -44,6 +44,9 @@ def from_proto(name: str, proto: Any, max_bytes: int) -> np.ndarray:
             out = np.empty(elements, object)
             out[:] = list(proto.string_val)
             return out.reshape(sizes)
+        _check_count(name, proto, sizes, elements)
+        if proto.dtype == tf.string.as_datatype_enum and not proto.string_val:
+            return np.full(sizes, b"", object)  # `make_ndarray` would give texts
         return np.asarray(tf.make_ndarray(proto))
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRequest(f"input {name!r}: {error}") from None
@@ -83,6 +86,30 @@ _VIEWS = {  # types whose field has numbers of another one
     "complex64": ("scomplex_val", np.float32),
     "complex128": ("dcomplex_val", np.float64),
 }
+
+
+def _check_count(name: str, proto: Any, sizes: list[int], elements: int) -> None:
+    """Refuses values that do not fit the shape, of which TensorFlow takes the first without a word; fewer are for it to repeat."""
+    import tensorflow as tf
+
+    dtype = tf.as_dtype(proto.dtype)
+    if proto.tensor_content:
+        if dtype.size and len(proto.tensor_content) != elements * dtype.size:
+            raise InvalidRequest(
+                f"input {name!r}: tensor_content has {len(proto.tensor_content)} bytes; {elements * dtype.size} expected for {dtype.name} "
+                f"of shape {sizes}"
+            )
+        if not dtype.size or dtype == tf.string:
+            raise InvalidRequest(
+                f"input {name!r}: {dtype.name} has its values in tensor_content; expected in string_val"
+            )
+        return
+    field = "string_val" if dtype == tf.string else _FIELDS.get(dtype.name) or _VIEWS.get(dtype.name, ("",))[0]
+    given = len(getattr(proto, field)) // (2 if dtype.is_complex else 1) if field else 0
+    if given > elements:
+        raise InvalidRequest(
+            f"input {name!r}: {given} values of shape {sizes}; expected {elements}, or fewer to repeat the last"
+        )
 
 
 def to_proto(array: np.ndarray) -> Any:
