@@ -1,12 +1,14 @@
 """A worker process of the local runner, which starts it with an address and a count, and the key on standard input.
 
 The first imports what a pass needs, once, and is forked into the others before anything runs. Each connects to the runner, gets
-the pass, and answers one request at a time: ("split", number, split) or ("merge", key, numbers of splits).
+the pass, and answers one request at a time: ("split", number, split) or ("merge", key, numbers of splits). Requests are pickles, answers
+are JSON (`tell`).
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import pickle  # nosec B403 - of our own runner
 import sys
@@ -14,11 +16,11 @@ from collections.abc import Mapping
 from multiprocessing.connection import Client, Connection
 from typing import Any
 
-from engine.core.errors import FullpassError
 from engine.machine.processes import die_with_parent
+from transforms.runners.error_notes import error_note
 from transforms.runners.exchange import read_parts, write_parts
 
-__all__ = ["Worker", "main", "write_split"]
+__all__ = ["Worker", "main", "tell", "write_split"]
 
 
 def write_split(directory: str, number: int, parts: Mapping[tuple[int, int], bytes | memoryview], rows: int) -> None:
@@ -37,6 +39,21 @@ def write_split(directory: str, number: int, parts: Mapping[tuple[int, int], byt
 
 def _split_directory(directory: str, number: int) -> str:
     return os.path.join(directory, f"split-{number}")
+
+
+def tell(connection: Connection, kind: str, value: Any) -> None:
+    """Sends the runner a message as JSON, and a merged part as it is after it: the runner loads no pickle of a worker's.
+
+    Args:
+        connection: to the runner.
+        kind: "rows", "done", "merged" or "failed".
+        value: of the message.
+    """
+    if kind == "merged":
+        connection.send_bytes(json.dumps([kind, None]).encode())
+        connection.send_bytes(value)
+    else:
+        connection.send_bytes(json.dumps([kind, value]).encode())
 
 
 def main(address: str, count: int) -> None:
@@ -66,9 +83,9 @@ def _serve(connection: Connection) -> None:
             except EOFError:
                 return
             try:
-                connection.send(("done", worker.answer(request, connection)))
+                tell(connection, *worker.answer(request, connection))
             except Exception as error:
-                connection.send(("failed", _portable(error)))
+                tell(connection, "failed", error_note(error))
     finally:
         opened.close()
 
@@ -87,8 +104,8 @@ class Worker:
         self._plan, self._opened, self._reader, self._directory = plan, opened, reader, directory
         self._parts: dict[int, dict[tuple[int, int], memoryview]] = {}
 
-    def answer(self, request: Any, connection: Connection) -> Any:
-        """Returns the merged part, or (records, keys of the parts) of a split.
+    def answer(self, request: Any, connection: Connection) -> tuple[str, Any]:
+        """Returns ("merged", the part) or ("done", [records, keys of the parts]) of a split.
 
         Args:
             request: ("merge", key, numbers of splits) or ("split", number, split).
@@ -96,29 +113,21 @@ class Worker:
         """
         if request[0] == "merge":
             _, key, numbers = request
-            return bytes(self._plan.merge(key, [self._parts_of(number)[key] for number in numbers]))
+            return "merged", bytes(self._plan.merge(key, [self._parts_of(number)[key] for number in numbers]))
         _, number, split = request
 
         def counted() -> Any:
             for batch in self._reader.read(split):
                 yield batch
-                connection.send(("rows", batch.num_rows))
+                tell(connection, "rows", batch.num_rows)
 
         state = self._opened.accumulate(counted())
         parts = self._opened.encode(state)
         write_split(self._directory, number, parts, state.rows)
-        return state.rows, list(parts)
+        return "done", [int(state.rows), [[int(number) for number in key] for key in parts]]
 
     def _parts_of(self, number: int) -> dict[tuple[int, int], memoryview]:
         """Returns the mapped parts of a split, whose index is read once: for each key anew it would be the square of the columns."""
         if number not in self._parts:
             self._parts[number] = read_parts(_split_directory(self._directory, number))[0]
         return self._parts[number]
-
-
-def _portable(error: Exception) -> Exception:
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  # nosec B301 - our own object: whether it can be sent
-    except Exception:
-        return FullpassError(f"{type(error).__name__}: {error}")
-    return error

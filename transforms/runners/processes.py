@@ -7,6 +7,7 @@ mapped by whoever merges them; nothing of the data does, since each worker reads
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle  # nosec B403 - only written, for our own workers
 import queue
@@ -26,6 +27,7 @@ from engine.machine.processes import working_directory
 from engine.machine.short_directory import short_directory
 from transforms.passes.protocols import AccumulatePass
 from transforms.runners.base import BatchReader
+from transforms.runners.error_notes import error_from_note
 from transforms.runners.process_worker import write_split
 
 __all__ = ["WorkerProcesses", "shared_memory"]
@@ -99,8 +101,8 @@ class WorkerProcesses:
         found: dict[tuple[int, int], list[int]] = {}
         for (number, _), (read, keys) in zip(splits, self._all([("split", *each) for each in splits], count)):
             rows[number] = read
-            for each in keys:
-                found.setdefault(each, []).append(number)
+            for analyzer, part in keys:
+                found.setdefault((analyzer, part), []).append(number)
         return rows, found
 
     def merge(self, found: dict[tuple[int, int], list[int]]) -> dict[tuple[int, int], bytes]:
@@ -158,11 +160,13 @@ def _ask(connection: Connection, request: tuple[Any, ...], count: Callable[[int]
     try:
         connection.send(request)
         while True:
-            kind, value = connection.recv()
+            kind, value = json.loads(connection.recv_bytes())
             if kind == "done":
                 return value
+            if kind == "merged":
+                return connection.recv_bytes()
             if kind == "failed":
-                raise value
+                raise error_from_note(value) or FullpassError(f"a worker process failed: {value!r}")
             count(value)
     except (EOFError, ConnectionError) as error:
         raise FullpassError(

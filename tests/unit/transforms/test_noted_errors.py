@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 from engine import ConfigError, DataError, FullpassError
+from engine.core.errors import NoRoom, NotMet
 from transforms.runners.beam.stages import noted_error, noting_errors
 
 
@@ -15,6 +16,8 @@ from transforms.runners.beam.stages import noted_error, noting_errors
     ("raised", "kind", "text"),
     [
         (DataError("is cut", path="a/b", record=7, offset_bytes=99), DataError, "a/b, record 7, byte 99: is cut"),
+        (NoRoom("no space left", path="a/b"), NoRoom, "a/b: no space left"),
+        (NotMet("too few"), NotMet, "too few"),
         (DataError("twice"), DataError, "twice"),
         (ConfigError("no such column"), ConfigError, "no such column"),
         (KeyError("x"), FullpassError, "KeyError: 'x'"),

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from engine import Dataset
-from engine.core.errors import ConfigError, FullpassError
+from engine.core.errors import ConfigError, FullpassError, NoRoom
 from transforms import analyze
 from transforms.passes.analysis import AnalysisPass
 from transforms.passes.progress import PassProgress
@@ -57,8 +57,34 @@ class _Fails:
         raise ValueError(f"no {split}")
 
 
+class _Raises:
+    def __init__(self, error):
+        self._error = error
+
+    def read(self, split):
+        raise self._error
+
+
+class _RaisesOwn:
+    def read(self, split):
+        raise _Own("mine")
+
+
+class _Own(Exception):
+    def __reduce__(self):  # a pickle of it would have this run by whoever loads it
+        return RuntimeError, ("not mine",)
+
+
 @pytest.mark.parametrize(
-    ("reader", "error", "message"), [(_Dies(), FullpassError, "ended in the middle"), (_Fails(), ValueError, "no s0")]
+    ("reader", "error", "message"),
+    [
+        (_Dies(), FullpassError, "ended in the middle"),
+        (_Fails(), ValueError, "no s0"),
+        (_Raises(NoRoom("no space left", path="a/b")), NoRoom, "^a/b: no space left$"),
+        (_Raises(KeyError("x")), KeyError, "^'x'$"),
+        (_Raises(FileNotFoundError(2, "gone", "f")), FileNotFoundError, r"^\[Errno 2\] gone: 'f'$"),
+        (_RaisesOwn(), FullpassError, "^_Own: mine$"),
+    ],
 )
 def test_what_goes_wrong_in_a_worker_is_raised_here(reader, error, message):
     plan = AnalysisPass(analyzers=(), function=None, source=None)
@@ -126,7 +152,7 @@ def test_a_worker_reads_the_index_of_a_split_once_for_all_that_it_merges(tmp_pat
         parts = {(key, 0): b"%d%d" % (key, number) for key in range(5)}
         process_worker.write_split(str(tmp_path), number, parts, 1)
     worker = process_worker.Worker(_Joins(), None, None, str(tmp_path))
-    merged = [worker.answer(("merge", (key, 0), [0, 1, 2]), None) for key in range(5)]
+    merged = [worker.answer(("merge", (key, 0), [0, 1, 2]), None)[1] for key in range(5)]
     assert merged == [b"%d:%d0%d1%d2" % (key, key, key, key) for key in range(5)]
     assert len(read) == 3
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import apache_beam as beam
 
-from engine.core.errors import ConfigError, DataError, FullpassError
+from engine.core.errors import DataError, FullpassError
 from engine.storage.atomic import atomic_file, write_if_room
 from transforms.passes.protocols import AccumulatePass, WritePass
 from transforms.passes.shards import ShardTask
 from transforms.runners.base import BatchReader
+from transforms.runners.error_notes import error_from_note, error_note
 from transforms.runners.exchange import write_parts
 
 __all__ = ["AccumulateSplit", "MergeParts", "WriteShard", "key_of", "noted_error", "noting_errors", "rows_done"]
@@ -52,7 +53,7 @@ def noting_errors(directory: str) -> Iterator[None]:
     except Exception as error:
         kept = error if isinstance(error, FullpassError) else FullpassError(f"{type(error).__name__}: {error}")
         with contextlib.suppress(Exception), atomic_file(os.path.join(directory, "error")) as path:
-            path.write_text(json.dumps(_as_json(kept)))
+            path.write_text(json.dumps(error_note(kept)))
         raise
 
 
@@ -64,29 +65,9 @@ def noted_error(directory: str) -> FullpassError | None:
     """
     hostile = (OSError, ValueError, RecursionError)
     with contextlib.suppress(*hostile), open(os.path.join(directory, "error"), encoding="utf-8") as file:
-        return _from_json(json.load(file))
+        found = error_from_note(json.load(file))
+        return found if isinstance(found, FullpassError) else None
     return None
-
-
-_KINDS: dict[str, type[FullpassError]] = {kind.__name__: kind for kind in (FullpassError, ConfigError, DataError)}
-_PLACES: dict[str, type] = {"path": str, "record": int, "offset_bytes": int}
-
-
-def _as_json(error: FullpassError) -> dict[str, Any]:
-    kind = next(name for name in ("DataError", "ConfigError", "FullpassError") if isinstance(error, _KINDS[name]))
-    if isinstance(error, DataError):
-        return {"type": kind, "message": error.message, **{name: getattr(error, name) for name in _PLACES}}
-    return {"type": kind, "message": str(error)}
-
-
-def _from_json(value: Any) -> FullpassError | None:
-    if not isinstance(value, dict) or not isinstance(value.get("message"), str):
-        return None
-    kind = _KINDS.get(str(value.get("type")), FullpassError)
-    if kind is not DataError:
-        return kind(value["message"])
-    places = {name: value.get(name) for name, of in _PLACES.items() if isinstance(value.get(name), of)}
-    return DataError(value["message"], **places)
 
 
 class AccumulateSplit(beam.DoFn):
