@@ -17,6 +17,7 @@ __all__ = [
     "build_from_batch",
     "compute_loss",
     "declared_inputs",
+    "has_fixed_rows",
     "input_structure",
     "is_idle_loss_tracker",
     "layer_metrics_of",
@@ -68,7 +69,7 @@ def renew_constants(model: Any) -> None:
     """
     layers = getattr(model, "_flatten_layers", None)
     for layer in layers() if layers is not None else ():
-        kinds = (kind.__name__ for kind in type(layer).__mro__)  # of either generation, and what is derived from it
+        kinds = _kinds(layer)
         # Those of Keras 3 keep their bins beside their variables, as the model was built with them.
         adapted = isinstance(getattr(layer, "summary", None), tf.Variable) and tf.size(layer.summary) > 0
         if ("Normalization" in kinds and hasattr(layer, "finalize_state")) or adapted:
@@ -80,6 +81,23 @@ def recurrent_states(model: Any) -> list[Any]:
     layers = model._flatten_layers() if isinstance(model, keras.Model) else ()
     stateful = [layer for layer in layers if isinstance(layer, keras.layers.RNN) and layer.stateful]
     return [state for layer in stateful for state in keras.tree.flatten(layer.states) if state is not None]
+
+
+def has_fixed_rows(model: Any) -> bool:
+    """Returns whether a model of either generation takes batches of one size: it declares that, or carries recurrent states on."""
+    sequential = "Sequential" in _kinds(
+        model
+    )  # which declares the size of the first batch where it declares no shape itself
+    inputs = [] if sequential else tf.nest.flatten(getattr(model, "inputs", None) or [])
+    declared = any(shape and shape[0] is not None for shape in (tuple(each.shape) for each in inputs))
+    return declared or any(
+        "RNN" in _kinds(layer) and getattr(layer, "stateful", False) for layer in model._flatten_layers()
+    )
+
+
+def _kinds(part: Any) -> set[str]:
+    """Returns the names of an object's classes: those of both generations have the same."""
+    return {kind.__name__ for kind in type(part).__mro__}
 
 
 def takes_training(model: Any) -> bool:

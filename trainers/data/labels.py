@@ -1,11 +1,12 @@
-"""Labels that have no value, found before the training rather than by the loss."""
+"""Labels that have no value, or one that is no class, found before the training rather than by the loss or never."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError, listed
 from engine.schema.lists import is_list
@@ -13,7 +14,9 @@ from engine.schema.lists import is_list
 if TYPE_CHECKING:
     from engine.feed.protocols import TrainingData
 
-__all__ = ["check_labels"]
+__all__ = ["check_classes", "check_labels", "labels_of_classes"]
+
+_MOST_RECORDS = 1 << 20
 
 
 def check_labels(data: TrainingData, spec: Mapping[str, Any], labels: Sequence[str]) -> None:
@@ -46,3 +49,54 @@ def check_labels(data: TrainingData, spec: Mapping[str, Any], labels: Sequence[s
                     "such rows out, or fill them in preprocessing_fn"
                 )
             first += batch.num_rows
+
+
+def labels_of_classes(loss: Any, labels: Sequence[str]) -> list[str]:
+    """Returns the labels that are numbers of classes for a loss as `compile` took it: one, or output name to one."""
+    by_label = loss if isinstance(loss, Mapping) else dict.fromkeys(labels, loss)
+    return [name for name in labels if _takes_classes(by_label.get(name))]
+
+
+def _takes_classes(loss: Any) -> bool:
+    names = loss, getattr(loss, "__name__", None), *(kind.__name__ for kind in type(loss).__mro__)
+    return any(
+        isinstance(name, str) and name.lower().replace("_", "") == "sparsecategoricalcrossentropy" for name in names
+    )
+
+
+def check_classes(data: TrainingData, labels: Sequence[str]) -> None:
+    """Raises where a label of floats is a fraction: the loss would leave out what follows the point. The first million records are read.
+
+    Args:
+        data: of the training.
+        labels: that are numbers of classes.
+
+    Raises:
+        DataError: names the label, its value and the number of the record.
+    """
+    for name in labels:
+        if name not in data.schema.names or not pa.types.is_floating(data.schema.field(name).type):
+            continue
+        first = 0
+        for values in _values(data, name):
+            wrong = np.flatnonzero(np.isfinite(values) & (values != np.floor(values)))
+            if len(wrong):
+                raise DataError(
+                    f"label {name!r} is {values[wrong[0]]:g} in record {first + int(wrong[0]):,} (counted over all files, from 0), and "
+                    "the loss takes the number of a class: give whole numbers (bucketize them in preprocessing_fn), or use a loss of "
+                    "numbers, such as mean squared error"
+                )
+            first += len(values)
+            if first >= _MOST_RECORDS:
+                break
+
+
+def _values(data: TrainingData, name: str) -> Iterator[np.ndarray]:
+    """Gives the values of a column, batch by batch; none of data that are neither files nor arrays."""
+    read = getattr(data, "read_batches", None)
+    if read is None:
+        columns = getattr(data, "columns", {})
+        yield from [np.reshape(columns[name], -1)] if name in columns else []
+        return
+    for batch in read(columns=[name]):
+        yield batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64)

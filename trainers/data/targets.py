@@ -83,7 +83,20 @@ def rows_where(mask: Any, values: Any) -> Any:
     """Returns the nested tensors [b, ...] without the rows where the mask, bool [b], is False; all rows without a mask."""
     if mask is None:
         return values
-    return tf.nest.map_structure(lambda t: None if t is None else _masked(t, mask), values)
+    parts = tf.nest.flatten(values)
+    dense = [
+        i
+        for i, part in enumerate(parts)
+        if part is not None and not isinstance(part, tf.SparseTensor | tf.RaggedTensor)
+    ]
+    for i in set(range(len(parts))).difference(dense):
+        parts[i] = None if parts[i] is None else _masked(parts[i], mask)
+    if dense:  # most batches have no padding, and need no copy
+        whole = [parts[i] for i in dense]
+        kept = tf.cond(tf.reduce_all(mask), lambda: whole, lambda: [tf.boolean_mask(each, mask) for each in whole])
+        for i, part in zip(dense, kept, strict=True):
+            parts[i] = part
+    return tf.nest.pack_sequence_as(values, parts)
 
 
 def _filled(mask: Any, values: Any) -> Any:
@@ -111,8 +124,6 @@ def _rows_at(rows: Any, tensor: Any) -> Any:
 def _masked(tensor: Any, mask: Any) -> Any:
     if isinstance(tensor, tf.RaggedTensor):
         return tf.ragged.boolean_mask(tensor, mask)
-    if not isinstance(tensor, tf.SparseTensor):
-        return tf.boolean_mask(tensor, mask)
     kept = tf.sparse.retain(tensor, tf.gather(mask, tensor.indices[:, 0]))
     numbers = tf.cumsum(tf.cast(mask, tf.int64)) - 1  # of the rows that stay
     rows = tf.gather(numbers, kept.indices[:, :1])

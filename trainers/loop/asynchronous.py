@@ -7,7 +7,7 @@ worker had already applied stays applied: an update may count twice, and the ord
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ class AsynchronousMetrics(MetricCollector):
             coordinator.schedule(self._zero)
             coordinator.join()
 
-    def collect(self, idle: bool = True) -> dict[str, float]:
+    def collect(self, idle: Collection[int] | None = None) -> dict[str, float]:
         """Returns metric name to value over everything since the last reset, and resets. Arguments as its base's."""
         if not self._adapter.metric_variables:
             return {}

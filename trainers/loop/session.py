@@ -34,7 +34,6 @@ from trainers.checkpoints.resume import (
 from trainers.checkpoints.saver import Saver
 from trainers.compat.keras import renew_constants
 from trainers.config.config import TrainerConfig
-from trainers.data.labels import check_labels
 from trainers.loop.asynchronous import AsynchronousLoop, AsynchronousMetrics, AsynchronousValidation
 from trainers.loop.audit import AuditLog
 from trainers.loop.device_usage import DeviceUsage
@@ -104,14 +103,14 @@ class Session:
             self._saver.clean()
         saved = agreed_checkpoint(config, self.placement, schema_text(train))
         context = context_of(config, train, transform_graph, self.total_steps)
-        for data in (train, *([self._eval] if self._eval is not None else [])):
-            check_labels(data, data.feature_spec(), config.labels)
+        self._data.check_labels()
         self._text_labels = [name for name, spec in context.label_spec.items() if spec.dtype == tf.string]
         state = saved.state["feed"] if saved is not None else None
         with explained_faults(config.labels, self._text_labels):
             self._built = build(
                 config, self.placement, build_model, context, lambda names: self._data.open(names, state)
             )
+        self._data.check_classes(self.adapter.model)
         notes = check_model(config, self.placement, self.adapter, self._built.tables)
         if notes and self.placement.is_chief:
             tell("\n".join(notes))
@@ -253,7 +252,7 @@ class Session:
         if self._meter.empty:
             return
         read, own = {**self._meter.read(), **self._usage.read()}, self.adapter.own_train_step
-        counted = self._metrics.collect(idle=not own)
+        counted = self._metrics.collect(() if own else None)
         # The mean of a model's own loss tracker is its loss; elsewhere a tracker of that name counts evaluations only.
         self._last = {**(read | counted if own else counted | read), "learning_rate": self.adapter.learning_rate}
         self._reporter.scalars("train", self.state.step, {**self._last, "epoch": self.epoch})

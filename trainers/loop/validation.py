@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -30,10 +30,10 @@ class MetricCollector:
         self._read = tf.function(self._summed, autograph=False)
         self._zero = tf.function(lambda: placement.strategy.run(adapter.reset_metrics), autograph=False)
 
-    def collect(self, idle: bool = True) -> dict[str, float]:
+    def collect(self, idle: Collection[int] | None = None) -> dict[str, float]:
         """Returns metric name to value over everything since the last reset, and resets.
 
-        Unless `idle`, metrics that counted nothing are left out.
+        With `idle`, metrics that counted nothing are left out, save these.
         """
         if not self._adapter.metric_variables:
             return {}
@@ -97,7 +97,7 @@ class Validation:
         `logs` is what that returned of the last batch: what is no metric in it is reported as Keras reports it, and a metric that
         counted nothing is none.
         """
-        metrics = self._metrics.collect(idle=not logs)
+        metrics = self._metrics.collect(self._adapter.updated)
         counted = metrics.pop("loss", loss)
         more = {k: v for name, value in logs.items() for k, v in flat_result(name, value).items() if k != "loss"}
         return {"loss": counted if self._adapter.evaluates_itself else loss, **more, **metrics}

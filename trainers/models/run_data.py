@@ -12,6 +12,7 @@ from engine.feed.tensorflow.composite import assemble
 from engine.plan import Remainder
 from trainers.config.config import TrainerConfig
 from trainers.data.alike import like_training
+from trainers.data.labels import check_classes, check_labels, labels_of_classes
 from trainers.data.targets import zeros_like_spec
 from trainers.models.inputs import feature_columns
 from trainers.models.padding import pad_lists
@@ -47,6 +48,20 @@ class RunData:
         self._columns: list[str] | None = None
         self.feed: TrainingFeed
         self.dataset: tf.data.Dataset
+
+    def check_labels(self) -> None:
+        """Raises where a label has no value in some record, see `trainers.data.labels`; to be called before `open`."""
+        for data in self._sets:
+            check_labels(data, data.feature_spec(), self._config.labels)
+
+    def check_classes(self, model: Any) -> None:
+        """Raises where a label is a fraction that the compiled loss of a Keras model takes for the number of a class."""
+        for data in self._sets:
+            check_classes(data, labels_of_classes(getattr(model, "loss", None), self._config.labels))
+
+    @property
+    def _sets(self) -> list[TrainingData]:
+        return [self.train] if self.evaluation is None else [self.train, self.evaluation]
 
     def training_feed(self, with_record_ids: bool | None = None) -> TrainingFeed:
         """Returns a new feed of the training data, of all columns before `open`, with record ids where they are noted.

@@ -138,6 +138,24 @@ def own_metrics(keras):
     return functional(keras, OwnMetrics, metrics=["accuracy"])
 
 
+def uncounted(keras):
+    """A test_step that counts its loss and one of two metrics, which is 0."""
+    import tensorflow as tf
+
+    class OwnTest(keras.Model):
+        def test_step(self, data):
+            x, y = data[:2]
+            p = self(x, training=False)
+            loss = self.compute_loss(x, y, p)
+            self.mean_loss.update_state(loss)
+            self.none.update_state(tf.zeros_like(p))
+            return {"loss": self.mean_loss.result(), "none": self.none.result()}
+
+    model = functional(keras, OwnTest, metrics=["mae"])
+    model.mean_loss, model.none = keras.metrics.Mean(name="loss_of_test"), keras.metrics.Sum(name="none")
+    return model
+
+
 def masked_in_slices(keras):
     return masked(keras)
 
@@ -159,6 +177,7 @@ CASES = {
     "loss that is one number": (one_number, {}),
     "metric of a layer": (counting_layer, {}),
     "compute_metrics of its own, compiled": (own_metrics, {"xla": True}),
+    "metric that no step counts": (uncounted, {}),
     "mask": (masked, {"label": "tags"}),
     "mask in slices": (masked_in_slices, {"label": "tags", "accumulate_steps": 2}),
     "mask, mean_with_sample_weight": (masked_by_weights, {"label": "tags"}),
@@ -198,6 +217,9 @@ def compare(directory: str, name: str, library: str) -> None:
     metrics = one.eval_metrics if build is not counting else {"loss": one.eval_metrics["loss"]}
     if build is own_metrics:
         metrics.pop("same", None)  # replicas report metrics alone
+    if build is uncounted:  # the mean of its losses depends on how many rows a replica has
+        assert two.eval_metrics.keys() == metrics.keys() == {"loss", "loss_of_test", "none"}
+        metrics = {"none": 0.0}
     np.testing.assert_allclose([two.eval_metrics[k] for k in metrics], list(metrics.values()), rtol=1e-4)
     if build is counting:
         assert 0 < two.eval_metrics["share"] <= 1

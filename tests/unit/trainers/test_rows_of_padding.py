@@ -33,6 +33,17 @@ def rows_compared_by_the_model(kit, x):
     return model
 
 
+def rows_seen_by_a_layer(kit, x):
+    class Centred(kit.layers.Layer):
+        def call(self, p):
+            rest = p - tf.reduce_mean(p, 0, keepdims=True)
+            return tf.concat([rest, tf.nn.softmax(p, axis=0)], 1)
+
+    model = kit.Model(x, kit.layers.Dense(1)(Centred()(kit.layers.Dense(4)(x["x"]))))
+    model.compile(kit.optimizers.SGD(0.01), "mse", metrics=["mae"])
+    return model
+
+
 def two_outputs_with_one_loss(kit, x):
     model = kit.Model(x, {name: kit.layers.Dense(1, name=name)(x["x"]) for name in ("y", "z")})
     model.compile(kit.optimizers.SGD(0.01), {"y": "mse"})
@@ -42,7 +53,7 @@ def two_outputs_with_one_loss(kit, x):
 @pytest.mark.parametrize("library", ["keras", "tf_keras"])
 @pytest.mark.parametrize(
     "model",
-    [rows_compared_by_the_loss, rows_compared_by_the_model, two_outputs_with_one_loss],
+    [rows_compared_by_the_loss, rows_compared_by_the_model, rows_seen_by_a_layer, two_outputs_with_one_loss],
     ids=lambda f: f.__name__,
 )
 def test_evaluation_with_a_padded_batch_equals_keras(tmp_path, library, model):
@@ -59,3 +70,18 @@ def test_evaluation_with_a_padded_batch_equals_keras(tmp_path, library, model):
     x = {"x": np.asarray(COLUMNS["x"])}
     expected = result.model.evaluate(x, labels, batch_size=192, verbose=0, return_dict=True)
     assert result.eval_metrics == pytest.approx(expected, rel=1e-5)
+
+
+def test_model_whose_batches_have_one_size_is_evaluated_with_a_padded_batch(tmp_path):
+    import keras
+
+    def build(context):
+        x = keras.Input(batch_shape=(32, 8, 1), name="x")
+        model = keras.Model({"x": x}, keras.layers.Dense(1)(keras.layers.SimpleRNN(2, stateful=True)(x)))
+        model.compile(keras.optimizers.SGD(0.01), "mse", metrics=["mae"])
+        return model
+
+    data = ArrayDataset({"x": COLUMNS["x"][:80, :, None], "y": COLUMNS["y"][:80]})
+    settings = {"label": "y", "global_batch_size": 32, "steps": 1, "tensorboard": False}
+    result = Trainer(TrainerConfig(directory=str(tmp_path), **settings), build, data, eval=data).fit()
+    assert np.isfinite(result.eval_metrics["mae"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -26,6 +26,8 @@ class ModelAdapter(abc.ABC):
     own_test_step: bool = False
     evaluates_itself: bool = False  # with its test_step: this or what it returns is the model's own
     logs: Mapping[str, Any] = {}  # what that returned of the batch that was just evaluated
+    # The `id` of each metric that a test_step or compute_metrics of the model's own updated; None where both are Keras's.
+    updated: Collection[int] | None = None
     # How the loss of a batch comes from its examples: "mean", "sum", "weighted_mean" (divided by the sum of the weights),
     # "mixed" (several losses that differ in it).
     reduction: str = "mean"
@@ -128,8 +130,8 @@ class ModelAdapter(abc.ABC):
         return ["sum"] * len(self.metric_variables)
 
     @abc.abstractmethod
-    def metric_results(self, values: Sequence[Any], idle: bool = True) -> dict[str, float]:
-        """Returns metric name to value from the summed variables; unless `idle`, without metrics that counted nothing."""
+    def metric_results(self, values: Sequence[Any], idle: Collection[int] | None = None) -> dict[str, float]:
+        """Returns metric name to value from the summed variables; with `idle`, of metrics that counted nothing these alone."""
 
     @abc.abstractmethod
     def reset_metrics(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class Keras2Adapter(KerasAdapter):
         ours = [*of_outputs, *(compiled.metrics if compiled is not None else ()), *of_layers]
         self._metrics = list(self.model.metrics if own_steps else ours)
         self._metrics_of_layers = bool(of_layers)
+        self._note_updates()
         self._results, self._inside = [(metric, metric.result) for metric in self.model.metrics], 0
         for metric in of_layers:
             metric.reset_state()  # the batch of zeros counted
@@ -126,13 +127,15 @@ class Keras2Adapter(KerasAdapter):
     def metric_variables(self) -> list[Any]:
         return [v for m in self._metrics for v in m.variables]
 
-    def metric_results(self, values: Sequence[Any], idle: bool = True) -> dict[str, float]:
+    def metric_results(self, values: Sequence[Any], idle: Collection[int] | None = None) -> dict[str, float]:
         results: dict[str, float] = {}
         at = 0
         for metric in self._metrics:
             state = values[at : at + len(metric.variables)]
             at += len(state)
-            if not inside.is_idle_loss_tracker(self.model, metric, state) and (idle or counted(state)):
+            if not inside.is_idle_loss_tracker(self.model, metric, state) and (
+                idle is None or id(metric) in idle or counted(state)
+            ):
                 results.update(flat_result(metric.name, _result_of(metric, state)))
         return results
 

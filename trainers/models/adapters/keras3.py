@@ -6,7 +6,7 @@ later; here the loop sums (together with the loss, packed) and clips, and the op
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -57,6 +57,7 @@ class Keras3Adapter(KerasAdapter):
             self._stepper.build(self.model.trainable_variables)
         self._metrics = inside.trackers_of(self.model, self.own_train_step or self.evaluates_itself)
         self._metrics_of_layers = bool(inside.layer_metrics_of(self.model))
+        self._note_updates()
         losses = inside.losses_of(self.model)
         whole = self._look_at_losses(losses, (inputs, labels, weights), means_of_outputs=len(losses) > 1)
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
@@ -116,13 +117,15 @@ class Keras3Adapter(KerasAdapter):
     def metric_aggregations(self) -> list[str]:
         return [v.aggregation for m in self._metrics for v in m.variables]
 
-    def metric_results(self, values: Sequence[Any], idle: bool = True) -> dict[str, float]:
+    def metric_results(self, values: Sequence[Any], idle: Collection[int] | None = None) -> dict[str, float]:
         results: dict[str, float] = {}
         at = 0
         for metric in self._metrics:
             state = [tf.convert_to_tensor(v) for v in values[at : at + len(metric.variables)]]
             at += len(state)
-            if inside.is_idle_loss_tracker(self.model, metric, state) or not (idle or counted(state)):
+            if inside.is_idle_loss_tracker(self.model, metric, state) or not (
+                idle is None or id(metric) in idle or counted(state)
+            ):
                 continue
             # A result may be the variable itself: outside of the scope it would be read as what is on this replica.
             with keras.StatelessScope(state_mapping=list(zip(metric.variables, state))):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
-from trainers.compat.keras import mask_of
+from trainers.compat.keras import has_fixed_rows, mask_of
 from trainers.data.targets import row_count, rows_where
 from trainers.models.adapters.base import ModelAdapter
 from trainers.models.adapters.loss_reduction import (
@@ -55,6 +55,7 @@ class KerasAdapter(ModelAdapter):
         self._masked: bool | None = None  # whether predictions carry a mask, once a step was traced
         self._of_steps = False  # a row has a loss for each of its steps or pixels, which takes no weight a row, once a step was traced
         self._of_pairs = False  # an output may have a column for each row of the batch, once a step was traced
+        self._evaluates = False  # a step of an evaluation is being traced
         self._divides = False  # by the number of replicas, since the user's own loss does not
 
     @abc.abstractmethod
@@ -161,11 +162,22 @@ class KerasAdapter(ModelAdapter):
     def evaluate(
         self, features: Any, labels: Any, weights: Any, mask: Any, weighted: bool = True
     ) -> tuple[Any, Any, Any]:
+        self._evaluates = True
+        try:
+            return self._evaluate(features, labels, weights, mask, weighted)
+        finally:
+            self._evaluates = False
+
+    def _evaluate(self, features: Any, labels: Any, weights: Any, mask: Any, weighted: bool) -> tuple[Any, Any, Any]:
         if not self._takes_padding(features):
             features, labels, weights = rows_where(mask, (features, labels, weights))
             mask = None
             if not weighted:
                 weights = None  # as in training: Keras cannot put a weight a row and a mask a step together
+        elif mask is not None and not self._keeps_size():
+            # Some layer may look at all rows (a mean over the batch). Where a replica has padding alone, that weighs nothing.
+            seen = mask | ~tf.reduce_any(mask)
+            features, labels, weights, mask = rows_where(seen, (features, labels, weights, mask))
         inputs = model_inputs(self.model, features)
         if self.evaluates_itself:
             logs = self.model.test_step(self._packed(inputs, labels, weights))
@@ -184,6 +196,26 @@ class KerasAdapter(ModelAdapter):
             variable.assign(tf.where(_rows(predictions) > 0, variable, value))
         return loss, size, penalty
 
+    def _note_updates(self) -> None:
+        """Notes which metrics a test_step or compute_metrics of the model's own updates: those that it does not are no results of 0."""
+        if not (self.evaluates_itself or overrides(self.model, self._library.Model, "compute_metrics")):
+            return
+        updated: set[int] = set()
+        self.updated = updated
+
+        def noting(metric: Any, update: Callable[..., Any]) -> Callable[..., Any]:
+            def noted(*args: Any, **options: Any) -> Any:
+                if self._evaluates:
+                    updated.add(id(metric))
+                return update(*args, **options)
+
+            noted.update = update  # type: ignore[attr-defined]  # where another run has the same model
+            return noted
+
+        for metric in self._metrics:
+            update = getattr(metric.update_state, "update", metric.update_state)
+            object.__setattr__(metric, "update_state", noting(metric, update))
+
     def _counting_variables(self) -> list[Any]:
         """Those of the metrics that are set back after a batch without rows: Keras counts the loss of each output there as one of 0,
         and a layer that counts a mean itself counts no number.
@@ -195,7 +227,7 @@ class KerasAdapter(ModelAdapter):
         return self.metric_variables if counting and not shared else []
 
     def _takes_padding(self, features: Any) -> bool:
-        """Whether rows of padding change nothing, since the loss is a mean over the examples in which they weigh 0.
+        """Whether rows of padding change nothing of the loss, since it is a mean over the examples in which they weigh 0.
 
         With several outputs Keras keeps a mean of each loss over the rows that it was shown, whatever they weigh. A metric that a
         layer updates knows no weights, and a loss that is not Keras's own may compare rows with each other (negatives of the batch).
@@ -207,6 +239,10 @@ class KerasAdapter(ModelAdapter):
         if self._masked is None:  # a run that goes on at its end evaluates without a step
             self._look_at_masks(self._forward(model_inputs(self.model, features), False), None)
         return not (self._masked or self._of_steps or self._of_pairs or self._has_losses_of_rows())
+
+    def _keeps_size(self) -> bool:
+        """Whether batches have to keep their number of rows: on TPUs, whose programs are compiled, and as a model says."""
+        return isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy) or has_fixed_rows(self.model)
 
     def _look_at_losses(self, losses: Sequence[Any], batch: tuple[Any, Any, Any], means_of_outputs: bool) -> list[Any]:
         """Notes how the compiled losses make one number of a batch; returns those whose function does it itself.

@@ -7,7 +7,7 @@ returns name to (sum, count): the metric is the quotient of their sums over all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -96,7 +96,7 @@ class ModuleAdapter(ModelAdapter):
     def metric_variables(self) -> list[Any]:
         return list(self._sums)
 
-    def metric_results(self, values: Sequence[Any], idle: bool = True) -> dict[str, float]:
+    def metric_results(self, values: Sequence[Any], idle: Collection[int] | None = None) -> dict[str, float]:
         return {name: float(total / max(count, 1e-12)) for name, (total, count) in zip(self._names, values)}
 
     def reset_metrics(self) -> None:
