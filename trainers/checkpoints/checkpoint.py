@@ -307,7 +307,7 @@ def _difference(group: str, saved: list[str], mine: list[str]) -> str:
         )
     if group in ("average", "optimizer"):
         text += (
-            ": what is trained or a setting of the optimizer was changed since, Nadam or a loss scale of tf_keras was saved in part "
+            ": what is trained or a setting of the optimizer was changed since, Nadam or a loss scale was saved in part "
             "by an earlier version, or layers of tf_keras were frozen or thawed after compile(), which an earlier version went by; "
             "train in another directory (warm_start takes the weights)"
         )

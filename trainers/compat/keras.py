@@ -23,6 +23,7 @@ __all__ = [
     "layer_metrics_of",
     "losses_of",
     "mask_of",
+    "optimizer_variables",
     "outputs_with_loss",
     "recurrent_states",
     "renew_constants",
@@ -177,6 +178,17 @@ def outputs_with_loss(model: Any, predictions: Any) -> list[Any]:
 def aggregate_gradients_with(optimizer: Any, function: Callable[[Sequence[tuple[Any, Any]]], list[Any]]) -> None:
     """Makes the optimizer take the sum over the replicas from a function of (gradient, variable) pairs."""
     optimizer._all_reduce_sum_gradients = function
+
+
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """Returns the variables of an optimizer, those among them that it does not list itself.
+
+    A loss scale builds the optimizer within it without tracking its attributes: what that made without `add_variable` (Nadam's product
+    of momentums) is listed alone, and not there.
+    """
+    listed, inner = list(optimizer.variables), getattr(optimizer, "inner_optimizer", optimizer)
+    known = {id(v) for v in listed}
+    return listed + [v for v in vars(inner).values() if isinstance(v, keras.Variable) and id(v) not in known]
 
 
 def average_variables(optimizer: Any) -> list[Any] | None:

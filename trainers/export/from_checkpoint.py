@@ -129,7 +129,7 @@ def rebuild_model(
     )
     with precision_policy(config.get("precision", "float32")):
         model = build_model(context)
-    create_variables(model, context)
+        create_variables(model, context)
     as_built = named_variables(model, trained=True)
     take_compiled_state(model)
     averaged = bool(saved.state["variables"].get("average"))

@@ -18,7 +18,7 @@ from trainers.models.context import ModelContext
 from trainers.models.ema import OptimizerAverages, WeightAverages
 from trainers.models.inputs import asked_features, feature_names
 from trainers.models.padding import mask_name
-from trainers.models.precision import precision_policy
+from trainers.models.precision import precision_policy, unused_policy
 from trainers.models.variables import take_compiled_state
 from trainers.strategies import Placement
 from trainers.tables.place import TablePlace, table_place
@@ -163,9 +163,10 @@ def build(
     """
     servers = placement.coordinator is not None
     place = TablePlace(index=placement.host, count=placement.num_hosts, on_servers=servers, seed=config.seed)
-    with placement.strategy.scope(), table_place(place):
-        with precision_policy(config.precision):
-            model = build_model(context)
+    policy_note = unused_policy(config.precision)
+    # Layers that a layer makes in its `build` are made when the variables are.
+    with placement.strategy.scope(), table_place(place), precision_policy(config.precision):
+        model = build_model(context)
         changed = take_compiled_state(model)
         adapter = adapt(model)
         if isinstance(config.learning_rate, LearningRate):  # a number became one
@@ -174,6 +175,8 @@ def build(
         read = [n for n in context.feature_spec if taken is None or n in taken or mask_name(n) in taken]
         parts = split_example(example(read), config)
         adapter.prepare(*parts)
+    if policy_note and placement.is_chief:
+        tell(policy_note)
     if changed and placement.is_chief:
         tell(
             f"layer {changed[0]!r}{' and others were' if len(changed) > 1 else ' was'} frozen or thawed after compile(): tf_keras "

@@ -35,7 +35,7 @@ def warm_start(adapter: ModelAdapter, source: str, assign: Callable[[Any, Any], 
     mine = adapter.named_variables["model"]
     for name, variable in mine:
         value = theirs.get(name)
-        if value is not None and value.shape == variable.shape and value.dtype == variable.dtype:
+        if value is not None and variable.shape.is_compatible_with(value.shape) and value.dtype == variable.dtype:
             assign(variable, value)
             taken += 1
     if not taken:

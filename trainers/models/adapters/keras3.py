@@ -102,7 +102,9 @@ class Keras3Adapter(KerasAdapter):
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
         return {
             "model": named_variables(self.model),
-            "optimizer": [(v.path, tf_variable(v)) for one in self._optimizers for v in one.variables],
+            "optimizer": [
+                (v.path, tf_variable(v)) for one in self._optimizers for v in inside.optimizer_variables(one)
+            ],
         }
 
     @property

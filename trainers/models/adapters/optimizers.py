@@ -41,6 +41,11 @@ class Keras3Optimizer:
     def __init__(self, optimizer: Any) -> None:
         self.optimizer = optimizer
         self.inner = getattr(optimizer, "inner_optimizer", optimizer)
+        if isinstance(self.inner, getattr(keras.optimizers, "MultiOptimizer", ())):
+            raise ConfigError(
+                f"optimizer is a {type(self.inner).__name__}, which has no learning rate, averages or state of its own to go on with: "
+                "use one optimizer, or several as attributes of a model with a train_step of its own"
+            )
         keras3.aggregate_gradients_with(self.inner, list)
 
     def build(self, variables: Sequence[Any]) -> None:
@@ -75,8 +80,8 @@ class Keras3Optimizer:
 
     @property
     def variables(self) -> list[Any]:
-        """The optimizer's tf.Variables."""
-        return [keras3.tf_variable(v) for v in self.optimizer.variables]
+        """The optimizer's tf.Variables, those among them that it does not list itself."""
+        return [keras3.tf_variable(v) for v in keras3.optimizer_variables(self.optimizer)]
 
     @property
     def learning_rate(self) -> float:

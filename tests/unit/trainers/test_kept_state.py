@@ -1,0 +1,70 @@
+"""What optimizers and layers keep beside their weights: a run that goes on has the bits of one that was not interrupted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.core.errors import ConfigError
+from tests.support.models import classification_columns
+from trainers import ArrayDataset, Trainer, TrainerConfig
+
+_STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def data() -> ArrayDataset:
+    return ArrayDataset({name: value for name, value in classification_columns(128).items() if name in "xy"})
+
+
+def train(build, data, directory, steps=_STEPS, **changes):
+    settings = {"label": "y", "global_batch_size": 32, "steps": steps, "steps_per_call": 2, "tensorboard": False}
+    return Trainer(TrainerConfig(directory=str(directory), **{**settings, **changes}), build, data).fit()
+
+
+def nadam_under_a_loss_scale(context):
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = {"x": keras.Input((8,), name="x")}
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs["x"]))
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.05), initial_scale=4.0), "mse")
+    return model
+
+
+def adapted_discretization_of_tf_keras(context):
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(1)
+    inputs = tf_keras.layers.Input((8,), name="x")
+    buckets = tf_keras.layers.Discretization(num_bins=4)
+    buckets.adapt(np.linspace(-2, 2, 64, dtype=np.float32))  # its variable has no static shape
+    hidden = tf_keras.layers.Flatten()(tf_keras.layers.Embedding(6, 3)(buckets(inputs)))
+    model = tf_keras.Model({"x": inputs}, tf_keras.layers.Dense(1)(hidden))
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("build", [nadam_under_a_loss_scale, adapted_discretization_of_tf_keras])
+def test_run_goes_on_to_the_bit(data, tmp_path, build):
+    whole = train(build, data, tmp_path / "whole").model
+    train(build, data, tmp_path / "parts", steps=_STEPS // 2)
+    parts = train(build, data, tmp_path / "parts").model
+    for mine, expected in zip(parts.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, expected)
+
+
+def test_optimizer_of_several_is_refused_by_name(data, tmp_path):
+    keras = pytest.importorskip("keras")
+    if not hasattr(keras.optimizers, "MultiOptimizer"):
+        pytest.skip("this Keras has no MultiOptimizer")
+
+    def build(context):
+        inputs = {"x": keras.Input((8,), name="x")}
+        model = keras.Model(inputs, keras.layers.Dense(1)(inputs["x"]))
+        several = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1), {".*bias": keras.optimizers.Adam()})
+        model.compile(keras.optimizers.MultiOptimizer(several), "mse")
+        return model
+
+    with pytest.raises(ConfigError, match="optimizer is a MultiOptimizer"):
+        train(build, data, tmp_path)
