@@ -131,7 +131,9 @@ def trackers_of(model: Any, own_steps: bool) -> list[Any]:
 
 
 def layer_metrics_of(model: Any) -> list[Any]:
-    """Returns the metrics of a compiled model that are none of its compiled ones: its layers update them in their calls."""
+    """Returns the metrics of a model that are none of its compiled ones: its layers update them in their calls."""
+    if not model.compiled:
+        return list(model.metrics)
     compiled = [model._loss_tracker, model._compile_metrics, *getattr(model._compile_loss, "metrics", ())]
     return [m for m in model.metrics if not any(m is known for known in compiled)]
 

@@ -92,7 +92,7 @@ def adds_losses_of_rows(model: Any) -> bool:
 
 
 def layer_metrics_of(model: Any) -> list[Any]:
-    """Returns the metrics of a compiled model that are none of its compiled ones: its layers update them in their calls."""
+    """Returns the metrics of a model that are none of its compiled ones: its layers update them in their calls."""
     parts = [part for part in (model.compiled_loss, model.compiled_metrics) if part is not None]
     compiled = [metric for part in parts for metric in part.metrics]
     return [m for m in model.metrics if not any(m is known for known in compiled)]

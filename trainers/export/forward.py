@@ -11,7 +11,7 @@ from engine.core.errors import ConfigError
 from trainers.config.padding import as_pad_lists
 from trainers.models.inputs import model_inputs, takes_argument
 from trainers.models.padding import pad_lists
-from trainers.models.variables import is_keras_model, named_variables
+from trainers.models.variables import counted_by_layers, is_keras_model, named_variables
 from trainers.tables.table import tables_of
 
 __all__ = ["ForwardPass", "call_for_inference", "variables_of"]
@@ -35,6 +35,7 @@ class ForwardPass(tf.Module):
         super().__init__(name="forward_pass")
         self._call = _Untracked(call_for_inference(model, pad))
         self.model_variables = variables_of(model)
+        self.model_counts = counted_by_layers(model)
         self.model_resources = _resources(model)
         self.model_tables = [table.values for table in tables_of(model)]
 

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainers.compat.keras import recurrent_states, tf_variable
+from trainers.compat.keras import layer_metrics_of, recurrent_states, tf_variable
 from trainers.compat.tensorflow import attributes_of_module
 
-__all__ = ["constraints_of", "is_keras_model", "named_variables", "take_compiled_state"]
+__all__ = ["constraints_of", "counted_by_layers", "is_keras_model", "named_variables", "take_compiled_state"]
 
 
 def named_variables(model: Any, trained: bool = False) -> list[tuple[str, Any]]:
@@ -36,6 +36,19 @@ def is_keras_model(model: Any) -> bool:
     """Returns whether it is a model of either Keras."""
     keras2 = sys.modules.get("tf_keras")
     return isinstance(model, keras.Model) or (keras2 is not None and isinstance(model, keras2.Model))
+
+
+def counted_by_layers(model: Any) -> list[Any]:
+    """Returns the tf.Variables of the metrics that layers of a Keras model update in their calls: no variables of the model."""
+    if isinstance(model, keras.Model):
+        metrics = layer_metrics_of(model)
+    elif is_keras_model(model):
+        from trainers.compat import tf_keras as inside
+
+        metrics = inside.layer_metrics_of(model)
+    else:
+        metrics = []
+    return [tf_variable(v) for metric in metrics for v in metric.variables]
 
 
 def take_compiled_state(model: Any) -> list[str]:

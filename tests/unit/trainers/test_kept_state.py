@@ -68,3 +68,32 @@ def test_optimizer_of_several_is_refused_by_name(data, tmp_path):
 
     with pytest.raises(ConfigError, match="optimizer is a MultiOptimizer"):
         train(build, data, tmp_path)
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_export_of_a_layer_that_counts_in_its_call_answers_as_the_model(tmp_path, library):
+    import importlib
+
+    import tensorflow as tf
+
+    from trainers.export.forward import ForwardPass
+
+    kit = importlib.import_module(library)
+
+    class Counts(kit.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mean = kit.metrics.Mean(name="mean")
+
+        def call(self, x):
+            self.mean.update_state(x)
+            return x
+
+    inputs = kit.layers.Input((3,), name="x")
+    model = kit.Model({"x": inputs}, kit.layers.Dense(1)(Counts()(inputs)))
+    model.compile("sgd", "mse")
+    forward = ForwardPass(model)
+    asked = tf.function(lambda x: forward({"x": x})).get_concrete_function(tf.TensorSpec([None, 3]))
+    tf.saved_model.save(forward, str(tmp_path), signatures=asked)
+    answer = tf.saved_model.load(str(tmp_path)).signatures["serving_default"](x=tf.ones([2, 3]))["outputs"]
+    np.testing.assert_allclose(answer, model({"x": tf.ones([2, 3])}), rtol=1e-6)
