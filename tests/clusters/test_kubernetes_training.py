@@ -17,6 +17,7 @@ import pytest
 
 from cluster import JobHandle, JobState, JobStatus, launcher
 from tests.clusters.kubernetes_fixtures import fullpass_job, need_operator
+from tests.clusters.pod_faults import largest_process
 from tests.support.eventually import eventually
 from tests.support.nycflights import flights
 from tests.support.servers.kubernetes.images import FULLPASS
@@ -154,15 +155,3 @@ def test_the_same_training_as_a_rayjob_by_the_command_line(
     of_ray = ("get", "rayclusters,pods", "-l", "ray.io/cluster", "-o", "name")
     eventually(lambda: not kube.kubectl("-n", "fullpass", *of_ray), "its cluster is gone", poll_s=0.5)
     handle.cancel()
-
-
-def largest_process(pod_uid: str) -> int:
-    """Returns the process of a pod with the most memory: the one that trains."""
-    sizes = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if pod_uid in (folder / "cgroup").read_text():
-                sizes[int(folder.name)] = int((folder / "statm").read_text().split()[1])
-        except OSError:  # it has ended meanwhile
-            continue
-    return max(sizes, key=sizes.__getitem__)

@@ -21,20 +21,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests.clusters.soak_results import BATCH, RECORDS, check_records, steps_made
 from tests.support.bits import weights_of
 from tests.support.ports import tree
 from tests.support.small_disk import file_system_at
-from trainers.loop.audit import read_audit
 from trainers.supervision.local_group import LocalGroup
 
 SECONDS = float(os.environ.get("FULLPASS_SOAK_S", "100"))
 SEED = int(os.environ.get("FULLPASS_SOAK_SEED", "20"))
 WORKERS = int(os.environ.get("FULLPASS_SOAK_WORKERS", "4"))
 ROOT = Path(__file__).parents[2]
-BATCH, RECORDS = 32, 640
 PAUSE_S = 0.1 if SECONDS <= 300 else 0.3  # a long one waits more and computes less
 # Four steps a call, each with its pause: undisturbed, the run would take about a third of the time of the faults, or an eighth.
 EPOCHS = max(3, int(SECONDS / (3 if SECONDS <= 300 else 8) / (PAUSE_S * RECORDS / BATCH / 4)))
@@ -49,11 +47,6 @@ def start(directory: Path, pause_s: float, env: dict[str, str]) -> LocalGroup:
     return LocalGroup(
         WORKERS, target, directory / "logs", env={"PYTHONPATH": str(ROOT), **env}, options=OPTIONS
     ).start()
-
-
-def steps_made(directory: Path) -> int:
-    names = (path.stem.split("-") for path in (directory / "out" / "audit" / "host-0000").glob("*.npy"))
-    return max((int(step) for _, step in names), default=0)
 
 
 class Faults:
@@ -190,15 +183,6 @@ def small_disk(directory: Path) -> Iterator[Path | None]:
         yield directory / "ballast" if mounted else None
 
 
-def check_records(directory: Path) -> None:
-    used = read_audit(str(directory / "out"))
-    assert sorted(used) == list(range(STEPS)), "every step is there, none more"
-    for epoch in range(EPOCHS):
-        per_epoch = RECORDS // BATCH
-        ids = np.concatenate([used[step] for step in range(epoch * per_epoch, (epoch + 1) * per_epoch)])
-        assert sorted(ids.tolist()) == list(range(RECORDS)), f"epoch {epoch}: every record once"
-
-
 def test_soak_ends_bit_identically_with_every_record_once(tmp_path, capsys):
     quiet = start(tmp_path / "quiet", 0.0, {})
     try:
@@ -215,10 +199,10 @@ def hurt_by_faults(tmp_path: Path, ballast: Path | None, capsys: pytest.CaptureF
     group = start(tmp_path / "hurt", PAUSE_S, env)
     faults = Faults(group, dice, clock, ballast)
     try:
-        while steps_made(tmp_path / "hurt") == 0:  # four imports of TensorFlow are no part of the time
+        while steps_made(tmp_path / "hurt" / "out") == 0:  # four imports of TensorFlow are no part of the time
             assert group.wait(timeout_s=0.2) is None
         seen, began = 0, time.monotonic()
-        while time.monotonic() - began < SECONDS and (made := steps_made(tmp_path / "hurt")) < STEPS - 40:
+        while time.monotonic() - began < SECONDS and (made := steps_made(tmp_path / "hurt" / "out")) < STEPS - 40:
             group.wait(timeout_s=dice.uniform(0.5, 4.0))
             if made > seen:  # it has gone on since the last fault: else all that is tested is the start
                 seen = made
@@ -236,5 +220,5 @@ def hurt_by_faults(tmp_path: Path, ballast: Path | None, capsys: pytest.CaptureF
     with capsys.disabled():
         print(f"\nsoak: {json.dumps(figures)}")
     assert sum(faults.made.values()) >= 3, figures
-    check_records(tmp_path / "hurt")
+    check_records(tmp_path / "hurt" / "out", EPOCHS)
     assert weights_of(str(tmp_path / "hurt" / "out")) == weights_of(str(tmp_path / "quiet" / "out"))
