@@ -45,9 +45,9 @@ from trainers.loop.synchronous import CallResult, SynchronousLoop
 from trainers.loop.training_result import TrainResult
 from trainers.loop.validation import MetricCollector, Validation
 from trainers.models.adapters import ModelAdapter
-from trainers.models.build import build, context_of
+from trainers.models.build import build
 from trainers.models.checks import check_model
-from trainers.models.context import ModelContext
+from trainers.models.context import ModelContext, context_of
 from trainers.models.run_data import RunData
 from trainers.models.warm_start import warm_start
 from trainers.strategies import Placement, create_placement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
@@ -16,7 +16,7 @@ from trainers.data.targets import split_example
 from trainers.models.adapters import ModelAdapter, adapt
 from trainers.models.context import ModelContext
 from trainers.models.ema import OptimizerAverages, WeightAverages
-from trainers.models.inputs import asked_features, feature_names
+from trainers.models.inputs import asked_features
 from trainers.models.padding import mask_name
 from trainers.models.precision import precision_policy, unused_policy
 from trainers.models.variables import take_compiled_state
@@ -24,10 +24,7 @@ from trainers.strategies import Placement
 from trainers.tables.place import TablePlace, table_place
 from trainers.tables.table import ShardedTable, tables_of
 
-if TYPE_CHECKING:
-    from engine.feed.protocols import TrainingData
-
-__all__ = ["BuiltModel", "build", "context_of"]
+__all__ = ["BuiltModel", "build"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,51 +96,6 @@ class BuiltModel:
         return self.placement.strategy.experimental_local_results(variable)[0].read_value()
 
 
-def context_of(
-    config: TrainerConfig, data: TrainingData, transform_graph: str | None, total_steps: int
-) -> ModelContext:
-    """Returns the context that `build_model` is called with.
-
-    Args:
-        config: settings.
-        data: the training data.
-        transform_graph: output directory of `transforms.analyze`, or None.
-        total_steps: optimizer steps of the training.
-
-    Raises:
-        ConfigError: the data has no field of a label's, the weight's or a chosen feature's name, or the weight is no number.
-    """
-    spec = dict(data.feature_spec())
-    others = {*config.labels, *([config.weight] if config.weight else [])}
-    missing = sorted(others - set(spec))
-    if missing:
-        raise ConfigError(f"label or weight {missing[0]!r} not found; the data has {', '.join(sorted(spec))}")
-    _check_weight(config.weight, spec)
-    chosen = feature_names(spec, config.as_json())
-    return ModelContext(
-        feature_spec={k: spec[k] for k in chosen},
-        label_spec={k: spec[k] for k in config.labels},
-        transform_output=_transform_output(transform_graph),
-        hyperparameters=dict(config.hyperparameters),
-        steps=total_steps,
-        pad=config.pad,
-    )
-
-
-def _check_weight(name: str | None, spec: Mapping[str, Any]) -> None:
-    """Raises a ConfigError for weights that are not one number a record."""
-    if name is None:
-        return
-    feature = spec[name]
-    shape, kind = tuple(getattr(feature, "shape", ())), feature.dtype.name
-    one = type(feature).__name__ == "FixedLenFeature" and all(size == 1 for size in shape)
-    if not one or kind == "string":
-        raise ConfigError(
-            f"weight {name!r} is {type(feature).__name__} of {kind} {list(shape)}: give a column with one number in every record; "
-            "weights of the steps of a list are given by a mask or in the model's own compute_loss"
-        )
-
-
 def build(
     config: TrainerConfig,
     placement: Placement,
@@ -206,11 +158,3 @@ def _averages(config: TrainerConfig, placement: Placement, adapter: ModelAdapter
             f"the optimizer's use_ema=True covers {len(kept)} of the model's {len(adapter.trainable)} weights; use ema_decay"
         )
     return OptimizerAverages(placement.strategy, adapter.trainable, kept)
-
-
-def _transform_output(graph: str | None) -> Any:
-    if graph is None:
-        return None
-    from transforms.output.open_graph import open_transform_graph
-
-    return open_transform_graph(graph)

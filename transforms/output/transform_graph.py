@@ -24,7 +24,7 @@ from transforms.output.analyzer_results import write_analyzer_results
 from transforms.output.final_graph import FinalGraph, Unfit
 from transforms.output.row_check import Sample, check_rows, outputs_to_check
 from transforms.tft.impl import check_fingerprint, constants_of, trace_metadata
-from transforms.tft.skip_token_filter import lean_reductions
+from transforms.tft.lean_reductions import lean_reductions
 from transforms.tracing.annotations import annotations_of, evaluate_annotations
 from transforms.tracing.trace import Trace
 from transforms.tracing.user_function import UserFunction

@@ -11,7 +11,7 @@ import tensorflow as tf
 from transforms.finishing.finish import Binding
 from transforms.planning.saved_model_function import SavedModelFunction
 from transforms.tft.impl import write_phase_graph
-from transforms.tft.skip_token_filter import lean_reductions
+from transforms.tft.lean_reductions import lean_reductions
 
 __all__ = ["replacements", "write_phase_model"]
 

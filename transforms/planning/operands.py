@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from transforms.batches.columns import ColumnInput
-from transforms.tft.skip_token_filter import is_of_tft
+from transforms.tft.waiting import is_of_tft
 
 __all__ = ["ColumnInput", "TensorInput", "find_input"]
 

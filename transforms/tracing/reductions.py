@@ -15,8 +15,8 @@ from tensorflow_transform import (
 )
 
 from transforms.accumulators.base import Reduction
+from transforms.tft.lean_reductions import BATCH_REDUCTIONS
 from transforms.tft.patches import replaced
-from transforms.tft.skip_token_filter import BATCH_REDUCTIONS
 
 __all__ = ["NotedReduction", "noting_reductions"]
 

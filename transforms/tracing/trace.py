@@ -23,7 +23,7 @@ from tensorflow_transform import (
 )
 
 from transforms.tft.annotations import RANGED_TENSORS, tensor_keys
-from transforms.tft.skip_token_filter import lean_reductions
+from transforms.tft.lean_reductions import lean_reductions
 from transforms.tracing.annotations import annotations_of
 from transforms.tracing.inner_graphs import refusing_inner_analyzers
 from transforms.tracing.made_beside import MadeBeside, TableSize

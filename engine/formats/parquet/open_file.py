@@ -11,9 +11,8 @@ from typing import Any, Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.core.errors import DataError
-from engine.formats.beginnings import first_bytes, said_of
 from engine.formats.parquet.footer import Footer, parse_footer
+from engine.formats.parquet.not_parquet import encrypted, not_parquet
 from engine.schema.unify import plain_schema, plain_type
 from engine.storage import paths as _paths
 from engine.storage import uris as _uris
@@ -101,7 +100,7 @@ def _opened(path: str, mark: tuple[int, int, int], dictionary_columns: tuple[str
             coerce_int96_timestamp_unit=int96_unit,
         )
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _not_parquet(path, size_bytes, error) from error
+        raise not_parquet(path, size_bytes, error) from error
     file.declared, file.footer, file.int96, file.int96_checked = declared, footer, int96, {}
     return file
 
@@ -121,7 +120,7 @@ def _parsed_footer(path: str, size_bytes: int) -> _ParsedFooter:
         metadata = pq.read_metadata(file)
         stored_footer = _footer_bytes(file, size_bytes)
     if len(stored_footer) == metadata.serialized_size + _SIGNATURE_BYTES:
-        raise _encrypted(path)
+        raise encrypted(path)
     footer = parse_footer(stored_footer, path, size_bytes - 8 - len(stored_footer))
     stored = metadata.schema.to_arrow_schema()
     declared = plain_schema(stored, path)
@@ -188,24 +187,3 @@ def _exactly(file: Any, count: int) -> bytes:
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
-
-
-def _encrypted(path: str) -> DataError:
-    return DataError(
-        "is an encrypted Parquet file, for which there are no keys here: decrypt it where its keys are "
-        "(pyarrow.parquet.encryption) and write it anew",
-        path=path,
-    )
-
-
-def _not_parquet(path: str, size_bytes: int, error: Exception) -> DataError:
-    head = first_bytes(path)
-    if head.startswith(b"PARE"):
-        return _encrypted(path)
-    if head.startswith(b"PAR1"):
-        return DataError(
-            f"is not a whole Parquet file: {error}. It may be cut off or still being written",
-            path=path,
-            offset_bytes=max(size_bytes - 8, 0),
-        )
-    return DataError(f"is not a Parquet file: {said_of(head)}", path=path, offset_bytes=0)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_transform import tf_utils
 
-from transforms.tft.skip_token_filter import lean_reductions
+from transforms.tft.lean_reductions import lean_reductions
 
 KEYS = [b"k%d" % each for each in range(50)] + [b"", b"\x00", b"\x00\x00"]
 

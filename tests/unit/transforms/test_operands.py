@@ -24,7 +24,7 @@ from transforms.batches.features import LayoutSource
 from transforms.batches.layouts import layouts_of, type_specs_of
 from transforms.passes.phases import plan_phases
 from transforms.planning.operands import ColumnInput, TensorInput, find_input
-from transforms.tft.skip_token_filter import lean_reductions
+from transforms.tft.lean_reductions import lean_reductions
 from transforms.tracing.trace import trace
 
 

@@ -10,8 +10,8 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform import tf_utils
 
+from transforms.tft.lean_reductions import lean_reductions
 from transforms.tft.patches import replaced
-from transforms.tft.skip_token_filter import lean_reductions
 from transforms.tracing.trace import trace
 
 _METADATA = tft.DatasetMetadata.from_feature_spec({"s": tf.io.FixedLenFeature([], tf.string)})

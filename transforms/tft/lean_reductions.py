@@ -13,10 +13,6 @@ The least integer has no negative one, by which TFT finds minima; there it is ta
 Keys are looked up in the graph by a table of hashes (`tf.unique` of the known keys and those of the batch), where TFT compares each
 record with each key: a matrix of [keys, records] for every one of its lookups.
 
-An analyzer under `tf.control_dependencies` waits for what the user has put there, an assertion on the records say. Its own operations
-do, but the tensors that it is called on may come from before: those are passed on by an operation that waits, too, since an accumulator
-takes them as they are.
-
 All traces of a function must be made the same way: names of tensors and fingerprints are compared between them.
 """
 
@@ -24,21 +20,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_transform
 from tensorflow_transform import analyzer_nodes, tf_utils
 
 from transforms.tft.patches import own_object_trackers, replaced
-from transforms.tft.versions import require
+from transforms.tft.waiting import of_waiting, on_waiting
 
-__all__ = ["BATCH_REDUCTIONS", "is_of_tft", "lean_reductions"]
-
-require(tf.Graph, "_control_dependencies_for_inputs", distribution="tensorflow")
+__all__ = ["BATCH_REDUCTIONS", "lean_reductions"]
 
 # Functions of `tf_utils` that reduce a batch before an analyzer.
 BATCH_REDUCTIONS = (
@@ -50,7 +42,6 @@ BATCH_REDUCTIONS = (
     "reduce_batch_count_per_key",
     "reduce_batch_count_l_moments",
 )
-_TFT = os.path.join(os.path.dirname(tensorflow_transform.__file__), "")
 _lock = threading.RLock()  # TensorFlow's stack of resource trackers is global: one trace of ours at a time
 
 
@@ -62,55 +53,9 @@ def lean_reductions(noting: contextlib.AbstractContextManager[None] | None = Non
         noting: context that sees reductions with the tensors that they are called on; None for none.
     """
     with _lock, own_object_trackers(), replaced(tf_utils, _REDUCTIONS), noting or contextlib.nullcontext():
-        with replaced(tf_utils, dict.fromkeys(BATCH_REDUCTIONS, _on_waiting)):
-            with replaced(analyzer_nodes, {"get_input_tensors_value_nodes": _of_waiting}):
+        with replaced(tf_utils, dict.fromkeys(BATCH_REDUCTIONS, on_waiting)):
+            with replaced(analyzer_nodes, {"get_input_tensors_value_nodes": of_waiting}):
                 yield
-
-
-def is_of_tft(operation: Any) -> bool:
-    """Returns whether TFT's own code made an operation of a graph, and not the user's."""
-    frames = list(operation.traceback.get_user_frames()) if operation.traceback is not None else []
-    return bool(frames) and frames[-1].filename.startswith(_TFT)
-
-
-def _on_waiting(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def reduce(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = tf.nest.map_structure(_waiting, (args, kwargs), expand_composites=True)
-        return original(*args, **kwargs)
-
-    return reduce
-
-
-def _of_waiting(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def source(tensors: Any) -> Any:
-        waiting = [_waiting_sum(each) if tf.is_symbolic_tensor(each) else each for each in tensors]
-        return original(waiting if isinstance(tensors, list) else tuple(waiting))  # it may be any collection
-
-    return source
-
-
-def _waiting_sum(tensor: Any) -> Any:
-    if tensor.op.type != "Sum":
-        return _waiting(tensor)
-    # The sum is made by TFT's `sum` itself, which only this sees; an accumulator adds what is summed.
-    raw, axes = tensor.op.inputs
-    waiting = _waiting(raw)
-    if waiting is raw:
-        return _waiting(tensor)
-    return tf.raw_ops.Sum(input=waiting, axis=axes, keep_dims=tensor.op.get_attr("keep_dims"))
-
-
-def _waiting(tensor: Any) -> Any:
-    """The tensor, or one of the same values that waits for the user's operations that the context asks to wait for."""
-    if not tf.is_symbolic_tensor(tensor):
-        return tensor
-    graph = tf.compat.v1.get_default_graph()
-    if tensor.graph is not graph:
-        return tensor  # of an outer graph: an analyzer in an inner one is refused
-    waited_for = graph._control_dependencies_for_inputs([tensor.op])
-    return tensor if all(is_of_tft(each) for each in waited_for) else tf.identity(tensor)
 
 
 def _stand_in(original: Callable[..., Any]) -> Callable[..., Any]:
