@@ -141,6 +141,8 @@ def build(
     tables = tables_of(adapter.model)
     for table in tables:
         table.prepare_training()
+    # TensorFlow holds a collective operation to the shape that it had first.
+    adapter.keeps_rows = bool(tables) and place.count > 1 and not place.on_servers
     averages = _averages(config, placement, adapter)
     return BuiltModel(adapter=adapter, averages=averages, placement=placement, tables=tables)
 

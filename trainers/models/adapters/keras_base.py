@@ -241,8 +241,9 @@ class KerasAdapter(ModelAdapter):
         return not (self._masked or self._of_steps or self._of_pairs or self._has_losses_of_rows())
 
     def _keeps_size(self) -> bool:
-        """Whether batches have to keep their number of rows: on TPUs, whose programs are compiled, and as a model says."""
-        return isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy) or has_fixed_rows(self.model)
+        """Whether batches have to keep their number of rows: on TPUs, whose programs are compiled, and as a model or its tables say."""
+        on_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+        return on_tpu or self.keeps_rows or has_fixed_rows(self.model)
 
     def _look_at_losses(self, losses: Sequence[Any], batch: tuple[Any, Any, Any], means_of_outputs: bool) -> list[Any]:
         """Notes how the compiled losses make one number of a batch; returns those whose function does it itself.
