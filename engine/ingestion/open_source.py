@@ -146,11 +146,13 @@ def read_source(paths: Any, batch_rows: int = 65536, **options: Any) -> Iterator
 
 
 def _names(given: list[str], spool_directory: str | None) -> list[str]:
-    names: list[str] = []
-    plain = [path for path in given if not is_pipe(path)]
-    once = set(_paths.expand(plain)) if plain else set()  # of one file in two spellings the first
+    several = sum(not is_pipe(path) for path in given) > 1
+    names: dict[str, str] = {}  # by where each lies: of one file in two spellings the first
+    places: dict[str, str] = {}
     for path in given:
-        names += [spooled_pipe(path, spool_directory)] if is_pipe(path) else _paths.expand(path)
+        piped = is_pipe(path)
+        for name in [spooled_pipe(path, spool_directory)] if piped else _paths.expand(path):
+            names.setdefault(_paths.place_of(name, places) if several and not piped else name, name)
     if not names:
         raise DataError("no input path was given")
-    return [name for name in dict.fromkeys(names) if isinstance(name, PipedPath) or name in once]
+    return list(names.values())

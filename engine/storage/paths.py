@@ -23,6 +23,7 @@ __all__ = [
     "open_input",
     "open_output",
     "parent",
+    "place_of",
     "stat",
 ]
 
@@ -50,14 +51,19 @@ def expand(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], bro
                 "no data file is here; give a file, a directory, a glob or a list of those", path=os.fspath(path)
             )
         for name in names:
-            found.setdefault(_place(name, places) if len(given) > 1 else name, name)
+            found.setdefault(place_of(name, places) if len(given) > 1 else name, name)
     if not found:
         raise DataError("no input path was given")
     return list(found.values())
 
 
-def _place(name: str, known: dict[str, str]) -> str:
-    """Where a file lies: its directory without links and dots, which is looked for once, and its own name."""
+def place_of(name: str, known: dict[str, str]) -> str:
+    """Returns where a file lies, however it is spelled: its directory without links and dots, and its own name.
+
+    Args:
+        name: of the file, or a URI, which stays as it is.
+        known: the directories that were looked for already, by their spelling; filled.
+    """
     if is_remote(name):
         return name
     directory, file = os.path.split(name)

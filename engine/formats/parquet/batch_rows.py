@@ -47,9 +47,8 @@ def batches_by_bytes(
     if known and (largest * at_once <= MAX_BATCH_BYTES or not _unsaid(file, groups, columns)):
         for batch in file.iter_batches(batch_rows, groups, names, use_threads=use_threads):
             yield batch
-            file.reader.set_batch_size(
-                batch_rows
-            )  # which another reader of the opened file has changed meanwhile, perhaps
+            # Another reader of the opened file may have changed it meanwhile.
+            file.reader.set_batch_size(batch_rows)
         return
     most_rows = max(min(batch_rows, int(MAX_BATCH_BYTES / max(widest, 1.0))), 1)
     yield from _joined(_pieces(file, groups, names, most_rows, largest, use_threads), batch_rows)

@@ -67,8 +67,6 @@ def parse_footer(data: bytes, path: str, start: int) -> Footer:
     rows, paths, numbers = found
     groups = numbers.pop("group_rows").tolist(), numbers.pop("group_bytes").tolist()
     chunks = {name: of.reshape(len(groups[0]), len(paths)) for name, of in numbers.items()}
-    for name in ("values", "text_bytes"):  # an extension that was built before does not say them
-        chunks.setdefault(name, np.full((len(groups[0]), len(paths)), -1))
     dictionary, data_page = chunks.pop("dictionary_page"), chunks["data_page"]
     # Some writers say 0, or the place of the values, for a dictionary that is not there.
     chunks["first_page"] = np.where((dictionary > 0) & (dictionary < data_page), dictionary, data_page)

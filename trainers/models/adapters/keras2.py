@@ -12,7 +12,7 @@ import tf_keras
 
 from engine.core.errors import ConfigError
 from trainers.compat import tf_keras as inside
-from trainers.models.adapters.keras_base import KerasAdapter, counted, flat_result
+from trainers.models.adapters.keras_base import KerasAdapter, flat_result, is_reported
 from trainers.models.adapters.optimizers import Keras2Optimizer
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
@@ -133,9 +133,7 @@ class Keras2Adapter(KerasAdapter):
         for metric in self._metrics:
             state = values[at : at + len(metric.variables)]
             at += len(state)
-            if not inside.is_idle_loss_tracker(self.model, metric, state) and (
-                idle is None or id(metric) in idle or counted(state)
-            ):
+            if not inside.is_idle_loss_tracker(self.model, metric, state) and is_reported(metric, state, idle):
                 results.update(flat_result(metric.name, _result_of(metric, state)))
         return results
 

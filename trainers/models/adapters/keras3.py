@@ -16,7 +16,7 @@ import tensorflow as tf
 from engine.core.errors import ConfigError
 from trainers.compat import keras as inside
 from trainers.compat.keras import tf_variable
-from trainers.models.adapters.keras_base import KerasAdapter, counted, flat_result
+from trainers.models.adapters.keras_base import KerasAdapter, flat_result, is_reported
 from trainers.models.adapters.loss_reduction import returning_a_vector
 from trainers.models.adapters.optimizers import Keras3Optimizer
 from trainers.models.adapters.own_steps import OwnSteps, overrides
@@ -125,9 +125,7 @@ class Keras3Adapter(KerasAdapter):
         for metric in self._metrics:
             state = [tf.convert_to_tensor(v) for v in values[at : at + len(metric.variables)]]
             at += len(state)
-            if inside.is_idle_loss_tracker(self.model, metric, state) or not (
-                idle is None or id(metric) in idle or counted(state)
-            ):
+            if inside.is_idle_loss_tracker(self.model, metric, state) or not is_reported(metric, state, idle):
                 continue
             # A result may be the variable itself: outside of the scope it would be read as what is on this replica.
             with keras.StatelessScope(state_mapping=list(zip(metric.variables, state))):

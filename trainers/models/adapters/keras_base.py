@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from trainers.models.adapters.loss_reduction import (
 from trainers.models.adapters.own_steps import OwnSteps, overrides
 from trainers.models.inputs import model_inputs
 
-__all__ = ["KerasAdapter", "counted", "flat_result"]
+__all__ = ["KerasAdapter", "flat_result", "is_reported"]
 
 # What cannot be added up over slices and replicas by what is left: the means of ...
 _SEVERAL = "the model's output is masked, and several losses"
@@ -276,9 +276,15 @@ class KerasAdapter(ModelAdapter):
         return self._library.utils.pack_x_y_sample_weight(inputs, labels, weights)
 
 
-def counted(state: Sequence[Any]) -> bool:
-    """Returns whether a metric with these values of its variables was ever updated, or was with zeros alone."""
-    return any(np.any(value) for value in state)
+def is_reported(metric: Any, state: Sequence[Any], idle: Collection[int] | None) -> bool:
+    """Returns whether a metric is one of the results; see `ModelAdapter.metric_results`.
+
+    Args:
+        metric: of either generation.
+        state: the values of its variables, which tell whether it counted: they are zeros where it never did.
+        idle: the `id` of those that are reported all the same; None for all.
+    """
+    return idle is None or id(metric) in idle or any(np.any(value) for value in state)
 
 
 def flat_result(name: str, result: Any) -> dict[str, float]:
