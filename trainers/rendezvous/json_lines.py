@@ -17,7 +17,7 @@ __all__ = ["LIMIT_BYTES", "BadMessage", "LineBuffer", "LineConnection", "decode"
 
 # Of one line. The longest honest one carries a reason of some thousand characters.
 LIMIT_BYTES = 64 << 10
-_TEXT_CHARACTERS = 4000
+_TEXT_CHARACTERS, _TEXTS_BYTES = 4000, 48 << 10  # of each text, and of all as they travel: an emoji is 12 bytes then
 _SEND_TIMEOUT_S = 10
 
 
@@ -27,8 +27,10 @@ class BadMessage(ValueError):
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """Returns a message as one line; texts are cut so that the line stays within `LIMIT_BYTES`."""
-    cut = {k: v[:_TEXT_CHARACTERS] if isinstance(v, str) else v for k, v in message.items()}
-    return (json.dumps(cut) + "\n").encode()
+    texts, most = {k: v for k, v in message.items() if isinstance(v, str)}, _TEXT_CHARACTERS
+    while len(json.dumps(cut := {k: v[:most] for k, v in texts.items()})) > _TEXTS_BYTES and most > 1:
+        most //= 2
+    return (json.dumps({**message, **cut}) + "\n").encode()
 
 
 def decode(line: bytes) -> dict[str, Any]:

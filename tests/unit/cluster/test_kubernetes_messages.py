@@ -120,3 +120,34 @@ def test_states_of_pods_and_jobs():
     printing = {"jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Running"}
     assert kind("rayjob").state({"status": printing})[0] is JobState.RUNNING
     assert kind("rayjob").state({"status": {**printing, "jobDeploymentStatus": "Complete"}})[0] is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("deployment", "job", "state"),
+    [
+        ("", "", JobState.PENDING),
+        ("Initializing", "", JobState.PENDING),
+        ("Waiting", "", JobState.PENDING),
+        ("Running", "PENDING", JobState.PENDING),
+        ("Running", "RUNNING", JobState.RUNNING),
+        ("Running", "FAILED", JobState.RUNNING),
+        ("Retrying", "FAILED", JobState.RESTARTING),
+        ("Suspending", "RUNNING", JobState.QUEUED),
+        ("Suspended", "", JobState.QUEUED),
+        ("Complete", "SUCCEEDED", JobState.SUCCEEDED),
+        ("Complete", "STOPPED", JobState.CANCELLED),
+        ("Complete", "FAILED", JobState.FAILED),
+        ("Complete", "", JobState.FAILED),
+        ("Complete", "RUNNING", JobState.FAILED),
+        ("Failed", "RUNNING", JobState.FAILED),
+        ("ValidationFailed", "", JobState.FAILED),
+    ],
+)
+def test_every_pair_of_states_that_kuberay_writes(deployment, job, state):
+    """Its submitter's failure was taken for success where KubeRay says Complete then, and what it refuses was waited for."""
+    status = {"jobDeploymentStatus": deployment, "jobStatus": job, "reason": "AppFailed", "message": "exit 1"}
+    found, text = kind("rayjob").state({"status": status})
+    assert found is state and (state is not JobState.FAILED or text == "AppFailed: exit 1")
+    if deployment == "Complete" and state is JobState.FAILED and job != "FAILED":
+        bare = {"jobDeploymentStatus": deployment, "jobStatus": job}
+        assert "see the submitter's log" in kind("rayjob").state({"status": bare})[1]

@@ -398,6 +398,11 @@ def test_messages_any_line_is_a_message_or_is_refused(line):
 
 def test_messages_encoded_line_is_never_too_long():
     assert len(encode({"is": "exited", "generation": 1, "code": 1, "reason": "\U0001f600" * 100_000})) < LIMIT_BYTES
+    said = {"failed": "\U0001f600" * 4000, "where": "\U0001f600" * 4000, "step": 7}
+    (found,) = LineBuffer().messages(encode(said))
+    assert found["step"] == 7 and all(
+        len(found[key]) >= 2000 and said[key].startswith(found[key]) for key in ("failed", "where")
+    )
 
 
 @settings(max_examples=50 * FUZZ, deadline=None)

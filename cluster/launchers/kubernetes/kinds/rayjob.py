@@ -120,12 +120,20 @@ class RayJob(Kind):
     def state(self, obj: dict[str, Any]) -> tuple[JobState, str]:
         status = obj.get("status", {})
         deployment, job = status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
-        if deployment == "Failed":
-            return JobState.FAILED, ": ".join(p for p in (status.get("reason"), status.get("message")) if p)
-        if deployment == "Suspended":
+        said = ": ".join(part for part in (status.get("reason"), status.get("message")) if part)
+        if deployment in ("Failed", "ValidationFailed"):
+            return JobState.FAILED, said
+        if deployment in ("Suspending", "Suspended"):
             return JobState.QUEUED, "suspended until a queue admits it"
         if deployment == "Complete":  # not before: until then the submitter still prints what the members wrote
-            return _ENDED.get(job, JobState.SUCCEEDED), ""
+            if job not in _ENDED:  # KubeRay 1.1 ends a RayJob so, too, whose submitter failed
+                said = (
+                    said
+                    or f"ended, but Ray's job is {job or 'unknown'}; expected {', '.join(_ENDED)}: see the submitter's log"
+                )
+            return _ENDED.get(job, JobState.FAILED), "" if job == "SUCCEEDED" else said
+        if deployment == "Retrying":  # on a cluster of its own, which comes up first
+            return JobState.RESTARTING, said
         return (JobState.RUNNING if job in ("RUNNING", *_ENDED) else JobState.PENDING), ""
 
 
