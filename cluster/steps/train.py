@@ -73,7 +73,17 @@ def run(
         eval=eval,
         transform_graph=graph,
         callbacks=[*_callbacks_of(module, config.callbacks), *callbacks],
+        code=_code_of(module, [config.build_model, *([config.callbacks] if config.callbacks else [])]),
     ).fit()
+
+
+def _code_of(module: str, functions: Sequence[str]) -> dict[str, str]:
+    """Returns a digest of each function of the module, for those that are written there: others count by what they come from."""
+    from cluster.user_code.code_hash import Parsed, code_hash
+
+    parsed: Parsed = {}
+    digests = {name: code_hash(module, name, parsed) for name in functions}
+    return {name: digest for name, digest in digests.items() if digest is not None}
 
 
 def _callbacks_of(module: str, name: str | None) -> list[Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import platform
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,7 +17,7 @@ from engine.core.run_log import tell
 from trainers.checkpoints import checkpoint as files
 from trainers.checkpoints.directory import checkpoint_path, checkpoint_steps, root
 from trainers.checkpoints.saver import Saver
-from trainers.checkpoints.settings_change import refused_change, tuned_changes
+from trainers.checkpoints.settings_change import changed_code, refused_change, tuned_changes
 from trainers.checkpoints.table_parts import TableParts, write_part
 from trainers.config.config import TrainerConfig
 from trainers.strategies import Placement
@@ -27,7 +30,7 @@ __all__ = [
     "agreed_step",
     "all_committed",
     "newest_whole_step",
-    "random_state",
+    "origin",
     "schema_text",
     "set_random_state",
     "shared_parts",
@@ -35,7 +38,7 @@ __all__ = [
 
 
 def agreed_checkpoint(
-    config: TrainerConfig, placement: Placement, schema: Mapping[str, str]
+    config: TrainerConfig, placement: Placement, schema: Mapping[str, str], code: Mapping[str, str]
 ) -> files.Checkpoint | None:
     """Returns the checkpoint from which all workers go on, None where there is none.
 
@@ -43,6 +46,7 @@ def agreed_checkpoint(
         config: settings of the run.
         placement: this worker among the others; all call this together.
         schema: `schema_text` of the training data.
+        code: digest of each function of the user's, see `Trainer`.
 
     Raises:
         CheckpointError: it belongs to other data, or to settings that mean something else.
@@ -68,6 +72,11 @@ def agreed_checkpoint(
         changes.append(f"strategy {placement.name} (was {there['name']})")
     if there.get("replicas", placement.num_replicas) != placement.num_replicas:
         changes.append(f"{placement.num_replicas} replicas (was {there['replicas']})")
+    versions = saved.state.get("versions", {})
+    changes += [f"{k} {v} (was {versions[k]})" for k, v in _versions().items() if versions.get(k, v) != v]
+    # A release of Python may write the same code in other words.
+    if versions.get("python") == _versions()["python"]:
+        changes += changed_code(saved.state.get("code", {}), code)
     if changes and placement.is_chief:
         tell(f"goes on from step {step} with {', '.join(changes)}")
     return saved
@@ -149,7 +158,27 @@ def schema_text(data: TrainingData) -> dict[str, str]:
     return {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in data.schema}
 
 
-def random_state() -> dict[str, Any]:
+def origin(
+    config: TrainerConfig, placement: Placement, schema: Mapping[str, str], code: Mapping[str, str]
+) -> dict[str, Any]:
+    """Returns what a checkpoint notes of the run that saves it: what `agreed_checkpoint` compares, and the random state."""
+    return {
+        "schema": dict(schema),
+        "code": dict(code),
+        "random": _random_state(),
+        "config": config.as_json(),
+        "strategy": {"name": placement.name, "hosts": placement.num_hosts, "replicas": placement.num_replicas},
+        "versions": _versions(),
+        "saved_at": time.time(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"tensorflow": tf.__version__, "keras": keras.__version__, "python": python}
+
+
+def _random_state() -> dict[str, Any]:
     """Returns the states of Python's and numpy's generators as JSON values."""
     name, keys, position, has_gauss, gauss = np.random.get_state()  # type: ignore[misc]
     version, internal, spare = random.getstate()
@@ -160,7 +189,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Sets Python's and numpy's generators to a `random_state`."""
+    """Sets Python's and numpy's generators to the random state of an `origin`."""
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, np.array(keys, np.uint32), position, has_gauss, gauss))
     version, internal, spare = state["python"]

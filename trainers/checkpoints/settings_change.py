@@ -13,7 +13,7 @@ from typing import Any
 from engine.core.json_text import plain_json
 from trainers.config.config import TrainerConfig
 
-__all__ = ["MEANING", "TUNED", "refused_change", "tuned_changes"]
+__all__ = ["MEANING", "TUNED", "changed_code", "refused_change", "tuned_changes"]
 
 MEANING = (
     "label", "weight", "features", "pad", "class_weights", "global_batch_size", "hyperparameters", "precision", "seed", "window_records",
@@ -44,6 +44,16 @@ def refused_change(saved: Mapping[str, Any], config: TrainerConfig) -> str | Non
 def tuned_changes(saved: Mapping[str, Any], config: TrainerConfig) -> list[str]:
     """Returns a text for each setting that is another one now and is taken."""
     return [f"{name}={_shown(now)} (was {_shown(before)})" for name, before, now in _changes(saved, config, TUNED)]
+
+
+def changed_code(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Returns a text for each function of the user's that is other code now. It is taken: many a change mends something.
+
+    Args:
+        saved: function to digest of its code in a checkpoint; what it does not have is not compared.
+        now: the same of this run.
+    """
+    return [f"other code of {name}" for name, digest in now.items() if saved.get(name, digest) != digest]
 
 
 def _changes(saved: Mapping[str, Any], config: TrainerConfig, names: tuple[str, ...]) -> list[tuple[str, Any, Any]]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,7 +25,7 @@ from trainers.checkpoints.progress_state import TrainingState
 from trainers.checkpoints.resume import (
     agreed_checkpoint,
     all_committed,
-    random_state,
+    origin,
     schema_text,
     set_random_state,
     shared_parts,
@@ -70,8 +69,9 @@ class Session:
         evaluation: TrainingData | None,
         transform_graph: str | None,
         callbacks: Sequence[Any] = (),
+        code: Mapping[str, str] | None = None,
     ) -> None:
-        self.config, self._train, self._eval = config, train, evaluation
+        self.config, self._train, self._eval, self._code = config, train, evaluation, code or {}
         self._seconds = Stopwatch()
         self._link = current_link()
         self._link.phase("imported")
@@ -101,7 +101,7 @@ class Session:
         self._saver = Saver(config.directory, config.checkpoint, on_commit=lambda step: self._link.send(committed=step))
         if self.placement.is_chief:
             self._saver.clean()
-        saved = agreed_checkpoint(config, self.placement, schema_text(train))
+        saved = agreed_checkpoint(config, self.placement, schema_text(train), self._code)
         context = context_of(config, train, transform_graph, self.total_steps)
         self._data.check_labels()
         self._text_labels = [name for name, spec in context.label_spec.items() if spec.dtype == tf.string]
@@ -333,18 +333,8 @@ class Session:
             "training": self.state.as_json(),
             "feed": self._data.feed.get_state(self.state.step - self._first_step),
             "callbacks": self._callbacks.get_states(),
-            "schema": schema_text(self._train),
-            "random": random_state(),
-            "config": self.config.as_json(),
-            "strategy": {
-                "name": self.placement.name,
-                "hosts": self.placement.num_hosts,
-                "replicas": self.placement.num_replicas,
-            },
-            "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
             "epoch": self.epoch,
-            "saved_at": time.time(),
-        }
+        } | origin(self.config, self.placement, schema_text(self._train), self._code)
         self._saver.save(self.state.step, tensors, state, wait, parts)
         self._seconds.lap("save")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import ConfigError
@@ -33,6 +33,7 @@ class Trainer:
         eval: the same for evaluation, or None.
         transform_graph: output directory of `transforms.analyze`; the context then has its `transform_output`.
         callbacks: `trainers.callbacks.Callback`s and Keras's, called on the chief; see docs/callbacks.md.
+        code: name of a function to a digest of its code: a resumed run says which of them is another one than the checkpoint's.
 
     Raises:
         ConfigError: settings that need evaluation data and have none.
@@ -46,12 +47,14 @@ class Trainer:
         eval: TrainingData | None = None,
         transform_graph: str | None = None,
         callbacks: Sequence[Any] = (),
+        code: Mapping[str, str] | None = None,
     ) -> None:
         if config.early_stopping is not None and eval is None:
             raise ConfigError(f"early_stopping by {config.early_stopping.metric!r} needs evaluation data: give `eval`")
         self.config, self._build_model = config, build_model
         self._train, self._eval, self._graph = train, eval, transform_graph
         self._callbacks = [*callbacks, *make_trackers(config.trackers)]
+        self._code = code
 
     def fit(self) -> TrainResult:
         """Trains to the end, from the last checkpoint of the directory where there is one.
@@ -69,7 +72,9 @@ class Trainer:
         from engine.feed.tensorflow.faults import original_faults
 
         with StopRequest() as stop, original_faults():
-            session = Session(self.config, self._build_model, self._train, self._eval, self._graph, self._callbacks)
+            session = Session(
+                self.config, self._build_model, self._train, self._eval, self._graph, self._callbacks, self._code
+            )
             stop.listen()
             try:
                 self._steps(session, stop)

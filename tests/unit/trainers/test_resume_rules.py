@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +21,10 @@ from engine.storage.tree import write_text
 from tests.support.models import classification_columns
 from tests.support.small_disk import file_system_at
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
-from trainers.checkpoints.checkpoint import CheckpointError, CheckpointNotWritten
+from trainers.checkpoints.checkpoint import CheckpointError, CheckpointNotWritten, load_checkpoint
 from trainers.checkpoints.directory import checkpoint_path
 from trainers.checkpoints.directory_lock import lock_directory
+from trainers.checkpoints.integrity import sealed_text
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,54 @@ def test_another_learning_rate_of_the_program_is_taken_and_said(run, capfd):
     result = run(build(rate=0.25))
     assert result.resumed_from == 4 and result.metrics["learning_rate"] == pytest.approx(0.25)
     assert "learning rate 0.25 (was 0.1)" in capfd.readouterr().err
+
+
+def test_other_code_of_the_same_shapes_is_taken_and_said(data, tmp_path, capfd):
+    from cluster.steps import train
+
+    text = """import keras
+from losses import loss
+
+def build_model(context):
+    inputs = {"x": keras.Input((8,), name="x")}
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(inputs["x"]))
+    model.compile("sgd", loss)
+    return model
+
+def callbacks():
+    return []
+"""
+    module = tmp_path / "model.py"
+
+    def go_on(steps, module_text, loss="binary_crossentropy"):
+        (tmp_path / "losses.py").write_text(f"loss = {loss!r}\n")
+        module.write_text(module_text)
+        sys.modules.pop("losses", None)
+        settings = train.TrainConfig(**vars(config(tmp_path / "run", steps=steps)), callbacks="callbacks")
+        train.run(settings, str(module), data)
+        return capfd.readouterr().err
+
+    try:
+        go_on(2, text)
+        assert "code" not in go_on(4, f"# better\n{text}")
+        said = go_on(6, text, "mse")
+        assert "other code of build_model" in said and "code of callbacks" not in said
+        assert "other code of callbacks" in go_on(8, text.replace("return []", "return list()"), "mse")
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("losses", None)
+
+
+def test_another_release_of_a_library_is_taken_and_said(run, tmp_path, capfd):
+    import keras
+
+    folder = Path(checkpoint_path(str(tmp_path / "run"), 4))
+    state = {k: v for k, v in load_checkpoint(str(folder)).state.items() if k != "sha256_of_state"}
+    (folder / "state.json").write_text(
+        sealed_text({**state, "versions": {**state["versions"], "keras": "3.0.0"}}, folder)
+    )
+    run()
+    assert f"keras {keras.__version__} (was 3.0.0)" in capfd.readouterr().err
 
 
 def damage_state(folder):
