@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import site
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,10 +60,8 @@ def main(options: Sequence[str]) -> int:
     """Runs all groups and returns the exit code. Their processes import TensorFlow as those of `make test` do; no lines are counted."""
     with contextlib.suppress(OSError):  # an environment that is not ours to write to: they begin more slowly
         hook(Path(site.getsitepackages()[0]))
-    with tempfile.TemporaryDirectory(prefix="clusters-") as name:
-        shutil.copy(str(start.__file__), name)
-        os.environ[start.VARIABLE] = name
-        return run(groups(options), beside=BESIDE, directory=ROOT)
+    os.environ[start.VARIABLE] = str(Path(start.__file__).parent)
+    return run(groups(options), beside=BESIDE, directory=ROOT)
 
 
 if __name__ == "__main__":

@@ -193,3 +193,18 @@ def test_what_keras_only_tries_is_missing_for_it_and_there_for_all_others(tmp_pa
         command = [sys.executable, "-c", program, start.__file__]
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_tensorflow_is_imported_without_collections_which_go_on_after(tmp_path):
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow" / "__init__.py").write_text("import gc, part\nduring = gc.isenabled()\n")
+    (tmp_path / "part.py").write_text("import gc\nduring = gc.isenabled()\n")
+    program = (
+        "import sys; exec(open(sys.argv[1]).read(), {'__name__': 'line_hits'})\n"
+        "import gc, part as alone; del sys.modules['part']; import tensorflow\n"
+        "assert alone.during and gc.isenabled() and not tensorflow.during and not tensorflow.part.during\n"
+    )
+    environment = {VARIABLE: str(tmp_path / "nothing is counted"), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", program, start.__file__]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,15 +1,18 @@
 """What each process does first under `make test`: map the file of hits, import our packages with marks, refuse what is deprecated.
 
-It also imports TensorFlow without what TensorFlow and Keras take along only because it is there (under `make test-clusters`, too).
+It also imports TensorFlow without what TensorFlow and Keras take along only because it is there, and without looking for
+garbage on the way (under `make test-clusters`, too).
 Run at the start of every interpreter of the environment, by a .pth file: it imports little, and only what interpreters have.
 """
 
 import builtins
+import gc
 import importlib.machinery
 import marshal
 import mmap
 import os
 import sys
+import types
 import warnings
 from typing import Any
 
@@ -26,6 +29,17 @@ _OPTIONAL = {
         "tensorflow.python.distribute.cluster_resolver.gce_cluster_resolver",
         "tensorflow.python.tpu.client.client",
     ),
+    "matplotlib": tuple(
+        f"keras.src.visualization.{name}"
+        for name in (
+            "draw_bounding_boxes",
+            "draw_segmentation_masks",
+            "plot_bounding_box_gallery",
+            "plot_image_gallery",
+            "plot_segmentation_mask_gallery",
+        )
+    ),
+    "pandas": ("keras.src.trainers.data_adapters.array_slicing",),
     "sklearn": ("keras.src.wrappers.fixes", "keras.src.wrappers.sklearn_wrapper", "keras.src.wrappers.utils"),
 }
 
@@ -61,6 +75,29 @@ class _Finder:
         return spec
 
 
+class _Uncollected(importlib.machinery.SourceFileLoader):
+    def exec_module(self, module: types.ModuleType) -> None:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            super().exec_module(module)
+        finally:
+            if enabled:
+                gc.enable()
+
+
+class _WithoutCollections:
+    """Imports TensorFlow without collections: its million objects live on, and to look at them again and again is a tenth of the time."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if name != "tensorflow":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec and type(spec.loader) is importlib.machinery.SourceFileLoader:
+            spec.loader = _Uncollected(name, str(spec.origin))
+        return spec
+
+
 class _NotFor:
     """Tells the modules of `_OPTIONAL` that what they try is not installed; all others find it."""
 
@@ -75,7 +112,7 @@ class _NotFor:
 
 def start(directory: str) -> None:
     """Counts the lines of our packages that this process imports from now on, where there is a file of hits."""
-    sys.meta_path.insert(0, _NotFor())  # type: ignore[arg-type]
+    sys.meta_path[:0] = [_NotFor(), _WithoutCollections()]  # type: ignore[list-item]
     try:
         with open(f"{directory}/hits", "r+b") as file:
             setattr(builtins, HITS, mmap.mmap(file.fileno(), 0))
