@@ -136,6 +136,9 @@ class Batcher:
         answers = await asyncio.gather(*(part.answer for part in parts))
         if len(answers) == 1:
             return answers[0]  # type: ignore[no-any-return]
+        sizes = [{name: value.shape[1:] for name, value in answer.items()} for answer in answers]
+        if any(size != sizes[0] or not _of_rows(answer, p.rows) for size, answer, p in zip(sizes, answers, parts)):
+            return await self._call_alone(arrays, rows, deadline)  # each part's answer is of its own rows together
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     async def _call_alone(self, arrays: _Arrays, rows: int, deadline: float | None) -> dict[str, np.ndarray]:
@@ -237,7 +240,7 @@ class Batcher:
         native = [waiting.inputs for waiting in batch if isinstance(waiting.inputs, Packed)]
         inputs = joined(native, padded) if len(native) == len(batch) else _concatenated(batch, padded - rows)
         outputs = self._signature.run(inputs)
-        if any(value.shape[:1] != (padded,) for value in outputs.values()):
+        if not _of_rows(outputs, padded):
             if len(batch) == 1 and padded == rows:
                 return [outputs]
             raise _OtherRows
@@ -249,6 +252,10 @@ class Batcher:
         for position, waiting in enumerate(batch):
             waiting.finish(error if error is not None else done.result()[position])
         self._start()
+
+
+def _of_rows(outputs: Mapping[str, np.ndarray], rows: int) -> bool:
+    return all(value.shape[:1] == (rows,) for value in outputs.values())
 
 
 def _parted(batch: list[Waiting], outputs: dict[str, np.ndarray]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,15 +71,19 @@ class Signature:
         """Whether an input's first dimension is rows: one of a fixed size is a part of the value itself."""
         return all(spec.shape is None or spec.shape[:1] == (None,) for spec in self.inputs.values())
 
-    @property
+    @functools.cached_property
     def batches(self) -> bool:
         """Whether rows of several requests may be run together: every tensor has a first dimension of any size.
 
-        A default has rows of its own: each request of a signature with one is run as it came.
+        A default has rows of its own, and another size that no input has is made of the values, as the words of the longest text are:
+        each request of a signature with one is run as it came.
         """
         specs = [*self.inputs.values(), *self.outputs.values()]
         rows = all(spec.shape and spec.shape[0] is None for spec in specs)
-        return bool(self.inputs) and not self.defaults and rows
+        given, made = (
+            any(None in (spec.shape or ())[1:] for spec in each.values()) for each in (self.inputs, self.outputs)
+        )
+        return bool(self.inputs) and not self.defaults and rows and (given or not made)
 
     @property
     def pads(self) -> bool:
