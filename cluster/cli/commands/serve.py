@@ -121,13 +121,15 @@ def _config(args: argparse.Namespace) -> Any:
     from engine import ConfigError
     from trainers.serving.server import BatchingConfig, ModelConfig, ServeConfig, VersionPolicy
 
-    directories = dict(_pair("--model", word) for word in args.model)
+    directories = _pairs("--model", args.model)
     if args.directory:
-        directories[args.name or args.directory.rstrip("/").rsplit("/", 1)[-1]] = args.directory
+        name = args.name or args.directory.rstrip("/").rsplit("/", 1)[-1]
+        if directories.setdefault(name, args.directory) != args.directory:
+            raise ConfigError(f"model {name!r} is both {directories[name]} and {args.directory}; give one another name")
     if not directories:
         raise ConfigError("serve needs a DIR or --model NAME=DIR")
     policy = VersionPolicy(latest=args.latest, all=args.all_versions, specific=_numbers("--versions", args.versions))
-    labels = {label: _number("--label", number) for label, number in (_pair("--label", each) for each in args.label)}
+    labels = {label: _number("--label", number) for label, number in _pairs("--label", args.label).items()}
     models = [
         ModelConfig(
             name=name,
@@ -165,7 +167,7 @@ def _config(args: argparse.Namespace) -> Any:
         drain_s=args.drain,
         access_log_share=args.access_log,
         trace=args.trace,
-        record_share=float(args.record[0]) if args.record else 0.0,
+        record_share=_share("--record", args.record[0]) if args.record else 0.0,
         record_directory=args.record[1] if args.record else None,
     )
 
@@ -181,13 +183,26 @@ def _greeting(config: Any) -> str:
     return f"serving {names}: {'; '.join(doors)}"
 
 
-def _pair(option: str, word: str) -> tuple[str, str]:
+def _pairs(option: str, words: list[str]) -> dict[str, str]:
     from engine import ConfigError
 
-    name, equals, value = word.partition("=")
-    if not (name and equals and value):
-        raise ConfigError(f"{option}: got {word!r}; expected NAME=VALUE")
-    return name, value
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(f"{option}: got {word!r}; expected NAME=VALUE")
+        if found.setdefault(name, value) != value:
+            raise ConfigError(f"{option}: {name!r} is both {found[name]} and {value}; expected each name once")
+    return found
+
+
+def _share(option: str, word: str) -> float:
+    from engine import ConfigError
+
+    try:
+        return float(word)
+    except ValueError:
+        raise ConfigError(f"{option}: got {word!r}; expected a share of more than 0 and at most 1") from None
 
 
 def _number(option: str, word: str) -> int:

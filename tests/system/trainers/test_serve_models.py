@@ -115,6 +115,10 @@ def test_an_input_with_a_default_may_be_left_out(stub, port):
     with pytest.raises(grpc.RpcError) as refused:
         stub.Predict(_request(scale=np.float32(5.0)))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "inputs x missing" in refused.value.details()
+    for name in ("x" * 20_000, "\U0001f600" * 20_000):  # longer than what a status of gRPC may be
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Predict(_request(x=x, **{name: x}))
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and name[:400] in refused.value.details()
 
 
 def test_a_signature_without_inputs_answers_each_request_whole(stub):

@@ -1,6 +1,7 @@
 """What `--record` writes of each kind of request, and that `stats` and `validate` compare it with the data."""
 
 import asyncio
+import dataclasses
 import json
 import types
 
@@ -138,6 +139,12 @@ def test_tensors_of_every_kind_are_features(tmp_path):
     recorder.offer("m", 1, {"x": np.zeros(1)}, {"y": np.zeros(2)})
     recorder.close()
     assert left_out == [1] * 9, "what has no form as a feature, or no rows, is counted"
+    (tmp_path / "file").touch()
+    recorder = Recorder(dataclasses.replace(config, record_directory=str(tmp_path / "file")), left_out.append)
+    for _ in range(2):
+        recorder.offer("m", 1, {"x": np.zeros(3)}, {"y": np.zeros(3)})
+    recorder.close()
+    assert left_out == [1] * 9 + [2], "a shard that cannot be written is of two requests, not of six"
     table = pa.Table.from_batches(Dataset.open(str(tmp_path / "out" / "*.tfrecord")).read_batches()).to_pydict()
     assert table["all words"] == [[b"a", b"b"], None, [b"c"]] or table["all words"] == [[b"a", b"b"], [], [b"c"]]
     assert [np.ravel(each).tolist() for each in table["flag"]] == [[1], [0], [1]]

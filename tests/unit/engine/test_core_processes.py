@@ -19,7 +19,7 @@ from engine.machine.cgroup import free_group_bytes
 from engine.machine.garbage import Frozen, collect_grown
 from engine.machine.lock import LockHeld, holder_of, locked, unheld
 from engine.machine.logged_process import LoggedProcess, await_all, stop_all
-from engine.machine.ports import bound_socket, free_ports
+from engine.machine.ports import bound_socket, free_ports, held_port
 from engine.machine.processes import alive, kill_tree, process_mark
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -266,3 +266,20 @@ def test_a_socket_whose_port_is_taken_is_closed(monkeypatch):
         with pytest.raises(OSError, match="in use"):
             bound_socket("127.0.0.1", other.getsockname()[1])
     assert [each.fileno() for each in made] == [-1]
+
+
+def test_a_port_is_held_for_one_server_and_shared_by_its_processes():
+    """Two servers of a user shared it, and each answered a part of the requests."""
+    with held_port("127.0.0.1", 0) as held:
+        host, port = held.getsockname()
+        with pytest.raises(OSError, match=f"port {port}, is in use by another program or another server"):
+            held_port(host, port, patience_s=0)
+        with bound_socket(host, port) as one, bound_socket(host, port):
+            one.listen()
+            with socket.create_connection((host, port)):
+                accepted, _ = one.accept()
+            held.close()
+            with pytest.raises(OSError, match="in use"):
+                held_port(host, port, patience_s=0)
+    with accepted, held_port(host, port, patience_s=0) as held:
+        assert held.getsockname()[1] == port, "beside what is left of its connections"

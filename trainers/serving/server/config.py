@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -210,8 +212,20 @@ class ServeConfig:
             raise ConfigError(f"models: got {', '.join(names) or 'none'}; expected one or more, each name once")
         if self.grpc_port is None and self.rest_port is None:
             raise ConfigError("grpc_port and rest_port are both off; expected one to listen on")
+        for name in ("grpc_port", "rest_port"):
+            if not 0 <= (getattr(self, name) or 0) < 1 << 16:
+                raise ConfigError(f"{name}: got {getattr(self, name)}; expected 0 to 65535")
+        if self.grpc_port and self.grpc_port == self.rest_port:
+            raise ConfigError(f"grpc_port and rest_port are both {self.grpc_port}; expected two ports")
         if self.processes < 1:
             raise ConfigError(f"processes: got {self.processes}; expected 1 or more")
+        if not 0 < self.poll_s < math.inf or not 0 <= self.drain_s < math.inf:
+            raise ConfigError(
+                f"poll_s {self.poll_s}, drain_s {self.drain_s}: expected seconds, more than 0 between two looks"
+            )
+        # No client could send another, and an empty one would be none over gRPC.
+        if self.token is not None and not re.fullmatch("[!-~]+", self.token):
+            raise ConfigError("token: expected one word of ASCII characters; make one by `openssl rand -hex 32`")
         if (self.tls_key is None) != (self.tls_certificate is None):
             raise ConfigError("tls_key and tls_certificate go together: give both or none")
         if self.client_ca and not self.tls_key:

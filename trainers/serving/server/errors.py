@@ -14,11 +14,20 @@ __all__ = [
 ]
 
 
+_MOST_DETAILS = 2000  # bytes: three times as many on their way, where clients of gRPC take 8 KiB for all of a status
+
+
 class RequestError(Exception):
     """Base: `code` is the name of the gRPC status, `http` the HTTP status; a subclass is made with both."""
 
     code = "INTERNAL"
     http = 500
+
+    @property
+    def details(self) -> str:
+        """What is wrong, as a status of gRPC takes it: of a longer text a client would see that it is too long, and no more."""
+        text = str(self).encode(errors="backslashreplace")
+        return text.decode() if len(text) <= _MOST_DETAILS else text[:_MOST_DETAILS].decode(errors="ignore") + " ..."
 
     def __init_subclass__(cls, *, code: str, http: int) -> None:
         super().__init_subclass__()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import FullpassError
-from engine.machine.ports import bound_socket
+from engine.machine.ports import held_port
 from engine.machine.private_files import private
 from trainers.serving.server.config import ServeConfig
 from trainers.serving.server.observe.metrics import forget_process, multiprocess_directory
@@ -100,7 +100,7 @@ class RunningServer:
     def _hold(self, config: ServeConfig, port: int | None) -> int | None:
         if port is None:
             return None
-        held = self._stack.enter_context(bound_socket(config.host, port))
+        held = self._stack.enter_context(held_port(config.host, port))
         return int(held.getsockname()[1])
 
     def _spawn(self) -> subprocess.Popen[bytes]:

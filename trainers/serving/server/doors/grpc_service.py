@@ -48,7 +48,7 @@ class _Service:
             self._core.failed(model, error)
         except Exception as failure:
             error = self._core.failed_itself(model, failure)
-        await context.abort(getattr(grpc.StatusCode, error.code), str(error))
+        await context.abort(getattr(grpc.StatusCode, error.code), error.details)
 
     async def _predict(
         self, spec: Any, tensors: Mapping[str, Any], context: Any, at: LoadedVersion | None = None

@@ -59,7 +59,7 @@ class PredictCalls:
             if call is not None:
                 return await call.answer
         except RequestError as error:
-            await context.abort(getattr(grpc.StatusCode, error.code), str(error))
+            await context.abort(getattr(grpc.StatusCode, error.code), error.details)
         try:
             request = self._request.FromString(body)
         except DecodeError:

@@ -102,7 +102,7 @@ class Recorder:
 
     def _write(self) -> None:
         rows: list[bytes] = []
-        size = 0
+        size = requests = 0
         started = time.monotonic()
         while True:
             try:
@@ -111,20 +111,21 @@ class Recorder:
                 pass
             else:
                 if item is None:
-                    self._flush(rows)
+                    self._flush(rows, requests)
                     return
                 try:
                     made = rows_with_answers(*item)
                     rows += made
                     size += sum(map(len, made))
+                    requests += 1
                 except Exception as error:  # the thread must not end, nor without a word
                     self._leave_out(1, f"{type(error).__name__}: {error}")
                 self._written(_size_of(item[2]) + _size_of(item[4]))
             if len(rows) >= _SHARD_ROWS or size >= _SHARD_BYTES or time.monotonic() - started >= SHARD_S:
-                self._flush(rows)
-                rows, size, started = [], 0, time.monotonic()
+                self._flush(rows, requests)
+                rows, size, requests, started = [], 0, 0, time.monotonic()
 
-    def _flush(self, rows: list[bytes]) -> None:
+    def _flush(self, rows: list[bytes], requests: int) -> None:
         if not rows:
             return
         import tensorflow as tf
@@ -137,7 +138,7 @@ class Recorder:
                 for row in rows:
                     writer.write(row)
         except Exception as error:  # a full disk must not end the server
-            self._leave_out(len(rows), f"{path} could not be written: {error}")
+            self._leave_out(requests, f"{path} could not be written: {error}")
 
 
 def _size_of(values: Any) -> int:
