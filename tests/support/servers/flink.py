@@ -83,7 +83,7 @@ class FlinkCluster:
             wait_until(
                 lambda: self.rest("/overview").get("slots-total") == slots,
                 "the Flink cluster",
-                90,
+                240,
                 [self.job_manager, self.task_manager],
             )
         except BaseException:

@@ -82,7 +82,7 @@ class SparkCluster:
         ]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         try:
-            wait_until(lambda: self.rest("/json/")["status"] == "ALIVE", "Spark's master", 60, self.servers)
+            wait_until(lambda: self.rest("/json/")["status"] == "ALIVE", "Spark's master", 240, self.servers)
             self.servers.append(
                 Server(
                     "spark-worker",
@@ -98,7 +98,7 @@ class SparkCluster:
                 "beam-pool", pool, directory, {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "2", **_NO_BYTECODE_SWITCH}
             )
             self.servers.append(self.pool)
-            wait_until(lambda: self.rest("/json/")["cores"] == cores, "Spark's worker", 60, self.servers)
+            wait_until(lambda: self.rest("/json/")["cores"] == cores, "Spark's worker", 240, self.servers)
         except BaseException:
             self.stop()
             raise
