@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import yaml
 
-from cluster import JobState, Launcher, LauncherError, Resources, SecretEnv, Volume, launcher
+from cluster import JobHandle, JobState, Launcher, LauncherError, Resources, SecretEnv, Volume, launcher
 from tests.clusters.kubernetes_fixtures import busybox_job, fullpass_job
 from tests.support.eventually import eventually
+from tests.support.servers.kubernetes.cluster import Cluster
 
 # The first test of a session may have to build Kubernetes.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(3000)]
@@ -29,25 +32,34 @@ def wait_for(place: Launcher, name: str, said: str, seconds: float = 60) -> str:
     return message
 
 
-def test_a_pod_that_is_killed_for_memory_says_its_limit(kubernetes_jobs):
-    spec = busybox_job(
-        "greedy", "tail /dev/zero", resources=Resources(cpu="200m", memory="40Mi", ephemeral_storage="512Mi")
-    )
-    handle = kubernetes_jobs.submit(spec)
-    status = handle.wait(timeout_s=90)
+@pytest.fixture(scope="module")
+def failing(kube: Cluster) -> Iterator[dict[str, JobHandle]]:
+    """Jobs that end in vain after a while, by their names: submitted together, since their ends are waited for."""
+    kube.kubectl("create", "namespace", "failing")
+    place = launcher("kubernetes", kubeconfig=str(kube.kubeconfig), namespace="failing")
+    small = Resources(cpu="200m", memory="40Mi", ephemeral_storage="512Mi")
+    cache = Volume(mount_path="/cache", empty_dir=True, size="8Mi")
+    specs = [
+        busybox_job("greedy", "tail /dev/zero", resources=small),
+        # One stream: between two the runtime keeps no order.
+        busybox_job("crash", "echo loading >&2; echo 'ValueError: no column age' >&2; exit 3", max_restarts=1),
+        busybox_job("slow", "sleep 60", timeout_s=3),
+        busybox_job("writer", "head -c 30000000 /dev/zero > /cache/x; echo written; sleep 600", volumes=(cache,)),
+    ]
+    yield {spec.name: place.submit(spec) for spec in specs}
+    kube.kubectl("delete", "namespace", "failing", "--wait=false")
+
+
+def test_a_pod_that_is_killed_for_memory_says_its_limit(failing):
+    status = failing["greedy"].wait(timeout_s=120)
     assert status.state is JobState.FAILED
     assert "worker-0: out of memory (OOMKilled): its memory reached the limit of 40Mi" in status.message
-    handle.cancel()
 
 
-def test_a_crash_says_its_last_lines_and_wrong_input_is_not_tried_again(kubernetes_jobs):
-    # One stream: between two the runtime keeps no order.
-    script = "echo loading >&2; echo 'ValueError: no column age' >&2; exit 3"
-    handle = kubernetes_jobs.submit(busybox_job("crash", script, max_restarts=1))
-    status = handle.wait(timeout_s=120)
+def test_a_crash_says_its_last_lines_and_wrong_input_is_not_tried_again(failing):
+    status = failing["crash"].wait(timeout_s=120)
     assert status.state is JobState.FAILED and status.tasks[0].restarts == 1
     assert "worker-0: exit code 3; its last lines: loading | ValueError: no column age" in status.message
-    handle.cancel()
 
 
 def test_unschedulable_says_why_and_what_was_asked(kubernetes_jobs):
@@ -78,11 +90,9 @@ def test_an_image_that_cannot_be_pulled_is_named(kubernetes_jobs):
     handle.cancel()
 
 
-def test_deadline_and_missing_secret_are_told(kubernetes_jobs):
-    handle = kubernetes_jobs.submit(busybox_job("slow", "sleep 60", timeout_s=3))
-    status = handle.wait(timeout_s=60)
+def test_deadline_and_missing_secret_are_told(failing, kubernetes_jobs):
+    status = failing["slow"].wait(timeout_s=60)
     assert status.state is JobState.FAILED and "DeadlineExceeded" in status.message
-    handle.cancel()
     spec = busybox_job("keyless", "true", secrets=(SecretEnv(name="A", secret="nowhere", key="a"),))
     handle = kubernetes_jobs.submit(spec)
     wait_for(kubernetes_jobs, "keyless", 'secret "nowhere" not found')
@@ -151,12 +161,8 @@ def test_a_training_that_is_killed_for_memory_says_peak_and_limit(kubernetes_job
     handle.cancel()
 
 
-def test_a_pod_that_writes_more_than_its_volume_may_hold_is_evicted_and_says_so(kubernetes_jobs):
-    script = "head -c 30000000 /dev/zero > /cache/x; echo written; sleep 600"
-    volume = Volume(mount_path="/cache", empty_dir=True, size="8Mi")
-    handle = kubernetes_jobs.submit(busybox_job("writer", script, volumes=(volume,)))
-    status = handle.wait(timeout_s=180)
+def test_a_pod_that_writes_more_than_its_volume_may_hold_is_evicted_and_says_so(failing):
+    status = failing["writer"].wait(timeout_s=180)
     assert status.state is JobState.FAILED
     assert "worker-0: evicted from node node0: " in status.message and '"8Mi"' in status.message
     assert "size" in status.message
-    handle.cancel()

@@ -143,7 +143,7 @@ def test_roles_in_one_job_end_with_their_trainers(kubernetes_jobs):
         "roles",
         command=("python", "-c", script),
         roles={"chief": 1, "worker": 1, "ps": 1},
-        resources=Resources(cpu="100m", memory="256Mi", ephemeral_storage="512Mi"),
+        resources=Resources(cpu="500m", memory="256Mi", ephemeral_storage="512Mi"),
         grace_s=1,
     )
     handle = kubernetes_jobs.submit(spec)

@@ -57,7 +57,7 @@ def test_a_job_of_this_kind_runs_to_the_end_and_leaves_nothing(kube, place):
         f"greet-{kind}",
         command=("python", "-c", GREET),
         roles=roles,
-        resources=Resources(cpu="100m", memory="128Mi", ephemeral_storage="512Mi"),
+        resources=Resources(cpu="400m", memory="128Mi", ephemeral_storage="512Mi"),
         files={"note.txt": "x"},
         grace_s=1,
     )

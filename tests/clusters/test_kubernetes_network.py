@@ -46,12 +46,15 @@ class Network:
     kube: Cluster
     pods: dict[str, tuple[str, str, str]]
 
-    def reaches(self, source: str, target: str, port: int) -> bool:
-        """Tells whether a connection from one pod to a port of another gets the listener's word."""
+    def reaches(self, source: str, target: str, port: int, attempts: int = 1) -> bool:
+        """Tells whether one of these connections from one pod to a port of another gets the listener's word.
+
+        Half a second apart, each beside those before it: a refusal is heard with the second packet, a second after the first.
+        """
         namespace, name, _ = self.pods[source]
-        address = self.pods[target][2]
-        ask = ("exec", name, "--", "nc", "-w", "2", address, str(port))
-        return "open" in self.kube.kubectl("-n", namespace, *ask, stdin="", check=False)
+        connect = f"nc -w 2 {self.pods[target][2]} {port}"
+        words = ("sh", "-c", f"for more in $(seq 2 {attempts}); do {connect} & sleep 0.5; done; {connect}; wait")
+        return "open" in self.kube.kubectl("-n", namespace, "exec", name, "--", *words, stdin="", check=False)
 
     def opens(self, source: str, target: str, port: int) -> bool:
         """Waits until it reaches it: a listener is away for a moment after each answer, a rule comes a moment after its policy."""
@@ -59,7 +62,7 @@ class Network:
 
     def refuses(self, source: str, target: str, port: int) -> bool:
         """Tells whether three attempts in a row were in vain."""
-        return not any(self.reaches(source, target, port) for _ in range(3))
+        return not self.reaches(source, target, port, attempts=3)
 
     def closes(self, source: str, target: str, port: int) -> bool:
         """Waits until it does not reach it any more."""
@@ -74,7 +77,7 @@ def pod(name: str, namespace: str, labels: dict[str, str], ports: str) -> dict:
         "imagePullPolicy": "Never",
         "command": ["sh", "-c", LISTEN.format(ports=ports)],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "resources": {"limits": {"cpu": "50m", "memory": "32Mi"}},
+        "resources": {"limits": {"cpu": "1", "memory": "32Mi"}, "requests": {"cpu": "50m"}},
     }
     any_port = {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}  # 443 is for root alone otherwise
     security = {

@@ -17,18 +17,21 @@ NOT_OURS = {"configmap/kube-root-ca.crt", "service/kubernetes"}
 
 @pytest.fixture
 def place(kube):
-    """A launcher of RayJobs, KubeRay running."""
+    """A launcher of RayJobs, KubeRay running; what a failed test leaves is removed."""
     need_operator(kube, "kuberay")
-    return launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig))
+    place = launcher("kubernetes", kind="rayjob", kubeconfig=str(kube.kubeconfig))
+    yield place
+    for status in place.list():
+        place.cancel(status.name)
 
 
 def ray_job(name: str, program: str, **changes):
     """Returns a job of Python programs in Ray's nodes."""
-    resources = Resources(cpu="300m", memory="1Gi", ephemeral_storage="512Mi")
+    resources = Resources(cpu="600m", memory="1Gi", ephemeral_storage="512Mi")
     return fullpass_job(name, command=("python", "-c", program), resources=resources, grace_s=1, **changes)
 
 
-def wait_for_line(handle: JobHandle, text: str, role: str, index: int, seconds: float = 120) -> None:
+def wait_for_line(handle: JobHandle, text: str, role: str, index: int, seconds: float = 300) -> None:
     """Waits until a member has written a line."""
 
     def ended() -> JobStatus | None:
@@ -66,7 +69,7 @@ def test_a_running_job_is_cancelled_and_nothing_of_it_is_left(kube, place, tmp_p
 
 def test_a_member_that_fails_for_good_fails_the_job_with_its_last_lines(place):
     handle = place.submit(ray_job("bad", "import sys; print('no such column: age'); sys.exit(2)", max_restarts=0))
-    status = handle.wait(timeout_s=180)
+    status = handle.wait(timeout_s=300)
     assert status.state is JobState.FAILED and status.finished, status
     assert "worker-0 ended with exit code 2" in status.message and "no such column: age" in status.message
     assert "no such column: age" in [line.text for line in handle.logs(role="worker")]
