@@ -66,6 +66,7 @@ class Operator:
         command: package of its program; empty where its CRDs alone are used.
         crds: folder of its CRDs within the module, or one of them; empty where it has none.
         webhooks: file of its admission webhooks within the module; empty where its own installation has none.
+        within: name of an operator whose module requires this version of this one: built in it, both compile the rest once.
     """
 
     module: str
@@ -73,6 +74,7 @@ class Operator:
     command: str = ""
     crds: str = ""
     webhooks: str = ""
+    within: str = ""
 
 
 OPERATORS = {
@@ -89,6 +91,7 @@ OPERATORS = {
         command="sigs.k8s.io/jobset",
         crds="config/components/crd/bases",
         webhooks="config/components/webhook/manifests.yaml",
+        within="trainer",
     ),
     "trainer": Operator(
         module="github.com/kubeflow/trainer/v2",
@@ -157,7 +160,8 @@ def ensure_program(name: str) -> Path:
     """Returns the program of the operator `name`, built where it is missing."""
     operator = OPERATORS[name]
     if not (CACHE / "bin" / name).exists():
-        _build(lambda folder, go: _operator_module(folder, go, operator), {name: operator.command}, name)
+        module = OPERATORS[operator.within or name]
+        _build(lambda folder, go: _operator_module(folder, go, module), {name: operator.command}, name)
     return CACHE / "bin" / name
 
 
@@ -179,9 +183,10 @@ def ensure_manifests(name: str) -> tuple[list[Path], Path | None]:
 
 
 def remove_build_caches() -> None:
-    """Deletes Go's module and build caches of these builds (3 GB); the programs stay."""
+    """Deletes Go's module and build caches of these builds (3 GB) where no other process builds; the programs stay."""
     folder = CACHE / "go"
-    if folder.exists():
+    building = any(Path("/proc", source.suffix[1:]).exists() for source in (CACHE / "src").glob("*.*"))
+    if folder.exists() and not building:
         subprocess.run(["chmod", "-R", "u+w", str(folder)], check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
