@@ -11,6 +11,7 @@ from engine.formats.block import Block
 from engine.formats.registry import detect, format_module, whole_split
 from engine.formats.split import Split
 from engine.storage import paths as _paths
+from engine.storage.open_files import forget
 
 __all__ = ["CHUNK_BYTES", "FileEntry", "file_checksum", "is_elsewhere", "typed"]
 
@@ -85,7 +86,12 @@ class FileEntry:
         Raises:
             DataError: it does not hold them.
         """
-        entry = FileEntry.scan(path, with_checksum=True)
+        try:
+            entry = FileEntry.scan(path, with_checksum=True)
+        finally:
+            forget(
+                path
+            )  # nobody reads it by the name that it has while its directory is filled; kept open, it would take its room
         if entry.records != records:
             raise DataError(f"holds {entry.records} records, {records} were written", path=path)
         return dataclasses.replace(entry, levels=0)

@@ -14,9 +14,11 @@ from engine.storage.glob_patterns import glob_regex
 __all__ = ["NamedFiles", "levels_of", "named", "path_key", "warn_of_links", "warn_of_splits"]
 
 _LOG = logging.getLogger("fullpass.engine")
-_SPLIT = re.compile(
-    r"(?:^|[-_.])(train|training|test|testing|validation|valid|val|eval|dev)(?=[-_.])"
-)  # as TFDS and Hugging Face name them
+_SPLIT_NAMES = (
+    "train|training|test|testing|validation|valid|val|eval|dev"  # as TFDS and Hugging Face name them, and Kaggle
+)
+_SPLIT = re.compile(rf"(?:^|[-_.])({_SPLIT_NAMES})(?=[-_.])")
+_SPLIT_DIRECTORY = re.compile(_SPLIT_NAMES)
 
 
 class NamedFiles:
@@ -91,15 +93,26 @@ def warn_of_splits(names: list[str], wanted: list[NamedFiles]) -> None:
     for one in wanted:
         if not one.is_directory:
             continue
-        found = (_SPLIT.search(name.rsplit("/", 1)[-1]) for name in names if one.names(path_key(name)))
-        splits = sorted({match.group(1) for match in found if match})
+        below = one.root.rstrip("/") + "/"
+        found = (_split_of(key.removeprefix(below)) for name in names if one.names(key := path_key(name)))
+        splits = sorted({split for split in found if split})
         if len(splits) > 1:
             _LOG.warning(
-                "%s holds files of the splits %s, and all are read: name one by a glob such as '*%s*'",
+                "%s holds files of the splits %s, and all are read: name one by its directory or a glob such as '*%s*'",
                 one.path,
                 ", ".join(splits),
                 splits[-1],
             )
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a file's name says, or that of a directory which it lies in."""
+    *directories, file = name.split("/")
+    for directory in directories:
+        if _SPLIT_DIRECTORY.fullmatch(directory):
+            return directory
+    match = _SPLIT.search(file)
+    return match[1] if match else None
 
 
 def warn_of_links(names: Iterable[str]) -> None:

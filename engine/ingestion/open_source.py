@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from engine.core.errors import ConfigError, DataError
 from engine.dataset.dataset import Dataset
-from engine.dataset.named_files import levels_of, named, warn_of_links
+from engine.dataset.named_files import levels_of, named, warn_of_links, warn_of_splits
 from engine.dataset.sharding.dataset_source import dataset_source
 from engine.dataset.sharding.source import Source, SourcePart
 from engine.formats.csv.options import CsvOptions
@@ -62,7 +62,8 @@ def open_source(
     given = paths if isinstance(paths, str | os.PathLike) else list(paths)
     chosen = [os.fspath(path) for path in ([given] if isinstance(given, str | os.PathLike) else given)]
     everything = _names(chosen, spool_directory)
-    levels = levels_of(everything, named(chosen, everything))
+    wanted = named(chosen, everything)
+    levels = levels_of(everything, wanted)
     names = keep_files(everything, filters, levels) if filters else everything
     told = {name: kind for name in names if (kind := kind_of_file(name, input_format)) is not None}
     kinds = list(told.values()) or [True]
@@ -84,7 +85,9 @@ def open_source(
     schema = as_feature_spec(feature_spec)
     if schema is not None and not isinstance(schema, pa.Schema):
         schema = schema_from_feature_spec(schema)
-    warn_of_links(name for name in names if not isinstance(name, PipedPath))
+    files = [name for name in names if not isinstance(name, PipedPath)]
+    warn_of_links(files)
+    warn_of_splits(files, wanted)
     return open_csv(names, csv_options or CsvOptions(), schema, spool_directory, everything, levels)
 
 

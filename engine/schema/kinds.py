@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["is_bytes", "is_text", "is_text_or_bytes", "value_kind"]
+__all__ = ["is_bytes", "is_text", "is_text_or_bytes", "value_kind", "wide_integers"]
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -32,3 +32,17 @@ def is_text_or_bytes(kind: pa.DataType) -> bool:
 def value_kind(kind: pa.DataType) -> pa.DataType:
     """Returns the type of what a dictionary-encoded type stands for, and any other type itself."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def wide_integers(said: str) -> str | None:
+    """Returns what is wrong with a file of integers of 128 bits and what to do; None where pyarrow says something else of it.
+
+    Args:
+        said: what pyarrow says of the file.
+    """
+    if "Integers with more than 64 bits not implemented" not in said:
+        return None
+    return (
+        "has a column of integers of 128 bits (polars: Int128, UInt128), which pyarrow does not read: write it anew as text or as a "
+        "decimal, in polars with .cast(pl.String) or .cast(pl.Decimal(38, 0))"
+    )

@@ -29,7 +29,7 @@ _LOGICAL: dict[tuple[str, Any], pa.DataType] = {
     ("long", "local-timestamp-millis"): pa.timestamp("ms"),
     ("long", "local-timestamp-micros"): pa.timestamp("us"),
     ("string", "uuid"): pa.string(),
-    ("fixed", "uuid"): pa.string(),
+    ("fixed", "uuid"): pa.binary(16),  # as fastavro gives them, and Parquet has its own
 }
 _NUMBERS = {"int", "long", "float", "double"}
 _MOST_BYTES = 1 << 31

@@ -11,18 +11,18 @@ import itertools
 import lzma
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.json
 from isal import igzip_lib
 
-from engine import _native
 from engine.core.errors import DataError
 from engine.formats.beginnings import unpacked_head
 from engine.formats.csv.packed_streams import packing_of, unpacking
 from engine.formats.foreign.json_integers import rounded_column
+from engine.formats.foreign.json_pieces import BadLine, read_pieces
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.formats.spool import Spool
 from engine.formats.tfrecord.stream import HEAD_BYTES, header_holds
@@ -35,21 +35,11 @@ __all__ = ["FORMAT"]
 
 BLOCK_BYTES = 4 << 20
 MOST_BYTES = 1 << 30  # of one line, as of a CSV file's record: the reader counts in 31 bits
-_MOST_DEEP = 128  # as Arrow's own messages: the reader recurses over types, and a stack that overflows ends the process
 _READ_BYTES = 1 << 16  # of a compressed file at once: as much before a damaged place may be lost with it
 KEPT_IN_MEMORY = 16 << 20  # of a packed file's records; the rest is on disk
 _BOM = b"\xef\xbb\xbf"
 _JSON = re.compile(rb"\s*(\{|\[\s*\{)")
 _JSON_ARRAY = re.compile(rb"\s*\[")
-
-
-class _BadLine(ValueError):
-    """What the reader refused: `row` is counted from the first of what it was given."""
-
-    def __init__(self, said: str) -> None:
-        before, _, after = said.removeprefix("JSON parse error: ").rpartition(" in row ")
-        self.message, self.row = (before, int(after)) if after.isdecimal() else (said, 0)
-        super().__init__(f"{self.message} in row {self.row}")
 
 
 class _BadStream(ValueError):
@@ -134,7 +124,7 @@ class _JsonFile(NumberedFile):
 
         try:
             schema = unify_schemas(found()).schema
-        except _BadLine as error:
+        except BadLine as error:
             raise DataError(error.message, path=self._path, record=sum(self._counts) + error.row) from error
         except _BadStream as error:
             raise DataError(
@@ -155,8 +145,8 @@ class _JsonFile(NumberedFile):
         Of structs that is not done: what else is in them is not known yet.
         """
         try:
-            schema = self._parsed(text)[0].schema
-        except (_BadLine, DataError, IndexError):  # whoever parses it next says so
+            schema = next(iter(self._parsed(text))).schema
+        except (BadLine, DataError, StopIteration):  # whoever parses it next says so
             return []
         fields = [field.with_type(_without_times(field.type)) for field in schema if _is_time(field.type)]
         self._explicit = pa.schema(fields)
@@ -165,18 +155,19 @@ class _JsonFile(NumberedFile):
     def _looked_at(self, numbered: tuple[int, bytes]) -> list[_Facts]:
         block, text = numbered
         found = []
-        for batch in self._parsed(text):
-            texts = pa.schema([field.with_type(_without_times(field.type)) for field in batch.schema])
-            timed = [field for field in texts if field != batch.schema.field(field.name)]
-            if timed and self._packed:
-                explicit = {field.name: field for field in (*self._explicit, *timed)}
-                (again,) = self._parsed(text, pa.schema(list(explicit.values())))
-                batch = again.select(batch.schema.names)
-            nulls = {name for name, column in zip(batch.schema.names, batch.columns) if column.null_count}
-            number = self._spool.add(batch) if self._packed else None
-            if self._packed and number is None:  # some pieces alone are of no use
-                self._spool.close()
-            found.append(_Facts(block, batch.num_rows, texts, nulls, {field.name for field in timed}, number))
+        for piece, row in read_pieces(text):
+            for batch in self._read_piece(piece, row):
+                texts = pa.schema([field.with_type(_without_times(field.type)) for field in batch.schema])
+                timed = [field for field in texts if field != batch.schema.field(field.name)]
+                if timed and self._packed:
+                    explicit = {field.name: field for field in (*self._explicit, *timed)}
+                    (again,) = self._read_piece(piece, row, pa.schema(list(explicit.values())))
+                    batch = again.select(batch.schema.names)
+                nulls = {name for name, column in zip(batch.schema.names, batch.columns) if column.null_count}
+                number = self._spool.add(batch) if self._packed else None
+                if self._packed and number is None:  # some pieces alone are of no use
+                    self._spool.close()
+                found.append(_Facts(block, batch.num_rows, texts, nulls, {field.name for field in timed}, number))
         return found
 
     def count(self, block: int) -> int:
@@ -215,12 +206,17 @@ class _JsonFile(NumberedFile):
             yield text.removeprefix(_BOM) if first else text
             first = False
 
-    def _parsed(self, text: bytes, explicit: pa.Schema | None = None) -> list[pa.RecordBatch]:
-        if not text.strip():
+    def _parsed(self, text: bytes) -> Iterable[pa.RecordBatch]:
+        """The batches of lines; those of many pieces one after another, as somebody asks for them."""
+        pieces = read_pieces(text)
+        first = next(pieces, None)
+        if first is None:
             return []
-        _refuse_other_text(text)
-        if (depth := _native.json_depth(text)) > _MOST_DEEP:
-            raise _BadLine(f"objects and lists are nested {depth:,} deep; {_MOST_DEEP} are read")
+        if len(first[0]) == len(text):
+            return self._read_piece(*first)
+        return (batch for piece in itertools.chain([first], pieces) for batch in self._read_piece(*piece))
+
+    def _read_piece(self, text: bytes, row: int, explicit: pa.Schema | None = None) -> list[pa.RecordBatch]:
         try:
             table = pyarrow.json.read_json(
                 pa.BufferReader(text),
@@ -230,7 +226,7 @@ class _JsonFile(NumberedFile):
                 ),
             )
         except pa.ArrowInvalid as error:
-            raise _BadLine(str(error)) from error
+            raise _bad_line(str(error), row) from error
         self._refuse_rounded(table, text)
         found: list[pa.RecordBatch] = table.combine_chunks().to_batches()
         return found
@@ -255,7 +251,7 @@ class _JsonFile(NumberedFile):
                     rest.clear()
                 rest += piece[cut:]
                 if len(rest) > MOST_BYTES:
-                    raise _BadLine(_too_long())
+                    raise BadLine(_too_long(), 0)
             if fault is not None:
                 raise _BadStream(str(fault)) from fault
             yield bytes(rest)
@@ -271,17 +267,15 @@ class _JsonFile(NumberedFile):
             )
 
 
+def _bad_line(said: str, first_row: int) -> BadLine:
+    """What the reader refused of lines, the first of which is a row of those that were given."""
+    before, _, after = said.removeprefix("JSON parse error: ").rpartition(" in row ")
+    message, row = (before, int(after)) if after.isdecimal() else (said, 0)
+    return BadLine(message, first_row + row)
+
+
 def _too_long() -> str:
     return f"the line is longer than {MOST_BYTES >> 20:,} MiB"
-
-
-def _refuse_other_text(text: bytes) -> None:
-    """Checks that bytes are UTF-8: the reader takes any for text."""
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        row = sum(1 for line in text[: error.start].split(b"\n")[:-1] if line.strip())
-        raise _BadLine(f"the line is not text of UTF-8: {error.reason} in row {row}") from error
 
 
 def _unpacked(stream: Any) -> tuple[bytes, Exception | None]:

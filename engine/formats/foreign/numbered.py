@@ -19,6 +19,7 @@ from engine.formats.split import Split
 from engine.formats.spool import all_of
 from engine.schema.conform import conform, select_fields
 from engine.schema.dictionaries import with_dictionaries
+from engine.schema.kinds import wide_integers
 from engine.schema.tensorflow_view import default_of
 from engine.schema.unify import unify_schemas
 from engine.storage import paths as _paths
@@ -98,7 +99,8 @@ class NumberedFormat:
         try:
             return self._open_file(path)
         except _READ_ERRORS as error:
-            raise DataError(f"is not a whole file of format {self._name!r}: {_said(error)}", path=path) from error
+            said = wide_integers(str(error)) or f"is not a whole file of format {self._name!r}: {_said(error)}"
+            raise DataError(said, path=path) from error
 
     def file_compression(self, path: str) -> None:
         """Such a file is compressed inside, or read as one block that its own reader unpacks: always None."""

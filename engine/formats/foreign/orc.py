@@ -16,9 +16,13 @@ from engine.storage import uris as _uris
 
 __all__ = ["FORMAT"]
 
+_OFFSET_BYTES = 4
 _FOOTER_BYTES = 1 << 16  # the end of a file, which says where all of it lies
 MOST_STRIPE_BYTES, BATCH_BYTES = 1 << 30, 64 << 20  # in memory: runs of equal values take next to nothing in a file
-_FOOTER, _STRIPES, _NUMBER_OF_ROWS = 2, 3, 5  # fields of orc_proto.proto: of FileTail, Footer, StripeInformation
+# Fields of orc_proto.proto: of FileTail, Footer, StripeInformation; ColumnStatistics; StringStatistics, BinaryStatistics.
+_FOOTER, _STRIPES, _STATISTICS, _NUMBER_OF_ROWS = 2, 3, 7, 5
+_VALUES, _OF_TEXTS, _OF_BYTES = 1, 4, 8
+_SUM_OF = {_OF_TEXTS: 3, _OF_BYTES: 1}
 
 
 def _matches(head: bytes) -> bool:
@@ -33,11 +37,15 @@ class _OrcFile(NumberedFile):
         self._path = path
         self._file = orc.ORCFile(_opened(path))
         self.schema = plain_schema(self._file.schema, path)
-        self._rows: list[int] = _stripe_rows(self._file.reader.serialized_file_tail())
+        footer = next(
+            (value for field, value in _fields(self._file.reader.serialized_file_tail()) if field == _FOOTER), b""
+        )
+        self._rows: list[int] = _stripe_rows(footer)
         if len(self._rows) != self._file.nstripes or sum(self._rows) != self._file.nrows:
             raise ValueError(f"its stripes have {sum(self._rows):,} rows, and its footer says {self._file.nrows:,}")
         # Nothing reads a part of a stripe: a file that may have one too large to be held is read from its beginning to its end.
-        self._row_bytes = sum(_least_bytes(kind) for kind in self.schema.types)
+        said = _said_bytes(footer) // max(self._file.nrows, 1)
+        self._row_bytes = max(sum(_least_bytes(kind) for kind in self.schema.types), said)
         self._in_one_go = max(self._rows, default=0) * self._row_bytes > MOST_STRIPE_BYTES
         if self._in_one_go:
             self._rows = [sum(self._rows)]
@@ -80,14 +88,27 @@ def _least_bytes(kind: pa.DataType) -> int:
     try:
         return max(1, int(kind.bit_width) // 8)
     except ValueError:  # text, lists
-        return 4
+        return _OFFSET_BYTES
 
 
-def _stripe_rows(tail: bytes) -> list[int]:
-    """The rows of each stripe, of a file's tail as liborc gives it, unpacked."""
-    footer = next((value for field, value in _fields(tail) if field == _FOOTER), b"")
+def _stripe_rows(footer: bytes) -> list[int]:
+    """The rows of each stripe, of a file's footer as liborc gives it, unpacked."""
     stripes = [value for field, value in _fields(footer) if field == _STRIPES]
     return [sum(value for field, value in _fields(stripe) if field == _NUMBER_OF_ROWS) for stripe in stripes]
+
+
+def _said_bytes(footer: bytes) -> int:
+    """Bytes that all values take in memory, as far as statistics of the columns say: how many they are, how long texts are in all."""
+    total = 0
+    for column in (value for field, value in _fields(footer) if field == _STATISTICS):
+        for field, value in _fields(column):
+            if field == _VALUES:
+                total += value * _OFFSET_BYTES
+            elif field in _SUM_OF:
+                total += sum(
+                    said >> 1 for part, said in _fields(value) if part == _SUM_OF[field]
+                )  # zigzag, never less than 0
+    return total
 
 
 def _fields(message: Any) -> Iterator[tuple[int, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.core.errors import DataError
 from engine.formats.beginnings import first_bytes, said_of
+from engine.schema.kinds import wide_integers
 
 __all__ = ["encrypted", "not_parquet"]
 
@@ -28,6 +29,8 @@ def not_parquet(path: str, size_bytes: int, error: Exception) -> DataError:
     head = first_bytes(path)
     if head.startswith(b"PARE"):
         return encrypted(path)
+    if head.startswith(b"PAR1") and (wide := wide_integers(str(error))):
+        return DataError(wide, path=path)
     if head.startswith(b"PAR1"):
         return DataError(
             f"is not a whole Parquet file: {error}. It may be cut off or still being written",

@@ -8,11 +8,12 @@
 #include <cstdlib>
 #include <iterator>
 #include <new>
+#include <tuple>
 
 #include "encoder/arrow_abi.h"
 #include "text/csv_escapes.h"
 #include "text/csv_text.h"
-#include "text/json_depth.h"
+#include "text/json_shape.h"
 
 namespace py = pybind11;
 using namespace fullpass;
@@ -47,10 +48,11 @@ py::tuple unescape(const py::buffer& source, char delimiter, int quote, char esc
   return py::make_tuple(taken, py::bytes(out), dangling);
 }
 
-int64_t depth(const py::buffer& source) {
+std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t> shape(const py::buffer& source) {
   const py::buffer_info info = source.request();
   py::gil_scoped_release release;
-  return json_depth(static_cast<const uint8_t*>(info.ptr), static_cast<size_t>(info.size * info.itemsize));
+  const JsonShape found = json_shape(static_cast<const uint8_t*>(info.ptr), static_cast<size_t>(info.size * info.itemsize));
+  return {found.depth, found.stray, found.objects, found.keys, found.open};
 }
 
 // What is done to a column: nothing, its numbers looked for, or those of a column of floats.
@@ -134,5 +136,5 @@ void register_csv(py::module_& module) {
   module.def("csv_unescape", &unescape, py::arg("data"), py::arg("delimiter"), py::arg("quote"), py::arg("escape"),
              py::arg("written_quote"), py::arg("kept"), py::arg("at_end"));
   module.def("csv_numbers", &numbers, py::arg("batch"), py::arg("looks"), py::arg("markers"));
-  module.def("json_depth", &depth, py::arg("data"));
+  module.def("json_shape", &shape, py::arg("data"));
 }

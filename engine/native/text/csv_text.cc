@@ -213,7 +213,7 @@ CellNumbers read_numbers(const TextColumn& column, const Markers& markers, bool 
     whole = false;
     for (int64_t row = 0; row < upto; ++row) {
       const Spelling number = spelling_of(column.data + offsets[row], column.data + offsets[row + 1]);
-      if (number.kind == Spelling::kNone || missing(row)) continue;
+      if (number.kind != Spelling::kWhole || missing(row)) continue;  // others, "nan" among them, are null so far
       const double value = double_of(number);
       put(row, value);
       if (!exact_as_double(number, value)) note(&out.first_inexact, row);

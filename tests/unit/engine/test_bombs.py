@@ -18,7 +18,7 @@ import pyarrow.orc
 import pytest
 
 from engine import DataError, Dataset
-from engine.formats.foreign import avro_codecs, jsonl, orc
+from engine.formats.foreign import arrow_ipc, avro_codecs, jsonl, orc
 from tests.support.examples import varint
 
 SYNC = b"s" * 16
@@ -229,6 +229,33 @@ def test_an_orc_stripe_of_equal_values_is_not_held_whole(tmp_path):
         int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     )
     assert rows == records == 15_000_000 and grown_mib < 200
+
+
+@pytest.mark.parametrize("value", ["x" * 10_000, b"x" * 10_000, [7] * 2500], ids=["text", "bytes", "list"])
+def test_orc_values_of_which_a_file_has_one_are_bounded_by_what_its_footer_says(tmp_path, monkeypatch, value):
+    table = pa.table({"s": [value] * 3000, "x": range(3000)})
+    pyarrow.orc.write_table(
+        table, str(tmp_path / "x.orc"), compression="zlib", stripe_size=1 << 30, dictionary_key_size_threshold=1.0
+    )
+    assert (tmp_path / "x.orc").stat().st_size < 200_000 and table.nbytes > 20 << 20
+    monkeypatch.setattr(orc, "MOST_STRIPE_BYTES", 1 << 20)
+    monkeypatch.setattr(orc, "BATCH_BYTES", 1 << 20)
+    batches = read_all(tmp_path / "x.orc")
+    assert pa.Table.from_batches(batches).to_pylist() == table.to_pylist()
+    assert max(batch.nbytes for batch in batches) < 2 << 20
+
+
+@pytest.mark.parametrize("values", [["x" * 1000, None, "y"], [1, None, 2]], ids=["texts", "numbers"])
+def test_arrow_runs_are_decoded_by_as_many_rows_as_there_is_room_for(tmp_path, monkeypatch, values):
+    monkeypatch.setattr(arrow_ipc, "MOST_RUN_BYTES", 10_000)
+    ends = pa.array([3000, 3500, 4000], pa.int32())
+    batch = pa.record_batch({"s": pa.RunEndEncodedArray.from_arrays(ends, pa.array(values)), "x": range(4000)})
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), batch.schema) as writer:
+        writer.write_batch(batch)
+    dataset = Dataset.open(tmp_path / "x.arrow")
+    batches = list(dataset.read_batches())
+    assert [row for each in batches for row in each.to_pylist()] == batch.to_pylist()
+    assert dataset.num_records == 4000 and max(each.nbytes for each in batches) < 40_000
 
 
 def test_an_orc_footer_that_contradicts_itself_is_refused(tmp_path):

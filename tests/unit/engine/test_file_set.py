@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.cli.main import main
-from engine import DataError, Dataset, ingest, write_batches
+from engine import DataError, Dataset, ingest, open_source, write_batches
 from engine.formats.read import read_split
 from engine.storage.tables import refuse_tables
 
@@ -181,6 +181,21 @@ def test_a_directory_of_tfds_reads_all_splits_and_says_so(tmp_path, caplog):
     assert Dataset.open(str(tmp_path)).num_records == 5
     assert "holds files of the splits test, train, and all are read" in caplog.text
     assert Dataset.open(f"{tmp_path}/mnist-train*").num_records == 3
+
+
+@pytest.mark.parametrize(
+    "names", [["train.csv", "test.csv"], ["train/a.csv", "validation/a.csv"], ["train/a.jsonl", "test/a.jsonl"]]
+)
+def test_files_and_directories_of_several_splits_are_named(tmp_path, caplog, names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"a":1}\n' if name.endswith("l") else "a\n1\n")
+    assert open_source(str(tmp_path)).num_records == 2
+    splits = ", ".join(sorted(name.replace(".", "/").split("/")[0] for name in names))
+    assert f"{tmp_path} holds files of the splits {splits}, and all are read" in caplog.text
+    caplog.clear()
+    (first, *_) = names
+    assert open_source(f"{tmp_path}/{first}").num_records == 1 and "splits" not in caplog.text
 
 
 def test_verify_says_on_the_command_line_what_it_held_the_files_against(out, capsys):

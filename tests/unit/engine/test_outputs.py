@@ -1,6 +1,7 @@
 """An output directory replaces a former result and nothing else: no source, nobody's own files."""
 
 import os
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,3 +90,14 @@ def test_graphs_and_transformed_shards_replace_their_like_alone(tmp_path):
     with pytest.raises(ConfigError, match=r"data is not a transform graph \(no transform_fn/saved_model.pb\)"):
         transform(dataset, data, tmp_path / "other")
     assert (data / "x.parquet").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks /proc which files are open")
+@pytest.mark.parametrize("format", ["parquet", "tfrecord"])
+def test_what_was_written_and_deleted_again_takes_no_room(raw, tmp_path, format):
+    """A failed run's shards are deleted: kept open they would fill the disk for the next one of the same process."""
+    place = tmp_path / "written"
+    ingest(raw, place, format=format, num_shards=2)
+    shutil.rmtree(place)
+    ours = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.islink(entry.path)]
+    assert [name for name in ours if name.startswith(str(tmp_path)) and name.endswith("(deleted)")] == []

@@ -9,6 +9,7 @@ import uuid
 
 import fastavro
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.orc
 import pyarrow.parquet as pq
@@ -64,6 +65,10 @@ def as_text(value):
         ({"f": FIXED, "g": ["null", "Four"]}, {"f": b"abcd", "g": b"dcba"}),
         ({"u": ["null", "int", "long"]}, {"u": 2**60 + 1}),
         ({"u": ["int", "double"], "v": ["float", "double", "null"]}, {"u": 7, "v": 1e300}),
+        (
+            {"u": {"type": "fixed", "name": "U", "size": 16, "logicalType": "uuid"}, "v": "U"},
+            {"u": uuid.UUID(int=5).bytes, "v": uuid.UUID(int=1 << 127).bytes},
+        ),
         ({"u": ID, "l": {"type": "array", "items": ID}}, {"u": uuid.UUID(int=5), "l": [uuid.UUID(int=6)]}),
         ({"r": {"type": "record", "name": "Q", "fields": [{"name": "u", "type": ["null", ID]}]}}, {"r": {"u": uuid.UUID(int=7)}}),
         (
@@ -95,6 +100,20 @@ def test_avro_that_no_column_holds_is_refused(tmp_path, kind, record, message):
     with pytest.raises(DataError, match=message) as caught:
         rows(tmp_path / "a.avro")
     assert caught.value.path == str(tmp_path / "a.avro")
+
+
+@pytest.mark.parametrize("format", ["parquet", "ipc"])
+def test_integers_of_128_bits_are_refused_with_what_to_do(tmp_path, format):
+    frame = polars.DataFrame({"a": polars.Series([2**100], dtype=polars.Int128)})
+    path = tmp_path / f"x.{format}"
+    getattr(frame, f"write_{format}")(path)
+    with pytest.raises(
+        DataError, match=r"has a column of integers of 128 bits .*write it anew as text or as a decimal"
+    ) as caught:
+        rows(path)
+    assert caught.value.path == str(path)
+    getattr(frame.with_columns(polars.col("a").cast(polars.Decimal(38, 0))), f"write_{format}")(path)
+    assert rows(path) == [{"a": decimal.Decimal(2**100)}]
 
 
 def test_a_union_of_whole_numbers_and_fractions_is_refused_where_a_double_would_round(tmp_path):

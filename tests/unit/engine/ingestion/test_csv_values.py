@@ -285,3 +285,15 @@ def test_nothing_at_the_end_of_a_file_is_missing_with_a_line_end_behind_it_and_w
     options = CsvOptions(escape="\\" if "\\" in text else "", column_types={"b": "string"})
     (batch,) = open_source(tmp_path / "a.csv", csv_options=options).batches()
     assert batch.to_pylist() == [{"a": "x", "b": None}]
+
+
+@pytest.mark.parametrize(
+    "numbers", [["1", "nan", "2.5"], ["007", "NULL", "", "0.5"], ["9007199254740992", "NaN", "1e3"]]
+)
+def test_missing_values_before_a_fraction_are_not_called_rounded(tmp_path, numbers):
+    (tmp_path / "a.csv").write_text("x,k\n" + "".join(f"{number},z\n" for number in numbers))
+    source = open_source(str(tmp_path / "a.csv"))
+    assert not [note for note in source.notes if "rounds" in note]
+    found = [row["x"] for batch in source.batches() for row in batch.to_pylist()]
+    expected = pd.read_csv(tmp_path / "a.csv")["x"]
+    assert found == [None if pd.isna(value) else value for value in expected]
