@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,7 +34,7 @@ class ForwardPass(tf.Module):
 
     def __init__(self, model: Any, pad: Mapping[str, Any] | None = None) -> None:
         super().__init__(name="forward_pass")
-        self._call = _Untracked(call_for_inference(model, pad))
+        self._call = _Untracked(call_for_inference(model, pad, _call_converted))
         self.model_variables = variables_of(model)
         self.model_counts = counted_by_layers(model)
         self.model_resources = _resources(model)
@@ -45,10 +46,32 @@ class ForwardPass(tf.Module):
         return {name: _full_precision(tensor) for name, tensor in _named(result).items()}
 
 
-def call_for_inference(model: Any, pad: Mapping[str, Any] | None = None) -> Callable[[Mapping[str, Any]], Any]:
-    """Returns what gives a model's own result for features; the model may have no variables yet. Args: see `ForwardPass`."""
-    lists, call = as_pad_lists(pad or {}), _callable(model)
-    return lambda features: call(pad_lists(features, lists))
+def _call(model: Any, inputs: Any, options: Mapping[str, Any]) -> Any:
+    return model(inputs, **options)
+
+
+@functools.cache
+def _converting() -> Any:
+    return tf.autograph.to_graph(_call)
+
+
+def _call_converted(model: Any, inputs: Any, options: Mapping[str, Any]) -> Any:
+    """In a graph AutoGraph converts what the model calls, which may branch on tensors: nothing else here does, and it takes long."""
+    return (_call if tf.executing_eagerly() else _converting())(model, inputs, options)
+
+
+def call_for_inference(
+    model: Any, pad: Mapping[str, Any] | None = None, call: Callable[[Any, Any, Mapping[str, Any]], Any] = _call
+) -> Callable[[Mapping[str, Any]], Any]:
+    """Returns what gives a model's own result for features; the model may have no variables yet.
+
+    Args:
+        model: see `ForwardPass`.
+        pad: see `ForwardPass`.
+        call: calls the model with inputs and keyword arguments.
+    """
+    lists, inputs_of, options = as_pad_lists(pad or {}), *_inference(model)
+    return lambda features: call(model, inputs_of(pad_lists(features, lists)), options)
 
 
 def _named(result: Any) -> dict[str, Any]:
@@ -80,16 +103,16 @@ class _Untracked:
         self.held = held
 
 
-def _callable(model: Any) -> Any:
+def _inference(model: Any) -> tuple[Callable[[Mapping[str, Any]], Any], dict[str, Any]]:
+    """Returns what makes the model's inputs of features, and its other arguments."""
     if is_keras_model(model):
-        return lambda features: model(model_inputs(model, features), training=False)
+        return functools.partial(model_inputs, model), {"training": False}
     if not callable(model) or not isinstance(model, tf.Module):
         raise ConfigError(
             f"a {type(model).__module__}.{type(model).__name__} cannot be exported: expected a keras.Model, a tf_keras.Model "
             "or a tf.Module with __call__(features)"
         )
-    takes_training = takes_argument(model.__call__, "training")
-    return (lambda features: model(features, training=False)) if takes_training else model
+    return lambda features: features, {"training": False} if takes_argument(model.__call__, "training") else {}
 
 
 def variables_of(model: Any) -> list[Any]:

@@ -77,7 +77,9 @@ class ServedModel(tf.Module):
     def _needed(self, spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns the features that the answer depends on, and the others."""
         signature = {name: feature_tensor_spec(feature) for name, feature in spec.items()}
-        function = tf.function(lambda features: self.forward(features)).get_concrete_function(signature)
+        function = tf.function(lambda features: self.forward(features), autograph=False).get_concrete_function(
+            signature
+        )
         needed = required_inputs(function, function.structured_outputs) or set(list(spec)[:1])
         kept = {n: f for n, f in spec.items() if n in needed or not can_be_blank(f)}
         return kept, {n: f for n, f in spec.items() if n not in kept}
@@ -118,7 +120,7 @@ class ServedModel(tf.Module):
         transform_raw_features: a batch of all raw features as plain tensors -> the same.
         """
         examples, names = tf.TensorSpec([None], tf.string, "examples"), self._specs.names
-        found = {"serving_default": tf.function(self._answer_examples).get_concrete_function(examples)}
+        found = {"serving_default": tf.function(self._answer_examples, autograph=False).get_concrete_function(examples)}
         if _is_plain(self._specs.raw):
             signature = batch_signature(self._specs.raw, names)
             found["raw_features"] = _keyword_function(self._answer_raw, signature)
@@ -127,7 +129,9 @@ class ServedModel(tf.Module):
                 found["transformed_features"] = _keyword_function(
                     self._answer_transformed, batch_signature(self._specs.model, names)
                 )
-            found["transform_features"] = tf.function(self._transform_examples).get_concrete_function(examples)
+            found["transform_features"] = tf.function(self._transform_examples, autograph=False).get_concrete_function(
+                examples
+            )
             if _is_plain(self._specs.full_raw):
                 signature = batch_signature(self._specs.full_raw, names)
                 found["transform_raw_features"] = _keyword_function(self._transform_raw, signature)
@@ -228,7 +232,7 @@ def _agreed(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
 
 def _keyword_function(method: Any, signature: Mapping[str, tf.TensorSpec]) -> Any:
     # A signature's tensors are keyword arguments; feature names need not be Python names.
-    return tf.function(lambda tensors: method(tensors)).get_concrete_function(dict(signature))
+    return tf.function(lambda tensors: method(tensors), autograph=False).get_concrete_function(dict(signature))
 
 
 def _is_plain(spec: Mapping[str, Any]) -> bool:

@@ -93,3 +93,40 @@ def test_card_of_a_checkpoint_without_a_path_is_read_and_one_that_could_not_be_i
         assert link.holds is None and link.says.startswith(says) and "not stated" in link.why
     with pytest.raises(ConfigError, match=r"checkpoint\.step"):
         export_saved_model(Sum(), tmp_path, raw_feature_spec=spec, label="y", checkpoint={"step": "third"})
+
+
+def test_models_that_branch_on_tensors_keep_their_branches(tmp_path):
+    import tf_keras
+
+    class Largest(tf.Module):
+        def __call__(self, features):
+            x = features["x"]
+            if tf.reduce_sum(x) > 0:
+                return tf.reduce_max(x, 1)
+            return -tf.reduce_max(-x, 1)
+
+    class Signed(tf_keras.layers.Layer):
+        def call(self, x):
+            if tf.reduce_sum(x) > 0:
+                x = x + 1.0
+            else:
+                x = x - 1.0
+            return x
+
+    class Model(tf_keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.signed = Signed()
+
+        def call(self, features, training=False):
+            return self.signed(features["x"])
+
+    spec = {"x": tf.io.FixedLenFeature([2], tf.float32)}
+    rows = tf.constant([[3.0, 2.0]])
+    for number, (model, answers) in enumerate(
+        ((Largest(), ([3.0], [-3.0])), (Model(), ([[4.0, 3.0]], [[-4.0, -3.0]])))
+    ):
+        version = export_saved_model(model, tmp_path / str(number), raw_feature_spec=spec)
+        served = tf.saved_model.load(str(version)).signatures["raw_features"]
+        found = [next(iter(served(x=x).values())).numpy().tolist() for x in (rows, -rows)]
+        assert found == list(answers)
