@@ -13,6 +13,7 @@ from engine.schema.metadata_keys import SHAPE
 
 __all__ = ["Unified", "plain_schema", "plain_type", "unify_schemas"]
 
+_MOST_DIGITS = 38  # of 128 bits
 _SAID = 5  # columns that are named before the rest is counted
 # Values of dictionaries that lie inside of others and are left so: Arrow casts text to a dictionary alone, and decodes none of views.
 _LEFT = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary(), pa.string_view(), pa.binary_view())
@@ -102,8 +103,17 @@ def _common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
             merged = pa.unify_schemas([pa.schema([("", one)]), pa.schema([("", other)])], promote_options="permissive")
         except (pa.ArrowTypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
             continue
-        return merged.field(0).type
+        return _wide_enough(merged.field(0).type, one, other)
     return None
+
+
+def _wide_enough(merged: pa.DataType, *kinds: pa.DataType) -> pa.DataType:
+    """A decimal that whole numbers of any of the types fit: Arrow's own has a digit less than its cast asks for."""
+    whole = [kind for kind in kinds if pa.types.is_integer(kind)]
+    if not whole or not pa.types.is_decimal128(merged):
+        return merged
+    digits = max(len(str(1 << (kind.bit_width - pa.types.is_signed_integer(kind)))) for kind in whole)
+    return pa.decimal128(min(max(merged.precision, digits + merged.scale), _MOST_DIGITS), merged.scale)
 
 
 def _decoded(kind: pa.DataType) -> pa.DataType:

@@ -71,6 +71,17 @@ def test_an_id_that_a_double_would_round_is_refused(tmp_path):
     assert caught.value.record == 1 and caught.value.path.endswith("a.parquet")
 
 
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint16(), pa.int64(), pa.uint64()], ids=str)
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_whole_numbers_beside_decimals_are_read_exactly(tmp_path, kind, order):
+    """pyarrow's own common type has a digit less than its cast asks for."""
+    largest = 2 ** (kind.bit_width - pa.types.is_signed_integer(kind)) - 1
+    pq.write_table(pa.table({"x": pa.array([largest, 0], kind)}), tmp_path / f"{order[0]}.parquet")
+    pq.write_table(pa.table({"x": [Decimal("1.5")]}), tmp_path / f"{order[1]}.parquet")
+    found = table(Dataset.open(str(tmp_path)))["x"].to_pylist()
+    assert sorted(found) == [0, Decimal("1.5"), largest]
+
+
 def test_types_that_none_holds_name_both_files(tmp_path):
     pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"x": ["b"]}), tmp_path / "b.parquet")
