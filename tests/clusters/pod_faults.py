@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster import JobHandle
+from tests.clusters.soak_results import Deck
 from tests.support.servers.kubernetes.cluster import Cluster
 
 __all__ = ["PodFaults", "largest_process", "processes_of"]
@@ -56,11 +57,12 @@ class PodFaults:
             "training killed": self.kill_training,
             "pod stopped": self.stop,
         }
+        self._kinds = Deck(self.all, dice)
 
     def make_one(self) -> None:
         """Makes one fault at a time of the die; none where no pod is there to be hurt."""
         time.sleep(self._dice.uniform(0.5, 4.0))  # when a fault comes is a part of it
-        name = self._dice.choice(sorted(self.all))
+        name = self._kinds.draw()
         pods = [task.where for task in self._handle.status().tasks if task.where]
         self._dice.shuffle(pods)
         with contextlib.suppress(ProcessLookupError, ValueError):  # the pod has just ended by itself

@@ -1,16 +1,36 @@
-"""What a soak leaves in its directory, and what must be true of it at the end."""
+"""Which faults a soak makes, what it leaves in its directory, and what must be true of it at the end."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from trainers.loop.audit import read_audit
 
-__all__ = ["BATCH", "RECORDS", "check_records", "steps_made"]
+__all__ = ["BATCH", "RECORDS", "Deck", "check_records", "steps_made"]
 
 BATCH, RECORDS = 32, 640
+
+
+class Deck:
+    """Kinds of faults in the order of a die, none again before all have come: a short soak makes as many kinds as it can.
+
+    Args:
+        kinds: their names.
+        dice: says the order.
+    """
+
+    def __init__(self, kinds: Iterable[str], dice: random.Random) -> None:
+        self._kinds, self._dice = sorted(kinds), dice
+        self._left: list[str] = []
+
+    def draw(self) -> str:
+        """Returns the next one."""
+        self._left = self._left or self._dice.sample(self._kinds, len(self._kinds))
+        return self._left.pop()
 
 
 def steps_made(out: Path) -> int:
