@@ -22,6 +22,21 @@ def fullpass(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
+@pytest.fixture(scope="module")
+def local_pass(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with rows, the user's module and what this machine's pass makes of them."""
+    folder = tmp_path_factory.mktemp("local-pass")
+    beam_passes.write_rows(folder / "rows", 20_000)
+    (folder / "features.py").write_text("from tests.clusters.beam_passes import preprocessing_fn\n")
+    here = fullpass(folder, "analyze", *words(folder), "--out", str(folder / "local"))
+    assert here.returncode == 0, here.stderr
+    return folder
+
+
+def words(folder: Path) -> list[str]:
+    return ["--module", str(folder / "features.py"), str(folder / "rows" / "*.parquet")]
+
+
 @pytest.mark.parametrize(
     ("runner", "cluster"),
     [
@@ -29,25 +44,20 @@ def fullpass(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
         pytest.param("spark", "spark_cluster", marks=pytest.mark.spark),
     ],
 )
-def test_submitted_analyze_equals_the_local_pass(runner: str, cluster: str, tmp_path: Path, request: Any) -> None:
+def test_submitted_analyze_equals_the_local_pass(
+    runner: str, cluster: str, local_pass: Path, tmp_path: Path, request: Any
+) -> None:
     options = request.getfixturevalue(cluster).options()
-    data = beam_passes.write_rows(tmp_path / "rows", 20_000)
-    module = tmp_path / "features.py"
-    module.write_text("from tests.clusters.beam_passes import preprocessing_fn\n")
-    words = ["--module", str(module), str(data / "*.parquet")]
-    here = fullpass(tmp_path, "analyze", *words, "--out", str(tmp_path / "local"))
-    assert here.returncode == 0, here.stderr
-
     done = fullpass(
         tmp_path,
         "submit",
         *("--name", f"pass-on-{runner}", "--launcher", "local", "--step", "analyze", "--follow", "--"),
-        *words,
+        *words(local_pass),
         *("--out", str(tmp_path / runner), "--runner", runner),
         *(f"--runner-option={option}" for option in options),
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert beam_passes.results_of(tmp_path / runner) == beam_passes.results_of(tmp_path / "local")
+    assert beam_passes.results_of(tmp_path / runner) == beam_passes.results_of(local_pass / "local")
 
     state = fullpass(tmp_path, "status", f"pass-on-{runner}")
     assert "succeeded" in state.stdout
