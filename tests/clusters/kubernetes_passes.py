@@ -117,5 +117,5 @@ def _logs(kube: Cluster, deployments: Changes) -> str:
 def _fullpass(*words: object) -> None:
     """Runs `fullpass WORDS`, which must succeed."""
     command = [sys.executable, "-m", "cluster.cli.main", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"

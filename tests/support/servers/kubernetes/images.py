@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -51,7 +50,6 @@ def make_images(folder: Path, pause: Path, busybox: Path) -> list[Path]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1",
         VARIABLE: str(Path(start.__file__).parent),  # pods import TensorFlow as the tests do; no lines are counted
-        "JAVA_TOOL_OPTIONS": os.environ.get("JAVA_TOOL_OPTIONS", ""),
     }
     folder.mkdir(parents=True, exist_ok=True)
     passwd = folder / "passwd"
