@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.core.errors import ConfigError, DataError, listed
 from engine.schema.lists import is_list
@@ -14,7 +15,7 @@ from engine.schema.lists import is_list
 if TYPE_CHECKING:
     from engine.feed.protocols import TrainingData
 
-__all__ = ["check_classes", "check_labels", "labels_of_classes"]
+__all__ = ["check_classes", "check_labels", "fraction", "labels_of_classes"]
 
 _MOST_RECORDS = 1 << 20
 
@@ -52,7 +53,9 @@ def check_labels(data: TrainingData, spec: Mapping[str, Any], labels: Sequence[s
 
 
 def labels_of_classes(loss: Any, labels: Sequence[str]) -> list[str]:
-    """Returns the labels that are numbers of classes for a loss as `compile` took it: one, or output name to one."""
+    """Returns the labels that are numbers of classes for a loss as `compile` took it: one, a list, or output name to one."""
+    if isinstance(loss, list | tuple) and len(loss) == len(labels):
+        loss = dict(zip(labels, loss, strict=True))
     by_label = loss if isinstance(loss, Mapping) else dict.fromkeys(labels, loss)
     return [name for name in labels if _takes_classes(by_label.get(name))]
 
@@ -65,7 +68,9 @@ def _takes_classes(loss: Any) -> bool:
 
 
 def check_classes(data: TrainingData, labels: Sequence[str]) -> None:
-    """Raises where a label of floats is a fraction: the loss would leave out what follows the point. The first million records are read.
+    """Raises where a label of floats is a fraction: the loss would leave out what follows the point.
+
+    The first million records are read, the others when a step is made of them (`trainers.data.whole_classes`).
 
     Args:
         data: of the training.
@@ -75,28 +80,46 @@ def check_classes(data: TrainingData, labels: Sequence[str]) -> None:
         DataError: names the label, its value and the number of the record.
     """
     for name in labels:
-        if name not in data.schema.names or not pa.types.is_floating(data.schema.field(name).type):
-            continue
         first = 0
-        for values in _values(data, name):
+        for values, rows, count in _values(data, name):
             wrong = np.flatnonzero(np.isfinite(values) & (values != np.floor(values)))
             if len(wrong):
-                raise DataError(
-                    f"label {name!r} is {values[wrong[0]]:g} in record {first + int(wrong[0]):,} (counted over all files, from 0), and "
-                    "the loss takes the number of a class: give whole numbers (bucketize them in preprocessing_fn), or use a loss of "
-                    "numbers, such as mean squared error"
+                raise fraction(
+                    name,
+                    values[wrong[0]],
+                    f" in record {first + int(rows[wrong[0]]):,} (counted over all files, from 0)",
                 )
-            first += len(values)
+            first += count
             if first >= _MOST_RECORDS:
                 break
 
 
-def _values(data: TrainingData, name: str) -> Iterator[np.ndarray]:
-    """Gives the values of a column, batch by batch; none of data that are neither files nor arrays."""
+def fraction(name: str, value: float, place: str) -> DataError:
+    """Returns the error of a label that is the number of a class and a fraction; `place` is a text about the record that has it."""
+    return DataError(
+        f"label {name!r} is {value:g}{place}, and the loss takes the number of a class: give whole numbers (bucketize them in "
+        "preprocessing_fn), or use a loss of numbers, such as mean squared error"
+    )
+
+
+def _values(data: TrainingData, name: str) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Gives (values, the row of each, rows) of a column of floats, batch by batch; none of data that are neither files nor arrays."""
     read = getattr(data, "read_batches", None)
+    if name not in data.schema.names:
+        return
     if read is None:
-        columns = getattr(data, "columns", {})
-        yield from [np.reshape(columns[name], -1)] if name in columns else []
+        array = np.asarray(getattr(data, "columns", {}).get(name, ()))
+        if array.dtype.kind == "f" and len(array):
+            yield array.reshape(-1), np.repeat(np.arange(len(array)), array[0].size), len(array)
+        return
+    kind = data.schema.field(name).type
+    while is_list(kind):
+        kind = kind.value_type
+    if not pa.types.is_floating(kind):
         return
     for batch in read(columns=[name]):
-        yield batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64)
+        column, rows = batch.column(0), np.arange(batch.num_rows)
+        while is_list(column.type):
+            rows = rows[pc.list_parent_indices(column).to_numpy(zero_copy_only=False)]
+            column = pc.list_flatten(column)
+        yield column.to_numpy(zero_copy_only=False).astype(np.float64), rows, batch.num_rows

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from engine.core.errors import ConfigError
 from trainers.config.config import TrainerConfig
+from trainers.data.whole_classes import with_whole_classes
 
 __all__ = ["row_count", "rows_of_part", "rows_where", "split_example", "zeros_like_spec"]
 
 
 def split_example(
-    batch: Mapping[str, Any], config: TrainerConfig, training: bool = True
+    batch: Mapping[str, Any], config: TrainerConfig, training: bool = True, of_classes: Sequence[str] = ()
 ) -> tuple[dict[str, Any], Any, Any]:
     """Returns (features, labels, weights) of one replica's examples.
 
     Labels are a tensor for one label, a dict by name for several, None for none. Weights are float32 [b] or None: the
     product of the weight feature, the class weight of the label (in training only, as in Keras) and 0 for padding, whose rows are
     those of a record.
+
+    `of_classes` names labels that are numbers of classes: the step fails for a fraction among them.
 
     Raises:
         ConfigError: the data has no such label or weight.
@@ -31,6 +34,7 @@ def split_example(
     if mask is not None:
         features = _filled(mask, features)
     labels = {name: _take(features, name, "label") for name in config.labels}
+    labels |= {name: with_whole_classes(name, labels[name]) for name in of_classes if name in labels}
     weights = None if config.weight is None else _flat_weight(_take(features, config.weight, "weight"))
     target: Any = labels if len(labels) != 1 else next(iter(labels.values()))
     if training and config.class_weights is not None:

@@ -252,7 +252,7 @@ class Session:
         if self._meter.empty:
             return
         read, own = {**self._meter.read(), **self._usage.read()}, self.adapter.own_train_step
-        counted = self._metrics.collect(() if own else None)
+        counted = self._metrics.collect(() if own else self.adapter.updated_in_training)
         # The mean of a model's own loss tracker is its loss; elsewhere a tracker of that name counts evaluations only.
         self._last = {**(read | counted if own else counted | read), "learning_rate": self.adapter.learning_rate}
         self._reporter.scalars("train", self.state.step, {**self._last, "epoch": self.epoch})

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from engine.core.run_log import tell
 from trainers.config.config import TrainerConfig
+from trainers.data.labels import labels_of_classes
 from trainers.data.targets import row_count, rows_of_part, split_example
 from trainers.loop.faults.step_guard import StepGuard
 from trainers.loop.gradients import TableGradients, clipped, multiplied, refuse_uneven_slices
@@ -88,6 +89,7 @@ class SynchronousLoop:
         self._placement, self._adapter, self._unpack, self._config = placement, adapter, unpack, config
         self._strategy, self._averages = placement.strategy, averages
         self._on_gpu = placement.on_gpu
+        self._of_classes = labels_of_classes(getattr(adapter.model, "loss", None), config.labels)
         # Autograph would make another error of the ConfigError of a setting that the model does not take.
         compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
         self._compiled_gradients = compiled(self._gradients) if config.xla else self._gradients
@@ -241,7 +243,7 @@ class SynchronousLoop:
 
     def _updated(self, differentiate: Callable[..., Any], compiled: bool, packed: Mapping[str, Any]) -> Any:
         config, adapter = self._config, self._adapter
-        example = split_example(self._unpack(packed), config)
+        example = split_example(self._unpack(packed), config, of_classes=self._of_classes)
         if adapter.own_train_step:
             return self._sum([adapter.train_step(*example, reduce=self._reduced)])[0]
         self._of_tables = TableGradients()

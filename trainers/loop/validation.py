@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainers.config.config import TrainerConfig
+from trainers.data.labels import labels_of_classes
 from trainers.data.targets import row_count, split_example
 from trainers.loop.synchronous import split_batches
 from trainers.models.adapters import ModelAdapter
@@ -130,7 +131,8 @@ class Validation:
 
     def _replica_step(self, packed: Mapping[str, Any]) -> tuple[Any, Any]:
         batch = self._unpack(packed)
-        features, labels, weights = split_example(batch, self._config, training=False)
+        classes = labels_of_classes(getattr(self._adapter.model, "loss", None), self._config.labels)
+        features, labels, weights = split_example(batch, self._config, training=False, of_classes=classes)
         mask = batch.get("mask")
         real = (
             tf.cast(row_count(tf.nest.flatten(batch)[0]), tf.float32)

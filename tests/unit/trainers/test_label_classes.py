@@ -27,8 +27,9 @@ def trained(tmp_path, labels, library="keras", in_file=False):
         model.compile(kit.optimizers.SGD(0.1), kit.losses.SparseCategoricalCrossentropy(from_logits=True))
         return model
 
-    data = ArrayDataset({"x": COLUMNS["x"], "y": labels})
-    if in_file:
+    if not in_file:
+        data = ArrayDataset({"x": COLUMNS["x"], "y": labels})
+    else:
         table = pa.table({"x": pa.FixedSizeListArray.from_arrays(COLUMNS["x"].ravel(), 8), "y": labels})
         pq.write_table(table, tmp_path / "rows.parquet")
         data = Dataset.open([str(tmp_path / "rows.parquet")])
@@ -43,6 +44,38 @@ def test_fraction_is_refused_with_its_record(tmp_path, library, in_file):
     labels[17] = 2.5
     with pytest.raises(DataError, match=r"label 'y' is 2.5 in record 17 .*the loss takes the number of a class"):
         trained(tmp_path, labels, library, in_file=in_file)
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_fraction_in_a_list_is_refused_with_its_record(tmp_path, in_file):
+    labels = COLUMNS["y"].astype(np.float32)[:, None]
+    labels[17, 0] = 2.5
+    labels = pa.FixedSizeListArray.from_arrays(labels.ravel(), 1) if in_file else labels
+    with pytest.raises(DataError, match=r"label 'y' is 2.5 in record 17 .*the loss takes the number of a class"):
+        trained(tmp_path, labels, in_file=in_file)
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_fraction_behind_what_is_read_before_is_refused_by_its_step(tmp_path, library):
+    rows = 1 << 21
+    labels = np.where(np.arange(rows) < rows // 2 + 65_536, 2, 1.3).astype(np.float32)
+    table = pa.table({"x": np.ones(rows, np.float32), "y": labels})
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=65_536)
+    kit = importlib.import_module(library)
+
+    def build(context):
+        inputs = {"x": kit.Input((), name="x")}
+        hidden = kit.layers.Reshape((1,))(inputs["x"])
+        model = kit.Model(inputs, kit.layers.Dense(4)(hidden))
+        model.compile("sgd", [kit.losses.SparseCategoricalCrossentropy(from_logits=True)])
+        return model
+
+    data = Dataset.open([str(tmp_path / "rows.parquet")])
+    settings = {"label": "y", "global_batch_size": 256, "steps": 1, "tensorboard": False}
+    with pytest.raises(
+        DataError, match=r"label 'y' is 1.3 in record 1,\d+,\d+ \(.*rows.parquet record .*the number of a class"
+    ):
+        Trainer(TrainerConfig(directory=str(tmp_path / "run"), **settings), build, data).fit()
 
 
 def test_whole_floats_train_as_whole_numbers_do(tmp_path):

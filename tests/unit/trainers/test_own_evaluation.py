@@ -25,10 +25,15 @@ def own_results(kit):
 
 def own_test_step(kit):
     class Model(kit.Model):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            self.tested = kit.metrics.Mean(name="tested")
+
         def test_step(self, data):
             x, y = data
+            self.tested.update_state(y)
             results = super().test_step((x, y))
-            return {**results, "twice": 2 * results["mae"], "rows": tf.shape(y)[0]}
+            return {**results, "twice": 2 * results["mae"], "rows": tf.shape(y)[0], "tested": self.tested.result()}
 
     return Model
 
@@ -80,6 +85,7 @@ def test_evaluation_equals_keras(tmp_path, library, model):
     result, expected = evaluated(tmp_path, library, model)
     assert result.eval_metrics == pytest.approx(expected, rel=1e-5)
     assert ("mae" in result.metrics) == (model is not own_train_step)
+    assert "tested" not in result.metrics  # the training does not count it
 
 
 @pytest.mark.parametrize("library", ["keras", "tf_keras"])

@@ -53,20 +53,22 @@ class StepRecords:
         column, record, value = found
         return f"{text}; column {column!r} of record {record:,}{_place(feed, record)} is {value}"
 
-    def place_of_label(self, step: int, num_steps: int, name: str, value: int) -> str:
+    def place_of_label(self, step: int, num_steps: int, name: str, value: float) -> str:
         """Returns " in record N (FILE record M)" of the first row whose label has this value; "" where none has.
 
         Args:
             step: steps done before the first of them.
             num_steps: how many are looked through.
             name: of the label.
-            value: that it must not have.
+            value: that it must not have; a fraction is as TensorFlow prints it, in few digits.
         """
         feed = self._feed_at(step)
         for batch in map(feed.unpack, feed.dataset().take(num_steps)):
-            rows = np.flatnonzero(np.reshape(batch[name].numpy(), -1) == value)
-            if len(rows):
-                record = int(batch["record_ids"].numpy()[rows[0]])
+            labels = batch[name].numpy() if isinstance(batch[name], tf.Tensor) else np.empty(0)
+            alike = labels == value if float(value).is_integer() else np.isclose(labels, value, rtol=1e-5, atol=0)
+            places = np.argwhere(alike)
+            if len(places):
+                record = int(batch["record_ids"].numpy()[places[0][0]])
                 return f" in record {record:,}{_place(feed, record)}"
         return ""
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from engine.core.errors import ConfigError, DataError, FullpassError
+from trainers.data.labels import fraction
+from trainers.data.whole_classes import FRACTION
 
 __all__ = ["explained_faults"]
 
@@ -18,12 +20,13 @@ _CLASSES = (
     re.compile(r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)"),
     re.compile(r"indices\[[\d,]+\] = (-?\d+) is not in \[0, (\d+)\)(?=.*SparseSoftmaxCrossEntropy)", re.DOTALL),
 )
+_FRACTION = re.compile(re.escape(FRACTION) + r" <(.*?)> is[^-\d]*(-?\d[\d.]*(?:e[+-]?\d+)?)")
 _LOSS_FILES = re.compile(r"(compile_utils|losses_utils|/losses/[a-z_]+)\.py$")
 
 
 @contextlib.contextmanager
 def explained_faults(
-    labels: Sequence[str], text_labels: Sequence[str], place: Callable[[str, int], str] = lambda name, value: ""
+    labels: Sequence[str], text_labels: Sequence[str], place: Callable[[str, float], str] = lambda name, value: ""
 ) -> Iterator[None]:
     """Turns an error of building or stepping into one that names the label, where it comes from the labels.
 
@@ -48,6 +51,10 @@ def explained_faults(
                 f"label {labels[0]!r} is {value}{place(labels[0], value)}, and the model's output has {classes} classes: "
                 f"labels from 0 to {classes - 1} are allowed"
             ) from error
+        cut = _FRACTION.search(str(error))
+        if cut:
+            number = float(cut.group(2))
+            raise fraction(cut.group(1), number, place(cut.group(1), number)) from error
         if text_labels and (_in_loss(error) or "string" in str(error).lower()):
             raise ConfigError(
                 f"label {text_labels[0]!r} holds text, and the loss takes numbers: map it to numbers in preprocessing_fn "

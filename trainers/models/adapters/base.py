@@ -28,6 +28,7 @@ class ModelAdapter(abc.ABC):
     logs: Mapping[str, Any] = {}  # what that returned of the batch that was just evaluated
     # The `id` of each metric that a test_step or compute_metrics of the model's own updated; None where both are Keras's.
     updated: Collection[int] | None = None
+    updated_in_training: Collection[int] | None = None  # the same of the steps of the training
     # Whether evaluation gives the model rows of padding as training gives it whole batches: workers exchange as many rows each time.
     keeps_rows: bool = False
     # How the loss of a batch comes from its examples: "mean", "sum", "weighted_mean" (divided by the sum of the weights),

@@ -201,12 +201,12 @@ class KerasAdapter(ModelAdapter):
         if not (self.evaluates_itself or overrides(self.model, self._library.Model, "compute_metrics")):
             return
         updated: set[int] = set()
-        self.updated = updated
+        trained: set[int] = set()
+        self.updated, self.updated_in_training = updated, trained
 
         def noting(metric: Any, update: Callable[..., Any]) -> Callable[..., Any]:
             def noted(*args: Any, **options: Any) -> Any:
-                if self._evaluates:
-                    updated.add(id(metric))
+                (updated if self._evaluates else trained).add(id(metric))
                 return update(*args, **options)
 
             noted.update = update  # type: ignore[attr-defined]  # where another run has the same model
