@@ -15,6 +15,7 @@ __all__ = [
     "aggregate_gradients_with",
     "average_variables",
     "build_from_batch",
+    "carried_on",
     "compute_loss",
     "declared_inputs",
     "has_fixed_rows",
@@ -82,6 +83,13 @@ def recurrent_states(model: Any) -> list[Any]:
     layers = model._flatten_layers() if isinstance(model, keras.Model) else ()
     stateful = [layer for layer in layers if isinstance(layer, keras.layers.RNN) and layer.stateful]
     return [state for layer in stateful for state in keras.tree.flatten(layer.states) if state is not None]
+
+
+def carried_on(model: Any) -> list[tf.Variable]:
+    """Returns what each call of a Keras 3 model hands on to the next, in an evaluation as in training: states, and seeds of draws."""
+    variables = model.non_trainable_variables if isinstance(model, keras.Model) else ()
+    seeds = [v for v in variables if getattr(v, "path", "").endswith("seed_generator_state")]
+    return [tf_variable(v) for v in [*recurrent_states(model), *seeds]]
 
 
 def has_fixed_rows(model: Any) -> bool:

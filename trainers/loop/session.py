@@ -266,8 +266,11 @@ class Session:
     @property
     def evaluation_due(self) -> bool:
         """Whether this step is one after which the model is evaluated."""
-        every = self.config.eval_every_steps or self.steps_per_epoch
-        return self._eval is not None and (self.state.step % every == 0 or self.state.step == self.total_steps)
+        return self._eval is not None and (self._evaluates_here or self.state.step == self.total_steps)
+
+    @property
+    def _evaluates_here(self) -> bool:
+        return self.state.step % (self.config.eval_every_steps or self.steps_per_epoch) == 0
 
     def evaluate(self) -> None:
         """Evaluates the model, records the result, decides about early stopping, and tells the callbacks."""
@@ -309,8 +312,10 @@ class Session:
             unpack = self._data.unpack_of(feed, self._data.evaluation)
             self._validation = kind(self.placement, self.adapter, unpack, self.config, self._metrics)
         steps = min(feed.steps_per_epoch, self.config.eval_steps or feed.steps_per_epoch)
-        averages = self._built.averages
-        with averages.in_place_of_weights() if averages is not None else contextlib.nullcontext():
+        averages, nothing = self._built.averages, contextlib.nullcontext()
+        # An evaluation that a longer run would not make must not be seen by what goes on from here.
+        carrying_on = nothing if self._evaluates_here else self._built.carrying_on()
+        with carrying_on, nothing if averages is None else averages.in_place_of_weights():
             return self._validation.run(feed.dataset(), steps)
 
     @property

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import tensorflow as tf
 
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
 from trainers.checkpoints.checkpoint import Checkpoint, assign_group
 from trainers.checkpoints.optimizer_state import restore_optimizer
+from trainers.compat.keras import carried_on
 from trainers.config.config import LearningRate, TrainerConfig
 from trainers.config.learning_rate import schedule_function
 from trainers.data.targets import split_example
@@ -85,6 +89,18 @@ class BuiltModel:
         elif self.averages is not None:
             restore_optimizer(saved, groups["optimizer"], optimizer, self.assign)
         saved.restore_tables(self.tables)
+
+    @contextlib.contextmanager
+    def carrying_on(self) -> Iterator[None]:
+        """Within it calls of the model leave recurrent states and seeds as they were."""
+        local = self.placement.strategy.experimental_local_results
+        parts = [part for variable in carried_on(self.adapter.model) for part in local(variable)]
+        before = [tf.identity(part) for part in parts]
+        try:
+            yield
+        finally:
+            for part, value in zip(parts, before, strict=True):
+                part.assign(value)
 
     def take_averages(self) -> None:
         """Makes the weights equal to their averages, where there are any."""

@@ -339,10 +339,11 @@ def test_stateful_recurrent_layer_goes_on_and_is_exported_with_its_state(tmp_pat
 
     columns = classification_columns(128)
     rows = ArrayDataset({"x": columns["x"], "y": columns["y"]})
-    settings = {"global_batch_size": 32, "checkpoint": CheckpointConfig(every_steps=2)}
-    whole = Trainer(config(tmp_path / "whole", **settings), stateful, rows).fit().model
-    Trainer(config(tmp_path / "parts", **{**settings, "steps": 2}), stateful, rows).fit()
-    resumed = Trainer(config(tmp_path / "parts", **settings), stateful, rows).fit().model
+    settings = {"global_batch_size": 32, "checkpoint": CheckpointConfig(every_steps=2), "eval_every_steps": 4}
+    whole = Trainer(config(tmp_path / "whole", **settings), stateful, rows, eval=rows).fit().model
+    # Its end is evaluated, where the other is not.
+    Trainer(config(tmp_path / "parts", **{**settings, "steps": 2}), stateful, rows, eval=rows).fit()
+    resumed = Trainer(config(tmp_path / "parts", **settings), stateful, rows, eval=rows).fit().model
     for mine, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     spec = dict(rows.feature_spec())
