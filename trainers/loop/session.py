@@ -115,7 +115,8 @@ class Session:
         if notes and self.placement.is_chief:
             tell("\n".join(notes))
         variables = self.adapter.named_variables["optimizer"]
-        self._optimizer = describe_optimizer(self.adapter.optimizer, variables, self.adapter.learning_rate)
+        trained, rate = len(self.adapter.trainable), self.adapter.learning_rate
+        self._optimizer = describe_optimizer(self.adapter.optimizer, variables, rate, trained)
         self._link.phase("built")
         self.state, self.resumed_from = TrainingState(), 0
         self._restore(saved)

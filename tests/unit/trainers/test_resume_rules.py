@@ -34,14 +34,15 @@ def data() -> ArrayDataset:
     return ArrayDataset({"x": columns["x"], "y": columns["y"], **more})
 
 
-def build(optimizer="SGD", rate=0.1):
+def build(optimizer="SGD", rate=0.1, frozen=False, **settings):
     def build_model(context):
         import keras
 
         keras.utils.set_random_seed(1)
         inputs = {"x": keras.Input((8,), name="x")}
         model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(inputs["x"]))
-        model.compile(getattr(keras.optimizers, optimizer)(rate), "binary_crossentropy")
+        model.layers[-1].trainable = not frozen
+        model.compile(getattr(keras.optimizers, optimizer)(rate, **settings), "binary_crossentropy")
         return model
 
     return build_model
@@ -104,6 +105,13 @@ def test_another_learning_rate_of_the_program_is_taken_and_said(run, capfd):
     result = run(build(rate=0.25))
     assert result.resumed_from == 4 and result.metrics["learning_rate"] == pytest.approx(0.25)
     assert "learning rate 0.25 (was 0.1)" in capfd.readouterr().err
+
+
+def test_another_setting_of_the_optimizer_and_frozen_weights_are_taken_and_said(run, capfd):
+    run(build(clipnorm=0.5))
+    assert "the optimizer's clipnorm=0.5 (was None)\n" in capfd.readouterr().err
+    run(build(clipnorm=0.5, frozen=True), steps=10)
+    assert "the optimizer's number of trained weights=0 (was 2)\n" in capfd.readouterr().err
 
 
 def test_other_code_of_the_same_shapes_is_taken_and_said(data, tmp_path, capfd):
