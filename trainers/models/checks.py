@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from engine.core.errors import ConfigError
 from engine.storage.tree import is_local
+from trainers.compat.keras import tf_variable
 from trainers.config.config import TrainerConfig
 from trainers.models.adapters import ModelAdapter
 from trainers.strategies import Placement
@@ -45,7 +48,7 @@ def check_model(
             f"the losses of {name} differ in their reduction (mean, sum, mean_with_sample_weight): a batch that is cut over "
             "replicas or accumulate_steps then has no loss of its own; give all of them the same reduction"
         )
-    notes = [*_notes_on_steps(adapter, name), *_notes_on_slices(config, adapter.model)]
+    notes = [*_notes_on_steps(adapter, name), *_notes_on_slices(config, adapter.model), *_notes_on_losses(adapter)]
     if not adapter.trainable and not tables:
         notes.append(
             f"{name} has no weights to train: steps change nothing but the statistics that its forward pass keeps"
@@ -109,6 +112,20 @@ def _notes_on_slices(config: TrainerConfig, model: Any) -> list[str]:
         f"accumulate_steps={parts}: {found[0]}{' and others normalise' if len(found) > 1 else ' normalises'} each slice by "
         f"its own mean and variance, and moves its averages {parts} times a step: the update is not that of the whole batch"
     ]
+
+
+def _notes_on_losses(adapter: ModelAdapter) -> list[str]:
+    """Says which compiled losses keep variables: neither Keras counts them among those of the model, which a checkpoint holds."""
+    known = {id(v) for _, v in adapter.named_variables["model"]}
+    kinds = (tf.Variable, keras.Variable)
+    held = {
+        f"loss {getattr(loss, 'name', type(loss).__name__)!r} keeps variable {name!r}, which no checkpoint holds: a run that goes on "
+        "begins with a new one; make it a weight of the model where that matters"
+        for loss in tf.nest.flatten(getattr(adapter.model, "loss", None))
+        for name, value in getattr(loss, "__dict__", {}).items()
+        if isinstance(value, kinds) and id(tf_variable(value)) not in known
+    }
+    return sorted(held)
 
 
 def _parts(model: Any) -> list[Any]:
