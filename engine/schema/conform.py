@@ -11,7 +11,7 @@ from engine.core.errors import ConfigError, DataError, column_not_found, listed
 from engine.schema.kinds import is_text_or_bytes
 from engine.schema.lists import is_list
 from engine.schema.metadata_keys import TIMES, read_note
-from engine.schema.plain_arrays import plain_array
+from engine.schema.plain_layouts import plain_array
 from engine.schema.tensorflow_view import default_of
 
 __all__ = ["as_numbers", "cast_array", "conform", "first_without_fit", "innermost", "refuse_overflow", "select_fields"]

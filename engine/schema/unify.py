@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 
 import pyarrow as pa
 
 from engine.core.errors import DataError
-from engine.schema.metadata_keys import SHAPE
+from engine.schema.plain_layouts import plain_schema
 
-__all__ = ["Unified", "plain_schema", "plain_type", "unify_schemas"]
+__all__ = ["Unified", "unify_schemas"]
 
 _MOST_DIGITS = 38  # of 128 bits
 _SAID = 5  # columns that are named before the rest is counted
-# Values of dictionaries that lie inside of others and are left so: Arrow casts text to a dictionary alone, and decodes none of views.
-_LEFT = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary(), pa.string_view(), pa.binary_view())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,89 +115,3 @@ def _wide_enough(merged: pa.DataType, *kinds: pa.DataType) -> pa.DataType:
 
 def _decoded(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def plain_schema(schema: pa.Schema, path: str) -> pa.Schema:
-    """Returns a file's schema without its metadata, in types that everything here takes.
-
-    Raises:
-        DataError: two columns of one name, or tensors whose axes are stored in another order.
-    """
-    places: dict[str, int] = {}
-    for index, field in enumerate(schema):
-        if field.name in places:
-            raise DataError(
-                f"columns {places[field.name]} and {index} are both named {field.name!r}: which one is meant is not clear; rename "
-                "one where the file is written",
-                path=path,
-            )
-        places[field.name] = index
-    return pa.schema([_plain_field(field, path) for field in schema])
-
-
-def _plain_field(field: pa.Field, path: str) -> pa.Field:
-    kind = plain_type(field.type)
-    if kind == field.type:
-        return field
-    if isinstance(field.type, pa.FixedShapeTensorType):
-        order = field.type.permutation
-        if order is not None and list(order) != sorted(order):
-            raise DataError(
-                f"column {field.name!r} holds tensors whose axes are stored in another order (permutation {list(order)}): write "
-                "them as they lie in memory",
-                path=path,
-            )
-        shape = json.dumps(list(field.type.shape)).encode()
-        return field.with_type(kind).with_metadata({**(field.metadata or {}), SHAPE: shape})
-    return field.with_type(kind)
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Returns the type that we use for one of Arrow's newer layouts: views as what they view, extensions as stored.
-
-    A dictionary that pyarrow cannot make again of its values is read as those, which it writes without a word.
-    """
-    types = pa.types
-    if isinstance(kind, pa.BaseExtensionType):
-        return plain_type(kind.storage_type)
-    if types.is_string_view(kind):
-        return pa.string()
-    if types.is_binary_view(kind):
-        return pa.binary()
-    if types.is_list_view(kind):
-        return pa.list_(plain_type(kind.value_type))
-    if types.is_large_list_view(kind):
-        return pa.large_list(plain_type(kind.value_type))
-    if types.is_run_end_encoded(kind):
-        return plain_type(kind.value_type)
-    if types.is_dictionary(kind):
-        values = plain_type(kind.value_type)
-        return kind if values == kind.value_type and not types.is_float16(values) else values
-    if not types.is_nested(kind):
-        return kind
-    if types.is_list(kind) or types.is_large_list(kind):
-        inside = _without_dictionaries(plain_type(kind.value_type))
-        return kind if inside == kind.value_type else (pa.list_ if types.is_list(kind) else pa.large_list)(inside)
-    return _without_dictionaries(kind)
-
-
-def _without_dictionaries(kind: pa.DataType) -> pa.DataType:
-    """The type of what lies inside of another, with dictionaries as their values where pyarrow makes none again."""
-    types = pa.types
-
-    def inside(field: pa.Field) -> pa.Field:
-        return field.with_type(_without_dictionaries(field.type))
-
-    if types.is_dictionary(kind):
-        return kind if kind.value_type in _LEFT else plain_type(kind.value_type)
-    if types.is_list(kind):
-        return pa.list_(inside(kind.value_field))
-    if types.is_large_list(kind):
-        return pa.large_list(inside(kind.value_field))
-    if types.is_fixed_size_list(kind):
-        return pa.list_(inside(kind.value_field), kind.list_size)
-    if types.is_struct(kind):
-        return pa.struct([inside(field) for field in kind])
-    if types.is_map(kind):
-        return pa.map_(inside(kind.key_field), inside(kind.item_field), kind.keys_sorted)
-    return kind

@@ -12,8 +12,7 @@ from engine.core.errors import DataError
 from engine.formats.beginnings import may_be_text
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.schema.kinds import is_text_or_bytes
-from engine.schema.plain_arrays import plain_array
-from engine.schema.unify import plain_schema
+from engine.schema.plain_layouts import plain_array, plain_schema
 from engine.storage import paths as _paths
 from engine.storage import uris as _uris
 

@@ -16,7 +16,7 @@ from engine.formats.foreign.avro_codecs import SYNC_BYTES, plain_header, refuse_
 from engine.formats.foreign.avro_schema import arrow_schema
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
 from engine.formats.foreign.varints import zigzag
-from engine.schema.unify import plain_schema
+from engine.schema.plain_layouts import plain_schema
 from engine.storage import paths as _paths
 
 __all__ = ["FORMAT"]

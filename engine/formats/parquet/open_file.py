@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from engine.formats.parquet.footer import Footer, parse_footer
 from engine.formats.parquet.not_parquet import encrypted, not_parquet
-from engine.schema.unify import plain_schema, plain_type
+from engine.schema.plain_layouts import plain_schema, plain_type
 from engine.storage import paths as _paths
 from engine.storage import uris as _uris
 from engine.storage.open_files import OpenFiles

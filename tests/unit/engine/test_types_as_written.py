@@ -19,7 +19,7 @@ from cluster.cli.main import main
 from engine import ConfigError, DataError, Dataset, ingest
 from engine.formats.damage import DamageLog
 from engine.formats.options import ReadOptions
-from engine.schema.plain_arrays import plain_array
+from engine.schema.plain_layouts import plain_array
 
 UTC = dt.timezone.utc
 INNER = {"type": "record", "name": "Inner", "fields": [{"name": "a", "type": "int"}]}
