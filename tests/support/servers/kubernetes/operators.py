@@ -105,6 +105,7 @@ _SETUPS = {
         ),
     ),
 }
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # megabytes of schemas take a loader in Python many seconds
 HOSTS = tuple(f"{setup.service}.{setup.namespace}.svc" for setup in _SETUPS.values() if setup.service)
 
 
@@ -114,7 +115,7 @@ def install_crds(cluster: Cluster, name: str) -> None:
     for file in crds:
         cluster.kubectl("apply", "--server-side", "-f", str(file))
     for file in crds:
-        crd = yaml.safe_load(file.read_text())["metadata"]["name"]
+        crd = yaml.load(file.read_text(), _LOADER)["metadata"]["name"]
         cluster.wait_established(crd)
 
 
