@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.core.exit_codes import NOT_MET
+from tests.support.forks import run_forked
 from tests.support.models import classification_columns
+
+ROOT = Path(__file__).parents[3]
 
 MODULE = """
 import keras
@@ -50,9 +53,14 @@ sys.exit(code)
 
 
 def run(folder, *words):
-    root = Path(__file__).parents[3]
+    code, out, errors = run_forked(RUN, *words, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return code, out + errors
+
+
+def run_alone(folder, *words):
+    """In a process that has nothing imported."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(root)},
+        [sys.executable, "-c", RUN, *words], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
@@ -70,7 +78,7 @@ def test_not_blessed_is_one_exit_code_and_is_said_again_without_work(tmp_path):
     kept = log.read_text()
     assert "INFO train  train      runs, step 2 of 4" in kept and "INFO export  export: done, 1 parts in" in kept
     assert "INFO train  checkpoint of step 10 is in" in kept and kept.endswith("INFO -  ends with exit code 3\n")
-    code, said = run(tmp_path, "run", "pipeline.toml", "--work-dir", "work")
+    code, said = run_alone(tmp_path, "run", "pipeline.toml", "--work-dir", "work")
     assert code == NOT_MET, said
     assert said.count("skipped") == 4 and "not blessed: auc of all rows is" in said and "mean_prediction 0." in said
     assert "heavy []" in said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +106,6 @@ def in_process(name: str, directory: Path) -> str:
     root = Path(__file__).parents[3]
     code = f"import sys; from tests.system.trainers.test_mirrored import {name}; {name}(sys.argv[1])"
     env = {**os.environ, "PYTHONPATH": str(root)}
-    words = [sys.executable, "-c", code, str(directory)]
-    exit_code, said = run_in_session(words, 500, str(root), env)
+    exit_code, said = run_in_session(code, str(directory), 500, str(root), env)
     assert exit_code == 0, said[-3000:]
     return said

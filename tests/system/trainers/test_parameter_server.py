@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +163,5 @@ def run_cases(directory: str) -> None:
 
 def test_parameter_server_with_one_worker_learns_what_one_device_does_under_every_option(tmp_path):
     program = "import sys; from tests.system.trainers.test_parameter_server import run_cases; run_cases(sys.argv[1])"
-    words = [sys.executable, "-c", program, str(tmp_path)]
-    env = {**os.environ, "PYTHONPATH": ROOT}
-    code, said = run_in_session(words, 900, ROOT, env)
+    code, said = run_in_session(program, str(tmp_path), 900, ROOT, {**os.environ, "PYTHONPATH": ROOT})
     assert code == 0, said[-3000:]

@@ -7,31 +7,69 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.machine.ports import free_ports
+from tests.support.eventually import eventually
+from tests.support.forks import run_forked, start_forked
 from tests.support.table_target import build_with_table, columns
 from trainers.checkpoints.checkpoint import load_checkpoint
 from trainers.checkpoints.directory import checkpoint_path
 from trainers.supervision.local_group import LocalGroup
+from trainers.supervision.tf_config import tf_config
 
 ROOT = str(Path(__file__).parents[3])
 LARGE = os.environ.get("FULLPASS_LARGE") == "1"
+TRAIN = "import sys; from tests.support.table_target import train; train(*sys.argv[1:])"
 
 
 def run(directory: Path, name: str, workers: int, servers: int = 0, **settings) -> Path:
-    """Trains in a group of its own and returns the directory of the training."""
-    target = ["tests.support.table_target:train", str(directory / name), json.dumps(settings)]
-    logs, leader = directory / f"logs-{name}", "chief" if servers else "worker"
-    running = LocalGroup(workers, target, logs, num_ps=servers, env={"PYTHONPATH": ROOT}).start()
-    try:
-        assert running.wait(timeout_s=1200) == 0, (logs / f"{leader}-0.log").read_text()[-4000:]
-    finally:
-        running.stop(grace_s=0.0)
+    """Trains and returns the directory of the training."""
+    words = (str(directory / name), json.dumps(settings))
+    if servers:
+        on_servers(words, workers, servers)
+    elif workers == 1:
+        code, _, said = run_forked(TRAIN, *words, timeout=1200)
+        assert code == 0, said[-4000:]
+    else:
+        logs, target = directory / f"logs-{name}", ["tests.support.table_target:train", *words]
+        running = LocalGroup(workers, target, logs, env={"PYTHONPATH": ROOT}).start()
+        try:
+            assert running.wait(timeout_s=1200) == 0, (logs / "worker-0.log").read_text()[-4000:]
+        finally:
+            running.stop(grace_s=0.0)
     return directory / name
+
+
+def on_servers(words: tuple[str, ...], workers: int, servers: int) -> None:
+    """Trains on a chief, workers and parameter servers, which serve until they are killed."""
+    for _ in range(4):  # another program may take a port before it is used
+        code, said = try_on_servers(words, {"chief": 1, "worker": workers, "ps": servers})
+        if code == 0:
+            return
+    raise AssertionError(said)
+
+
+def try_on_servers(words: tuple[str, ...], sizes: dict[str, int]) -> tuple[int | None, str]:
+    """Returns the chief's exit code and what all said."""
+    ports = iter(free_ports(sum(sizes.values())))
+    addresses = {kind: [f"127.0.0.1:{next(ports)}" for _ in range(size)] for kind, size in sizes.items()}
+    tasks = [(kind, index) for kind, size in sizes.items() for index in range(size)]
+    configs = [tf_config(addresses, *task) for task in tasks]
+    members = [start_forked(TRAIN, *words, env={**os.environ, "TF_CONFIG": each}) for each in configs]
+    try:
+        eventually(lambda: any(each.poll() is not None for each in members), "the training has ended", 1200)
+        code = members[0].poll()
+    finally:
+        for each in members:
+            each.send_signal(signal.SIGKILL)
+        said = "".join(each.communicate()[1][-4000:] for each in members)
+    return code, said
 
 
 def tensors(directory: Path | str, group: str = "table") -> dict[str, np.ndarray]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from engine import ConfigError, DataError, Dataset
 from tests.support import parity
 from tests.support.eventually import eventually
+from tests.support.forks import start_forked
 from transforms import analyze
 from transforms.cache import analyze_spans, spans_of
 from transforms.cache.cache_file import SpanCache, read_span, write_span
@@ -255,8 +255,10 @@ def other_fn(inputs: dict[str, Any]) -> dict[str, Any]:
 _ROUNDS = 2
 # Each waits for the other before every round, so that both find an empty cache and write each span at about the same time.
 _AT_ONCE = """
-import sys
+import os, sys
 from pathlib import Path
+# One file for both: a pipe that nobody reads would hold one up, and with it the other.
+os.dup2(os.open(sys.argv[5], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 from engine import Dataset
 from tests.support.eventually import eventually
 from tests.system.transforms import test_cache
@@ -282,17 +284,15 @@ def test_two_processes_share_a_cache_and_each_has_its_own_result(tmp_path: Path)
     environment = {**os.environ, "PYTHONPATH": root if given is None else os.pathsep.join([root, given])}
     log = tmp_path / "log"
     running = []
-    with open(log, "wb") as errors:  # of both: a pipe that nobody reads would hold one up, and with it the other
-        for mine, other in (("a", "b"), ("b", "a")):
-            words = [sys.executable, "-c", _AT_ONCE, str(tmp_path), mine, other, functions[mine]]
-            running.append(subprocess.Popen(words, env=environment, stderr=errors))
+    for mine, other in (("a", "b"), ("b", "a")):
+        running.append(start_forked(_AT_ONCE, tmp_path, mine, other, functions[mine], log, env=environment))
     try:
         # One that fails ends the waiting: the other would wait for it in vain.
         eventually(lambda: any(p.poll() for p in running) or all(p.poll() == 0 for p in running), "both are done", 800)
         assert [each.poll() for each in running] == [0, 0], log.read_text(errors="replace")[-3000:]
     finally:
         for each in running:
-            each.kill()
+            each.send_signal(signal.SIGKILL)
             each.wait()
     for mine, function in (("a", preprocessing_fn), ("b", other_fn)):
         whole = Dataset.open(str(tmp_path / "rows"))
