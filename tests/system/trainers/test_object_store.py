@@ -6,8 +6,6 @@ import functools
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from engine.storage.remote import RemoteOptions, use_options
 from engine.storage.tree import list_tree
 from tests.support.bits import weights_of
 from tests.support.eventually import eventually
+from tests.support.forks import start_forked
 from tests.support.models import build_keras3, classification_columns
 from tests.support.servers.s3 import FaultyProxy, environment_of, s3_server
 from trainers import ArrayDataset, CheckpointConfig, Trainer, TrainerConfig
@@ -92,7 +91,7 @@ def test_a_directory_that_comes_into_being_while_it_is_listed_is_listed(monkeypa
 def test_checkpoints_on_s3_killed_training_goes_on_bit_identically_and_keeps_two(quiet):
     directory = "s3://data/runs/killed"
     code = f"from tests.system.trainers.test_object_store import train; train({directory!r}, pause_s=0.2)"
-    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
+    process = start_forked(code, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
 
     def ended():
         return process.poll() is not None and f"exit code {process.poll()}"
@@ -122,10 +121,7 @@ def test_two_trainings_at_once_on_s3_make_the_steps_once(quiet):
         "from tests.system.trainers.test_object_store import train; "
         f"result = train({directory!r}, pause_s=0.2); print('from', result.resumed_from, 'to', result.steps)"
     )
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    start = functools.partial(
-        subprocess.Popen, [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, **pipes
-    )
+    start = functools.partial(start_forked, code, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
     first = start()
     eventually(lambda: "training.lock" in list_tree(directory), "the first one has the directory", timeout_s=240)
     second = start()
