@@ -118,18 +118,19 @@ def _check(config: Any) -> int:
 def _config(args: argparse.Namespace) -> Any:
     from pathlib import Path
 
+    from cluster.cli.option_values import number_of, numbers_of, pairs_of, share_of
     from engine import ConfigError
     from trainers.serving.server import BatchingConfig, ModelConfig, ServeConfig, VersionPolicy
 
-    directories = _pairs("--model", args.model)
+    directories = pairs_of("--model", args.model)
     if args.directory:
         name = args.name or args.directory.rstrip("/").rsplit("/", 1)[-1]
         if directories.setdefault(name, args.directory) != args.directory:
             raise ConfigError(f"model {name!r} is both {directories[name]} and {args.directory}; give one another name")
     if not directories:
         raise ConfigError("serve needs a DIR or --model NAME=DIR")
-    policy = VersionPolicy(latest=args.latest, all=args.all_versions, specific=_numbers("--versions", args.versions))
-    labels = {label: _number("--label", number) for label, number in _pairs("--label", args.label).items()}
+    policy = VersionPolicy(latest=args.latest, all=args.all_versions, specific=numbers_of("--versions", args.versions))
+    labels = {label: number_of("--label", number) for label, number in pairs_of("--label", args.label).items()}
     models = [
         ModelConfig(
             name=name,
@@ -147,7 +148,7 @@ def _config(args: argparse.Namespace) -> Any:
         batch_timeout_micros=args.batch_timeout_micros,
         num_batch_threads=args.num_batch_threads,
         max_enqueued_batches=args.max_enqueued_batches,
-        allowed_batch_sizes=_numbers("--allowed-batch-sizes", args.allowed_batch_sizes),
+        allowed_batch_sizes=numbers_of("--allowed-batch-sizes", args.allowed_batch_sizes),
         enable_batching=args.enable_batching,
     )
     return ServeConfig(
@@ -167,7 +168,7 @@ def _config(args: argparse.Namespace) -> Any:
         drain_s=args.drain,
         access_log_share=args.access_log,
         trace=args.trace,
-        record_share=_share("--record", args.record[0]) if args.record else 0.0,
+        record_share=share_of("--record", args.record[0]) if args.record else 0.0,
         record_directory=args.record[1] if args.record else None,
     )
 
@@ -181,37 +182,3 @@ def _greeting(config: Any) -> str:
         doors.append(f"REST on {scheme}://{config.host}:{config.rest_port}/v1/models/{config.models[0].name}")
     names = ", ".join(model.name for model in config.models)
     return f"serving {names}: {'; '.join(doors)}"
-
-
-def _pairs(option: str, words: list[str]) -> dict[str, str]:
-    from engine import ConfigError
-
-    found: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name and equals and value):
-            raise ConfigError(f"{option}: got {word!r}; expected NAME=VALUE")
-        if found.setdefault(name, value) != value:
-            raise ConfigError(f"{option}: {name!r} is both {found[name]} and {value}; expected each name once")
-    return found
-
-
-def _share(option: str, word: str) -> float:
-    from engine import ConfigError
-
-    try:
-        return float(word)
-    except ValueError:
-        raise ConfigError(f"{option}: got {word!r}; expected a share of more than 0 and at most 1") from None
-
-
-def _number(option: str, word: str) -> int:
-    from engine import ConfigError
-
-    if not word.isdecimal():
-        raise ConfigError(f"{option}: got {word!r}; expected a number")
-    return int(word)
-
-
-def _numbers(option: str, words: str | None) -> tuple[int, ...]:
-    return tuple(_number(option, word.strip()) for word in words.split(",")) if words else ()
