@@ -15,7 +15,6 @@ __all__ = [
     "aggregate_gradients_with",
     "average_variables",
     "build_from_batch",
-    "carried_on",
     "compute_loss",
     "declared_inputs",
     "has_fixed_rows",
@@ -85,18 +84,10 @@ def recurrent_states(model: Any) -> list[Any]:
     return [state for layer in stateful for state in keras.tree.flatten(layer.states) if state is not None]
 
 
-def carried_on(model: Any) -> list[tf.Variable]:
-    """Returns what each call of a Keras 3 model hands on to the next, in an evaluation as in training: states, and seeds of draws."""
-    variables = model.non_trainable_variables if isinstance(model, keras.Model) else ()
-    seeds = [v for v in variables if getattr(v, "path", "").endswith("seed_generator_state")]
-    return [tf_variable(v) for v in [*recurrent_states(model), *seeds]]
-
-
 def has_fixed_rows(model: Any) -> bool:
     """Returns whether a model of either generation takes batches of one size: it declares that, or carries recurrent states on."""
-    sequential = "Sequential" in _kinds(
-        model
-    )  # which declares the size of the first batch where it declares no shape itself
+    # A Sequential model declares the size of the first batch where it declares no shape itself.
+    sequential = "Sequential" in _kinds(model)
     inputs = [] if sequential else tf.nest.flatten(getattr(model, "inputs", None) or [])
     declared = any(shape and shape[0] is not None for shape in (tuple(each.shape) for each in inputs))
     return declared or any(

@@ -13,7 +13,6 @@ from engine.core.errors import ConfigError
 from engine.core.run_log import tell
 from trainers.checkpoints.checkpoint import Checkpoint, assign_group
 from trainers.checkpoints.optimizer_state import restore_optimizer
-from trainers.compat.keras import carried_on
 from trainers.config.config import LearningRate, TrainerConfig
 from trainers.config.learning_rate import schedule_function
 from trainers.data.targets import split_example
@@ -23,7 +22,7 @@ from trainers.models.ema import OptimizerAverages, WeightAverages
 from trainers.models.inputs import asked_features
 from trainers.models.padding import mask_name
 from trainers.models.precision import precision_policy, unused_policy
-from trainers.models.variables import take_compiled_state
+from trainers.models.variables import carried_on, take_compiled_state
 from trainers.strategies import Placement
 from trainers.tables.place import TablePlace, table_place
 from trainers.tables.table import ShardedTable, tables_of

@@ -12,7 +12,14 @@ import tensorflow as tf
 from trainers.compat.keras import layer_metrics_of, recurrent_states, tf_variable
 from trainers.compat.tensorflow import attributes_of_module
 
-__all__ = ["constraints_of", "counted_by_layers", "is_keras_model", "named_variables", "take_compiled_state"]
+__all__ = [
+    "carried_on",
+    "constraints_of",
+    "counted_by_layers",
+    "is_keras_model",
+    "named_variables",
+    "take_compiled_state",
+]
 
 
 def named_variables(model: Any, trained: bool = False) -> list[tuple[str, Any]]:
@@ -30,6 +37,13 @@ def named_variables(model: Any, trained: bool = False) -> list[tuple[str, Any]]:
         # A lookup layer of tf_keras counts its vocabulary among its variables.
         found = [(_name(v), tf_variable(v)) for v in of_model if hasattr(v, "assign")]
     return list({id(v): (name, v) for name, v in found if id(v) not in optimizer}.values())
+
+
+def carried_on(model: Any) -> list[tf.Variable]:
+    """Returns what each call of a Keras 3 model hands on to the next, in an evaluation as in training: states, and seeds of draws."""
+    variables = model.non_trainable_variables if isinstance(model, keras.Model) else ()
+    seeds = [v for v in variables if getattr(v, "path", "").endswith("seed_generator_state")]
+    return [tf_variable(v) for v in [*recurrent_states(model), *seeds]]
 
 
 def is_keras_model(model: Any) -> bool:
