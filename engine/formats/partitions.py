@@ -41,7 +41,8 @@ _KNOWN: dict[int, tuple[pa.Schema, frozenset[str]]] = {}  # by id: to hash a sch
 
 
 def partition_fields(paths: Sequence[str], levels: Mapping[str, int] = NO_LEVELS) -> list[pa.Field]:
-    """Returns a marked field for each key in the directories of the files: int32 where all values fit it, else string.
+    """Returns a marked field for each key in the directories of the files: int32 where all values fit it and no two of them are one
+    number (`01` and `1`, of which readers that know numbers alone make one value), else string.
 
     A key that some files lack, or whose value is missing in some, is nullable.
 
@@ -54,7 +55,7 @@ def partition_fields(paths: Sequence[str], levels: Mapping[str, int] = NO_LEVELS
     for name in dict.fromkeys(name for found in keys for name in found):
         values = [found.get(name) for found in keys]
         distinct = sorted({value for value in values if value is not None})
-        kind = pa.int32() if distinct and _fit(distinct, pa.int32()) else pa.string()
+        kind = pa.int32() if distinct and _are_numbers(distinct) else pa.string()
         fields.append(pa.field(name, kind, None in values, {PARTITION: name.encode()}))
     return fields
 
@@ -228,12 +229,13 @@ def _text(part: str, path: str) -> str:
     return found
 
 
-def _fit(values: list[str], kind: pa.DataType) -> bool:
+def _are_numbers(texts: list[str]) -> bool:
+    """Whether different texts are as many numbers of 32 bits."""
     try:
-        pa.array(values, pa.string()).cast(kind)
+        numbers = pa.array(texts, pa.string()).cast(pa.int32())
     except pa.ArrowInvalid:
         return False
-    return True
+    return len(numbers.unique()) == len(texts)
 
 
 def _constant(field: pa.Field, keys: Mapping[str, str | None], rows: int, options: ReadOptions, path: str) -> pa.Array:

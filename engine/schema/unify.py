@@ -12,7 +12,7 @@ from engine.schema.plain_layouts import plain_schema
 
 __all__ = ["Unified", "unify_schemas"]
 
-_MOST_DIGITS = 38  # of 128 bits
+_MOST_DIGITS, _MOST_DIGITS_OF_256 = 38, 76
 _SAID = 5  # columns that are named before the rest is counted
 
 
@@ -95,7 +95,8 @@ class _Column:
 
 
 def _common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
-    for one, other in ((first, second), (_decoded(first), _decoded(second))):
+    plain = _decoded(first), _decoded(second)
+    for one, other in ((first, second), plain, _of_256(*plain)):
         try:
             merged = pa.unify_schemas([pa.schema([("", one)]), pa.schema([("", other)])], promote_options="permissive")
         except (pa.ArrowTypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -107,10 +108,18 @@ def _common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
 def _wide_enough(merged: pa.DataType, *kinds: pa.DataType) -> pa.DataType:
     """A decimal that whole numbers of any of the types fit: Arrow's own has a digit less than its cast asks for."""
     whole = [kind for kind in kinds if pa.types.is_integer(kind)]
-    if not whole or not pa.types.is_decimal128(merged):
+    if not whole or not pa.types.is_decimal(merged):
         return merged
     digits = max(len(str(1 << (kind.bit_width - pa.types.is_signed_integer(kind)))) for kind in whole)
-    return pa.decimal128(min(max(merged.precision, digits + merged.scale), _MOST_DIGITS), merged.scale)
+    precision = min(max(merged.precision, digits + merged.scale), _MOST_DIGITS_OF_256)
+    wide = precision > _MOST_DIGITS or pa.types.is_decimal256(merged)
+    return (pa.decimal256 if wide else pa.decimal128)(precision, merged.scale)
+
+
+def _of_256(*kinds: pa.DataType) -> tuple[pa.DataType, ...]:
+    """Decimals as those of 256 bits, which Arrow does not widen others to."""
+    wide = pa.types.is_decimal
+    return tuple(pa.decimal256(kind.precision, kind.scale) if wide(kind) else kind for kind in kinds)
 
 
 def _decoded(kind: pa.DataType) -> pa.DataType:

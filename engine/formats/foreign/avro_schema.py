@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pyarrow as pa
 
 from engine.core.errors import DataError
 
-__all__ = ["arrow_schema"]
+__all__ = ["arrow_schema", "object_bytes", "plain_value"]
 
 _SIMPLE = {
     "null": pa.null(),
@@ -31,6 +32,8 @@ _LOGICAL: dict[tuple[str, Any], pa.DataType] = {
     ("string", "uuid"): pa.string(),
     ("fixed", "uuid"): pa.binary(16),  # as fastavro gives them, and Parquet has its own
 }
+_POINTER_BYTES = 8
+_LARGEST_BYTES = 112  # of Python's objects that are no list and no record: a decimal's
 _NUMBERS = {"int", "long", "float", "double"}
 _MOST_BYTES = 1 << 31
 _LEAST_DIGITS_OF_256, _MOST_DIGITS = 39, 76
@@ -51,6 +54,61 @@ def arrow_schema(schema: Any, path: str) -> pa.Schema:
     types = _Types(path)
     types.open.add(schema["name"])
     return pa.schema([types.field(field["name"], field["type"]) for field in schema["fields"]])
+
+
+def object_bytes(schema: pa.Schema) -> tuple[int, float]:
+    """Returns (bytes that a record takes as Python has it, how many more each of its bytes in Avro can become).
+
+    Args:
+        schema: as `arrow_schema` gives it.
+    """
+    return _held(pa.struct(list(schema))), _times(pa.struct(list(schema)))
+
+
+def plain_value(value: Any) -> Any:
+    """Returns a value with UUIDs, which Arrow takes for no text, as their text, however deep."""
+    if isinstance(value, list):
+        return [plain_value(each) for each in value]
+    if isinstance(value, dict):
+        return {key: plain_value(each) for key, each in value.items()}
+    return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def _held(kind: pa.DataType) -> int:
+    """Bytes that a value takes in Python, but for those that are its own in Avro, too, and for what a list holds."""
+    types = pa.types
+    if types.is_struct(kind):
+        return 192 + sum(_POINTER_BYTES * 4 + _held(field.type) for field in kind)
+    if types.is_list(kind) or types.is_map(kind):
+        return 72
+    if types.is_null(kind) or types.is_boolean(kind):
+        return 0
+    return _LARGEST_BYTES if types.is_decimal(kind) else 56 if not types.is_primitive(kind) else 32
+
+
+def _times(kind: pa.DataType) -> float:
+    """The bytes in Python of a byte of Avro, at most: what lists hold may be a byte each."""
+    types = pa.types
+    if types.is_struct(kind):
+        return max((_times(field.type) for field in kind), default=1.0)
+    if types.is_map(kind):
+        return max(_times(kind.item_type), (150 + _held(kind.item_type)) / 2)
+    if types.is_list(kind):
+        item = kind.value_type
+        return max(_times(item), float(_POINTER_BYTES), (_POINTER_BYTES + _held(item)) / _least_bytes(item))
+    return 1.0
+
+
+def _least_bytes(kind: pa.DataType) -> int:
+    """Bytes that a value which is not missing takes in Avro, at least."""
+    types = pa.types
+    if types.is_struct(kind):
+        return max(
+            1, sum(0 if types.is_null(field.type) or field.nullable else _least_bytes(field.type) for field in kind)
+        )
+    if types.is_float32(kind) or types.is_float64(kind):
+        return int(kind.bit_width) // 8
+    return max(1, kind.byte_width) if types.is_fixed_size_binary(kind) else 1
 
 
 class _Types:

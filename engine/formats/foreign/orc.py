@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from engine.formats.beginnings import may_be_text
 from engine.formats.foreign.numbered import NumberedFile, NumberedFormat
-from engine.formats.foreign.varints import varint
+from engine.formats.foreign.wire import varint
 from engine.schema.plain_layouts import plain_schema
 from engine.storage import paths as _paths
 from engine.storage import uris as _uris

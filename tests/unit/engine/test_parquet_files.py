@@ -82,6 +82,24 @@ def test_whole_numbers_beside_decimals_are_read_exactly(tmp_path, kind, order):
     assert sorted(found) == [0, Decimal("1.5"), largest]
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.array([Decimal("1.25")], pa.decimal128(5, 2)), pa.array([Decimal(2**120)], pa.decimal256(50, 3))),
+        (pa.array([Decimal(10**37)], pa.decimal128(38, 0)), pa.array([Decimal("1.5")], pa.decimal128(38, 20))),
+        (pa.array([2**63 - 1]), pa.array([Decimal("1.5")], pa.decimal256(5, 2))),
+        (pa.array([2**63 - 1]), pa.array([Decimal("1.5")], pa.decimal128(38, 20))),
+    ],
+    ids=["128 and 256", "beyond 128", "whole and 256", "whole beyond 128"],
+)
+def test_decimals_of_any_width_are_read_exactly(tmp_path, first, second, order):
+    pq.write_table(pa.table({"x": first}), tmp_path / f"{order[0]}.parquet")
+    pq.write_table(pa.table({"x": second}), tmp_path / f"{order[1]}.parquet")
+    found = table(Dataset.open(str(tmp_path)))["x"].to_pylist()
+    assert sorted(found) == sorted([*first.to_pylist(), *second.to_pylist()])
+
+
 def test_types_that_none_holds_name_both_files(tmp_path):
     pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"x": ["b"]}), tmp_path / "b.parquet")

@@ -45,6 +45,24 @@ def test_partition_columns_equal_pyarrows(tmp_path, keys):
     same(Dataset.open(str(tmp_path / "data" / "**" / "*.parquet")), tmp_path / "data")
 
 
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_directories_of_one_number_stay_two_texts(tmp_path, format):
+    """pyarrow and DuckDB read 1 of both, and nobody can tell which record came from where."""
+    for x, name in enumerate(["k=01", "k=1", "k=2"]):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        rows = pa.table({"x": [x]})
+        path = tmp_path / f"data/{name}/a.{format}"
+        pq.write_table(rows, path) if format == "parquet" else pyarrow.csv.write_csv(rows, path)
+    ingest(tmp_path / "data", tmp_path / "out")
+    assert {row["x"]: row["k"] for row in read_by_x(Dataset.open(tmp_path / "out")).to_pylist()} == {
+        0: "01",
+        1: "1",
+        2: "2",
+    }
+    if format == "parquet":
+        assert Dataset.open(tmp_path / "data", filters=["k=1"]).num_records == 1
+
+
 @pytest.fixture
 def years(tmp_path):
     return write_years(str(tmp_path / "data"))
