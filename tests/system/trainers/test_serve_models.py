@@ -53,6 +53,14 @@ class _Odd(tf.Module):
     def shorter(self, x):
         return {"x": tf.reshape(x[x > 0], [tf.shape(x)[0], -1]), "distinct": tf.unique(tf.reshape(x, [-1])).y}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")])
+    def positive(self, x):
+        return {"positive": tf.ragged.boolean_mask(x, x > 0).to_tensor(-1.0)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")])
+    def pairs(self, x):
+        return {"pairs": tf.matmul(x, x, transpose_b=True)}
+
     @tf.function(input_signature=[tf.RaggedTensorSpec([None, None], tf.float32)])
     def sums(self, x):
         return {"y": tf.reduce_sum(x, 1)}
@@ -76,6 +84,8 @@ def folder(tmp_path_factory):
         "sums": model.sums,
         "padded": model.padded,
         "shorter": model.shorter,
+        "positive": model.positive,
+        "pairs": model.pairs,
     }
     for name in (str(NANOSECONDS), "0", "99999999999999999999"):  # the last has more than 64 bits
         tf.saved_model.save(model, str(folder / name), signatures=signatures)
@@ -173,6 +183,10 @@ def test_answers_whose_sizes_are_made_of_the_values_are_those_of_one_request(fol
     rounds = [
         ("padded", [{"text": np.array(each, object)} for each in texts]),
         *(("shorter", [{"x": each}]) for each in (x[:4], x[[0, 1, 2, 3, 0, 1]], x[[4, 5, 4, 5, 4]])),
+        ("positive", [{"x": np.float32([each])} for each in ([1, 0, 0, 0], [1, 2, 3, 0])]),
+        ("positive", [{"x": np.float32([each])} for each in ([1, 0], [1, 2])]),  # as wide as what was given, by chance
+        ("pairs", [{"x": np.ones((11, 3), np.float32)}]),
+        ("pairs", [{"x": np.ones((rows, 3), np.float32)} for rows in (1, 2, 3)]),
     ]
     direct = tf.saved_model.load(str(folder / str(NANOSECONDS))).signatures
     for (signature, requests), answers in zip(rounds, _answers_together(config, *rounds)):

@@ -82,7 +82,7 @@ class _Awaited(Waiting):
 
 
 class _OtherRows(Exception):
-    """An output has not one row for each row of the inputs: it cannot be parted, so each request is run by itself."""
+    """An output has not one row for each row of the inputs, or a size that their values make: each request is run by itself."""
 
 
 class Batcher:
@@ -103,6 +103,9 @@ class Batcher:
         self._queued_rows = 0
         self._running = 0
         self._alone = 0
+        self._apart = (
+            False  # sizes of its outputs were seen to be made of the values: no requests are joined from then on
+        )
         self._waiting_alone: dict[object, int] = {}  # rows
         self._timer: asyncio.TimerHandle | None = None
 
@@ -120,7 +123,12 @@ class Batcher:
             InvalidRequest: the inputs do not fit the model.
         """
         limit = self._config.max_batch_size
-        if not self._config.enable_batching or not self._signature.batches or rows == 0:
+        if (
+            not self._config.enable_batching
+            or not self._signature.batches
+            or rows == 0
+            or (self._apart and rows > limit)
+        ):
             return await self._call_alone(arrays, rows, deadline)
         self._signature.check_joins(arrays)
         self._check_room(rows)
@@ -136,6 +144,8 @@ class Batcher:
         answers = await asyncio.gather(*(part.answer for part in parts))
         if len(answers) == 1:
             return answers[0]  # type: ignore[no-any-return]
+        if self._apart:  # seen by now
+            return await self._call_alone(arrays, rows, deadline)
         sizes = [{name: value.shape[1:] for name, value in answer.items()} for answer in answers]
         if any(size != sizes[0] or not _of_rows(answer, p.rows) for size, answer, p in zip(sizes, answers, parts)):
             return await self._call_alone(arrays, rows, deadline)  # each part's answer is of its own rows together
@@ -204,7 +214,7 @@ class Batcher:
             self._timer = None
         now, rows, batch = time.monotonic(), 0, list[Waiting]()
         while self._queue and (not batch or rows + self._queue[0].rows <= self._config.max_batch_size):
-            if batch and not _joins(batch[0], self._queue[0]):
+            if batch and (self._apart or not _joins(batch[0], self._queue[0])):
                 break
             waiting = self._queue.popleft()
             self._queued_rows -= waiting.rows
@@ -220,7 +230,7 @@ class Batcher:
         rows = sum(waiting.rows for waiting in batch)
         self._on_batch(rows, self._queued_rows)
         try:
-            return self._answers(batch, rows, pad=self._signature.pads)
+            return self._answers(batch, rows, pad=self._signature.pads and not self._apart)
         except _OtherRows:
             pass
         except Exception as error:
@@ -240,9 +250,10 @@ class Batcher:
         native = [waiting.inputs for waiting in batch if isinstance(waiting.inputs, Packed)]
         inputs = joined(native, padded) if len(native) == len(batch) else _concatenated(batch, padded - rows)
         outputs = self._signature.run(inputs)
-        if not _of_rows(outputs, padded):
-            if len(batch) == 1 and padded == rows:
-                return [outputs]
+        self._apart = self._apart or not self._signature.sizes_are_given(inputs, outputs)
+        if len(batch) == 1 and padded == rows:
+            return _parted(batch, outputs) if _of_rows(outputs, rows) else [outputs]
+        if self._apart or not _of_rows(outputs, padded):
             raise _OtherRows
         return _parted(batch, outputs)
 

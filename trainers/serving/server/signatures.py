@@ -85,6 +85,33 @@ class Signature:
         )
         return bool(self.inputs) and not self.defaults and rows and (given or not made)
 
+    @functools.cached_property
+    def _open_sizes(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """Names and dimensions behind the rows whose size the signature leaves open, of inputs and of outputs."""
+        given, made = (
+            [
+                (name, at)
+                for name, spec in each.items()
+                for at, size in enumerate(spec.shape or ())
+                if at and size is None
+            ]
+            for each in (self.inputs, self.outputs)
+        )
+        return given, made
+
+    def sizes_are_given(self, arrays: Mapping[str, Any], outputs: Mapping[str, np.ndarray]) -> bool:
+        """Whether each size of the outputs that the signature leaves open is one of the inputs': any other may be made of the values.
+
+        Args:
+            arrays: that were run.
+            outputs: of `run`.
+        """
+        given, made = self._open_sizes
+        if not made:
+            return True
+        sizes = {np.shape(arrays[name])[at] for name, at in given}
+        return all(name not in outputs or outputs[name].shape[at] in sizes for name, at in made)
+
     @property
     def pads(self) -> bool:
         """Whether a batch may be padded with copies of its first row."""
