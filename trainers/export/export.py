@@ -19,7 +19,7 @@ from engine.storage.tree import for_tensorflow, is_local, upload_tree
 from engine.storage.uris import local_path, require_local
 from trainers.export.options import ExportOptions
 
-__all__ = ["export_saved_model", "latest_version", "version_numbers", "write_saved_model"]
+__all__ = ["export_saved_model", "latest_version", "version_directories", "version_numbers", "write_saved_model"]
 
 
 def export_saved_model(
@@ -119,8 +119,10 @@ class _Export:
             write_card({**self._card, "sha256": model_digest(directory)}, directory)
 
 
-def version_numbers(out: str | os.PathLike[str]) -> list[int]:
-    """Returns the versions in a directory of versions, ascending; none where it does not exist.
+def version_directories(out: str | os.PathLike[str]) -> dict[int, Path]:
+    """Returns the SavedModels in a directory of versions by their numbers, ascending; none where it does not exist.
+
+    007 is version 7, as to TensorFlow Serving; where 7 is there too, that one is. A version has 64 bits.
 
     Raises:
         ConfigError: the directory is a URI.
@@ -129,8 +131,19 @@ def version_numbers(out: str | os.PathLike[str]) -> list[int]:
     try:
         names = os.listdir(out)
     except FileNotFoundError:
-        return []
-    return sorted(int(name) for name in names if name.isdecimal() and Path(out, name, "saved_model.pb").is_file())
+        return {}
+    numbers = [name for name in names if name.isascii() and name.isdecimal() and int(name) < 1 << 63]
+    found = {int(name): Path(out, name) for name in sorted(numbers, key=len, reverse=True)}
+    return {number: found[number] for number in sorted(found) if (found[number] / "saved_model.pb").is_file()}
+
+
+def version_numbers(out: str | os.PathLike[str]) -> list[int]:
+    """Returns the numbers of `version_directories`, ascending.
+
+    Raises:
+        ConfigError: the directory is a URI.
+    """
+    return [*version_directories(out)]
 
 
 def latest_version(path: str | os.PathLike[str]) -> Path:
@@ -142,12 +155,12 @@ def latest_version(path: str | os.PathLike[str]) -> Path:
     path = require_local("model", path)
     if Path(path, "saved_model.pb").is_file():
         return Path(path)
-    numbers = version_numbers(path)
-    if not numbers:
+    versions = version_directories(path)
+    if not versions:
         raise ConfigError(
             f"{os.fspath(path)}: no SavedModel, and no numbered version of one; `fullpass export` makes one"
         )
-    return Path(path) / str(numbers[-1])
+    return versions[max(versions)]
 
 
 def _checked_version(root: Path, version: int | None) -> int:
@@ -156,10 +169,9 @@ def _checked_version(root: Path, version: int | None) -> int:
         return there[-1] + 1 if there else 1
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise ConfigError(f"version={version!r}: a whole number, at least 1, or None for the next")
-    if (root / str(version)).exists():
-        raise ConfigError(
-            f"version={version}: {root / str(version)} is there already; versions never change, give another number"
-        )
+    taken = version_directories(root).get(version, root / str(version))
+    if taken.exists():
+        raise ConfigError(f"version={version}: {taken} is there already; versions never change, give another number")
     return version
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import ConfigError
-from trainers.export.export import version_numbers
+from trainers.export.export import version_directories
 from trainers.serving.requests import well_formed
 from trainers.serving.server.config import Limits, ModelConfig
 from trainers.serving.server.versions import ServedModel
@@ -100,7 +100,7 @@ class LiveModel:
     def hold(self) -> Iterator[Version]:
         """Yields the current version; all calls on it are answered by the same model, whatever is pushed meanwhile."""
         found = self._served.find()
-        yield Version(found.number, self._root / str(found.number), found.loaded)
+        yield Version(found.number, self._served.directory_of(found.number), found.loaded)
 
     def predict(self, examples: Any, output: str | None = None) -> Any:
         """Returns the answer to serialized tf.Examples.
@@ -125,7 +125,7 @@ class LiveModel:
 
     def reload(self) -> int | None:
         """Looks for a higher version, loads it and returns the number that is served now."""
-        self._served.follow(version_numbers(self._root))
+        self._served.follow(version_directories(self._root))
         return max(self._served.live, default=None)
 
     def close(self) -> None:

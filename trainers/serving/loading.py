@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from engine.core.errors import DataError
 from engine.storage import tree
 from trainers.serving.parsed_inputs import parsed_inputs
 
@@ -35,14 +36,22 @@ def load_model(path: Path) -> tuple[Any, dict[str, Any], dict[str, frozenset[str
     Raises:
         FileNotFoundError: no `saved_model.pb` is there (yet).
         google.protobuf.message.DecodeError: it is cut.
+        DataError: it holds no graph, or something else than files and directories is there.
     """
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
+    for each in path.rglob("*"):
+        if each.exists() and not (
+            each.is_file() or each.is_dir()
+        ):  # a pipe would be waited for, and every other model with it
+            raise DataError("is neither a file nor a directory; a model has nothing else", path=str(each))
     message = saved_model_pb2.SavedModel()
     message.ParseFromString((path / "saved_model.pb").read_bytes())
     # One for training or for a TPU may lie beside it, as TensorFlow 1 exports them.
     graphs = message.meta_graphs
+    if not graphs:
+        raise DataError("holds no model: it is empty, or not all of it is there", path=str(path / "saved_model.pb"))
     serving = [each for each in graphs if list(each.meta_info_def.tags) == ["serve"]]
     graph, tags = (serving[0], ["serve"]) if serving else (graphs[0], None)
     definitions = {name: each for name, each in graph.signature_def.items() if not name.startswith("__")}

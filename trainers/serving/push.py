@@ -23,7 +23,7 @@ from engine.machine.lock import locked
 from engine.storage.atomic import atomic_directory, atomic_file, remove_leftovers
 from engine.storage.uris import require_local
 from trainers.export.digest import CARD_JSON, EVALUATION_JSON, model_digest
-from trainers.export.export import latest_version, version_numbers
+from trainers.export.export import latest_version, version_directories, version_numbers
 
 if TYPE_CHECKING:
     from trainers.evaluation.result import EvaluationResult
@@ -75,8 +75,8 @@ def push(
     entry = {"action": "push", "source": os.path.realpath(source), "blessed": blessed, "forced": force and not blessed}
     with _only_writer(root):
         version = _add(root, source, entry, digest, result)
-        for old in version_numbers(root)[: -keep if keep else 0]:
-            _remove(root / str(old))
+        for old in [*version_directories(root).values()][: -keep if keep else 0]:
+            _remove(old)
     return version
 
 
@@ -93,7 +93,8 @@ def rollback(serving_dir: str | os.PathLike[str], to: int | None = None) -> Path
     """
     root = require_local("serving directory", serving_dir)
     with _only_writer(root):
-        there = version_numbers(root)
+        lie = version_directories(root)
+        there = [*lie]
         if not there:
             raise ConfigError(f"{root}: no version is there; nothing to roll back")
         target = _before(root, there[-1]) if to is None else to
@@ -109,11 +110,10 @@ def rollback(serving_dir: str | os.PathLike[str], to: int | None = None) -> Path
             )
         entry = {
             "action": "rollback",
-            "source": os.path.realpath(root / str(target)),
+            "source": os.path.realpath(lie[target]),
             "of": _origins(root).get(target, target),
         }
-        back = root / str(target)
-        return _add(root, back, entry, _digest_as_pushed(root, target, back))
+        return _add(root, lie[target], entry, _digest_as_pushed(root, target, lie[target]))
 
 
 def versions(serving_dir: str | os.PathLike[str]) -> list[int]:
@@ -127,10 +127,10 @@ def current(serving_dir: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    there = version_numbers(serving_dir)
+    there = version_directories(serving_dir)
     if not there:
         raise ConfigError(f"{os.fspath(serving_dir)}: no version is there; `fullpass push` makes one")
-    return Path(serving_dir) / str(there[-1])
+    return there[max(there)]
 
 
 def history(serving_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:

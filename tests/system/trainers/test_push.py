@@ -228,6 +228,11 @@ def test_rollback_with_nothing_earlier_is_refused(models, tmp_path):
     push(models / "1", tmp_path, force=True)
     with pytest.raises(ConfigError, match="earlier versions are none"):
         rollback(tmp_path)
+    (tmp_path / "1").rename(tmp_path / "0001")  # as others name versions
+    push(models / "2", tmp_path, force=True)
+    assert served_number(rollback(tmp_path)) == 1 and current(tmp_path).name == "3"
+    push(models / "3", tmp_path, force=True, keep=2)
+    assert versions(tmp_path) == [3, 4] and not (tmp_path / "0001").exists()
 
 
 def test_push_keep_removes_oldest_and_numbers_never_come_again(models, tmp_path):

@@ -234,6 +234,8 @@ def test_models_and_versions_that_were_never_found_have_no_status(server, channe
     assert status == 200 and found["model_version_status"][0]["state"] == "END"
     code, why = _refused(lambda: _state(channel, "m", number=9))
     assert code == "NOT_FOUND" and _rest_status(server, "m/versions/9") == (404, {"error": why})
+    code, why = _refused(_reload, channel, ("x", "odd://me:opensesame@host/x", {}, ()))
+    assert code == "UNAVAILABLE" and "odd://***@host/x" in why and "opensesame" not in why
 
 
 def test_a_list_of_models_that_cannot_be_is_refused_and_changes_nothing(channel, stub, folder):

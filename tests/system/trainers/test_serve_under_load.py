@@ -28,6 +28,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.support.eventually import eventually
 from tests.support.served_model import CRASH, PREDICT, answers, asked, example, metrics, rows, save_version
+from trainers.export.export import latest_version
+from trainers.serving.live_model import LiveModel
 from trainers.serving.push import push, rollback
 from trainers.serving.server import BatchingConfig, Limits, ModelConfig, ServeConfig
 from trainers.serving.server.batcher import Waiting
@@ -312,9 +314,12 @@ def test_a_body_that_came_in_while_the_server_began_to_stop_is_refused_and_not_f
 def test_what_is_a_version_is_what_tensorflow_serving_takes_for_one(root, tmp_path):
     for name in ("007", "1.tmp", "x", "٩", "-1", "8x"):
         shutil.copytree(root / "1", tmp_path / name)
-    model = ServedModel(ModelConfig(name="m", directory=str(tmp_path)), Limits())
+    model = ServedModel(ModelConfig(name="m", directory=tmp_path.as_uri()), Limits())
     model.reload()
     assert model.live == [7] and model.find(7).number == 7 and list(model.states) == [7]
+    assert latest_version(tmp_path) == tmp_path / "007"  # everywhere else as well
+    with LiveModel(tmp_path, poll_s=None) as live, live.hold() as version:
+        assert (version.number, version.path) == (7, tmp_path / "007")
     shutil.rmtree(tmp_path / "007")
     model.reload()
     assert model.live == [7], "a version stays until another one answers in its place"
@@ -353,3 +358,11 @@ def test_version_that_would_not_fit_into_memory_is_refused_and_the_one_before_st
     assert model.live == [1]
     state, why = model.states[2]
     assert state == State.END and f"at least {4 << 20} MiB" in why and "it is not loaded" in why
+    for number in ("3", "4"):
+        (tmp_path / number).mkdir()
+    (tmp_path / "3" / "saved_model.pb").touch()
+    os.mkfifo(tmp_path / "4" / "saved_model.pb")  # would be waited for, for ever
+    for number, what in ((4, "neither a file nor a directory"), (3, "holds no model")):
+        model.reload()
+        assert model.live == [1] and what in model.states[number][1]
+        shutil.rmtree(tmp_path / str(number))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.errors import ConfigError
-from engine.storage.uris import require_local
+from engine.storage.uris import is_remote, local_path, require_local
 from trainers.serving.golden import MODES
 
 __all__ = ["BatchingConfig", "Limits", "ModelConfig", "ServeConfig", "VersionPolicy"]
@@ -148,6 +148,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.warm_up is not None:
             require_local("warm_up", self.warm_up)
+        if self.directory and not is_remote(self.directory):  # file:///models, ~/models
+            object.__setattr__(self, "directory", str(local_path(self.directory)))
         if self.golden not in MODES:
             raise ConfigError(f"golden: got {self.golden!r}; expected one of {', '.join(MODES)}")
         if not self.name or any(c in self.name for c in "/: "):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from engine.core.redaction import redact
+
 __all__ = [
     "DeadlineExceeded",
     "Denied",
@@ -18,14 +20,23 @@ _MOST_DETAILS = 2000  # bytes: three times as many on their way, where clients o
 
 
 class RequestError(Exception):
-    """Base: `code` is the name of the gRPC status, `http` the HTTP status; a subclass is made with both."""
+    """Base: `code` is the name of the gRPC status, `http` the HTTP status; a subclass is made with both.
+
+    Its text shows no credentials of URIs: a client reads it, and a model's directory may have some.
+    """
 
     code = "INTERNAL"
     http = 500
 
+    def __str__(self) -> str:
+        return redact(super().__str__())
+
     @property
     def details(self) -> str:
-        """What is wrong, as a status of gRPC takes it: of a longer text a client would see that it is too long, and no more."""
+        """What is wrong, as a status of gRPC takes it: of a longer text a client would see that it is too long, and no more.
+
+        Over REST as well: what a client sent may be in it, up to the size of a body.
+        """
         text = str(self).encode(errors="backslashreplace")
         return text.decode() if len(text) <= _MOST_DETAILS else text[:_MOST_DETAILS].decode(errors="ignore") + " ..."
 

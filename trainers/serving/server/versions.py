@@ -11,11 +11,12 @@ import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine.core.errors import DataError
+from engine.core.redaction import redact
 from engine.storage import tree
 from trainers.export.card import read_card
 from trainers.export.digest import model_digest
@@ -244,20 +245,25 @@ class ServedModel:
             if self._before is not None:
                 self._before.close()
 
-    def follow(self, there: Sequence[int]) -> None:
+    def follow(self, there: Mapping[int, Path]) -> None:
         """Loads the highest version that can be served, where it is above the one that is, then lets that one go.
 
         Args:
-            there: the versions to choose from, ascending.
+            there: the directories of the versions to choose from, ascending.
         """
         with self._reloading:
-            for number in reversed(there):
+            self._folders |= {number: directory.name for number, directory in there.items()}
+            for number in sorted(there, reverse=True):
                 if any(number <= live for live in self._live):
                     break
                 if self._load(number):
                     for other in [each for each in self._live if each != number]:
                         self._unload(other)
                     break
+
+    def directory_of(self, number: int) -> Path:
+        """Returns where a version lies that was found."""
+        return Path(self.config.directory, self._folders.get(number, str(number)))
 
     def _versions(self) -> list[int]:
         directory = self.config.directory
@@ -289,7 +295,7 @@ class ServedModel:
             warm_up(version.signatures, path, self.config.warm_up, self.config.name, names)
         except Exception as error:  # whatever is wrong with it, the versions before must go on serving
             self._attempts.failed(number, error)
-            self._states[number] = (State.END, f"{type(error).__name__}: {error}")
+            self._states[number] = (State.END, redact(f"{type(error).__name__}: {error}"))  # clients ask for it
             if said != self._states[number]:  # said once, not at each try
                 _LOG.warning("%s cannot be served: %s", source, error)
             self._remove_copy(number)
