@@ -126,6 +126,16 @@ def test_bytes_that_are_no_message_are_refused(channel, stub):
         assert _refused(none, iter(())) == ("INVALID_ARGUMENT", "the call has no message")
 
 
+def test_a_message_that_is_too_large_once_it_is_unpacked_is_refused_and_fills_no_log(stub, capfd):
+    for compression in (grpc.Compression.Gzip, None):
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Predict(_request((), text=[b"\0" * (4 << 20)]), compression=compression)
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    asked_then = stub.Predict(_request(rows(1)), compression=grpc.Compression.Gzip)
+    np.testing.assert_allclose(asked_then.outputs["outputs"].float_val, answers(rows(1), 2.0), rtol=1e-6)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_both_doors_answer_from_one_batch(server, stub):
     values, wrong = rows(3), []
     body = json.dumps({"signature_name": "raw_features", "instances": [{"x": r.tolist(), "word": "a"} for r in values]})

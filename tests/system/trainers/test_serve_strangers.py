@@ -73,10 +73,12 @@ def port(server):
     return server.config.rest_port
 
 
-def _raw(port, data):
+def _raw(port, *data):
     """All that comes back on one connection, whose other end is told that nothing follows."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        connection.sendall(data)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in data:
+            connection.sendall(piece)
         out = b""
         while chunk := connection.recv(1 << 16):
             out += chunk
@@ -143,6 +145,9 @@ def test_a_body_that_says_to_be_too_large_is_refused_before_it_comes(port):
 def test_who_sends_too_much_gets_the_answer_and_no_broken_pipe(port):
     for _ in range(5):
         assert asked(port, b"a" * (20 << 20), {"connection": "close"})[0] == 400
+    name = json.dumps({"signature_name": "a" * (1 << 19), "instances": [1]})
+    status, answer = asked(port, name.encode())
+    assert status == 400 and answer["error"].startswith("Serving signature name") and len(answer["error"]) < 2100
     head = f"POST {PREDICT} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"
     assert b"larger than 1048576 bytes" in _raw(
         port, f"{head}expect: 100-continue\r\ncontent-length: {2 << 20}\r\n\r\n".encode()
@@ -207,7 +212,13 @@ def test_requests_on_one_connection_are_answered_in_their_order(port):
 def test_every_way_to_send_a_body_gets_the_same_answer(port):
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(GOOD[i : i + 20]), GOOD[i : i + 20]) for i in range(0, len(GOOD), 20))
     close, length = b"host: a\r\nconnection: close\r\n", f"content-length: {len(GOOD)}\r\n".encode()
+    # Java's own client asks so for HTTP/2, in case that the server speaks it.
+    asks = b"host: a\r\nconnection: close, Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+    java = f"POST {PREDICT} HTTP/1.1\r\n".encode() + asks
     for data in [
+        java + length + b"\r\n" + GOOD,
+        java + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + asks.replace(b"close, ", b"") + b"\r\n" + java + length + b"\r\n" + GOOD,
         f"POST {PREDICT} HTTP/1.1\r\n".encode() + close + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n",
         f"POST {PREDICT} HTTP/1.0\r\n".encode() + length + b"\r\n" + GOOD,
         f"POST {PREDICT} HTTP/1.1\r\n".encode() + close + b"expect: 100-continue\r\n" + length + b"\r\n" + GOOD,
@@ -215,8 +226,10 @@ def test_every_way_to_send_a_body_gets_the_same_answer(port):
         f"POST {PREDICT}/ HTTP/1.1\r\n".encode() + close + length + b"\r\n" + GOOD,
         f"POST {PREDICT} HTTP/1.1\r\ncontent-type: text/plain\r\n".encode() + close + length + b"\r\n" + GOOD,
     ]:
-        body = _raw(port, data).rsplit(b"\r\n\r\n", 1)[-1]
-        np.testing.assert_allclose(json.loads(body)["predictions"], answers(VALUES[:1], 0), rtol=1e-6)
+        for pieces in ((data,), [data[at : at + 1] for at in range(len(data))]):
+            body = _raw(port, *pieces).rsplit(b"\r\n\r\n", 1)[-1]
+            np.testing.assert_allclose(json.loads(body)["predictions"], answers(VALUES[:1], 0), rtol=1e-6)
+    assert _raw(port, b"CONNECT a:1 HTTP/1.1\r\n" + close + b"\r\n").startswith(b"HTTP/1.1 400")
 
 
 def test_a_head_without_end_and_two_lengths_are_refused(port):

@@ -107,7 +107,12 @@ def _in_time(handler: Any, patience_s: float) -> Any:
         finally:
             timer.cancel()
         if message is grpc.aio.EOF:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+            try:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+            except (
+                grpc.aio.InternalError
+            ):  # gRPC has ended the call itself, for a message that is too large, and would log our try
+                raise asyncio.CancelledError from None
         return await answer(message, context)
 
     return grpc.stream_unary_rpc_method_handler(

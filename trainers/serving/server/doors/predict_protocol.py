@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import httptools
 import numpy as np
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -143,6 +144,7 @@ class _PredictProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.door = door
         self._short: _Request | None = None  # whose body comes in
+        self._upgrade: bytes | None = None  # the head of a request for another protocol, without that
         self._came = 0  # heads, parts of bodies and ends of requests that came in
         self._head_bytes = 0  # since the last of them: of a head or of trailers, which the parser keeps
         self.waiting_since: float | None = None  # these three are what `Patience` looks at
@@ -171,10 +173,32 @@ class _PredictProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         came = self._came
         self.heard += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
         self._head_bytes = self._head_bytes + len(data) if self._came == came else 0
         if self._head_bytes > _MOST_HEAD and not self.transport.is_closing():
             self.send_400_response(f"The request's line and headers are larger than {_MOST_HEAD} bytes.")
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as error:
+                # Java's own client asks for HTTP/2 with each request. Who speaks no other protocol answers in this one (RFC 9110, 7.8),
+                # while llhttp takes the body for that protocol: one that has heard of no such request is given its head again, without
+                # what asks for it.
+                head, self._upgrade = self._upgrade, None
+                if head is None:
+                    return
+                data = head + data[error.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                with contextlib.suppress(AttributeError):  # as uvicorn does: older ones have no such switch
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def on_message_begin(self) -> None:
         self.waiting_since, self.heard = self.loop.time(), 0
@@ -182,10 +206,16 @@ class _PredictProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._came += 1
+        method = self.parser.get_method()
+        if self.parser.should_upgrade() and method != b"CONNECT":
+            line = b"%s %s HTTP/%s" % (method, self.url, self.parser.get_http_version().encode())
+            kept = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+            self._upgrade = b"\r\n".join([line, *kept, b"", b""])
+            return
         # Answers leave in the order of the requests: while one is worked on, the next waits in uvicorn's own queue.
         # So does one whose client does not read: uvicorn's own cycle waits until what was written has gone.
         free = (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
-        if free and self.parser.get_method() == b"POST" and not self.parser.should_upgrade():
+        if free and method == b"POST":
             version, deadline = self.door.version(self.url, self.headers)
             if version is not None:
                 self._short = _Request(self, version, deadline)
@@ -210,6 +240,8 @@ class _PredictProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._came += 1
+        if self._upgrade is not None:
+            return
         request, self._short = self._short, None
         if request is None and self.cycle is not None and self.cycle.response_complete:  # answered before its body came
             self.waiting_since, self.heard = self.loop.time(), 0
@@ -247,7 +279,7 @@ class _PredictProtocol(HttpToolsProtocol):
             return
         status = 200
         if isinstance(answer, RequestError):
-            status, body = answer.http, json.dumps({"error": str(answer)}).encode()
+            status, body = answer.http, json.dumps({"error": answer.details}).encode()
         else:
             body = answer
         end = b"\r\n\r\n" if request.keep_alive else b"\r\nconnection: close\r\n\r\n"

@@ -79,18 +79,18 @@ class _Handler:
             return await self._answer(request, match)
         except RequestError as error:
             self._core.failed(match["name"] if match else "", error)
-            return _json({"error": str(error)}, error.http)
+            return _json({"error": error.details}, error.http)
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception as failure:
             told = self._core.failed_itself(match["name"] if match else "", failure)
-            return _json({"error": str(told)}, told.http)
+            return _json({"error": told.details}, told.http)
 
     async def malformed(self, request: Request) -> Response:
         """All else below `/v1`."""
         error = _malformed(request)
         self._core.failed("", error)
-        return _json({"error": str(error)}, error.http)
+        return _json({"error": error.details}, error.http)
 
     def _check_token(self, request: Request) -> None:
         token = self._core.config.token
