@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trainers.serving.server.doors.scores import classes_of, regressions_of
-from trainers.serving.server.doors.tensors import from_json, to_json
+from trainers.serving.server.doors.tensors import as_written, from_json, to_json
 from trainers.serving.server.errors import InvalidRequest
 from trainers.serving.server.signatures import Signature, TensorSpec
 
@@ -42,8 +42,13 @@ def test_bfloat16_goes_in_and_comes_out():
 def test_numbers_that_json_has_no_form_for_are_taken_by_name_beside_others(dtype):
     assert str(_read(dtype, ["NaN", "Infinity", "-Infinity"])["x"]) == "[nan, inf, -inf]"
     assert str(_read(dtype, [1.5, "NaN", 2, "-Infinity"])["x"]) == "[1.5, nan, 2.0, -inf]"
-    for wrong in (["inf"], [1, "nan"], ["1.5"]):
-        with pytest.raises(InvalidRequest, match="expected"):
+    for wrong, seen in (
+        (["inf"], "the text 'inf'"),
+        ([1, "nan"], "the text 'nan'"),
+        (["1.5"], "the text '1.5'"),
+        ([1, None], "null"),
+    ):
+        with pytest.raises(InvalidRequest, match=f"got {seen}; expected {np.dtype(dtype).name}"):
             _read(dtype, wrong)
     with pytest.raises(InvalidRequest, match="expected int64"):
         _read(np.int64, ["NaN"])
@@ -85,6 +90,9 @@ def test_a_class_without_label_or_score_has_none():
     scores = np.array([[0.1, 0.9]], np.float32)
     assert classes_of({"scores": scores}) == classes_of({"outputs": scores}) == [[("", 0.1), ("", 0.9)]]
     assert classes_of({"classes": np.array([[b"a", b"b"]], object)}) == [[("a", 0.0), ("b", 0.0)]]
+    halves = np.array([[0.5, 0.25]], ml_dtypes.bfloat16)
+    assert classes_of({"scores": halves}) == [[("", 0.5), ("", 0.25)]]
+    assert as_written(regressions_of({"outputs": halves[0]})) == [0.5, 0.25]
 
 
 def test_an_object_is_base64_only_where_nothing_stands_beside_it():

@@ -36,8 +36,8 @@ def scores_and_labels(outputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np
     """
     labels = outputs.get("classes")
     alone = next(iter(outputs.values())) if len(outputs) == 1 else None
-    scores = outputs.get("scores", alone if labels is None else np.zeros(labels.shape, np.float32))
-    if scores is None or scores.dtype.kind != "f" or not scores.ndim:
+    scores = _as_floats(outputs.get("scores", alone if labels is None else np.zeros(labels.shape, np.float32)))
+    if scores is None or not scores.ndim:
         raise InvalidRequest(
             f"the signature answers {', '.join(sorted(outputs))}; Classify expects `scores` (and `classes`), or one output"
         )
@@ -54,9 +54,16 @@ def regressions_of(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     Raises:
         InvalidRequest: there is no such output, or it has several numbers a row.
     """
-    value = outputs.get("outputs", next(iter(outputs.values())) if len(outputs) == 1 else None)
-    if value is None or value.dtype.kind != "f" or value.shape[:1] != (value.size,):
+    value = _as_floats(outputs.get("outputs", next(iter(outputs.values())) if len(outputs) == 1 else None))
+    if value is None or value.shape[:1] != (value.size,):
         raise InvalidRequest(
             f"the signature answers {', '.join(sorted(outputs))}; Regress expects one floating-point number a row"
         )
     return value.reshape(-1)
+
+
+def _as_floats(value: np.ndarray | None) -> np.ndarray | None:
+    """The same as numbers that NumPy counts among the floating-point ones, as it does not bfloat16; None where it is of another kind."""
+    if value is not None and value.dtype.name == "bfloat16":
+        return value.astype(np.float32)
+    return value if value is not None and value.dtype.kind == "f" else None

@@ -236,7 +236,15 @@ def _from_value(name: str, value: Any, spec: TensorSpec) -> np.ndarray:
         if not exact or (wanted == "f" and (np.isinf(out) & ~np.isinf(array)).any()):
             raise InvalidRequest(f"input {name!r}: a number does not fit {spec.dtype.name}")
         return out
-    raise InvalidRequest(f"input {name!r}: got {array.dtype.name}; expected {spec.dtype.name}")
+    raise InvalidRequest(f"input {name!r}: got {_kind_of(value, array)}; expected {spec.dtype.name}")
+
+
+def _kind_of(value: Any, array: np.ndarray) -> str:
+    """What a client is told of values that are not what was expected: of texts NumPy says how many characters the longest has."""
+    other = next((each for each in _leaves(value) if not isinstance(each, int | float)), 0)
+    if isinstance(other, str):
+        return f"the text {other[:40]!r}"
+    return "null" if other is None else "an object" if isinstance(other, Mapping) else array.dtype.name
 
 
 def _with_named(value: Any) -> Any:
