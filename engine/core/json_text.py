@@ -36,7 +36,7 @@ def parse_json(text: str | bytes, unique: bool = False, finite: bool = False) ->
     except (json.JSONDecodeError, UnicodeDecodeError, RefusedJsonError):
         raise
     except ValueError as error:  # of Python's own int
-        raise RefusedJsonError(str(error)) from None
+        raise RefusedJsonError(str(error).partition(";")[0]) from None  # what a programmer could do about it follows
 
 
 def plain_json(value: Any) -> Any:

@@ -28,4 +28,4 @@ def loads(text: str) -> dict[str, Any]:
     except RecursionError:
         raise TOMLDecodeError("it is nested too deeply") from None
     except ValueError as error:  # of Python's own int and date
-        raise TOMLDecodeError(str(error)) from None
+        raise TOMLDecodeError(str(error).partition(";")[0]) from None

@@ -71,7 +71,11 @@ def _let_in(port, context):
         connection.close()
 
 
-def test_mutual_tls_traces_and_access_log(root, tmp_path, capfd):
+def test_mutual_tls_traces_and_access_log(root, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grpc.py").write_text(
+        "raise SystemExit('of the working directory')"
+    )  # whoever put it there runs nothing
     ours, stranger = Authority(tmp_path / "ours"), Authority(tmp_path / "other", "a stranger's authority")
     server_key, server_certificate = ours.issue("server")
     client_key, client_certificate = ours.issue("client")

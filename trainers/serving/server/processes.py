@@ -26,8 +26,13 @@ from trainers.serving.server.worker import UNTIL_EOF
 __all__ = ["RunningServer", "serve", "started"]
 
 _START_S = 300.0
-# Not `-m`: the package has imported the module by then, and Python warns of that at each start.
-_WORKER = "import sys; from trainers.serving.server.worker import main; sys.exit(main(sys.argv[1:]))"
+# Not `-m`: the package has imported the module by then, and Python warns of that at each start. Nor the working directory, which both
+# put first and the command itself has not: a random.py or a grpc.py there would be the server's. Last comes where these packages lie.
+_WORKER = (
+    "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv.pop(1)]; "
+    "from trainers.serving.server.worker import main; sys.exit(main(sys.argv[1:]))"
+)
+_PACKAGES = str(Path(__file__).resolve().parents[3])
 
 
 class RunningServer:
@@ -104,7 +109,7 @@ class RunningServer:
         return int(held.getsockname()[1])
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-c", _WORKER, str(self._file), UNTIL_EOF]
+        words = [sys.executable, "-c", _WORKER, _PACKAGES, str(self._file), UNTIL_EOF]
         # Nothing is written to the standard input: it ends when this process does, however that happens.
         return subprocess.Popen(words, env=self._environment, stdout=subprocess.PIPE, stdin=subprocess.PIPE)
 
