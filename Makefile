@@ -31,7 +31,7 @@ help:
 	@echo "make prose          the words of documents and docstrings, by vale (.vale/)"
 	@echo "make docs           the documents as a site: build/site"
 	@echo "make wheels         wheels for every Python, in manylinux containers (needs Docker), and the source archive: dist/"
-	@echo "make fuzz           the tf.Example and tf.SequenceExample codec, the CSV code, Parquet footers and JSON requests under ASan and UBSan (FUZZ_RUNS=5000000)"
+	@echo "make fuzz           the tf.Example and tf.SequenceExample codec, the CSV code, the shape of JSON lines, Parquet footers and JSON requests under ASan and UBSan (FUZZ_RUNS=5000000)"
 
 env: $(VENV)/.complete
 

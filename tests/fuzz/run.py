@@ -1,4 +1,4 @@
-"""Builds the codec, the CSV code, the readers of Parquet footers and of requests with sanitizers of addresses and undefined
+"""Builds the codec, the CSV code, the readers of JSON lines, of Parquet footers and of requests with sanitizers of addresses and undefined
 behaviour, and feeds them mutated inputs.
 
 python -m tests.fuzz.run --runs 5000000
@@ -40,6 +40,7 @@ def build(directory: str) -> list[str]:
     programs = {
         "decoder_fuzz": [*rooms, *(str(fuzz / f"{name}.cc") for name in ("decoder_fuzz", "round_trip", "span_reads"))],
         "csv_fuzz": [*text, str(fuzz / "csv_fuzz.cc")],
+        "json_fuzz": [str(native / "text" / "json_shape.cc"), str(fuzz / "json_fuzz.cc")],
         "parquet_fuzz": [*footers, str(fuzz / "parquet_fuzz.cc")],
         "serving_fuzz": [*serving, str(fuzz / "serving_fuzz.cc")],
     }

@@ -185,6 +185,8 @@ def _count_labels(column: pa.Array, parts: np.ndarray, seen: list[collections.Co
         return
     if pa.types.is_float16(column.type):  # which Arrow does not count
         column = column.cast(pa.float32())
+    if pa.types.is_floating(column.type):
+        column = pc.add(column, pa.scalar(0.0, column.type))  # -0.0 is 0.0, as it is where records are put into parts
     for index, each in enumerate(seen):
         for entry in pc.value_counts(column.filter(pa.array(parts == index))).to_pylist():
             value = entry["values"]

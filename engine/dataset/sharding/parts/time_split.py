@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from typing import Any
 
@@ -17,6 +18,7 @@ from engine.schema.kinds import is_bytes, is_text
 __all__ = ["TimeCuts"]
 
 _TIMES = pa.timestamp("us", "UTC")
+_EXACT = decimal.Context(prec=400)  # digits; a double has 309 before the point at most
 
 
 class TimeCuts:
@@ -62,14 +64,7 @@ class TimeCuts:
                 f"column {self._column!r} is {column.type}, and eval_from or test_from is "
                 f"{self._given[0]!r}, which is not a {'number' if numeric else 'date or time'}"
             )
-        whole = pa.types.is_integer(column.type)
-        values = (
-            self._as_times(column, path, first_record)
-            if not numeric
-            else column
-            if whole
-            else column.cast(pa.float64())
-        )
+        values = column if numeric else self._as_times(column, path, first_record)
         missing = pc.is_null(values, nan_is_null=True)
         if pc.any(missing).as_py():
             raise DataError(
@@ -78,10 +73,12 @@ class TimeCuts:
                 path=path,
                 record=first_record + pc.index(missing, True).as_py(),
             )
-        places = values if numeric else values.cast(pa.int64())
-        bounds = [cut if not whole else math.ceil(cut) for cut in cuts] if numeric else [_micros(cut) for cut in cuts]
-        parts = np.searchsorted(np.array(bounds), places.to_numpy(zero_copy_only=False), side="right")
-        return np.asarray(parts, np.uint8)
+        bounds = cuts if numeric else [_micros(cut) for cut in cuts]
+        values = values if numeric else values.cast(pa.int64())
+        parts = np.zeros(len(values), np.uint8)
+        for bound in bounds:
+            parts += _from(values, bound)
+        return parts
 
     def _as_times(self, column: pa.Array, path: str, first_record: int) -> pa.Array:
         types = pa.types
@@ -111,6 +108,21 @@ class TimeCuts:
                         record=first_record + row,
                     ) from None
             raise
+
+
+def _from(values: pa.Array, cut: float) -> np.ndarray:
+    """Which numbers are the cut or more: bool [n], exactly, also of those that a double would round."""
+    if pa.types.is_decimal(values.type):
+        places = pa.decimal256(76, values.type.scale)
+        least = decimal.Decimal(repr(cut)).quantize(
+            decimal.Decimal(1).scaleb(-places.scale), decimal.ROUND_CEILING, _EXACT
+        )
+        if least.adjusted() >= places.precision - places.scale:  # beyond all that such a column holds
+            return np.full(len(values), cut < 0)
+        later = pc.greater_equal(values.cast(places), pa.scalar(least, places))
+        return np.asarray(later.to_numpy(zero_copy_only=False), np.bool_)
+    numbers = values.to_numpy(zero_copy_only=False)
+    return np.asarray(numbers >= (math.ceil(cut) if pa.types.is_integer(values.type) else cut), np.bool_)
 
 
 def _parsed(column: pa.Array) -> pa.Array:

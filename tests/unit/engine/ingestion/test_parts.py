@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import decimal
 import json
 import os
 
@@ -200,12 +201,29 @@ def test_times_of_any_type(tmp_path, column):
 
 
 @pytest.mark.parametrize(
-    ("values", "cut"), [([1, 2, 3], 3), ([0.5, 1.5, 2.5], "2.5"), ([2**60, 2**60 + 1, 2**60 + 2], 2**60 + 2)]
+    ("values", "cut"),
+    [
+        ([1, 2, 3], 3),
+        ([0.5, 1.5, 2.5], "2.5"),
+        ([2**60, 2**60 + 1, 2**60 + 2], 2**60 + 2),
+        (pa.array([0, 2**60 + 1, 2**60 + 2], pa.uint64()), str(2**60 + 2)),
+        (pa.array([-1, 0, 127], pa.int8()), 0.5),
+        ([decimal.Decimal(text) for text in ("-1", "1152921504606846976.1", "1152921504606846977.1")], 2**60 + 1),
+        ([decimal.Decimal(text) for text in ("0.1", "0.2", "0.3")], 0.3),
+    ],
 )
 def test_numbers_as_times(tmp_path, values, cut):
-    pq.write_table(pa.table({"t": values}), tmp_path / "a.parquet")
+    array = pa.array(values)
+    values = array.to_pylist()
+    pq.write_table(pa.table({"t": array}), tmp_path / "a.parquet")
     ingest(tmp_path / "a.parquet", tmp_path / "out", num_shards=1, split_time="t", eval_from=cut)
     assert pa.Table.from_batches(Dataset.open(tmp_path / "out" / "eval").read_batches())["t"].to_pylist() == values[2:]
+
+
+def test_zeros_of_both_signs_are_one_value_of_the_shares(tmp_path):
+    pq.write_table(pa.table({"y": [0.0, -0.0, 1.0, float("nan"), None] * 20}), tmp_path / "a.parquet")
+    report = ingest(tmp_path / "a.parquet", tmp_path / "out", num_shards=1, stratify_by="y")
+    assert report.labels["eval"] == {"0.0": 8, "1.0": 4, "None": 4, "nan": 4}
 
 
 @pytest.mark.parametrize(
