@@ -55,9 +55,11 @@ def digest_of_state(state: Mapping[str, Any]) -> str | None:
 
 def damage_of_state(state: Mapping[str, Any]) -> str | None:
     """Returns what is wrong with a state that was read, or None."""
-    if state.get(_DIGEST) != _digest(state):
-        return "it was changed after it was written (its digest does not fit)"
-    return None
+    try:
+        holds = state.get(_DIGEST) == _digest(state)
+    except ValueError:  # it has a number that was never written: NaN, or one beyond the range of float64
+        holds = False
+    return None if holds else "it was changed after it was written (its digest does not fit)"
 
 
 def damage_of_tensors(state: Mapping[str, Any], folder: Path) -> str | None:

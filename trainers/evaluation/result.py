@@ -8,12 +8,14 @@ import errno
 import json
 import math
 import os
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.core.errors import DataError
+from engine.core.configs import convert
+from engine.core.errors import ConfigError, DataError
 from engine.core.json_text import parse_json
 from engine.core.text_encoding import in_quotes_if_alike, one_line
 from engine.storage.paths import open_output
@@ -183,7 +185,7 @@ class EvaluationResult:
             raise DataError(f"is not an evaluation of version {VERSION}; evaluate again", path=os.fspath(path))
         try:
             return _from_json(stored)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (ConfigError, KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"is a damaged evaluation ({type(error).__name__}: {error}); evaluate again", path=os.fspath(path)
             ) from None
@@ -235,9 +237,20 @@ def _from_json(stored: Mapping[str, Any]) -> EvaluationResult:
         weight=stored.get("weight"),  # files of before it was noted: unknown
         query=stored.get("query"),
     )
+    _check_types(result)
     if stored.get("blessed", result.blessed) != result.blessed:  # someone's own word, or a file that was mended by hand
         raise ValueError(f"blessed is {stored['blessed']}, and judged and failures say {result.blessed}")
     return result
+
+
+def _check_types(result: EvaluationResult | SliceResult) -> None:
+    """Refuses what is of another type than its field: a text is true, whatever it says.
+
+    Raises:
+        ConfigError: the field that it is.
+    """
+    for name, hint in typing.get_type_hints(type(result)).items():
+        convert(hint, getattr(result, name), name)
 
 
 def _slice_json(s: SliceResult) -> dict[str, Any]:
@@ -257,7 +270,7 @@ def _slice_json(s: SliceResult) -> dict[str, Any]:
 
 
 def _slice_from(s: Mapping[str, Any]) -> SliceResult:
-    return SliceResult(
+    found = SliceResult(
         key=s["key"],
         rows=s["rows"],
         metrics=_numbers(s["metrics"]),
@@ -268,6 +281,8 @@ def _slice_from(s: Mapping[str, Any]) -> SliceResult:
         deviations=_unpacked(s.get("deviations", {})),
         error_bounds=_numbers(s.get("error_bounds", {})),
     )
+    _check_types(found)
+    return found
 
 
 def _packed(deviations: Mapping[str, np.ndarray]) -> dict[str, str]:

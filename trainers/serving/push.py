@@ -149,9 +149,13 @@ def history(serving_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if not isinstance(stored, dict) or stored.get("version") != VERSION:
         raise DataError(f"is not a history of version {VERSION}", path=str(path))
     entries = stored.get("entries")
-    if not isinstance(entries, list) or not all(isinstance(e, dict) and type(e.get("version")) is int for e in entries):
+    if not isinstance(entries, list) or not all(isinstance(e, dict) and _is_number(e.get("version")) for e in entries):
         raise DataError("is a damaged history of pushes: its entries are not a list of versions", path=str(path))
     return entries
+
+
+def _is_number(version: Any) -> bool:
+    return type(version) is int and 0 <= version < 1 << 63
 
 
 def _digest_as_pushed(root: Path, version: int, directory: Path) -> str:

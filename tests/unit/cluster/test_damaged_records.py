@@ -67,7 +67,9 @@ def test_span_cache_any_flipped_byte_is_found(tmp_path):
             read_span(path)
 
 
-@pytest.mark.parametrize("entries", [None, {}, [1], [[]], [{}], [{"version": "1"}], [{"version": True}]])
+@pytest.mark.parametrize(
+    "entries", [None, {}, [1], [[]], [{}], [{"version": "1"}], [{"version": True}], [{"version": 10**400}]]
+)
 def test_history_of_another_shape_is_named(tmp_path, entries):
     (tmp_path / ".history.json").write_text(json.dumps({"version": 1, "entries": entries}))
     with pytest.raises(DataError, match=r"\.history\.json: is a damaged history"):
@@ -81,6 +83,25 @@ def test_evaluation_without_a_field_is_named(tmp_path, key):
     stored = json.loads(path.read_text())
     del stored[key]
     path.write_text(json.dumps(stored))
+    with pytest.raises(DataError, match="is a damaged evaluation"):
+        EvaluationResult.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("judged", "false"), ("failures", "none"), ("not_judged", 1), ("model", None), ("model", 1), ("rows", []), ("rows", True),
+        ("overall", {"auc": 10**400}), ("overall", {"auc": "high"}), ("slices", [{"key": [], "rows": 1, "metrics": {}}]),
+        ("slices", [{"key": {}, "rows": "1", "metrics": {}}]), ("classes", {"y": "ab"}), ("fairness", [1]),
+    ],
+)  # fmt: skip
+def test_evaluation_with_a_field_of_another_type_is_named(tmp_path, key, value):
+    """Any text in the place of `judged` was a blessing."""
+    path = tmp_path / "evaluation.json"
+    EvaluationResult(model="m", model_sha256="0" * 64, label="y", rows=3, overall={"auc": 0.5}).save(path)
+    stored = json.loads(path.read_text())
+    stored.pop("blessed")
+    path.write_text(json.dumps(stored | {key: value}))
     with pytest.raises(DataError, match="is a damaged evaluation"):
         EvaluationResult.load(path)
 
