@@ -26,9 +26,9 @@ __all__ = ["cases", "main", "run"]
 
 # Sizes of the quick suite: the fixed costs of a peer weigh a little more in it, see docs/performance.md.
 QUICK = {
-    "FULLPASS_BENCH_ROWS": "100000",
-    "FULLPASS_BENCH_FEED_ROWS": "100000",
-    "FULLPASS_BENCH_TFT_ROWS": "5000",
+    "FULLPASS_BENCH_ROWS": "60000",
+    "FULLPASS_BENCH_FEED_ROWS": "50000",
+    "FULLPASS_BENCH_TFT_ROWS": "3000",
     "FULLPASS_BENCH_TFT_ANALYZERS": "3",
     "FULLPASS_BENCH_SERVE_SECONDS": "1",
 }

@@ -27,8 +27,10 @@ PEER_ROWS = min(ROWS, 20_000)
 def by_tft(path, graph, out):
     """TFT's own way from TFRecord files and a transform graph to transformed TFRecord shards."""
     import apache_beam as beam
+    import tensorflow_transform as tft
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata import schema_utils
+    from tfx_bsl.coders import example_coder
     from tfx_bsl.tfxio import tf_example_record
 
     schema = schema_utils.schema_from_feature_spec(feature_spec())
@@ -39,8 +41,12 @@ def by_tft(path, graph, out):
     ):
         transform_fn = pipeline | tft_beam.ReadTransformFn(str(graph))
         dataset = (pipeline | source.BeamSource(), source.TensorAdapterConfig())
-        transformed = (dataset, transform_fn) | tft_beam.TransformDataset(output_record_batches=True)
-        _ = transformed | tft_beam.EncodeTransformedDataset() | beam.io.WriteToTFRecord(str(out / "part"))
+        transformed, _ = (dataset, transform_fn) | tft_beam.TransformDataset(output_record_batches=True)
+        # Not EncodeTransformedDataset: it asks for metadata that a graph which was read does not have.
+        schema = tft.TFTransformOutput(str(graph)).transformed_metadata.schema
+        encoder = example_coder.RecordBatchToExamplesEncoder(schema)
+        encoded = transformed | beam.FlatMapTuple(lambda batch, _: encoder.encode(batch))
+        _ = encoded | beam.io.WriteToTFRecord(str(out / "part"))
 
 
 def sums(shards):

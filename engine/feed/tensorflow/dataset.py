@@ -65,7 +65,9 @@ def make_dataset(
     elif partial or group * num_replicas == 1:
         dataset = tf.data.Dataset.from_generator(noting(lambda: feed.made_ahead(_whole)), output_signature=spec)
     else:
-        several = tf.nest.map_structure(lambda s: tf.TensorSpec([None, *s.shape], s.dtype), spec)
+        several = tf.nest.map_structure(
+            lambda s: s if s.shape.rank is None else tf.TensorSpec([None, *s.shape], s.dtype), spec
+        )
         dataset = tf.data.Dataset.from_generator(
             noting(lambda: _grouped(feed.made_ahead(lambda batch: batch), group, share)), output_signature=several
         ).unbatch()
@@ -93,16 +95,17 @@ def settle(options: tf.data.Options) -> None:
 
 
 def _signature(feed: Feed | MixedFeed, size: int | None) -> dict[str, Any]:
-    """What the generator yields: strings as TensorProtos, [pieces] of them."""
+    """What the generator yields: strings as `string_protos` has them."""
     layout = feed.layout
     spec: dict[str, Any] = {
-        kind: tf.TensorSpec([None] if kind == BYTES else [size, layout.width(kind)], dtype)
+        kind: tf.TensorSpec(None if kind == BYTES else [size, layout.width(kind)], dtype)
         for kind, dtype in _DTYPES.items()
         if layout.width(kind)
     }
     for column in layout.ragged:
         splits = tf.TensorSpec([None if size is None else size + 1], tf.int64)
-        spec[column.name] = (tf.TensorSpec([None], _DTYPES[column.kind]), splits)
+        values = tf.TensorSpec(None if column.kind == BYTES else [None], _DTYPES[column.kind])
+        spec[column.name] = (values, splits)
     if feed.config.with_record_ids:
         spec["record_ids"] = tf.TensorSpec([size], tf.int64)
     if feed.config.masked:

@@ -17,7 +17,8 @@ namespace {
 // columns: (offsets int32 or int64 [rows * width + 1], data, width) each.
 std::unique_ptr<ByteRows> from_columns(const py::list& columns, size_t rows) {
   std::vector<BytesColumn> list;
-  std::vector<py::buffer_info> kept;
+  auto memory = std::make_shared<std::vector<py::buffer_info>>();
+  std::vector<py::buffer_info>& kept = *memory;
   size_t width = 0;
   for (const auto& entry : columns) {
     const auto column = entry.cast<py::tuple>();
@@ -32,21 +33,29 @@ std::unique_ptr<ByteRows> from_columns(const py::list& columns, size_t rows) {
     width += own;
   }
   auto out = std::make_unique<ByteRows>(width);
-  py::gil_scoped_release release;
-  out->append_columns(list, rows);
+  {
+    py::gil_scoped_release release;
+    out->append_columns(list, rows);
+  }
+  // Released with the rows, by whoever lets go of their Python object, and so with the interpreter's lock held.
+  if (out->in_place()) out->keep(std::move(memory));
   return out;
 }
 
 // rows: int64 [n], numbers in `blocks` laid end to end, block i from row starts[i] on.
-void append(ByteRows& self, const std::vector<const ByteRows*>& blocks, const std::vector<int64_t>& starts,
+void append(ByteRows& self, const py::sequence& sources, const std::vector<int64_t>& starts,
             const py::array_t<int64_t, py::array::c_style>& rows) {
+  const auto blocks = sources.cast<std::vector<const ByteRows*>>();
   if (blocks.size() != starts.size()) throw py::value_error("there is not one start for each block");
   for (const ByteRows* block : blocks)
     if (block->width != self.width || block == &self) throw py::value_error("a block has rows of another width");
   const int64_t* numbers = rows.data();
   const size_t count = rows.size();
-  py::gil_scoped_release release;
-  self.append_rows(blocks, starts, numbers, count);
+  {
+    py::gil_scoped_release release;
+    self.append_rows(blocks, starts, numbers, count);
+  }
+  if (self.in_place()) self.keep(std::make_shared<py::tuple>(py::tuple(sources)));
 }
 
 // The TensorProto of the slices' rows, one after the other, as bytes.
@@ -76,11 +85,10 @@ py::bytes tensor(const py::list& slices, const std::vector<int64_t>& shape) {
   for (const ByteSlice& part : parts) {
     const ByteRows& rows = *part.rows;
     const size_t length_bytes = rows.length_at[part.end] - rows.length_at[part.begin];
-    const size_t data_bytes = rows.data_at[part.end] - rows.data_at[part.begin];
     if (length_bytes) std::memcpy(length, rows.lengths.data() + rows.length_at[part.begin], length_bytes);
-    if (data_bytes) std::memcpy(content, rows.data.data() + rows.data_at[part.begin], data_bytes);
+    rows.copy_contents(part.begin, part.end, reinterpret_cast<uint8_t*>(content));
     length += length_bytes;
-    content += data_bytes;
+    content += rows.data_at[part.end] - rows.data_at[part.begin];
   }
   return out;
 }
@@ -100,10 +108,11 @@ void to_objects(const ByteRows& self, py::array out) {
       size |= static_cast<uint64_t>(byte & 0x7f) << shift;
       if (byte < 0x80) break;
     }
-    PyObject* value = PyBytes_FromStringAndSize(size ? from : "", static_cast<py::ssize_t>(size));
+    const char* bytes = self.in_place() ? reinterpret_cast<const char*>(self.place(i / self.width, i % self.width)) : from;
+    PyObject* value = PyBytes_FromStringAndSize(size ? bytes : "", static_cast<py::ssize_t>(size));
     if (!value) throw py::error_already_set();
     Py_XSETREF(objects[i], value);
-    from += size;
+    if (!self.in_place()) from += size;
   }
 }
 

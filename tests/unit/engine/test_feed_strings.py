@@ -142,6 +142,51 @@ def test_resumed_feed_gives_the_same_strings(dataset):
         assert [packed["bytes"].numpy().tolist() for packed in resumed.dataset()] == whole[done:]
 
 
+def image(i, column):
+    return bytes([i, column]) * (2500 + 40 * i)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Large strings, which stay where they were read until they are handed on."""
+    path = tmp_path_factory.mktemp("images") / "part.parquet"
+    fields = [
+        pa.field("a", pa.binary(), False),
+        pa.field("b", pa.large_binary(), False),
+        pa.field("maybe", pa.binary()),
+    ]
+    rows = [{"a": image(i, 0), "b": image(i, 1), "maybe": image(i, 2) if i % 3 else None} for i in range(50)]
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema(fields)), path, row_group_size=12)
+    return Dataset.open(str(path), feature_spec=pa.schema(fields))
+
+
+@pytest.mark.parametrize(("remainder", "replicas"), [(Remainder.PAD, 1), (Remainder.PAD, 2), (Remainder.PARTIAL, 1)])
+@pytest.mark.parametrize("columns", [["a", "b"], ["a", "maybe"]])
+def test_large_strings_are_those_of_the_file(images, columns, remainder, replicas):
+    feed = images.feed(global_batch_size=12, columns=columns, remainder=remainder, **OPTIONS)
+    seen = []
+    for packed in feed.dataset(num_replicas=replicas):
+        held = packed["mask"].numpy() if "mask" in packed else np.ones(len(packed["record_ids"]), bool)
+        ids = packed["record_ids"].numpy()[held].tolist()
+        seen += ids
+        dense = [column for column in columns if column != "maybe"]
+        want = [[image(i, "ab".index(column)) for column in dense] for i in ids]
+        assert packed["bytes"].numpy()[held].tolist() == want
+        assert set(packed["bytes"].numpy()[~held].ravel()) <= {b""}
+        if "maybe" in columns:
+            assert packed["maybe"].to_list()[: len(ids)] == [[image(i, 2)] if i % 3 else [] for i in ids]
+    assert sorted(seen) == list(range(50))
+
+
+def test_large_strings_of_a_mixture_and_in_numpy_are_those_of_the_file(images):
+    options = {"global_batch_size": 10, "with_record_ids": True, "columns": ["a", "b"]}
+    feed = mix([images, images], [2, 1], **options)
+    for packed, batch in zip(feed.dataset().take(8), feed):
+        ids = packed["record_ids"].numpy() % 50
+        want = [[image(i, 0), image(i, 1)] for i in ids]
+        assert packed["bytes"].numpy().tolist() == batch["bytes"].tolist() == want
+
+
 def byte_rows(table, kinds):
     """ByteRows of a table (rows of strings), one column each, of the given kinds of Arrow array."""
     columns = []
@@ -164,7 +209,11 @@ def test_rows_taken_from_blocks_are_the_tensor_that_tensorflow_reads(data, width
     empty = data.draw(st.integers(0, 2))
     taken = ByteRows(width)
     starts = [0, *itertools.accumulate(sizes[:-1])]
-    taken.append([byte_rows(table, kinds) for table in tables], starts, np.array(rows, np.int64))
+    first = data.draw(
+        st.integers(0, len(rows))
+    )  # large rows, which stay where they are, after small ones that do not, and before
+    for some in (rows[:first], rows[first:]):
+        taken.append([byte_rows(table, kinds) for table in tables], starts, np.array(some, np.int64))
     taken.append_empty(empty)
     want = [laid[r] for r in rows] + [[b""] * width] * empty
     objects = np.empty((len(want), width), object)
