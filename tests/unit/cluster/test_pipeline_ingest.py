@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cluster.cli.main import main
@@ -78,6 +79,48 @@ def test_the_step_writes_what_the_engine_writes(folder, way, hook, capsys):
             assert ours["name"].to_pylist() == [f"n{k}" for k in theirs["k"].to_pylist()]
         assert f"{name}: {len(ours):,} records" in shown
     assert "NA " in shown  # the shares of the label
+
+
+SPEC = 'feature { name: "k" type: INT presence { min_fraction: 1.0 } shape {} }\n'
+TABLE = {  # what [ingest] says, and the options of those names
+    "dialect": (
+        """
+        input_format = "csv"\ndelimiter = ";"\nencoding = "utf-16"\nheader = false\ncolumn_names = ["k", "t"]\nskip_rows = 1
+        quote = "single"\nescape = "backslash"\nnull_values = ["na"]\ntypes = { k = "string" }\nlabel = "k"\nseed = 5
+        compression = "zstd"\nsplit_by = ["t"]
+        """,
+        "--input-format csv --delimiter ; --encoding utf-16 --no-header --column-names k,t --skip-rows 1 --quote single --escape "
+        "backslash --null-values na --type k=string --label k --seed 5 --compression zstd --split-by t",
+        "raw.dat",
+    ),
+    "directories": (
+        'filters = ["year>=2024"]\nfeature_spec = "spec.pbtxt"\nformats = ["tfrecord"]\ncompression = "zlib"\nstratify_by = "k"\n'
+        "fractions = { train = 0.7, eval = 0.3 }",
+        "--filter year>=2024 --feature-spec spec.pbtxt --format tfrecord --compression zlib --stratify-by k --fractions "
+        "train=0.7,eval=0.3",
+        "hive",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TABLE)
+def test_each_key_is_the_option_of_its_name(folder, monkeypatch, what):
+    monkeypatch.chdir(folder)
+    text, options, source = TABLE[what]
+    lines = [f"{i % 7};'a\\';{i}'" if i % 3 else f"{i % 7};na" for i in range(90)]
+    (folder / "raw.dat").write_bytes("\n".join(["# of a tool", *lines]).encode("utf-16"))
+    (folder / "spec.pbtxt").write_text(SPEC)
+    for year in (2023, 2024, 2025):
+        (folder / f"hive/year={year}").mkdir(parents=True)
+        pq.write_table(pa.table({"k": [i % 5 for i in range(60)]}), folder / f"hive/year={year}/a.parquet")
+    assert run(folder, text, f'raw = "{source}"') == 0
+    assert main(["-q", "ingest", source, "--out", "out", "--num-shards", "3", *options.split()]) == 0
+    (written,) = [each for each in (folder / "work/ingest/latest").iterdir() if each.is_dir()]
+
+    def shards(directory):
+        return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("data-*")}
+
+    assert shards(written) == shards(folder / "out") and len(shards(written)) == 6
 
 
 def test_files_that_are_split_already(folder):
