@@ -16,6 +16,7 @@ from engine.formats.tfrecord.stream import Window, file_compression
 __all__ = ["infer_schema"]
 
 _FIRST_FILL_BYTES = 4 << 20
+_BEGINNINGS = b"\x0a\x12"  # the features of a tf.Example, the context or the lists of a tf.SequenceExample
 _KINDS = {1: "bytes", 2: "float", 3: "int64"}
 
 
@@ -27,7 +28,7 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> 
         sample_bytes: bytes to look at in all, shared evenly among the files; None for all.
 
     Raises:
-        DataError: a record that is not a tf.Example or tf.SequenceExample, a feature that holds one kind here and another there, or
+        DataError: a record that is not a tf.Example or tf.SequenceExample, or is another message in all files, a feature that holds one kind here and another there, or
             one whose name is no text.
     """
     inference = _native.Inference()
@@ -45,6 +46,8 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> 
         whole = whole and whole_file
     _refuse_other_names(inference, paths)
     _refuse_mixed_kinds(inference, paths)
+    if not inference.features() and not inference.feature_lists():
+        _refuse_other_messages(paths)
     return inferred_schema(inference, whole)
 
 
@@ -90,6 +93,29 @@ def _refuse_other_names(inference: Any, paths: Sequence[str]) -> None:
                     record=record,
                     offset_bytes=offset,
                 ) from error
+
+
+def _refuse_other_messages(paths: Sequence[str]) -> None:
+    """Checks that records without a feature are no messages of another kind: of those each field is one that nobody knows.
+
+    The first of them that has a byte tells it, where it is among the first of its file.
+    """
+    for path in paths:
+        with Window(path, file_compression(path)) as window:
+            window.fill(_FIRST_FILL_BYTES)
+            records, *_ = scan_window(window, 1 << 62, 1 << 62)
+            for index in range(len(records)):
+                place, size = records.place(index)
+                if size and window.buffer[place] not in _BEGINNINGS:
+                    raise DataError(
+                        "the payload is a message with no feature of a tf.Example, such as tf.io.serialize_tensor writes: write it anew "
+                        "as tf.Examples, which may have those bytes as a feature",
+                        path=path,
+                        record=index,
+                        offset_bytes=window.offset + place - window.begin - 12,
+                    )
+                if size:
+                    return
 
 
 def _refuse_mixed_kinds(inference: Any, paths: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from engine import ConfigError, DataError, Dataset, read_split, write_batches
 from engine.formats.tfrecord.stream import Window
+from tests.unit.engine.test_tfrecord_spans import framed
 
 SCHEMA = pa.schema([pa.field("i", pa.int64(), nullable=False), pa.field("s", pa.binary()), pa.field("x", pa.float32())])
 ROWS = 40_000
@@ -82,6 +83,24 @@ def test_empty_file_is_an_empty_data_set(tmp_path):
     dataset = Dataset.open(path, SCHEMA)
     assert dataset.num_records == 0
     assert list(dataset.read_batches()) == []
+
+
+TENSOR = b"\x08\x03\x12\x04\x12\x02\x08\x01\x22\x04\x01\x00\x00\x00"  # tf.io.serialize_tensor(tf.constant([1]))
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_serialized_tensors_are_no_records_without_a_feature(tmp_path, before):
+    (tmp_path / "x.tfrecord").write_bytes(b"".join(map(framed, [b""] * before + [TENSOR] * 2)))
+    with pytest.raises(
+        DataError, match="a message with no feature of a tf.Example, such as tf.io.serialize_tensor"
+    ) as caught:
+        Dataset.open(tmp_path / "x.tfrecord").schema  # noqa: B018
+    assert (caught.value.record, caught.value.offset_bytes) == (before, 16 * before)
+    (tmp_path / "x.tfrecord").write_bytes(framed(b"") + framed(b"\x0a\x00"))
+    assert [row for batch in Dataset.open(tmp_path / "x.tfrecord").read_batches() for row in batch.to_pylist()] == [
+        {},
+        {},
+    ]
 
 
 @pytest.mark.parametrize(
