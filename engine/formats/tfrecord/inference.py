@@ -28,8 +28,8 @@ def infer_schema(paths: Sequence[str], sample_bytes: int | None = 256 << 20) -> 
         sample_bytes: bytes to look at in all, shared evenly among the files; None for all.
 
     Raises:
-        DataError: a record that is not a tf.Example or tf.SequenceExample, or is another message in all files, a feature that holds one kind here and another there, or
-            one whose name is no text.
+        DataError: a record that is not a tf.Example or tf.SequenceExample, records that are all another message, a feature that holds
+            one kind here and another there, or one whose name is no text.
     """
     inference = _native.Inference()
     budget = 1 << 62 if sample_bytes is None else sample_bytes

@@ -92,7 +92,7 @@ TENSOR = b"\x08\x03\x12\x04\x12\x02\x08\x01\x22\x04\x01\x00\x00\x00"  # tf.io.se
 def test_serialized_tensors_are_no_records_without_a_feature(tmp_path, before):
     (tmp_path / "x.tfrecord").write_bytes(b"".join(map(framed, [b""] * before + [TENSOR] * 2)))
     with pytest.raises(
-        DataError, match="a message with no feature of a tf.Example, such as tf.io.serialize_tensor"
+        DataError, match=r"a message with no feature of a tf\.Example, such as tf\.io\.serialize_tensor"
     ) as caught:
         Dataset.open(tmp_path / "x.tfrecord").schema  # noqa: B018
     assert (caught.value.record, caught.value.offset_bytes) == (before, 16 * before)
