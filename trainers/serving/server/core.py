@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import DataError
+from engine.core.redaction import redact
 from engine.machine.garbage import Departures
 from trainers.serving.server.batcher import Batcher, Waiting
 from trainers.serving.server.config import ModelConfig, ServeConfig
@@ -111,7 +112,7 @@ class Core:
             for name, model in self._models.items():
                 why = model.why_empty()
                 if why is not None:
-                    place = model.config.directory
+                    place = redact(model.config.directory)  # a client reads it
                     raise Unavailable(f"model {name!r}: {place} has no version that can be served yet; {why}")
             for name, labels in missing:
                 for label, number in labels.items():

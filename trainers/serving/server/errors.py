@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from engine.core.redaction import redact
-
 __all__ = [
     "DeadlineExceeded",
     "Denied",
@@ -20,16 +18,10 @@ _MOST_DETAILS = 2000  # bytes: three times as many on their way, where clients o
 
 
 class RequestError(Exception):
-    """Base: `code` is the name of the gRPC status, `http` the HTTP status; a subclass is made with both.
-
-    Its text shows no credentials of URIs: a client reads it, and a model's directory may have some.
-    """
+    """Base: `code` is the name of the gRPC status, `http` the HTTP status; a subclass is made with both."""
 
     code = "INTERNAL"
     http = 500
-
-    def __str__(self) -> str:
-        return redact(super().__str__())
 
     @property
     def details(self) -> str:
