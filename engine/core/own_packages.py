@@ -8,14 +8,26 @@ engine.py, or the user's `import engine` Fullpass's package.
 from __future__ import annotations
 
 import importlib.machinery
+import sys
 from pathlib import Path
 
 from engine.core.errors import ConfigError
 
-__all__ = ["PACKAGES", "check_beside", "check_path"]
+__all__ = ["PACKAGES", "check_beside", "check_path", "module_words"]
 
 PACKAGES = ("engine", "transforms", "trainers", "cluster")
 _ROOT = Path(__file__).resolve().parents[2]
+# What `-m` does, but for the directory that it puts first: a random.py there would be everybody's in the process, and is nobody's in
+# a command. Last comes where the packages lie.
+_RUN = (
+    "import sys; root, module = sys.argv[1:3]; sys.argv[:3] = [module]; sys.path[:] = [*filter(None, sys.path), root]; "
+    "import runpy; runpy.run_module(module, run_name='__main__', alter_sys=True)"
+)
+
+
+def module_words(module: str, *arguments: str) -> list[str]:
+    """Returns the command line that runs a module of Fullpass in a new Python, which imports nothing from the working directory."""
+    return [sys.executable, "-c", _RUN, str(_ROOT), module, *arguments]
 
 
 def check_beside(directory: Path) -> None:

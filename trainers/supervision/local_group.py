@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.core import environment, exit_codes
 from engine.core.errors import ConfigError
+from engine.core.own_packages import module_words
 from engine.core.run_log import print_line
 from engine.machine.logged_process import LoggedProcess, await_all, stop_all
 from trainers.supervision.failure_line import failure_in, full_disk
@@ -80,7 +81,7 @@ class LocalGroup:
         if task != self.tasks[0]:  # one of them shows the progress of all
             env[environment.PROGRESS.name] = "0"
         options = ["--while-stdin", "--log", str(self.log_dir / f"{name}.log"), *self._options]
-        words = [sys.executable, "-m", "trainers.supervision.worker", *options, "--", *self._target]
+        words = module_words("trainers.supervision.worker", *options, "--", *self._target)
         return LoggedProcess(words, self.log_dir / f"{name}.supervisor.log", env, hold_stdin=True)
 
     @property

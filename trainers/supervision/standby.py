@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from engine.machine.private_files import private
-from engine.machine.processes import die_with_parent
+from engine.machine.processes import die_with_parent, working_directory
 from trainers.rendezvous.json_lines import LineBuffer, encode
 
 __all__ = ["main"]
@@ -93,6 +93,10 @@ def _fork(control: socket.socket, request: dict[str, Any], pipes: tuple[int, int
             os.dup2(log, 1)
             os.dup2(log, 2)
         os.environ.update(request["env"])
+        if not getattr(sys.flags, "safe_path", False) and (here := working_directory()) is not None:
+            sys.path.insert(
+                0, here
+            )  # as `-m` does; but what all share is imported by now, and no random.py there takes its place
         from trainers.supervision.entry_point import run_target
 
         code = run_target(request["argv"])

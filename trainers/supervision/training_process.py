@@ -8,12 +8,12 @@ import queue
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from typing import Any
 
 from engine.core.environment import SUPERVISOR
+from engine.core.own_packages import module_words
 from engine.machine.cgroup import read_group_memory
 from engine.machine.short_directory import short_directory
 from trainers.rendezvous.json_lines import LineConnection
@@ -56,7 +56,7 @@ class Child:
             return
         self.ready = False
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "trainers.supervision.standby", str(theirs.fileno()), *self._preload]
+        command = module_words("trainers.supervision.standby", str(theirs.fileno()), *self._preload)
         self._standby = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
         )

@@ -12,12 +12,14 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from engine.core import exit_codes
 from engine.core.configs import refusal
 from engine.core.environment import GROUP_SECRET_FILE, RENDEZVOUS, RUN_ID
 from engine.core.errors import ConfigError, FullpassError
-from engine.core.own_packages import check_path
+from engine.core.own_packages import check_beside, check_path
+from engine.machine.processes import working_directory
 from trainers.rendezvous.group_secret import group_secret, new_secret
 from trainers.rendezvous.group_state import GroupPolicy
 from trainers.supervision.supervisor import SupervisorConfig, supervise
@@ -77,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     target = words[split + 1 :]
     try:
         check_path()
+        if (here := working_directory()) is not None:
+            check_beside(Path(here))  # it comes first where the target runs
         if not target:
             raise ConfigError(
                 "no target: python -m trainers.supervision.worker [options] -- script.py|-m module|module:function ..."

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from cluster.launchers.state import state_directory
 from cluster.launchers.status import JobState, JobStatus, LogLine, TaskStatus
 from cluster.spec import JobSpec
 from engine.core.errors import ConfigError, DataError
+from engine.core.own_packages import module_words
 from engine.machine.clock import utc_now
 from engine.machine.private_files import private
 from engine.machine.processes import alive, kill_tree
@@ -87,7 +87,7 @@ class LocalLauncher(Launcher):
         write_status(folder, status, [])
         with open(folder / "runner.log", "wb", opener=private) as log:
             runner = subprocess.Popen(
-                [sys.executable, "-m", "cluster.launchers.local.runner", str(folder)],
+                module_words("cluster.launchers.local.runner", str(folder)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

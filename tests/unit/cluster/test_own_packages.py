@@ -11,6 +11,7 @@ import pytest
 
 from cluster.user_code.module import load_user_module
 from engine import ConfigError
+from engine.core.own_packages import module_words
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,6 +49,15 @@ def test_a_worker_in_a_directory_with_our_name_names_the_file(tmp_path):
     (tmp_path / "transforms.py").write_text("mine = 1\n")
     done = _run(tmp_path, "trainers.supervision.worker", "--", "-m", "this")
     assert done.returncode == 2 and "transforms.py has the name of Fullpass's package 'transforms'" in done.stderr
+
+
+def test_a_process_of_ours_imports_nothing_from_the_working_directory(tmp_path):
+    """A `random.py` there ended every worker of a group, and a command alone not."""
+    for name in ("random", "argparse", "grpc", "runpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('of the working directory')\n")
+    words = module_words("trainers.supervision.worker", "--help")
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("usage: python -m trainers.supervision.worker"), done.stderr
 
 
 def test_relative_imports_start_from_the_package_of_the_module(tmp_path, monkeypatch):
