@@ -138,11 +138,7 @@ def version_directories(out: str | os.PathLike[str]) -> dict[int, Path]:
 
 
 def version_numbers(out: str | os.PathLike[str]) -> list[int]:
-    """Returns the numbers of `version_directories`, ascending.
-
-    Raises:
-        ConfigError: the directory is a URI.
-    """
+    """Returns the versions in a directory of versions, ascending; none where it does not exist."""
     return [*version_directories(out)]
 
 
