@@ -305,6 +305,11 @@ def _difference(group: str, saved: list[str], mine: list[str]) -> str:
             ": the model was changed since, or is a tf.Module with layers of Keras 3, whose weights an earlier version "
             "neither trained nor saved; train in another directory"
         )
+    if group == "model" and more and not missing:
+        text += (
+            ": the model was changed since, or an earlier version did not save tf.Variables that are attributes of layers of Keras 3; "
+            "train in another directory"
+        )
     if group in ("average", "optimizer"):
         text += (
             ": what is trained or a setting of the optimizer was changed since, Nadam or a loss scale was saved in part "

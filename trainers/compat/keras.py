@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src import backend
 from keras.src.models.functional import Functional
 
 from trainers.compat.require import require, require_assigned
@@ -23,8 +24,10 @@ __all__ = [
     "layer_metrics_of",
     "losses_of",
     "mask_of",
+    "masked",
     "optimizer_variables",
     "outputs_with_loss",
+    "plain_variables",
     "recurrent_states",
     "renew_constants",
     "takes_training",
@@ -84,6 +87,14 @@ def recurrent_states(model: Any) -> list[Any]:
     return [state for layer in stateful for state in keras.tree.flatten(layer.states) if state is not None]
 
 
+def plain_variables(model: Any) -> list[Any]:
+    """Returns the tf.Variables that are attributes of layers of a Keras 3 model: it tracks its own kind of variable alone."""
+    layers = model._flatten_layers() if isinstance(model, keras.Model) else ()
+    values = [value for layer in layers for value in vars(layer).values()]
+    lists = [value for value in values if isinstance(value, list | tuple)]
+    return [v for v in [*values, *(each for one in lists for each in one)] if isinstance(v, tf.Variable)]
+
+
 def has_fixed_rows(model: Any) -> bool:
     """Returns whether a model of either generation takes batches of one size: it declares that, or carries recurrent states on."""
     # A Sequential model declares the size of the first batch where it declares no shape itself.
@@ -105,18 +116,28 @@ def takes_training(model: Any) -> bool:
     return bool(model._call_has_training_arg)
 
 
-def build_from_batch(model: Any, batch: tuple[Any, Any, Any]) -> None:
-    """Makes the variables of model, loss and metrics from a batch (inputs, labels, weights), as `fit` does."""
-    inputs, labels, _ = batch
+def build_from_batch(model: Any, batch: tuple[Any, Any, Any], beside: Callable[[Any, Any], Any]) -> None:
+    """Makes the variables of model, loss and metrics from a batch (inputs, labels, weights), as `fit` does.
+
+    Args:
+        model: compiled.
+        batch: of zeros.
+        beside: labels and predictions to labels in the structure of the predictions.
+    """
+    inputs, labels, weights = batch
+    options = {"training": False} if takes_training(model) else {}
     if not any(isinstance(part, tf.SparseTensor | tf.RaggedTensor) for part in tf.nest.flatten(inputs)):
-        model._symbolic_build(data_batch=batch)
+        if isinstance(labels, Mapping):
+            symbols = tf.nest.map_structure(lambda t: keras.KerasTensor(t.shape, t.dtype.name), inputs)
+            labels = beside(labels, backend.compute_output_spec(model, symbols, **options))
+        model._symbolic_build(data_batch=(inputs, labels, weights))
         return
     # Keras builds with symbolic tensors, which many a `call` cannot take in the place of sparse or ragged ones.
-    predictions = model(inputs, training=False) if takes_training(model) else model(inputs)
+    predictions = model(inputs, **options)
     if labels is not None:
         for compiled in (model._compile_loss, model._compile_metrics):
             if compiled is not None:
-                compiled.build(labels, predictions)
+                compiled.build(beside(labels, predictions), predictions)
 
 
 def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
@@ -145,6 +166,12 @@ def is_idle_loss_tracker(model: Any, metric: Any, state: Sequence[Any]) -> bool:
 def mask_of(tensor: Any) -> Any:
     """Returns which steps of a prediction count, as its layers say (bool, its first dimensions), or None; of both generations."""
     return getattr(tensor, "_keras_mask", None)
+
+
+def masked(tensor: Any, mask: Any) -> Any:
+    """Returns the tensor, which has this mask from now on, as `mask_of` reads it."""
+    tensor._keras_mask = mask
+    return tensor
 
 
 def losses_of(model: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -73,9 +73,16 @@ def losses_of(model: Any) -> list[Any]:
     return [loss for loss in model.compiled_loss._losses or [] if isinstance(loss, tf_keras.losses.Loss)]
 
 
-def build_loss_and_metrics(model: Any, inputs: Any, labels: Any) -> None:
-    """Makes the compiled loss and metrics of a model, which has then all its variables."""
+def build_loss_and_metrics(model: Any, inputs: Any, labels: Any, beside: Callable[[Any, Any], Any]) -> None:
+    """Makes the compiled loss and metrics of a model, which has then all its variables.
+
+    Args:
+        model: compiled.
+        inputs, labels: of a batch.
+        beside: labels and predictions to labels in the structure of the predictions.
+    """
     predictions = model(inputs, training=False)
+    labels = beside(labels, predictions)
     model.compiled_loss.build(predictions)
     if model.compiled_metrics is not None and labels is not None:
         _build_metrics(model, predictions, labels)

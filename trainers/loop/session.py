@@ -156,6 +156,8 @@ class Session:
                     tell(note)
             else:
                 files.assign_group(saved, group, named, built.assign)
+        if "loss" in built.groups() and "loss" not in saved.state["variables"] and self.placement.is_chief:
+            tell(f"{saved.path} has no variables of the loss, which begin anew: an earlier version did not save them")
         renew_constants(built.adapter.model)
         self.state = TrainingState.resumed(saved.state, self.config.early_stopping)
         set_random_state(saved.state["random"])

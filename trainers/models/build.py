@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-
 from engine.core.errors import ConfigError
 from engine.core.run_log import tell
 from trainers.checkpoints.checkpoint import Checkpoint, assign_group
@@ -51,9 +49,11 @@ class BuiltModel:
 
         Args:
             saved: groups of a checkpoint to restore. Where it has no averages of their own, those that an optimizer keeps are
-                among its variables alone.
+                among its variables alone; one of an earlier version has no variables of losses.
         """
         groups = self.adapter.named_variables
+        if saved is not None and "loss" not in saved:
+            groups.pop("loss", None)
         of_optimizer = isinstance(self.averages, OptimizerAverages)
         if self.averages is not None and not (of_optimizer and saved is not None and not saved.get("average")):
             groups["average"] = [(v.name, a) for v, a in zip(self.adapter.trainable, self.averages.averages)]
@@ -91,10 +91,10 @@ class BuiltModel:
 
     @contextlib.contextmanager
     def carrying_on(self) -> Iterator[None]:
-        """Within it calls of the model leave recurrent states and seeds as they were."""
+        """Within it calls of the model leave what no optimizer changes as it was: states, seeds, counts."""
         local = self.placement.strategy.experimental_local_results
         parts = [part for variable in carried_on(self.adapter.model) for part in local(variable)]
-        before = [tf.identity(part) for part in parts]
+        before = [part.read_value() for part in parts]  # a copy of those alone that are changed meanwhile
         try:
             yield
         finally:

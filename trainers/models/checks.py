@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from engine.core.errors import ConfigError
 from engine.storage.tree import is_local
-from trainers.compat.keras import tf_variable
 from trainers.config.config import TrainerConfig
 from trainers.models.adapters import ModelAdapter
 from trainers.strategies import Placement
@@ -48,7 +45,14 @@ def check_model(
             f"the losses of {name} differ in their reduction (mean, sum, mean_with_sample_weight): a batch that is cut over "
             "replicas or accumulate_steps then has no loss of its own; give all of them the same reduction"
         )
-    notes = [*_notes_on_steps(adapter, name), *_notes_on_slices(config, adapter.model), *_notes_on_losses(adapter)]
+    notes = [
+        *_notes_on_steps(adapter, name),
+        *_notes_on_slices(config, adapter.model),
+        *_notes_on_metrics(placement, adapter),
+    ]
+    if adapter.order_of_labels:
+        pairs = ", ".join(f"{label!r} with {output!r}" for label, output in adapter.order_of_labels.items())
+        notes.append(f"no output of {name} has the name of a label: they go together in their order, {pairs}")
     if not adapter.trainable and not tables:
         notes.append(
             f"{name} has no weights to train: steps change nothing but the statistics that its forward pass keeps"
@@ -114,18 +118,14 @@ def _notes_on_slices(config: TrainerConfig, model: Any) -> list[str]:
     ]
 
 
-def _notes_on_losses(adapter: ModelAdapter) -> list[str]:
-    """Says which compiled losses keep variables: neither Keras counts them among those of the model, which a checkpoint holds."""
-    known = {id(v) for _, v in adapter.named_variables["model"]}
-    kinds = (tf.Variable, keras.Variable)
-    held = {
-        f"loss {getattr(loss, 'name', type(loss).__name__)!r} keeps variable {name!r}, which no checkpoint holds: a run that goes on "
-        "begins with a new one; make it a weight of the model where that matters"
-        for loss in tf.nest.flatten(getattr(adapter.model, "loss", None))
-        for name, value in getattr(loss, "__dict__", {}).items()
-        if isinstance(value, kinds) and id(tf_variable(value)) not in known
-    }
-    return sorted(held)
+def _notes_on_metrics(placement: Placement, adapter: ModelAdapter) -> list[str]:
+    if placement.num_replicas == 1:
+        return []
+    return [
+        f"metric {name!r} does not begin at 0: {placement.num_replicas} replicas count from there, and their states are added up (as "
+        "Keras does it), which is not what one replica counts"
+        for name in adapter.metrics_from_elsewhere(placement.strategy.experimental_local_results)
+    ]
 
 
 def _parts(model: Any) -> list[Any]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from trainers.compat.keras import layer_metrics_of, recurrent_states, tf_variable
+from trainers.compat.keras import layer_metrics_of, plain_variables, recurrent_states, tf_variable
 from trainers.compat.tensorflow import attributes_of_module
 
 __all__ = [
     "carried_on",
     "constraints_of",
     "counted_by_layers",
+    "held_by_losses",
     "is_keras_model",
     "named_variables",
     "take_compiled_state",
@@ -33,17 +36,23 @@ def named_variables(model: Any, trained: bool = False) -> list[tuple[str, Any]]:
     if isinstance(model, tf.Module) and not is_keras_model(model):
         found = [(name, v) for name, v, changes in _module_variables(model) if changes or not trained]
     else:
-        of_model = model.trainable_variables if trained else [*model.variables, *recurrent_states(model)]
+        of_model = (
+            model.trainable_variables
+            if trained
+            else [*model.variables, *recurrent_states(model), *plain_variables(model)]
+        )
         # A lookup layer of tf_keras counts its vocabulary among its variables.
         found = [(_name(v), tf_variable(v)) for v in of_model if hasattr(v, "assign")]
     return list({id(v): (name, v) for name, v in found if id(v) not in optimizer}.values())
 
 
 def carried_on(model: Any) -> list[tf.Variable]:
-    """Returns what each call of a Keras 3 model hands on to the next, in an evaluation as in training: states, and seeds of draws."""
-    variables = model.non_trainable_variables if isinstance(model, keras.Model) else ()
-    seeds = [v for v in variables if getattr(v, "path", "").endswith("seed_generator_state")]
-    return [tf_variable(v) for v in [*recurrent_states(model), *seeds]]
+    """Returns what a call of a model may hand on to the next, in an evaluation as in training: all that no optimizer changes.
+
+    States and seeds of draws are among it, counts of calls, and what lies in a loss.
+    """
+    trained = {id(v) for _, v in named_variables(model, trained=True)}
+    return [v for _, v in [*named_variables(model), *held_by_losses(model)] if id(v) not in trained]
 
 
 def is_keras_model(model: Any) -> bool:
@@ -63,6 +72,51 @@ def counted_by_layers(model: Any) -> list[Any]:
     else:
         metrics = []
     return [tf_variable(v) for metric in metrics for v in metric.variables]
+
+
+def held_by_losses(model: Any) -> list[tuple[str, Any]]:
+    """Returns (name, tf.Variable) of what compiled losses keep of their own, each once: no Keras counts it among a model's variables.
+
+    That is what lies in a loss object or in what it holds, and what a loss function takes from outside of itself. Not layers: they are
+    models of their own, which no step trains.
+    """
+    found: dict[int, tuple[str, Any]] = {}
+    losses = tf.nest.flatten(getattr(model, "loss", None))
+    left: list[tuple[str, Any]] = [(_title(loss), loss) for loss in losses]
+    seen: set[int] = set()
+    while left:
+        name, part = left.pop(0)
+        if isinstance(part, tf.Variable | keras.Variable):
+            found.setdefault(id(tf_variable(part)), (name, tf_variable(part)))
+        elif id(part) not in seen:
+            seen.add(id(part))
+            left += [(f"{name}/{key}", value) for key, value in _held(part).items()]
+    return list(found.values())
+
+
+def _title(loss: Any) -> str:
+    return str(getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__))
+
+
+def _held(part: Any) -> dict[str, Any]:
+    """Returns name to what a loss, a function or a list or dict of theirs holds."""
+    if isinstance(part, Mapping):
+        return {str(key): value for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return {str(i): value for i, value in enumerate(part)}
+    if isinstance(part, functools.partial):
+        return {"function": part.func, "arguments": part.args, **part.keywords}
+    if isinstance(part, types.MethodType):
+        return {"function": part.__func__, "self": part.__self__}
+    if isinstance(part, types.FunctionType):
+        cells = zip(part.__code__.co_freevars, part.__closure__ or (), strict=True)
+        outside = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
+        named = {name: part.__globals__.get(name) for name in part.__code__.co_names}
+        return outside | {k: v for k, v in named.items() if isinstance(v, tf.Variable | keras.Variable)}
+    kinds = {kind.__name__ for kind in type(part).__mro__}
+    if isinstance(part, keras.random.SeedGenerator):
+        return {"state": part.state}
+    return dict(vars(part)) if "Loss" in kinds and hasattr(part, "__dict__") else {}
 
 
 def take_compiled_state(model: Any) -> list[str]:

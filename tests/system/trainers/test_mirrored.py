@@ -18,12 +18,38 @@ from trainers.checkpoints.checkpoint import load_checkpoint
 from trainers.loop.audit import read_audit
 
 
+def build_with_minimum(context):
+    """Returns `build_dense` with a metric whose state is a minimum, which Keras adds up over replicas."""
+    import keras
+
+    class Smallest(keras.metrics.Metric):
+        def __init__(self):
+            super().__init__(name="smallest")
+            self.least = self.add_variable((), "ones", name="least")
+
+        def update_state(self, y, p, sample_weight=None):
+            self.least.assign(keras.ops.minimum(self.least, keras.ops.min(p)))
+
+        def result(self):
+            return self.least
+
+        def reset_state(self):
+            self.least.assign(1.0)
+
+    model = build_dense(context)
+    model.compile(model.optimizer, model.loss, metrics=["accuracy", Smallest()])
+    return model
+
+
 def compare(directory: str) -> None:
     tmp_path = Path(directory)
-    data = ArrayDataset(classification_columns())
+    columns = classification_columns()
+    data = ArrayDataset(columns)
     options = {"logical_devices": 2}
     mirrored = config(tmp_path / "two", strategy="mirrored", strategy_options=options, audit=True)
-    two = Trainer(mirrored, build_dense, data, eval=data).fit()
+    two = Trainer(mirrored, build_with_minimum, data, eval=data).fit()
+    said = two.model.evaluate({"x": columns["x"]}, columns["y"], batch_size=32, verbose=0, return_dict=True)
+    assert two.eval_metrics["smallest"] == pytest.approx(said["smallest"], rel=1e-5)
     one = Trainer(config(tmp_path / "one", audit=True), build_dense, data, eval=data).fit()
     ours, theirs = read_audit(str(tmp_path / "two")), read_audit(str(tmp_path / "one"))
     assert all(np.array_equal(ours[step], theirs[step]) for step in range(40))
@@ -83,7 +109,8 @@ def resume_on_others(directory: str) -> None:
 
 
 def test_mirrored_two_devices_equal_one(tmp_path):
-    in_process("compare", tmp_path)
+    said = in_process("compare", tmp_path)
+    assert said.count("metric 'smallest' does not begin at 0: 2 replicas count from there") == 1
 
 
 def test_mirrored_nadam_of_tf_keras_equals_one_device(tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
 from engine.core.errors import ConfigError
 from tests.support.models import classification_columns
 from trainers import ArrayDataset, Trainer, TrainerConfig
+from trainers.checkpoints.checkpoint import load_checkpoint
 
 _STEPS = 4
 
@@ -58,9 +61,59 @@ def test_optimizer_of_several_is_refused_by_name(data, tmp_path):
 
 
 @pytest.mark.parametrize("library", ["keras", "tf_keras"])
-def test_export_of_a_layer_that_counts_in_its_call_answers_as_the_model(tmp_path, library):
-    import importlib
+def test_variables_of_losses_and_of_calls_go_on_to_the_bit(data, tmp_path, library):
+    """No Keras counts them among a model's: what a loss object and a loss function keep, and a tf.Variable of a Keras 3 layer."""
+    import tensorflow as tf
 
+    kit = importlib.import_module(library)
+
+    class Growing(kit.losses.Loss):
+        def __init__(self):
+            super().__init__(name="growing")
+            self.kept = {"calls": [tf.Variable(0.0, trainable=False)]}
+
+        def call(self, y_true, y_pred):
+            self.kept["calls"][0].assign_add(1.0)
+            return tf.reduce_mean(tf.square(y_pred), -1) * self.kept["calls"][0]
+
+    class Counts(kit.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.calls = tf.Variable(1.0, trainable=False)
+
+        def call(self, x):
+            return x * self.calls.assign_add(0.5)
+
+    def build_model(context):
+        kit.utils.set_random_seed(1)
+        share = tf.Variable(1.0, trainable=False)
+        inputs = {"x": kit.Input((8,), name="x")}
+        hidden = Counts()(inputs["x"])
+        model = kit.Model(inputs, {name: kit.layers.Dense(1, name=name)(hidden) for name in "yz"})
+        shrinking = lambda y, p: tf.reduce_mean(tf.square(p), -1) * share.assign(share * 0.5)
+        model.compile(kit.optimizers.SGD(0.001), {"y": Growing(), "z": shrinking})
+        return model
+
+    def run(directory, **changes):
+        settings = {"label": ["y", "z"], "eval_every_steps": _STEPS, "steps": _STEPS, **changes}
+        config = TrainerConfig(
+            directory=str(directory), global_batch_size=32, steps_per_call=2, tensorboard=False, **settings
+        )
+        return Trainer(config, build_model, rows, eval=rows).fit()
+
+    rows = ArrayDataset({**data.columns, "z": data.columns["y"]})
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "parts", steps=_STEPS // 2)  # its end is evaluated, where the other is not
+    parts = run(tmp_path / "parts")
+    for mine, theirs in zip(parts.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert parts.eval_metrics == whole.eval_metrics
+    loss = load_checkpoint(str(tmp_path / "parts")).state["variables"]["loss"]
+    assert {name for name, *_ in loss} == {"growing/kept/calls/0", "<lambda>/share"}
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_export_of_a_layer_that_counts_in_its_call_answers_as_the_model(tmp_path, library):
     import tensorflow as tf
 
     from trainers.export.forward import ForwardPass

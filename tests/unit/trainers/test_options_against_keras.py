@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import numpy as np
@@ -246,3 +247,35 @@ def test_batch_norm_under_accumulate_steps_is_what_the_note_says(data, batches, 
     for x, y in batches:
         whole.train_on_batch(x, y)
     assert apart(whole.get_weights(), model.get_weights()) > 1e-3
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_labels_go_in_their_order_with_outputs_that_have_no_names_of_labels(data, tmp_path, capfd, library):
+    kit = importlib.import_module(library)
+    said = library == "tf_keras"  # whose model has names of outputs
+
+    class TwoHeads(kit.Model):
+        def __init__(self):
+            super().__init__()
+            self.heads = [kit.layers.Dense(1, "sigmoid"), kit.layers.Dense(1)]
+
+        def call(self, features, training=None):
+            return tuple(head(features["x"]) for head in self.heads)
+
+    def two_heads(context=None):
+        kit.utils.set_random_seed(1)
+        inputs = {"x": kit.layers.Input((8,), name="x")}
+        heads = [kit.layers.Dense(1, "sigmoid", name="p")(inputs["x"]), kit.layers.Dense(1, name="q")(inputs["x"])]
+        model = kit.Model(inputs, heads) if said else TwoHeads()
+        model.compile(kit.optimizers.SGD(0.1), ["binary_crossentropy", "mse"], metrics=[["accuracy"], ["mae"]])
+        return model
+
+    result = ours(data, tmp_path, two_heads, label=["y", "c"], features=["x"], epochs=None, steps=2, steps_per_call=1)
+    theirs, feed = two_heads(), data.feed(global_batch_size=32)
+    for batch in feed.dataset().take(2).map(feed.unpack):
+        theirs.train_on_batch({"x": batch["x"].numpy()}, [batch["y"].numpy(), batch["c"].numpy()])
+    assert apart(result.model.get_weights(), theirs.get_weights()) < 2e-6
+    x, *labels = ({"x": data.columns["x"]}, data.columns["y"], data.columns["c"])
+    expected = theirs.evaluate(x, labels, verbose=0, return_dict=True, batch_size=32)
+    assert {name: result.eval_metrics[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert ("in their order, 'y' with 'p', 'c' with 'q'" in capfd.readouterr().err) == said

@@ -330,27 +330,6 @@ def test_normalization_goes_on_with_what_it_was_adapted_to(data, tmp_path):
     assert np.abs(answers(tmp_path / "fresh", x) - before).max() > 0.01
 
 
-def test_variable_of_a_loss_that_no_checkpoint_holds_is_said(data, tmp_path, capfd):
-    import keras
-
-    class Growing(keras.losses.Loss):
-        def __init__(self):
-            super().__init__(name="growing")
-            self.calls = keras.Variable(0.0, trainable=False)
-
-        def call(self, y_true, y_pred):
-            self.calls.assign_add(1.0)
-            return keras.ops.mean(keras.ops.square(y_pred), -1) * self.calls
-
-    def growing(context):
-        model = build()(context)
-        model.compile("sgd", Growing())
-        return model
-
-    Trainer(config(tmp_path / "run", steps=2), growing, data).fit()
-    assert "loss 'growing' keeps variable 'calls', which no checkpoint holds" in capfd.readouterr().err
-
-
 def test_stateful_recurrent_layer_goes_on_and_is_exported_with_its_state(tmp_path):
     """Keras lists the state of none among the variables of a model."""
     import tensorflow as tf

@@ -22,6 +22,9 @@ _CLASSES = (
 )
 _FRACTION = re.compile(re.escape(FRACTION) + r" <(.*?)> is[^-\d]*(-?\d[\d.]*(?:e[+-]?\d+)?)")
 _LOSS_FILES = re.compile(r"(compile_utils|losses_utils|/losses/[a-z_]+)\.py$")
+_METRIC_FILES = re.compile(r"/metrics/[a-z_]+\.py$")
+_REMEDY = "give the model outputs of the label's shape (or names), or another loss"
+_REMEDY_OF_METRIC = "give it labels of the type and shape that it takes, or leave it out of compile()"
 
 
 @contextlib.contextmanager
@@ -62,12 +65,17 @@ def explained_faults(
             ) from error
         if isinstance(error, ValueError | TypeError | KeyError | tf.errors.InvalidArgumentError) and _in_loss(error):
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            of_metric = _passes(error, _METRIC_FILES)
             raise ConfigError(
-                f"the loss cannot be computed from label {', '.join(map(repr, labels)) or 'none'} and the model's outputs: "
-                f"{first}; give the model outputs of the label's shape (or names), or another loss"
+                f"{'a metric' if of_metric else 'the loss'} cannot be computed from label {', '.join(map(repr, labels)) or 'none'} and "
+                f"the model's outputs: {first}; {_REMEDY_OF_METRIC if of_metric else _REMEDY}"
             ) from error
         raise
 
 
 def _in_loss(error: BaseException) -> bool:
-    return any(_LOSS_FILES.search(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+    return _passes(error, _LOSS_FILES) or _passes(error, _METRIC_FILES)
+
+
+def _passes(error: BaseException, files: re.Pattern[str]) -> bool:
+    return any(files.search(frame.filename) for frame in traceback.extract_tb(error.__traceback__))

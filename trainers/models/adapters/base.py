@@ -38,6 +38,9 @@ class ModelAdapter(abc.ABC):
     # Names of losses that return one number for all the examples they are shown: that of a batch is not made of its parts'.
     losses_of_whole_batches: Sequence[str] = ()
 
+    # Label to output, where the outputs have names and none is a label's: they go together in their order.
+    order_of_labels: Mapping[str, str] = {}
+
     # Of the `loss` that was just computed, where it is the mean over the steps that a mask leaves: how many those are;
     # a text where that cannot be said, what it is of.
     size_of_mean: Any = None
@@ -115,7 +118,7 @@ class ModelAdapter(abc.ABC):
     @property
     @abc.abstractmethod
     def named_variables(self) -> dict[str, list[tuple[str, Any]]]:
-        """Group ("model", "optimizer") to (path, tf.Variable) in a fixed order: what a checkpoint holds."""
+        """Group ("model", "optimizer", perhaps "loss") to (path, tf.Variable) in a fixed order: what a checkpoint holds."""
 
     @property
     @abc.abstractmethod
@@ -131,6 +134,14 @@ class ModelAdapter(abc.ABC):
     def metric_aggregations(self) -> list[str]:
         """How each of `metric_variables` comes from those of the replicas: "sum", "mean" or "only_first_replica"."""
         return ["sum"] * len(self.metric_variables)
+
+    def metrics_from_elsewhere(self, local: Callable[[Any], Sequence[Any]]) -> list[str]:
+        """Returns the names of metrics whose states are added up over the replicas and do not begin at 0 (a minimum's).
+
+        Args:
+            local: a variable to its parts on this host.
+        """
+        return []
 
     @abc.abstractmethod
     def metric_results(self, values: Sequence[Any], idle: Collection[int] | None = None) -> dict[str, float]:

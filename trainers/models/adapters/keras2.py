@@ -20,6 +20,11 @@ from trainers.models.variables import named_variables
 
 __all__ = ["Keras2Adapter"]
 
+_AGGREGATIONS = {
+    tf.VariableAggregation.MEAN: "mean",
+    tf.VariableAggregation.ONLY_FIRST_REPLICA: "only_first_replica",
+}
+
 
 class Keras2Adapter(KerasAdapter):
     """A compiled `tf_keras.Model`."""
@@ -42,7 +47,7 @@ class Keras2Adapter(KerasAdapter):
         if self.own_train_step:
             self._prepare_own_step((inputs, labels, weights))
         else:
-            inside.build_loss_and_metrics(self.model, inputs, labels)
+            inside.build_loss_and_metrics(self.model, inputs, labels, self._beside)
             self._stepper.build(self.model.trainable_variables)
         own_steps = self.own_train_step or self.evaluates_itself
         compiled, of_layers = self.model.compiled_metrics, inside.layer_metrics_of(self.model)
@@ -71,7 +76,7 @@ class Keras2Adapter(KerasAdapter):
         # A step may have no use for them, and the evaluation has; of what cannot be called there is none.
         called = overrides(self.model, tf_keras.Model, "call") or inside.input_structure(self.model) is not None
         if called and not self.own_test_step:
-            inside.build_loss_and_metrics(self.model, *batch[:2])
+            inside.build_loss_and_metrics(self.model, *batch[:2], self._beside)
 
     def _forward(self, inputs: Any, training: bool) -> Any:
         return self.model(inputs, training=training)
@@ -116,6 +121,7 @@ class Keras2Adapter(KerasAdapter):
         return {
             "model": named_variables(self.model),
             "optimizer": [(v.name, v) for v in optimizer],
+            **self._variables_of_losses(),
         }
 
     @property
@@ -126,6 +132,10 @@ class Keras2Adapter(KerasAdapter):
     @property
     def metric_variables(self) -> list[Any]:
         return [v for m in self._metrics for v in m.variables]
+
+    @property
+    def metric_aggregations(self) -> list[str]:
+        return [_AGGREGATIONS.get(v.aggregation, "sum") for v in self.metric_variables]
 
     def metric_results(self, values: Sequence[Any], idle: Collection[int] | None = None) -> dict[str, float]:
         results: dict[str, float] = {}

@@ -53,10 +53,13 @@ class Keras3Adapter(KerasAdapter):
         if self.own_train_step:
             self._prepare_own_step((inputs, labels, weights))
         else:
-            inside.build_from_batch(self.model, (inputs, labels, weights))
+            inside.build_from_batch(self.model, (inputs, labels, weights), self._beside)
             self._stepper.build(self.model.trainable_variables)
         self._metrics = inside.trackers_of(self.model, self.own_train_step or self.evaluates_itself)
-        self._metrics_of_layers = bool(inside.layer_metrics_of(self.model))
+        of_layers = inside.layer_metrics_of(self.model)
+        self._metrics_of_layers = bool(of_layers)
+        for metric in of_layers:
+            metric.reset_state()  # the batch of zeros counted, where the model was called with it
         self._note_updates()
         losses = inside.losses_of(self.model)
         whole = self._look_at_losses(losses, (inputs, labels, weights), means_of_outputs=len(losses) > 1)
@@ -66,7 +69,7 @@ class Keras3Adapter(KerasAdapter):
 
     def _prepare_own_step(self, batch: tuple[Any, Any, Any]) -> None:
         if overrides(self.model, keras.Model, "call") or inside.input_structure(self.model) is not None:
-            inside.build_from_batch(self.model, batch)
+            inside.build_from_batch(self.model, batch, self._beside)
         self._steps = OwnSteps(self.model, keras.optimizers.Optimizer)
         used = self._steps.discover(keras.utils.pack_x_y_sample_weight(*batch))
         for optimizer, variables in reversed(used):
@@ -105,6 +108,7 @@ class Keras3Adapter(KerasAdapter):
             "optimizer": [
                 (v.path, tf_variable(v)) for one in self._optimizers for v in inside.optimizer_variables(one)
             ],
+            **self._variables_of_losses(),
         }
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from engine.core.errors import ConfigError
 from trainers.compat.keras import has_fixed_rows, mask_of
-from trainers.data.targets import row_count, rows_where
+from trainers.data.targets import rows_where
 from trainers.models.adapters.base import ModelAdapter
 from trainers.models.adapters.loss_reduction import (
     is_divided_by_replicas,
@@ -21,7 +21,15 @@ from trainers.models.adapters.loss_reduction import (
     reduction_of,
 )
 from trainers.models.adapters.own_steps import OwnSteps, overrides
+from trainers.models.adapters.predictions import (
+    in_order_of_outputs,
+    may_have_columns_of_rows,
+    number_of_rows,
+    rows_and_masks,
+    size_of_mask,
+)
 from trainers.models.inputs import model_inputs
+from trainers.models.variables import held_by_losses, named_variables
 
 __all__ = ["KerasAdapter", "flat_result", "is_reported"]
 
@@ -88,6 +96,12 @@ class KerasAdapter(ModelAdapter):
             overrides(self.model, self._library.Model, name) for name in ("compute_metrics", "get_metrics_result")
         )
 
+    def _variables_of_losses(self) -> dict[str, list[tuple[str, Any]]]:
+        """Returns the group "loss" of `named_variables`: what compiled losses keep beside the model; none where they keep nothing."""
+        of_model = {id(v) for _, v in named_variables(self.model)}
+        held = [(name, v) for name, v in held_by_losses(self.model) if id(v) not in of_model]
+        return {"loss": held} if held else {}
+
     def set_learning_rate(self, schedule: Any) -> None:
         base: Any = self._library.optimizers.schedules.LearningRateSchedule
 
@@ -104,10 +118,21 @@ class KerasAdapter(ModelAdapter):
         inputs = model_inputs(self.model, features)
         predictions = self._forward(inputs, True)
         self._look_at_masks(predictions, weights)
+        labels = self._beside(labels, predictions)
         loss = self._model_loss(inputs, labels, predictions, weights, True)
         if update_metrics:
             self._update_metrics(inputs, labels, predictions, weights)
         return loss / _replicas() if self._divides else loss
+
+    def _beside(self, labels: Any, predictions: Any) -> Any:
+        """Returns the labels as compiled losses take them: those of several outputs that have none of their names in their order."""
+        names = getattr(self.model, "output_names", None) or ()
+        own = self._own_loss or overrides(self.model, self._library.Model, "compute_metrics")
+        if own or not isinstance(labels, Mapping) or not labels.keys().isdisjoint(names):
+            return labels
+        listed = in_order_of_outputs(labels, predictions)
+        self.order_of_labels = dict(zip(labels, names)) if listed is not labels else {}
+        return listed
 
     def _look_at_masks(self, predictions: Any, weights: Any) -> None:
         """Notes by what a masked mean is divided: not by the number of examples, on which everything else relies."""
@@ -116,7 +141,7 @@ class KerasAdapter(ModelAdapter):
         self._masked = bool(masks) or self._leaves_out
         # Keras 3 multiplies the losses [b, steps] of an output [b, steps, values] with no weights [b].
         self._of_steps = self._library.__name__ == "keras" and any((each.shape.rank or 0) > 2 for each in outputs)
-        self._of_pairs = any(map(_may_have_columns_of_rows, outputs))
+        self._of_pairs = any(map(may_have_columns_of_rows, outputs))
         self.size_of_mean = None
         if not self._masked or not self._num_losses or self._own_loss:
             return
@@ -124,7 +149,7 @@ class KerasAdapter(ModelAdapter):
             self.size_of_mean = _OF_THE_LOSS
         elif self.reduction in ("mean", "weighted_mean"):
             divisor = weights if self.reduction == "weighted_mean" else None
-            self.size_of_mean = _size_of_mask(masks[0], divisor) if len(outputs) == 1 else _SEVERAL
+            self.size_of_mean = size_of_mask(masks[0], divisor) if len(outputs) == 1 else _SEVERAL
 
     def penalty(self) -> Any:
         return self._penalty() / _replicas()
@@ -169,8 +194,12 @@ class KerasAdapter(ModelAdapter):
             self._evaluates = False
 
     def _evaluate(self, features: Any, labels: Any, weights: Any, mask: Any, weighted: bool) -> tuple[Any, Any, Any]:
+        padding = None  # of which the model makes predictions, and nothing else sees them
         if not self._takes_padding(features):
-            features, labels, weights = rows_where(mask, (features, labels, weights))
+            if mask is not None and self._computes_with_padding(features):
+                padding, (labels, weights) = mask, rows_where(mask, (labels, weights))
+            else:
+                features, labels, weights = rows_where(mask, (features, labels, weights))
             mask = None
             if not weighted:
                 weights = None  # as in training: Keras cannot put a weight a row and a mask a step together
@@ -182,18 +211,21 @@ class KerasAdapter(ModelAdapter):
         if self.evaluates_itself:
             logs = self.model.test_step(self._packed(inputs, labels, weights))
             self.logs = logs if isinstance(logs, dict) else {}
-            return OwnSteps.loss_of(logs), _rows(inputs), tf.constant(0.0)
+            return OwnSteps.loss_of(logs), number_of_rows(inputs), tf.constant(0.0)
         before = [tf.identity(v) for v in self._counting_variables()]
         predictions = self._forward(inputs, False)
+        if padding is not None:
+            inputs, predictions = rows_where(padding, inputs), rows_and_masks(padding, predictions)
         self._look_at_masks(predictions, weights)
+        labels = self._beside(labels, predictions)
         loss = tf.cast(self._model_loss(inputs, labels, predictions, weights, False), tf.float32)
-        penalty, size = self._penalty(), _rows(predictions)
+        penalty, size = self._penalty(), number_of_rows(predictions)
         # Keras divides means and penalties by the number of replicas, sums not.
         loss = (loss - penalty / _replicas()) * (1.0 if self._divides or self.reduction == "sum" else _replicas())
         labels, predictions, weights = rows_where(mask, (labels, predictions, weights))
         self._update_metrics(inputs, labels, predictions, weights)
         for variable, value in zip(self._counting_variables(), before):
-            variable.assign(tf.where(_rows(predictions) > 0, variable, value))
+            variable.assign(tf.where(number_of_rows(predictions) > 0, variable, value))
         return loss, size, penalty
 
     def _note_updates(self) -> None:
@@ -236,9 +268,19 @@ class KerasAdapter(ModelAdapter):
             return False
         if self._means_of_outputs or self._metrics_of_layers or not self._row_by_row:
             return False
+        self._know_outputs(features)
+        return not (self._masked or self._of_steps or self._of_pairs or self._has_losses_of_rows())
+
+    def _computes_with_padding(self, features: Any) -> bool:
+        """Whether rows of padding go through a model that keeps its number of rows, and change only what is predicted of them."""
+        if not self._keeps_size() or self.own_train_step or self.evaluates_itself or self._metrics_of_layers:
+            return False
+        self._know_outputs(features)
+        return not (self._of_pairs or self._has_losses_of_rows())
+
+    def _know_outputs(self, features: Any) -> None:
         if self._masked is None:  # a run that goes on at its end evaluates without a step
             self._look_at_masks(self._forward(model_inputs(self.model, features), False), None)
-        return not (self._masked or self._of_steps or self._of_pairs or self._has_losses_of_rows())
 
     def _keeps_size(self) -> bool:
         """Whether batches have to keep their number of rows: on TPUs, whose programs are compiled, and as a model or its tables say."""
@@ -261,12 +303,19 @@ class KerasAdapter(ModelAdapter):
 
         def loss() -> None:
             inputs, labels, weights = batch
-            self._model_loss(inputs, labels, self._forward(inputs, False), weights, False)
+            predictions = self._forward(inputs, False)
+            self._model_loss(inputs, self._beside(labels, predictions), predictions, weights, False)
 
         # The loss of tf_keras counts in its metrics, which on several replicas only a replica can.
         whole = losses_of_whole_batches(written, loss, in_replicas=self._library.__name__ != "keras")
         self.losses_of_whole_batches = [str(each.name) for each in whole]
         return whole
+
+    def metrics_from_elsewhere(self, local: Callable[[Any], Sequence[Any]]) -> list[str]:
+        owners = [name for metric in self._metrics for name in _owners(metric)]
+        states = zip(owners, self.metric_aggregations, self.metric_variables, strict=True)
+        found = [name for name, kind, v in states if kind == "sum" and np.any(local(v)[0].numpy())]
+        return list(dict.fromkeys(found))
 
     def reset_metrics(self) -> None:
         for metric in self._metrics:
@@ -274,6 +323,12 @@ class KerasAdapter(ModelAdapter):
 
     def _packed(self, inputs: Any, labels: Any, weights: Any) -> Any:
         return self._library.utils.pack_x_y_sample_weight(inputs, labels, weights)
+
+
+def _owners(metric: Any) -> list[str]:
+    """Returns the name of the metric for each of its variables; Keras 3 has one metric that is made of all compiled ones."""
+    inner = [each.name for each in getattr(metric, "metrics", ()) for _ in each.variables]
+    return inner if len(inner) == len(metric.variables) else [metric.name] * len(metric.variables)
 
 
 def is_reported(metric: Any, state: Sequence[Any], idle: Collection[int] | None) -> bool:
@@ -297,20 +352,3 @@ def flat_result(name: str, result: Any) -> dict[str, float]:
 
 def _replicas() -> float:
     return float(tf.distribute.get_strategy().num_replicas_in_sync)
-
-
-def _may_have_columns_of_rows(output: Any) -> bool:
-    shape = output.shape
-    return shape.rank is None or any(size in (None, shape[0]) for size in shape[1:])
-
-
-def _size_of_mask(mask: Any, weights: Any) -> Any:
-    """Returns the sum of the weights of the steps that a mask leaves; how many they are where there are no weights."""
-    left = tf.cast(mask, tf.float32)
-    if weights is not None:
-        left *= tf.reshape(tf.cast(weights, tf.float32), [-1, *[1] * (left.shape.rank - 1)])
-    return tf.reduce_sum(left)
-
-
-def _rows(nested: Any) -> Any:
-    return tf.cast(row_count(tf.nest.flatten(nested)[0]), tf.float32)
