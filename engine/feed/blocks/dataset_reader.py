@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from engine.core.errors import DataError
 from engine.feed.blocks.plain_reader import PlainReader
 from engine.feed.protocols import BlockData
 from engine.formats.damage import DamageLog
@@ -15,6 +16,7 @@ from engine.formats.read import read_split
 
 __all__ = ["DatasetReader", "with_wide_offsets"]
 
+MOST_HELD_BYTES = 4 << 30  # of a block that is far larger in memory than in its file
 _INFLATED = 4  # bytes that a byte of a gzip file stands for, about
 _WHOLE = 1 << 30  # rows of a batch that no block reaches: a block comes back as one batch
 
@@ -34,9 +36,10 @@ class DatasetReader:
         """Returns all records of a block.
 
         Raises:
-            DataError: a damaged record, or another number of records than the manifest says.
+            DataError: a damaged record, another number of records than the manifest says, or a block that takes far more memory than its
+                file has bytes.
         """
-        return self.joined(list(self.batches_of(block, _WHOLE, columns)), columns)
+        return self.joined(self._held(block, self.batches_of(block, _WHOLE, columns)), columns)
 
     def batches_of(self, block: int, batch_rows: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yields the records of a block, at most `batch_rows` at once.
@@ -45,6 +48,22 @@ class DatasetReader:
             DataError: a damaged record, or another number of records than the manifest says.
         """
         return read_split(self._manifest.block_split(block), self.schema, batch_rows, columns)
+
+    def _held(self, block: int, batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+        """All batches of a block, which on the disk is of a size to be held whole."""
+        held, size = [], 0
+        for batch in batches:
+            size += batch.nbytes
+            if size > MOST_HELD_BYTES:
+                path, first = self.place(block)
+                raise DataError(
+                    f"the row group or block that begins here takes more than {MOST_HELD_BYTES >> 20:,} MiB in memory, many times what it "
+                    "takes in the file, and a feed holds it whole: `fullpass ingest` writes smaller ones",
+                    path=path,
+                    record=first,
+                )
+            held.append(batch)
+        return held
 
     def joined(self, batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.RecordBatch:
         """Returns batches of these columns as one."""
@@ -88,10 +107,10 @@ class DatasetReader:
         split = self._manifest.block_split(block)
         options = ReadOptions(batch_rows=_WHOLE, on_damage=OnDamage.SKIP, skip_budget=1 << 62)
         damage = DamageLog(options)
-        batches = list(
-            read_split(split, self.schema, _WHOLE, columns, damage=damage, on_damage=OnDamage.SKIP, skip_budget=1 << 62)
+        found = read_split(
+            split, self.schema, _WHOLE, columns, damage=damage, on_damage=OnDamage.SKIP, skip_budget=1 << 62
         )
-        batch = self.joined(batches, columns)
+        batch = self.joined(list(found), columns)
         total = split.records or 0
         lost = {fault.record for fault in damage.faults}
         if None in lost or len(lost) + batch.num_rows != total:

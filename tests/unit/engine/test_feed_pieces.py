@@ -18,7 +18,7 @@ import pytest
 
 from engine import ConfigError, DataError, Dataset, write_batches
 from engine.feed import OnDamage, mix
-from engine.feed.blocks import pieces
+from engine.feed.blocks import dataset_reader, pieces
 from engine.formats.spool import Spool
 
 ROWS = 3000
@@ -205,7 +205,7 @@ def test_a_row_group_of_images_is_never_held_whole(tmp_path):
         import sys
         import pyarrow
         from engine import Dataset
-        from engine.feed.blocks import pieces
+        from engine.feed.blocks import dataset_reader, pieces
         pieces.MOST_BLOCK_BYTES, pieces.PIECE_BYTES = 16 << 20, 2 << 20
         add, added, held = pieces.Spool.add, [], []
         def noted(self, batch):
@@ -224,3 +224,19 @@ def test_a_row_group_of_images_is_never_held_whole(tmp_path):
     count, pieces_kept, refused, held_mib = map(int, out.split())
     assert (count, refused) == (1792, 0) and pieces_kept > 20
     assert held_mib < 130, "the row group has 171 MiB"
+
+
+def test_a_block_that_is_far_larger_in_memory_than_its_file_says_is_refused(tmp_path, monkeypatch):
+    """Four kilobytes of Parquet took eight gigabytes; batches of it are read all the same."""
+    monkeypatch.setattr(dataset_reader, "MOST_HELD_BYTES", 1 << 20)
+    table = pa.table({"s": pa.array(["x" * 1000] * 2000).dictionary_encode(), "k": [1] * 2000})
+    pq.write_table(table, tmp_path / "a.parquet", store_schema=False)
+    assert (tmp_path / "a.parquet").stat().st_size < 5000
+    dataset = Dataset.open(tmp_path / "a.parquet")
+    assert sum(batch.num_rows for batch in dataset.read_batches()) == 2000
+    with pytest.raises(
+        DataError, match="takes more than 1 MiB in memory, many times what it takes in the file"
+    ) as caught:
+        next(iter(dataset.feed(global_batch_size=100, seed=1)))
+    assert caught.value.record == 0
+    assert next(iter(dataset.feed(global_batch_size=100, seed=1, columns=["k"])))
