@@ -48,10 +48,13 @@ def redact(text: str) -> str:
         return text
     # Clients repeat parts of a URI without its scheme ("Invalid bucket name KEY:SECRET@bucket").
     # What follows host:/ is rather a path, which other words of a message may name.
-    users = [match["secret"] for match in _USER.finditer(text) if match["store"] or not match["secret"].startswith("/")]
+    with_users = "@" in text  # a long text of data without one is not searched
+    found = _USER.finditer(text) if with_users else ()
+    users = [match["secret"] for match in found if match["store"] or not match["secret"].startswith("/")]
     repeated = {secret.strip("'\"") for secret in (*users, *(match["secret"] for match in _QUERY.finditer(text)))}
     repeated |= {unquote(secret) for secret in repeated}  # as the store's client was given it
-    text = _QUERY.sub(rf"\g<key>{HIDDEN}", _USER.sub(rf"\g<scheme>{HIDDEN}@", text))
+    text = _USER.sub(rf"\g<scheme>{HIDDEN}@", text) if with_users else text
+    text = _QUERY.sub(rf"\g<key>{HIDDEN}", text)
     for secret in sorted(repeated, key=len, reverse=True):  # a longer one may contain another
         if len(secret) >= _LEAST:
             text = text.replace(secret, HIDDEN)

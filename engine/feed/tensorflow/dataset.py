@@ -53,9 +53,7 @@ def make_dataset(
     rows = None if partial else share
     spec = _signature(feed, rows)
     left = feed.batches_left()
-    most = (
-        min(_RECORDS_AN_ELEMENT, int(_ELEMENT_BYTES / feed.record_bytes)) if feed.record_bytes else _RECORDS_AN_ELEMENT
-    )
+    most = min(_RECORDS_AN_ELEMENT, int(_ELEMENT_BYTES / (feed.record_bytes or 1)))
     group = max(1, most // size)
     if feed.layout.ragged:
         dataset = tf.data.Dataset.from_generator(noting(lambda: _parts(feed, share)), output_signature=spec)
@@ -66,7 +64,7 @@ def make_dataset(
         dataset = tf.data.Dataset.from_generator(noting(lambda: feed.made_ahead(_whole)), output_signature=spec)
     else:
         several = tf.nest.map_structure(
-            lambda s: s if s.shape.rank is None else tf.TensorSpec([None, *s.shape], s.dtype), spec
+            lambda s: tf.TensorSpec(tf.TensorShape([None]).concatenate(s.shape), s.dtype), spec
         )
         dataset = tf.data.Dataset.from_generator(
             noting(lambda: _grouped(feed.made_ahead(lambda batch: batch), group, share)), output_signature=several
@@ -104,8 +102,7 @@ def _signature(feed: Feed | MixedFeed, size: int | None) -> dict[str, Any]:
     }
     for column in layout.ragged:
         splits = tf.TensorSpec([None if size is None else size + 1], tf.int64)
-        values = tf.TensorSpec(None if column.kind == BYTES else [None], _DTYPES[column.kind])
-        spec[column.name] = (values, splits)
+        spec[column.name] = (tf.TensorSpec(None if column.kind == BYTES else [None], _DTYPES[column.kind]), splits)
     if feed.config.with_record_ids:
         spec["record_ids"] = tf.TensorSpec([size], tf.int64)
     if feed.config.masked:
