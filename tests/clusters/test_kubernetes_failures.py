@@ -51,13 +51,13 @@ def failing(kube: Cluster) -> Iterator[dict[str, JobHandle]]:
 
 
 def test_a_pod_that_is_killed_for_memory_says_its_limit(failing):
-    status = failing["greedy"].wait(timeout_s=120)
+    status = failing["greedy"].wait(timeout_s=400)
     assert status.state is JobState.FAILED
     assert "worker-0: out of memory (OOMKilled): its memory reached the limit of 40Mi" in status.message
 
 
 def test_a_crash_says_its_last_lines_and_wrong_input_is_not_tried_again(failing):
-    status = failing["crash"].wait(timeout_s=120)
+    status = failing["crash"].wait(timeout_s=400)
     assert status.state is JobState.FAILED and status.tasks[0].restarts == 1
     assert "worker-0: exit code 3; its last lines: loading | ValueError: no column age" in status.message
 
@@ -91,7 +91,7 @@ def test_an_image_that_cannot_be_pulled_is_named(kubernetes_jobs):
 
 
 def test_deadline_and_missing_secret_are_told(failing, kubernetes_jobs):
-    status = failing["slow"].wait(timeout_s=60)
+    status = failing["slow"].wait(timeout_s=400)
     assert status.state is JobState.FAILED and "DeadlineExceeded" in status.message
     spec = busybox_job("keyless", "true", secrets=(SecretEnv(name="A", secret="nowhere", key="a"),))
     handle = kubernetes_jobs.submit(spec)
@@ -154,7 +154,7 @@ def test_a_training_that_is_killed_for_memory_says_peak_and_limit(kubernetes_job
         grace_s=1,
     )
     handle = kubernetes_jobs.submit(spec)
-    status = handle.wait(timeout_s=180)
+    status = handle.wait(timeout_s=400)
     assert status.state is JobState.FAILED
     assert "worker-0: out of memory" in status.message
     assert "peaked at 1,500 MiB, the limit is 1,500 MiB" in status.message or "limit of 1500Mi" in status.message
@@ -162,7 +162,7 @@ def test_a_training_that_is_killed_for_memory_says_peak_and_limit(kubernetes_job
 
 
 def test_a_pod_that_writes_more_than_its_volume_may_hold_is_evicted_and_says_so(failing):
-    status = failing["writer"].wait(timeout_s=180)
+    status = failing["writer"].wait(timeout_s=400)
     assert status.state is JobState.FAILED
     assert "worker-0: evicted from node node0: " in status.message and '"8Mi"' in status.message
     assert "size" in status.message

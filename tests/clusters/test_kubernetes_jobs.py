@@ -39,7 +39,7 @@ def test_members_find_each_other_and_states_follow(kube, kubernetes_jobs):
     """
     handle = kubernetes_jobs.submit(busybox_job("pair", script, roles={"worker": 2}))
     seen: list[JobState] = []
-    status = handle.wait(timeout_s=90, poll_s=0.2, on_change=lambda s: seen.append(s.state))
+    status = handle.wait(timeout_s=400, poll_s=0.2, on_change=lambda s: seen.append(s.state))
     assert status.state is JobState.SUCCEEDED, status
     assert [state for state, _ in itertools.groupby(seen)] == [
         JobState.PENDING,
@@ -69,7 +69,7 @@ def test_following_takes_up_a_lost_connection_without_losing_or_repeating_a_line
             kube.connect()
     assert cuts == 2
     assert got == {index: [f"line {i}" for i in range(1, 121)] for index in (0, 1)}
-    assert handle.wait(timeout_s=60).state is JobState.SUCCEEDED
+    assert handle.wait(timeout_s=400).state is JobState.SUCCEEDED
     handle.cancel()
 
 
@@ -111,7 +111,7 @@ def test_secrets_files_and_volumes_reach_the_pod(kube, kubernetes_jobs):
         volumes=(Volume(mount_path="/cache", empty_dir=True, medium="Memory", size="8Mi"),),
     )
     handle = kubernetes_jobs.submit(spec)
-    assert handle.wait(timeout_s=60).state is JobState.SUCCEEDED
+    assert handle.wait(timeout_s=400).state is JobState.SUCCEEDED
     lines = {line.text for line in handle.logs()}  # in any order: output and errors are two streams
     assert {"s3cret $(TOKEN) text tmpfs", "touch: /z: Read-only file system", "1000"} == lines
     handle.cancel()
@@ -147,7 +147,7 @@ def test_roles_in_one_job_end_with_their_trainers(kubernetes_jobs):
         grace_s=1,
     )
     handle = kubernetes_jobs.submit(spec)
-    status = handle.wait(timeout_s=120)
+    status = handle.wait(timeout_s=400)
     assert status.state is JobState.SUCCEEDED, status
     tasks = {json.loads(line.text)["task"]["type"] for line in handle.logs() if line.text.startswith("{")}
     assert tasks >= {"chief", "worker"}

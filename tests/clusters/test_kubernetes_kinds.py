@@ -64,7 +64,7 @@ def test_a_job_of_this_kind_runs_to_the_end_and_leaves_nothing(kube, place):
     place.submit(spec, dry_run=True)
     assert place.list() == []
     handle = place.submit(spec)
-    status = handle.wait(timeout_s=180)
+    status = handle.wait(timeout_s=400)
     assert status.state is JobState.SUCCEEDED, status
     everybody = {f"met {role}-{index}" for role, index in spec.members()}
     said: dict[tuple[str, int], set[str]] = {}
@@ -80,7 +80,7 @@ def test_a_member_that_fails_for_good_fails_the_job_with_its_last_lines(place):
     kind = place.name.rpartition("/")[2]
     # 3 is an error of the program; TFJob restarts such a container in its pod, the others replace the pod.
     handle = place.submit(busybox_job(f"bad-{kind}", "echo 'no such column: age'; exit 3"))
-    status = handle.wait(timeout_s=180)
+    status = handle.wait(timeout_s=400)
     assert status.state is JobState.FAILED, status
     if kind != "tfjob":  # its operator deletes the pod that failed last, and the log with it
         assert "no such column: age" in status.message

@@ -124,7 +124,7 @@ def test_the_submitter_may_do_what_jobs_need_and_no_more(prepared, tmp_path):
     place.submit(spec, dry_run=True)
     handle = place.submit(spec)
     assert [line.text for line in handle.logs(follow=True)] == ["done"]
-    assert handle.wait(timeout_s=60).state is JobState.SUCCEEDED
+    assert handle.wait(timeout_s=400).state is JobState.SUCCEEDED
     assert [job.name for job in place.list()] == ["allowed"]
     handle.cancel()
     with pytest.raises(LauncherError, match=r"may not create jobs\.batch in namespace default"):

@@ -223,6 +223,6 @@ def test_a_group_whose_supervisors_meet_by_name_runs_under_the_policies(enforced
     """
     place = launcher("kubernetes", kubeconfig=str(enforced.kube.kubeconfig), namespace="fullpass")
     handle = place.submit(busybox_job("pair", script, roles={"worker": 2}))
-    status = handle.wait(timeout_s=120, poll_s=0.5)
+    status = handle.wait(timeout_s=400, poll_s=0.5)
     assert status.state is JobState.SUCCEEDED, [str(line) for line in handle.logs()]
     handle.cancel()

@@ -58,7 +58,7 @@ def training(folder: Path, name: str, steps: int = STEPS):
 
 def finish(handle: JobHandle, folder: Path) -> dict:
     """Returns what the leading worker wrote when the job has succeeded."""
-    status = handle.wait(timeout_s=400)
+    status = handle.wait(timeout_s=1200)
     lines = "\n".join(str(line) for line in handle.logs(tail=30))
     assert status.state is JobState.SUCCEEDED, f"{status.message}\n{lines}"
     result = json.loads((folder / handle.name / "result.json").read_text())
@@ -140,7 +140,7 @@ def test_the_same_training_as_a_rayjob_by_the_command_line(
     flags += f"--cpu 600m --memory 2500Mi --image {FULLPASS} --volume claim=training:/data --grace 5 --follow"
     words = ["--file", SCRIPT, "--module", f"/fullpass/files/{SCRIPT.name}", "--", "/data/data", "/data/rayjob", STEPS]
     command = [sys.executable, "-m", "cluster.cli.main", "submit", *flags.split(), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
     for index in (0, 1):  # what the submitter prints for them is marked as theirs
         assert f"[worker-{index}] training as worker-{index} of 2\n" in done.stdout
